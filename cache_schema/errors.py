@@ -1,0 +1,46 @@
+"""What can go wrong, as a user meets it: one family of errors with a kind and an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class AftersoundError(Exception):
+    """An error whose message is meant for the user and is shown without a traceback.
+
+    Parameters
+    ----------
+    message : str
+        Names the thing, shows both values and ends with the next command.
+    kind : str
+        A short stable word (``"stale"``, ``"unfinished"``) for callers and tests.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class RunError(AftersoundError):
+    """The run failed (exit code 1)."""
+
+    exit_code = 1
+
+
+class UsageError(AftersoundError, ValueError):
+    """A wrong argument, option or configuration (exit code 2)."""
+
+    exit_code = 2
+
+
+class CacheError(AftersoundError):
+    """The cache cannot be used for this purpose (exit code 3)."""
+
+    exit_code = 3
+
+
+def listed(problems: Iterable[str]) -> str:
+    """Join problems one to a line, each with a bullet, for the body of a message."""
+    return "\n".join(f"  - {problem}" for problem in problems)

@@ -1,0 +1,1 @@
+"""The writer: corpora, views, teachers and the batch stage that fills a cache."""

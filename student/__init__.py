@@ -1,0 +1,1 @@
+"""The reader: students, losses and the trainer that streams a cache."""

@@ -1,0 +1,19 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with real audio and pretrained encoders; the test skips where it is absent."""
+    folder = Path(os.environ.get("AFTERSOUND_SHARED", REPOSITORY.parent / "shared"))
+    if not (folder / "data").is_dir():
+        pytest.skip(f"needs real data: no {folder.name}/data beside the repository (AFTERSOUND_SHARED)")
+    return folder
