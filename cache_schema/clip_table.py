@@ -1,0 +1,75 @@
+"""The table of clips of a cache: ids, paths, splits, labels and planned source frames.
+
+Strings are UTF-8 bytes with offsets, labels are bit-packed. Rows are in the order of the plan:
+clips of one split lie together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.arrays import create_group, read_slice, write_whole
+from cache_schema.clip import Clip
+
+FOLDER = "clips"
+
+
+def write_clip_table(root: Path, clips: Sequence[Clip], classes: Sequence[str]) -> None:
+    """Write the table below the cache's root."""
+    folder = root / FOLDER
+    create_group(folder)
+    for name in ("id", "path", "split"):
+        _write_strings(folder, name, [getattr(clip, name) for clip in clips])
+    position = {name: i for i, name in enumerate(classes)}
+    hot = np.zeros((len(clips), len(classes)), np.uint8)
+    for row, clip in enumerate(clips):
+        hot[row, [position[label] for label in clip.labels]] = 1
+    write_whole(folder / "labels", np.packbits(hot, axis=1))
+    write_whole(folder / "start_s", np.array([c.start_s for c in clips], np.float64))
+    ends = [np.nan if c.end_s is None else c.end_s for c in clips]
+    write_whole(folder / "end_s", np.array(ends, np.float64))
+    write_whole(folder / "frames", np.array([c.frames for c in clips], np.int64))
+    write_whole(folder / "source_rate_hz", np.array([c.source_rate_hz for c in clips], np.int32))
+
+
+def _write_strings(folder: Path, name: str, values: Sequence[str]) -> None:
+    encoded = [value.encode() for value in values]
+    offsets = np.concatenate([[0], np.cumsum([len(e) for e in encoded])]).astype(np.uint64)
+    write_whole(folder / f"{name}_offsets", offsets)
+    write_whole(folder / f"{name}_bytes", np.frombuffer(b"".join(encoded), np.uint8))
+
+
+def read_strings(root: Path, name: str, first: int, last: int) -> list[str]:
+    """Read one text column (``id``, ``path`` or ``split``) for clips ``first:last``."""
+    folder = root / FOLDER
+    offsets = read_slice(folder / f"{name}_offsets", first, last + 1).astype(np.int64)
+    data = read_slice(folder / f"{name}_bytes", int(offsets[0]), int(offsets[-1])).tobytes()
+    edges = (offsets - offsets[0]).tolist()
+    return [data[a:b].decode() for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def read_labels(root: Path, first: int, last: int, classes: int) -> NDArray[np.uint8]:
+    """Multi-hot labels of clips ``first:last``, shape (clips, classes)."""
+    packed = read_slice(root / FOLDER / "labels", first, last)
+    return np.unpackbits(packed, axis=1, count=classes)
+
+
+def read_clips(root: Path, first: int, last: int, classes: Sequence[str]) -> list[Clip]:
+    """Read whole clips ``first:last``."""
+    columns: dict[str, Any] = {n: read_strings(root, n, first, last) for n in ("id", "path", "split")}
+    numbers = ("start_s", "end_s", "frames", "source_rate_hz")
+    columns |= {n: read_slice(root / FOLDER / n, first, last).tolist() for n in numbers}
+    hot = read_labels(root, first, last, len(classes))
+    return [
+        Clip(
+            **{name: column[row] for name, column in columns.items() if name != "end_s"},
+            end_s=None if np.isnan(columns["end_s"][row]) else columns["end_s"][row],
+            labels=tuple(classes[i] for i in np.flatnonzero(hot[row])),
+        )
+        for row in range(last - first)
+    ]

@@ -1,0 +1,155 @@
+"""``inspect-cache``: show, verify and plot a cache. Needs neither torch nor transformers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from cache_schema.command import Command
+from cache_schema.errors import CacheError
+from cache_schema.inspection import (
+    clip_facts,
+    find_clip,
+    human_bytes,
+    statistics,
+    summary,
+    teacher_score,
+)
+from cache_schema.reader import open_cache
+from cache_schema.verify import verify
+
+
+@click.command(cls=Command)
+@click.argument("cache", type=click.Path(path_type=Path))
+@click.option("--verify", "verify_all", is_flag=True, help="Check every stored object's digest.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON document.")
+@click.option("--clip", "clip_id", metavar="ID", help="Show one clip.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png",
+              help="Draw one clip (the first, or --clip): log-mel and what the teacher attends to.")
+def main(
+    cache: Path, verify_all: bool, as_json: bool, clip_id: str | None, plot: Path | None
+) -> None:
+    """Show what is in CACHE, finished or not; exit code 3 when it is damaged."""
+    console = Console(soft_wrap=True, highlight=False)
+    report = summary(cache)
+    damage = [str(d) for d in verify(cache)] if verify_all else []
+    if verify_all:
+        report["damage"] = damage
+    if report["finished"] and not damage:
+        opened = open_cache(cache)
+        report["statistics"] = statistics(opened)
+        report["teacher_score"] = teacher_score(opened)
+    if clip_id is not None or plot is not None:
+        opened = open_cache(cache)
+        facts = clip_facts(opened, find_clip(cache, clip_id) if clip_id is not None else 0)
+        if plot is not None:
+            from cache_schema.plot import plot_clip  # noqa: PLC0415 - matplotlib is an extra
+
+            plot_clip(opened, facts, plot)
+            report["plot"] = plot.name
+        report["clip"] = facts | {"signals": {n: _describe(v) for n, v in facts["signals"].items()}}
+    if as_json:
+        click.echo(json.dumps(report, ensure_ascii=False, indent=1))
+    else:
+        _print(console, cache, report)
+    if damage:
+        raise CacheError(
+            f"{cache} is damaged: {len(damage)} object(s). Mend it: repeat the precompute-teacher "
+            "command with --repair",
+            kind="damaged",
+        )
+
+
+def _describe(value: Any) -> dict[str, Any]:
+    array = np.asarray(value)
+    described: dict[str, Any] = {"shape": list(array.shape), "dtype": str(array.dtype)}
+    if array.size and array.size <= 64:
+        described["values"] = [round(float(v), 5) for v in array.reshape(-1)]
+    return described
+
+
+def _print(console: Console, cache: Path, report: dict[str, Any]) -> None:
+    state = "finished" if report["finished"] else "unfinished"
+    splits = ", ".join(f"{name} {count}" for name, count in report["splits"].items())
+    console.print(f"[bold]{cache}[/bold]  {state}, format {report['format_version']}")
+    console.print(f"clips     {report['clips']} ({splits}); views {report['views']}")
+    console.print(f"classes   {len(report['classes'])} ({report['task']}): {_few(report['classes'])}")
+    console.print(f"audio     {report['sample_rate_hz']} Hz")
+    if report["teacher"]:
+        teacher = report["teacher"]
+        console.print(f"teacher   {teacher.get('id')} ({teacher.get('family')}), {_options(teacher)}")
+    for split, score in report.get("teacher_score", {}).items():
+        console.print(f"          accuracy on {split}, from the cached logits: {score:.1%}")
+    for part in report["parts"]:
+        _print_part(console, part, report.get("statistics", {}))
+    if "damage" in report:
+        for line in report["damage"]:
+            console.print(f"[red]damaged[/red] {line}")
+        if not report["damage"]:
+            console.print("[green]verified[/green]: every stored object has its recorded digest")
+    if "clip" in report:
+        console.print_json(json.dumps(report["clip"]))
+    if "plot" in report:
+        console.print(f"drawn: {report['plot']}")
+
+
+def _print_part(console: Console, part: dict[str, Any], statistics: dict[str, Any]) -> None:
+    first, last = part["views"]
+    done, units = part["units_done"], part["units"]
+    console.print(
+        f"[bold]{part['name']}[/bold]  views {first}..{last - 1}, {part['rows']} rows, {done} of "
+        f"{units} work units done, {part['quarantined']} rows quarantined"
+    )
+    for step in part["view_recipe"]:
+        console.print(f"  view step {step}")
+    if part["units_missing"]:
+        console.print(f"  missing work units: {_few(part['units_missing'])}")
+    table = Table("signal", "row", "stored", "hop", "min", "mean", "max", box=None, pad_edge=True)
+    for signal in part["signals"]:
+        stats = statistics.get(signal["name"], {})
+        numbers = [f"{stats[key]:.4g}" if key in stats else "" for key in ("min", "mean", "max")]
+        hop = f"{1000 * signal['hop_s']:.4g} ms" if signal["hop_s"] else ""
+        row = _row_text(signal)
+        table.add_row(signal["name"], row, human_bytes(signal["stored_bytes"]), hop, *numbers)
+    console.print(table)
+    for entry in part["quarantine"][:10]:
+        console.print(f"  quarantined {entry['clip']}: {entry['reason']}")
+    if part["quarantined"] > 10:
+        console.print(f"  and {part['quarantined'] - 10} more; all of them: --json")
+
+
+def _row_text(signal: dict[str, Any]) -> str:
+    shape = " x ".join(str(n) for n in signal["row_shape"])
+    if signal["layout"] == "fixed":
+        return f"{shape or 'scalar'} {signal['dtype']}"
+    entries = signal["entries"]
+    span = "0"
+    if entries:
+        low, high = entries["shortest"], entries["longest"]
+        if signal["layout"] == "square":
+            low, high = round(low**0.5), round(high**0.5)
+        span = f"{low}" if low == high else f"{low}..{high}"
+    tail = f" x {span}" if signal["layout"] == "square" else f" x {shape}" if shape else ""
+    return f"{span}{tail} {signal['dtype']}"
+
+
+def _few(values: list[Any]) -> str:
+    shown = ", ".join(str(value) for value in values[:12])
+    return f"{shown}, and {len(values) - 12} more" if len(values) > 12 else shown
+
+
+def _options(teacher: dict[str, Any]) -> str:
+    facts = {"pooling": teacher.get("pooling"), **teacher.get("options", {})}
+    shown = [f"{name} {value}" for name, value in facts.items() if value is not None]
+    return ", ".join([f"{len(teacher.get('classes', []))} classes", *shown])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Pictures of cached clips: the only module that imports matplotlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.documents import WAVEFORM
+from cache_schema.errors import UsageError
+from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.reader import Cache
+
+FULL_SCALE = 32768.0
+INK = {"teacher": "#b2182b", "distilled": "#2166ac", "undistilled": "#7f7f7f"}
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib as mpl  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise UsageError("--plot needs matplotlib: pip install 'aftersound[plot]'", kind="extra") from None
+    mpl.use("Agg")
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    return pyplot
+
+
+def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
+    """Draw one cached clip: log-mel, temporal attention, and layers and map where cached.
+
+    Parameters
+    ----------
+    cache : Cache
+        Gives the time grids.
+    facts : dict
+        As :func:`cache_schema.inspection.clip_facts` returns them.
+    file : Path
+        PNG to write.
+
+    Raises
+    ------
+    UsageError
+        If the clip is quarantined or nothing of it can be drawn.
+    """
+    signals = facts["signals"]
+    panels = [n for n in (WAVEFORM, "temporal_attention", "layer_attention", "attention_map") if n in signals]
+    if not panels:
+        why = "it is quarantined" if facts["quarantined"] else f"cached: {', '.join(signals)}"
+        raise UsageError(f"clip {facts['id']} cannot be drawn: {why}", kind="plot")
+    pyplot = _matplotlib()
+    heights = [{"attention_map": 3.0, WAVEFORM: 1.6}.get(name, 1.2) for name in panels]
+    figure, axes = pyplot.subplots(
+        len(panels), 1, figsize=(8, 1.5 * sum(heights)), height_ratios=heights,
+        layout="constrained", squeeze=False,
+    )
+    for name, axis in zip(panels, axes[:, 0], strict=True):
+        _PANELS[name](axis, cache, signals[name].astype(np.float64))
+    label = ";".join(facts["labels"]) or "unlabelled"
+    axes[0, 0].set_title(f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})", fontsize=10)
+    axes[-1, 0].set_xlabel("time [s]")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=130)
+    pyplot.close(figure)
+
+
+def plot_attentions(
+    title: str,
+    samples_S: NDArray[np.int16],
+    curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    keyword_s: tuple[float, float] | None,
+    file: Path,
+) -> None:
+    """Draw a clip's log-mel over attention curves of teacher and students (paper A, figure 2).
+
+    Parameters
+    ----------
+    title : str
+        What is shown.
+    samples_S : int16, shape (S,)
+        The waveform at 16 kHz.
+    curves : dict
+        Name to (frame times in seconds, attention that sums to 1).
+    keyword_s : (float, float) or None
+        Where the keyword lies.
+    file : Path
+        PNG to write.
+    """
+    pyplot = _matplotlib()
+    figure, (top, bottom) = pyplot.subplots(2, 1, figsize=(8, 4.6), sharex=True, layout="constrained")
+    _draw_log_mel(top, None, samples_S.astype(np.float64))
+    for name, (times_T, attention_T) in curves.items():
+        # As a density, so that curves of different frame rates compare.
+        density_T = attention_T / np.gradient(times_T)
+        bottom.plot(times_T, density_T, label=name, lw=1.8, color=INK.get(name))
+    for axis in (top, bottom):
+        if keyword_s is not None:
+            axis.axvspan(*keyword_s, color="#fdae61", alpha=0.25, lw=0, label="keyword")
+    bottom.set(xlabel="time [s]", ylabel="attention [1/s]", ylim=(0, None))
+    bottom.legend(fontsize=8, frameon=False)
+    top.set_title(title, fontsize=10)
+    figure.savefig(file, dpi=130)
+    pyplot.close(figure)
+
+
+def _draw_log_mel(axis: Any, _: Cache | None, samples_S: NDArray[np.float64]) -> None:
+    preset = FRONT_ENDS["log_mel"]
+    features_TM = front_end_features(samples_S / FULL_SCALE, preset)
+    half = preset.hop_s / 2
+    span = (preset.first_frame_s - half, preset.first_frame_s + len(features_TM) * preset.hop_s - half)
+    floor = np.percentile(features_TM, 2)
+    axis.imshow(
+        features_TM.T, origin="lower", aspect="auto", cmap="magma", vmin=floor,
+        extent=(*span, 0, features_TM.shape[1]), interpolation="nearest",
+    )
+    axis.set_ylabel("log-mel band")
+
+
+def _times(cache: Cache, name: str, frames: int) -> NDArray[np.float64]:
+    spec = cache.signals[name]
+    return (spec.first_frame_s or 0.0) + (spec.hop_s or 1.0) * np.arange(frames)
+
+
+def _draw_temporal(axis: Any, cache: Cache, attention_T: NDArray[np.float64]) -> None:
+    axis.plot(_times(cache, "temporal_attention", len(attention_T)), attention_T, color=INK["teacher"])
+    axis.set(ylabel="temporal\nattention", ylim=(0, None))
+
+
+def _draw_layers(axis: Any, cache: Cache, layers_TL: NDArray[np.float64]) -> None:
+    times_T = _times(cache, "layer_attention", len(layers_TL))
+    half = (cache.signals["layer_attention"].hop_s or 0) / 2
+    axis.imshow(
+        layers_TL.T, origin="lower", aspect="auto", cmap="viridis", interpolation="nearest",
+        extent=(times_T[0] - half, times_T[-1] + half, 0.5, layers_TL.shape[1] + 0.5),
+    )
+    axis.set_ylabel("layer")
+
+
+def _draw_map(axis: Any, cache: Cache, map_TT: NDArray[np.float64]) -> None:
+    times_T = _times(cache, "attention_map", len(map_TT))
+    half = (cache.signals["attention_map"].hop_s or 0) / 2
+    span = (times_T[0] - half, times_T[-1] + half)
+    axis.imshow(map_TT, origin="lower", aspect="auto", cmap="viridis", extent=(*span, *span))
+    axis.set_ylabel("rolled-out map\nquery time [s]")
+
+
+_PANELS = {
+    WAVEFORM: _draw_log_mel,
+    "temporal_attention": _draw_temporal,
+    "layer_attention": _draw_layers,
+    "attention_map": _draw_map,
+}

@@ -1,0 +1,288 @@
+"""Read a sealed cache: open it quickly, then whole work units, each object checked on every read.
+
+Opening reads the manifest, the plans and the table of units. Lengths, ids and labels are read when
+asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.arrays import Array, ChunkReader, read_slice
+from cache_schema.clip_table import read_labels, read_strings
+from cache_schema.documents import Manifest, PartEntry, PartIndex, PartPlan, SignalSpec, parse
+from cache_schema.errors import CacheError
+from cache_schema.plugins import unknown_name
+from cache_schema.storage import keys_below, sha256
+from cache_schema.writer import INDEX, load_manifest, load_plan, missing_units, part_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A work unit: consecutive clips of one split in one view."""
+
+    number: int
+    view: int
+    split: str
+    first_clip: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Rows of differing length laid end to end: row i is ``values[starts[i]:starts[i + 1]]``."""
+
+    values: Array
+    starts: NDArray[np.int64]
+    square: bool = False
+
+    def __getitem__(self, row: int) -> Array:
+        """Row `row`, a view; a square map comes back as ``(frames, frames)``."""
+        entries = self.values[self.starts[row] : self.starts[row + 1]]
+        if not self.square:
+            return entries
+        side = int(np.sqrt(len(entries)) + 0.5)
+        return entries.reshape(side, side)
+
+    def __len__(self) -> int:
+        """Count of rows."""
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Entries of each row."""
+        return np.diff(self.starts)
+
+
+@dataclass(frozen=True, slots=True)
+class UnitRows:
+    """The usable rows of a unit.
+
+    Attributes
+    ----------
+    clip : int64, shape (n,)
+        Position of each row's clip in the clip table.
+    labels : uint8, shape (n, C)
+        Multi-hot labels.
+    labelled : bool, shape (n,)
+        Whether the clip has any label.
+    signals : dict
+        Array of shape (n, ...) for fixed signals, :class:`Ragged` otherwise.
+    """
+
+    clip: NDArray[np.int64]
+    labels: NDArray[np.uint8]
+    labelled: NDArray[np.bool_]
+    signals: dict[str, Any]
+
+
+class SealedPart:
+    """One sealed part: its plan and the promises its index makes about stored objects."""
+
+    def __init__(self, root: Path, entry: PartEntry) -> None:
+        self.plan: PartPlan = load_plan(root, entry)
+        self.folder = part_folder(root, entry.name)
+        self._index = self._load_index(entry)
+        self._checked: set[str] = set()
+        self.object_bytes = self._unit_array("object_bytes")
+        self.object_crc32c = self._unit_array("object_crc32c")
+        self.names = [signal.name for signal in self.plan.signals]
+        self._ragged = [s.name for s in self.plan.signals if s.layout != "fixed"]
+        self._readers: dict[str, ChunkReader] = {}
+
+    def _load_index(self, entry: PartEntry) -> PartIndex:
+        path = self.folder / INDEX
+        data = path.read_bytes() if path.is_file() else b""
+        if sha256(data) != entry.index_sha256:
+            raise CacheError(
+                f"{entry.name}/{INDEX} is {'damaged' if data else 'missing'}: the manifest says "
+                f"{entry.index_sha256 and entry.index_sha256[:12]}, its content is "
+                f"{sha256(data)[:12]}. List all damage: inspect-cache CACHE --verify",
+                kind="damaged",
+            )
+        return parse(PartIndex, data, f"{entry.name}/{INDEX}")
+
+    def _check_digests(self, array: str) -> None:
+        """Compare the digests of one index array's objects once; a stale copy is found here."""
+        if array in self._checked:
+            return
+        prefix = f"index/{array}/"
+        expected = {k: d for k, d in self._index.objects.items() if k.startswith(prefix)}
+        found = {f"{prefix}{key}" for key in keys_below(self.folder / "index" / array)}
+        for key in sorted(found | set(expected)):
+            path = self.folder / key
+            digest = _file_digest(path) if path.is_file() else "missing"
+            if digest != expected.get(key):
+                raise CacheError(
+                    f"{self.plan.name}/{key} is damaged: its index says "
+                    f"{expected.get(key, 'nothing')[:12]}, found {digest[:12]}. "
+                    "List all damage: inspect-cache CACHE --verify",
+                    kind="damaged",
+                )
+        self._checked.add(array)
+
+    def _unit_array(self, name: str) -> Array:
+        self._check_digests(name)
+        return read_slice(self.folder / "index" / name, 0, len(self.plan.units.rows))
+
+    def _row_array(self, name: str, unit: int) -> Array:
+        self._check_digests(name)
+        first = unit * self.plan.unit_rows
+        last = first + self.plan.units.rows[unit]
+        return read_slice(self.folder / "index" / name, first, last)
+
+    def usable(self, unit: int) -> NDArray[np.bool_]:
+        """Which rows of a unit are not quarantined."""
+        return self._row_array("row_usable", unit).astype(bool)
+
+    def lengths(self, name: str, unit: int) -> NDArray[np.int64]:
+        """Entries of each row of a ragged signal in a unit."""
+        column = self._ragged.index(name)
+        return self._row_array("row_lengths", unit)[:, column].astype(np.int64)
+
+    def record_digests(self) -> list[str]:
+        """SHA-256 of each unit's commit record, as sealed."""
+        return [row.tobytes().hex() for row in self._unit_array("record_sha256")]
+
+    def read(self, name: str, unit: int, keep: NDArray[np.bool_]) -> Any:
+        """Read one signal of a unit for the rows in `keep`, checking size, trailer and CRC-32C."""
+        spec = self.plan.signal(name)
+        column = self.names.index(name)
+        size = int(self.object_bytes[unit, column])
+        trailer = self.object_crc32c[unit, column].tobytes()
+        if name not in self._readers:
+            self._readers[name] = ChunkReader(self.folder / name)
+        if spec.layout == "fixed":
+            return self._readers[name].read(unit, len(keep), size, trailer)[keep]
+        lengths = self.lengths(name, unit)
+        values = self._readers[name].read(unit, int(lengths.sum()), size, trailer)
+        if not keep.all():
+            values = values[np.repeat(keep, lengths)]
+        starts = np.concatenate([[0], np.cumsum(lengths[keep])])
+        return Ragged(values, starts, square=spec.layout == "square")
+
+
+class Cache:
+    """A sealed cache, opened for reading. See :func:`open_cache`."""
+
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.classes: tuple[str, ...] = tuple(manifest.corpus.classes)
+        self.task = manifest.corpus.task
+        self.sample_rate_hz = manifest.sample_rate_hz
+        self.splits: tuple[str, ...] = tuple(split.name for split in manifest.corpus.splits)
+        self.parts = [SealedPart(root, entry) for entry in manifest.parts]
+
+    @property
+    def views(self) -> int:
+        """How many views each training clip has."""
+        return max(part.plan.first_view + part.plan.views for part in self.parts)
+
+    @cached_property
+    def signals(self) -> Mapping[str, SignalSpec]:
+        """The signals that every view has."""
+        ranges: dict[int, dict[str, SignalSpec]] = {}
+        for part in self.parts:
+            found = ranges.setdefault(part.plan.first_view, {})
+            found |= {signal.name: signal for signal in part.plan.signals}
+        first = ranges[0]
+        return {name: s for name, s in first.items() if all(name in r for r in ranges.values())}
+
+    @property
+    def teacher(self) -> dict[str, Any] | None:
+        """Provenance of the teacher, or None for a cache without one."""
+        return next((p.plan.teacher for p in self.parts if p.plan.teacher is not None), None)
+
+    def units(self, split: str, view: int | None = None) -> list[Unit]:
+        """Work units of a split, in one view or in all.
+
+        Raises
+        ------
+        UsageError
+            If the cache has no such split.
+        """
+        if split not in self.splits:
+            raise unknown_name(split, self.splits, "split of the cache")
+        seen: dict[tuple[int, int], Unit] = {}
+        for part in self.parts:
+            table = part.plan.units
+            columns = zip(table.view, table.split, table.first_clip, table.rows, strict=True)
+            for number, (unit_view, unit_split, first, rows) in enumerate(columns):
+                if unit_split == split and view in (None, unit_view):
+                    key = (part.plan.first_view, number)
+                    seen[key] = Unit(number, unit_view, unit_split, first, rows)
+        return [seen[key] for key in sorted(seen)]
+
+    def read_unit(self, unit: Unit, names: Sequence[str]) -> UnitRows:
+        """Read the usable rows of a unit with the named signals.
+
+        Raises
+        ------
+        CacheError
+            ``"missing_signal"`` for a signal the cache lacks, ``"damaged"`` for a stored object
+            that is not the recorded one.
+        """
+        homes = {name: self._home(name, unit.view) for name in names}
+        parts = list(homes.values()) or [self._parts_of(unit.view)[0]]
+        keep = np.logical_and.reduce([part.usable(unit.number) for part in parts])
+        signals = {name: part.read(name, unit.number, keep) for name, part in homes.items()}
+        last = unit.first_clip + unit.rows
+        labels = read_labels(self.root, unit.first_clip, last, len(self.classes))[keep]
+        clip = np.arange(unit.first_clip, last, dtype=np.int64)[keep]
+        return UnitRows(clip, labels, labels.any(axis=1), signals)
+
+    def clip_ids(self, first: int = 0, last: int | None = None) -> list[str]:
+        """Ids of clips ``first:last``, in the order of the clip table."""
+        return read_strings(self.root, "id", first, self.manifest.corpus.clips if last is None else last)
+
+    def _parts_of(self, view: int) -> list[SealedPart]:
+        return [
+            part
+            for part in self.parts
+            if part.plan.first_view <= view < part.plan.first_view + part.plan.views
+        ]
+
+    def _home(self, name: str, view: int) -> SealedPart:
+        for part in self._parts_of(view):
+            if name in part.names:
+                return part
+        raise CacheError(
+            f"{self.root} has no signal {name!r}; it has: {', '.join(self.signals)}. Add it: repeat "
+            f"the precompute-teacher command with --signal {name}",
+            kind="missing_signal",
+        )
+
+
+def open_cache(root: Path) -> Cache:
+    """Open a finished cache.
+
+    Raises
+    ------
+    CacheError
+        ``"missing"``, ``"damaged"``, ``"too_new"``, or ``"unfinished"`` with the units done.
+    """
+    manifest = load_manifest(root)
+    for entry in manifest.parts:
+        if entry.index_sha256 is None:
+            plan = load_plan(root, entry)
+            total, missing = len(plan.units.rows), len(missing_units(root, plan))
+            raise CacheError(
+                f"{root} is unfinished: {entry.name} has {total - missing} of {total} work units. "
+                "Repeat the same precompute-teacher command to continue.",
+                kind="unfinished",
+            )
+    return Cache(root, manifest)
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

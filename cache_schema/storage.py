@@ -1,0 +1,62 @@
+"""Objects on a local disk: read them, and write them so that a crash leaves the old or the new one.
+
+An object is a file below the cache's root, named by a key with forward slashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+PARTIAL_SUFFIX = ".partial"
+
+
+def sha256(data: bytes) -> str:
+    """Hexadecimal SHA-256 of some bytes."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical_json(document: Any) -> bytes:
+    """Encode a document so that equal documents have equal bytes."""
+    text = json.dumps(
+        document, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+    )
+    return text.encode() + b"\n"
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write an object durably: temporary file, fsync, rename, fsync of the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    with partial.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync(path.parent)
+
+
+def keys_below(root: Path) -> Iterator[str]:
+    """Yield the key of each object below `root`, sorted, leftovers of a kill left out."""
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and not path.name.endswith(PARTIAL_SUFFIX):
+            yield path.relative_to(root).as_posix()
+
+
+def sweep_partials(root: Path) -> None:
+    """Remove what a killed writer left half-written; call it only under the lock."""
+    for path in root.rglob(f"*{PARTIAL_SUFFIX}"):
+        path.unlink(missing_ok=True)

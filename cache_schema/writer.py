@@ -1,0 +1,314 @@
+"""Write a cache: lay out parts, commit work units, seal.
+
+The order makes a kill harmless. A new cache and a new part are built aside and renamed; a unit's
+chunks are on disk before its record; the index is complete before the manifest names it. What has
+no record, or is not named by the manifest, does not exist.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cache_schema.arrays import Array, create_array, create_group, write_chunk, write_whole
+from cache_schema.clip import Clip
+from cache_schema.clip_table import FOLDER as CLIPS
+from cache_schema.clip_table import write_clip_table
+from cache_schema.documents import (
+    CommitRecord,
+    CorpusFacts,
+    Manifest,
+    PartEntry,
+    PartIndex,
+    PartPlan,
+    Quarantine,
+    SignalSpec,
+    SignedManifest,
+    StoredObject,
+    parse,
+    parse_manifest,
+)
+from cache_schema.errors import CacheError
+from cache_schema.storage import keys_below, sha256, sweep_partials, sync, write_atomic
+
+MANIFEST = "manifest.json"
+PLAN = "plan.json"
+INDEX = "index/index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What became of one view of one clip: its signals, or the reason it is quarantined."""
+
+    signals: Mapping[str, Array] = field(default_factory=dict)
+    reason: str | None = None
+    source_sha256: str = ""
+    gain: float = 1.0
+
+
+def part_folder(root: Path, name: str) -> Path:
+    """Folder of a part."""
+    return root / "parts" / name
+
+
+def record_path(root: Path, part: str, unit: int) -> Path:
+    """Place of a unit's commit record."""
+    return part_folder(root, part) / "commits" / f"{unit:06d}.json"
+
+
+def load_manifest(root: Path) -> Manifest:
+    """Read the root manifest.
+
+    Raises
+    ------
+    CacheError
+        ``"missing"`` when there is no cache, otherwise as :func:`parse_manifest`.
+    """
+    path = root / MANIFEST
+    if not path.is_file():
+        what = "has no manifest.json, so it is not a cache" if root.exists() else "does not exist"
+        raise CacheError(
+            f"{root} {what}. Make one: precompute-teacher CORPUS --teacher TEACHER --out {root}",
+            kind="missing",
+        )
+    return parse_manifest(path.read_bytes(), f"{root}/{MANIFEST}")
+
+
+def load_plan(root: Path, entry: PartEntry) -> PartPlan:
+    """Read the plan of a part and check it against the manifest's digest."""
+    path = part_folder(root, entry.name) / PLAN
+    if not path.is_file():
+        raise CacheError(f"{path} is missing, but the manifest names it.", kind="damaged")
+    data = path.read_bytes()
+    if sha256(data) != entry.plan_sha256:
+        raise CacheError(
+            f"{path} is damaged: the manifest says {entry.plan_sha256[:12]}, its content is "
+            f"{sha256(data)[:12]}.",
+            kind="damaged",
+        )
+    return parse(PartPlan, data, str(path))
+
+
+def create_cache(
+    root: Path, clips: Sequence[Clip], corpus: CorpusFacts, sample_rate_hz: int, plan: PartPlan
+) -> None:
+    """Lay out a new cache with its clip table and its first part, all or nothing."""
+    with _built_aside(root) as draft:
+        create_group(draft)
+        write_clip_table(draft, clips, corpus.classes)
+        create_group(draft / "parts")
+        _lay_out_part(part_folder(draft, plan.name), plan)
+        table = {f"{CLIPS}/{key}": _digest(draft / CLIPS / key) for key in keys_below(draft / CLIPS)}
+        manifest = Manifest(
+            generation=1,
+            corpus=corpus,
+            sample_rate_hz=sample_rate_hz,
+            clip_table=table | {"parts/zarr.json": _digest(draft / "parts" / "zarr.json")},
+            root_group=_digest(draft / "zarr.json"),
+            parts=[PartEntry(name=plan.name, plan_sha256=sha256(plan.encode()))],
+        )
+        write_atomic(draft / MANIFEST, SignedManifest.of(manifest).encode())
+
+
+def add_part(root: Path, plan: PartPlan) -> None:
+    """Add a part to a cache; no existing object but the manifest is touched."""
+    with _built_aside(part_folder(root, plan.name)) as draft:
+        _lay_out_part(draft, plan)
+    manifest = load_manifest(root)
+    entry = PartEntry(name=plan.name, plan_sha256=sha256(plan.encode()))
+    _replace_manifest(root, manifest, [*manifest.parts, entry])
+
+
+def sweep(root: Path) -> None:
+    """Remove what a killed writer left: half-written files and parts no manifest names."""
+    shutil.rmtree(_aside(root), ignore_errors=True)
+    if not (root / MANIFEST).is_file():
+        return
+    sweep_partials(root)
+    named = {entry.name for entry in load_manifest(root).parts}
+    for folder in (root / "parts").iterdir():
+        if folder.is_dir() and folder.name not in named:
+            shutil.rmtree(folder)
+
+
+def missing_units(root: Path, plan: PartPlan) -> list[int]:
+    """Work units of a part without a commit record."""
+    folder = part_folder(root, plan.name) / "commits"
+    done = {path.stem for path in folder.glob("*.json")}
+    return [unit for unit in range(len(plan.units.rows)) if f"{unit:06d}" not in done]
+
+
+def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[Row]) -> CommitRecord:
+    """Write a unit's chunks, then its record. Repeating it with equal rows changes nothing."""
+    folder = part_folder(root, plan.name)
+    lengths: dict[str, list[int]] = {}
+    objects: dict[str, StoredObject] = {}
+    for spec in plan.signals:
+        values = [row.signals.get(spec.name) if row.reason is None else None for row in rows]
+        packed = _pack_fixed(spec, values) if spec.layout == "fixed" else _pack_ragged(spec, values)
+        objects[spec.name] = write_chunk(folder / spec.name, unit, packed)
+        if spec.layout != "fixed":
+            lengths[spec.name] = [0 if v is None else _entries(spec, v) for v in values]
+    record = CommitRecord(
+        part=plan.name,
+        plan_sha256=sha256(plan.encode()),
+        unit=unit,
+        rows=len(rows),
+        lengths=lengths,
+        quarantine=[Quarantine(row=i, reason=r.reason) for i, r in enumerate(rows) if r.reason],
+        sources=[row.source_sha256 for row in rows],
+        gains={str(i): row.gain for i, row in enumerate(rows) if row.gain != 1.0},
+        objects=objects,
+    )
+    write_atomic(record_path(root, plan.name, unit), record.encode())
+    return record
+
+
+def seal(root: Path, plan: PartPlan) -> None:
+    """Close a part whose units are all committed: write its index, then name it in the manifest.
+
+    Raises
+    ------
+    CacheError
+        ``"unfinished"`` when units lack a record; ``"stale"`` when the part was sealed before and
+        its units no longer give the same index (a repair on other libraries or hardware).
+    """
+    missing = missing_units(root, plan)
+    if missing:
+        raise CacheError(
+            f"{plan.name} of {root} lacks {len(missing)} of {len(plan.units.rows)} work units, first "
+            f"{missing[0]}. Repeat the same precompute-teacher command.",
+            kind="unfinished",
+        )
+    folder = part_folder(root, plan.name)
+    shutil.rmtree(folder / "index", ignore_errors=True)
+    with _built_aside(folder / "index") as draft:
+        create_group(draft)
+        for name, values in index_arrays(root, plan).items():
+            write_whole(draft / name, values)
+        objects = {f"index/{key}": _digest(draft / key) for key in keys_below(draft)}
+        objects |= {key: _digest(folder / key) for key in _metadata_keys(plan)}
+        index = PartIndex(part=plan.name, objects=objects).encode()
+        write_atomic(draft / "index.json", index)
+    manifest = load_manifest(root)
+    before = next(entry.index_sha256 for entry in manifest.parts if entry.name == plan.name)
+    if before not in (None, sha256(index)):
+        raise CacheError(
+            f"{plan.name} of {root} was sealed as {before[:12] if before else None}; its units now "
+            f"give {sha256(index)[:12]}: recomputed on another machine or with other libraries. "
+            "Make a new cache with another --out.",
+            kind="stale",
+        )
+    entries = [
+        entry.model_copy(update={"index_sha256": sha256(index)}) if entry.name == plan.name else entry
+        for entry in manifest.parts
+    ]
+    if before is None:
+        _replace_manifest(root, manifest, entries)
+
+
+def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:
+    """The sealed index of a part, computed from its commit records.
+
+    Per unit and signal the size, trailer and digest of the object; per unit the digest of its
+    record; per row (on the grid of `unit_rows`) the ragged lengths and whether it is usable.
+    """
+    units, names = len(plan.units.rows), [signal.name for signal in plan.signals]
+    ragged = [signal.name for signal in plan.signals if signal.layout != "fixed"]
+    arrays: dict[str, Array] = {
+        "object_bytes": np.zeros((units, len(names)), np.uint64),
+        "object_crc32c": np.zeros((units, len(names), 4), np.uint8),
+        "object_sha256": np.zeros((units, len(names), 32), np.uint8),
+        "record_sha256": np.zeros((units, 32), np.uint8),
+        "row_lengths": np.zeros((units * plan.unit_rows, max(len(ragged), 1)), np.uint32),
+        "row_usable": np.zeros(units * plan.unit_rows, np.uint8),
+    }
+    for unit in range(units):
+        data = record_path(root, plan.name, unit).read_bytes()
+        record = parse(CommitRecord, data, f"record of work unit {unit} of {plan.name}")
+        arrays["record_sha256"][unit] = _hex_bytes(sha256(data))
+        for column, name in enumerate(names):
+            stored = record.objects[name]
+            arrays["object_bytes"][unit, column] = stored.bytes
+            arrays["object_crc32c"][unit, column] = _hex_bytes(stored.crc32c)
+            arrays["object_sha256"][unit, column] = _hex_bytes(stored.sha256)
+        rows = slice(unit * plan.unit_rows, unit * plan.unit_rows + record.rows)
+        for column, name in enumerate(ragged):
+            arrays["row_lengths"][rows, column] = record.lengths[name]
+        usable = np.ones(record.rows, np.uint8)
+        usable[[entry.row for entry in record.quarantine]] = 0
+        arrays["row_usable"][rows] = usable
+    return arrays
+
+
+def _metadata_keys(plan: PartPlan) -> list[str]:
+    arrays = [f"{signal.name}/zarr.json" for signal in plan.signals]
+    return ["zarr.json", PLAN, *arrays]
+
+
+def _hex_bytes(text: str) -> Array:
+    return np.frombuffer(bytes.fromhex(text), np.uint8)
+
+
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes())
+
+
+def _entries(spec: SignalSpec, value: Array) -> int:
+    return int(value.size) if spec.layout == "square" else len(value)
+
+
+def _pack_fixed(spec: SignalSpec, values: Sequence[Array | None]) -> Array:
+    fill = np.nan if spec.dtype == "float16" else 0
+    packed = np.full((len(values), *spec.row_shape), fill, spec.dtype)
+    for row, value in enumerate(values):
+        if value is not None:
+            packed[row] = value
+    return packed
+
+
+def _pack_ragged(spec: SignalSpec, values: Sequence[Array | None]) -> Array:
+    kept = [v.reshape(-1) if spec.layout == "square" else v for v in values if v is not None]
+    empty = np.zeros((0, *spec.row_shape), spec.dtype)
+    return np.concatenate([empty, *(v.astype(spec.dtype) for v in kept)])
+
+
+def _lay_out_part(folder: Path, plan: PartPlan) -> None:
+    create_group(folder)
+    for spec in plan.signals:
+        shape = (len(plan.units.rows) * spec.chunk_length, *spec.row_shape)
+        create_array(folder / spec.name, shape, spec.chunk_shape, spec.dtype)
+    (folder / "commits").mkdir()
+    write_atomic(folder / PLAN, plan.encode())
+
+
+def _replace_manifest(root: Path, manifest: Manifest, parts: list[PartEntry]) -> None:
+    update = {"parts": parts, "generation": manifest.generation + 1}
+    replaced = manifest.model_copy(update=update)
+    write_atomic(root / MANIFEST, SignedManifest.of(replaced).encode())
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f"{target.name}.partial")
+
+
+@contextmanager
+def _built_aside(target: Path) -> Iterator[Path]:
+    """Build a folder beside its place; rename it there when the block ends without an error."""
+    draft = _aside(target)
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    for path in [draft, *draft.rglob("*")]:
+        sync(path)
+    draft.rename(target)
+    sync(target.parent)

@@ -1,0 +1,246 @@
+"""The plan: which row lies where, computed from header facts alone, before anything is decoded.
+
+Rows are view-major. Within a view, clips of one split lie together, in the order of a hash of
+their ids, so that every work unit is a fair sample of its split. Views after the first exist for
+the training split only: validation and test have one fixed view.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.clip import Clip
+from cache_schema.documents import WAVEFORM, CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
+from cache_schema.errors import UsageError
+from cache_schema.front_ends import FRONT_ENDS, frame_count
+from cache_schema.plugins import unknown_name
+from cache_schema.storage import sha256
+from pipeline.audio import RESAMPLER, resampled_length
+from pipeline.corpora.interface import Corpus
+from pipeline.teachers.interface import Teacher
+
+DROPPED_MASS = "attention_dropped_mass"
+DEFAULT_SIGNALS = ("logits", "temporal_attention", WAVEFORM)
+SPLIT_ORDER = ("train", "validation", "test")
+UNIT_BYTES = 20_000_000
+MAX_UNITS = 50_000
+BATCH_S = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SignalLayout:
+    """How one signal is stored and how many entries each clip needs along its ragged axis."""
+
+    name: str
+    layout: Literal["fixed", "ragged", "square"]
+    row_shape: tuple[int, ...]
+    dtype: Literal["float16", "int16"]
+    hop_s: float | None
+    first_frame_s: float | None
+    entries: NDArray[np.int64]
+
+    @property
+    def entry_bytes(self) -> int:
+        """Bytes of one entry."""
+        return 2 * math.prod(self.row_shape)
+
+
+def order_clips(corpus: Corpus) -> list[Clip]:
+    """Order clips by split, then by the hash of their ids."""
+    order = {name: i for i, name in enumerate(SPLIT_ORDER)}
+
+    def key(clip: Clip) -> tuple[int, str, bytes]:
+        return (order.get(clip.split, 9), clip.split, hashlib.sha256(clip.id.encode()).digest())
+
+    return sorted(corpus.clips, key=key)
+
+
+def corpus_facts(corpus: Corpus, clips: Sequence[Clip]) -> CorpusFacts:
+    """Facts of a corpus, with a fingerprint over what its rows depend on."""
+    lines = sorted(
+        [c.id, c.path, list(c.labels), c.split, c.start_s, c.end_s, _file_bytes(corpus, c), c.frames]
+        for c in clips
+    )
+    splits, first = [], 0
+    for name, group in groupby(clips, key=lambda clip: clip.split):
+        count = len(list(group))
+        splits.append(Split(name=name, first_clip=first, clips=count))
+        first += count
+    return CorpusFacts(
+        fingerprint=sha256(repr(lines).encode()),
+        classes=list(corpus.classes),
+        task=corpus.task,
+        clips=len(clips),
+        splits=splits,
+    )
+
+
+def _file_bytes(corpus: Corpus, clip: Clip) -> int:
+    path = corpus.root / clip.path
+    return path.stat().st_size if path.is_file() else -1
+
+
+def planned_samples(clips: Sequence[Clip], teacher: Teacher) -> NDArray[np.int64]:
+    """Samples of each clip at the teacher's rate; 0 for one it cannot hear."""
+    samples = [
+        resampled_length(c.frames, c.source_rate_hz, teacher.sample_rate_hz) if c.frames else 0
+        for c in clips
+    ]
+    longest = teacher.max_samples or max([1, *samples])
+    return np.array([n if teacher.min_samples <= n <= longest else 0 for n in samples], np.int64)
+
+
+def wanted_signals(names: Sequence[str], teacher: Teacher) -> list[str]:
+    """Signals to store: the defaults the teacher can give, and the named ones.
+
+    Raises
+    ------
+    UsageError
+        For a signal that neither this teacher nor a front end can give.
+    """
+    possible = [*teacher.signals, WAVEFORM, *FRONT_ENDS]
+    for name in names:
+        if name not in possible:
+            raise unknown_name(name, possible, f"signal of teacher {teacher.family}")
+    wanted = [name for name in DEFAULT_SIGNALS if name in possible]
+    wanted += [name for name in names if name not in wanted]
+    if "temporal_attention" in wanted:
+        wanted.append(DROPPED_MASS)
+    return list(dict.fromkeys(wanted))
+
+
+def signal_layouts(
+    names: Sequence[str], teacher: Teacher, samples: NDArray[np.int64]
+) -> list[SignalLayout]:
+    """Layout of each signal with the entries every clip will need."""
+    return [_signal_layout(name, teacher, samples) for name in names]
+
+
+def _signal_layout(name: str, teacher: Teacher, samples: NDArray[np.int64]) -> SignalLayout:
+    if name == WAVEFORM:
+        return SignalLayout(name, "ragged", (), "int16", 1 / teacher.sample_rate_hz, 0.0, samples)
+    if name in FRONT_ENDS:
+        preset = FRONT_ENDS[name]
+        if preset.sample_rate_hz != teacher.sample_rate_hz:
+            raise UsageError(
+                f"signal {name} needs {preset.sample_rate_hz} Hz, teacher {teacher.family} hears "
+                f"{teacher.sample_rate_hz} Hz. Leave out --signal {name}.",
+                kind="signal",
+            )
+        frames = _per_length(samples, lambda n: frame_count(n, preset))
+        bands = (preset.coefficients or preset.mel_bands,)
+        grid = (preset.hop_s, preset.first_frame_s)
+        return SignalLayout(name, "ragged", bands, "float16", *grid, frames)
+    shape = cache(lambda n: teacher.row_shape(name, n))
+    example = shape(int(samples.max()) or teacher.min_samples)
+    grid_of = teacher.signals[name]
+    if grid_of is None:
+        return SignalLayout(name, "fixed", example, "float16", None, None, np.ones_like(samples))
+    square = name == "attention_map"
+    entries = _per_length(samples, lambda n: math.prod(shape(n)) if square else shape(n)[0])
+    tail = () if square else example[1:]
+    layout: Literal["square", "ragged"] = "square" if square else "ragged"
+    return SignalLayout(
+        name, layout, tail, "float16", grid_of.hop_s, grid_of.first_frame_s, entries
+    )
+
+
+def _per_length(samples: NDArray[np.int64], count: Any) -> NDArray[np.int64]:
+    """Apply a function of the length to each clip, once per distinct length; 0 stays 0."""
+    lengths, inverse = np.unique(samples, return_inverse=True)
+    counts = np.array([count(int(n)) if n else 0 for n in lengths], np.int64)
+    return counts[inverse]
+
+
+def cut_units(
+    layouts: Sequence[SignalLayout], splits: Sequence[Split], views: range, max_rows: int
+) -> UnitTable:
+    """Cut rows into work units, greedily: at `max_rows` rows or when a chunk would pass its limit.
+
+    The limit is about 20 MB for the largest signal, larger where there would be over 50,000 units.
+    """
+    row_bytes = np.stack([layout.entries * layout.entry_bytes for layout in layouts])
+    limit = max(UNIT_BYTES, int(row_bytes.sum(axis=1).max() * len(views) / (MAX_UNITS // 2)))
+    table: dict[str, list[Any]] = {"split": [], "view": [], "first_clip": [], "rows": []}
+    for view in views:
+        for split in splits:
+            if view > 0 and split.name != "train":
+                continue
+            first, last = split.first_clip, split.first_clip + split.clips
+            for start, stop in _greedy_cuts(row_bytes[:, first:last], limit, max_rows):
+                entry = {"split": split.name, "view": view, "first_clip": first + start}
+                for column, value in (entry | {"rows": stop - start}).items():
+                    table[column].append(value)
+    return UnitTable(**table)
+
+
+def _greedy_cuts(row_bytes: NDArray[np.int64], limit: int, max_rows: int) -> list[tuple[int, int]]:
+    ends = np.cumsum(row_bytes, axis=1)
+    cuts, start, count = [], 0, row_bytes.shape[1]
+    before = np.zeros(len(row_bytes), np.int64)
+    while start < count:
+        fits = [int(np.searchsorted(e, b + limit, "right")) for e, b in zip(ends, before, strict=True)]
+        stop = max(start + 1, min(*fits, start + max_rows, count))
+        cuts.append((start, stop))
+        before, start = ends[:, stop - 1], stop
+    return cuts
+
+
+def signal_specs(layouts: Sequence[SignalLayout], units: UnitTable) -> list[SignalSpec]:
+    """Specify each signal; a chunk is as long as the fullest unit needs, no longer."""
+    specs = []
+    for layout in layouts:
+        starts = np.concatenate([[0], np.cumsum(layout.entries)])
+        first, rows = np.array(units.first_clip), np.array(units.rows)
+        needed = rows if layout.layout == "fixed" else starts[first + rows] - starts[first]
+        specs.append(
+            SignalSpec(
+                name=layout.name,
+                layout=layout.layout,
+                row_shape=list(layout.row_shape),
+                dtype=layout.dtype,
+                chunk_length=max(1, int(needed.max())),
+                hop_s=layout.hop_s,
+                first_frame_s=layout.first_frame_s,
+            )
+        )
+    return specs
+
+
+def make_part(
+    name: str,
+    layouts: Sequence[SignalLayout],
+    units: UnitTable,
+    *,
+    views: range,
+    seed: int,
+    recipe_facts: Sequence[Mapping[str, Any]],
+    teacher: Teacher,
+    source: Literal["corpus", "cache"],
+) -> PartPlan:
+    """Put a part's plan together."""
+    return PartPlan(
+        name=name,
+        first_view=views.start,
+        views=len(views),
+        seed=seed,
+        view_recipe=[repr(dict(facts)) for facts in recipe_facts],
+        teacher=teacher.provenance,
+        audio={"sample_rate_hz": teacher.sample_rate_hz, "resampler": RESAMPLER, "channels": "mean"},
+        source=source,
+        codec="crc32c",
+        batch_clips=32,
+        batch_samples=BATCH_S * teacher.sample_rate_hz,
+        unit_rows=max(units.rows),
+        signals=signal_specs(layouts, units),
+        units=units,
+    )

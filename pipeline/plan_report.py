@@ -1,0 +1,73 @@
+"""What ``--plan`` says: clips, hours, units, bytes of each signal and the time it will take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cache_schema.writer import load_manifest, load_plan
+from pipeline.precompute import Precompute
+
+TIMED_CLIPS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReport:
+    """Sizes and time of a request, before anything is written."""
+
+    clips: int
+    hours: float
+    unreadable: int
+    rows: int
+    units: int
+    signal_bytes: dict[str, int]
+    estimated_s: float
+
+
+def plan_report(precompute: Precompute) -> PlanReport:
+    """Plan a request (or what it adds to an existing cache) and time the teacher on a few clips."""
+    out: Path = precompute.request.out
+    if out.exists():
+        manifest = load_manifest(out)
+        plans = [load_plan(out, entry) for entry in manifest.parts]
+        precompute.refuse_stale(manifest, plans)
+        parts = precompute.added_parts(plans)
+    else:
+        parts = [precompute.first_part()]
+    rate = precompute.teacher.sample_rate_hz
+    sizes: dict[str, int] = {}
+    for part in parts:
+        for signal in part.signals:
+            size = len(part.units.rows) * signal.chunk_bytes
+            sizes[signal.name] = sizes.get(signal.name, 0) + size
+    rows = sum(sum(part.units.rows) for part in parts)
+    audible_s = float(precompute.samples.sum()) / rate
+    repeats = rows / max(len(precompute.clips), 1)
+    return PlanReport(
+        clips=len(precompute.clips),
+        hours=audible_s / 3600,
+        unreadable=int((precompute.samples == 0).sum()),
+        rows=rows,
+        units=sum(len(part.units.rows) for part in parts),
+        signal_bytes=sizes,
+        estimated_s=audible_s * repeats * _seconds_per_second(precompute) if parts else 0.0,
+    )
+
+
+def _seconds_per_second(precompute: Precompute) -> float:
+    """Time the loaded teacher on noise of the corpus' median length, per second of audio."""
+    audible = precompute.samples[precompute.samples > 0]
+    if not len(audible):
+        return 0.0
+    teacher, length = precompute.teacher, int(np.median(audible))
+    teacher.load(precompute.request.device)
+    generator = np.random.default_rng(0)
+    clips = [generator.standard_normal(length).astype(np.float32) * 0.1 for _ in range(TIMED_CLIPS)]
+    signals = [name for name in precompute.names if name in teacher.signals]
+    teacher.infer(clips[:1], signals)
+    started = time.perf_counter()
+    teacher.infer(clips, signals)
+    return (time.perf_counter() - started) / (TIMED_CLIPS * length / teacher.sample_rate_hz)

@@ -1,0 +1,195 @@
+"""``precompute-teacher``: run the large teacher once over all audio and keep what it says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cache_schema.command import Command
+from cache_schema.documents import CommitRecord, PartPlan
+from cache_schema.errors import UsageError
+from cache_schema.inspection import human_bytes
+from pipeline.check import check
+from pipeline.plan_report import PlanReport, plan_report
+from pipeline.precompute import Precompute, Request
+
+# Without a terminal (a batch job's log) progress is a line this often.
+LINE_EVERY_S = 15.0
+
+
+@click.command(cls=Command)
+@click.argument("corpus")
+@click.option("--teacher", required=True, help="Hugging Face folder or hub id, or 'toy'.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The cache to write.")
+@click.option("--signal", "signals", multiple=True, metavar="NAME",
+              help="Store this signal beside logits, temporal_attention and waveform.")
+@click.option("--teacher-option", "teacher_options", multiple=True, metavar="NAME=VALUE",
+              help="Option of the teacher's family, for example input=native or residual=false.")
+@click.option("--views", type=click.IntRange(1), default=1, show_default=True,
+              help="Seeded variants of each training clip.")
+@click.option("--view", "view_steps", multiple=True, metavar="NAME[:option=value,...]",
+              help="Step of the view recipe: gain, shift, noise. Repeat for a chain.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--unit-rows", type=click.IntRange(1), default=1024, show_default=True,
+              help="Most rows in a work unit, the atom of resuming.")
+@click.option("--workers", type=click.IntRange(0), default=0, show_default=True,
+              help="Processes of a Dask cluster started here; 0 computes in this process.")
+@click.option("--scheduler", metavar="ADDRESS", help="Compute on a running Dask cluster instead.")
+@click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, write nothing.")
+@click.option("--check", "check_rows", metavar="N|all",
+              help="Recompute N random rows of a finished cache and compare.")
+@click.option("--repair", is_flag=True, help="Recompute the damaged work units of a cache.")
+@click.option("--device", default="cpu", show_default=True, help="Torch device of the teacher.")
+def main(
+    teacher_options: Sequence[str],
+    plan_only: bool,
+    check_rows: str | None,
+    repair: bool,
+    **request: Any,
+) -> None:
+    """Store what a teacher says about every clip of CORPUS, for students to learn from.
+
+    CORPUS is KIND:PATH[?option=value&...], for example speech-commands:/data/sc?labels=12,
+    folder:/data/sounds or csv:/data/clips.csv. The same command again continues or reports that
+    all is done; with a further --signal or more --views it adds only those.
+    """
+    console = Console()
+    if request["scheduler"] and request["workers"]:
+        raise UsageError(
+            f"--workers {request['workers']} starts a cluster, --scheduler {request['scheduler']} uses "
+            "another; give one of them.",
+            kind="options",
+        )
+    pairs = dict(_pair(text) for text in teacher_options)
+    precompute = Precompute(Request(teacher_options=pairs, **request))
+    if plan_only:
+        _print_plan(console, plan_report(precompute))
+    elif check_rows is not None:
+        report = check(precompute, _row_count(check_rows))
+        console.print(f"{report.rows} rows recomputed; the sources are unchanged. Largest deviation "
+                      "as a share of the signal's scale:")
+        for name, share in report.deviations.items():
+            console.print(f"  {name} {share:.2e}")
+    elif repair:
+        with _Reporter(console) as reporter:
+            found = precompute.repair(reporter.start, reporter.unit)
+        for damage in found:
+            console.print(f"mended: {damage}", highlight=False, soft_wrap=True)
+        console.print("Nothing was damaged." if not found else f"{len(found)} object(s) mended.")
+    else:
+        _run(console, precompute)
+
+
+def _run(console: Console, precompute: Precompute) -> None:
+    out = precompute.request.out
+    with _Reporter(console) as reporter:
+        computed = precompute.run(reporter.start, reporter.unit)
+    if not computed:
+        console.print(f"{out} is complete: nothing to do.", highlight=False)
+    else:
+        console.print(f"{out} is complete: {computed} work units computed, "
+                      f"{reporter.quarantined} rows quarantined.", highlight=False)
+    for line in reporter.reasons[:10]:
+        console.print(f"  quarantined {line}", highlight=False, soft_wrap=True)
+    console.print(f"Look at it: inspect-cache {out}", highlight=False, soft_wrap=True)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise UsageError(f"--teacher-option {text!r}: expected NAME=VALUE", kind="options")
+    return name, value
+
+
+def _row_count(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--check {text!r}: expected a positive number of rows or 'all'", kind="options")
+    return int(text)
+
+
+class _Reporter:
+    """Shows progress with rate and time left: a bar on a terminal, lines in a log."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("rows  {task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.quarantined = 0
+        self.reasons: list[str] = []
+        self._rows = self._total = 0
+        self._started = self._last_line = time.monotonic()
+        self._task = self._bar.add_task("", total=None, rate="", visible=False)
+
+    def __enter__(self) -> _Reporter:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def start(self, plan: PartPlan, units: Sequence[int]) -> None:
+        """Begin a part."""
+        self._rows, self._total = 0, sum(plan.units.rows[unit] for unit in units)
+        self._started = time.monotonic()
+        names = ", ".join(signal.name for signal in plan.signals)
+        done = len(plan.units.rows) - len(units)
+        self._console.print(
+            f"{plan.name}: {names}; {len(units)} work units to compute"
+            + (f", {done} already there" if done else ""),
+            highlight=False,
+        )
+        self._bar.update(self._task, description=plan.name, total=self._total, completed=0, visible=True)
+
+    def unit(self, plan: PartPlan, record: CommitRecord) -> None:
+        """Count a committed unit."""
+        self._rows += record.rows
+        self.quarantined += len(record.quarantine)
+        first = plan.units.first_clip[record.unit]
+        self.reasons += [f"clip {first + q.row}: {q.reason}" for q in record.quarantine]
+        now = time.monotonic()
+        rate = self._rows / max(now - self._started, 1e-9)
+        self._bar.update(self._task, completed=self._rows, rate=f"{rate:.1f}/s")
+        if not self._console.is_terminal and now - self._last_line > LINE_EVERY_S:
+            self._last_line = now
+            left_s = (self._total - self._rows) / rate
+            self._console.print(
+                f"{plan.name}: {self._rows} of {self._total} rows, {rate:.1f} rows/s, "
+                f"{left_s:.0f} s left, {self.quarantined} quarantined",
+                highlight=False,
+            )
+
+
+def _print_plan(console: Console, report: PlanReport) -> None:
+    console.print(
+        f"{report.clips} clips, {report.hours:.2f} h of audio, {report.unreadable} unusable by their "
+        f"header; {report.rows} rows in {report.units} work units"
+    )
+    table = Table("signal", "bytes", "per row", box=None)
+    for name, size in report.signal_bytes.items():
+        table.add_row(name, human_bytes(size), human_bytes(size / max(report.rows, 1)))
+    console.print(table)
+    console.print(
+        f"about {human_bytes(sum(report.signal_bytes.values()))}, {report.estimated_s / 60:.1f} min in "
+        "one process (timed on a few clips). Nothing was written.",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Teachers: one file and one line each. Importing this package imports neither torch nor models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cache_schema.errors import UsageError
+from cache_schema.plugins import load_plugin, parse_named_options, typed_options
+from pipeline.teachers.interface import FrameGrid, Task, Teacher
+
+TEACHERS = {
+    "whisper": "pipeline.teachers.whisper:WhisperTeacher",
+    "wav2vec2": "pipeline.teachers.wav2vec2:Wav2Vec2Teacher",
+    "ast": "pipeline.teachers.audio_spectrogram:AudioSpectrogramTeacher",
+    "toy": "pipeline.teachers.toy:ToyTeacher",
+}
+
+# The family that reads a Hugging Face folder, by the `model_type` of its config.json.
+MODEL_TYPES = {
+    "whisper": "whisper",
+    "wav2vec2": "wav2vec2",
+    "hubert": "wav2vec2",
+    "data2vec-audio": "wav2vec2",
+    "unispeech-sat": "wav2vec2",
+    "wavlm": "wav2vec2",
+    "audio-spectrogram-transformer": "ast",
+}
+
+
+def open_teacher(
+    text: str,
+    options: Mapping[str, str] | None = None,
+    *,
+    classes: Sequence[str] = (),
+    task: Task = "single",
+) -> Teacher:
+    """Open a teacher by configuration; its weights are read by ``load``.
+
+    Parameters
+    ----------
+    text : str
+        ``toy`` (also ``toy:classes=a;b,task=multi``), a local Hugging Face folder or a hub id.
+    options : mapping of str to str, optional
+        Options of the family, as given by ``--teacher-option``.
+    classes, task
+        The corpus' classes and task. Only ``toy`` takes them on; a trained teacher has its own.
+
+    Raises
+    ------
+    UsageError
+        If the family or an option is unknown.
+    RunError
+        If the folder or hub id cannot be read.
+    """
+    name, inline = parse_named_options(text) if text.partition(":")[0] == "toy" else ("", {})
+    if name == "toy":
+        own = {"classes": ";".join(classes), "task": task} if classes else {}
+        return _built("toy", (), own | inline | dict(options or {}))
+    from pipeline.teachers.checkpoint import open_checkpoint
+
+    checkpoint = open_checkpoint(text, MODEL_TYPES)
+    return _built(MODEL_TYPES[checkpoint.model_type], (checkpoint,), dict(options or {}))
+
+
+def _built(family: str, arguments: tuple[object, ...], options: Mapping[str, str]) -> Teacher:
+    teacher_class = load_plugin(TEACHERS, family, "teacher")
+    teacher = teacher_class(
+        *arguments, **typed_options(teacher_class, options, f"teacher {family}")
+    )
+    if not isinstance(teacher, Teacher):
+        raise UsageError(
+            f"{teacher_class} is not a Teacher: see pipeline/teachers/interface.py", kind="plugin"
+        )
+    return teacher
+
+
+__all__ = ["MODEL_TYPES", "TEACHERS", "FrameGrid", "Task", "Teacher", "open_teacher"]

@@ -1,0 +1,140 @@
+"""From a teacher's hidden states and attention maps to the signals of each clip.
+
+Shape suffixes: B clips in batch, C classes, N positions (special tokens, frames or patches,
+padding), T frames, L layers, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.teachers.rollout import (
+    TokenGrid,
+    keep_frames,
+    received_attention,
+    roll_out,
+    roll_out_maps,
+)
+from pipeline.teachers.signals import pool_frames, pool_map
+
+ATTENTION_SIGNALS = frozenset(
+    {"temporal_attention", "attention_dropped_mass", "layer_attention", "attention_map"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the frames of a batch lie and with which weights its classifier pools positions.
+
+    Attributes
+    ----------
+    grid : TokenGrid
+        How positions lie in time.
+    frames : Tensor, int, (B,)
+        Frames of each clip; what comes after them is padding.
+    pooling : Tensor, float, (B, N)
+        Weights p of `pipeline.teachers.rollout`.
+    """
+
+    grid: TokenGrid
+    frames: Tensor
+    pooling: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """One forward pass of a batch: everything that signals are made from.
+
+    Attributes
+    ----------
+    layout : Layout
+        Where positions lie in time.
+    hidden : Tensor, (B, N, D)
+        Last hidden states.
+    pooled : Tensor, (B, D)
+        What the classification head saw.
+    logits : Tensor, (B, C)
+        What it said.
+    maps : sequence of Tensor, each (B, N, N)
+        Head-mean attention of each layer, lowest first; empty when no signal needs it.
+    residual : bool
+        Rollout with the residual connection.
+    map_pooling : int
+        Frames that maps and embeddings are pooled by.
+    """
+
+    layout: Layout
+    hidden: Tensor
+    pooled: Tensor
+    logits: Tensor
+    maps: Sequence[Tensor]
+    residual: bool
+    map_pooling: int
+
+    def answers(self, signals: Collection[str]) -> list[dict[str, NDArray[np.float32]]]:
+        """Give each clip's signals, cut to its own frames."""
+        parts = [_MAKERS[name](self) for name in signals]
+        return [
+            {
+                name: np.array(part[clip], dtype=np.float32)
+                for name, part in zip(signals, parts, strict=True)
+            }
+            for clip in range(len(self.hidden))
+        ]
+
+    def _cut(self, values_BT: Tensor) -> list[NDArray[np.float32]]:
+        """Leave each clip its own frames along the second axis."""
+        frames = self.layout.frames.tolist()
+        return [v[:n].numpy() for v, n in zip(values_BT.cpu(), frames, strict=True)]
+
+    def _rolled(self) -> tuple[Tensor, Tensor]:
+        """Roll out to time (B, T), with the share that fell on frames (B,)."""
+        rolled_BN = roll_out(self.maps, self.layout.pooling, residual=self.residual)
+        return keep_frames(self.layout.grid.fold_keys(rolled_BN), self.layout.frames)
+
+    def _temporal_attention(self) -> list[NDArray[np.float32]]:
+        return self._cut(self._rolled()[0])
+
+    def _dropped_mass(self) -> list[NDArray[np.float32]]:
+        return list((1 - self._rolled()[1]).clamp(min=0).cpu().numpy())
+
+    def _layer_attention(self) -> list[NDArray[np.float32]]:
+        """Average over the queries of a clip's frames, renormalised: each layer sums to 1."""
+        grid, frames_B = self.layout.grid, self.layout.frames
+        received_BNL = received_attention(self.maps, grid.mask(frames_B))
+        received_BLT = grid.fold_keys(received_BNL.transpose(1, 2))
+        return self._cut(keep_frames(received_BLT, frames_B)[0].transpose(1, 2))
+
+    def _attention_map(self) -> list[NDArray[np.float64]]:
+        grid, frames_B = self.layout.grid, self.layout.frames
+        keys_BNT = grid.fold_keys(roll_out_maps(self.maps, residual=self.residual))
+        map_BTT = grid.fold_queries(keys_BNT.transpose(1, 2)).transpose(1, 2)
+        cut = self._cut(keep_frames(map_BTT, frames_B)[0])
+        return [pool_map(rows[:, : len(rows)], self.map_pooling) for rows in cut]
+
+    def _frame_embedding(self) -> list[NDArray[np.float64]]:
+        frames_BTD = self.layout.grid.fold_queries(self.hidden.transpose(1, 2)).transpose(1, 2)
+        return [pool_frames(rows, self.map_pooling) for rows in self._cut(frames_BTD)]
+
+    def _logits(self) -> list[NDArray[np.float32]]:
+        return list(self.logits.cpu().numpy())
+
+    def _clip_embedding(self) -> list[NDArray[np.float32]]:
+        return list(self.pooled.cpu().numpy())
+
+
+_Maker = Callable[[Hearing], Sequence[NDArray[np.floating]]]
+_MAKERS: dict[str, _Maker] = {
+    "logits": Hearing._logits,
+    "temporal_attention": Hearing._temporal_attention,
+    "attention_dropped_mass": Hearing._dropped_mass,
+    "layer_attention": Hearing._layer_attention,
+    "attention_map": Hearing._attention_map,
+    "frame_embedding": Hearing._frame_embedding,
+    "clip_embedding": Hearing._clip_embedding,
+}

@@ -1,0 +1,92 @@
+"""What a teacher is: everything the batch stage needs to know about one, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Task = Literal["single", "multi"]
+Batching = Literal["exact", "near"]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameGrid:
+    """Where the frames of a signal lie in time.
+
+    Attributes
+    ----------
+    hop_s : float
+        Seconds from one frame to the next.
+    first_frame_s : float
+        Centre of frame 0 in seconds after the first sample.
+    """
+
+    hop_s: float
+    first_frame_s: float
+
+    def pooled(self, factor: int) -> FrameGrid:
+        """Give the grid of frames that average `factor` consecutive frames of this one."""
+        centre_s = self.first_frame_s + 0.5 * (factor - 1) * self.hop_s
+        return FrameGrid(self.hop_s * factor, centre_s)
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A model whose answers are cached.
+
+    Everything but `infer` works before `load`, from a configuration alone, so that a plan can be
+    made on a machine without weights or accelerator.
+
+    Attributes
+    ----------
+    family : str
+        Key of ``pipeline.teachers.TEACHERS``.
+    sample_rate_hz : int
+        Rate of the waveforms it hears.
+    classes : tuple of str
+        Class names in the order of its logits.
+    task : {"single", "multi"}
+        Softmax over classes or a sigmoid for each.
+    batching : {"exact", "near"}
+        Whether the clips of a batch must be of exactly equal length or may be of near length.
+        Either way a clip's signals do not depend on its neighbours.
+    min_samples : int
+        Shortest input it takes.
+    max_samples : int or None
+        Longest input it takes; None means any.
+    signals : mapping of str to FrameGrid or None
+        The signals it can give; framed ones with their grid.
+    provenance : dict
+        JSON that identifies what the answers depend on; holds no path of this machine.
+    """
+
+    family: str
+    sample_rate_hz: int
+    classes: tuple[str, ...]
+    task: Task
+    batching: Batching
+    min_samples: int
+    max_samples: int | None
+    signals: Mapping[str, FrameGrid | None]
+    provenance: dict[str, Any]
+
+    def row_shape(self, signal: str, samples: int) -> tuple[int, ...]:
+        """Give the exact shape of `signal` for an input of `samples` samples."""
+
+    def load(self, device: str) -> None:
+        """Make `infer` possible on a torch device such as ``"cpu"`` or ``"cuda:0"``."""
+
+    def infer(
+        self, waveforms: Sequence[NDArray[np.float32]], signals: Sequence[str]
+    ) -> list[dict[str, NDArray[np.float32]]]:
+        """Answer each mono waveform of shape (samples,) with the signals asked for.
+
+        Raises
+        ------
+        UsageError
+            If a signal is not one of `signals` or a length is outside the allowed range.
+        """

@@ -1,0 +1,243 @@
+"""One work unit, whole: hear its clips, ask the teacher, write and commit. What a worker runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.arrays import Array
+from cache_schema.clip import Clip
+from cache_schema.clip_table import read_clips
+from cache_schema.documents import WAVEFORM, CommitRecord, PartPlan
+from cache_schema.errors import RunError
+from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.reader import SealedPart
+from cache_schema.writer import Row, load_manifest, load_plan, write_unit
+from pipeline.audio import UnusableAudio, decode
+from pipeline.plan import planned_samples
+from pipeline.teachers import open_teacher
+from pipeline.teachers.interface import Teacher
+from pipeline.views import ViewRecipe
+
+FULL_SCALE = 32768.0
+# Cached logits are float16; a recomputed answer may differ by this share of the largest logit.
+SAME_ANSWER = 2e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a worker must know to compute units of one part; small, picklable, the same for all."""
+
+    cache: str
+    part: str
+    corpus_root: str
+    teacher: str
+    teacher_options: tuple[tuple[str, str], ...]
+    view_steps: tuple[str, ...]
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The 16-bit samples of one row, as teacher and student both hear them."""
+
+    samples_S: NDArray[np.int16]
+    gain: float
+    source_sha256: str
+
+
+def compute_unit(job: Job, number: int) -> CommitRecord:
+    """Compute and commit one work unit; repeating it writes the same bytes."""
+    return _worker(job).compute(number)
+
+
+@lru_cache(maxsize=1)
+def _worker(job: Job) -> UnitWorker:
+    """Load the teacher once per process."""
+    import torch  # noqa: PLC0415 - here, so that planning needs no torch
+
+    # One thread per process: the same bytes whatever the number of processes, and faster where
+    # several share the cores.
+    torch.set_num_threads(1)
+    return UnitWorker(job)
+
+
+class UnitWorker:
+    """Computes the units of one part with a loaded teacher."""
+
+    def __init__(self, job: Job) -> None:
+        self.root = Path(job.cache)
+        manifest = load_manifest(self.root)
+        self.classes = manifest.corpus.classes
+        entries = {entry.name: entry for entry in manifest.parts}
+        self.plan: PartPlan = load_plan(self.root, entries[job.part])
+        self.corpus_root = Path(job.corpus_root)
+        self.teacher: Teacher = open_teacher(
+            job.teacher,
+            dict(job.teacher_options),
+            classes=self.classes,
+            task=manifest.corpus.task,
+        )
+        self.teacher.load(job.device)
+        self.recipe = ViewRecipe(
+            job.view_steps,
+            corpus_root=self.corpus_root,
+            sample_rate_hz=self.teacher.sample_rate_hz,
+            seed=self.plan.seed,
+        )
+        self.base = None
+        if self.plan.source == "cache":
+            self.base = _waveform_part(self.root, self.plan)
+
+    def compute(self, number: int) -> CommitRecord:
+        """Compute and commit one work unit."""
+        return write_unit(self.root, self.plan, number, self.rows(number))
+
+    def rows(self, number: int) -> list[Row]:
+        """Compute the rows of a unit without writing them."""
+        units = self.plan.units
+        first, view = units.first_clip[number], units.view[number]
+        clips = read_clips(self.root, first, first + units.rows[number], self.classes)
+        heard = self._from_cache(number) if self.base else self._from_corpus(clips, view)
+        rows = self._answer(heard)
+        if self.base:
+            self._check_same_answers(number, rows)
+        return rows
+
+    def _from_corpus(self, clips: Sequence[Clip], view: int) -> list[Heard | Row]:
+        planned = planned_samples(clips, self.teacher)
+        pairs = zip(clips, planned.tolist(), strict=True)
+        return [self.hear(clip, samples, view) for clip, samples in pairs]
+
+    def hear(self, clip: Clip, planned: int, view: int) -> Heard | Row:
+        """Decode a clip and make its view, or say why it is quarantined."""
+        rate = self.teacher.sample_rate_hz
+        try:
+            decoded = decode(
+                self.corpus_root / clip.path,
+                start_s=clip.start_s,
+                end_s=clip.end_s,
+                sample_rate_hz=rate,
+            )
+        except UnusableAudio as error:
+            return Row(reason=str(error))
+        samples = len(decoded.waveform)
+        if decoded.source_frames != clip.frames or (planned and samples != planned):
+            reason = f"decoded {decoded.source_frames} source samples, the plan says {clip.frames}"
+            return Row(reason=reason, source_sha256=decoded.sha256)
+        if not planned:
+            return Row(reason=self._length_problem(samples), source_sha256=decoded.sha256)
+        varied = self.recipe.apply(decoded.waveform, clip.id, view)
+        peak = float(np.abs(varied).max()) * FULL_SCALE
+        gain = 1.0 if peak <= FULL_SCALE - 1 else (FULL_SCALE - 1) / peak
+        samples_S = np.round(varied.astype(np.float64) * FULL_SCALE * gain).astype(np.int16)
+        return Heard(samples_S, gain, decoded.sha256)
+
+    def _length_problem(self, samples: int) -> str:
+        rate, teacher = self.teacher.sample_rate_hz, self.teacher
+        longest = f"{teacher.max_samples / rate:g} s" if teacher.max_samples else "any length"
+        return (
+            f"{samples / rate:.3f} s long; teacher {teacher.family} takes "
+            f"{teacher.min_samples / rate:g} s to {longest}"
+        )
+
+    def _from_cache(self, number: int) -> list[Heard | Row]:
+        base = self.base
+        if base is None:
+            raise RunError("no cached waveform to compute from", kind="internal")
+        usable = base.usable(number)
+        waveforms = iter(base.read(WAVEFORM, number, usable))
+        return [
+            Heard(next(waveforms), 1.0, "") if ok else Row(reason="quarantined in the first part")
+            for ok in usable
+        ]
+
+    def _answer(self, heard: Sequence[Heard | Row]) -> list[Row]:
+        rows: list[Row] = [h if isinstance(h, Row) else Row() for h in heard]
+        lengths = {i: len(h.samples_S) for i, h in enumerate(heard) if isinstance(h, Heard)}
+        near = self.teacher.batching == "near"
+        for batch in batches(lengths, self.plan.batch_clips, self.plan.batch_samples, near=near):
+            members = [h for i in batch if isinstance(h := heard[i], Heard)]
+            for i, member, answer in zip(batch, members, self.infer(members), strict=True):
+                rows[i] = self._row(member, answer)
+        return rows
+
+    def infer(self, heard: Sequence[Heard]) -> list[dict[str, NDArray[np.float32]]]:
+        """Ask the teacher for this part's signals (and logits, when they are to be compared)."""
+        names = [s.name for s in self.plan.signals if s.name in self.teacher.signals]
+        if self.base and "logits" in self.base.names:
+            names = list(dict.fromkeys([*names, "logits"]))
+        if not names:
+            return [{} for _ in heard]
+        waveforms = [(h.samples_S / np.float32(FULL_SCALE)).astype(np.float32) for h in heard]
+        return self.teacher.infer(waveforms, names)
+
+    def _row(self, heard: Heard, answer: dict[str, NDArray[np.float32]]) -> Row:
+        for name, value in answer.items():
+            if not np.isfinite(value).all():
+                return Row(reason=f"teacher returned non-finite {name}", source_sha256=heard.source_sha256)
+        signals: dict[str, Array] = {n: v.astype(np.float16) for n, v in answer.items()}
+        for spec in self.plan.signals:
+            if spec.name == WAVEFORM:
+                signals[WAVEFORM] = heard.samples_S
+            elif spec.name in FRONT_ENDS:
+                preset = FRONT_ENDS[spec.name]
+                features = front_end_features(heard.samples_S / FULL_SCALE, preset)
+                signals[spec.name] = features.astype(np.float16)
+        return Row(signals=signals, source_sha256=heard.source_sha256, gain=heard.gain)
+
+    def _check_same_answers(self, number: int, rows: Sequence[Row]) -> None:
+        """A signal added later must come from the teacher that gave the cached logits."""
+        base = self.base
+        if base is None or "logits" not in base.names:
+            return
+        usable = base.usable(number)
+        cached = base.read("logits", number, usable).astype(np.float64)
+        fresh = [r.signals["logits"] for r, ok in zip(rows, usable, strict=True) if ok and r.reason is None]
+        if not fresh:
+            return
+        deviation = float(np.abs(np.stack(fresh).astype(np.float64) - cached).max())
+        scale = float(np.abs(cached).max())
+        if deviation > SAME_ANSWER * scale:
+            raise RunError(
+                f"work unit {number}: recomputed logits differ from the cached ones by {deviation:.4g} "
+                f"(largest logit {scale:.4g}, allowed {SAME_ANSWER:.0e} of it). The unit was not "
+                "written; make a new cache with another --out.",
+                kind="stale",
+            )
+
+
+def _waveform_part(root: Path, plan: PartPlan) -> SealedPart:
+    """The sealed part that holds the waveforms of a plan's views, with the logits if it has them."""
+    for entry in load_manifest(root).parts:
+        candidate = load_plan(root, entry)
+        has_waveform = any(signal.name == WAVEFORM for signal in candidate.signals)
+        if candidate.first_view == plan.first_view and has_waveform:
+            return SealedPart(root, entry)
+    raise RunError(f"{root} has no cached waveform for view {plan.first_view}", kind="missing_signal")
+
+
+def batches(
+    lengths: dict[int, int], max_clips: int, max_samples: int, *, near: bool
+) -> list[list[int]]:
+    """Group rows into batches by length; depends on the rows alone, so it is the same anywhere.
+
+    Rows of a batch have equal length, or, with `near`, lengths within 10 % of the shortest.
+    """
+    found: list[list[int]] = []
+    for row in sorted(lengths, key=lambda row: (lengths[row], row)):
+        if found:
+            batch, longest = found[-1], lengths[row]
+            shortest = lengths[batch[0]]
+            alike = longest <= 1.1 * shortest if near else longest == shortest
+            fits = len(batch) < max_clips and (len(batch) + 1) * longest <= max_samples
+            if alike and fits:
+                batch.append(row)
+                continue
+        found.append([row])
+    return found

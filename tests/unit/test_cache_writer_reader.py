@@ -1,0 +1,162 @@
+"""Writing, sealing and reading back a cache."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_cache
+import zarr
+
+from cache_schema.documents import SignedManifest
+from cache_schema.errors import CacheError, UsageError
+from cache_schema.reader import Ragged, open_cache
+from cache_schema.storage import canonical_json, sha256
+from cache_schema.writer import (
+    MANIFEST,
+    add_part,
+    load_manifest,
+    missing_units,
+    record_path,
+    seal,
+    sweep,
+    write_unit,
+)
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_cache.write_small_cache(tmp_path_factory.mktemp("cache") / "small.zarr")
+
+
+@pytest.fixture
+def cache_dir(pristine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(pristine, tmp_path / "small.zarr"))
+
+
+def test_every_row_reads_back_as_written(pristine: Path) -> None:
+    cache = open_cache(pristine)
+    seen = 0
+    for split in cache.splits:
+        for unit in cache.units(split):
+            read = cache.read_unit(unit, list(cache.signals))
+            for row, position in enumerate(read.clip.tolist()):
+                wanted = small_cache.row(position, unit.view, list(cache.signals)).signals
+                for name, signal in read.signals.items():
+                    np.testing.assert_array_equal(signal[row], wanted[name], err_msg=name)
+                seen += 1
+    assert seen == 4 * 2 + 2 - 1  # two views of four training clips, two test clips, one quarantined
+
+
+def test_quarantined_rows_are_left_out_with_their_labels(pristine: Path) -> None:
+    cache = open_cache(pristine)
+    (unit,) = cache.units("test")
+    read = cache.read_unit(unit, ["temporal_attention"])
+    assert read.clip.tolist() == [5]
+    assert read.labels.tolist() == [[0, 1]]
+    assert isinstance(read.signals["temporal_attention"], Ragged)
+    assert len(read.signals["temporal_attention"]) == 1
+
+
+def test_units_of_one_view(pristine: Path) -> None:
+    cache = open_cache(pristine)
+    assert [unit.view for unit in cache.units("train", view=1)] == [1, 1]
+    assert cache.views == 2
+    with pytest.raises(UsageError, match=r"'tset'; known: train, test\. Did you mean 'test'"):
+        cache.units("tset")
+
+
+def test_plain_zarr_opens_the_cache(pristine: Path) -> None:
+    group = zarr.open_group(pristine, mode="r")
+    logits = np.asarray(group["parts/part-000/logits"][:3])
+    wanted = np.stack([small_cache.row(i, 0, ["logits"]).signals["logits"] for i in range(3)])
+    np.testing.assert_array_equal(logits, wanted)
+    assert group["parts/part-000/temporal_attention"].metadata.codecs[-1].to_dict()["name"] == "crc32c"
+
+
+def test_a_missing_signal_names_the_command_that_adds_it(pristine: Path) -> None:
+    cache = open_cache(pristine)
+    with pytest.raises(CacheError, match=r"no signal 'mfcc'.*--signal mfcc") as caught:
+        cache.read_unit(cache.units("train")[0], ["mfcc"])
+    assert caught.value.kind == "missing_signal"
+
+
+def test_an_unfinished_cache_says_how_far_it_is(tmp_path: Path) -> None:
+    plan = small_cache.lay_out(tmp_path / "c")
+    write_unit(tmp_path / "c", plan, 1, small_cache.rows(plan, 1))
+    assert missing_units(tmp_path / "c", plan) == [0, 2, 3, 4]
+    with pytest.raises(CacheError, match="1 of 5 work units") as caught:
+        open_cache(tmp_path / "c")
+    assert caught.value.kind == "unfinished"
+    with pytest.raises(CacheError, match="lacks 4 of 5"):
+        seal(tmp_path / "c", plan)
+
+
+def test_order_and_repetition_of_units_do_not_change_a_byte(pristine: Path, tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    plan = small_cache.lay_out(root)
+    for unit in (4, 2, 0, 3, 2, 1, 4):
+        write_unit(root, plan, unit, small_cache.rows(plan, unit))
+    seal(root, plan)
+    add_part(root, small_cache.second_plan())
+    small_cache.compute(root, small_cache.second_plan())
+    assert small_cache.tree_bytes(root) == small_cache.tree_bytes(pristine)
+
+
+def test_adding_a_part_touches_nothing_but_the_manifest(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    small_cache.compute(root, small_cache.lay_out(root))
+    before = small_cache.tree_bytes(root)
+    add_part(root, small_cache.second_plan())
+    small_cache.compute(root, small_cache.second_plan())
+    after = small_cache.tree_bytes(root)
+    assert {key for key in before if after[key] != before[key]} == {MANIFEST}
+
+
+def test_sweep_removes_what_a_kill_leaves_and_nothing_else(cache_dir: Path) -> None:
+    before = small_cache.tree_bytes(cache_dir)
+    (cache_dir / "parts/part-000/logits/c/0/0.abc.partial").write_bytes(b"half")
+    (cache_dir / "parts/part-009").mkdir()
+    (cache_dir / "parts/part-009/plan.json").write_bytes(b"{}")
+    sweep(cache_dir)
+    assert small_cache.tree_bytes(cache_dir) == before
+
+
+def test_sealing_again_after_a_lost_index_gives_the_same_bytes(cache_dir: Path) -> None:
+    before = small_cache.tree_bytes(cache_dir)
+    shutil.rmtree(cache_dir / "parts/part-000/index")
+    seal(cache_dir, small_cache.first_plan())
+    assert small_cache.tree_bytes(cache_dir) == before
+
+
+def test_other_values_after_sealing_are_refused(cache_dir: Path) -> None:
+    plan = small_cache.first_plan()
+    write_unit(cache_dir, plan, 1, small_cache.rows(plan, 4))
+    with pytest.raises(CacheError, match="was sealed as") as caught:
+        seal(cache_dir, plan)
+    assert caught.value.kind == "stale"
+
+
+def test_no_cache_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(CacheError, match=r"does not exist\. Make one: precompute-teacher"):
+        load_manifest(tmp_path / "nothing")
+    with pytest.raises(CacheError, match="is not a cache"):
+        load_manifest(tmp_path)
+
+
+def test_a_newer_format_is_refused_with_both_versions(cache_dir: Path) -> None:
+    path = cache_dir / MANIFEST
+    manifest = json.loads(path.read_bytes())["manifest"] | {"format_version": 2}
+    path.write_bytes(SignedManifest(manifest=manifest, digest=sha256(canonical_json(manifest))).encode())
+    with pytest.raises(CacheError, match="cache format 2; this program reads up to 1") as caught:
+        open_cache(cache_dir)
+    assert caught.value.kind == "too_new"
+
+
+def test_a_record_from_another_unit_is_noticed(cache_dir: Path) -> None:
+    shutil.copy(record_path(cache_dir, "part-000", 1), record_path(cache_dir, "part-000", 4))
+    with pytest.raises(CacheError, match="was sealed as"):
+        seal(cache_dir, small_cache.first_plan())

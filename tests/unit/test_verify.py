@@ -1,0 +1,110 @@
+"""Damage of every kind in every stored object is found, named and never read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_cache
+
+from cache_schema.errors import CacheError
+from cache_schema.reader import open_cache
+from cache_schema.verify import verify
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_cache.write_small_cache(tmp_path_factory.mktemp("cache") / "small.zarr")
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def zero(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+DAMAGES: list[Callable[[Path], None]] = [flip, truncate, empty, zero, delete]
+
+
+def test_a_whole_cache_has_no_damage(pristine: Path) -> None:
+    assert verify(pristine) == []
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
+def test_damage_in_each_object_is_named(
+    pristine: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    root = Path(shutil.copytree(pristine, tmp_path / "c"))
+    for key, content in small_cache.tree_bytes(pristine).items():
+        if key == "manifest.json" and damage is delete:
+            continue  # without its manifest a folder is no cache; see test_cache_writer_reader
+        damage(root / key)
+        assert key in [d.object for d in verify(root)], f"{damage.__name__} {key}"
+        (root / key).parent.mkdir(parents=True, exist_ok=True)
+        (root / key).write_bytes(content)
+    assert verify(root) == []
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
+def test_a_damaged_chunk_is_never_read(
+    pristine: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    chunks = [k for k in small_cache.tree_bytes(pristine) if k.startswith("parts") and "/c/" in k]
+    data = [key for key in chunks if "/index/" not in key]
+    assert len(data) == 5 * 5
+    root = Path(shutil.copytree(pristine, tmp_path / "c"))
+    for key in data:
+        content = (root / key).read_bytes()
+        damage(root / key)
+        with pytest.raises(CacheError) as caught:
+            read_everything(root)
+        assert caught.value.kind == "damaged"
+        assert key.split("/", 1)[1] in str(caught.value)
+        (root / key).write_bytes(content)
+    read_everything(root)
+
+
+def test_swapped_and_stale_chunks_are_found(pristine: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(pristine, tmp_path / "c"))
+    first, second = (root / f"parts/part-000/temporal_attention/c/{i}" for i in (0, 3))
+    a, b = first.read_bytes(), second.read_bytes()
+    assert len(a) == len(b)
+    first.write_bytes(b)
+    second.write_bytes(a)
+    found = {(d.unit, d.object.rsplit("/", 3)[1]) for d in verify(root)}
+    assert found == {(0, "temporal_attention"), (3, "temporal_attention")}
+    with pytest.raises(CacheError, match=r"temporal_attention/c/0 of work unit 0 ends in"):
+        read_everything(root)
+
+
+def test_a_stray_object_is_named(pristine: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(pristine, tmp_path / "c"))
+    (root / "clips/extra").write_bytes(b"x")
+    assert [str(d) for d in verify(root)] == ["clips/extra: is not named by the manifest"]
+
+
+def read_everything(root: Path) -> None:
+    cache = open_cache(root)
+    for split in cache.splits:
+        for unit in cache.units(split):
+            rows = cache.read_unit(unit, list(cache.signals))
+            assert np.isfinite(rows.signals["logits"]).all()
