@@ -26,7 +26,7 @@ WAVEFORM = "waveform"
 
 def _plain_name(name: str) -> str:
     """Accept a name that is one path component and nothing else."""
-    if PurePosixPath(name).name != name or name in (".", "..") or "\\" in name:
+    if not name or PurePosixPath(name).name != name or name in (".", "..") or "\\" in name:
         raise ValueError(f"{name!r} is not a plain name")
     return name
 

@@ -117,9 +117,12 @@ class UnitWorker:
     def hear(self, clip: Clip, planned: int, view: int) -> Heard | Row:
         """Decode a clip and make its view, or say why it is quarantined."""
         rate = self.teacher.sample_rate_hz
+        path = self.corpus_root / clip.path
+        if not path.resolve().is_relative_to(self.corpus_root):
+            return Row(reason="its path leaves the corpus")
         try:
             decoded = decode(
-                self.corpus_root / clip.path,
+                path,
                 start_s=clip.start_s,
                 end_s=clip.end_s,
                 sample_rate_hz=rate,

@@ -92,29 +92,29 @@ class Hearing:
         frames = self.layout.frames.tolist()
         return [v[:n].numpy() for v, n in zip(values_BT.cpu(), frames, strict=True)]
 
-    def _rolled(self) -> tuple[Tensor, Tensor]:
-        """Roll out to time (B, T), with the share that fell on frames (B,)."""
-        rolled_BN = roll_out(self.maps, self.layout.pooling, residual=self.residual)
-        return keep_frames(self.layout.grid.fold_keys(rolled_BN), self.layout.frames)
+    def _rolled(self) -> Tensor:
+        return roll_out(self.maps, self.layout.pooling, residual=self.residual)
 
     def _temporal_attention(self) -> list[NDArray[np.float32]]:
-        return self._cut(self._rolled()[0])
+        time_BT = self.layout.grid.fold_keys(self._rolled())
+        return self._cut(keep_frames(time_BT, self.layout.frames))
 
     def _dropped_mass(self) -> list[NDArray[np.float32]]:
-        return list((1 - self._rolled()[1]).clamp(min=0).cpu().numpy())
+        dropped_BN = ~self.layout.grid.mask(self.layout.frames)
+        return list((self._rolled() * dropped_BN).sum(1).cpu().numpy())
 
     def _layer_attention(self) -> list[NDArray[np.float32]]:
         """Average over the queries of a clip's frames, renormalised: each layer sums to 1."""
         grid, frames_B = self.layout.grid, self.layout.frames
         received_BNL = received_attention(self.maps, grid.mask(frames_B))
         received_BLT = grid.fold_keys(received_BNL.transpose(1, 2))
-        return self._cut(keep_frames(received_BLT, frames_B)[0].transpose(1, 2))
+        return self._cut(keep_frames(received_BLT, frames_B).transpose(1, 2))
 
     def _attention_map(self) -> list[NDArray[np.float64]]:
         grid, frames_B = self.layout.grid, self.layout.frames
         keys_BNT = grid.fold_keys(roll_out_maps(self.maps, residual=self.residual))
         map_BTT = grid.fold_queries(keys_BNT.transpose(1, 2)).transpose(1, 2)
-        cut = self._cut(keep_frames(map_BTT, frames_B)[0])
+        cut = self._cut(keep_frames(map_BTT, frames_B))
         return [pool_map(rows[:, : len(rows)], self.map_pooling) for rows in cut]
 
     def _frame_embedding(self) -> list[NDArray[np.float64]]:

@@ -102,25 +102,22 @@ def received_attention(maps: Sequence[Tensor], queries_BN: Tensor) -> Tensor:
     return torch.stack(received, dim=-1)
 
 
-def keep_frames(values_BT: Tensor, frames_B: Tensor) -> tuple[Tensor, Tensor]:
+def keep_frames(values_BT: Tensor, frames_B: Tensor) -> Tensor:
     """Set what fell on padding to zero and renormalise over the frames of each clip.
 
     Parameters
     ----------
-    values_BT : Tensor, (..., T)
-        Non-negative shares, folded to time; B leads.
+    values_BT : Tensor, (B, ..., T)
+        Non-negative shares, folded to time.
     frames_B : Tensor, int, (B,)
         Number of frames of each clip.
 
     Returns
     -------
-    kept : Tensor, (..., T)
+    Tensor, (B, ..., T)
         Sums to 1 over each clip's frames and is 0 after them.
-    mass : Tensor, (...)
-        The share that fell on the frames before renormalising.
     """
     limits = frames_B.view(-1, *[1] * (values_BT.dim() - 1))
     inside = torch.arange(values_BT.shape[-1], device=values_BT.device) < limits
     kept = values_BT * inside
-    mass = kept.sum(-1)
-    return kept / mass[..., None], mass
+    return kept / kept.sum(-1, keepdim=True)

@@ -1,0 +1,79 @@
+"""The plan is arithmetic: it covers every row exactly once within its limits."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cache_schema.documents import Split
+from pipeline import plan
+from pipeline.plan import SignalLayout, cut_units, signal_specs
+from pipeline.unit import batches
+
+
+def layout(name: str, entries: list[int], kind: str = "ragged") -> SignalLayout:
+    return SignalLayout(name, kind, (), "float16", 0.02, 0.01, np.array(entries, np.int64))
+
+
+@given(
+    sizes=st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=40), min_size=1, max_size=4),
+    views=st.integers(1, 3),
+    max_rows=st.integers(1, 12),
+)
+@settings(deadline=None)
+def test_units_cover_every_row_once_within_limits(
+    sizes: list[list[int]], views: int, max_rows: int
+) -> None:
+    names = ["train", "validation", "test", "other"][: len(sizes)]
+    entries = [n for split in sizes for n in split]
+    firsts = np.cumsum([0, *map(len, sizes)])
+    splits = [
+        Split(name=n, first_clip=int(f), clips=len(s)) for n, f, s in zip(names, firsts, sizes, strict=False)
+    ]
+    ragged = layout("waveform", entries)
+    fixed = layout("logits", [1] * len(entries), "fixed")
+    units = cut_units([ragged, fixed], splits, range(views), max_rows)
+    seen = [
+        (view, clip)
+        for view, first, rows in zip(units.view, units.first_clip, units.rows, strict=True)
+        for clip in range(first, first + rows)
+    ]
+    wanted = [(0, clip) for clip in range(len(entries))]
+    wanted += [(view, clip) for view in range(1, views) for clip in range(len(sizes[0]))]
+    assert sorted(seen) == sorted(wanted)
+    assert len(seen) == len(set(seen))
+    assert max(units.rows) <= max_rows
+    for split, first, rows in zip(units.split, units.first_clip, units.rows, strict=True):
+        home = splits[names.index(split)]
+        assert home.first_clip <= first
+        assert first + rows <= home.first_clip + home.clips
+    specs = {spec.name: spec for spec in signal_specs([ragged, fixed], units)}
+    fullest = max(sum(entries[f : f + r]) for f, r in zip(units.first_clip, units.rows, strict=True))
+    assert specs["waveform"].chunk_length == max(1, fullest)
+    assert specs["logits"].chunk_length == max(units.rows)
+
+
+def test_a_unit_ends_before_its_largest_chunk_passes_the_limit() -> None:
+    row = plan.UNIT_BYTES // 2 // 4  # entries of 2 bytes; four rows fill a unit
+    splits = [Split(name="train", first_clip=0, clips=10)]
+    units = cut_units([layout("waveform", [row] * 10)], splits, range(1), 1024)
+    assert units.rows == [4, 4, 2]
+
+
+@given(
+    lengths=st.dictionaries(st.integers(0, 99), st.integers(1, 50), max_size=40),
+    max_clips=st.integers(1, 8),
+    near=st.booleans(),
+)
+@settings(deadline=None)
+def test_batches_hold_each_row_once_and_keep_their_promise(
+    lengths: dict[int, int], max_clips: int, near: bool
+) -> None:
+    found = batches(lengths, max_clips, 200, near=near)
+    assert sorted(row for batch in found for row in batch) == sorted(lengths)
+    for batch in found:
+        inside = [lengths[row] for row in batch]
+        assert len(batch) <= max_clips
+        assert len(batch) == 1 or len(batch) * max(inside) <= 200
+        assert max(inside) <= (1.1 if near else 1.0) * min(inside)

@@ -1,0 +1,50 @@
+"""Documents: every problem at once, equal documents equal bytes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import small_cache
+
+from cache_schema.documents import CommitRecord, PartPlan, parse, problems_of
+from cache_schema.errors import CacheError
+
+
+def test_a_document_reads_back_as_itself() -> None:
+    plan = small_cache.first_plan()
+    assert parse(PartPlan, plan.encode(), "plan") == plan
+
+
+def test_every_problem_is_reported_with_its_place() -> None:
+    document = json.loads(small_cache.first_plan().encode())
+    document["seed"] = "seven"
+    document["signals"][0]["dtype"] = "float64"
+    document["surprise"] = 1
+    del document["codec"]
+    with pytest.raises(CacheError) as caught:
+        parse(PartPlan, json.dumps(document).encode(), "plan.json")
+    message = str(caught.value)
+    assert "4 problem(s)" in message
+    for place in ("seed", "signals.0.dtype", "surprise", "codec"):
+        assert f"- {place}: " in message
+    assert "float64" in message
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "..", "", "a\\b"])
+def test_names_never_leave_their_folder(name: str) -> None:
+    document = json.loads(small_cache.first_plan().encode()) | {"name": name}
+    assert problems_of(PartPlan, json.dumps(document).encode())
+    document = json.loads(small_cache.first_plan().encode())
+    document["signals"][1]["name"] = name
+    assert problems_of(PartPlan, json.dumps(document).encode())
+
+
+def test_a_unit_larger_than_the_grid_is_a_problem() -> None:
+    document = json.loads(small_cache.first_plan().encode()) | {"unit_rows": 2}
+    assert "unit_rows is 2" in problems_of(PartPlan, json.dumps(document).encode())[0]
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"a":\xff}'])
+def test_what_is_no_document_is_a_problem_not_a_traceback(data: bytes) -> None:
+    assert problems_of(CommitRecord, data)
