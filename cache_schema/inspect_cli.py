@@ -26,7 +26,7 @@ from cache_schema.reader import open_cache
 from cache_schema.verify import verify
 
 
-@click.command(cls=Command)
+@click.command("inspect-cache", cls=Command)
 @click.argument("cache", type=click.Path(path_type=Path))
 @click.option("--verify", "verify_all", is_flag=True, help="Check every stored object's digest.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON document.")

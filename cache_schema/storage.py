@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,5 +59,8 @@ def keys_below(root: Path) -> Iterator[str]:
 
 def sweep_partials(root: Path) -> None:
     """Remove what a killed writer left half-written; call it only under the lock."""
-    for path in root.rglob(f"*{PARTIAL_SUFFIX}"):
-        path.unlink(missing_ok=True)
+    for path in list(root.rglob(f"*{PARTIAL_SUFFIX}")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -34,7 +34,14 @@ from cache_schema.documents import (
     parse_manifest,
 )
 from cache_schema.errors import CacheError
-from cache_schema.storage import keys_below, sha256, sweep_partials, sync, write_atomic
+from cache_schema.storage import (
+    PARTIAL_SUFFIX,
+    keys_below,
+    sha256,
+    sweep_partials,
+    sync,
+    write_atomic,
+)
 
 MANIFEST = "manifest.json"
 PLAN = "plan.json"
@@ -294,7 +301,7 @@ def _replace_manifest(root: Path, manifest: Manifest, parts: list[PartEntry]) ->
 
 
 def _aside(target: Path) -> Path:
-    return target.with_name(f"{target.name}.partial")
+    return target.with_name(f"{target.name}{PARTIAL_SUFFIX}")
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from pipeline.precompute import Precompute, Request
 LINE_EVERY_S = 15.0
 
 
-@click.command(cls=Command)
+@click.command("precompute-teacher", cls=Command)
 @click.argument("corpus")
 @click.option("--teacher", required=True, help="Hugging Face folder or hub id, or 'toy'.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The cache to write.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from cache_schema.errors import UsageError
-from cache_schema.plugins import load_plugin, parse_named_options, typed_options
+from cache_schema.plugins import load_plugin, parse_named_options, typed_options, unknown_name
 from pipeline.teachers.interface import FrameGrid, Task, Teacher
 
 TEACHERS = {
@@ -56,6 +57,12 @@ def open_teacher(
     if name == "toy":
         own = {"classes": ";".join(classes), "task": task} if classes else {}
         return _built("toy", (), own | inline | dict(options or {}))
+    if "/" not in text and not Path(text).is_dir():
+        raise UsageError(
+            f"{unknown_name(text, ['toy'], 'teacher')} Otherwise give a Hugging Face folder (there is "
+            f"none at {text!r}) or a hub id OWNER/NAME of the families {', '.join(MODEL_TYPES)}.",
+            kind="unknown",
+        )
     from pipeline.teachers.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(text, MODEL_TYPES)

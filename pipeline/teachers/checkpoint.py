@@ -5,11 +5,12 @@ Weights are read from safetensors only, and no code of a checkpoint is ever run.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,13 @@ class Checkpoint:
                 while block := file.read(1 << 20):
                     digest.update(block)
         return digest.hexdigest()
+
+    def changed(self, **settings: Any) -> Checkpoint:
+        """Give the same weights with other settings in the configuration."""
+        config = copy.deepcopy(self.config)
+        for name, value in settings.items():
+            setattr(config, name, value)
+        return replace(self, config=config)
 
     def config_sha256(self) -> str:
         """Digest config.json and preprocessor_config.json without what varies by machine."""
@@ -179,7 +187,7 @@ def _read_settings(folder: Path, text: str) -> tuple[Any, Any]:
     )
 
 
-def load_model(checkpoint: Checkpoint, *, attention: str, **settings: Any) -> Any:
+def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False) -> Any:
     """Load the audio classifier of a checkpoint in float32, whatever it was saved in.
 
     Parameters
@@ -188,8 +196,8 @@ def load_model(checkpoint: Checkpoint, *, attention: str, **settings: Any) -> An
         What to load.
     attention : str
         Name of the attention implementation.
-    **settings
-        Changes to its configuration, such as ``id2label``.
+    new_head : bool
+        Start the classification layer afresh, from torch's generator.
 
     Raises
     ------
@@ -204,13 +212,14 @@ def load_model(checkpoint: Checkpoint, *, attention: str, **settings: Any) -> An
     logging.disable_progress_bar()
     model, info = AutoModelForAudioClassification.from_pretrained(
         checkpoint.folder,
+        config=copy.deepcopy(checkpoint.config),
         dtype=torch.float32,
         attn_implementation=attention,
         use_safetensors=True,
         local_files_only=True,
         trust_remote_code=False,
         output_loading_info=True,
-        **settings,
+        ignore_mismatched_sizes=new_head,
     )
     head = ("classifier.", "projector.")
     missing = [name for name in info["missing_keys"] if not name.startswith(head)]
@@ -220,4 +229,8 @@ def load_model(checkpoint: Checkpoint, *, attention: str, **settings: Any) -> An
             f"first {sorted(missing)[0]}; save the whole model with save_pretrained",
             kind="incomplete",
         )
+    if new_head:
+        for module in model.classifier.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.reset_parameters()
     return model

@@ -119,6 +119,7 @@ def test_adding_a_part_touches_nothing_but_the_manifest(tmp_path: Path) -> None:
 def test_sweep_removes_what_a_kill_leaves_and_nothing_else(cache_dir: Path) -> None:
     before = small_cache.tree_bytes(cache_dir)
     (cache_dir / "parts/part-000/logits/c/0/0.abc.partial").write_bytes(b"half")
+    (cache_dir / "parts/part-000/index.partial/row_usable").mkdir(parents=True)
     (cache_dir / "parts/part-009").mkdir()
     (cache_dir / "parts/part-009/plan.json").write_bytes(b"{}")
     sweep(cache_dir)

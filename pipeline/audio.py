@@ -1,0 +1,286 @@
+"""Audio files in and out: the only module that imports soundfile and soxr.
+
+A header scan gives the frames a clip has before anything is decoded, `resampled_length` turns them
+into samples by arithmetic, and `decode` yields exactly that many, or says why it cannot.
+Shape suffixes: S = samples, K = channels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from pipeline.audio_containers import container_problem, lacks_frame_count
+
+RESAMPLER = f"soxr HQ {soxr.__version__}"
+AUDIO_SUFFIXES = (".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+# Manifests round to milliseconds, so an end may lie that far past the last sample.
+END_TOLERANCE_S = 1e-3
+BLOCK_FRAMES = 1 << 20
+
+
+class UnusableAudio(Exception):  # noqa: N818 - a finding about a clip, not a failure of the program
+    """A clip that cannot be used; the message is the reason and holds no machine path.
+
+    Attributes
+    ----------
+    reason : str
+        One line, with both values where something disagrees.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodedClip:
+    """Samples of a clip and where they came from.
+
+    Attributes
+    ----------
+    waveform : ndarray of float32, shape (S,)
+        Mono, the mean over channels, at the asked rate; full scale is ±1.
+    source_frames : int
+        Frames of the segment in the file, before resampling.
+    sha256 : str
+        Digest of the very bytes the samples were decoded from, the whole file's.
+    """
+
+    waveform: NDArray[np.float32]
+    source_frames: int
+    sha256: str
+
+
+def resampled_length(frames: int, source_rate_hz: int, sample_rate_hz: int) -> int:
+    """Count the samples `decode` yields for so many source frames: rounded, halves upward.
+
+    Examples
+    --------
+    >>> resampled_length(44_100, 44_100, 16_000)
+    16000
+    >>> resampled_length(940, 12_000, 44_100)  # 3454.5
+    3455
+    """
+    return (2 * frames * sample_rate_hz + source_rate_hz) // (2 * source_rate_hz)
+
+
+def segment_frames(
+    total_frames: int, rate_hz: int, start_s: float, end_s: float | None
+) -> tuple[int, int]:
+    """Turn a stretch in seconds into its first frame and the frame after its last.
+
+    Parameters
+    ----------
+    total_frames : int
+        Frames of the whole file.
+    rate_hz : int
+        Rate of the file.
+    start_s, end_s : float
+        The stretch; an end of None is the end of the file. An end up to 1 ms past the file's is
+        taken as the file's.
+
+    Raises
+    ------
+    UnusableAudio
+        If the stretch is empty or does not lie inside the file.
+    """
+    length_s = total_frames / rate_hz
+    end_s = length_s if end_s is None else end_s
+    if not 0 <= start_s < end_s <= length_s + END_TOLERANCE_S:
+        raise UnusableAudio(
+            f"the segment {start_s:g} s to {end_s:g} s does not lie inside the file, which is "
+            f"{length_s:g} s long"
+        )
+    start, stop = round(start_s * rate_hz), min(round(end_s * rate_hz), total_frames)
+    if stop <= start:
+        raise UnusableAudio(f"the segment {start_s:g} s to {end_s:g} s holds no frame")
+    return start, stop
+
+
+def scan_header(path: Path, start_s: float = 0.0, end_s: float | None = None) -> tuple[int, int]:
+    """Read from a file's header how long a clip is.
+
+    Truncation and damage may show only when the samples are decoded.
+
+    Returns
+    -------
+    frames : int
+        Source frames of the stretch; 0 if it cannot be used.
+    rate_hz : int
+        Rate of the file; 0 if the file cannot be read.
+    """
+    rate_hz = 0
+    try:
+        if not path.is_file():
+            return 0, 0
+        with path.open("rb") as file, _opened(path) as sound:
+            rate_hz = sound.samplerate
+            start, stop = segment_frames(_total_frames(file, sound), rate_hz, start_s, end_s)
+    except (OSError, ValueError, UnusableAudio):
+        return 0, rate_hz
+    return stop - start, rate_hz
+
+
+def decode(
+    path: Path, *, start_s: float = 0.0, end_s: float | None = None, sample_rate_hz: int
+) -> DecodedClip:
+    """Decode one clip to mono at a rate.
+
+    The file is read once, so that the digest and the samples are of the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        WAV, FLAC, Ogg (Vorbis or Opus) or MP3.
+    start_s, end_s : float
+        The stretch to decode; an end of None is the end of the file.
+    sample_rate_hz : int
+        Rate of the result (soxr, "HQ").
+
+    Raises
+    ------
+    UnusableAudio
+        If the file is missing, empty, damaged, truncated, not audio or without samples, if a sample
+        is not finite, or if the stretch does not lie inside it.
+    """
+    content = _content(path)
+    stream = io.BytesIO(content)
+    if problem := container_problem(stream):
+        raise UnusableAudio(problem)
+    with _opened(stream) as sound:
+        rate_hz = sound.samplerate
+        total = _total_frames(stream, sound)
+        start, stop = segment_frames(total, rate_hz, start_s, end_s)
+        mono_S = _read_mono(sound, start, stop)
+    if not np.isfinite(mono_S).all():
+        first = int(np.flatnonzero(~np.isfinite(mono_S))[0])
+        raise UnusableAudio(f"sample {start + first} is not a finite number")
+    return DecodedClip(
+        waveform=_resampled(mono_S, rate_hz, sample_rate_hz),
+        source_frames=len(mono_S),
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def resample(
+    waveform_S: NDArray[np.float32], source_rate_hz: float, sample_rate_hz: float
+) -> NDArray[np.float32]:
+    """Resample with soxr "HQ"; the length is whatever soxr makes of the two rates."""
+    result: NDArray[np.float32] = soxr.resample(
+        waveform_S, source_rate_hz, sample_rate_hz, quality="HQ"
+    )
+    return result
+
+
+def write_flac(path: Path, waveform_S: NDArray[np.float32], sample_rate_hz: int) -> None:
+    """Write mono 16-bit FLAC, making the folder; samples beyond ±1 are clipped."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    steps_S = np.clip(np.rint(waveform_S * np.float32(32768)), -32768, 32767).astype(np.int16)
+    soundfile.write(path, steps_S, sample_rate_hz, format="FLAC", subtype="PCM_16")
+
+
+def _content(path: Path) -> bytes:
+    """Read a whole file."""
+    try:
+        if path.exists() and not path.is_file():
+            raise UnusableAudio("not a file that can be read (a folder or a device)")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnusableAudio(f"cannot be read: {(error.strerror or 'I/O error').lower()}") from None
+    if not content:
+        raise UnusableAudio("the file is empty (0 bytes)")
+    return content
+
+
+def _opened(source: Path | BinaryIO) -> soundfile.SoundFile:
+    """Open audio, or say that it is none."""
+    try:
+        return soundfile.SoundFile(source)
+    except soundfile.LibsndfileError as error:
+        why = error.error_string.rstrip(".")
+        if not why or "does not exist" in why:  # what libsndfile says of an MP3 without a frame
+            why = f"no frame of audio found, libsndfile error {error.code}"
+        raise UnusableAudio(f"not audio that can be decoded ({why})") from None
+
+
+def _total_frames(stream: BinaryIO, sound: soundfile.SoundFile) -> int:
+    """Frames by the header, or counted where the header of an MP3 stream does not say."""
+    if sound.format == "MP3":
+        position = stream.tell()
+        stream.seek(0)
+        guessed = lacks_frame_count(stream)
+        stream.seek(position)
+        if guessed:
+            return _counted_frames(sound)
+    frames = int(sound.frames)
+    if frames == 0:
+        raise UnusableAudio("the file holds no samples (0 frames)")
+    return frames
+
+
+def _counted_frames(sound: soundfile.SoundFile) -> int:
+    """Decode everything to count it."""
+    try:
+        count = sum(len(block) for block in sound.blocks(BLOCK_FRAMES, dtype="float32"))
+        sound.seek(0)
+    except soundfile.LibsndfileError:
+        raise UnusableAudio("damaged: the decoder stopped with an error") from None
+    return count
+
+
+def _read_mono(sound: soundfile.SoundFile, start: int, stop: int) -> NDArray[np.float32]:
+    """Read frames from start to stop as their mean over channels, shape (S,)."""
+    # An MP3 decoder joins a stream cleanly only at its beginning.
+    first = 0 if sound.format == "MP3" else start
+    # Block by block: a damaged header may promise more frames than memory holds.
+    blocks: list[NDArray[np.float32]] = []
+    position, failed = first, False
+    try:
+        sound.seek(first)
+        while position < stop and not failed:
+            block_SK = sound.read(min(BLOCK_FRAMES, stop - position), "float32", always_2d=True)
+            blocks.append(_mean_over_channels(block_SK))
+            position += len(block_SK)
+            failed = len(block_SK) == 0
+    except soundfile.LibsndfileError:
+        position, failed = max(position, min(sound.tell(), stop)), True
+    if failed:
+        raise UnusableAudio(
+            f"truncated or damaged: the header says {sound.frames} frames, decoding {stop} of them "
+            f"stopped after {position}"
+        )
+    return np.concatenate(blocks)[start - first :]
+
+
+def _mean_over_channels(block_SK: NDArray[np.float32]) -> NDArray[np.float32]:
+    if block_SK.shape[1] == 1:
+        return block_SK[:, 0]
+    # Infinite samples are found later, in the mean.
+    with np.errstate(invalid="ignore", over="ignore"):
+        mean_S: NDArray[np.float32] = block_SK.mean(axis=1, dtype=np.float32)
+    return mean_S
+
+
+def _resampled(
+    mono_S: NDArray[np.float32], source_rate_hz: int, sample_rate_hz: int
+) -> NDArray[np.float32]:
+    """Resample to exactly `resampled_length` samples; soxr rounds some exact halves downward."""
+    samples = resampled_length(len(mono_S), source_rate_hz, sample_rate_hz)
+    if samples == 0:
+        raise UnusableAudio(
+            f"too short: {len(mono_S)} frame(s) at {source_rate_hz} Hz are no sample at "
+            f"{sample_rate_hz} Hz"
+        )
+    if source_rate_hz == sample_rate_hz:
+        return mono_S
+    resampled_S = resample(mono_S, source_rate_hz, sample_rate_hz)[:samples]
+    return np.pad(resampled_S, (0, samples - len(resampled_S)))

@@ -1,0 +1,271 @@
+"""What a corpus is, and the checks that every adapter shares.
+
+An adapter is a function ``read_x(path, *, option=default, ...) -> Corpus``. It lists what it finds
+as `Entry` objects, with the place each comes from, and leaves the checking, the header scan and
+the one error message to `build_corpus`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from cache_schema.clip import Clip
+from cache_schema.errors import UsageError, listed
+from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, scan_header, segment_frames
+
+MOST_LISTED = 20
+SCAN_THREADS = 8
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """A labelled collection of recordings whose headers have been scanned.
+
+    Attributes
+    ----------
+    root : Path
+        Absolute folder that clip paths are relative to.
+    clips : tuple of Clip
+        In a stable order that no machine changes; ids are unique.
+    classes : tuple of str
+        In the order of the logits.
+    task : str
+        ``"single"`` or ``"multi"``: how many labels a clip may have.
+    notes : tuple of str
+        What the adapter left out or chose, a line each, worth showing before a run.
+    """
+
+    root: Path
+    clips: tuple[Clip, ...]
+    classes: tuple[str, ...]
+    task: Literal["single", "multi"]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A clip as listed, before its header is scanned, and where it was listed."""
+
+    clip: Clip
+    place: str
+
+
+def build_corpus(
+    root: Path,
+    entries: Sequence[Entry],
+    *,
+    source: str,
+    classes: Sequence[str] | None = None,
+    task: Literal["auto", "single", "multi"] = "auto",
+    problems: Iterable[str] = (),
+    notes: Sequence[str] = (),
+) -> Corpus:
+    """Check everything listed, scan the headers, and make the corpus.
+
+    Parameters
+    ----------
+    root : Path
+        Folder the paths are relative to.
+    entries : sequence of Entry
+        The clips, in order.
+    source : str
+        The corpus as the user named it, for messages.
+    classes : sequence of str, optional
+        The only labels allowed, in order; by default the sorted labels found.
+    task : str
+        ``"auto"`` is multi-label if any clip has several labels.
+    problems : iterable of str
+        What the adapter has already found wrong.
+    notes : sequence of str
+        Passed on to the corpus.
+
+    Raises
+    ------
+    UsageError
+        Once, with every problem found: duplicate or empty ids, paths that leave the root, unknown
+        labels, several labels in a single-label corpus, no clips, no readable file.
+    """
+    found = list(problems)
+    root = root.resolve()
+    clips = [entry.clip for entry in entries]
+    labels = sorted({label for clip in clips for label in clip.labels})
+    several = any(len(clip.labels) > 1 for clip in clips)
+    found += _id_problems(entries) + _path_problems(root, entries)
+    if classes is not None:
+        found += _label_problems(entries, classes)
+    if task == "single" and several:
+        found += [
+            f"{entry.place}: {len(entry.clip.labels)} labels in a single-label corpus"
+            for entry in entries
+            if len(entry.clip.labels) > 1
+        ]
+    if not entries and not found:
+        found.append(f"no clips; audio files end in {', '.join(AUDIO_SUFFIXES)}")
+    _raise_if_any(found, source)
+    scanned = _scanned(root, clips)
+    if not any(clip.frames for clip in scanned):
+        found.append(f"none of the {len(clips)} clips can be read, the first is {clips[0].path}")
+    _raise_if_any(found, source)
+    return Corpus(
+        root=root,
+        clips=tuple(scanned),
+        classes=tuple(labels if classes is None else classes),
+        task="multi" if task == "multi" or (task == "auto" and several) else "single",
+        notes=tuple(notes),
+    )
+
+
+def hashed_split(name: str, *, validation: float, test: float) -> str:
+    """Choose a split by the hash of a name, so that it never changes as the corpus grows.
+
+    Parameters
+    ----------
+    name : str
+        Of the recording, so that segments of one recording stay together.
+    validation, test : float
+        Shares of the two splits, from 0 to below 1 together.
+    """
+    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    if place < validation:
+        return "validation"
+    return "test" if place < validation + test else "train"
+
+
+def check_shares(validation: float, test: float) -> None:
+    """Refuse shares of a hashed split that leave nothing to train on.
+
+    Raises
+    ------
+    UsageError
+        With both values.
+    """
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
+        raise UsageError(
+            "the shares validation and test must be at least 0 and below 1 together, got "
+            f"validation={validation:g} and test={test:g}",
+            kind="options",
+        )
+
+
+def need_folder(path: Path, kind: str) -> None:
+    """Refuse a corpus folder that is not there.
+
+    Raises
+    ------
+    UsageError
+        Naming the path.
+    """
+    if not path.is_dir():
+        state = "is a file, not a folder" if path.exists() else "does not exist"
+        raise UsageError(f"corpus {kind}:{path}: {path} {state}", kind="missing")
+
+
+def without_suffix(path: str) -> str:
+    """Cut the suffix off a POSIX path: the id of a recording that has no other name."""
+    pure = PurePosixPath(path)
+    return str(pure.with_suffix("")) if pure.name else path
+
+
+def _raise_if_any(problems: Sequence[str], source: str) -> None:
+    if not problems:
+        return
+    shown = list(problems[:MOST_LISTED])
+    if len(problems) > MOST_LISTED:
+        shown.append(f"and {len(problems) - MOST_LISTED} more")
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    raise UsageError(
+        f"corpus {source}: {count}\n{listed(shown)}\nNothing was written. "
+        "Mend the corpus, then repeat the command.",
+        kind="corpus",
+    )
+
+
+def _id_problems(entries: Iterable[Entry]) -> list[str]:
+    problems = []
+    first_place: dict[str, str] = {}
+    for entry in entries:
+        if not entry.clip.id:
+            problems.append(f"{entry.place}: the id is empty")
+        elif entry.clip.id in first_place:
+            earlier = first_place[entry.clip.id]
+            problems.append(f"{entry.place}: id {entry.clip.id!r} is already that of {earlier}")
+        else:
+            first_place[entry.clip.id] = entry.place
+    return problems
+
+
+def _path_problems(root: Path, entries: Iterable[Entry]) -> list[str]:
+    @cache
+    def real_folder(folder: str) -> Path:
+        return Path(os.path.realpath(folder))
+
+    problems = []
+    for entry in entries:
+        path = entry.clip.path
+        if not path:
+            problems.append(f"{entry.place}: the path is empty")
+            continue
+        full = root / path
+        try:
+            real = real_folder(str(full.parent)) / full.name
+            inside = (full.resolve() if full.is_symlink() else real).is_relative_to(root)
+        except (OSError, ValueError, RuntimeError):
+            problems.append(f"{entry.place}: {path!r} is not a path that can be followed")
+            continue
+        parts = PurePosixPath(path).parts
+        if not inside or PurePosixPath(path).is_absolute() or ".." in parts:
+            problems.append(f"{entry.place}: path {path!r} leaves the corpus folder")
+    return problems
+
+
+def _label_problems(entries: Iterable[Entry], classes: Sequence[str]) -> list[str]:
+    problems = []
+    for entry in entries:
+        for label in entry.clip.labels:
+            if label not in classes:
+                nearest = difflib.get_close_matches(label, classes, n=1)
+                hint = f", did you mean {nearest[0]!r}?" if nearest else ""
+                problems.append(f"{entry.place}: unknown label {label!r}{hint}")
+    if problems:
+        problems.append(f"known labels: {', '.join(classes)}")
+    return problems
+
+
+def _scanned(root: Path, clips: Sequence[Clip]) -> list[Clip]:
+    """Fill in frames and rate; each file's header is read once, however many segments it has."""
+    paths = list(dict.fromkeys(clip.path for clip in clips))
+    with ThreadPoolExecutor(SCAN_THREADS) as pool:
+        headers = dict(
+            zip(paths, pool.map(lambda path: scan_header(root / path), paths), strict=True)
+        )
+    return [_measured(clip, *headers[clip.path]) for clip in clips]
+
+
+def _measured(clip: Clip, total_frames: int, rate_hz: int) -> Clip:
+    if not total_frames:
+        return clip
+    try:
+        start, stop = segment_frames(total_frames, rate_hz, clip.start_s, clip.end_s)
+    except UnusableAudio:
+        return replace(clip, frames=0, source_rate_hz=rate_hz)
+    return replace(clip, frames=stop - start, source_rate_hz=rate_hz)

@@ -1,0 +1,27 @@
+"""``aftersound-demo``: from nothing to a distilled student, offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cache_schema.command import Command
+from pipeline.demo import FULL, QUICK, Demo
+
+
+@click.command("aftersound-demo", cls=Command)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("aftersound-demo"),
+              show_default=True, help="Folder for corpus, teacher, cache and runs.")
+@click.option("--quick", is_flag=True, help="Same way, less of everything, one seed.")
+def main(out: Path, quick: bool) -> None:
+    """Make a spoken-keyword corpus, a teacher, a cache and students; print who wins.
+
+    Every step is a public command and is printed. Repeating continues where it stopped.
+    """
+    picture = Demo(out, QUICK if quick else FULL, click.echo).run()
+    click.echo(f"\nLook at what they listen to: {picture}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Adapt a pretrained transformer to a corpus' labels and write it as a Hugging Face folder.
+
+While a run is unfinished, ``OUT.partial`` holds its recipe and the state after each epoch; the same
+command continues there. The finished folder appears at OUT in one rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cache_schema.errors import UsageError, listed
+from cache_schema.plugins import load_plugin
+from cache_schema.storage import write_atomic
+from pipeline.corpora.interface import Corpus
+from pipeline.finetune_data import LabelledAudio
+from pipeline.finetune_training import FineTuning, Recipe
+from pipeline.model_card import model_card
+from pipeline.teachers import MODEL_TYPES, TEACHERS
+from pipeline.teachers.checkpoint import Checkpoint, load_model, open_checkpoint
+from pipeline.teachers.hugging_face import HuggingFaceTeacher, Pooling
+
+Report = Callable[[str], None]
+
+_FACTS_FILE, _TRAINING_FILE, _FINISHED_FOLDER = "facts.json", "training.json", "finished"
+
+
+def finetune(
+    corpus: Corpus,
+    base: str,
+    out: Path,
+    *,
+    recipe: Recipe,
+    pooling: Pooling | None = None,
+    device: str = "cpu",
+    report: Report,
+) -> dict[str, Any]:
+    """Fine-tune `base` on the train split of `corpus`, choose by validation, write `out`.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        Needs the splits train and validation; test is scored if there is one.
+    base : str
+        Hugging Face folder or hub id.
+    out : Path
+        The folder to make.
+    recipe : Recipe
+        How to train.
+    pooling : {"first", "mean"}, optional
+        What the head classifies; ``first`` by default, as in Choi et al. 2022, figure 1. AST has
+        its own.
+    device : str
+        Torch device.
+    report : callable
+        Told of progress, line by line.
+
+    Returns
+    -------
+    dict
+        What training.json holds.
+
+    Raises
+    ------
+    UsageError
+        If `out` is or was being made by another configuration.
+    RunError
+        If the corpus lacks a split or training diverges.
+    """
+    teacher = _teacher(corpus, open_checkpoint(base, MODEL_TYPES), pooling)
+    facts = _facts(corpus, teacher, recipe)
+    partial = out.with_name(out.name + ".partial")
+    if (out / _TRAINING_FILE).is_file():
+        done = json.loads((out / _TRAINING_FILE).read_text(encoding="utf-8"))
+        _refuse_other(out, done["facts"], facts)
+        shutil.rmtree(partial, ignore_errors=True)
+        report(f"already done: {_summary(done)}")
+        return dict(done)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            f"{out} exists and was not made by finetune-teacher; choose another --out",
+            kind="exists",
+        )
+    _claim(partial, facts)
+    training = _train(corpus, teacher, recipe, partial, device, report)
+    result = {"facts": facts, **_figures(training)}
+    _write_folder(partial / _FINISHED_FOLDER, teacher, result)
+    (partial / _FINISHED_FOLDER).replace(out)
+    shutil.rmtree(partial)
+    report(f"wrote {out}: {_summary(result)}")
+    return result
+
+
+def _teacher(corpus: Corpus, base: Checkpoint, pooling: Pooling | None) -> HuggingFaceTeacher:
+    """Make an adapter for the base model with the corpus' classes."""
+    if base.model_type == "audio-spectrogram-transformer" and pooling is not None:
+        raise UsageError(
+            f"--pooling {pooling} does not apply to {base.id}: AST always classifies its two "
+            "special tokens. Leave out --pooling",
+            kind="options",
+        )
+    settings: dict[str, Any] = {
+        "id2label": dict(enumerate(corpus.classes)),
+        "label2id": {name: index for index, name in enumerate(corpus.classes)},
+        "problem_type": f"{corpus.task}_label_classification",
+        "aftersound_task": corpus.task,
+    }
+    if base.model_type != "audio-spectrogram-transformer":
+        settings["aftersound_pooling"] = pooling or "first"
+    teacher_class = load_plugin(TEACHERS, MODEL_TYPES[base.model_type], "teacher")
+    teacher: HuggingFaceTeacher = teacher_class(base.changed(**settings))
+    return teacher
+
+
+def _facts(corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe) -> dict[str, Any]:
+    """Collect what the result depends on, without any path of this machine."""
+    listing = [
+        (c.id, c.path, c.labels, c.split, c.start_s, c.end_s, c.frames)
+        for c in sorted(corpus.clips, key=lambda clip: clip.id)
+    ]
+    return {
+        "base": teacher.checkpoint.id,
+        "base_revision": teacher.checkpoint.revision,
+        "base_weights_sha256": teacher.provenance["weights_sha256"],
+        "model_type": teacher.checkpoint.model_type,
+        "sample_rate_hz": teacher.sample_rate_hz,
+        "pooling": teacher.pooling,
+        "task": corpus.task,
+        "classes": list(corpus.classes),
+        "clips": dict(Counter(clip.split for clip in corpus.clips)),
+        "corpus_sha256": hashlib.sha256(json.dumps(listing).encode()).hexdigest(),
+        **asdict(recipe),
+    }
+
+
+def _claim(partial: Path, facts: dict[str, Any]) -> None:
+    """Start or continue the folder of an unfinished run."""
+    path = partial / _FACTS_FILE
+    if path.is_file():
+        _refuse_other(partial, json.loads(path.read_text(encoding="utf-8")), facts)
+    partial.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, _json(facts))
+
+
+def _refuse_other(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    ours = json.loads(json.dumps(ours))
+    differing = [
+        f"{name}: there {_shown(theirs.get(name))}, this run {_shown(ours.get(name))}"
+        for name in sorted(theirs.keys() | ours.keys())
+        if theirs.get(name) != ours.get(name)
+    ]
+    if differing:
+        raise UsageError(
+            f"{folder} belongs to another configuration:\n{listed(differing)}\nNothing was "
+            "changed. Choose another --out, or delete that folder to replace it",
+            kind="stale",
+        )
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _train(
+    corpus: Corpus,
+    teacher: HuggingFaceTeacher,
+    recipe: Recipe,
+    partial: Path,
+    device: str,
+    report: Report,
+) -> FineTuning:
+    torch.manual_seed(recipe.seed)
+    teacher.adopt(_with_head(teacher), device)
+    audio = LabelledAudio(
+        corpus=corpus,
+        sample_rate_hz=teacher.sample_rate_hz,
+        min_samples=teacher.min_samples,
+        max_samples=teacher.max_samples,
+        report=report,
+    )
+    for split in ("train", "validation"):
+        report(f"{split}: {len(audio.clips(split))} labelled clips")
+    training = FineTuning(teacher, audio, recipe, folder=partial, report=report)
+    training.run()
+    if audio.unusable:
+        report(f"{len(audio.unusable)} clips could not be used")
+    return training
+
+
+def _with_head(teacher: HuggingFaceTeacher) -> nn.Module:
+    """Load the encoder with a fresh classification layer for the corpus' classes."""
+    attention = "eager" if teacher.attention_implementation == "eager" else "sdpa"
+    model: nn.Module = load_model(teacher.checkpoint, attention=attention, new_head=True)
+    return model
+
+
+def _figures(training: FineTuning) -> dict[str, Any]:
+    best = training.epochs[training.best_epoch - 1]
+    return {
+        "metric": training.metric,
+        "best_epoch": training.best_epoch,
+        "validation": best["validation"],
+        "test": training.score("test") if training.audio.has("test") else None,
+        "epochs": training.epochs,
+        "unusable": dict(sorted(training.audio.unusable.items())),
+    }
+
+
+def _write_folder(folder: Path, teacher: HuggingFaceTeacher, result: dict[str, Any]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)  # left by a kill
+    teacher.model.save_pretrained(folder)
+    teacher.checkpoint.extractor.save_pretrained(folder)
+    write_atomic(folder / "README.md", model_card(result["facts"], result).encode())
+    write_atomic(folder / _TRAINING_FILE, _json(result))
+
+
+def _summary(result: dict[str, Any]) -> str:
+    test = "" if result["test"] is None else f", test {result['test']:.4f}"
+    return (
+        f"{result['metric']} validation {result['validation']:.4f}{test} "
+        f"(epoch {result['best_epoch']} of {len(result['epochs'])})"
+    )
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

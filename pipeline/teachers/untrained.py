@@ -1,0 +1,31 @@
+"""A small encoder with random weights, as a Hugging Face folder: the demo's starting point."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudioClassification
+
+LAYERS, WIDTH, HEADS = 3, 96, 4
+
+
+def write_untrained_encoder(folder: Path, *, seed: int) -> None:
+    """Write an encoder of Whisper's architecture that has heard nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        Made by this call.
+    seed : int
+        Of the weights.
+    """
+    torch.manual_seed(seed)
+    config = WhisperConfig(
+        encoder_layers=LAYERS, encoder_attention_heads=HEADS, d_model=WIDTH, encoder_ffn_dim=4 * WIDTH,
+        decoder_layers=1, decoder_attention_heads=1, decoder_ffn_dim=1, num_mel_bins=40,
+        classifier_proj_size=WIDTH, dropout=0.1, vocab_size=1, pad_token_id=0, bos_token_id=0,
+        eos_token_id=0, decoder_start_token_id=0,
+    )  # fmt: skip
+    WhisperForAudioClassification(config).save_pretrained(folder)
+    WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)

@@ -1,0 +1,508 @@
+"""Every teacher keeps its promises, on tiny models with random weights and peaked attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from numpy.typing import NDArray
+from transformers import AutoModelForAudioClassification
+
+from cache_schema.errors import AftersoundError, RunError, UsageError
+from pipeline.teachers import MODEL_TYPES, TEACHERS, Teacher, open_teacher
+
+torch.set_num_threads(1)
+
+CLASSES = ("bark", "meow", "rain")
+LABELS = {
+    "id2label": dict(enumerate(CLASSES)),
+    "label2id": {name: i for i, name in enumerate(CLASSES)},
+}
+SIZE = {
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+}
+CONVOLUTIONS = {
+    "conv_dim": (16,) * 7,
+    "conv_kernel": (10, 3, 3, 3, 3, 2, 2),
+    "conv_stride": (5, 2, 2, 2, 2, 2, 2),
+    "num_conv_pos_embedding_groups": 4,
+}
+WAVEFORM = {**LABELS, **SIZE, **CONVOLUTIONS, "classifier_proj_size": 16}
+LAYER_NORM = {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+
+# Queries and keys are scaled up by this, so that attention is far from uniform.
+PEAKED = 12.0
+
+
+def waveform_extractor() -> Any:
+    return transformers.Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+
+
+def wav2vec2_layer_norm() -> tuple[Any, Any]:
+    config = transformers.Wav2Vec2Config(**WAVEFORM, **LAYER_NORM, num_conv_pos_embeddings=16)
+    return config, waveform_extractor()
+
+
+def wav2vec2_group_norm() -> tuple[Any, Any]:
+    config = transformers.Wav2Vec2Config(
+        **WAVEFORM, feat_extract_norm="group", num_conv_pos_embeddings=16
+    )
+    return config, waveform_extractor()
+
+
+def hubert() -> tuple[Any, Any]:
+    config = transformers.HubertConfig(**WAVEFORM, **LAYER_NORM, num_conv_pos_embeddings=16)
+    return config, waveform_extractor()
+
+
+def unispeech_sat() -> tuple[Any, Any]:
+    config = transformers.UniSpeechSatConfig(**WAVEFORM, **LAYER_NORM, num_conv_pos_embeddings=16)
+    return config, waveform_extractor()
+
+
+def wavlm() -> tuple[Any, Any]:
+    config = transformers.WavLMConfig(**WAVEFORM, **LAYER_NORM, num_conv_pos_embeddings=16)
+    return config, waveform_extractor()
+
+
+def data2vec_audio() -> tuple[Any, Any]:
+    config = transformers.Data2VecAudioConfig(
+        **WAVEFORM, num_conv_pos_embeddings=3, conv_pos_kernel_size=5
+    )
+    return config, waveform_extractor()
+
+
+def whisper() -> tuple[Any, Any]:
+    config = transformers.WhisperConfig(
+        **LABELS,
+        d_model=32,
+        encoder_layers=3,
+        encoder_attention_heads=4,
+        encoder_ffn_dim=48,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=16,
+        num_mel_bins=20,
+        max_source_positions=200,
+        vocab_size=50,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+        classifier_proj_size=16,
+    )
+    return config, transformers.WhisperFeatureExtractor(feature_size=20, chunk_length=4)
+
+
+def whisper_first_frame() -> tuple[Any, Any]:
+    config, extractor = whisper()
+    config.aftersound_pooling, config.aftersound_task = "first", "multi"
+    return config, extractor
+
+
+def ast() -> tuple[Any, Any]:
+    config = transformers.ASTConfig(**LABELS, **SIZE, max_length=128, num_mel_bins=40)
+    return config, transformers.ASTFeatureExtractor(num_mel_bins=40, max_length=128)
+
+
+Maker = Callable[[], tuple[Any, Any]]
+MAKERS: dict[str, Maker] = {
+    maker.__name__: maker
+    for maker in (
+        wav2vec2_layer_norm,
+        wav2vec2_group_norm,
+        hubert,
+        unispeech_sat,
+        wavlm,
+        data2vec_audio,
+        whisper,
+        whisper_first_frame,
+        ast,
+    )
+}
+CASES: list[tuple[str, dict[str, str]]] = [
+    ("toy", {}),
+    *((name, {}) for name in MAKERS),
+    ("whisper", {"input": "native"}),
+    ("ast", {"input": "short"}),
+    ("wav2vec2_layer_norm", {"residual": "false"}),
+]
+
+
+def case_id(case: tuple[str, dict[str, str]]) -> str:
+    return "-".join([case[0], *(f"{k}={v}" for k, v in case[1].items())])
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder a model, saved by transformers itself."""
+    root = tmp_path_factory.mktemp("peaked_random_teachers")
+    transformers.utils.logging.disable_progress_bar()
+    for name, maker in MAKERS.items():
+        config, extractor = maker()
+        torch.manual_seed(0)
+        model = AutoModelForAudioClassification.from_config(config)
+        for parameter_name, parameter in model.named_parameters():
+            if parameter_name.endswith(("q_proj.weight", "k_proj.weight")):
+                parameter.data.mul_(PEAKED)
+            elif parameter_name.startswith(("classifier", "projector")):
+                parameter.data.mul_(5)
+        model.save_pretrained(root / name)
+        extractor.save_pretrained(root / name)
+    return root
+
+
+@pytest.fixture(scope="session")
+def loaded(checkpoints: Path) -> Callable[[str, dict[str, str]], Teacher]:
+    teachers: dict[str, Teacher] = {}
+
+    def load(name: str, options: dict[str, str]) -> Teacher:
+        key = case_id((name, options))
+        if key not in teachers:
+            teachers[key] = open_teacher(
+                "toy" if name == "toy" else str(checkpoints / name), options
+            )
+            teachers[key].load("cpu")
+        return teachers[key]
+
+    return load
+
+
+@pytest.fixture(params=CASES, ids=case_id)
+def teacher(
+    request: pytest.FixtureRequest, loaded: Callable[[str, dict[str, str]], Teacher]
+) -> Teacher:
+    return loaded(*request.param)
+
+
+def clips(*samples: int, seed: int = 0) -> list[NDArray[np.float32]]:
+    """Noise whose loudness wanders, so that frames differ."""
+    random = np.random.default_rng(seed)
+    return [
+        (0.3 * random.standard_normal(n) * np.abs(np.sin(np.arange(n) / 1500 + i))).astype("f4")
+        for i, n in enumerate(samples)
+    ]
+
+
+def assert_agree(
+    ours: dict[str, NDArray[np.float32]], theirs: dict[str, NDArray[np.float32]]
+) -> None:
+    for name, value in theirs.items():
+        scale = max(float(np.abs(value).max()), 1e-3)
+        assert np.abs(ours[name] - value).max() <= 1e-4 * scale, name
+
+
+def test_every_family_and_every_architecture_is_tested() -> None:
+    made = {maker()[0].model_type for maker in MAKERS.values()}
+    assert made == set(MODEL_TYPES)
+    assert set(MODEL_TYPES.values()) | {"toy"} == set(TEACHERS)
+
+
+def test_it_is_a_teacher_with_json_provenance(teacher: Teacher) -> None:
+    import json
+
+    assert isinstance(teacher, Teacher)
+    facts = json.loads(json.dumps(teacher.provenance))
+    assert {"id", "family", "classes", "task", "sample_rate_hz", "options", "dtype"} <= facts.keys()
+    assert not any(isinstance(v, str) and v.startswith("/") for v in facts.values())
+
+
+@pytest.mark.parametrize("extra", [0, 1, 159, 160, 161, 2_399, 7_777, 15_999])
+def test_shapes_are_what_row_shape_says(teacher: Teacher, extra: int) -> None:
+    samples = teacher.min_samples + extra
+    answer = teacher.infer(clips(samples), list(teacher.signals))[0]
+    for name, value in answer.items():
+        assert value.shape == teacher.row_shape(name, samples), name
+        assert value.dtype == np.float32
+        assert np.isfinite(value).all(), name
+
+
+def test_longest_input_is_taken(teacher: Teacher) -> None:
+    if teacher.max_samples is None:
+        pytest.skip("takes any length")
+    answer = teacher.infer(clips(teacher.max_samples), ["temporal_attention"])[0]
+    frames = teacher.row_shape("temporal_attention", teacher.max_samples)
+    assert answer["temporal_attention"].shape == frames
+    with pytest.raises(RunError, match=str(teacher.max_samples)):
+        teacher.infer(clips(teacher.max_samples + 1), ["logits"])
+
+
+def test_attention_sums_to_one(teacher: Teacher) -> None:
+    answer = teacher.infer(clips(16_000), list(teacher.signals))[0]
+    assert answer["temporal_attention"].sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(answer["layer_attention"].sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_allclose(answer["attention_map"].sum(axis=1), 1, atol=1e-5)
+    assert 0 <= answer["attention_dropped_mass"] < 1
+
+
+def test_attention_is_peaked_so_that_the_tests_mean_something(teacher: Teacher) -> None:
+    layers = teacher.infer(clips(16_000), ["layer_attention"])[0]["layer_attention"]
+    assert layers.max() * len(layers) > 1.5
+
+
+def test_answers_repeat_bit_for_bit(teacher: Teacher) -> None:
+    batch = clips(9_000, 9_000)
+    first, second = (teacher.infer(batch, list(teacher.signals)) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_answers_do_not_depend_on_neighbours(teacher: Teacher) -> None:
+    lengths = (16_000, 12_345, 9_001) if teacher.batching == "near" else (12_345,) * 3
+    batch = clips(*lengths)
+    together = teacher.infer(batch, list(teacher.signals))
+    for waveform, answer in zip(batch, together, strict=True):
+        assert_agree(answer, teacher.infer([waveform], list(teacher.signals))[0])
+
+
+def test_answers_do_not_depend_on_which_signals_are_asked(teacher: Teacher) -> None:
+    batch = clips(9_000)
+    every = teacher.infer(batch, list(teacher.signals))[0]
+    for name in teacher.signals:
+        assert np.array_equal(teacher.infer(batch, [name])[0][name], every[name]), name
+
+
+def test_unequal_lengths_are_refused_where_padding_would_matter(teacher: Teacher) -> None:
+    if teacher.batching == "near":
+        pytest.skip("takes near lengths")
+    with pytest.raises(RunError, match="equal length"):
+        teacher.infer(clips(9_000, 9_001), ["logits"])
+
+
+def test_unknown_signal_is_refused_with_the_nearest(teacher: Teacher) -> None:
+    with pytest.raises(UsageError, match="temporal_attention"):
+        teacher.infer(clips(9_000), ["temporal_atention"])
+
+
+# Against the stock model.
+
+
+def stock_answer(
+    folder: Path, waveform: NDArray[np.float32], frames: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Head-mean maps (L, N, N) and logits of plain transformers with eager attention."""
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder)
+    model = AutoModelForAudioClassification.from_pretrained(folder, attn_implementation="eager")
+    settings: dict[str, Any] = {}
+    if frames is not None:  # Whisper, shortened by hand
+        settings = {"padding": "longest"}
+        model.config.max_source_positions = frames
+        weight = model.encoder.embed_positions.weight[:frames]
+        model.encoder.embed_positions = torch.nn.Embedding.from_pretrained(weight)
+    inputs = extractor(
+        waveform, sampling_rate=16_000, return_tensors="pt", return_attention_mask=False, **settings
+    )
+    with torch.inference_mode():
+        output = model.eval()(**inputs, output_attentions=True)
+    maps = np.stack([a[0].double().mean(0).numpy() for a in output.attentions])
+    return maps, output.logits[0].double().numpy()
+
+
+def oracle(
+    maps: NDArray[np.float64],
+    pooling: NDArray[np.float64],
+    *,
+    residual: bool,
+    special: int,
+    rows: int,
+    frames: int,
+) -> NDArray[np.float64]:
+    """Rollout by explicit float64 products, folded to time."""
+    identity = np.eye(maps.shape[1])
+    rolled = identity
+    for layer in maps:
+        rolled = (0.5 * (layer + identity) if residual else layer) @ rolled
+    in_time = (pooling @ rolled)[special:].reshape(rows, -1).sum(axis=0)[:frames]
+    return np.asarray(in_time / in_time.sum())
+
+
+def assert_within_one_ulp(ours: NDArray[np.floating], exact: NDArray[np.floating]) -> None:
+    stored, expected = ours.astype(np.float16), exact.astype(np.float16)
+    difference = np.abs(stored.astype(float) - expected.astype(float))
+    assert (difference <= np.spacing(expected).astype(float) + 6e-8).all(), difference.max()
+
+
+# name, options, frames given to a shortened stock Whisper, special tokens, rows
+STOCK: Sequence[tuple[str, dict[str, str], int | None, int, int]] = [
+    ("wav2vec2_layer_norm", {}, None, 0, 1),
+    ("wav2vec2_layer_norm", {"residual": "false"}, None, 0, 1),
+    ("wav2vec2_group_norm", {}, None, 0, 1),
+    ("hubert", {}, None, 0, 1),
+    ("unispeech_sat", {}, None, 0, 1),
+    ("wavlm", {}, None, 0, 1),
+    ("data2vec_audio", {}, None, 0, 1),
+    ("whisper", {}, 50, 0, 1),
+    ("whisper", {"input": "native"}, None, 0, 1),
+    ("whisper_first_frame", {}, 50, 0, 1),
+    ("ast", {}, None, 2, 3),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "short_frames", "special", "rows"),
+    STOCK,
+    ids=[case_id((name, options)) for name, options, *_ in STOCK],
+)
+def test_rollout_and_logits_are_those_of_the_stock_model(
+    checkpoints: Path,
+    loaded: Callable[[str, dict[str, str]], Teacher],
+    name: str,
+    options: dict[str, str],
+    short_frames: int | None,
+    special: int,
+    rows: int,
+) -> None:
+    waveform = clips(16_000)[0]
+    teacher = loaded(name, options)
+    answer = teacher.infer([waveform], ["temporal_attention", "logits"])[0]
+    maps, logits = stock_answer(checkpoints / name, waveform, short_frames)
+    positions = maps.shape[1]
+    pooling = np.full(positions, 1 / positions)
+    if special:
+        pooling = np.repeat([0.5, 0.0], [special, positions - special])
+    elif name == "whisper_first_frame":
+        pooling = np.eye(positions)[0]
+    expected = oracle(
+        maps,
+        pooling,
+        residual=options.get("residual") != "false",
+        special=special,
+        rows=rows,
+        frames=len(answer["temporal_attention"]),
+    )
+    assert_within_one_ulp(answer["temporal_attention"], expected)
+    if name != "whisper_first_frame":  # the stock class would average
+        np.testing.assert_allclose(answer["logits"], logits, atol=1e-5 * np.abs(logits).max())
+
+
+# Frames in time.
+
+
+@pytest.mark.parametrize(
+    ("name", "hop_s", "first_frame_s"),
+    [
+        ("toy", 0.02, 0.01),
+        ("whisper", 0.02, 0.0),
+        ("wav2vec2_layer_norm", 0.02, 200 / 16_000),
+        ("ast", 0.1, (200 + 7.5 * 160) / 16_000),
+    ],
+)
+def test_frame_times(
+    loaded: Callable[[str, dict[str, str]], Teacher], name: str, hop_s: float, first_frame_s: float
+) -> None:
+    teacher = loaded(name, {})
+    grid = teacher.signals["temporal_attention"]
+    assert grid is not None
+    assert (grid.hop_s, grid.first_frame_s) == pytest.approx((hop_s, first_frame_s))
+    coarse = teacher.signals["attention_map"]
+    assert coarse is not None
+    assert coarse.hop_s >= 0.08 - 1e-9
+
+
+def test_padding_mass_is_recorded(loaded: Callable[[str, dict[str, str]], Teacher]) -> None:
+    waveform = clips(16_000)
+    asked = ["attention_dropped_mass"]
+    short = loaded("whisper", {}).infer(waveform, asked)[0]["attention_dropped_mass"]
+    native = loaded("whisper", {"input": "native"}).infer(waveform, asked)[0]
+    assert short == 0
+    assert native["attention_dropped_mass"] > 0.5
+
+
+# What is refused.
+
+
+def test_pooling_and_task_of_the_configuration_are_honoured(checkpoints: Path) -> None:
+    teacher = open_teacher(str(checkpoints / "whisper_first_frame"))
+    assert teacher.provenance["pooling"] == "first"
+    assert (teacher.task, teacher.classes) == ("multi", CLASSES)
+    assert open_teacher(str(checkpoints / "whisper"), {"task": "multi"}).task == "multi"
+
+
+def test_toy_takes_on_the_corpus_classes() -> None:
+    assert open_teacher("toy", classes=("a", "b"), task="multi").task == "multi"
+    assert open_teacher("toy:classes=x;y;z", classes=("a", "b")).classes == ("x", "y", "z")
+
+
+def test_an_encoder_without_a_head_gives_no_logits(checkpoints: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    for path in (checkpoints / "whisper").glob("*.json"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    weights = load_file(checkpoints / "whisper" / "model.safetensors")
+    encoder = {name: w for name, w in weights.items() if name.startswith("encoder.")}
+    save_file(encoder, folder / "model.safetensors", metadata={"format": "pt"})
+    teacher = open_teacher(str(folder))
+    teacher.load("cpu")
+    assert teacher.classes == ()
+    assert "logits" not in teacher.signals
+    assert "temporal_attention" in teacher.infer(clips(8_000), ["temporal_attention"])[0]
+
+
+def broken_copy(source: Path, folder: Path, **config: Any) -> Path:
+    import json
+
+    folder.mkdir()
+    for path in source.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    settings = json.loads((folder / "config.json").read_text()) | config
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_pickled_weights_are_refused(checkpoints: Path, tmp_path: Path) -> None:
+    folder = broken_copy(checkpoints / "whisper", tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(UsageError, match="never loaded"):
+        open_teacher(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"model_type": "wav2vec3"}, "Did you mean 'wav2vec2'"),
+        ({"use_weighted_layer_sum": True}, "use_weighted_layer_sum"),
+        ({"aftersound_pooling": "last"}, "expected first or mean"),
+    ],
+)
+def test_configurations_without_a_meaning_here_are_refused(
+    checkpoints: Path, tmp_path: Path, config: dict[str, Any], message: str
+) -> None:
+    folder = broken_copy(checkpoints / "whisper", tmp_path / "changed", **config)
+    with pytest.raises(AftersoundError, match=message):
+        open_teacher(str(folder))
+
+
+def test_missing_encoder_weights_are_refused(checkpoints: Path, tmp_path: Path) -> None:
+    folder = broken_copy(checkpoints / "whisper", tmp_path / "deeper", encoder_layers=4)
+    teacher = open_teacher(str(folder))
+    with pytest.raises(RunError, match=r"lacks \d+ weights"):
+        teacher.load("cpu")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no teacher folder at"):
+        open_teacher(str(tmp_path / "nowhere at all"))
+
+
+def test_an_unknown_option_is_refused_with_those_known(checkpoints: Path) -> None:
+    with pytest.raises(UsageError, match="input, residual, task"):
+        open_teacher(str(checkpoints / "whisper"), {"inputs": "short"})
+
+
+def test_self_test_notices_a_model_that_treats_attention_differently(checkpoints: Path) -> None:
+    teacher: Any = open_teacher(str(checkpoints / "whisper"))
+    teacher.load("cpu")
+    stock = teacher.stock_hidden
+    teacher.stock_hidden = lambda waveforms: stock(waveforms) * 1.001
+    with pytest.raises(RunError, match="plain eager model"):
+        teacher._self_test()

@@ -1,0 +1,249 @@
+"""precompute-teacher and inspect-cache as a user runs them, with the toy teacher."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from commands import CLASSES, RATE_HZ, command, succeeded, write_tones
+from small_cache import tree_bytes
+
+from cache_schema.inspection import clip_facts, find_clip
+from cache_schema.reader import open_cache
+from pipeline.audio import decode
+from pipeline.teachers import open_teacher
+
+ALL_SIGNALS = ["layer_attention", "attention_map", "frame_embedding", "clip_embedding", "mfcc", "log_mel"]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tones(tmp_path_factory.mktemp("corpus") / "tones")
+
+
+@pytest.fixture(scope="module")
+def cache_dir(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("caches") / "tones.zarr"
+    output = succeeded(precompute(corpus, out))
+    assert "0 rows quarantined" in output
+    return out
+
+
+def precompute(corpus: Path, out: Path, *options: object):
+    arguments = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", 8]
+    return command("precompute-teacher", *arguments, *options)
+
+
+def test_every_row_holds_what_the_teacher_says_of_the_cached_samples(
+    corpus: Path, cache_dir: Path
+) -> None:
+    cache = open_cache(cache_dir)
+    assert cache.splits == ("train", "validation", "test")
+    teacher = open_teacher("toy", classes=cache.classes)
+    for clip_id in cache.clip_ids()[::7]:
+        facts = clip_facts(cache, find_clip(cache_dir, clip_id))
+        heard = decode(corpus / facts["path"], sample_rate_hz=RATE_HZ)
+        samples = facts["signals"]["waveform"]
+        np.testing.assert_array_equal(samples, np.round(heard.waveform * 32768).astype(np.int16))
+        (said,) = teacher.infer([samples.astype(np.float32) / 32768], ["logits", "temporal_attention"])
+        for name, value in said.items():
+            np.testing.assert_array_equal(facts["signals"][name], value.astype(np.float16))
+
+
+def test_the_same_command_again_reports_that_all_is_done(corpus: Path, cache_dir: Path) -> None:
+    before = tree_bytes(cache_dir)
+    assert "nothing to do" in succeeded(precompute(corpus, cache_dir))
+    assert tree_bytes(cache_dir) == before
+
+
+def test_signals_and_views_are_added_without_touching_what_is_there(
+    corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "c"
+    view = ["--view", "gain", "--view", "shift:max_s=0.05"]
+    succeeded(precompute(corpus, out, *view))
+    before = tree_bytes(out)
+    named = [word for name in ALL_SIGNALS for word in ("--signal", name)]
+    succeeded(precompute(corpus, out, *view, *named))
+    middle = tree_bytes(out)
+    succeeded(precompute(corpus, out, *view, *named, "--views", 3))
+    after = tree_bytes(out)
+    assert {key for key in before if middle[key] != before[key]} == {"manifest.json"}
+    assert {key for key in middle if after[key] != middle[key]} == {"manifest.json"}
+    cache = open_cache(out)
+    assert cache.views == 3
+    assert set(ALL_SIGNALS) < set(cache.signals)
+    first, second = (clip_facts(cache, 0, view)["signals"] for view in (0, 2))
+    assert first["waveform"].shape == second["waveform"].shape
+    assert (first["waveform"] != second["waveform"]).any()
+    np.testing.assert_allclose(second["attention_map"].astype(float).sum(axis=1), 1, atol=2e-3)
+    at_once = tmp_path / "at_once"
+    succeeded(precompute(corpus, at_once, *view, *named, "--views", 3))
+    for name in cache.signals:
+        again = clip_facts(open_cache(at_once), 0, 2)["signals"][name]
+        np.testing.assert_array_equal(again, second[name])
+    assert "verified" in succeeded(command("inspect-cache", out, "--verify"))
+
+
+def test_two_workers_give_the_bytes_of_one_process(
+    corpus: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    succeeded(precompute(corpus, tmp_path / "c", "--workers", 2))
+    assert tree_bytes(tmp_path / "c") == tree_bytes(cache_dir)
+
+
+def test_a_plan_writes_nothing(corpus: Path, tmp_path: Path) -> None:
+    output = succeeded(precompute(corpus, tmp_path / "c", "--plan", "--signal", "log_mel"))
+    assert "48 clips" in output
+    for word in ("log_mel", "waveform", "min", "Nothing was written"):
+        assert word in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_recipe_is_refused_with_both_values(corpus: Path, cache_dir: Path) -> None:
+    run = precompute(corpus, cache_dir, "--seed", 5)
+    assert run.returncode == 3
+    assert "seed: cache 0, this run 5" in run.stderr
+    run = precompute(corpus, cache_dir, "--teacher-option", "sample_rate_hz=8000")
+    assert run.returncode == 3
+    assert "audio.sample_rate_hz: cache 16000, this run 8000" in run.stderr
+    assert "Nothing was written" in run.stderr
+
+
+def test_another_corpus_is_refused(corpus: Path, cache_dir: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(corpus, tmp_path / "other"))
+    (other / "train/low/0.flac").unlink()
+    run = precompute(other, cache_dir)
+    assert run.returncode == 3
+    assert "corpus.clips: cache 48, this run 47" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--signal", "logit"], "Did you mean 'logits'"),
+        (["--view", "gian"], "unknown view 'gian'; known: gain, shift, noise. Did you mean 'gain'?"),
+        (["--view", "gain:low=3"], "Did you mean 'low_db'"),
+        (["--views", "2"], "--views 2 without --view"),
+        (["--workers", "2", "--scheduler", "tcp://127.0.0.1:1"], "give one of them"),
+        (["--check", "none"], "positive number"),
+    ],
+)
+def test_wrong_options_are_usage_errors(
+    corpus: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    run = precompute(corpus, tmp_path / "c", *options)
+    assert run.returncode == 2, run.stderr
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
+    assert not (tmp_path / "c").exists()
+
+
+def test_an_unknown_teacher_names_the_known(corpus: Path, tmp_path: Path) -> None:
+    arguments = [f"folder:{corpus}", "--teacher", "tooy", "--out", tmp_path / "c"]
+    run = command("precompute-teacher", *arguments, HF_HUB_OFFLINE="1")
+    assert run.returncode in (1, 2)
+    assert "'toy'" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_bad_clips_are_quarantined_and_the_good_ones_are_all_there(
+    corpus: Path, tmp_path: Path
+) -> None:
+    bad = Path(shutil.copytree(corpus, tmp_path / "bad"))
+    folder = bad / "train/low"
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "text.wav").write_text("not audio at all")
+    whole = (folder / "0.flac").read_bytes()
+    (folder / "cut.flac").write_bytes(whole[: len(whole) // 2])
+    soundfile.write(folder / "zero.wav", np.zeros(0, np.float32), RATE_HZ)
+    soundfile.write(folder / "nan.wav", np.full(8000, np.nan, np.float32), RATE_HZ, subtype="FLOAT")
+    soundfile.write(folder / "short.wav", np.zeros(10, np.float32), RATE_HZ)
+    soundfile.write(folder / "eight.wav", 0.1 * np.ones((8000, 8), np.float32), RATE_HZ)
+    soundfile.write(folder / "loud.wav", 1.5 * np.ones(8000, np.float32), RATE_HZ, subtype="FLOAT")
+    output = succeeded(precompute(bad, tmp_path / "c"))
+    assert "6 rows quarantined" in output
+    report = json.loads(succeeded(command("inspect-cache", tmp_path / "c", "--json")))
+    (part,) = report["parts"]
+    assert {entry["clip"].rsplit("/", 1)[-1] for entry in part["quarantine"]} == {
+        "empty", "text", "cut", "zero", "nan", "short",
+    }  # fmt: skip
+    assert all(entry["reason"] and str(tmp_path) not in entry["reason"] for entry in part["quarantine"])
+    assert part["limited_rows"] == 1
+    cache = open_cache(tmp_path / "c")
+    kept = sum(len(cache.read_unit(u, []).clip) for s in cache.splits for u in cache.units(s))
+    assert kept == 48 + 2
+
+
+def test_check_finds_a_source_changed_in_place(corpus: Path, cache_dir: Path, tmp_path: Path) -> None:
+    assert "48 rows recomputed" in succeeded(precompute(corpus, cache_dir, "--check", "all"))
+    other = Path(shutil.copytree(corpus, tmp_path / "other"))
+    pair = [other / "train/low/0.flac", other / "train/low/1.flac"]
+    out = tmp_path / "c"
+    for path in pair:  # equal length and size, other content
+        soundfile.write(path.with_suffix(".wav"), np.zeros(8000), RATE_HZ)
+        path.unlink()
+    succeeded(precompute(other, out))
+    soundfile.write(pair[0].with_suffix(".wav"), np.full(8000, 0.25), RATE_HZ)
+    run = precompute(other, out, "--check", "all")
+    assert run.returncode == 3
+    assert "source digest" in run.stderr
+    assert "1 problem(s)" in run.stderr
+
+
+def test_repair_recomputes_just_the_damaged_units(
+    corpus: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(cache_dir, tmp_path / "c"))
+    path = out / "parts/part-000/waveform/c/2"
+    data = bytearray(path.read_bytes())
+    data[100] ^= 8
+    path.write_bytes(data)
+    (out / "parts/part-000/commits/000001.json").unlink()
+    run = command("inspect-cache", out, "--verify")
+    assert run.returncode == 3
+    assert "parts/part-000/waveform/c/2 (work unit 2, view 0, clips 16 to 23)" in run.stdout
+    output = succeeded(precompute(corpus, out, "--repair"))
+    assert "2 work units to compute" in output
+    assert tree_bytes(out) == tree_bytes(cache_dir)
+
+
+def test_inspect_shows_an_unfinished_cache(corpus: Path, cache_dir: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(cache_dir, tmp_path / "c"))
+    manifest = json.loads((out / "manifest.json").read_bytes())["manifest"]
+    from cache_schema.documents import Manifest, SignedManifest
+    from cache_schema.storage import canonical_json
+
+    manifest["parts"][0]["index_sha256"] = None
+    parsed = Manifest.model_validate_json(canonical_json(manifest))
+    (out / "manifest.json").write_bytes(SignedManifest.of(parsed).encode())
+    (out / "parts/part-000/commits/000003.json").unlink()
+    output = succeeded(command("inspect-cache", out, "--verify"))
+    assert "unfinished" in output
+    assert "missing work units: 3" in output
+    succeeded(precompute(corpus, out))
+    assert "finished" in succeeded(command("inspect-cache", out))
+
+
+def test_a_clip_is_shown_and_drawn(cache_dir: Path, tmp_path: Path) -> None:
+    cache = open_cache(cache_dir)
+    clip_id = cache.clip_ids()[3]
+    picture = tmp_path / "clip.png"
+    output = succeeded(command("inspect-cache", cache_dir, "--clip", clip_id, "--plot", picture))
+    assert clip_id in output
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    run = command("inspect-cache", cache_dir, "--clip", clip_id[:-1] + "x")
+    assert run.returncode == 2
+    assert "no clip" in run.stderr
+
+
+def test_the_report_as_json_has_the_teachers_score(cache_dir: Path) -> None:
+    report = json.loads(succeeded(command("inspect-cache", cache_dir, "--json", "--verify")))
+    assert report["damage"] == []
+    assert set(report["teacher_score"]) == {"train", "validation", "test"}
+    assert report["classes"] == sorted(CLASSES)
+    assert report["statistics"]["temporal_attention"]["min"] > 0
