@@ -66,8 +66,10 @@ def write_chunk(folder: Path, number: int, values: Array) -> StoredObject:
     data = path.read_bytes()
     trailer = google_crc32c.value(data[:-TRAILER_BYTES]).to_bytes(TRAILER_BYTES, "little")
     if data[-TRAILER_BYTES:] != trailer or data[:-TRAILER_BYTES] != padded.tobytes():
-        raise CacheError(f"{path.name} of {folder.name} does not read back as written; check the disk.",
-                         kind="damaged")
+        raise CacheError(
+            f"{path.name} of {folder.name} does not read back as written; check the disk.",
+            kind="damaged",
+        )
     return StoredObject(bytes=len(data), sha256=sha256(data), crc32c=trailer.hex())
 
 
@@ -134,12 +136,16 @@ def read_slice(folder: Path, first: int, last: int) -> Array:
     try:
         return np.asarray(_open(folder, "r")[first:last])
     except (ValueError, FileNotFoundError) as error:
-        raise CacheError(f"{folder.parent.name}/{folder.name} is damaged: {error}", kind="damaged") from None
+        raise CacheError(
+            f"{folder.parent.name}/{folder.name} is damaged: {error}", kind="damaged"
+        ) from None
 
 
 def _open(folder: Path, mode: Any) -> zarr.Array[Any]:
     try:
-        array = zarr.open_array(LocalStore(folder), mode=mode, zarr_format=3, config={"write_empty_chunks": True})
+        array = zarr.open_array(
+            LocalStore(folder), mode=mode, zarr_format=3, config={"write_empty_chunks": True}
+        )
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise CacheError(
             f"{folder.parent.name}/{folder.name} cannot be opened: {error}", kind="damaged"

@@ -7,6 +7,7 @@ clips of one split lie together.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def read_strings(root: Path, name: str, first: int, last: int) -> list[str]:
     offsets = read_slice(folder / f"{name}_offsets", first, last + 1).astype(np.int64)
     data = read_slice(folder / f"{name}_bytes", int(offsets[0]), int(offsets[-1])).tobytes()
     edges = (offsets - offsets[0]).tolist()
-    return [data[a:b].decode() for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b].decode() for a, b in pairwise(edges)]
 
 
 def read_labels(root: Path, first: int, last: int, classes: int) -> NDArray[np.uint8]:
@@ -61,7 +62,9 @@ def read_labels(root: Path, first: int, last: int, classes: int) -> NDArray[np.u
 
 def read_clips(root: Path, first: int, last: int, classes: Sequence[str]) -> list[Clip]:
     """Read whole clips ``first:last``."""
-    columns: dict[str, Any] = {n: read_strings(root, n, first, last) for n in ("id", "path", "split")}
+    columns: dict[str, Any] = {
+        n: read_strings(root, n, first, last) for n in ("id", "path", "split")
+    }
     numbers = ("start_s", "end_s", "frames", "source_rate_hz")
     columns |= {n: read_slice(root / FOLDER / n, first, last).tolist() for n in numbers}
     hot = read_labels(root, first, last, len(classes))
@@ -69,7 +72,7 @@ def read_clips(root: Path, first: int, last: int, classes: Sequence[str]) -> lis
         Clip(
             **{name: column[row] for name, column in columns.items() if name != "end_s"},
             end_s=None if np.isnan(columns["end_s"][row]) else columns["end_s"][row],
-            labels=tuple(classes[i] for i in np.flatnonzero(hot[row])),
+            labels=tuple(classes[i] for i in np.flatnonzero(hot[row]).tolist()),
         )
         for row in range(last - first)
     ]

@@ -49,7 +49,9 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
-    options = [p for p in context.command.params if isinstance(p, click.Option) and p.name != "config"]
+    options = [
+        p for p in context.command.params if isinstance(p, click.Option) and p.name != "config"
+    ]
     names = {_spelled(option): option for option in options}
     problems = [str(unknown_name(key, sorted(names), "key")) for key in values if key not in names]
     if problems:

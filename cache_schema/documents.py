@@ -116,7 +116,9 @@ class PartPlan(Document):
         if len(set(names)) != len(names):
             raise ValueError(f"a signal is listed twice: {names}")
         if self.units.rows and max(self.units.rows) > self.unit_rows:
-            raise ValueError(f"a unit has {max(self.units.rows)} rows, unit_rows is {self.unit_rows}")
+            raise ValueError(
+                f"a unit has {max(self.units.rows)} rows, unit_rows is {self.unit_rows}"
+            )
         last = self.first_view + self.views
         if any(not self.first_view <= view < last for view in self.units.view):
             raise ValueError(f"a unit's view lies outside {self.first_view}..{last - 1}")

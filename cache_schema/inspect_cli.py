@@ -31,8 +31,12 @@ from cache_schema.verify import verify
 @click.option("--verify", "verify_all", is_flag=True, help="Check every stored object's digest.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON document.")
 @click.option("--clip", "clip_id", metavar="ID", help="Show one clip.")
-@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png",
-              help="Draw one clip (the first, or --clip): log-mel and what the teacher attends to.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE.png",
+    help="Draw one clip (the first, or --clip): log-mel and what the teacher attends to.",
+)
 def main(
     cache: Path, verify_all: bool, as_json: bool, clip_id: str | None, plot: Path | None
 ) -> None:
@@ -50,7 +54,7 @@ def main(
         opened = open_cache(cache)
         facts = clip_facts(opened, find_clip(cache, clip_id) if clip_id is not None else 0)
         if plot is not None:
-            from cache_schema.plot import plot_clip  # noqa: PLC0415 - matplotlib is an extra
+            from cache_schema.plot import plot_clip
 
             plot_clip(opened, facts, plot)
             report["plot"] = plot.name
@@ -80,11 +84,15 @@ def _print(console: Console, cache: Path, report: dict[str, Any]) -> None:
     splits = ", ".join(f"{name} {count}" for name, count in report["splits"].items())
     console.print(f"[bold]{cache}[/bold]  {state}, format {report['format_version']}")
     console.print(f"clips     {report['clips']} ({splits}); views {report['views']}")
-    console.print(f"classes   {len(report['classes'])} ({report['task']}): {_few(report['classes'])}")
+    console.print(
+        f"classes   {len(report['classes'])} ({report['task']}): {_few(report['classes'])}"
+    )
     console.print(f"audio     {report['sample_rate_hz']} Hz")
     if report["teacher"]:
         teacher = report["teacher"]
-        console.print(f"teacher   {teacher.get('id')} ({teacher.get('family')}), {_options(teacher)}")
+        console.print(
+            f"teacher   {teacher.get('id')} ({teacher.get('family')}), {_options(teacher)}"
+        )
     for split, score in report.get("teacher_score", {}).items():
         console.print(f"          accuracy on {split}, from the cached logits: {score:.1%}")
     for part in report["parts"]:

@@ -29,10 +29,11 @@ def write_lock(cache: Path) -> Iterator[None]:
     """
     path = cache.with_name(f"{cache.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    me = {"host": socket.gethostname(), "pid": os.getpid(), "started": _start_time(os.getpid())}
+    host = socket.gethostname()
+    me = {"host": host, "pid": os.getpid(), "started": _start_time(os.getpid())}
     while not _create(path, me):
         owner = _owner(path)
-        if owner is not None and _holds(owner, me["host"]):
+        if owner is not None and _holds(owner, host):
             raise RunError(
                 f"{cache} is being written by process {owner.get('pid')} on host {owner.get('host')!r}. "
                 f"Wait for it; if that process is gone, delete {path} and repeat the command.",

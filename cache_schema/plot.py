@@ -19,11 +19,13 @@ INK = {"teacher": "#b2182b", "distilled": "#2166ac", "undistilled": "#7f7f7f"}
 
 def _matplotlib() -> Any:
     try:
-        import matplotlib as mpl  # noqa: PLC0415 - an extra
+        import matplotlib as mpl
     except ImportError:
-        raise UsageError("--plot needs matplotlib: pip install 'aftersound[plot]'", kind="extra") from None
+        raise UsageError(
+            "--plot needs matplotlib: pip install 'aftersound[plot]'", kind="extra"
+        ) from None
     mpl.use("Agg")
-    from matplotlib import pyplot  # noqa: PLC0415
+    from matplotlib import pyplot
 
     return pyplot
 
@@ -46,20 +48,30 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
         If the clip is quarantined or nothing of it can be drawn.
     """
     signals = facts["signals"]
-    panels = [n for n in (WAVEFORM, "temporal_attention", "layer_attention", "attention_map") if n in signals]
+    panels = [
+        n
+        for n in (WAVEFORM, "temporal_attention", "layer_attention", "attention_map")
+        if n in signals
+    ]
     if not panels:
         why = "it is quarantined" if facts["quarantined"] else f"cached: {', '.join(signals)}"
         raise UsageError(f"clip {facts['id']} cannot be drawn: {why}", kind="plot")
     pyplot = _matplotlib()
     heights = [{"attention_map": 3.0, WAVEFORM: 1.6}.get(name, 1.2) for name in panels]
     figure, axes = pyplot.subplots(
-        len(panels), 1, figsize=(8, 1.5 * sum(heights)), height_ratios=heights,
-        layout="constrained", squeeze=False,
+        len(panels),
+        1,
+        figsize=(8, 1.5 * sum(heights)),
+        height_ratios=heights,
+        layout="constrained",
+        squeeze=False,
     )
     for name, axis in zip(panels, axes[:, 0], strict=True):
         _PANELS[name](axis, cache, signals[name].astype(np.float64))
     label = ";".join(facts["labels"]) or "unlabelled"
-    axes[0, 0].set_title(f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})", fontsize=10)
+    axes[0, 0].set_title(
+        f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})", fontsize=10
+    )
     axes[-1, 0].set_xlabel("time [s]")
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=130)
@@ -89,7 +101,9 @@ def plot_attentions(
         PNG to write.
     """
     pyplot = _matplotlib()
-    figure, (top, bottom) = pyplot.subplots(2, 1, figsize=(8, 4.6), sharex=True, layout="constrained")
+    figure, (top, bottom) = pyplot.subplots(
+        2, 1, figsize=(8, 4.6), sharex=True, layout="constrained"
+    )
     _draw_log_mel(top, None, samples_S.astype(np.float64))
     for name, (times_T, attention_T) in curves.items():
         # As a density, so that curves of different frame rates compare.
@@ -109,22 +123,35 @@ def _draw_log_mel(axis: Any, _: Cache | None, samples_S: NDArray[np.float64]) ->
     preset = FRONT_ENDS["log_mel"]
     features_TM = front_end_features(samples_S / FULL_SCALE, preset)
     half = preset.hop_s / 2
-    span = (preset.first_frame_s - half, preset.first_frame_s + len(features_TM) * preset.hop_s - half)
+    span = (
+        preset.first_frame_s - half,
+        preset.first_frame_s + len(features_TM) * preset.hop_s - half,
+    )
     floor = np.percentile(features_TM, 2)
     axis.imshow(
-        features_TM.T, origin="lower", aspect="auto", cmap="magma", vmin=floor,
-        extent=(*span, 0, features_TM.shape[1]), interpolation="nearest",
+        features_TM.T,
+        origin="lower",
+        aspect="auto",
+        cmap="magma",
+        vmin=floor,
+        extent=(*span, 0, features_TM.shape[1]),
+        interpolation="nearest",
     )
     axis.set_ylabel("log-mel band")
 
 
 def _times(cache: Cache, name: str, frames: int) -> NDArray[np.float64]:
     spec = cache.signals[name]
-    return (spec.first_frame_s or 0.0) + (spec.hop_s or 1.0) * np.arange(frames)
+    times_T: NDArray[np.float64] = (spec.first_frame_s or 0.0) + (spec.hop_s or 1.0) * np.arange(
+        frames
+    )
+    return times_T
 
 
 def _draw_temporal(axis: Any, cache: Cache, attention_T: NDArray[np.float64]) -> None:
-    axis.plot(_times(cache, "temporal_attention", len(attention_T)), attention_T, color=INK["teacher"])
+    axis.plot(
+        _times(cache, "temporal_attention", len(attention_T)), attention_T, color=INK["teacher"]
+    )
     axis.set(ylabel="temporal\nattention", ylim=(0, None))
 
 
@@ -132,7 +159,11 @@ def _draw_layers(axis: Any, cache: Cache, layers_TL: NDArray[np.float64]) -> Non
     times_T = _times(cache, "layer_attention", len(layers_TL))
     half = (cache.signals["layer_attention"].hop_s or 0) / 2
     axis.imshow(
-        layers_TL.T, origin="lower", aspect="auto", cmap="viridis", interpolation="nearest",
+        layers_TL.T,
+        origin="lower",
+        aspect="auto",
+        cmap="viridis",
+        interpolation="nearest",
         extent=(times_T[0] - half, times_T[-1] + half, 0.5, layers_TL.shape[1] + 0.5),
     )
     axis.set_ylabel("layer")

@@ -58,7 +58,9 @@ def parse_named_options(text: str) -> tuple[str, dict[str, str]]:
     return name, options
 
 
-def typed_options(target: Callable[..., Any], options: Mapping[str, str], what: str) -> dict[str, Any]:
+def typed_options(
+    target: Callable[..., Any], options: Mapping[str, str], what: str
+) -> dict[str, Any]:
     """Convert option strings by the annotations of the target's keyword-only parameters.
 
     Raises
@@ -84,7 +86,9 @@ def typed_options(target: Callable[..., Any], options: Mapping[str, str], what: 
     missing = [p.name for p in keywords if p.default is p.empty and p.name not in options]
     problems += [f"{what} needs the option {name}" for name in missing]
     if problems:
-        raise UsageError(f"{what}: {len(problems)} wrong option(s)\n{listed(problems)}", kind="options")
+        raise UsageError(
+            f"{what}: {len(problems)} wrong option(s)\n{listed(problems)}", kind="options"
+        )
     return values
 
 

@@ -233,7 +233,7 @@ class Cache:
         """
         homes = {name: self._home(name, unit.view) for name in names}
         parts = list(homes.values()) or [self._parts_of(unit.view)[0]]
-        keep = np.logical_and.reduce([part.usable(unit.number) for part in parts])
+        keep = np.stack([part.usable(unit.number) for part in parts]).all(axis=0)
         signals = {name: part.read(name, unit.number, keep) for name, part in homes.items()}
         last = unit.first_clip + unit.rows
         labels = read_labels(self.root, unit.first_clip, last, len(self.classes))[keep]
@@ -242,7 +242,9 @@ class Cache:
 
     def clip_ids(self, first: int = 0, last: int | None = None) -> list[str]:
         """Ids of clips ``first:last``, in the order of the clip table."""
-        return read_strings(self.root, "id", first, self.manifest.corpus.clips if last is None else last)
+        return read_strings(
+            self.root, "id", first, self.manifest.corpus.clips if last is None else last
+        )
 
     def _parts_of(self, view: int) -> list[SealedPart]:
         return [

@@ -90,7 +90,9 @@ def _verify_index(root: Path, entry: PartEntry) -> Iterator[Damage]:
     folder, prefix = part_folder(root, entry.name), f"parts/{entry.name}/"
     data = (folder / INDEX).read_bytes() if (folder / INDEX).is_file() else b""
     if sha256(data) != entry.index_sha256:
-        yield Damage(f"{prefix}{INDEX}", "is missing or differs from the manifest's digest", entry.name)
+        yield Damage(
+            f"{prefix}{INDEX}", "is missing or differs from the manifest's digest", entry.name
+        )
         return
     objects = PartIndex.model_validate_json(data).objects
     for damage in _compare(root, prefix, objects):

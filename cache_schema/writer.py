@@ -110,7 +110,9 @@ def create_cache(
         write_clip_table(draft, clips, corpus.classes)
         create_group(draft / "parts")
         _lay_out_part(part_folder(draft, plan.name), plan)
-        table = {f"{CLIPS}/{key}": _digest(draft / CLIPS / key) for key in keys_below(draft / CLIPS)}
+        table = {
+            f"{CLIPS}/{key}": _digest(draft / CLIPS / key) for key in keys_below(draft / CLIPS)
+        }
         manifest = Manifest(
             generation=1,
             corpus=corpus,
@@ -212,7 +214,9 @@ def seal(root: Path, plan: PartPlan) -> None:
             kind="stale",
         )
     entries = [
-        entry.model_copy(update={"index_sha256": sha256(index)}) if entry.name == plan.name else entry
+        entry.model_copy(update={"index_sha256": sha256(index)})
+        if entry.name == plan.name
+        else entry
         for entry in manifest.parts
     ]
     if before is None:

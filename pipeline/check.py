@@ -1,4 +1,4 @@
-"""``--check``: do the sources and the teacher still say what the cache says?"""
+"""``--check``: whether the sources and the teacher still say what the cache says."""
 
 from __future__ import annotations
 
@@ -99,9 +99,16 @@ def _compare_unit(
     place = np.cumsum(usable) - 1
     stored = {name: part.read(name, unit, usable) for name in part.names}
     for row in chosen.rows:
-        where, now, was = f"{part.plan.name} work unit {unit} row {row}", fresh[row], reasons.get(row)
+        where, now, was = (
+            f"{part.plan.name} work unit {unit} row {row}",
+            fresh[row],
+            reasons.get(row),
+        )
         if now.source_sha256 != record.sources[row]:
-            digests = now.source_sha256[:12] or "unreadable", record.sources[row][:12] or "unreadable"
+            digests = (
+                now.source_sha256[:12] or "unreadable",
+                record.sources[row][:12] or "unreadable",
+            )
             yield f"{where}: source digest {digests[0]}, cached {digests[1]}"
         elif now.reason != was:
             yield f"{where}: now {now.reason or 'usable'!r}, cached {was or 'usable'!r}"

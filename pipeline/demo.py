@@ -76,7 +76,9 @@ class Demo:
         )  # fmt: skip
         self.step("The teacher speaks once: logits and attention into a Zarr cache")
         cache = self.folder / "cache.zarr"
-        self.command("precompute-teacher", f"csv:{corpora['student']}", "--teacher", teacher, "--out", cache)
+        self.command(
+            "precompute-teacher", f"csv:{corpora['student']}", "--teacher", teacher, "--out", cache
+        )
         self.command("inspect-cache", cache, "--verify")
         self.step("Students learn from the cache alone, with and without the teacher's answers")
         runs = self.train_students(cache)
@@ -143,7 +145,9 @@ class Demo:
         pairs = zip(results["distilled"], results["undistilled"], strict=True)
         gains = [with_["score"] - without["score"] for with_, without in pairs]
         won = sum(gain > 0 for gain in gains)
-        self.say(f"{'gain':<14}{mean(gains):+7.1%}   distillation wins in {won} of {len(gains)} seeds")
+        self.say(
+            f"{'gain':<14}{mean(gains):+7.1%}   distillation wins in {won} of {len(gains)} seeds"
+        )
 
     def draw(self, cache: Path, runs: Mapping[str, Sequence[Path]]) -> Path:
         """Draw a test clip: what the teacher attends to and where the students look."""
@@ -184,6 +188,8 @@ def _run(words: Sequence[object], echo: Callable[[str], None] | None) -> str:
         if echo is not None:
             echo(line.rstrip())
     if process.wait() != 0:
-        raise RunError(f"{_shell(words)} ended with exit code {process.returncode}\n{''.join(lines)}",
-                       kind="command")
+        raise RunError(
+            f"{_shell(words)} ended with exit code {process.returncode}\n{''.join(lines)}",
+            kind="command",
+        )
     return "".join(lines)

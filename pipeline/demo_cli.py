@@ -11,8 +11,13 @@ from pipeline.demo import FULL, QUICK, Demo
 
 
 @click.command("aftersound-demo", cls=Command)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("aftersound-demo"),
-              show_default=True, help="Folder for corpus, teacher, cache and runs.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("aftersound-demo"),
+    show_default=True,
+    help="Folder for corpus, teacher, cache and runs.",
+)
 @click.option("--quick", is_flag=True, help="Same way, less of everything, one seed.")
 def main(out: Path, quick: bool) -> None:
     """Make a spoken-keyword corpus, a teacher, a cache and students; print who wins.

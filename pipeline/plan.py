@@ -67,7 +67,16 @@ def order_clips(corpus: Corpus) -> list[Clip]:
 def corpus_facts(corpus: Corpus, clips: Sequence[Clip]) -> CorpusFacts:
     """Facts of a corpus, with a fingerprint over what its rows depend on."""
     lines = sorted(
-        [c.id, c.path, list(c.labels), c.split, c.start_s, c.end_s, _file_bytes(corpus, c), c.frames]
+        [
+            c.id,
+            c.path,
+            list(c.labels),
+            c.split,
+            c.start_s,
+            c.end_s,
+            _file_bytes(corpus, c),
+            c.frames,
+        ]
         for c in clips
     )
     splits, first = [], 0
@@ -188,7 +197,9 @@ def _greedy_cuts(row_bytes: NDArray[np.int64], limit: int, max_rows: int) -> lis
     cuts, start, count = [], 0, row_bytes.shape[1]
     before = np.zeros(len(row_bytes), np.int64)
     while start < count:
-        fits = [int(np.searchsorted(e, b + limit, "right")) for e, b in zip(ends, before, strict=True)]
+        fits = [
+            int(np.searchsorted(e, b + limit, "right")) for e, b in zip(ends, before, strict=True)
+        ]
         stop = max(start + 1, min(*fits, start + max_rows, count))
         cuts.append((start, stop))
         before, start = ends[:, stop - 1], stop
@@ -235,7 +246,11 @@ def make_part(
         seed=seed,
         view_recipe=[repr(dict(facts)) for facts in recipe_facts],
         teacher=teacher.provenance,
-        audio={"sample_rate_hz": teacher.sample_rate_hz, "resampler": RESAMPLER, "channels": "mean"},
+        audio={
+            "sample_rate_hz": teacher.sample_rate_hz,
+            "resampler": RESAMPLER,
+            "channels": "mean",
+        },
         source=source,
         codec="crc32c",
         batch_clips=32,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
 from pipeline.unit import Job
 from pipeline.views import ViewRecipe
-
 
 OnStart = Callable[[PartPlan, Sequence[int]], None]
 OnUnit = Callable[[PartPlan, CommitRecord], None]
@@ -106,7 +105,9 @@ class Precompute:
         units = cut_units(layouts, self.facts.splits, views, self.request.unit_rows)
         return self._part(name, layouts, units, views=views, source="corpus")
 
-    def _part(self, name: str, layouts: Sequence[SignalLayout], units: Any, **kinds: Any) -> PartPlan:
+    def _part(
+        self, name: str, layouts: Sequence[SignalLayout], units: Any, **kinds: Any
+    ) -> PartPlan:
         return make_part(
             name,
             layouts,
@@ -180,6 +181,10 @@ class Precompute:
             device=self.request.device,
         )
 
+    def _compute(self, part: str, units: Sequence[int]) -> Iterator[CommitRecord]:
+        workers, scheduler = self.request.workers, self.request.scheduler
+        return run_units(self.job(part), units, workers=workers, scheduler=scheduler)
+
     def lay_out(self) -> list[PartPlan]:
         """Create the cache or the parts it lacks; returns the plans of all parts."""
         out = self.request.out
@@ -206,8 +211,7 @@ class Precompute:
                 plan = plans[0]
                 missing = missing_units(out, plan)
                 on_start(plan, missing)
-                where = {"workers": self.request.workers, "scheduler": self.request.scheduler}
-                for record in run_units(self.job(plan.name), missing, **where):
+                for record in self._compute(plan.name, missing):
                     on_unit(plan, record)
                     computed += 1
                 seal(out, plan)
@@ -240,8 +244,7 @@ class Precompute:
                 for unit in units:
                     record_path(out, name, unit).unlink(missing_ok=True)
                 on_start(plans[name], units)
-                where = {"workers": self.request.workers, "scheduler": self.request.scheduler}
-                for record in run_units(self.job(name), units, **where):
+                for record in self._compute(name, units):
                     on_unit(plans[name], record)
                 if manifest.sealed(name):
                     seal(out, plans[name])

@@ -28,23 +28,57 @@ LINE_EVERY_S = 15.0
 @click.argument("corpus")
 @click.option("--teacher", required=True, help="Hugging Face folder or hub id, or 'toy'.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The cache to write.")
-@click.option("--signal", "signals", multiple=True, metavar="NAME",
-              help="Store this signal beside logits, temporal_attention and waveform.")
-@click.option("--teacher-option", "teacher_options", multiple=True, metavar="NAME=VALUE",
-              help="Option of the teacher's family, for example input=native or residual=false.")
-@click.option("--views", type=click.IntRange(1), default=1, show_default=True,
-              help="Seeded variants of each training clip.")
-@click.option("--view", "view_steps", multiple=True, metavar="NAME[:option=value,...]",
-              help="Step of the view recipe: gain, shift, noise. Repeat for a chain.")
+@click.option(
+    "--signal",
+    "signals",
+    multiple=True,
+    metavar="NAME",
+    help="Store this signal beside logits, temporal_attention and waveform.",
+)
+@click.option(
+    "--teacher-option",
+    "teacher_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the teacher's family, for example input=native or residual=false.",
+)
+@click.option(
+    "--views",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Seeded variants of each training clip.",
+)
+@click.option(
+    "--view",
+    "view_steps",
+    multiple=True,
+    metavar="NAME[:option=value,...]",
+    help="Step of the view recipe: gain, shift, noise. Repeat for a chain.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--unit-rows", type=click.IntRange(1), default=1024, show_default=True,
-              help="Most rows in a work unit, the atom of resuming.")
-@click.option("--workers", type=click.IntRange(0), default=0, show_default=True,
-              help="Processes of a Dask cluster started here; 0 computes in this process.")
+@click.option(
+    "--unit-rows",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="Most rows in a work unit, the atom of resuming.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Processes of a Dask cluster started here; 0 computes in this process.",
+)
 @click.option("--scheduler", metavar="ADDRESS", help="Compute on a running Dask cluster instead.")
 @click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, write nothing.")
-@click.option("--check", "check_rows", metavar="N|all",
-              help="Recompute N random rows of a finished cache and compare.")
+@click.option(
+    "--check",
+    "check_rows",
+    metavar="N|all",
+    help="Recompute N random rows of a finished cache and compare.",
+)
 @click.option("--repair", is_flag=True, help="Recompute the damaged work units of a cache.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device of the teacher.")
 def main(
@@ -73,8 +107,10 @@ def main(
         _print_plan(console, plan_report(precompute))
     elif check_rows is not None:
         report = check(precompute, _row_count(check_rows))
-        console.print(f"{report.rows} rows recomputed; the sources are unchanged. Largest deviation "
-                      "as a share of the signal's scale:")
+        console.print(
+            f"{report.rows} rows recomputed; the sources are unchanged. Largest deviation "
+            "as a share of the signal's scale:"
+        )
         for name, share in report.deviations.items():
             console.print(f"  {name} {share:.2e}")
     elif repair:
@@ -94,8 +130,11 @@ def _run(console: Console, precompute: Precompute) -> None:
     if not computed:
         console.print(f"{out} is complete: nothing to do.", highlight=False)
     else:
-        console.print(f"{out} is complete: {computed} work units computed, "
-                      f"{reporter.quarantined} rows quarantined.", highlight=False)
+        console.print(
+            f"{out} is complete: {computed} work units computed, "
+            f"{reporter.quarantined} rows quarantined.",
+            highlight=False,
+        )
     for line in reporter.reasons[:10]:
         console.print(f"  quarantined {line}", highlight=False, soft_wrap=True)
     console.print(f"Look at it: inspect-cache {out}", highlight=False, soft_wrap=True)
@@ -112,7 +151,9 @@ def _row_count(text: str) -> int | None:
     if text == "all":
         return None
     if not text.isdigit() or int(text) < 1:
-        raise UsageError(f"--check {text!r}: expected a positive number of rows or 'all'", kind="options")
+        raise UsageError(
+            f"--check {text!r}: expected a positive number of rows or 'all'", kind="options"
+        )
     return int(text)
 
 
@@ -154,7 +195,9 @@ class _Reporter:
             + (f", {done} already there" if done else ""),
             highlight=False,
         )
-        self._bar.update(self._task, description=plan.name, total=self._total, completed=0, visible=True)
+        self._bar.update(
+            self._task, description=plan.name, total=self._total, completed=0, visible=True
+        )
 
     def unit(self, plan: PartPlan, record: CommitRecord) -> None:
         """Count a committed unit."""

@@ -47,8 +47,8 @@ def run_units(
 def _run_on_dask(
     job: Job, units: Sequence[int], workers: int, scheduler: str | None
 ) -> Iterator[CommitRecord]:
-    import dask  # noqa: PLC0415 - a run in one process does not pay for it
-    from distributed import Client, LocalCluster, as_completed  # noqa: PLC0415
+    import dask
+    from distributed import Client, LocalCluster, as_completed
 
     dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_DEATHS})
     cluster = None

@@ -59,7 +59,7 @@ def compute_unit(job: Job, number: int) -> CommitRecord:
 @lru_cache(maxsize=1)
 def _worker(job: Job) -> UnitWorker:
     """Load the teacher once per process."""
-    import torch  # noqa: PLC0415 - here, so that planning needs no torch
+    import torch
 
     # One thread per process: the same bytes whatever the number of processes, and faster where
     # several share the cores.
@@ -183,7 +183,9 @@ class UnitWorker:
     def _row(self, heard: Heard, answer: dict[str, NDArray[np.float32]]) -> Row:
         for name, value in answer.items():
             if not np.isfinite(value).all():
-                return Row(reason=f"teacher returned non-finite {name}", source_sha256=heard.source_sha256)
+                return Row(
+                    reason=f"teacher returned non-finite {name}", source_sha256=heard.source_sha256
+                )
         signals: dict[str, Array] = {n: v.astype(np.float16) for n, v in answer.items()}
         for spec in self.plan.signals:
             if spec.name == WAVEFORM:
@@ -201,7 +203,11 @@ class UnitWorker:
             return
         usable = base.usable(number)
         cached = base.read("logits", number, usable).astype(np.float64)
-        fresh = [r.signals["logits"] for r, ok in zip(rows, usable, strict=True) if ok and r.reason is None]
+        fresh = [
+            r.signals["logits"]
+            for r, ok in zip(rows, usable, strict=True)
+            if ok and r.reason is None
+        ]
         if not fresh:
             return
         deviation = float(np.abs(np.stack(fresh).astype(np.float64) - cached).max())
@@ -222,7 +228,9 @@ def _waveform_part(root: Path, plan: PartPlan) -> SealedPart:
         has_waveform = any(signal.name == WAVEFORM for signal in candidate.signals)
         if candidate.first_view == plan.first_view and has_waveform:
             return SealedPart(root, entry)
-    raise RunError(f"{root} has no cached waveform for view {plan.first_view}", kind="missing_signal")
+    raise RunError(
+        f"{root} has no cached waveform for view {plan.first_view}", kind="missing_signal"
+    )
 
 
 def batches(

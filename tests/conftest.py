@@ -15,5 +15,7 @@ def shared_dir() -> Path:
     """The folder with real audio and pretrained encoders; the test skips where it is absent."""
     folder = Path(os.environ.get("AFTERSOUND_SHARED", REPOSITORY.parent / "shared"))
     if not (folder / "data").is_dir():
-        pytest.skip(f"needs real data: no {folder.name}/data beside the repository (AFTERSOUND_SHARED)")
+        pytest.skip(
+            f"needs real data: no {folder.name}/data beside the repository (AFTERSOUND_SHARED)"
+        )
     return folder

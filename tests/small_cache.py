@@ -29,7 +29,9 @@ def clips() -> list[Clip]:
     ]
 
 
-def spec(name: str, layout: str, row_shape: list[int], chunk: int, dtype: str = "float16") -> SignalSpec:
+def spec(
+    name: str, layout: str, row_shape: list[int], chunk: int, dtype: str = "float16"
+) -> SignalSpec:
     """One signal; framed ones have a hop."""
     hop_s = None if layout == "fixed" else 0.02
     first_s = None if hop_s is None else 0.01
@@ -62,7 +64,9 @@ def second_plan() -> PartPlan:
     ], source="cache")  # fmt: skip
 
 
-def plan(name: str, units: UnitTable, signals: list[SignalSpec], source: str = "corpus") -> PartPlan:
+def plan(
+    name: str, units: UnitTable, signals: list[SignalSpec], source: str = "corpus"
+) -> PartPlan:
     """A plan around units and signals."""
     return PartPlan(
         name=name, first_view=0, views=2, seed=7, view_recipe=["gain"],
@@ -88,7 +92,9 @@ def row(position: int, view: int, names: list[str]) -> Row:
     }
     dtypes = {name: np.int16 if name == "waveform" else np.float16 for name in names}
     signals = {name: values[name].astype(dtypes[name]) for name in names}
-    return Row(signals=signals, source_sha256=f"{position:064x}", gain=0.5 if position == 1 else 1.0)
+    return Row(
+        signals=signals, source_sha256=f"{position:064x}", gain=0.5 if position == 1 else 1.0
+    )
 
 
 def rows(part: PartPlan, unit: int) -> list[Row]:

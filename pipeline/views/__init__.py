@@ -69,7 +69,9 @@ class ViewRecipe:
             self._steps.append(step)
         self._key = f"{seed}\0{self.facts!r}"
 
-    def apply(self, waveform_S: NDArray[np.float32], clip_id: str, view: int) -> NDArray[np.float32]:
+    def apply(
+        self, waveform_S: NDArray[np.float32], clip_id: str, view: int
+    ) -> NDArray[np.float32]:
         """Make view `view` of a clip."""
         digest = hashlib.sha256(f"{self._key}\0{clip_id}\0{view}".encode()).digest()
         generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))

@@ -1,6 +1,6 @@
 """Write the golden cache of format version 1. Run once, when a format version is born, never again.
 
-    python tests/golden/make_golden.py tests/golden/format_1.zarr
+python tests/golden/make_golden.py tests/golden/format_1.zarr
 """
 
 from __future__ import annotations

@@ -17,7 +17,14 @@ from cache_schema.reader import open_cache
 from pipeline.audio import decode
 from pipeline.teachers import open_teacher
 
-ALL_SIGNALS = ["layer_attention", "attention_map", "frame_embedding", "clip_embedding", "mfcc", "log_mel"]
+ALL_SIGNALS = [
+    "layer_attention",
+    "attention_map",
+    "frame_embedding",
+    "clip_embedding",
+    "mfcc",
+    "log_mel",
+]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +56,9 @@ def test_every_row_holds_what_the_teacher_says_of_the_cached_samples(
         heard = decode(corpus / facts["path"], sample_rate_hz=RATE_HZ)
         samples = facts["signals"]["waveform"]
         np.testing.assert_array_equal(samples, np.round(heard.waveform * 32768).astype(np.int16))
-        (said,) = teacher.infer([samples.astype(np.float32) / 32768], ["logits", "temporal_attention"])
+        (said,) = teacher.infer(
+            [samples.astype(np.float32) / 32768], ["logits", "temporal_attention"]
+        )
         for name, value in said.items():
             np.testing.assert_array_equal(facts["signals"][name], value.astype(np.float16))
 
@@ -126,7 +135,10 @@ def test_another_corpus_is_refused(corpus: Path, cache_dir: Path, tmp_path: Path
     ("options", "message"),
     [
         (["--signal", "logit"], "Did you mean 'logits'"),
-        (["--view", "gian"], "unknown view 'gian'; known: gain, shift, noise. Did you mean 'gain'?"),
+        (
+            ["--view", "gian"],
+            "unknown view 'gian'; known: gain, shift, noise. Did you mean 'gain'?",
+        ),
         (["--view", "gain:low=3"], "Did you mean 'low_db'"),
         (["--views", "2"], "--views 2 without --view"),
         (["--workers", "2", "--scheduler", "tcp://127.0.0.1:1"], "give one of them"),
@@ -172,14 +184,18 @@ def test_bad_clips_are_quarantined_and_the_good_ones_are_all_there(
     assert {entry["clip"].rsplit("/", 1)[-1] for entry in part["quarantine"]} == {
         "empty", "text", "cut", "zero", "nan", "short",
     }  # fmt: skip
-    assert all(entry["reason"] and str(tmp_path) not in entry["reason"] for entry in part["quarantine"])
+    assert all(
+        entry["reason"] and str(tmp_path) not in entry["reason"] for entry in part["quarantine"]
+    )
     assert part["limited_rows"] == 1
     cache = open_cache(tmp_path / "c")
     kept = sum(len(cache.read_unit(u, []).clip) for s in cache.splits for u in cache.units(s))
     assert kept == 48 + 2
 
 
-def test_check_finds_a_source_changed_in_place(corpus: Path, cache_dir: Path, tmp_path: Path) -> None:
+def test_check_finds_a_source_changed_in_place(
+    corpus: Path, cache_dir: Path, tmp_path: Path
+) -> None:
     assert "48 rows recomputed" in succeeded(precompute(corpus, cache_dir, "--check", "all"))
     other = Path(shutil.copytree(corpus, tmp_path / "other"))
     pair = [other / "train/low/0.flac", other / "train/low/1.flac"]

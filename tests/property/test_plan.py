@@ -29,7 +29,8 @@ def test_units_cover_every_row_once_within_limits(
     entries = [n for split in sizes for n in split]
     firsts = np.cumsum([0, *map(len, sizes)])
     splits = [
-        Split(name=n, first_clip=int(f), clips=len(s)) for n, f, s in zip(names, firsts, sizes, strict=False)
+        Split(name=n, first_clip=int(f), clips=len(s))
+        for n, f, s in zip(names, firsts, sizes, strict=False)
     ]
     ragged = layout("waveform", entries)
     fixed = layout("logits", [1] * len(entries), "fixed")
@@ -49,7 +50,9 @@ def test_units_cover_every_row_once_within_limits(
         assert home.first_clip <= first
         assert first + rows <= home.first_clip + home.clips
     specs = {spec.name: spec for spec in signal_specs([ragged, fixed], units)}
-    fullest = max(sum(entries[f : f + r]) for f, r in zip(units.first_clip, units.rows, strict=True))
+    fullest = max(
+        sum(entries[f : f + r]) for f, r in zip(units.first_clip, units.rows, strict=True)
+    )
     assert specs["waveform"].chunk_length == max(1, fullest)
     assert specs["logits"].chunk_length == max(units.rows)
 

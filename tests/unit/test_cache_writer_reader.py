@@ -48,7 +48,9 @@ def test_every_row_reads_back_as_written(pristine: Path) -> None:
                 for name, signal in read.signals.items():
                     np.testing.assert_array_equal(signal[row], wanted[name], err_msg=name)
                 seen += 1
-    assert seen == 4 * 2 + 2 - 1  # two views of four training clips, two test clips, one quarantined
+    assert (
+        seen == 4 * 2 + 2 - 1
+    )  # two views of four training clips, two test clips, one quarantined
 
 
 def test_quarantined_rows_are_left_out_with_their_labels(pristine: Path) -> None:
@@ -74,7 +76,9 @@ def test_plain_zarr_opens_the_cache(pristine: Path) -> None:
     logits = np.asarray(group["parts/part-000/logits"][:3])
     wanted = np.stack([small_cache.row(i, 0, ["logits"]).signals["logits"] for i in range(3)])
     np.testing.assert_array_equal(logits, wanted)
-    assert group["parts/part-000/temporal_attention"].metadata.codecs[-1].to_dict()["name"] == "crc32c"
+    assert (
+        group["parts/part-000/temporal_attention"].metadata.codecs[-1].to_dict()["name"] == "crc32c"
+    )
 
 
 def test_a_missing_signal_names_the_command_that_adds_it(pristine: Path) -> None:
@@ -151,7 +155,9 @@ def test_no_cache_names_the_command_that_makes_one(tmp_path: Path) -> None:
 def test_a_newer_format_is_refused_with_both_versions(cache_dir: Path) -> None:
     path = cache_dir / MANIFEST
     manifest = json.loads(path.read_bytes())["manifest"] | {"format_version": 2}
-    path.write_bytes(SignedManifest(manifest=manifest, digest=sha256(canonical_json(manifest))).encode())
+    path.write_bytes(
+        SignedManifest(manifest=manifest, digest=sha256(canonical_json(manifest))).encode()
+    )
     with pytest.raises(CacheError, match="cache format 2; this program reads up to 1") as caught:
         open_cache(cache_dir)
     assert caught.value.kind == "too_new"

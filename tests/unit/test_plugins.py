@@ -10,7 +10,9 @@ from cache_schema.errors import UsageError
 from cache_schema.plugins import load_plugin, parse_named_options, typed_options
 
 
-def step(*, gain_db: float = 1.0, count: int = 2, on: bool = False, mode: Literal["a", "b"] = "a") -> None:
+def step(
+    *, gain_db: float = 1.0, count: int = 2, on: bool = False, mode: Literal["a", "b"] = "a"
+) -> None:
     """Has every kind of option."""
 
 
@@ -19,7 +21,10 @@ def needy(*, folder: str) -> None:
 
 
 def test_an_unknown_name_lists_the_known_and_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"unknown loss 'temporl'; known: temporal, logits\. Did you mean 'temporal'\?"):
+    with pytest.raises(
+        UsageError,
+        match=r"unknown loss 'temporl'; known: temporal, logits\. Did you mean 'temporal'\?",
+    ):
         load_plugin({"temporal": "a:b", "logits": "a:c"}, "temporl", "loss")
 
 
@@ -30,7 +35,12 @@ def test_a_plugin_is_imported_by_name() -> None:
 def test_options_are_split_and_converted() -> None:
     name, options = parse_named_options("step:gain_db=-3,count=4,on=yes,mode=b")
     assert name == "step"
-    assert typed_options(step, options, "step") == {"gain_db": -3.0, "count": 4, "on": True, "mode": "b"}
+    assert typed_options(step, options, "step") == {
+        "gain_db": -3.0,
+        "count": 4,
+        "on": True,
+        "mode": "b",
+    }
 
 
 @pytest.mark.parametrize("text", ["step:gain_db", "step:=3", "step:a=1,a=2"])
@@ -43,7 +53,13 @@ def test_all_wrong_options_are_listed_at_once() -> None:
     with pytest.raises(UsageError) as caught:
         typed_options(step, {"gian_db": "1", "count": "x", "on": "maybe", "mode": "c"}, "step")
     message = str(caught.value)
-    for part in ("4 wrong", "Did you mean 'gain_db'", "expected int, got 'x'", "got 'maybe'", "one of a, b"):
+    for part in (
+        "4 wrong",
+        "Did you mean 'gain_db'",
+        "expected int, got 'x'",
+        "got 'maybe'",
+        "one of a, b",
+    ):
         assert part in message
 
 
