@@ -229,11 +229,16 @@ def _total_frames(stream: BinaryIO, sound: soundfile.SoundFile) -> int:
 
 def _counted_frames(sound: soundfile.SoundFile) -> int:
     """Decode everything to count it."""
+    count = 0
     try:
-        count = sum(len(block) for block in sound.blocks(BLOCK_FRAMES, dtype="float32"))
+        # Not SoundFile.blocks: it trusts the header's count.
+        while read := len(sound.read(BLOCK_FRAMES, "float32")):
+            count += read
         sound.seek(0)
     except soundfile.LibsndfileError:
         raise UnusableAudio("damaged: the decoder stopped with an error") from None
+    if count == 0:
+        raise UnusableAudio("the file holds no samples (0 frames)")
     return count
 
 

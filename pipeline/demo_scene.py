@@ -139,7 +139,7 @@ def _babble(voice: str) -> NDArray[np.float32]:
 
 
 def _coloured(generator: np.random.Generator, samples: int) -> NDArray[np.float64]:
-    """Gaussian noise whose power falls with a random power of the frequency, from white to brown."""
+    """Gaussian noise, its power falling with a random power of frequency: white to brown."""
     spectrum = np.fft.rfft(generator.standard_normal(samples))
     slope = generator.uniform(*NOISE_SLOPE)
     # Flat below 20 Hz, or brown noise would be all rumble.

@@ -164,7 +164,7 @@ def _parsed(content: bytes, said: tuple[Utterance, ...]) -> Speech:
     for utterance in said:
         (count,) = struct.unpack_from("<I", content, position)
         steps_S = np.frombuffer(content, np.int16, count, position + 4)
-        samples[utterance] = _trimmed(steps_S.astype(np.float32) / 32768)
+        samples[utterance] = _trimmed(steps_S.astype(np.float32) / np.float32(32768))
         position += 4 + 2 * count
     return Speech(rate_hz, samples)
 

@@ -5,8 +5,8 @@ what it says depends on what it said before. A fresh process for each voice, wit
 fixed list of utterances, gives the same samples each time. The synthesiser is GPL-3.0 and is loaded
 nowhere else. The script needs the standard library and espeakng-loader only.
 
-In, as JSON: ``{"voice": NAME, "utterances": [[TEXT, SPEED_WPM, PITCH], ...]}``. Out, little-endian: the
-sample rate as u32, then for each utterance the count as u32 and that many i16 samples.
+In, as JSON: ``{"voice": NAME, "utterances": [[TEXT, SPEED_WPM, PITCH], ...]}``. Out: the sample rate
+as little-endian u32, then for each utterance the count, likewise, and that many i16 samples.
 """
 
 from __future__ import annotations

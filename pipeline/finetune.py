@@ -188,6 +188,8 @@ def _train(
         max_samples=teacher.max_samples,
         report=report,
     )
+    for note in corpus.notes:
+        report(note)
     for split in ("train", "validation"):
         report(f"{split}: {len(audio.clips(split))} labelled clips")
     training = FineTuning(teacher, audio, recipe, folder=partial, report=report)

@@ -46,7 +46,7 @@ def model_card(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     return _CARD.format(
         base=facts["base"],
         classes=len(facts["classes"]),
-        class_names=", ".join(facts["classes"]),
+        class_names=", ".join(f"`{name}`" for name in facts["classes"]),
         pooling={"first": _FIRST, "mean": _MEAN}.get(facts["pooling"], _TOKENS),
         model_type=facts["model_type"],
         sample_rate_hz=facts["sample_rate_hz"],

@@ -27,5 +27,9 @@ def write_untrained_encoder(folder: Path, *, seed: int) -> None:
         classifier_proj_size=WIDTH, dropout=0.1, vocab_size=1, pad_token_id=0, bos_token_id=0,
         eos_token_id=0, decoder_start_token_id=0,
     )  # fmt: skip
-    WhisperForAudioClassification(config).save_pretrained(folder)
+    model = WhisperForAudioClassification(config)
+    for convolution in (model.encoder.conv1, model.encoder.conv2):
+        # The stock start (std 0.02) is drowned by the position embedding.
+        torch.nn.init.kaiming_normal_(convolution.weight)
+    model.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)

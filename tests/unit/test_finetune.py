@@ -13,6 +13,7 @@ import sklearn.metrics
 import soundfile
 import torch
 import transformers
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import RunError, UsageError
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune import finetune
+from pipeline.finetune_cli import main
 from pipeline.finetune_data import LabelledAudio
 from pipeline.finetune_training import Recipe
 from pipeline.scores import accuracy, average_precision, macro_average_precision
@@ -198,6 +200,28 @@ def test_a_corpus_without_validation_clips_is_refused(
     only_training = Corpus(root=corpus.root, clips=training, classes=CLASSES, task="single")
     with pytest.raises(RunError, match="'validation'"):
         run(only_training, base, tmp_path / "teacher")
+
+
+def test_pooling_is_refused_for_ast(corpus: Corpus, tmp_path: Path) -> None:
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.ASTConfig(**size, intermediate_size=16, max_length=32, num_mel_bins=32)
+    folder = tmp_path / "ast"
+    transformers.ASTForAudioClassification(config).save_pretrained(folder)
+    transformers.ASTFeatureExtractor(num_mel_bins=32, max_length=32).save_pretrained(folder)
+    with pytest.raises(UsageError, match="Leave out --pooling"):
+        run(corpus, folder, tmp_path / "teacher", pooling="mean")
+
+
+def test_the_command_says_what_is_wrong_and_exits_with_its_code(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    manifest = tmp_path / "clips.csv"
+    lines = [f"{c.path},{c.labels[0]},{c.split}" for c in corpus.clips if c.labels]
+    manifest.write_text("\n".join(["path,label,split", *lines]) + "\n")
+    arguments = [f"csv:{manifest}?root={corpus.root}", "--base", str(tmp_path / "no such folder")]
+    result = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "teacher")])
+    assert result.exit_code == 1
+    assert "no teacher folder at" in result.output
 
 
 def test_multi_label_corpora_train_with_sigmoids(

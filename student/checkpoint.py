@@ -1,0 +1,95 @@
+"""What a run leaves on disk: the student's weights, and the state that continues a training.
+
+Both are written atomically. The weights are those of the student alone; distillation heads live in
+the training state.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from cache_schema.errors import RunError
+from cache_schema.plugins import load_plugin
+from cache_schema.storage import write_atomic
+from student.models import STUDENTS
+from student.models.interface import Student
+
+WEIGHTS = "model.safetensors"
+STATE = "training-state.pt"
+
+
+def save_weights(run: Path, student: Student) -> None:
+    """Write the student's weights."""
+    tensors = {name: t.detach().cpu().contiguous() for name, t in student.state_dict().items()}
+    write_atomic(run / WEIGHTS, save_tensors(tensors))
+
+
+def load_student(run: Path, config: dict[str, Any]) -> Student:
+    """Rebuild a run's student with its best weights, in evaluation mode.
+
+    Raises
+    ------
+    RunError
+        If the weights are missing or damaged.
+    """
+    path = run / WEIGHTS
+    student: Student = load_plugin(STUDENTS, config["student"], "student")(len(config["classes"]))
+    try:
+        student.load_state_dict(load_tensors(path.read_bytes()))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise RunError(
+            f"{path} does not hold the weights of a {config['student']}: {error}. Train it with "
+            "train-student.",
+            kind="weights",
+        ) from None
+    return student.eval()
+
+
+def save_state(run: Path, state: dict[str, Any]) -> None:
+    """Write the training state: tensors, numbers and strings only."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomic(run / STATE, buffer.getvalue())
+
+
+def load_state(run: Path) -> dict[str, Any] | None:
+    """Read the training state, or None where there is none. Nothing in it can run code."""
+    path = run / STATE
+    if not path.is_file():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a readable JSON document."""
+    write_atomic(path, (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON document, or None where there is none.
+
+    Raises
+    ------
+    RunError
+        If it is not JSON.
+    """
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is not JSON: {error}", kind="damaged") from None
+
+
+def write_lines(path: Path, documents: list[dict[str, Any]]) -> None:
+    """Write one JSON object a line."""
+    write_atomic(path, "".join(json.dumps(document) + "\n" for document in documents).encode())

@@ -1,0 +1,8 @@
+"""Distillation losses by name; one file and one line here add another."""
+
+from __future__ import annotations
+
+LOSSES: dict[str, str] = {
+    "temporal": "student.losses.temporal:TemporalLoss",
+    "logits": "student.losses.logits:LogitsLoss",
+}

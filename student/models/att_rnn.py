@@ -1,0 +1,85 @@
+"""Att-RNN as kws_streaming builds it for 12 labels: 496,519 parameters (Rybakov et al. 2020).
+
+The context representation c′ is the output of the second bidirectional GRU, one frame every
+20 ms. Keras' ``reset_after`` GRU is torch's.
+
+Shape suffixes: B clips, T frames, M features, C classes, D context width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from cache_schema.front_ends import FRONT_ENDS
+from student.models.interface import Recipe, Student, StudentOutput
+from student.models.layers import MaskedBatchNorm, frame_mask, init_as_keras
+
+GRU_WIDTH = 128
+MOMENTUM = 0.99
+
+
+class AttRNN(Student):
+    """Two convolutions over time, two bidirectional GRUs, attention queried by the middle frame.
+
+    Parameters
+    ----------
+    classes : int
+        Size of the answer.
+    """
+
+    front_end = "mfcc"
+    context_width = 2 * GRU_WIDTH
+    native_attention = True
+    recipe = Recipe("adam", 1e-3, 0.02)
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        bands = FRONT_ENDS[self.front_end].features
+        self.first_conv = nn.Conv2d(1, 10, (5, 1), padding=(2, 0))
+        self.first_norm = MaskedBatchNorm(10, momentum=MOMENTUM)
+        self.second_conv = nn.Conv2d(10, 1, (5, 1), padding=(2, 0))
+        self.second_norm = MaskedBatchNorm(1, momentum=MOMENTUM)
+        self.first_gru = nn.GRU(bands, GRU_WIDTH, batch_first=True, bidirectional=True)
+        self.second_gru = nn.GRU(2 * GRU_WIDTH, GRU_WIDTH, batch_first=True, bidirectional=True)
+        self.query = nn.Linear(self.context_width, self.context_width)
+        self.dropout = nn.Dropout(0.1)
+        self.first_dense = nn.Linear(self.context_width, 64)
+        self.second_dense = nn.Linear(64, 32)
+        self.classifier = nn.Linear(32, classes)
+        init_as_keras(self)
+
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
+        """See :class:`Student`."""
+        mask_BT = frame_mask(lengths_B, features_BTM.shape[1])
+        mask_B1T1 = mask_BT[:, None, :, None]
+        image_B1TM = features_BTM[:, None] * mask_B1T1
+        image = self.first_norm(torch.relu(self.first_conv(image_B1TM)) * mask_B1T1, mask_B1T1)
+        image = self.second_norm(torch.relu(self.second_conv(image)) * mask_B1T1, mask_B1T1)
+        context_BTD = self._recur(image[:, 0], lengths_B)
+        middle_BD = context_BTD[torch.arange(len(lengths_B)), lengths_B // 2]
+        scores_BT = torch.einsum("bd,btd->bt", self.query(middle_BD), context_BTD)
+        scores_BT = scores_BT.masked_fill(~mask_BT, -torch.inf)
+        summary_BD = torch.einsum("bt,btd->bd", scores_BT.softmax(1), context_BTD)
+        hidden = torch.relu(self.first_dense(self.dropout(summary_BD)))
+        logits_BC = self.classifier(self.second_dense(hidden))
+        preset = FRONT_ENDS[self.front_end]
+        first_s_B = torch.full_like(lengths_B, preset.first_frame_s, dtype=features_BTM.dtype)
+        return StudentOutput(logits_BC, context_BTD, lengths_B, preset.hop_s, first_s_B, scores_BT)
+
+    def _recur(self, features_BTM: Tensor, lengths_B: Tensor) -> Tensor:
+        """Run both GRUs over valid frames only."""
+        frames = features_BTM.shape[1]
+        packed = pack_padded_sequence(
+            features_BTM, lengths_B.cpu(), batch_first=True, enforce_sorted=False
+        )
+        hidden = self.second_gru(self.first_gru(packed)[0])[0]
+        context_BTD: Tensor = pad_packed_sequence(hidden, batch_first=True, total_length=frames)[0]
+        return context_BTD
+
+    def looks_at(self, output: StudentOutput) -> Tensor:
+        """Give its own attention."""
+        if output.attention_BT is None:
+            raise ValueError("an Att-RNN's output always has attention scores")
+        return output.attention_BT.softmax(1)

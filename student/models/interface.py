@@ -1,0 +1,99 @@
+"""What a student is: features and lengths in, logits and a context representation out.
+
+Shape suffixes: B clips, T frames of the student's context, M features, C classes, D context width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a student is trained when nothing else is asked for.
+
+    Attributes
+    ----------
+    optimizer : {"adam", "sgd"}
+        SGD has momentum 0.9.
+    learning_rate : float
+        Rate of the first step.
+    decay : float
+        Rate of the last step as a share of the first; in between it falls exponentially.
+    """
+
+    optimizer: Literal["adam", "sgd"]
+    learning_rate: float
+    decay: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimeGrid:
+    """Where frames lie in time: frame t is centred at ``first_frame_s + t * hop_s``."""
+
+    hop_s: float
+    first_frame_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StudentOutput:
+    """What a student says and what it based that on.
+
+    Attributes
+    ----------
+    logits_BC : Tensor
+        Before softmax or sigmoid.
+    context_BTD : Tensor
+        Context representation c′ with high temporal resolution (paper A).
+    context_lengths_B : Tensor, int64
+        Valid frames of the context.
+    hop_s : float
+        Seconds from one context frame to the next.
+    first_frame_s_B : Tensor
+        Centre of each clip's context frame 0.
+    attention_BT : Tensor or None
+        Scores before the softmax over time of the student's own attention, -inf on padding.
+    """
+
+    logits_BC: Tensor
+    context_BTD: Tensor
+    context_lengths_B: Tensor
+    hop_s: float
+    first_frame_s_B: Tensor
+    attention_BT: Tensor | None = None
+
+
+class Student(nn.Module):
+    """Base of all students.
+
+    A clip alone and the same clip in a padded batch give the same answer in evaluation; in
+    training, normalisation looks at valid frames only.
+    """
+
+    front_end: ClassVar[str]
+    """Preset of ``cache_schema.front_ends`` it hears through."""
+    context_width: ClassVar[int]
+    """Width D of the context representation."""
+    native_attention: ClassVar[bool] = False
+    """Whether its output has ``attention_BT``."""
+    recipe: ClassVar[Recipe]
+    """Optimiser and learning rate where nothing else is asked for."""
+
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
+        """Answer a zero-padded batch with its valid frame counts."""
+        raise NotImplementedError
+
+    def looks_at(self, output: StudentOutput) -> Tensor:
+        """Where in time the student finds its answer: (B, T), non-negative, sums to 1."""
+        raise NotImplementedError
+
+
+def count_parameters_keras(model: nn.Module) -> int:
+    """Count parameters as Keras' summary does: trainable plus BatchNorm running statistics."""
+    trainable = sum(p.numel() for p in model.parameters())
+    running = ("running_mean", "running_variance")
+    statistics = sum(b.numel() for name, b in model.named_buffers() if name.endswith(running))
+    return trainable + statistics

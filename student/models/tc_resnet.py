@@ -1,0 +1,119 @@
+"""TC-ResNet as kws_streaming builds it for 12 labels: 366,894 parameters (Rybakov et al. 2020).
+
+The context representation c′ is the feature map before global average pooling (paper A); one
+stride of 2 halves the frame rate to 40 ms.
+
+Shape suffixes: B clips, T frames, M features, C classes, D channels.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from cache_schema.front_ends import FRONT_ENDS
+from student.models.interface import Recipe, Student, StudentOutput
+from student.models.layers import MaskedBatchNorm, frame_mask, init_as_keras, masked_mean
+
+STEM_WIDTH = 50
+BLOCK_WIDTHS = (50, 50, 50, 50, 72, 72)
+KERNEL = 9
+MOMENTUM = 0.997
+
+
+class TCResNet(Student):
+    """Temporal convolutions over MFCCs as channels, six residual blocks, mean over time.
+
+    The published recipe is SGD with momentum 0.9 from 0.1 to 0.01 over 80,000 steps.
+
+    Parameters
+    ----------
+    classes : int
+        Size of the answer.
+    """
+
+    front_end = "mfcc40"
+    context_width = BLOCK_WIDTHS[-1]
+    recipe = Recipe("adam", 3e-3, 0.02)
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        preset = FRONT_ENDS[self.front_end]
+        self.stem = nn.Conv1d(preset.features, STEM_WIDTH, 3, padding=1)
+        self.stem_norm = MaskedBatchNorm(STEM_WIDTH, momentum=MOMENTUM)
+        widths = (STEM_WIDTH, *BLOCK_WIDTHS)
+        self.blocks = nn.ModuleList(
+            _Block(before, after) for before, after in pairwise(widths)
+        )
+        self.dropout = nn.Dropout(0.2)
+        self.classifier = nn.Linear(self.context_width, classes)
+        init_as_keras(self)
+
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
+        """See :class:`Student`."""
+        preset = FRONT_ENDS[self.front_end]
+        first_s_B = torch.full_like(lengths_B, preset.first_frame_s, dtype=features_BTM.dtype)
+        hop_s = preset.hop_s
+        mask_B1T = frame_mask(lengths_B, features_BTM.shape[1])[:, None]
+        hidden_BDT = features_BTM.transpose(1, 2) * mask_B1T
+        hidden_BDT = torch.relu(self.stem_norm(self.stem(hidden_BDT), mask_B1T))
+        for block in self.blocks:
+            if block.stride == 2:
+                # Centre of the first output frame: frame 1 of an even clip, frame 0 of an odd one.
+                first_s_B = first_s_B + hop_s * (lengths_B % 2 == 0)
+                hop_s *= 2
+            hidden_BDT, lengths_B = block(hidden_BDT, lengths_B)
+        pooled_BD = masked_mean(hidden_BDT, lengths_B)
+        logits_BC = self.classifier(self.dropout(pooled_BD))
+        return StudentOutput(logits_BC, hidden_BDT.transpose(1, 2), lengths_B, hop_s, first_s_B)
+
+    def looks_at(self, output: StudentOutput) -> Tensor:
+        """Each frame's share of the evidence for the answer.
+
+        Pooling is a mean and the classifier linear, so the winning logit is a sum over frames;
+        this is the positive part of the terms (class activation mapping, Zhou et al. 2016).
+        """
+        weight_BD = self.classifier.weight[output.logits_BC.argmax(1)]
+        evidence_BT = torch.einsum("btd,bd->bt", output.context_BTD, weight_BD).clamp_min(0)
+        mask_BT = frame_mask(output.context_lengths_B, evidence_BT.shape[1])
+        evidence_BT = evidence_BT * mask_BT + 1e-12 * mask_BT
+        return evidence_BT / evidence_BT.sum(1, keepdim=True)
+
+
+class _Block(nn.Module):
+    """conv-norm-relu-conv-norm beside a shortcut; where the width changes both have stride 2."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.stride = 1 if before == after else 2
+        self.first = nn.Conv1d(before, after, KERNEL, stride=self.stride, padding=KERNEL // 2)
+        self.first_norm = MaskedBatchNorm(after, momentum=MOMENTUM)
+        self.second = nn.Conv1d(after, after, KERNEL, padding=KERNEL // 2)
+        self.second_norm = MaskedBatchNorm(after, momentum=MOMENTUM)
+        self.shortcut = None if before == after else nn.Conv1d(before, after, 1, stride=2)
+        self.shortcut_norm = None if before == after else MaskedBatchNorm(after, momentum=MOMENTUM)
+
+    def forward(self, hidden_BDT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+        source_BDT = hidden_BDT
+        if self.stride == 2:
+            source_BDT = _aligned_as_tensorflow(hidden_BDT, lengths_B)
+            lengths_B = (lengths_B + 1) // 2
+        branch_BDT = self.first(source_BDT)
+        mask_B1T = frame_mask(lengths_B, branch_BDT.shape[2])[:, None]
+        branch_BDT = torch.relu(self.first_norm(branch_BDT, mask_B1T))
+        branch_BDT = self.second_norm(self.second(branch_BDT), mask_B1T)
+        if self.shortcut is not None and self.shortcut_norm is not None:
+            hidden_BDT = torch.relu(self.shortcut_norm(self.shortcut(hidden_BDT), mask_B1T))
+        return torch.relu(hidden_BDT + branch_BDT), lengths_B
+
+
+def _aligned_as_tensorflow(hidden_BDT: Tensor, lengths_B: Tensor) -> Tensor:
+    """Shift clips of even length one frame to the left.
+
+    TensorFlow's 'same' padding of a stride-2 convolution with kernel 9 puts 4 zeros before an odd
+    clip but 3 before an even one; torch always puts 4.
+    """
+    shifted_BDT = nn.functional.pad(hidden_BDT, (0, 1))[:, :, 1:]
+    return torch.where((lengths_B % 2 == 0)[:, None, None], shifted_BDT, hidden_BDT)

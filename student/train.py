@@ -1,0 +1,273 @@
+"""Train a student from a cache: one loop, one seed, exact resume after each epoch."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch.utils.tensorboard import SummaryWriter
+
+from cache_schema.errors import RunError, UsageError, listed
+from cache_schema.reader import Cache
+from student.batch import Batch
+from student.checkpoint import (
+    load_state,
+    read_json,
+    save_state,
+    save_weights,
+    write_json,
+    write_lines,
+)
+from student.evaluate import evaluate_run, score_student
+from student.metrics import METRICS, Score, teacher_score
+from student.objective import Objective, build_objective, needed_signals
+from student.settings import Settings, changed_settings, student_class
+from student.spec_augment import augmentation_random, spec_augment
+from student.stream import Stream
+from student.unit_rows import UnitLoader
+
+CONFIG = "config.json"
+METRIC_LINES = "metrics.jsonl"
+RESULT = "result.json"
+TRAIN, VALIDATION = "train", "validation"
+GRADIENT_NORM = 5.0
+
+Say = Callable[[str], None]
+
+
+def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say) -> dict[str, Any]:
+    """Train, or continue a training, and score it.
+
+    Parameters
+    ----------
+    cache : Cache
+        An open cache with a ``train`` split.
+    settings : Settings
+        What to train and how.
+    run : Path
+        Folder of the run; made here.
+    device : str
+        Fabric's name of the accelerator: ``"cpu"``, ``"cuda"`` or ``"auto"``.
+    say : callable
+        Receives a line at a time for the user.
+
+    Returns
+    -------
+    dict
+        The content of ``result.json``.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds a run of other settings, with both values.
+    RunError
+        If a loss is not finite, naming the clips.
+    """
+    if TRAIN not in cache.splits:
+        raise UsageError(
+            f"{cache.root} has no split {TRAIN!r} to train on; it has: {', '.join(cache.splits)}",
+            kind="split",
+        )
+    objective = build_objective(cache, settings)
+    claim_run(run, settings.resolved(cache))
+    if (done := read_json(run / RESULT)) is not None:
+        say(f"{run} is finished: all {settings.epochs} epochs are done.")
+        return dict(done)
+    scores = {split: teacher_score(cache, split) for split in (TRAIN, VALIDATION)}
+    say("teacher: " + ("; ".join(f"{s} {v}" for s, v in scores.items() if v) or "no cached logits"))
+    training = Training(cache, settings, run, objective, device)
+    training.teacher = {split: found.value for split, found in scores.items() if found}
+    training.run_epochs(say)
+    return finish(run, cache, training)
+
+
+def claim_run(run: Path, config: dict[str, Any]) -> None:
+    """Write the run's settings, or check that they are the same as before."""
+    before = read_json(run / CONFIG)
+    if before is None:
+        write_json(run / CONFIG, config)
+        return
+    changes = changed_settings(before, config)
+    if changes:
+        raise UsageError(
+            f"{run} holds a run of other settings; {len(changes)} differ\n{listed(changes)}\n"
+            "Nothing was changed. Choose another --out.",
+            kind="stale",
+        )
+
+
+class Training:
+    """One training under way: model, optimiser, streams and the best score so far."""
+
+    def __init__(
+        self, cache: Cache, settings: Settings, run: Path, objective: Objective, device: str
+    ) -> None:
+        self.cache, self.settings, self.run, self.objective = cache, settings, run, objective
+        front_end = objective.student.front_end
+        self.stream = Stream(
+            UnitLoader(cache, front_end, needed_signals(settings)),
+            TRAIN,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+        )
+        self.plain_loader = UnitLoader(cache, front_end, ())
+        self.recipe = student_class(settings.student).recipe
+        self.fabric = Fabric(accelerator=device, devices=1, precision=settings.precision)  # type: ignore[arg-type]
+        self.model, self.optimizer = self.fabric.setup(objective, _optimizer(objective, settings))
+        self.teacher: dict[str, float] = {}
+        self.next_epoch = 0
+        self.best: dict[str, Any] = {"score": -1.0, "epoch": -1}
+        self.history: list[dict[str, Any]] = []
+        self._resume()
+
+    def run_epochs(self, say: Say) -> None:
+        """Train what is left, saving after each epoch."""
+        writer = SummaryWriter(str(self.run / "tensorboard"), purge_step=self.next_epoch)
+        with closing(writer):
+            for epoch in range(self.next_epoch, self.settings.epochs):
+                began_s = time.monotonic()
+                losses = self._train_epoch(epoch)
+                found = self._validate()
+                entry = self._record(epoch, losses, found, time.monotonic() - began_s)
+                for name, value in entry.items():
+                    if isinstance(value, float):
+                        writer.add_scalar(name, value, epoch)
+                say(_epoch_line(entry, self.settings.epochs))
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        """Train one epoch and give the mean of each loss over its clips."""
+        torch.manual_seed(int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0]))
+        self.model.train()
+        sums: dict[str, torch.Tensor] = {}
+        clips = 0
+        with closing(self.stream.epoch(epoch)) as batches:
+            for number, cpu_batch in enumerate(batches):
+                batch = self._augmented(cpu_batch, epoch, number).to(self.fabric.device)
+                self._set_learning_rate(epoch, clips)
+                losses = self.model(batch)
+                self._check_finite(losses, batch)
+                self.optimizer.zero_grad()
+                self.fabric.backward(losses["total"])
+                self.fabric.clip_gradients(self.model, self.optimizer, max_norm=GRADIENT_NORM)
+                self.optimizer.step()
+                size = len(batch.clips)
+                clips += size
+                for name, value in losses.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach() * size
+        return {name: float(value) / clips for name, value in sums.items()}
+
+    def _augmented(self, batch: Batch, epoch: int, number: int) -> Batch:
+        if not self.settings.spec_augment:
+            return batch
+        random = augmentation_random(self.settings.seed, epoch, number)
+        return batch.with_features(spec_augment(batch.features_BTM, batch.lengths_B, random))
+
+    def _set_learning_rate(self, epoch: int, clips: int) -> None:
+        """Fall exponentially from the first to the last rate, by clips seen."""
+        planned = sum(unit.rows for unit in self.cache.units(TRAIN, epoch % self.cache.views))
+        progress = (epoch + min(1.0, clips / planned)) / self.settings.epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate * self.recipe.decay**progress
+
+    def _check_finite(self, losses: dict[str, torch.Tensor], batch: Batch) -> None:
+        """Stop before an update that would spoil the weights."""
+        if bool(torch.isfinite(losses["total"])):
+            return
+        values = ", ".join(f"{name} {float(value):.4g}" for name, value in losses.items())
+        ids = [self.cache.clip_ids(int(c), int(c) + 1)[0] for c in batch.clips[:8]]
+        more = f" and {len(batch.clips) - 8} more" if len(batch.clips) > 8 else ""
+        raise RunError(
+            f"the loss is not finite ({values}); the batch holds {', '.join(ids)}{more}. The weights "
+            f"were not touched. Check the cache: inspect-cache {self.cache.root} --verify; or lower "
+            f"--learning-rate (now {self.settings.learning_rate:g}).",
+            kind="not_finite",
+        )
+
+    def _validate(self) -> Score | None:
+        if VALIDATION not in self.cache.splits:
+            return None
+        student = self.objective.student
+        return score_student(student, self.plain_loader, VALIDATION, device=self.fabric.device)
+
+    def _record(
+        self, epoch: int, losses: dict[str, float], found: Score | None, seconds: float
+    ) -> dict[str, Any]:
+        """Write metrics, the best weights, and last the state that makes the epoch count."""
+        entry: dict[str, Any] = {"epoch": epoch + 1}
+        entry |= {f"train_loss_{name}": value for name, value in losses.items()}
+        if found is not None:
+            entry[f"validation_{found.metric}"] = found.value
+        entry |= {f"teacher_{split}": value for split, value in self.teacher.items()}
+        entry["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        entry["seconds"] = seconds
+        self.history.append(entry)
+        write_lines(self.run / METRIC_LINES, self.history)
+        if found is None or not found.value < self.best["score"]:
+            value = self.best["score"] if found is None else found.value
+            self.best = {"score": value, "epoch": epoch + 1}
+            save_weights(self.run, self.objective.student)
+        self.next_epoch = epoch + 1
+        state = {"next_epoch": self.next_epoch, "best": self.best}
+        state |= {"objective": self.objective.state_dict(), "optimizer": self.optimizer.state_dict()}
+        save_state(self.run, state)
+        return entry
+
+    def _resume(self) -> None:
+        state = load_state(self.run)
+        if state is None:
+            return
+        self.next_epoch, self.best = state["next_epoch"], state["best"]
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        lines = (self.run / METRIC_LINES).read_text(encoding="utf-8").splitlines()
+        self.history = [json.loads(line) for line in lines[: self.next_epoch]]
+
+
+def finish(run: Path, cache: Cache, training: Training) -> dict[str, Any]:
+    """Score the best weights on the held-out splits and write ``result.json``."""
+    config = read_json(run / CONFIG)
+    splits = {}
+    for split in ("validation", "test"):
+        if split in cache.splits:
+            found = evaluate_run(run, config, cache, split, loader=training.plain_loader)
+            teacher = teacher_score(cache, split)
+            splits[split] = {
+                "score": found.value,
+                "teacher_score": teacher.value if teacher else None,
+                "clips": found.clips,
+                "left_out": list(found.left_out),
+            }
+    result = {
+        "metric": METRICS[cache.task],
+        "splits": splits,
+        "seed": training.settings.seed,
+        "student": training.settings.student,
+        "distill": [asdict(entry) for entry in training.settings.distill],
+        "label_weight": training.settings.label_weight,
+        "best_epoch": training.best["epoch"],
+        "epochs": training.settings.epochs,
+    }
+    write_json(run / RESULT, result)
+    return result
+
+
+def _optimizer(objective: Objective, settings: Settings) -> torch.optim.Optimizer:
+    parameters, rate = objective.parameters(), settings.learning_rate
+    if student_class(settings.student).recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=0.9)
+    return torch.optim.Adam(parameters, lr=rate)
+
+
+def _epoch_line(entry: dict[str, Any], epochs: int) -> str:
+    losses = [f"{k.removeprefix('train_loss_')} {v:.4f}" for k, v in entry.items() if "loss" in k]
+    found = [f"{k.replace('_', ' ')} {v:.4f}" for k, v in entry.items() if k.startswith(VALIDATION)]
+    seconds = f"{entry['seconds']:.1f} s"
+    return f"epoch {entry['epoch']}/{epochs}: " + ", ".join([*losses, *found, seconds])

@@ -1,0 +1,159 @@
+"""Work units as the trainer holds them: features computed, signals in the student's class order.
+
+Shape suffixes: B clips in batch, S samples.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cache_schema.errors import CacheError
+from cache_schema.front_ends import FRONT_ENDS, FrontEnd
+from cache_schema.reader import Cache, Ragged, Unit
+from student.batch import Batch, pad_rows
+from student.front_end import TorchFrontEnd
+from student.losses.logits import SIGNAL as LOGITS
+from student.losses.logits import teacher_columns
+
+WAVEFORM = "waveform"
+FULL_SCALE = 32768.0
+FRONT_END_ROWS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    """The usable rows of a unit, ready to be batched."""
+
+    clips: NDArray[np.int64]
+    labels: NDArray[np.uint8]
+    labelled: NDArray[np.bool_]
+    features: Ragged
+    signals: dict[str, Any]
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory held by features and signals."""
+        arrays = [self.features, *self.signals.values()]
+        return sum(a.values.nbytes if isinstance(a, Ragged) else a.nbytes for a in arrays)
+
+
+RowPlace = tuple[TrainingRows, int]
+
+
+def collate(places: Sequence[RowPlace]) -> Batch:
+    """Build a batch of rows that may come from different units."""
+    features_BTM, lengths_B = pad_rows([rows.features[row] for rows, row in places])
+    names = places[0][0].signals
+    signals = {name: pad_rows([rows.signals[name][row] for rows, row in places]) for name in names}
+    labels = np.stack([rows.labels[row] for rows, row in places])
+    return Batch(
+        features_BTM=features_BTM,
+        lengths_B=lengths_B,
+        labels_BC=torch.from_numpy(labels.astype(np.float32)),
+        labelled_B=torch.tensor([bool(rows.labelled[row]) for rows, row in places]),
+        signals={name: padded for name, (padded, _) in signals.items()},
+        signal_lengths={name: lengths for name, (_, lengths) in signals.items()},
+        clips=np.array([rows.clips[row] for rows, row in places], np.int64),
+    )
+
+
+class UnitLoader:
+    """Reads units of a cache and applies the front end, keeping results while they fit a budget.
+
+    Nothing changes a unit's features from epoch to epoch, so they are computed once. When the cache
+    already holds them as a signal, that is read instead of the waveform.
+
+    Parameters
+    ----------
+    cache : Cache
+        An open cache.
+    front_end : str
+        Key of ``FRONT_ENDS``.
+    signals : sequence of str
+        Teacher signals to deliver.
+    budget_bytes : int
+        Memory for units kept from epoch to epoch; the first units to come stay.
+
+    Raises
+    ------
+    CacheError
+        ``"missing_signal"`` if the cache has neither a waveform nor these features, ``"sample_rate"`` if
+        its waveform has another rate than the front end takes.
+    """
+
+    def __init__(
+        self, cache: Cache, front_end: str, signals: Sequence[str], *, budget_bytes: int = 2 << 30
+    ) -> None:
+        self.cache = cache
+        self.front_end = FRONT_ENDS[front_end]
+        self.source = _feature_source(cache, self.front_end)
+        self.signals = tuple(signals)
+        self._twin = TorchFrontEnd(self.front_end)
+        self._columns: list[int] | None = None
+        if LOGITS in self.signals:
+            self._columns = teacher_columns(cache.classes, teacher_classes(cache))
+        self._kept: OrderedDict[Unit, TrainingRows] = OrderedDict()
+        self._budget_bytes = budget_bytes
+
+    def load(self, unit: Unit) -> TrainingRows:
+        """Return the usable rows of a unit."""
+        if unit in self._kept:
+            return self._kept[unit]
+        names = tuple(dict.fromkeys((self.source, *self.signals)))
+        read = self.cache.read_unit(unit, names)
+        signals = {name: read.signals[name] for name in self.signals}
+        if self._columns is not None:
+            signals[LOGITS] = signals[LOGITS][:, self._columns]
+        features = self._features(read.signals[self.source])
+        rows = TrainingRows(read.clip, read.labels, read.labelled, features, signals)
+        if rows.size_bytes <= self._budget_bytes:
+            self._budget_bytes -= rows.size_bytes
+            self._kept[unit] = rows
+        return rows
+
+    @torch.no_grad()
+    def _features(self, stored: Any) -> Ragged:
+        if self.source != WAVEFORM:
+            return Ragged(np.asarray(stored.values, np.float32), stored.starts)
+        rows: list[NDArray[np.float32]] = []
+        for first in range(0, len(stored), FRONT_END_ROWS):
+            last = min(first + FRONT_END_ROWS, len(stored))
+            waveform_BS, samples_B = pad_rows([stored[row] for row in range(first, last)])
+            features_BTM, frames_B = self._twin(waveform_BS / FULL_SCALE, samples_B)
+            pairs = zip(features_BTM, frames_B.tolist(), strict=True)
+            rows += [features_TM[:frames].numpy() for features_TM, frames in pairs]
+        starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+        empty = np.zeros((0, self.front_end.features), np.float32)
+        return Ragged(np.concatenate([empty, *rows]), starts)
+
+
+def teacher_classes(cache: Cache) -> tuple[str, ...]:
+    """Classes of the cached logits; the cache's own where its provenance does not list any."""
+    return tuple((cache.teacher or {}).get("classes") or cache.classes)
+
+
+def _feature_source(cache: Cache, front_end: FrontEnd) -> str:
+    """Name the signal that features come from: the features themselves or the waveform."""
+    spec = cache.signals.get(front_end.name)
+    if spec is not None and list(spec.row_shape) == [front_end.features]:
+        return front_end.name
+    if WAVEFORM not in cache.signals:
+        raise CacheError(
+            f"the student hears {front_end.name}; the cache has neither that nor a waveform, only: "
+            f"{', '.join(cache.signals)}. Make a cache with: precompute-teacher ... --signal waveform",
+            kind="missing_signal",
+        )
+    if cache.sample_rate_hz != front_end.sample_rate_hz:
+        raise CacheError(
+            f"front end {front_end.name} takes {front_end.sample_rate_hz} Hz, the cached waveform has "
+            f"{cache.sample_rate_hz} Hz. Make a cache with a {front_end.sample_rate_hz}-Hz teacher.",
+            kind="sample_rate",
+        )
+    return WAVEFORM

@@ -1,0 +1,157 @@
+"""What every corpus adapter promises, on small layouts of its own and on real recordings."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from cache_schema.plugins import load_plugin
+from pipeline.audio import decode, resampled_length
+from pipeline.corpora import CORPORA, read_corpus
+from pipeline.corpora.interface import Corpus
+
+RATE_HZ = 16_000
+
+
+def _write(path: Path, seconds: float = 0.2) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.full(round(seconds * RATE_HZ), 0.1), RATE_HZ)
+
+
+def _folder(root: Path) -> str:
+    for name in ("a", "b", "c"):
+        for label in ("dog", "cat"):
+            _write(root / label / f"{name}.wav")
+    return str(root)
+
+
+def _csv(root: Path) -> str:
+    _folder(root)
+    names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*.wav"))
+    lines = ["path,label", *(f"{name},{name.split('/')[0]}" for name in names)]
+    (root / "clips.csv").write_text("\n".join(lines) + "\n")
+    return str(root / "clips.csv")
+
+
+def _speech_commands(root: Path) -> str:
+    for word in ("yes", "no", "zero", "one"):
+        for speaker in range(30):
+            _write(root / word / f"{speaker:08x}_nohash_0.wav", 0.02)
+    _write(root / "_background_noise_/tap.wav", 12)
+    return str(root)
+
+
+LAYOUTS: dict[str, Callable[[Path], str]] = {
+    "folder": _folder,
+    "csv": _csv,
+    "speech-commands": _speech_commands,
+}
+
+
+def _holds_what_a_corpus_promises(corpus: Corpus) -> None:
+    ids = [clip.id for clip in corpus.clips]
+    assert len(set(ids)) == len(ids) > 0
+    assert all(ids)
+    assert corpus.root.is_absolute()
+    assert len(set(corpus.classes)) == len(corpus.classes)
+    for clip in corpus.clips:
+        assert set(clip.labels) <= set(corpus.classes)
+        assert corpus.task == "multi" or len(clip.labels) <= 1
+        assert clip.split in {"train", "validation", "test"}
+        assert clip.path == Path(clip.path).as_posix()
+        assert (corpus.root / clip.path).resolve().is_relative_to(corpus.root)
+        assert not clip.id.startswith("/")
+        assert str(corpus.root) not in clip.id
+        assert clip.frames > 0
+        assert clip.source_rate_hz > 0
+
+
+def test_every_corpus_has_a_layout_here() -> None:
+    assert set(LAYOUTS) == set(CORPORA) != set()
+
+
+@pytest.mark.parametrize("kind", CORPORA)
+def test_an_adapter_keeps_its_promises(tmp_path: Path, kind: str) -> None:
+    text = f"{kind}:{LAYOUTS[kind](tmp_path)}"
+    corpus = read_corpus(text)
+    _holds_what_a_corpus_promises(corpus)
+    assert read_corpus(text) == corpus
+
+
+@pytest.mark.parametrize("kind", CORPORA)
+def test_clips_do_not_depend_on_where_the_corpus_lies(tmp_path: Path, kind: str) -> None:
+    here, there = tmp_path / "here", tmp_path / "there" / "deep"
+    place = LAYOUTS[kind](here)
+    shutil.copytree(here, there)
+    moved = place.replace(str(here), str(there))
+    assert read_corpus(f"{kind}:{moved}").clips == read_corpus(f"{kind}:{place}").clips
+
+
+@pytest.mark.parametrize("kind", CORPORA)
+def test_a_scanned_clip_decodes_to_its_planned_length(tmp_path: Path, kind: str) -> None:
+    corpus = read_corpus(f"{kind}:{LAYOUTS[kind](tmp_path)}")
+    for clip in corpus.clips[::3]:
+        decoded = decode(
+            corpus.root / clip.path, start_s=clip.start_s, end_s=clip.end_s, sample_rate_hz=8000
+        )
+        assert decoded.source_frames == clip.frames
+        assert len(decoded.waveform) == resampled_length(clip.frames, clip.source_rate_hz, 8000)
+
+
+@pytest.mark.parametrize("kind", CORPORA)
+def test_adapters_take_options_by_name_only(kind: str) -> None:
+    adapter = load_plugin(CORPORA, kind, "corpus")
+    assert adapter.__code__.co_argcount == 1
+    assert set(adapter.__kwdefaults__) == set(
+        adapter.__code__.co_varnames[1 : 1 + adapter.__code__.co_kwonlyargcount]
+    )
+
+
+# --- real recordings -----------------------------------------------------------------------------
+
+
+def test_real_speech_commands(shared_dir: Path) -> None:
+    corpus = read_corpus(f"speech-commands:{shared_dir / 'data/speech_commands_v2_12'}")
+    _holds_what_a_corpus_promises(corpus)
+    assert len(corpus.clips) == 4195
+    assert corpus.classes[:3] == ("_silence_", "_unknown_", "yes")
+    counts = {s: sum(c.split == s for c in corpus.clips) for s in ("train", "validation", "test")}
+    assert counts == {"train": 3340, "validation": 333, "test": 522}
+
+
+def test_the_official_hash_sends_the_official_test_set_to_test(shared_dir: Path) -> None:
+    folder = shared_dir / "data/speech_commands_v2_12"
+    module = load_plugin(CORPORA, "speech-commands", "corpus").__globals__
+    names = [p.name for word in module["WANTED_WORDS"] for p in (folder / word).iterdir()]
+    assert len(names) > 3000
+    assert {module["official_split"](name) for name in names} == {"test"}
+
+
+def test_real_esc10_through_a_manifest(shared_dir: Path, tmp_path: Path) -> None:
+    folder = shared_dir / "data/esc10"
+    splits = {"5": "test", "4": "validation"}
+    with (folder / "esc10.csv").open(newline="") as file:
+        rows = [
+            f"audio/{row['filename']},{row['category']},{splits.get(row['fold'], 'train')}"
+            for row in csv.DictReader(file)
+        ]
+    (tmp_path / "esc10.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    corpus = read_corpus(f"csv:{tmp_path / 'esc10.csv'}?root={folder}")
+    _holds_what_a_corpus_promises(corpus)
+    assert (len(corpus.clips), len(corpus.classes)) == (400, 10)
+    assert {clip.frames for clip in corpus.clips} == {80_000}
+    assert sum(clip.split == "test" for clip in corpus.clips) == 80
+
+
+def test_real_spoken_digits_through_their_names(shared_dir: Path) -> None:
+    corpus = read_corpus(f"folder:{shared_dir / 'data/fsdd'}?labels=prefix")
+    _holds_what_a_corpus_promises(corpus)
+    assert len(corpus.clips) == 3000
+    assert corpus.classes == tuple("0123456789")
+    assert {clip.source_rate_hz for clip in corpus.clips} == {8000}
