@@ -38,7 +38,7 @@ class Scale:
     seeds: int
 
 
-FULL = Scale(teacher_clips=2400, student_clips=600, teacher_epochs=10, student_epochs=24, seeds=3)
+FULL = Scale(teacher_clips=4000, student_clips=500, teacher_epochs=14, student_epochs=24, seeds=3)
 QUICK = Scale(teacher_clips=900, student_clips=300, teacher_epochs=4, student_epochs=8, seeds=1)
 
 
@@ -71,8 +71,8 @@ class Demo:
         self.step("A small transformer learns the words (in earnest: fine-tune a pretrained one)")
         self.command(
             "finetune-teacher", f"csv:{corpora['teacher']}", "--base", base, "--out", teacher,
-            "--pooling", "mean", "--epochs", epochs, "--learning-rate", 1e-3, "--batch-size", 32,
-            "--patience", epochs,
+            "--pooling", "mean", "--epochs", epochs, "--learning-rate", 3e-3, "--batch-size", 32,
+            "--patience", epochs, "--train-front-end",
         )  # fmt: skip
         self.step("The teacher speaks once: logits and attention into a Zarr cache")
         cache = self.folder / "cache.zarr"
@@ -92,7 +92,7 @@ class Demo:
         counts = {"train": self.scale.teacher_clips, "validation": 300, "test": 500}
         manifest = folder / "manifest.csv"
         if not manifest.is_file():
-            manifest = write_demo_corpus(folder, clips_per_split=counts, seed=0)
+            manifest = write_demo_corpus(folder, clips_per_split=counts, seed=0, length_s=1.5)
         student = folder / "student.csv"
         with manifest.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

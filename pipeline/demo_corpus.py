@@ -32,7 +32,7 @@ def write_demo_corpus(
     """Write 16-bit mono FLAC files at 16 kHz and a manifest for ``csv:FOLDER/manifest.csv``.
 
     Ten keywords and ``_unknown_`` come in turn, each once somewhere in the clip, in babble and
-    coloured noise at -3 to 10 dB. A clip depends on the seed, its id and the length only, so a
+    coloured noise at 5 to 20 dB. A clip depends on the seed, its id and the length only, so a
     larger corpus holds the smaller one. Repeating an interrupted call starts again; repeating a
     completed one writes nothing.
 

@@ -28,7 +28,7 @@ from pipeline.demo_speakers import (
 RATE_HZ = 16_000
 UNKNOWN = "_unknown_"
 CLASSES = (UNKNOWN, *sorted(KEYWORDS))
-SNR_DB = (-3.0, 10.0)
+SNR_DB = (5.0, 20.0)
 TEMPO = (0.9, 1.1)
 TALKERS = (3, 6)
 NOISE_SLOPE = (0.0, 2.0)

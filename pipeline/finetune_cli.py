@@ -25,7 +25,12 @@ from cache_schema.command import Command
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Keep this many layers as they are; the front end below them always is kept.",
+    help="Keep this many layers as they are, and the front end below them.",
+)
+@click.option(
+    "--train-front-end",
+    is_flag=True,
+    help="Train the front end too: for a base that has heard nothing yet.",
 )
 @click.option(
     "--learning-rate",

@@ -40,6 +40,8 @@ class Recipe:
         At most this many passes over the training clips.
     freeze_layers : int
         Layers that stay as they are, counted from the input, beside the front end.
+    train_front_end : bool
+        Train the front end too: for a base that has heard nothing yet.
     learning_rate : float
         Peak of the one-cycle schedule (Smith and Topin 2018, https://arxiv.org/abs/1708.07120).
     batch_size : int
@@ -52,6 +54,7 @@ class Recipe:
 
     epochs: int = 10
     freeze_layers: int = 0
+    train_front_end: bool = False
     learning_rate: float = 2e-4
     batch_size: int = 16
     patience: int = 3
@@ -89,7 +92,7 @@ class FineTuning:
         self.multi = audio.corpus.task == "multi"
         self.metric = "macro mAP" if self.multi else "accuracy"
         self.epochs: list[dict[str, float]] = []
-        freeze(teacher, recipe.freeze_layers)
+        freeze(teacher, recipe.freeze_layers, front_end=not recipe.train_front_end)
         self._trained = {n: p for n, p in teacher.model.named_parameters() if p.requires_grad}
         self._optimizer = torch.optim.AdamW(self._trained.values(), lr=recipe.learning_rate)
         steps = recipe.epochs * audio.batch_count("train", recipe.batch_size)
@@ -200,11 +203,14 @@ class FineTuning:
                 parameter.copy_(weights[name])
 
 
-def freeze(teacher: HuggingFaceTeacher, layers: int) -> None:
-    """Exclude the front end and the first `layers` layers from training."""
-    if hasattr(teacher.model, "freeze_feature_encoder"):
-        teacher.model.freeze_feature_encoder()  # else it asks for gradients of its input
-    for module in [*teacher.front_end(), *teacher.layers()[:layers]]:
+def freeze(teacher: HuggingFaceTeacher, layers: int, *, front_end: bool) -> None:
+    """Exclude the first `layers` layers and, with `front_end`, what lies below from training."""
+    frozen = teacher.layers()[:layers]
+    if front_end:
+        frozen += teacher.front_end()
+        if hasattr(teacher.model, "freeze_feature_encoder"):
+            teacher.model.freeze_feature_encoder()  # else it asks for gradients of its input
+    for module in frozen:
         module.requires_grad_(False)
 
 

@@ -88,7 +88,7 @@ class _Block(nn.Module):
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
         self.stride = 1 if before == after else 2
-        self.first = nn.Conv1d(before, after, KERNEL, stride=self.stride, padding=KERNEL // 2)
+        self.first = nn.Conv1d(before, after, KERNEL, stride=self.stride)
         self.first_norm = MaskedBatchNorm(after, momentum=MOMENTUM)
         self.second = nn.Conv1d(after, after, KERNEL, padding=KERNEL // 2)
         self.second_norm = MaskedBatchNorm(after, momentum=MOMENTUM)
@@ -96,11 +96,8 @@ class _Block(nn.Module):
         self.shortcut_norm = None if before == after else MaskedBatchNorm(after, momentum=MOMENTUM)
 
     def forward(self, hidden_BDT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
-        source_BDT = hidden_BDT
-        if self.stride == 2:
-            source_BDT = _aligned_as_tensorflow(hidden_BDT, lengths_B)
-            lengths_B = (lengths_B + 1) // 2
-        branch_BDT = self.first(source_BDT)
+        branch_BDT = self.first(_padded_as_tensorflow(hidden_BDT, lengths_B, self.stride))
+        lengths_B = (lengths_B + self.stride - 1) // self.stride
         mask_B1T = frame_mask(lengths_B, branch_BDT.shape[2])[:, None]
         branch_BDT = torch.relu(self.first_norm(branch_BDT, mask_B1T))
         branch_BDT = self.second_norm(self.second(branch_BDT), mask_B1T)
@@ -109,11 +106,15 @@ class _Block(nn.Module):
         return torch.relu(hidden_BDT + branch_BDT), lengths_B
 
 
-def _aligned_as_tensorflow(hidden_BDT: Tensor, lengths_B: Tensor) -> Tensor:
-    """Shift clips of even length one frame to the left.
+def _padded_as_tensorflow(hidden_BDT: Tensor, lengths_B: Tensor, stride: int) -> Tensor:
+    """Pad for a 'same' convolution with the 9-frame kernel.
 
-    TensorFlow's 'same' padding of a stride-2 convolution with kernel 9 puts 4 zeros before an odd
-    clip but 3 before an even one; torch always puts 4.
+    With stride 2 TensorFlow puts 4 zeros before a clip of odd length but 3 before one of even
+    length, whatever the length of the batch around it.
     """
-    shifted_BDT = nn.functional.pad(hidden_BDT, (0, 1))[:, :, 1:]
-    return torch.where((lengths_B % 2 == 0)[:, None, None], shifted_BDT, hidden_BDT)
+    half = KERNEL // 2
+    padded_BDT = nn.functional.pad(hidden_BDT, (half, half))
+    if stride == 1:
+        return padded_BDT
+    later_BDT = nn.functional.pad(padded_BDT, (0, 1))[:, :, 1:]
+    return torch.where((lengths_B % 2 == 0)[:, None, None], later_BDT, padded_BDT)

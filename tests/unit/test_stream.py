@@ -1,0 +1,202 @@
+"""The stream: every row once, the same order again, exact positions, no threads left behind."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cache_schema.documents import SignalSpec
+from cache_schema.errors import CacheError
+from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.reader import Ragged, Unit, UnitRows
+from student.stream import Stream
+from student.unit_rows import UnitLoader
+
+ROWS = 7
+UNITS = 5
+
+
+def spec(name: str, layout: Any, row_shape: list[int]) -> SignalSpec:
+    return SignalSpec(
+        name=name, layout=layout, row_shape=row_shape, dtype="float16", chunk_length=100
+    )
+
+
+class SmallCache:
+    """Rows in memory behind the reader's interface; each value is a function of clip and view."""
+
+    classes = ("no", "yes")
+    task = "single"
+    sample_rate_hz = 16_000
+    splits = ("train",)
+    views = 2
+    root = "small"
+    teacher = {"classes": ["yes", "maybe", "no"]}  # noqa: RUF012
+
+    def __init__(self, *, features: bool = False, broken_unit: int | None = None) -> None:
+        names = {"waveform": ("ragged", []), "logits": ("fixed", [3])}
+        names |= {"temporal_attention": ("ragged", [])}
+        if features:
+            names |= {"mfcc": ("ragged", [20])}
+        self.signals = {name: spec(name, *facts) for name, facts in names.items()}
+        self.broken_unit = broken_unit
+        self.reads: list[tuple[int, int]] = []
+
+    def units(self, split: str, view: int | None = None) -> list[Unit]:
+        chosen = range(self.views) if view is None else [view]
+        return [Unit(v * UNITS + u, v, split, u * ROWS, ROWS) for v in chosen for u in range(UNITS)]
+
+    def read_unit(self, unit: Unit, names: tuple[str, ...]) -> UnitRows:
+        if unit.number == self.broken_unit:
+            raise CacheError("unit is damaged", kind="damaged")
+        self.reads.append((unit.view, unit.number))
+        clips = np.arange(unit.first_clip, unit.first_clip + unit.rows)
+        rows: dict[str, list[Any]] = {
+            "waveform": [self.waveform(clip, unit.view) for clip in clips],
+            "temporal_attention": [np.full(3 + clip % 4, 0.25, np.float16) for clip in clips],
+            "mfcc": [np.full((2 + clip % 3, 20), clip, np.float16) for clip in clips],
+        }
+        signals: dict[str, Any] = {
+            name: Ragged(
+                np.concatenate(rows[name]), np.cumsum([0, *[len(row) for row in rows[name]]])
+            )
+            for name in names
+            if name in rows
+        }
+        if "logits" in names:
+            signals["logits"] = np.stack([clips, -clips, clips + 0.5], axis=1).astype(np.float16)
+        labels = np.eye(2, dtype=np.uint8)[clips % 2]
+        labels[clips % 5 == 0] = 0
+        return UnitRows(clips, labels, labels.any(axis=1), signals)
+
+    @staticmethod
+    def waveform(clip: int, view: int) -> np.ndarray:
+        generator = np.random.default_rng([clip, view])
+        return generator.integers(-9000, 9000, 640 + 320 * (clip % 6) + 7).astype(np.int16)
+
+
+def stream(cache: SmallCache, **changes: Any) -> Stream:
+    options: dict[str, Any] = {"batch_size": 4, "seed": 3, "mixed_units": 2}
+    budget = changes.pop("budget_bytes", 1 << 30)
+    loader = UnitLoader(
+        cache, "mfcc", ("logits", "temporal_attention"), budget_bytes=budget  # type: ignore[arg-type]
+    )  # fmt: skip
+    return Stream(loader, "train", **options | changes)
+
+
+def clips_of(batches: Any) -> list[list[int]]:
+    return [batch.clips.tolist() for batch in batches]
+
+
+def test_an_epoch_has_every_row_once() -> None:
+    found = [clip for clips in clips_of(stream(SmallCache()).epoch(0)) for clip in clips]
+    assert sorted(found) == list(range(ROWS * UNITS))
+
+
+@pytest.mark.parametrize("mixed_units", [1, 2, 9])
+def test_only_the_last_batch_is_short(mixed_units: int) -> None:
+    sizes = [len(c) for c in clips_of(stream(SmallCache(), mixed_units=mixed_units).epoch(1))]
+    assert sum(sizes) == ROWS * UNITS
+    assert sorted(sizes, reverse=True) == [4] * 8 + [3]
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    first = clips_of(stream(SmallCache()).epoch(2))
+    assert clips_of(stream(SmallCache(), budget_bytes=0).epoch(2)) == first
+    assert clips_of(stream(SmallCache(), seed=4).epoch(2)) != first
+    assert clips_of(stream(SmallCache()).epoch(4)) != first
+
+
+def test_a_position_resumes_exactly() -> None:
+    whole = clips_of(stream(SmallCache()).epoch(1))
+    assert clips_of(stream(SmallCache()).epoch(1, first_batch=5)) == whole[5:]
+
+
+def test_views_take_turns_in_training_and_view_0_is_for_scoring() -> None:
+    cache = SmallCache()
+    source = stream(cache, budget_bytes=0)
+    for epoch in (0, 1, 2):
+        cache.reads.clear()
+        list(source.epoch(epoch))
+        assert {view for view, _ in cache.reads} == {epoch % 2}
+    cache.reads.clear()
+    assert [clip for clips in clips_of(source.in_order()) for clip in clips] == list(range(35))
+    assert {view for view, _ in cache.reads} == {0}
+
+
+def test_a_batch_holds_each_clips_own_features_targets_and_signals() -> None:
+    for batch in stream(SmallCache()).epoch(0):
+        for row, clip in enumerate(batch.clips.tolist()):
+            waveform = SmallCache.waveform(clip, 0) / 32768
+            expected = front_end_features(waveform, FRONT_ENDS["mfcc"])
+            frames = int(batch.lengths_B[row])
+            np.testing.assert_allclose(batch.features_BTM[row, :frames], expected, atol=1e-4)
+            assert (batch.features_BTM[row, frames:] == 0).all()
+            assert bool(batch.labelled_B[row]) == (clip % 5 != 0)
+            # The teacher's order is yes, maybe, no; the cache's is no, yes.
+            assert batch.signals["logits"][row].tolist() == [clip + 0.5, clip]
+            heard = int(batch.signal_lengths["temporal_attention"][row])
+            assert heard == 3 + clip % 4
+            assert (batch.signals["temporal_attention"][row, :heard] == 0.25).all()
+
+
+def test_cached_features_are_used_instead_of_the_waveform() -> None:
+    batch = next(stream(SmallCache(features=True)).in_order())
+    assert batch.lengths_B.tolist() == [2, 3, 4, 2]
+    assert (batch.features_BTM[1, :3] == 1).all()
+
+
+def test_units_are_read_once_while_they_fit_the_budget() -> None:
+    kept, forgotten = SmallCache(), SmallCache()
+    for cache, budget in ((kept, 1 << 30), (forgotten, 0)):
+        source = stream(cache, budget_bytes=budget)
+        for _ in range(3):
+            list(source.epoch(0))
+    assert len(kept.reads) == UNITS
+    assert len(forgotten.reads) == 3 * UNITS
+
+
+def test_an_error_in_the_thread_is_raised_by_the_loop() -> None:
+    with pytest.raises(CacheError, match="unit is damaged"):
+        list(stream(SmallCache(broken_unit=3)).epoch(0))
+    assert not reading_threads()
+
+
+def test_leaving_early_ends_the_thread() -> None:
+    batches = stream(SmallCache(), batch_size=1).epoch(0)
+    next(batches)
+    assert reading_threads()
+    batches.close()
+    assert not reading_threads()
+
+
+def test_another_sample_rate_is_refused_with_both_rates() -> None:
+    cache = SmallCache()
+    cache.sample_rate_hz = 8000
+    with pytest.raises(CacheError, match=r"16000 Hz.* 8000 Hz"):
+        stream(cache)
+
+
+def test_the_thread_computes_with_the_callers_thread_count() -> None:
+    seen: list[int] = []
+
+    class Curious(SmallCache):
+        def read_unit(self, unit: Unit, names: tuple[str, ...]) -> UnitRows:
+            seen.append(torch.get_num_threads())
+            return super().read_unit(unit, names)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        list(stream(Curious()).epoch(0))
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {1}
+
+
+def reading_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name == "aftersound-stream"]
