@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,7 @@ def mel_matrix(front_end: FrontEnd) -> FloatArray:
     return weights_FM
 
 
-def _mel(frequency_hz: float | FloatArray) -> FloatArray:
+def _mel(frequency_hz: Any) -> FloatArray:
     mel: FloatArray = 1127.0 * np.log1p(np.asarray(frequency_hz, np.float64) / 700.0)
     return mel
 
@@ -108,7 +109,9 @@ def dct_matrix(front_end: FrontEnd) -> FloatArray:
     return matrix_MK
 
 
-def front_end_features(waveform_S: NDArray[np.floating], front_end: FrontEnd) -> NDArray[np.float32]:
+def front_end_features(
+    waveform_S: NDArray[np.floating], front_end: FrontEnd
+) -> NDArray[np.float32]:
     """Reference implementation in float64.
 
     Parameters

@@ -142,10 +142,8 @@ def _draw_log_mel(axis: Any, _: Cache | None, samples_S: NDArray[np.float64]) ->
 
 def _times(cache: Cache, name: str, frames: int) -> NDArray[np.float64]:
     spec = cache.signals[name]
-    times_T: NDArray[np.float64] = (spec.first_frame_s or 0.0) + (spec.hop_s or 1.0) * np.arange(
-        frames
-    )
-    return times_T
+    first_s, hop_s = spec.first_frame_s or 0.0, spec.hop_s or 1.0
+    return np.asarray(first_s + hop_s * np.arange(frames), np.float64)
 
 
 def _draw_temporal(axis: Any, cache: Cache, attention_T: NDArray[np.float64]) -> None:

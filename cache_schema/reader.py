@@ -233,12 +233,14 @@ class Cache:
         """
         homes = {name: self._home(name, unit.view) for name in names}
         parts = list(homes.values()) or [self._parts_of(unit.view)[0]]
-        keep = np.stack([part.usable(unit.number) for part in parts]).all(axis=0)
+        usable = [part.usable(unit.number) for part in parts]
+        keep: NDArray[np.bool_] = np.asarray(np.stack(usable).all(axis=0))
         signals = {name: part.read(name, unit.number, keep) for name, part in homes.items()}
         last = unit.first_clip + unit.rows
         labels = read_labels(self.root, unit.first_clip, last, len(self.classes))[keep]
         clip = np.arange(unit.first_clip, last, dtype=np.int64)[keep]
-        return UnitRows(clip, labels, labels.any(axis=1), signals)
+        labelled = np.asarray(labels.any(axis=1), np.bool_)
+        return UnitRows(clip, labels, labelled, signals)
 
     def clip_ids(self, first: int = 0, last: int | None = None) -> list[str]:
         """Ids of clips ``first:last``, in the order of the clip table."""

@@ -24,7 +24,7 @@ from pipeline.demo_corpus import write_demo_corpus
 from pipeline.teachers.untrained import write_untrained_encoder
 
 STUDENT = "tc-resnet"
-DISTILLED = ("--distill", "temporal=0.1", "--distill", "logits=0.6:temperature=2")
+DISTILLED = ("--distill", "temporal=0.1", "--distill", "logits=0.7:temperature=2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Scale:
     seeds: int
 
 
-FULL = Scale(teacher_clips=4000, student_clips=500, teacher_epochs=14, student_epochs=24, seeds=3)
-QUICK = Scale(teacher_clips=900, student_clips=300, teacher_epochs=4, student_epochs=8, seeds=1)
+FULL = Scale(teacher_clips=4000, student_clips=600, teacher_epochs=14, student_epochs=24, seeds=3)
+QUICK = Scale(teacher_clips=1200, student_clips=200, teacher_epochs=6, student_epochs=6, seeds=1)
 
 
 class Demo:

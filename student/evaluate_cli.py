@@ -12,7 +12,7 @@ from cache_schema.errors import UsageError
 from cache_schema.reader import Cache, open_cache
 from student.evaluate import clip_curves, evaluate_run, read_config
 from student.metrics import teacher_score
-from student.train_cli import prepare_torch
+from student.repeatable import prepare_torch
 
 
 @click.command("evaluate-student", cls=Command)
@@ -20,10 +20,14 @@ from student.train_cli import prepare_torch
 @click.argument("cache", type=click.Path(path_type=Path))
 @click.option("--split", default="test", show_default=True, metavar="NAME")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--plot", type=click.Path(path_type=Path), help="PNG of where teacher and student listen.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), help="PNG of where teacher and student listen."
+)
 @click.option("--clip", metavar="ID", help="The clip to draw.")
 @click.option("--beside", type=click.Path(path_type=Path), help="Another run to draw with it.")
-@click.option("--mark-s", type=float, nargs=2, help="Start and end of a stretch to mark, in seconds.")
+@click.option(
+    "--mark-s", type=float, nargs=2, help="Start and end of a stretch to mark, in seconds."
+)
 def main(
     run: Path,
     cache: Path,

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_average_precision, multiclass_accuracy
 
 from cache_schema.errors import UsageError
 from cache_schema.reader import Cache
@@ -68,9 +67,11 @@ def score(logits_NC: Tensor, labels_NC: Tensor, *, task: str, classes: tuple[str
     if clips == 0:
         return Score(metric, float("nan"), 0)
     if task == "single":
-        target_N = labels_NC.argmax(1)
-        value = multiclass_accuracy(logits_NC.argmax(1), target_N, len(classes), average="micro")
-        return Score(metric, float(value), clips)
+        right_N = logits_NC.argmax(1) == labels_NC.argmax(1)
+        return Score(metric, int(right_N.sum()) / clips, clips)
+    # Imported here: torchmetrics imports every library it knows, several seconds' worth.
+    from torchmetrics.functional.classification import binary_average_precision
+
     positive_C = labels_NC.any(0).tolist()
     precisions = [
         float(binary_average_precision(logits_NC[:, c].sigmoid(), labels_NC[:, c].long()))

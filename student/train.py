@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from torch.utils.tensorboard import SummaryWriter
 
 from cache_schema.errors import RunError, UsageError, listed
 from cache_schema.reader import Cache
@@ -120,6 +118,9 @@ class Training:
         )
         self.plain_loader = UnitLoader(cache, front_end, ())
         self.recipe = student_class(settings.student).recipe
+        # Imported here, as tensorboard below: seconds that a refusal need not take.
+        from lightning_fabric import Fabric
+
         self.fabric = Fabric(accelerator=device, devices=1, precision=settings.precision)  # type: ignore[arg-type]
         self.model, self.optimizer = self.fabric.setup(objective, _optimizer(objective, settings))
         self.teacher: dict[str, float] = {}
@@ -130,6 +131,8 @@ class Training:
 
     def run_epochs(self, say: Say) -> None:
         """Train what is left, saving after each epoch."""
+        from torch.utils.tensorboard import SummaryWriter
+
         writer = SummaryWriter(str(self.run / "tensorboard"), purge_step=self.next_epoch)
         with closing(writer):
             for epoch in range(self.next_epoch, self.settings.epochs):
@@ -144,7 +147,9 @@ class Training:
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """Train one epoch and give the mean of each loss over its clips."""
-        torch.manual_seed(int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0]))
+        torch.manual_seed(
+            int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0])
+        )
         self.model.train()
         sums: dict[str, torch.Tensor] = {}
         clips = 0
@@ -181,7 +186,7 @@ class Training:
         """Stop before an update that would spoil the weights."""
         if bool(torch.isfinite(losses["total"])):
             return
-        values = ", ".join(f"{name} {float(value):.4g}" for name, value in losses.items())
+        values = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in losses.items())
         ids = [self.cache.clip_ids(int(c), int(c) + 1)[0] for c in batch.clips[:8]]
         more = f" and {len(batch.clips) - 8} more" if len(batch.clips) > 8 else ""
         raise RunError(
@@ -216,7 +221,10 @@ class Training:
             save_weights(self.run, self.objective.student)
         self.next_epoch = epoch + 1
         state = {"next_epoch": self.next_epoch, "best": self.best}
-        state |= {"objective": self.objective.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state |= {
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
         save_state(self.run, state)
         return entry
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from cache_schema.command import Command
 from cache_schema.reader import open_cache
 from student.losses import LOSSES
 from student.models import STUDENTS
+from student.repeatable import prepare_torch
 from student.settings import Settings, parse_distillation, resolve_label_weight, student_class
 from student.train import train
 
@@ -69,13 +68,6 @@ def main(cache: Path, out: Path, device: str, threads: int, **options: Any) -> N
     """Train a student from CACHE; the same command again continues after a kill."""
     prepare_torch(threads)
     train_and_tell(cache, out, device, resolve(options))
-
-
-def prepare_torch(threads: int) -> None:
-    """Make runs repeatable."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def resolve(options: dict[str, Any]) -> Settings:

@@ -44,8 +44,14 @@ class LossSetup:
 
     @classmethod
     def of(
-        cls, student: type[Student], name: str, *, task: str, classes: tuple[str, ...],
-        teacher_classes: tuple[str, ...], grids: Mapping[str, TimeGrid],
+        cls,
+        student: type[Student],
+        name: str,
+        *,
+        task: str,
+        classes: tuple[str, ...],
+        teacher_classes: tuple[str, ...],
+        grids: Mapping[str, TimeGrid],
     ) -> LossSetup:
         """Collect the facts of a student class and of a cache."""
         return cls(

@@ -54,7 +54,8 @@ class LogitsLoss(DistillationLoss):
         super().__init__()
         if temperature is not None and not 0 < temperature < float("inf"):
             raise UsageError(
-                f"option temperature of loss logits must be above 0, got {temperature}", kind="options"
+                f"option temperature of loss logits must be above 0, got {temperature}",
+                kind="options",
             )
         teacher_columns(setup.classes, setup.teacher_classes)
         default = 2.0 if setup.task == "single" else 1.0
@@ -79,7 +80,9 @@ def softened_divergence(student_BC: Tensor, teacher_BC: Tensor, *, temperature: 
 def softened_cross_entropy(student_BC: Tensor, teacher_BC: Tensor, *, temperature: float) -> Tensor:
     """``T**2`` times the binary cross-entropy per class, mean over classes and clips, in nats."""
     target_BC = torch.sigmoid(teacher_BC / temperature)
-    distance = torch.nn.functional.binary_cross_entropy_with_logits(student_BC / temperature, target_BC)
+    distance = torch.nn.functional.binary_cross_entropy_with_logits(
+        student_BC / temperature, target_BC
+    )
     return distance * temperature**2
 
 

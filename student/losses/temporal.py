@@ -142,7 +142,11 @@ def interpolate(teacher_BU: Tensor, lengths_B: Tensor, positions_BT: Tensor) -> 
 
 
 def attention_divergence(
-    scores_BT: Tensor, teacher_BT: Tensor, valid_BT: Tensor, *, direction: Literal["forward", "reverse"]
+    scores_BT: Tensor,
+    teacher_BT: Tensor,
+    valid_BT: Tensor,
+    *,
+    direction: Literal["forward", "reverse"],
 ) -> Tensor:
     """KL divergence between the teacher's weights and the softmax of scores, over valid frames.
 

@@ -44,9 +44,7 @@ class TCResNet(Student):
         self.stem = nn.Conv1d(preset.features, STEM_WIDTH, 3, padding=1)
         self.stem_norm = MaskedBatchNorm(STEM_WIDTH, momentum=MOMENTUM)
         widths = (STEM_WIDTH, *BLOCK_WIDTHS)
-        self.blocks = nn.ModuleList(
-            _Block(before, after) for before, after in pairwise(widths)
-        )
+        self.blocks = nn.ModuleList(_Block(before, after) for before, after in pairwise(widths))
         self.dropout = nn.Dropout(0.2)
         self.classifier = nn.Linear(self.context_width, classes)
         init_as_keras(self)

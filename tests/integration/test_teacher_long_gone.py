@@ -1,0 +1,61 @@
+"""A student trains, and is scored, where teacher stack, audio decoder and corpus do not exist."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from commands import command, plain_environment, succeeded, write_tones
+from safetensors import safe_open
+
+BLOCKED = [
+    "transformers",
+    "huggingface_hub",
+    "dask",
+    "distributed",
+    "soundfile",
+    "soxr",
+    "pipeline",
+]
+
+
+def without_the_teachers_stack(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a command's main in a process that cannot import what a teacher needs."""
+    code = (
+        "import sys\n"
+        f"for name in {BLOCKED!r}: sys.modules[name] = None\n"
+        f"from {module} import main\n"
+        f"main({[str(a) for a in arguments]!r})\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=plain_environment(),
+        check=False,
+    )
+
+
+def test_it_trains_from_the_cache_alone_and_keeps_no_head(tmp_path: Path) -> None:
+    corpus, cache, run = tmp_path / "corpus", tmp_path / "cache.zarr", tmp_path / "run"
+    write_tones(corpus, per_class=6)
+    succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", cache))
+    shutil.rmtree(corpus)
+    distill = ["--distill", "temporal=0.2", "--distill", "logits=0.3"]
+    arguments = [cache, "--student", "tc-resnet", "--out", run, "--epochs", 2, *distill]
+    output = succeeded(without_the_teachers_stack("student.train_cli", *arguments))
+    assert output.startswith("teacher: train accuracy")
+    score = succeeded(without_the_teachers_stack("student.evaluate_cli", run, cache, "--json"))
+    assert (
+        json.loads(score)["score"]
+        == json.loads((run / "result.json").read_text())["splits"]["test"]["score"]
+    )
+    with safe_open(run / "model.safetensors", "pt") as weights:
+        names = set(weights.keys())
+    assert names
+    assert {name.split(".")[0] for name in names} == {
+        "stem", "stem_norm", "blocks", "classifier",
+    }  # fmt: skip
