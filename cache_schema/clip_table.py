@@ -27,7 +27,7 @@ def write_clip_table(root: Path, clips: Sequence[Clip], classes: Sequence[str]) 
     for name in ("id", "path", "split"):
         _write_strings(folder, name, [getattr(clip, name) for clip in clips])
     position = {name: i for i, name in enumerate(classes)}
-    hot = np.zeros((len(clips), len(classes)), np.uint8)
+    hot = np.zeros((len(clips), max(len(classes), 1)), np.uint8)
     for row, clip in enumerate(clips):
         hot[row, [position[label] for label in clip.labels]] = 1
     write_whole(folder / "labels", np.packbits(hot, axis=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,17 @@ class Precompute:
         self.request = request
         self.corpus: Corpus = read_corpus(request.corpus)
         self.clips: list[Clip] = order_clips(self.corpus)
-        self.facts: CorpusFacts = corpus_facts(self.corpus, self.clips)
         self.teacher: Teacher = open_teacher(
             request.teacher,
             request.teacher_options,
             classes=self.corpus.classes,
             task=self.corpus.task,
         )
+        if not self.corpus.classes:
+            # Nothing is labelled: the students learn the teacher's classes.
+            own = {"classes": self.teacher.classes, "task": self.teacher.task}
+            self.corpus = replace(self.corpus, **own)
+        self.facts: CorpusFacts = corpus_facts(self.corpus, self.clips)
         recipe = ViewRecipe(
             request.view_steps,
             corpus_root=self.corpus.root,
@@ -148,14 +152,14 @@ class Precompute:
         mine, theirs = self.first_part(), plans[0]
         wanted = {
             "corpus": self.facts.model_dump(),
-            "teacher": mine.teacher,
+            "teacher": _without_name(mine.teacher),
             "audio": mine.audio,
             "seed": mine.seed,
             "views": mine.view_recipe,
         }
         cached = {
             "corpus": manifest.corpus.model_dump(),
-            "teacher": theirs.teacher,
+            "teacher": _without_name(theirs.teacher),
             "audio": theirs.audio,
             "seed": theirs.seed,
             "views": theirs.view_recipe,
@@ -249,6 +253,11 @@ class Precompute:
                 if manifest.sealed(name):
                     seal(out, plans[name])
         return found
+
+
+def _without_name(teacher: dict[str, Any] | None) -> dict[str, Any]:
+    """What identifies a teacher: its weights and configuration, not what its folder is called."""
+    return {key: value for key, value in (teacher or {}).items() if key != "id"}
 
 
 def differences(cached: Any, wanted: Any, where: str = "") -> list[str]:

@@ -263,3 +263,16 @@ def test_the_report_as_json_has_the_teachers_score(cache_dir: Path) -> None:
     assert set(report["teacher_score"]) == {"train", "validation", "test"}
     assert report["classes"] == sorted(CLASSES)
     assert report["statistics"]["temporal_attention"]["min"] > 0
+
+
+def test_unlabelled_audio_is_cached_under_the_teachers_classes(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    words = [f"folder:{corpus}?labels=none", "--teacher", "toy:classes=a;b", "--out", out]
+    succeeded(command("precompute-teacher", *words))
+    cache = open_cache(out)
+    assert cache.classes == ("a", "b")
+    rows = cache.read_unit(cache.units("train")[0], ["logits"])
+    assert not rows.labelled.any()
+    run = ["train-student", out, "--student", "tc-resnet", "--out", tmp_path / "run", "--epochs", 1]
+    output = succeeded(command(*run, "--distill", "logits=1"))
+    assert "epoch 1/1" in output
