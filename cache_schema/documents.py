@@ -54,13 +54,14 @@ class SignalSpec(Document):
     `row_shape` is the shape of one row without its ragged axis. ``fixed``: every row has
     `row_shape`. ``ragged``: a row is ``(frames, *row_shape)``. ``square``: a row is a
     ``frames x frames`` map, stored flat. `chunk_length` counts rows (fixed) or stored entries
-    along the ragged axis (ragged, square). `first_frame_s` is the centre of frame 0.
+    along the ragged axis (ragged, square). `first_frame_s` is the centre of frame 0. dtype
+    ``uint8`` holds the codes of :mod:`cache_schema.u8log`.
     """
 
     name: PlainName
     layout: Literal["fixed", "ragged", "square"]
     row_shape: list[Positive]
-    dtype: Literal["float16", "int16"]
+    dtype: Literal["float16", "int16", "uint8"]
     chunk_length: Positive
     hop_s: float | None = None
     first_frame_s: float | None = None
@@ -73,7 +74,7 @@ class SignalSpec(Document):
     @property
     def chunk_bytes(self) -> int:
         """Bytes of one decoded chunk."""
-        return 2 * math.prod(self.chunk_shape)
+        return (1 if self.dtype == "uint8" else 2) * math.prod(self.chunk_shape)
 
 
 class UnitTable(Document):
@@ -103,7 +104,7 @@ class PartPlan(Document):
     teacher: dict[str, Any] | None
     audio: dict[str, Any]
     source: Literal["corpus", "cache"]
-    codec: Literal["crc32c"]
+    codec: Literal["crc32c", "zstd"]
     batch_clips: Positive
     batch_samples: Positive
     unit_rows: Positive

@@ -41,7 +41,8 @@ def main(
     cache: Path, verify_all: bool, as_json: bool, clip_id: str | None, plot: Path | None
 ) -> None:
     """Show what is in CACHE, finished or not; exit code 3 when it is damaged."""
-    console = Console(soft_wrap=True, highlight=False)
+    # A log has no width of its own: wide enough for every column.
+    console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
     report = summary(cache)
     damage = [str(d) for d in verify(cache)] if verify_all else []
     if verify_all:
@@ -119,7 +120,8 @@ def _print_part(console: Console, part: dict[str, Any], statistics: dict[str, An
         console.print(f"  view step {step}")
     if part["units_missing"]:
         console.print(f"  missing work units: {_few(part['units_missing'])}")
-    table = Table("signal", "row", "stored", "hop", "min", "mean", "max", box=None, pad_edge=True)
+    table = Table("signal", "row", "stored", "hop", "min", "mean", "max", box=None)
+    table.columns[0].no_wrap = True
     for signal in part["signals"]:
         stats = statistics.get(signal["name"], {})
         numbers = [f"{stats[key]:.4g}" if key in stats else "" for key in ("min", "mean", "max")]

@@ -68,6 +68,9 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
     )
     for name, axis in zip(panels, axes[:, 0], strict=True):
         _PANELS[name](axis, cache, signals[name].astype(np.float64))
+    span_s = max(_end_s(cache, name, signals[name]) for name in panels)
+    for axis in axes[:, 0]:
+        axis.set_xlim(0, span_s)
     label = ";".join(facts["labels"]) or "unlabelled"
     axes[0, 0].set_title(
         f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})", fontsize=10
@@ -144,6 +147,11 @@ def _times(cache: Cache, name: str, frames: int) -> NDArray[np.float64]:
     spec = cache.signals[name]
     first_s, hop_s = spec.first_frame_s or 0.0, spec.hop_s or 1.0
     return np.asarray(first_s + hop_s * np.arange(frames), np.float64)
+
+
+def _end_s(cache: Cache, name: str, values: NDArray[Any]) -> float:
+    """When the last sample or frame of a signal ends."""
+    return float(_times(cache, name, len(values))[-1]) + (cache.signals[name].hop_s or 0.0) / 2
 
 
 def _draw_temporal(axis: Any, cache: Cache, attention_T: NDArray[np.float64]) -> None:

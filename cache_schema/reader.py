@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema import u8log
 from cache_schema.arrays import Array, ChunkReader, read_slice
 from cache_schema.clip_table import read_labels, read_strings
 from cache_schema.documents import Manifest, PartEntry, PartIndex, PartPlan, SignalSpec, parse
@@ -167,6 +168,8 @@ class SealedPart:
         if not keep.all():
             values = values[np.repeat(keep, lengths)]
         starts = np.concatenate([[0], np.cumsum(lengths[keep])])
+        if spec.dtype == "uint8":
+            values = u8log.decode(values, starts)
         return Ragged(values, starts, square=spec.layout == "square")
 
 

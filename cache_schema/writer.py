@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cache_schema import u8log
 from cache_schema.arrays import Array, create_array, create_group, write_chunk, write_whole
 from cache_schema.clip import Clip
 from cache_schema.clip_table import FOLDER as CLIPS
@@ -286,14 +287,15 @@ def _pack_fixed(spec: SignalSpec, values: Sequence[Array | None]) -> Array:
 def _pack_ragged(spec: SignalSpec, values: Sequence[Array | None]) -> Array:
     kept = [v.reshape(-1) if spec.layout == "square" else v for v in values if v is not None]
     empty = np.zeros((0, *spec.row_shape), spec.dtype)
-    return np.concatenate([empty, *(v.astype(spec.dtype) for v in kept)])
+    encode = u8log.encode if spec.dtype == "uint8" else lambda v: v.astype(spec.dtype)
+    return np.concatenate([empty, *(encode(v) for v in kept)])
 
 
 def _lay_out_part(folder: Path, plan: PartPlan) -> None:
     create_group(folder)
     for spec in plan.signals:
         shape = (len(plan.units.rows) * spec.chunk_length, *spec.row_shape)
-        create_array(folder / spec.name, shape, spec.chunk_shape, spec.dtype)
+        create_array(folder / spec.name, shape, spec.chunk_shape, spec.dtype, codec=plan.codec)
     (folder / "commits").mkdir()
     write_atomic(folder / PLAN, plan.encode())
 

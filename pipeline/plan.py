@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
 from typing import Any, Literal
@@ -22,14 +22,15 @@ from cache_schema.clip import Clip
 from cache_schema.documents import WAVEFORM, CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, frame_count
-from cache_schema.plugins import unknown_name
+from cache_schema.plugins import parse_named_options, typed_options, unknown_name
 from cache_schema.storage import sha256
 from pipeline.audio import RESAMPLER, resampled_length
 from pipeline.corpora.interface import Corpus
 from pipeline.teachers.interface import Teacher
 
 DROPPED_MASS = "attention_dropped_mass"
-DEFAULT_SIGNALS = ("logits", "temporal_attention", WAVEFORM)
+TEMPORAL_ATTENTION = "temporal_attention"
+DEFAULT_SIGNALS = ("logits", TEMPORAL_ATTENTION, WAVEFORM)
 SPLIT_ORDER = ("train", "validation", "test")
 UNIT_BYTES = 20_000_000
 MAX_UNITS = 50_000
@@ -43,7 +44,7 @@ class SignalLayout:
     name: str
     layout: Literal["fixed", "ragged", "square"]
     row_shape: tuple[int, ...]
-    dtype: Literal["float16", "int16"]
+    dtype: Literal["float16", "int16", "uint8"]
     hop_s: float | None
     first_frame_s: float | None
     entries: NDArray[np.int64]
@@ -51,7 +52,7 @@ class SignalLayout:
     @property
     def entry_bytes(self) -> int:
         """Bytes of one entry."""
-        return 2 * math.prod(self.row_shape)
+        return (1 if self.dtype == "uint8" else 2) * math.prod(self.row_shape)
 
 
 def order_clips(corpus: Corpus) -> list[Clip]:
@@ -122,16 +123,46 @@ def wanted_signals(names: Sequence[str], teacher: Teacher) -> list[str]:
             raise unknown_name(name, possible, f"signal of teacher {teacher.family}")
     wanted = [name for name in DEFAULT_SIGNALS if name in possible]
     wanted += [name for name in names if name not in wanted]
-    if "temporal_attention" in wanted:
+    if TEMPORAL_ATTENTION in wanted:
         wanted.append(DROPPED_MASS)
     return list(dict.fromkeys(wanted))
 
 
 def signal_layouts(
-    names: Sequence[str], teacher: Teacher, samples: NDArray[np.int64]
+    names: Sequence[str], teacher: Teacher, samples: NDArray[np.int64], *, in_u8log: Collection[str]
 ) -> list[SignalLayout]:
     """Layout of each signal with the entries every clip will need."""
-    return [_signal_layout(name, teacher, samples) for name in names]
+    layouts = [_signal_layout(name, teacher, samples) for name in names]
+    return [
+        replace(layout, dtype="uint8") if layout.name in in_u8log else layout for layout in layouts
+    ]
+
+
+def parse_signals(texts: Sequence[str]) -> tuple[list[str], set[str]]:
+    """Split ``NAME[:storage=f16|u8log]`` into the names and those to be stored as u8log.
+
+    Raises
+    ------
+    UsageError
+        For an unknown option, or u8log for another signal than temporal_attention.
+    """
+    names, in_u8log = [], set()
+    for text in texts:
+        name, options = parse_named_options(text)
+        if typed_options(_signal_options, options, f"signal {name}").get("storage") == "u8log":
+            in_u8log.add(name)
+        names.append(name)
+    wrong = sorted(in_u8log - {TEMPORAL_ATTENTION})
+    if wrong:
+        raise UsageError(
+            f"storage=u8log is for {TEMPORAL_ATTENTION} (rows sum to 1), not for {', '.join(wrong)}",
+            kind="options",
+        )
+    return names, in_u8log
+
+
+def _signal_options(*, storage: Literal["f16", "u8log"] = "f16") -> None:
+    """The options of ``--signal``, for :func:`typed_options`."""
 
 
 def _signal_layout(name: str, teacher: Teacher, samples: NDArray[np.int64]) -> SignalLayout:
@@ -237,6 +268,7 @@ def make_part(
     recipe_facts: Sequence[Mapping[str, Any]],
     teacher: Teacher,
     source: Literal["corpus", "cache"],
+    codec: Literal["crc32c", "zstd"],
 ) -> PartPlan:
     """Put a part's plan together."""
     return PartPlan(
@@ -252,7 +284,7 @@ def make_part(
             "channels": "mean",
         },
         source=source,
-        codec="crc32c",
+        codec=codec,
         batch_clips=32,
         batch_samples=BATCH_S * teacher.sample_rate_hz,
         unit_rows=max(units.rows),

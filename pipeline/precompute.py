@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cache_schema.clip import Clip
 from cache_schema.documents import WAVEFORM, CommitRecord, CorpusFacts, Manifest, PartPlan
@@ -30,6 +30,7 @@ from pipeline.plan import (
     cut_units,
     make_part,
     order_clips,
+    parse_signals,
     planned_samples,
     signal_layouts,
     wanted_signals,
@@ -57,6 +58,7 @@ class Request:
     view_steps: tuple[str, ...] = ()
     seed: int = 0
     unit_rows: int = 1024
+    codec: Literal["crc32c", "zstd"] = "crc32c"
     workers: int = 0
     scheduler: str | None = None
     device: str = "cpu"
@@ -77,8 +79,8 @@ class Precompute:
         )
         if not self.corpus.classes:
             # Nothing is labelled: the students learn the teacher's classes.
-            own = {"classes": self.teacher.classes, "task": self.teacher.task}
-            self.corpus = replace(self.corpus, **own)
+            teacher = self.teacher
+            self.corpus = replace(self.corpus, classes=teacher.classes, task=teacher.task)
         self.facts: CorpusFacts = corpus_facts(self.corpus, self.clips)
         recipe = ViewRecipe(
             request.view_steps,
@@ -93,12 +95,13 @@ class Precompute:
                 "--view gain --view shift:max_s=0.1",
                 kind="views",
             )
-        self.names = wanted_signals(request.signals, self.teacher)
+        named, self._in_u8log = parse_signals(request.signals)
+        self.names = wanted_signals(named, self.teacher)
         self.samples = planned_samples(self.clips, self.teacher)
 
     def layouts(self, names: Sequence[str]) -> list[SignalLayout]:
         """Layouts of some signals over all clips."""
-        return signal_layouts(names, self.teacher, self.samples)
+        return signal_layouts(names, self.teacher, self.samples, in_u8log=self._in_u8log)
 
     def first_part(self) -> PartPlan:
         """Plan of the first part of a new cache."""
@@ -119,6 +122,7 @@ class Precompute:
             seed=self.request.seed,
             recipe_facts=self.recipe_facts,
             teacher=self.teacher,
+            codec=self.request.codec,
             **kinds,
         )
 

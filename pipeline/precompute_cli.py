@@ -32,7 +32,7 @@ LINE_EVERY_S = 15.0
     "--signal",
     "signals",
     multiple=True,
-    metavar="NAME",
+    metavar="NAME[:storage=u8log]",
     help="Store this signal beside logits, temporal_attention and waveform.",
 )
 @click.option(
@@ -65,6 +65,13 @@ LINE_EVERY_S = 15.0
     help="Most rows in a work unit, the atom of resuming.",
 )
 @click.option(
+    "--codec",
+    type=click.Choice(["crc32c", "zstd"]),
+    default="crc32c",
+    show_default=True,
+    help="zstd compresses before the checksum: smaller for networks, slower to read.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(0),
     default=0,
@@ -94,7 +101,7 @@ def main(
     folder:/data/sounds or csv:/data/clips.csv. The same command again continues or reports that
     all is done; with a further --signal or more --views it adds only those.
     """
-    console = Console()
+    console = Console(soft_wrap=True)
     if request["scheduler"] and request["workers"]:
         raise UsageError(
             f"--workers {request['workers']} starts a cluster, --scheduler {request['scheduler']} uses "
@@ -117,7 +124,7 @@ def main(
         with _Reporter(console) as reporter:
             found = precompute.repair(reporter.start, reporter.unit)
         for damage in found:
-            console.print(f"mended: {damage}", highlight=False, soft_wrap=True)
+            console.print(f"mended: {damage}", highlight=False)
         console.print("Nothing was damaged." if not found else f"{len(found)} object(s) mended.")
     else:
         _run(console, precompute)
@@ -136,8 +143,8 @@ def _run(console: Console, precompute: Precompute) -> None:
             highlight=False,
         )
     for line in reporter.reasons[:10]:
-        console.print(f"  quarantined {line}", highlight=False, soft_wrap=True)
-    console.print(f"Look at it: inspect-cache {out}", highlight=False, soft_wrap=True)
+        console.print(f"  quarantined {line}", highlight=False)
+    console.print(f"Look at it: inspect-cache {out}", highlight=False)
 
 
 def _pair(text: str) -> tuple[str, str]:

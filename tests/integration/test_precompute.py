@@ -265,7 +265,9 @@ def test_the_report_as_json_has_the_teachers_score(cache_dir: Path) -> None:
     assert report["statistics"]["temporal_attention"]["min"] > 0
 
 
-def test_unlabelled_audio_is_cached_under_the_teachers_classes(corpus: Path, tmp_path: Path) -> None:
+def test_unlabelled_audio_is_cached_under_the_teachers_classes(
+    corpus: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "c"
     words = [f"folder:{corpus}?labels=none", "--teacher", "toy:classes=a;b", "--out", out]
     succeeded(command("precompute-teacher", *words))
@@ -276,3 +278,29 @@ def test_unlabelled_audio_is_cached_under_the_teachers_classes(corpus: Path, tmp
     run = ["train-student", out, "--student", "tc-resnet", "--out", tmp_path / "run", "--epochs", 1]
     output = succeeded(command(*run, "--distill", "logits=1"))
     assert "epoch 1/1" in output
+
+
+def test_u8log_and_zstd_are_stored_verified_and_read(
+    corpus: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "c"
+    output = precompute(
+        corpus, out, "--signal", "temporal_attention:storage=u8log", "--codec", "zstd"
+    )
+    succeeded(output)
+    assert "verified" in succeeded(command("inspect-cache", out, "--verify"))
+    plain, small = open_cache(cache_dir), open_cache(out)
+    assert small.signals["temporal_attention"].dtype == "uint8"
+    unit = plain.units("train")[0]
+    (a, b) = (
+        cache.read_unit(unit, ["waveform", "temporal_attention"]).signals
+        for cache in (plain, small)
+    )
+    np.testing.assert_array_equal(a["waveform"].values, b["waveform"].values)
+    exact = a["temporal_attention"].values.astype(float)
+    np.testing.assert_allclose(b["temporal_attention"].values, exact, rtol=0.06)
+    stored = [sum(p.stat().st_size for p in root.rglob("c/*")) for root in (cache_dir, out)]
+    assert stored[1] < stored[0]
+    run = precompute(corpus, tmp_path / "d", "--signal", "logits:storage=u8log")
+    assert run.returncode == 2
+    assert "storage=u8log is for temporal_attention" in run.stderr

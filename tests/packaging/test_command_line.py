@@ -16,8 +16,8 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 OPTIONS = {
-    "precompute-teacher": "--teacher --out --signal --teacher-option --views --view --seed --unit-rows "
-    "--workers --scheduler --plan --check --repair --device --config",
+    "precompute-teacher": "--teacher --out --signal --teacher-option --views --view --seed "
+    "--unit-rows --codec --workers --scheduler --plan --check --repair --device --config",
     "finetune-teacher": "--base --out --pooling --epochs --freeze-layers --train-front-end "
     "--learning-rate --batch-size --patience --seed --device --threads --config",
     "inspect-cache": "--verify --json --clip --plot --config",
