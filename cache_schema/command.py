@@ -40,6 +40,10 @@ class Command(click.Command):
         except AftersoundError as error:
             click.echo(f"{self.name}: {error}", err=True)
             raise SystemExit(error.exit_code) from None
+        except OSError as error:
+            place = f" ({error.filename})" if error.filename else ""
+            click.echo(f"{self.name}: {error.strerror or error}{place}", err=True)
+            raise SystemExit(1) from None
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:

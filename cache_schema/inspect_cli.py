@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import numpy as np
@@ -42,12 +42,16 @@ def main(
 ) -> None:
     """Show what is in CACHE, finished or not; exit code 3 when it is damaged."""
     # A log has no width of its own: wide enough for every column.
-    console = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(
+        soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else 120
+    )
+    damage = [str(found) for found in verify(cache)] if verify_all else []
+    if damage:
+        _tell_damage(cache, damage, as_json)
     report = summary(cache)
-    damage = [str(d) for d in verify(cache)] if verify_all else []
     if verify_all:
         report["damage"] = damage
-    if report["finished"] and not damage:
+    if report["finished"]:
         opened = open_cache(cache)
         report["statistics"] = statistics(opened)
         report["teacher_score"] = teacher_score(opened)
@@ -64,12 +68,20 @@ def main(
         click.echo(json.dumps(report, ensure_ascii=False, indent=1))
     else:
         _print(console, cache, report)
-    if damage:
-        raise CacheError(
-            f"{cache} is damaged: {len(damage)} object(s). Mend it: repeat the precompute-teacher "
-            "command with --repair",
-            kind="damaged",
-        )
+
+
+def _tell_damage(cache: Path, damage: list[str], as_json: bool) -> NoReturn:
+    """List the damage and stop: what is damaged cannot be summed up."""
+    if as_json:
+        click.echo(json.dumps({"damage": damage}, ensure_ascii=False, indent=1))
+    else:
+        for line in damage:
+            click.echo(f"damaged {line}")
+    raise CacheError(
+        f"{cache} is damaged: {len(damage)} object(s). Mend it: repeat the precompute-teacher "
+        "command with --repair",
+        kind="damaged",
+    )
 
 
 def _describe(value: Any) -> dict[str, Any]:
@@ -83,7 +95,7 @@ def _describe(value: Any) -> dict[str, Any]:
 def _print(console: Console, cache: Path, report: dict[str, Any]) -> None:
     state = "finished" if report["finished"] else "unfinished"
     splits = ", ".join(f"{name} {count}" for name, count in report["splits"].items())
-    console.print(f"[bold]{cache}[/bold]  {state}, format {report['format_version']}")
+    console.print(f"{cache}  {state}, format {report['format_version']}", style="bold")
     console.print(f"clips     {report['clips']} ({splits}); views {report['views']}")
     console.print(
         f"classes   {len(report['classes'])} ({report['task']}): {_few(report['classes'])}"
@@ -99,10 +111,7 @@ def _print(console: Console, cache: Path, report: dict[str, Any]) -> None:
     for part in report["parts"]:
         _print_part(console, part, report.get("statistics", {}))
     if "damage" in report:
-        for line in report["damage"]:
-            console.print(f"[red]damaged[/red] {line}")
-        if not report["damage"]:
-            console.print("[green]verified[/green]: every stored object has its recorded digest")
+        console.print("verified: every stored object has its recorded digest", style="green")
     if "clip" in report:
         console.print_json(json.dumps(report["clip"]))
     if "plot" in report:
@@ -113,7 +122,7 @@ def _print_part(console: Console, part: dict[str, Any], statistics: dict[str, An
     first, last = part["views"]
     done, units = part["units_done"], part["units"]
     console.print(
-        f"[bold]{part['name']}[/bold]  views {first}..{last - 1}, {part['rows']} rows, {done} of "
+        f"{part['name']}  views {first}..{last - 1}, {part['rows']} rows, {done} of "
         f"{units} work units done, {part['quarantined']} rows quarantined"
     )
     for step in part["view_recipe"]:

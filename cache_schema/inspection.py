@@ -73,9 +73,9 @@ def _part_summary(root: Path, manifest: Manifest, plan: PartPlan) -> dict[str, A
         "rows": sum(plan.units.rows),
         "units": len(plan.units.rows),
         "units_done": len(plan.units.rows) - len(missing),
-        "units_missing": missing[:100],
+        "units_missing": missing,
         "quarantined": len(quarantine),
-        "quarantine": quarantine[:100],
+        "quarantine": quarantine,
         "limited_rows": sum(len(record.gains) for record in records),
         "signals": [_signal_summary(plan, name, records) for name in _names(plan)],
     }

@@ -1,12 +1,13 @@
 """One writer at a time: a lock file beside the cache.
 
-A lock whose owner died on this host is taken over; the owner is known by pid and the moment the
-process started, so that a reused pid is not mistaken for it. A lock of another host is never
-broken silently.
+The kernel holds the lock (``flock``) and drops it with its owner, so a dead owner never blocks
+the next one. The file names the owner; a lock of another host is never broken silently, because
+not every network file system passes such locks on.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
@@ -29,68 +30,48 @@ def write_lock(cache: Path) -> Iterator[None]:
     """
     path = cache.with_name(f"{cache.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    host = socket.gethostname()
-    me = {"host": host, "pid": os.getpid(), "started": _start_time(os.getpid())}
-    while not _create(path, me):
+    descriptor = _acquire(path)
+    try:
         owner = _owner(path)
-        if owner is not None and _holds(owner, host):
-            raise RunError(
-                f"{cache} is being written by process {owner.get('pid')} on host {owner.get('host')!r}. "
-                f"Wait for it; if that process is gone, delete {path} and repeat the command.",
-                kind="locked",
-            )
-        path.unlink(missing_ok=True)
-    try:
-        yield
+        if owner.get("host") not in (None, socket.gethostname()):
+            raise _locked(path, owner)
+        mine = {"host": socket.gethostname(), "pid": os.getpid()}
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(mine).encode(), 0)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
     finally:
-        path.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
-def _create(path: Path, owner: dict[str, Any]) -> bool:
-    """Create the lock with its content in one step, so that no empty lock is ever seen."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(owner))
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return False
-    finally:
-        draft.unlink()
-    return True
+def _acquire(path: Path) -> int:
+    """Lock the file that lies at `path` now, not one that its last owner just removed."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
+                return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            raise _locked(path, _owner(path)) from None
+        os.close(descriptor)
 
 
-def _owner(path: Path) -> dict[str, Any] | None:
+def _owner(path: Path) -> dict[str, Any]:
     try:
         owner = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):
-        return None
-    return owner if isinstance(owner, dict) else None
+        return {}
+    return owner if isinstance(owner, dict) else {}
 
 
-def _holds(owner: dict[str, Any], host: str) -> bool:
-    """Whether the owner may still be writing; always so on another host."""
-    if owner.get("host") != host:
-        return True
-    started = _start_time(int(owner.get("pid", -1)))
-    return started is not None and started == owner.get("started")
-
-
-def _start_time(pid: int) -> str | None:
-    """Start of a process in clock ticks since boot; where /proc is absent, whether it lives."""
-    try:
-        # Field 22 of stat, counted after the closing bracket of the command name.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists() or not _alive(pid):
-            return None
-        return "alive"
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _locked(path: Path, owner: dict[str, Any]) -> RunError:
+    return RunError(
+        f"{path.with_suffix('')} is being written by process {owner.get('pid')} on host "
+        f"{owner.get('host')!r}. Wait for it; if that process is gone, delete {path} and repeat "
+        "the command.",
+        kind="locked",
+    )

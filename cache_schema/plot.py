@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
 def plot_attentions(
     title: str,
     samples_S: NDArray[np.int16],
+    sample_rate_hz: int,
     curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
     keyword_s: tuple[float, float] | None,
     file: Path,
@@ -95,7 +97,9 @@ def plot_attentions(
     title : str
         What is shown.
     samples_S : int16, shape (S,)
-        The waveform at 16 kHz.
+        The waveform.
+    sample_rate_hz : int
+        Its rate.
     curves : dict
         Name to (frame times in seconds, attention that sums to 1).
     keyword_s : (float, float) or None
@@ -107,10 +111,11 @@ def plot_attentions(
     figure, (top, bottom) = pyplot.subplots(
         2, 1, figsize=(8, 4.6), sharex=True, layout="constrained"
     )
-    _draw_log_mel(top, None, samples_S.astype(np.float64))
+    _draw_log_mel(top, samples_S.astype(np.float64), sample_rate_hz)
     for name, (times_T, attention_T) in curves.items():
         # As a density, so that curves of different frame rates compare.
-        density_T = attention_T / np.gradient(times_T)
+        hop_s = times_T[1] - times_T[0] if len(times_T) > 1 else 1.0
+        density_T = attention_T / hop_s
         bottom.plot(times_T, density_T, label=name, lw=1.8, color=INK.get(name))
     for axis in (top, bottom):
         if keyword_s is not None:
@@ -122,8 +127,21 @@ def plot_attentions(
     pyplot.close(figure)
 
 
-def _draw_log_mel(axis: Any, _: Cache | None, samples_S: NDArray[np.float64]) -> None:
-    preset = FRONT_ENDS["log_mel"]
+def _draw_waveform(axis: Any, cache: Cache, samples_S: NDArray[np.float64]) -> None:
+    _draw_log_mel(axis, samples_S, cache.sample_rate_hz)
+
+
+def _draw_log_mel(axis: Any, samples_S: NDArray[np.float64], sample_rate_hz: int) -> None:
+    known = FRONT_ENDS["log_mel"]
+    scale = sample_rate_hz / known.sample_rate_hz
+    preset = replace(
+        known,
+        sample_rate_hz=sample_rate_hz,
+        window_samples=round(known.window_samples * scale),
+        hop_samples=round(known.hop_samples * scale),
+        dft_samples=round(known.dft_samples * scale),
+        high_hz=min(known.high_hz, sample_rate_hz / 2),
+    )
     features_TM = front_end_features(samples_S / FULL_SCALE, preset)
     half = preset.hop_s / 2
     span = (
@@ -184,7 +202,7 @@ def _draw_map(axis: Any, cache: Cache, map_TT: NDArray[np.float64]) -> None:
 
 
 _PANELS = {
-    WAVEFORM: _draw_log_mel,
+    WAVEFORM: _draw_waveform,
     "temporal_attention": _draw_temporal,
     "layer_attention": _draw_layers,
     "attention_map": _draw_map,

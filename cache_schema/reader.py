@@ -6,7 +6,6 @@ asked for.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,7 @@ from cache_schema.clip_table import read_labels, read_strings
 from cache_schema.documents import Manifest, PartEntry, PartIndex, PartPlan, SignalSpec, parse
 from cache_schema.errors import CacheError
 from cache_schema.plugins import unknown_name
-from cache_schema.storage import keys_below, sha256
+from cache_schema.storage import first_difference, sha256
 from cache_schema.writer import INDEX, load_manifest, load_plan, missing_units, part_folder
 
 
@@ -113,22 +112,11 @@ class SealedPart:
 
     def _check_digests(self, array: str) -> None:
         """Compare the digests of one index array's objects once; a stale copy is found here."""
-        if array in self._checked:
-            return
-        prefix = f"index/{array}/"
-        expected = {k: d for k, d in self._index.objects.items() if k.startswith(prefix)}
-        found = {f"{prefix}{key}" for key in keys_below(self.folder / "index" / array)}
-        for key in sorted(found | set(expected)):
-            path = self.folder / key
-            digest = _file_digest(path) if path.is_file() else "missing"
-            if digest != expected.get(key):
-                raise CacheError(
-                    f"{self.plan.name}/{key} is damaged: its index says "
-                    f"{expected.get(key, 'nothing')[:12]}, found {digest[:12]}. "
-                    "List all damage: inspect-cache CACHE --verify",
-                    kind="damaged",
-                )
-        self._checked.add(array)
+        if array not in self._checked:
+            prefix = f"index/{array}/"
+            wanted = {k: d for k, d in self._index.objects.items() if k.startswith(prefix)}
+            _refuse_difference(self.folder, self.plan.name, wanted)
+            self._checked.add(array)
 
     def _unit_array(self, name: str) -> Array:
         self._check_digests(name)
@@ -184,6 +172,7 @@ class Cache:
         self.sample_rate_hz = manifest.sample_rate_hz
         self.splits: tuple[str, ...] = tuple(split.name for split in manifest.corpus.splits)
         self.parts = [SealedPart(root, entry) for entry in manifest.parts]
+        self._checked: set[str] = set()
 
     @property
     def views(self) -> int:
@@ -240,6 +229,7 @@ class Cache:
         keep: NDArray[np.bool_] = np.asarray(np.stack(usable).all(axis=0))
         signals = {name: part.read(name, unit.number, keep) for name, part in homes.items()}
         last = unit.first_clip + unit.rows
+        self._check_clip_table("labels")
         labels = read_labels(self.root, unit.first_clip, last, len(self.classes))[keep]
         clip = np.arange(unit.first_clip, last, dtype=np.int64)[keep]
         labelled = np.asarray(labels.any(axis=1), np.bool_)
@@ -250,6 +240,14 @@ class Cache:
         return read_strings(
             self.root, "id", first, self.manifest.corpus.clips if last is None else last
         )
+
+    def _check_clip_table(self, column: str) -> None:
+        """Compare a column's objects with the manifest once, so that no hole passes for data."""
+        if column not in self._checked:
+            wanted = self.manifest.clip_table
+            chosen = {k: d for k, d in wanted.items() if k.startswith(f"clips/{column}")}
+            _refuse_difference(self.root, self.root.name, chosen)
+            self._checked.add(column)
 
     def _parts_of(self, view: int) -> list[SealedPart]:
         return [
@@ -290,6 +288,9 @@ def open_cache(root: Path) -> Cache:
     return Cache(root, manifest)
 
 
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _refuse_difference(folder: Path, name: str, objects: Mapping[str, str]) -> None:
+    difference = first_difference(folder, objects)
+    if difference is not None:
+        raise CacheError(
+            f"{name}/{difference}. List all damage: inspect-cache CACHE --verify", kind="damaged"
+        )

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,18 @@ def keys_below(root: Path) -> Iterator[str]:
     for path in sorted(root.rglob("*")):
         if path.is_file() and not path.name.endswith(PARTIAL_SUFFIX):
             yield path.relative_to(root).as_posix()
+
+
+def first_difference(root: Path, objects: Mapping[str, str]) -> str | None:
+    """Say how the first object that is not the recorded one differs from its SHA-256, if any."""
+    for key, recorded in sorted(objects.items()):
+        path = root / key
+        if not path.is_file():
+            return f"{key} is missing"
+        found = sha256(path.read_bytes())
+        if found != recorded:
+            return f"{key} has digest {found[:12]}, recorded {recorded[:12]}"
+    return None
 
 
 def sweep_partials(root: Path) -> None:

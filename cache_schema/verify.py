@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema.arrays import chunk_key
-from cache_schema.documents import CommitRecord, PartEntry, PartIndex, PartPlan, problems_of
+from cache_schema.documents import (
+    CommitRecord,
+    Manifest,
+    PartEntry,
+    PartIndex,
+    PartPlan,
+    problems_of,
+)
 from cache_schema.errors import CacheError
 from cache_schema.reader import SealedPart
 from cache_schema.storage import keys_below, sha256
@@ -77,7 +84,7 @@ def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
         return
     if entry.index_sha256 is not None:
         yield from _verify_index(root, entry)
-    records: dict[int, str] = _sealed_records(root, entry)
+    records = sealed_records(root, load_manifest(root), entry.name)
     missing = set(missing_units(root, plan))
     for unit in range(len(plan.units.rows)):
         if unit not in missing:
@@ -100,8 +107,9 @@ def _verify_index(root: Path, entry: PartEntry) -> Iterator[Damage]:
         yield Damage(damage.object, damage.problem, entry.name if mendable else None)
 
 
-def _sealed_records(root: Path, entry: PartEntry) -> dict[int, str]:
+def sealed_records(root: Path, manifest: Manifest, part: str) -> dict[int, str]:
     """Digest of each unit's record as the sealed index has it; empty when it cannot be read."""
+    entry = next(entry for entry in manifest.parts if entry.name == part)
     if entry.index_sha256 is None:
         return {}
     try:

@@ -196,7 +196,9 @@ def seal(root: Path, plan: PartPlan) -> None:
             kind="unfinished",
         )
     folder = part_folder(root, plan.name)
-    shutil.rmtree(folder / "index", ignore_errors=True)
+    sweep_partials(folder)
+    manifest = load_manifest(root)
+    before = next(entry.index_sha256 for entry in manifest.parts if entry.name == plan.name)
     with _built_aside(folder / "index") as draft:
         create_group(draft)
         for name, values in index_arrays(root, plan).items():
@@ -204,16 +206,15 @@ def seal(root: Path, plan: PartPlan) -> None:
         objects = {f"index/{key}": _digest(draft / key) for key in keys_below(draft)}
         objects |= {key: _digest(folder / key) for key in _metadata_keys(plan)}
         index = PartIndex(part=plan.name, objects=objects).encode()
+        if before not in (None, sha256(index)):
+            raise CacheError(
+                f"{plan.name} of {root} was sealed as {(before or '')[:12]}; its units now give "
+                f"{sha256(index)[:12]}: recomputed from other sources, on another machine or with "
+                "other libraries. Restore those, or make a new cache with another --out.",
+                kind="stale",
+            )
         write_atomic(draft / "index.json", index)
-    manifest = load_manifest(root)
-    before = next(entry.index_sha256 for entry in manifest.parts if entry.name == plan.name)
-    if before not in (None, sha256(index)):
-        raise CacheError(
-            f"{plan.name} of {root} was sealed as {before[:12] if before else None}; its units now "
-            f"give {sha256(index)[:12]}: recomputed on another machine or with other libraries. "
-            "Make a new cache with another --out.",
-            kind="stale",
-        )
+        shutil.rmtree(folder / "index", ignore_errors=True)
     entries = [
         entry.model_copy(update={"index_sha256": sha256(index)})
         if entry.name == plan.name
@@ -243,6 +244,7 @@ def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:
     for unit in range(units):
         data = record_path(root, plan.name, unit).read_bytes()
         record = parse(CommitRecord, data, f"record of work unit {unit} of {plan.name}")
+        _refuse_foreign(record, plan, unit)
         arrays["record_sha256"][unit] = _hex_bytes(sha256(data))
         for column, name in enumerate(names):
             stored = record.objects[name]
@@ -256,6 +258,17 @@ def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:
         usable[[entry.row for entry in record.quarantine]] = 0
         arrays["row_usable"][rows] = usable
     return arrays
+
+
+def _refuse_foreign(record: CommitRecord, plan: PartPlan, unit: int) -> None:
+    found = (record.part, record.unit, record.rows, record.plan_sha256)
+    wanted = (plan.name, unit, plan.units.rows[unit], sha256(plan.encode()))
+    if found != wanted:
+        raise CacheError(
+            f"the record of work unit {unit} of {plan.name} is of another plan: it says {found}, the "
+            f"plan {wanted}. Recompute it: repeat the precompute-teacher command with --repair",
+            kind="damaged",
+        )
 
 
 def _metadata_keys(plan: PartPlan) -> list[str]:
@@ -307,7 +320,7 @@ def _replace_manifest(root: Path, manifest: Manifest, parts: list[PartEntry]) ->
 
 
 def _aside(target: Path) -> Path:
-    return target.with_name(f"{target.name}{PARTIAL_SUFFIX}")
+    return target.with_name(f"{target.name}.draft{PARTIAL_SUFFIX}")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from itertools import groupby
 
 import numpy as np
 
+from cache_schema import u8log
 from cache_schema.arrays import Array
 from cache_schema.documents import CommitRecord, parse
 from cache_schema.errors import CacheError, listed
@@ -44,11 +45,13 @@ def check(precompute: Precompute, rows: int | None) -> CheckReport:
     problems: list[str] = []
     deviations: dict[str, float] = {}
     looked_at = 0
-    for part, group in groupby(_chosen(cache, rows, request.seed), key=lambda chosen: chosen.part):
-        worker = UnitWorker(precompute.job(part.plan.name))
+    for part, group in groupby(_chosen(cache, rows), key=lambda chosen: chosen.part):
+        worker = UnitWorker(precompute.job(part.plan))
         for chosen in group:
             looked_at += len(chosen.rows)
-            problems += _compare_unit(cache, chosen, worker.rows(chosen.unit), deviations)
+            problems += _compare_unit(
+                cache, chosen, worker.rows(chosen.unit, chosen.rows), deviations
+            )
     problems += [
         f"{name}: deviates by {share:.2e} of its scale, allowed {TOLERANCE:.0e}"
         for name, share in deviations.items()
@@ -72,7 +75,7 @@ class _Chosen:
     rows: list[int]
 
 
-def _chosen(cache: Cache, rows: int | None, seed: int) -> Iterator[_Chosen]:
+def _chosen(cache: Cache, rows: int | None) -> Iterator[_Chosen]:
     """Choose random rows of the parts that were computed from the corpus."""
     everything = [
         (number, unit, row)
@@ -82,7 +85,7 @@ def _chosen(cache: Cache, rows: int | None, seed: int) -> Iterator[_Chosen]:
         for row in range(count)
     ]
     if rows is not None:
-        everything = sorted(random.Random(seed).sample(everything, min(rows, len(everything))))
+        everything = sorted(random.SystemRandom().sample(everything, min(rows, len(everything))))
     for (number, unit), group in groupby(everything, key=lambda entry: entry[:2]):
         yield _Chosen(cache.parts[number], unit, [row for _, _, row in group])
 
@@ -114,7 +117,10 @@ def _compare_unit(
             yield f"{where}: now {now.reason or 'usable'!r}, cached {was or 'usable'!r}"
         elif was is None:
             for name, values in stored.items():
-                share = _deviation(values[int(place[row])], now.signals[name])
+                again = now.signals[name]
+                if part.plan.signal(name).dtype == "uint8":
+                    again = u8log.decode(u8log.encode(again), np.array([0, len(again)]))
+                share = _deviation(values[int(place[row])], again)
                 deviations[name] = max(deviations.get(name, 0.0), share)
 
 

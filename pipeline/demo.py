@@ -1,8 +1,7 @@
 """The whole way on an embedded default, offline: the public commands, one after the other.
 
 The corpus is synthetic speech in noise. The teacher is a small transformer trained from scratch on
-all of it. The students' corpus is a part of it, as a user's labelled corpus is small beside what
-a large teacher has heard.
+most of it; the students get other clips of it, few of them labelled.
 """
 
 from __future__ import annotations
@@ -24,22 +23,38 @@ from pipeline.demo_corpus import write_demo_corpus
 from pipeline.teachers.untrained import write_untrained_encoder
 
 STUDENT = "tc-resnet"
+LENGTH_S = 1.5
 DISTILLED = ("--distill", "temporal=0.1", "--distill", "logits=0.7:temperature=2")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
     """How much of everything: clips to train on, epochs, seeds."""
 
     teacher_clips: int
-    student_clips: int
     teacher_epochs: int
+    labelled_clips: int
+    unlabelled_clips: int
     student_epochs: int
     seeds: int
 
 
-FULL = Scale(teacher_clips=4000, student_clips=600, teacher_epochs=14, student_epochs=24, seeds=3)
-QUICK = Scale(teacher_clips=1200, student_clips=200, teacher_epochs=6, student_epochs=6, seeds=1)
+FULL = Scale(
+    teacher_clips=3600,
+    teacher_epochs=12,
+    labelled_clips=400,
+    unlabelled_clips=800,
+    student_epochs=14,
+    seeds=3,
+)
+QUICK = Scale(
+    teacher_clips=1200,
+    teacher_epochs=6,
+    labelled_clips=100,
+    unlabelled_clips=200,
+    student_epochs=5,
+    seeds=1,
+)
 
 
 class Demo:
@@ -86,27 +101,33 @@ class Demo:
         return self.draw(cache, runs)
 
     def make_corpora(self) -> dict[str, Path]:
-        """Write the corpus once, and a manifest for the students with a part of its training clips."""
+        """Write the corpus, and two manifests that share no training clip.
+
+        The teacher's is labelled. Of the students' clips most are not, as most audio is: only a
+        student that listens to the teacher can learn from those.
+        """
         self.step("Synthetic speech (espeak-ng) in noise; no voice is in two splits")
-        folder = self.folder / "corpus"
-        counts = {"train": self.scale.teacher_clips, "validation": 300, "test": 500}
-        manifest = folder / "manifest.csv"
-        if not manifest.is_file():
-            manifest = write_demo_corpus(folder, clips_per_split=counts, seed=0, length_s=1.5)
-        student = folder / "student.csv"
+        folder, scale = self.folder / "corpus", self.scale
+        ours = scale.labelled_clips + scale.unlabelled_clips
+        counts = {"train": scale.teacher_clips + ours, "validation": 300, "test": 500}
+        manifest = write_demo_corpus(folder, clips_per_split=counts, seed=0, length_s=LENGTH_S)
         with manifest.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         train = [row for row in rows if row["split"] == "train"]
-        kept = train[:: max(1, len(train) // self.scale.student_clips)][: self.scale.student_clips]
-        with student.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(kept + [row for row in rows if row["split"] != "train"])
+        held_out = [row for row in rows if row["split"] != "train"]
+        labelled = train[scale.teacher_clips : scale.teacher_clips + scale.labelled_clips]
+        unlabelled = [row | {"label": ""} for row in train[-scale.unlabelled_clips :]]
         self.say(
-            f"{len(train)} clips teach the teacher, {len(kept)} of them the students; "
-            f"{counts['validation']} validate, {counts['test']} test."
+            f"{scale.teacher_clips} clips teach the teacher; {len(labelled)} other labelled ones and "
+            f"{len(unlabelled)} unlabelled ones the students; {counts['validation']} validate, "
+            f"{counts['test']} test."
         )
-        return {"teacher": manifest, "student": student}
+        return {
+            "teacher": _write_manifest(
+                folder / "teacher.csv", train[: scale.teacher_clips] + held_out
+            ),
+            "student": _write_manifest(folder / "student.csv", labelled + unlabelled + held_out),
+        }
 
     def train_students(self, cache: Path) -> dict[str, list[Path]]:
         """Train every seed with and without distillation, two processes at a time."""
@@ -169,6 +190,14 @@ class Demo:
         """Print a public command as a user would type it, and run it."""
         self.say(f"$ {_shell(words)}")
         _run(words, echo=self.say)
+
+
+def _write_manifest(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 def _shell(words: Sequence[object]) -> str:

@@ -153,10 +153,11 @@ def _claim(partial: Path, facts: dict[str, Any]) -> None:
 
 def _refuse_other(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     ours = json.loads(json.dumps(ours))
+    # What the base is called may change; its weights may not.
     differing = [
         f"{name}: there {_shown(theirs.get(name))}, this run {_shown(ours.get(name))}"
         for name in sorted(theirs.keys() | ours.keys())
-        if theirs.get(name) != ours.get(name)
+        if theirs.get(name) != ours.get(name) and name not in ("base", "base_revision")
     ]
     if differing:
         raise UsageError(

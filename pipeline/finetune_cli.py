@@ -47,7 +47,7 @@ from cache_schema.command import Command
     show_default=True,
     help="Stop after this many epochs without a better validation score.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option(
     "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of torch."

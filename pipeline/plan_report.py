@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cache_schema.writer import load_manifest, load_plan
+from cache_schema.writer import load_manifest, load_plan, missing_units
 from pipeline.precompute import Precompute
 
 TIMED_CLIPS = 8
@@ -34,16 +34,20 @@ def plan_report(precompute: Precompute) -> PlanReport:
         manifest = load_manifest(out)
         plans = [load_plan(out, entry) for entry in manifest.parts]
         precompute.refuse_stale(manifest, plans)
-        parts = precompute.added_parts(plans)
+        missing = {plan.name: missing_units(out, plan) for plan in plans}
+        unfinished = [plan for plan in plans if missing[plan.name]]
+        added = [] if unfinished else precompute.added_parts(plans)
+        todo = [(plan, missing[plan.name]) for plan in unfinished]
     else:
-        parts = [precompute.first_part()]
+        todo, added = [], [precompute.first_part()]
+    todo += [(plan, list(range(len(plan.units.rows)))) for plan in added]
     rate = precompute.teacher.sample_rate_hz
     sizes: dict[str, int] = {}
-    for part in parts:
-        for signal in part.signals:
-            size = len(part.units.rows) * signal.chunk_bytes
+    for plan, units in todo:
+        for signal in plan.signals:
+            size = len(units) * signal.chunk_bytes
             sizes[signal.name] = sizes.get(signal.name, 0) + size
-    rows = sum(sum(part.units.rows) for part in parts)
+    rows = sum(plan.units.rows[unit] for plan, units in todo for unit in units)
     audible_s = float(precompute.samples.sum()) / rate
     repeats = rows / max(len(precompute.clips), 1)
     return PlanReport(
@@ -51,9 +55,9 @@ def plan_report(precompute: Precompute) -> PlanReport:
         hours=audible_s / 3600,
         unreadable=int((precompute.samples == 0).sum()),
         rows=rows,
-        units=sum(len(part.units.rows) for part in parts),
+        units=sum(len(units) for _, units in todo),
         signal_bytes=sizes,
-        estimated_s=audible_s * repeats * _seconds_per_second(precompute) if parts else 0.0,
+        estimated_s=audible_s * repeats * _seconds_per_second(precompute) if todo else 0.0,
     )
 
 

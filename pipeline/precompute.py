@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,8 +11,10 @@ from cache_schema.clip import Clip
 from cache_schema.documents import WAVEFORM, CommitRecord, CorpusFacts, Manifest, PartPlan
 from cache_schema.errors import CacheError, UsageError, listed
 from cache_schema.lock import write_lock
-from cache_schema.verify import Damage, verify
+from cache_schema.storage import sha256
+from cache_schema.verify import Damage, sealed_records, verify
 from cache_schema.writer import (
+    MANIFEST,
     add_part,
     create_cache,
     load_manifest,
@@ -24,6 +26,7 @@ from cache_schema.writer import (
 )
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
+from pipeline.differences import differences, without_name
 from pipeline.plan import (
     SignalLayout,
     corpus_facts,
@@ -97,6 +100,12 @@ class Precompute:
             )
         named, self._in_u8log = parse_signals(request.signals)
         self.names = wanted_signals(named, self.teacher)
+        if request.views > 1 and all(split.name != "train" for split in self.facts.splits):
+            raise UsageError(
+                f"--views {request.views}: only the split train has more than one view, and this "
+                f"corpus has {', '.join(split.name for split in self.facts.splits)}",
+                kind="views",
+            )
         self.samples = planned_samples(self.clips, self.teacher)
 
     def layouts(self, names: Sequence[str]) -> list[SignalLayout]:
@@ -156,15 +165,17 @@ class Precompute:
         mine, theirs = self.first_part(), plans[0]
         wanted = {
             "corpus": self.facts.model_dump(),
-            "teacher": _without_name(mine.teacher),
+            "teacher": without_name(mine.teacher),
             "audio": mine.audio,
+            "codec": mine.codec,
             "seed": mine.seed,
             "views": mine.view_recipe,
         }
         cached = {
             "corpus": manifest.corpus.model_dump(),
-            "teacher": _without_name(theirs.teacher),
+            "teacher": without_name(theirs.teacher),
             "audio": theirs.audio,
+            "codec": theirs.codec,
             "seed": theirs.seed,
             "views": theirs.view_recipe,
         }
@@ -177,25 +188,28 @@ class Precompute:
                 kind="stale",
             )
 
-    def job(self, part: str) -> Job:
+    def job(self, plan: PartPlan) -> Job:
         """What the workers need for one part."""
         return Job(
             cache=str(self.request.out.resolve()),
-            part=part,
+            part=plan.name,
+            plan_sha256=sha256(plan.encode()),
             corpus_root=str(self.corpus.root.resolve()),
-            teacher=self.request.teacher,
+            teacher=_as_seen_anywhere(self.request.teacher),
             teacher_options=tuple(sorted(self.request.teacher_options.items())),
             view_steps=self.request.view_steps,
             device=self.request.device,
         )
 
-    def _compute(self, part: str, units: Sequence[int]) -> Iterator[CommitRecord]:
+    def _compute(self, part: PartPlan, units: Sequence[int]) -> Iterator[CommitRecord]:
         workers, scheduler = self.request.workers, self.request.scheduler
         return run_units(self.job(part), units, workers=workers, scheduler=scheduler)
 
     def lay_out(self) -> list[PartPlan]:
         """Create the cache or the parts it lacks; returns the plans of all parts."""
         out = self.request.out
+        if out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
         if not out.exists():
             plan = self.first_part()
             create_cache(out, self.clips, self.facts, self.teacher.sample_rate_hz, plan)
@@ -215,15 +229,30 @@ class Precompute:
         out, computed = self.request.out, 0
         with write_lock(out):
             sweep(out)
+            self._refuse_holes()
             while plans := [p for p in self.lay_out() if not load_manifest(out).sealed(p.name)]:
                 plan = plans[0]
                 missing = missing_units(out, plan)
                 on_start(plan, missing)
-                for record in self._compute(plan.name, missing):
+                for record in self._compute(plan, missing):
                     on_unit(plan, record)
                     computed += 1
                 seal(out, plan)
         return computed
+
+    def _refuse_holes(self) -> None:
+        """A sealed part that lacks units was damaged, or its repair was interrupted."""
+        out = self.request.out
+        if not (out / MANIFEST).exists():
+            return
+        for entry in load_manifest(out).parts:
+            missing = missing_units(out, load_plan(out, entry)) if entry.index_sha256 else []
+            if missing:
+                raise CacheError(
+                    f"{entry.name} of {out} was finished but lacks {len(missing)} work units, first "
+                    f"{missing[0]}. Repeat the command with --repair",
+                    kind="damaged",
+                )
 
     def repair(self, on_start: OnStart, on_unit: OnUnit) -> list[Damage]:
         """Recompute the damaged units; returns the damage that was found.
@@ -252,31 +281,28 @@ class Precompute:
                 for unit in units:
                     record_path(out, name, unit).unlink(missing_ok=True)
                 on_start(plans[name], units)
-                for record in self._compute(name, units):
+                sealed = sealed_records(out, manifest, name)
+                for record in self._compute(plans[name], units):
                     on_unit(plans[name], record)
+                    _refuse_other_answer(out, record, sealed)
                 if manifest.sealed(name):
                     seal(out, plans[name])
         return found
 
 
-def _without_name(teacher: dict[str, Any] | None) -> dict[str, Any]:
-    """What identifies a teacher: its weights and configuration, not what its folder is called."""
-    return {key: value for key, value in (teacher or {}).items() if key != "id"}
+def _as_seen_anywhere(teacher: str) -> str:
+    """A teacher's folder as an absolute path: a Dask worker may stand in another folder."""
+    return str(Path(teacher).resolve()) if Path(teacher).is_dir() else teacher
 
 
-def differences(cached: Any, wanted: Any, where: str = "") -> list[str]:
-    """List the leaves in which two JSON documents differ, both values side by side."""
-    if isinstance(cached, dict) and isinstance(wanted, dict):
-        return [
-            line
-            for key in sorted(cached.keys() | wanted.keys())
-            for line in differences(cached.get(key), wanted.get(key), f"{where}.{key}".lstrip("."))
-        ]
-    if cached == wanted:
-        return []
-    return [f"{where}: cache {_short(cached)}, this run {_short(wanted)}"]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 70 else f"{text[:67]}..."
+def _refuse_other_answer(out: Path, record: CommitRecord, sealed: Mapping[int, str]) -> None:
+    """A repair must give what was sealed; another answer is dropped, so that it can be repeated."""
+    wanted, found = sealed.get(record.unit), sha256(record.encode())
+    if wanted not in (None, found):
+        record_path(out, record.part, record.unit).unlink()
+        raise CacheError(
+            f"work unit {record.unit} of {record.part} now gives another answer: sealed as "
+            f"{(wanted or '')[:12]}, recomputed {found[:12]}. Restore the sources and libraries it was "
+            "made from and repeat --repair, or make a new cache with another --out.",
+            kind="stale",
+        )

@@ -101,7 +101,7 @@ def main(
     folder:/data/sounds or csv:/data/clips.csv. The same command again continues or reports that
     all is done; with a further --signal or more --views it adds only those.
     """
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False, highlight=False)
     if request["scheduler"] and request["workers"]:
         raise UsageError(
             f"--workers {request['workers']} starts a cluster, --scheduler {request['scheduler']} uses "
@@ -109,7 +109,10 @@ def main(
             kind="options",
         )
     pairs = dict(_pair(text) for text in teacher_options)
+    request["out"] = request["out"].resolve()
     precompute = Precompute(Request(teacher_options=pairs, **request))
+    for note in precompute.corpus.notes:
+        console.print(note)
     if plan_only:
         _print_plan(console, plan_report(precompute))
     elif check_rows is not None:
@@ -121,10 +124,10 @@ def main(
         for name, share in report.deviations.items():
             console.print(f"  {name} {share:.2e}")
     elif repair:
-        with _Reporter(console) as reporter:
+        with _Reporter(console, [clip.id for clip in precompute.clips]) as reporter:
             found = precompute.repair(reporter.start, reporter.unit)
         for damage in found:
-            console.print(f"mended: {damage}", highlight=False)
+            console.print(f"mended: {damage}")
         console.print("Nothing was damaged." if not found else f"{len(found)} object(s) mended.")
     else:
         _run(console, precompute)
@@ -132,19 +135,18 @@ def main(
 
 def _run(console: Console, precompute: Precompute) -> None:
     out = precompute.request.out
-    with _Reporter(console) as reporter:
+    with _Reporter(console, [clip.id for clip in precompute.clips]) as reporter:
         computed = precompute.run(reporter.start, reporter.unit)
     if not computed:
-        console.print(f"{out} is complete: nothing to do.", highlight=False)
+        console.print(f"{out} is complete: nothing to do.")
     else:
         console.print(
             f"{out} is complete: {computed} work units computed, "
             f"{reporter.quarantined} rows quarantined.",
-            highlight=False,
         )
     for line in reporter.reasons[:10]:
-        console.print(f"  quarantined {line}", highlight=False)
-    console.print(f"Look at it: inspect-cache {out}", highlight=False)
+        console.print(f"  quarantined {line}")
+    console.print(f"Look at it: inspect-cache {out}")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -167,8 +169,8 @@ def _row_count(text: str) -> int | None:
 class _Reporter:
     """Shows progress with rate and time left: a bar on a terminal, lines in a log."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, ids: Sequence[str]) -> None:
+        self._console, self._ids = console, ids
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -200,7 +202,6 @@ class _Reporter:
         self._console.print(
             f"{plan.name}: {names}; {len(units)} work units to compute"
             + (f", {done} already there" if done else ""),
-            highlight=False,
         )
         self._bar.update(
             self._task, description=plan.name, total=self._total, completed=0, visible=True
@@ -211,7 +212,7 @@ class _Reporter:
         self._rows += record.rows
         self.quarantined += len(record.quarantine)
         first = plan.units.first_clip[record.unit]
-        self.reasons += [f"clip {first + q.row}: {q.reason}" for q in record.quarantine]
+        self.reasons += [f"{self._ids[first + q.row]}: {q.reason}" for q in record.quarantine]
         now = time.monotonic()
         rate = self._rows / max(now - self._started, 1e-9)
         self._bar.update(self._task, completed=self._rows, rate=f"{rate:.1f}/s")
@@ -221,7 +222,6 @@ class _Reporter:
             self._console.print(
                 f"{plan.name}: {self._rows} of {self._total} rows, {rate:.1f} rows/s, "
                 f"{left_s:.0f} s left, {self.quarantined} quarantined",
-                highlight=False,
             )
 
 
@@ -237,7 +237,6 @@ def _print_plan(console: Console, report: PlanReport) -> None:
     console.print(
         f"about {human_bytes(sum(report.signal_bytes.values()))}, {report.estimated_s / 60:.1f} min in "
         "one process (timed on a few clips). Nothing was written.",
-        highlight=False,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from cache_schema.documents import CommitRecord
 from cache_schema.errors import RunError
@@ -48,7 +49,7 @@ def _run_on_dask(
     job: Job, units: Sequence[int], workers: int, scheduler: str | None
 ) -> Iterator[CommitRecord]:
     import dask
-    from distributed import Client, LocalCluster, as_completed
+    from distributed import KilledWorker, LocalCluster, as_completed
 
     dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_DEATHS})
     cluster = None
@@ -62,16 +63,31 @@ def _run_on_dask(
             silence_logs=logging.CRITICAL,
         )
     try:
-        with Client(cluster or scheduler, timeout="30s") as client:
-            futures = [client.submit(compute_unit, job, unit, pure=False) for unit in units]
-            for future in as_completed(futures):
-                yield future.result()
-    except OSError as error:
-        raise RunError(
-            f"no Dask scheduler answers at {scheduler!r} ({error}). Check the address, or leave out "
-            "--scheduler to compute here.",
-            kind="scheduler",
-        ) from None
+        with _connected(cluster or scheduler) as client:
+            futures = {client.submit(compute_unit, job, u, pure=False): u for u in units}
+            for future in as_completed(list(futures)):
+                try:
+                    yield future.result()
+                except KilledWorker:
+                    raise RunError(
+                        f"work unit {futures[future]}: {ALLOWED_DEATHS} workers died computing it, "
+                        "probably out of memory. Use fewer workers, or smaller --unit-rows with a "
+                        "new --out.",
+                        kind="worker",
+                    ) from None
     finally:
         if cluster is not None:
             cluster.close()
+
+
+def _connected(target: Any) -> Any:
+    from distributed import Client
+
+    try:
+        return Client(target, timeout="30s")
+    except OSError as error:
+        raise RunError(
+            f"no Dask scheduler answers at {target!r} ({error}). Check the address, or leave out "
+            "--scheduler to compute here.",
+            kind="scheduler",
+        ) from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,11 +14,13 @@ from cache_schema.arrays import Array
 from cache_schema.clip import Clip
 from cache_schema.clip_table import read_clips
 from cache_schema.documents import WAVEFORM, CommitRecord, PartPlan
-from cache_schema.errors import RunError
+from cache_schema.errors import RunError, listed
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.reader import SealedPart
+from cache_schema.storage import sha256
 from cache_schema.writer import Row, load_manifest, load_plan, write_unit
 from pipeline.audio import UnusableAudio, decode
+from pipeline.differences import differences, without_name
 from pipeline.plan import planned_samples
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
@@ -35,6 +37,7 @@ class Job:
 
     cache: str
     part: str
+    plan_sha256: str
     corpus_root: str
     teacher: str
     teacher_options: tuple[tuple[str, str], ...]
@@ -76,6 +79,12 @@ class UnitWorker:
         self.classes = manifest.corpus.classes
         entries = {entry.name: entry for entry in manifest.parts}
         self.plan: PartPlan = load_plan(self.root, entries[job.part])
+        if sha256(self.plan.encode()) != job.plan_sha256:
+            raise RunError(
+                f"{job.part} of {job.cache} is not the part that was asked for; was the cache replaced "
+                "meanwhile? Repeat the command.",
+                kind="stale",
+            )
         self.corpus_root = Path(job.corpus_root)
         self.teacher: Teacher = open_teacher(
             job.teacher,
@@ -83,6 +92,7 @@ class UnitWorker:
             classes=self.classes,
             task=manifest.corpus.task,
         )
+        self._refuse_other_teacher()
         self.teacher.load(job.device)
         self.recipe = ViewRecipe(
             job.view_steps,
@@ -94,25 +104,42 @@ class UnitWorker:
         if self.plan.source == "cache":
             self.base = _waveform_part(self.root, self.plan)
 
+    def _refuse_other_teacher(self) -> None:
+        """A worker elsewhere may find other weights or libraries under the same name."""
+        planned, found = self.plan.teacher or {}, self.teacher.provenance
+        problems = differences(without_name(planned), without_name(found))
+        if problems:
+            raise RunError(
+                f"this worker's teacher is not the planned one\n{listed(problems)}\nGive every worker "
+                "the same weights and libraries.",
+                kind="stale",
+            )
+
     def compute(self, number: int) -> CommitRecord:
         """Compute and commit one work unit."""
         return write_unit(self.root, self.plan, number, self.rows(number))
 
-    def rows(self, number: int) -> list[Row]:
-        """Compute the rows of a unit without writing them."""
+    def rows(self, number: int, only: Collection[int] | None = None) -> list[Row]:
+        """Compute the rows of a unit without writing them; `only` some leaves the rest empty."""
         units = self.plan.units
         first, view = units.first_clip[number], units.view[number]
         clips = read_clips(self.root, first, first + units.rows[number], self.classes)
-        heard = self._from_cache(number) if self.base else self._from_corpus(clips, view)
+        heard = self._from_cache(number) if self.base else self._from_corpus(clips, view, only)
         rows = self._answer(heard)
         if self.base:
             self._check_same_answers(number, rows)
         return rows
 
-    def _from_corpus(self, clips: Sequence[Clip], view: int) -> list[Heard | Row]:
-        planned = planned_samples(clips, self.teacher)
-        pairs = zip(clips, planned.tolist(), strict=True)
-        return [self.hear(clip, samples, view) for clip, samples in pairs]
+    def _from_corpus(
+        self, clips: Sequence[Clip], view: int, only: Collection[int] | None
+    ) -> list[Heard | Row]:
+        planned = planned_samples(clips, self.teacher).tolist()
+        return [
+            self.hear(clip, planned[row], view)
+            if only is None or row in only
+            else Row(reason="skipped")
+            for row, clip in enumerate(clips)
+        ]
 
     def hear(self, clip: Clip, planned: int, view: int) -> Heard | Row:
         """Decode a clip and make its view, or say why it is quarantined."""
@@ -181,12 +208,12 @@ class UnitWorker:
         return self.teacher.infer(waveforms, names)
 
     def _row(self, heard: Heard, answer: dict[str, NDArray[np.float32]]) -> Row:
-        for name, value in answer.items():
+        with np.errstate(over="ignore"):
+            signals: dict[str, Array] = {n: v.astype(np.float16) for n, v in answer.items()}
+        for name, value in signals.items():
             if not np.isfinite(value).all():
-                return Row(
-                    reason=f"teacher returned non-finite {name}", source_sha256=heard.source_sha256
-                )
-        signals: dict[str, Array] = {n: v.astype(np.float16) for n, v in answer.items()}
+                reason = f"teacher returned a {name} that float16 cannot hold"
+                return Row(reason=reason, source_sha256=heard.source_sha256)
         for spec in self.plan.signals:
             if spec.name == WAVEFORM:
                 signals[WAVEFORM] = heard.samples_S
@@ -201,13 +228,9 @@ class UnitWorker:
         base = self.base
         if base is None or "logits" not in base.names:
             return
-        usable = base.usable(number)
-        cached = base.read("logits", number, usable).astype(np.float64)
-        fresh = [
-            r.signals["logits"]
-            for r, ok in zip(rows, usable, strict=True)
-            if ok and r.reason is None
-        ]
+        kept = base.usable(number) & np.array([row.reason is None for row in rows])
+        cached = base.read("logits", number, kept).astype(np.float64)
+        fresh = [row.signals["logits"] for row, ok in zip(rows, kept, strict=True) if ok]
         if not fresh:
             return
         deviation = float(np.abs(np.stack(fresh).astype(np.float64) - cached).max())

@@ -63,8 +63,8 @@ def tell_score(run: Path, cache: Cache, split: str, as_json: bool) -> None:
         "run": str(run),
         "split": split,
         "metric": found.metric,
-        "score": found.value,
-        "teacher_score": teacher.value if teacher else None,
+        "score": found.value if found.clips else None,
+        "teacher_score": teacher.value if teacher and teacher.clips else None,
         "clips": found.clips,
         "left_out": list(found.left_out),
     }
@@ -84,5 +84,5 @@ def draw(
 
     samples_S, curves = clip_curves(runs, cache, split, clip)
     file.parent.mkdir(parents=True, exist_ok=True)
-    plot_attentions(clip, samples_S, curves, mark_s, file)
+    plot_attentions(clip, samples_S, cache.sample_rate_hz, curves, mark_s, file)
     click.echo(f"{file}: {clip}, {', '.join(curves)}")

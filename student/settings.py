@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cache_schema.documents import WAVEFORM
 from cache_schema.errors import UsageError, listed
 from cache_schema.plugins import load_plugin, parse_named_options, typed_options
 from cache_schema.reader import Cache
@@ -58,7 +59,11 @@ class Settings:
     def resolved(self, cache: Cache) -> dict[str, Any]:
         """Settings and facts of the cache as one JSON document."""
         recipe = student_class(self.student).recipe
-        indexes = [part.index_sha256 for part in cache.manifest.parts]
+        read = {WAVEFORM, student_class(self.student).front_end}
+        read |= {name for d in self.distill for name in load_plugin(LOSSES, d.name, "loss").signals}
+        # A part that this run does not read may come or go without making it another run.
+        entries = zip(cache.parts, cache.manifest.parts, strict=True)
+        indexes = [entry.index_sha256 for part, entry in entries if read & set(part.names)]
         return {
             **asdict(self),
             "distill": [asdict(distillation) for distillation in self.distill],

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cache_schema.errors import RunError, UsageError, listed
+from cache_schema.errors import CacheError, RunError, UsageError, listed
 from cache_schema.reader import Cache
 from student.batch import Batch
 from student.checkpoint import (
@@ -74,6 +74,7 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
             f"{cache.root} has no split {TRAIN!r} to train on; it has: {', '.join(cache.splits)}",
             kind="split",
         )
+    _refuse_without_targets(cache, settings)
     objective = build_objective(cache, settings)
     claim_run(run, settings.resolved(cache))
     if (done := read_json(run / RESULT)) is not None:
@@ -85,6 +86,28 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
     training.teacher = {split: found.value for split, found in scores.items() if found}
     training.run_epochs(say)
     return finish(run, cache, training)
+
+
+def _refuse_without_targets(cache: Cache, settings: Settings) -> None:
+    """Refuse a training that could teach nothing."""
+    if not cache.classes:
+        raise UsageError(
+            f"{cache.root} has no classes: its corpus has no labels and its teacher no classifier. "
+            "Give labels, or a teacher made by finetune-teacher.",
+            kind="classes",
+        )
+    units = cache.units(TRAIN, view=0)
+    if not any(len(cache.read_unit(unit, ()).clip) for unit in units):
+        raise CacheError(
+            f"every training clip of {cache.root} is quarantined; see inspect-cache {cache.root}",
+            kind="empty",
+        )
+    if not settings.distill and not any(cache.read_unit(u, ()).labelled.any() for u in units):
+        raise UsageError(
+            f"no training clip of {cache.root} is labelled; let the teacher teach, for example "
+            "--distill logits=1",
+            kind="labels",
+        )
 
 
 def claim_run(run: Path, config: dict[str, Any]) -> None:
@@ -200,7 +223,8 @@ class Training:
         if VALIDATION not in self.cache.splits:
             return None
         student = self.objective.student
-        return score_student(student, self.plain_loader, VALIDATION, device=self.fabric.device)
+        found = score_student(student, self.plain_loader, VALIDATION, device=self.fabric.device)
+        return found if found.clips else None
 
     def _record(
         self, epoch: int, losses: dict[str, float], found: Score | None, seconds: float
@@ -248,8 +272,8 @@ def finish(run: Path, cache: Cache, training: Training) -> dict[str, Any]:
             found = evaluate_run(run, config, cache, split, loader=training.plain_loader)
             teacher = teacher_score(cache, split)
             splits[split] = {
-                "score": found.value,
-                "teacher_score": teacher.value if teacher else None,
+                "score": found.value if found.clips else None,
+                "teacher_score": teacher.value if teacher and teacher.clips else None,
                 "clips": found.clips,
                 "left_out": list(found.left_out),
             }

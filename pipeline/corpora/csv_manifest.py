@@ -125,7 +125,7 @@ class _Row:
             self.problems.append("the split is empty; leave out the column to have one chosen")
         name = without_suffix(path)
         if start_s is not None or end_s is not None:
-            name = f"{name}#{start_s or 0.0:g}"
+            name = f"{name}#{start_s or 0.0:.10g}"
         column = next(name for name in LABEL_COLUMNS if name in self.cells)
         labels = [label.strip() for label in self.text(column).split(";")]
         return Clip(

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cache_schema.clip import Clip
+from cache_schema.errors import UsageError
 from pipeline.audio import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
     SPLIT_NAMES,
@@ -104,7 +105,15 @@ def _walk(folder: Path, root: Path, problems: list[str]) -> Iterator[str]:
 def _has_split_folders(path: Path) -> bool:
     """Tell whether all folders at the top are named like splits, none of them twice."""
     names = [p.name.lower() for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    return bool(names) and all(name in SPLIT_NAMES for name in names)
+    splits = [name for name in names if name in SPLIT_NAMES]
+    others = [name for name in names if name not in SPLIT_NAMES]
+    if "train" in splits and others:
+        raise UsageError(
+            f"folder:{path}: {', '.join(splits)} look like splits, {', '.join(others)} like classes; "
+            "move one kind elsewhere, or list the clips in a csv: manifest.",
+            kind="corpus",
+        )
+    return bool(names) and not others
 
 
 def _label(inner: tuple[str, ...], labels: Labels) -> str | None:

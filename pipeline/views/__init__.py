@@ -65,7 +65,10 @@ class ViewRecipe:
             name, options = parse_named_options(text)
             cls = load_plugin(VIEWS, name, "view")
             step: ViewStep = cls(**typed_options(cls, options, f"view {name}"))
-            self.facts.append({"step": text} | step.prepare(corpus_root, sample_rate_hz))
+            named = {key: value for key, value in options.items() if key != "folder"}
+            self.facts.append(
+                {"step": name, "options": named} | step.prepare(corpus_root, sample_rate_hz)
+            )
             self._steps.append(step)
         self._key = f"{seed}\0{self.facts!r}"
 

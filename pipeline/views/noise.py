@@ -19,7 +19,8 @@ class Noise:
     Parameters
     ----------
     folder : str
-        Folder of noise recordings inside the corpus root.
+        Folder of noise recordings, relative to the corpus root or absolute; known to the cache by
+        the recordings' digests, not by its name.
     """
 
     def __init__(self, *, folder: str, low_db: float = 0.0, high_db: float = 15.0) -> None:
@@ -33,12 +34,11 @@ class Noise:
         Raises
         ------
         UsageError
-            If the folder lies outside the corpus or holds nothing to decode.
+            If the folder holds nothing to decode.
         """
-        root = corpus_root.resolve()
-        folder = (root / self._folder).resolve()
+        folder = corpus_root / self._folder
         digest = hashlib.sha256()
-        if folder.is_relative_to(root) and folder.is_dir():
+        if folder.is_dir():
             for path in sorted(p for p in folder.iterdir() if p.is_file()):
                 try:
                     clip = decode(path, sample_rate_hz=sample_rate_hz)
@@ -48,8 +48,8 @@ class Noise:
                 digest.update(f"{path.name}\0{clip.sha256}\n".encode())
         if not self._noises:
             raise UsageError(
-                f"view noise: folder={self._folder!r} holds no audio inside the corpus {corpus_root}; "
-                "name a folder of recordings relative to the corpus root.",
+                f"view noise: folder={self._folder!r} holds no audio (looked in {folder}); name a folder "
+                "of recordings, relative to the corpus root or absolute.",
                 kind="options",
             )
         return {"recordings": len(self._noises), "sha256": digest.hexdigest()}

@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.errors import UsageError
+
 
 class Shift:
     """Shift by up to `max_s` seconds either way (kws_streaming trains with 0.1 s)."""
 
     def __init__(self, *, max_s: float = 0.1) -> None:
+        if max_s < 0:
+            raise UsageError(
+                f"view shift: max_s must not be negative, got {max_s:g}", kind="options"
+            )
         self._max_s = max_s
         self._sample_rate_hz = 0
 

@@ -188,6 +188,7 @@ def test_bad_clips_are_quarantined_and_the_good_ones_are_all_there(
         entry["reason"] and str(tmp_path) not in entry["reason"] for entry in part["quarantine"]
     )
     assert part["limited_rows"] == 1
+    assert "quarantined train/low/empty: " in output
     cache = open_cache(tmp_path / "c")
     kept = sum(len(cache.read_unit(u, []).clip) for s in cache.splits for u in cache.units(s))
     assert kept == 48 + 2
@@ -223,6 +224,9 @@ def test_repair_recomputes_just_the_damaged_units(
     run = command("inspect-cache", out, "--verify")
     assert run.returncode == 3
     assert "parts/part-000/waveform/c/2 (work unit 2, view 0, clips 16 to 23)" in run.stdout
+    plain = precompute(corpus, out)
+    assert plain.returncode == 3
+    assert "Repeat the command with --repair" in plain.stderr
     output = succeeded(precompute(corpus, out, "--repair"))
     assert "2 work units to compute" in output
     assert tree_bytes(out) == tree_bytes(cache_dir)
@@ -304,3 +308,54 @@ def test_u8log_and_zstd_are_stored_verified_and_read(
     run = precompute(corpus, tmp_path / "d", "--signal", "logits:storage=u8log")
     assert run.returncode == 2
     assert "storage=u8log is for temporal_attention" in run.stderr
+
+
+def test_a_repair_that_gives_another_answer_loses_nothing(
+    corpus: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    """A source changed in place cannot spoil a sealed cache; with it restored the repair works."""
+    other, out = Path(shutil.copytree(corpus, tmp_path / "other")), tmp_path / "c"
+    source = other / "train/low/0.flac"
+    for name in ("0", "1"):  # equal length and size, other content
+        (other / f"train/low/{name}.flac").unlink()
+        soundfile.write(other / f"train/low/{name}.wav", np.zeros(8000), RATE_HZ)
+    source = other / "train/low/0.wav"
+    succeeded(precompute(other, out))
+    before, original = tree_bytes(out), source.read_bytes()
+    for chunk in (out / "parts/part-000/logits/c").rglob("0"):
+        chunk.write_bytes(bytes(chunk.stat().st_size))
+    soundfile.write(source, np.full(8000, 0.25), RATE_HZ)
+    run = precompute(other, out, "--repair")
+    assert run.returncode == 3
+    assert "now gives another answer" in run.stderr
+    source.write_bytes(original)
+    succeeded(precompute(other, out, "--repair"))
+    assert tree_bytes(out) == before
+
+
+def test_odd_names_and_places_are_no_trouble(corpus: Path, tmp_path: Path) -> None:
+    odd = Path(shutil.copytree(corpus / "train", tmp_path / "k[/b]lang ü"))
+    out = tmp_path / "a cache"
+    out.mkdir()  # an empty folder is as good as none
+    succeeded(precompute(odd, f"{out}/"))
+    assert "k[/b]" not in succeeded(command("inspect-cache", out, "--verify"))
+    assert "finished" in succeeded(command("inspect-cache", out))
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    run = precompute(corpus, blocked / "c")
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+
+
+def test_noise_may_lie_anywhere_and_is_known_by_its_content(corpus: Path, tmp_path: Path) -> None:
+    noise = tmp_path / "noise"
+    noise.mkdir()
+    soundfile.write(noise / "n.wav", np.random.default_rng(0).normal(0, 0.1, 16000), RATE_HZ)
+    out = tmp_path / "c"
+    succeeded(precompute(corpus, out, "--view", f"noise:folder={noise}"))
+    assert str(tmp_path).encode() not in (out / "parts/part-000/plan.json").read_bytes()
+    moved = noise.rename(tmp_path / "elsewhere")
+    assert "nothing to do" in succeeded(precompute(corpus, out, "--view", f"noise:folder={moved}"))
+    soundfile.write(moved / "n.wav", np.zeros(16000) + 0.1, RATE_HZ)
+    run = precompute(corpus, out, "--view", f"noise:folder={moved}")
+    assert run.returncode == 3

@@ -15,6 +15,7 @@ from cache_schema.documents import SignedManifest
 from cache_schema.errors import CacheError, UsageError
 from cache_schema.reader import Ragged, open_cache
 from cache_schema.storage import canonical_json, sha256
+from cache_schema.verify import verify
 from cache_schema.writer import (
     MANIFEST,
     add_part,
@@ -143,6 +144,18 @@ def test_other_values_after_sealing_are_refused(cache_dir: Path) -> None:
     with pytest.raises(CacheError, match="was sealed as") as caught:
         seal(cache_dir, plan)
     assert caught.value.kind == "stale"
+    open_cache(cache_dir)  # the old index is still there
+    write_unit(cache_dir, plan, 1, small_cache.rows(plan, 1))
+    seal(cache_dir, plan)
+    assert verify(cache_dir) == []
+
+
+def test_a_hole_in_the_clip_table_never_passes_for_unlabelled_clips(cache_dir: Path) -> None:
+    (chunk,) = (cache_dir / "clips/labels/c").rglob("0/0")
+    chunk.unlink()
+    cache = open_cache(cache_dir)
+    with pytest.raises(CacheError, match=r"clips/labels/c/0/0 is missing"):
+        cache.read_unit(cache.units("train")[0], [])
 
 
 def test_no_cache_names_the_command_that_makes_one(tmp_path: Path) -> None:
@@ -165,5 +178,5 @@ def test_a_newer_format_is_refused_with_both_versions(cache_dir: Path) -> None:
 
 def test_a_record_from_another_unit_is_noticed(cache_dir: Path) -> None:
     shutil.copy(record_path(cache_dir, "part-000", 1), record_path(cache_dir, "part-000", 4))
-    with pytest.raises(CacheError, match="was sealed as"):
+    with pytest.raises(CacheError, match="is of another plan"):
         seal(cache_dir, small_cache.first_plan())
