@@ -91,7 +91,8 @@ def train_and_tell(cache: Path, out: Path, device: str, settings: Settings) -> N
     """Train; the last line has the run, its score and the teacher's."""
     result = train(open_cache(cache), settings, out, device=device, say=click.echo)
     told = [
-        f"{split} {result['metric']} {_number(entry['score'])} (teacher {_number(entry['teacher_score'])})"
+        f"{split} {result['metric']} {_number(entry['score'])} "
+        f"(teacher {_number(entry['teacher_score'])})"
         for split, entry in result["splits"].items()
     ]
     click.echo(f"{out}: {', '.join(told) or 'no held-out split to score'}")

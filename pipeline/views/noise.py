@@ -48,8 +48,8 @@ class Noise:
                 digest.update(f"{path.name}\0{clip.sha256}\n".encode())
         if not self._noises:
             raise UsageError(
-                f"view noise: folder={self._folder!r} holds no audio (looked in {folder}); name a folder "
-                "of recordings, relative to the corpus root or absolute.",
+                f"view noise: folder={self._folder!r} holds no audio (looked in {folder}); name a "
+                "folder of recordings, relative to the corpus root or absolute.",
                 kind="options",
             )
         return {"recordings": len(self._noises), "sha256": digest.hexdigest()}

@@ -322,7 +322,7 @@ def test_a_repair_that_gives_another_answer_loses_nothing(
     source = other / "train/low/0.wav"
     succeeded(precompute(other, out))
     before, original = tree_bytes(out), source.read_bytes()
-    for chunk in (out / "parts/part-000/logits/c").rglob("0"):
+    for chunk in (out / "parts/part-000/logits/c").glob("*/0"):
         chunk.write_bytes(bytes(chunk.stat().st_size))
     soundfile.write(source, np.full(8000, 0.25), RATE_HZ)
     run = precompute(other, out, "--repair")
