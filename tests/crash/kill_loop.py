@@ -8,6 +8,7 @@ As a script, on any corpus and teacher::
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,20 +26,21 @@ from cache_schema.verify import verify
 
 
 def kill_loop(corpus: str, options: list[str], folder: Path, kills: int) -> tuple[int, int]:
-    """Compare an undisturbed run with one killed at random moments.
+    """Kill runs at random moments until `kills` were; each finished cache must equal the first.
 
     Returns
     -------
-    interrupted, units : int
-        Runs that were killed before they ended, and work units in the cache.
+    finished, units : int
+        Caches that were completed on the way, and work units in each.
     """
     whole, out = folder / "whole", folder / "killed"
     started = time.monotonic()
     succeeded(command("precompute-teacher", corpus, "--out", whole, *options))
     duration_s = time.monotonic() - started
+    wanted = tree_bytes(whole)
     generator = random.Random(kills)
-    interrupted = 0
-    for _ in range(kills):
+    killed = finished = 0
+    while killed < kills:
         process = subprocess.Popen(
             [script("precompute-teacher"), corpus, "--out", str(out), *options],
             stdout=subprocess.DEVNULL,
@@ -47,17 +49,25 @@ def kill_loop(corpus: str, options: list[str], folder: Path, kills: int) -> tupl
         )
         try:
             process.wait(timeout=generator.uniform(0.2, 0.95) * duration_s)
+            finished += same_bytes(out, wanted)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
-            interrupted += 1
-        look(out)
+            killed += 1
+            look(out)
     succeeded(command("precompute-teacher", corpus, "--out", out, *options))
-    before, after = tree_bytes(whole), tree_bytes(out)
-    differing = [k for k in before.keys() | after.keys() if before.get(k) != after.get(k)]
+    finished += same_bytes(out, wanted)
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+    return finished, sum("/commits/" in key for key in wanted)
+
+
+def same_bytes(out: Path, wanted: dict[str, bytes]) -> int:
+    """Check a finished cache and clear it away for the next; counts as one."""
+    found = tree_bytes(out)
+    differing = [k for k in found.keys() | wanted.keys() if found.get(k) != wanted.get(k)]
     assert differing == [], differing
-    assert sorted(path.name for path in folder.iterdir()) == ["killed", "whole"]
-    return interrupted, sum("/commits/" in key for key in after)
+    shutil.rmtree(out)
+    return 1
 
 
 def look(out: Path) -> None:
@@ -76,5 +86,5 @@ def look(out: Path) -> None:
 if __name__ == "__main__":
     scratch = Path(sys.argv[2])
     scratch.mkdir(parents=True)
-    killed, units = kill_loop(sys.argv[3], sys.argv[4:], scratch, int(sys.argv[1]))
-    print(f"{killed} of {sys.argv[1]} runs killed; {units} work units, bytes equal")
+    caches, work_units = kill_loop(sys.argv[3], sys.argv[4:], scratch, int(sys.argv[1]))
+    print(f"{sys.argv[1]} kills, {caches} caches of {work_units} work units completed, bytes equal")

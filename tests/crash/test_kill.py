@@ -23,8 +23,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_a_killed_run_repeated_equals_an_undisturbed_one(corpus: str, tmp_path: Path) -> None:
-    interrupted, units = kill_loop(corpus, OPTIONS, tmp_path, KILLS)
-    assert interrupted > 0
+    finished, units = kill_loop(corpus, OPTIONS, tmp_path, KILLS)
+    assert finished > 0
     assert units == 55
 
 
