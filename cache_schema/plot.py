@@ -117,9 +117,11 @@ def plot_attentions(
         hop_s = times_T[1] - times_T[0] if len(times_T) > 1 else 1.0
         density_T = attention_T / hop_s
         bottom.plot(times_T, density_T, label=name, lw=1.8, color=INK.get(name))
-    for axis in (top, bottom):
-        if keyword_s is not None:
-            axis.axvspan(*keyword_s, color="#fdae61", alpha=0.25, lw=0, label="keyword")
+    if keyword_s is not None:
+        bottom.axvspan(*keyword_s, color="#fdae61", alpha=0.25, lw=0, label="keyword")
+        for edge_s in keyword_s:
+            top.axvline(edge_s, color="white", ls="--", lw=1)
+    top.set_xlim(0, len(samples_S) / sample_rate_hz)
     bottom.set(xlabel="time [s]", ylabel="attention [1/s]", ylim=(0, None))
     bottom.legend(fontsize=8, frameon=False)
     top.set_title(title, fontsize=10)

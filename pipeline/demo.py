@@ -20,6 +20,7 @@ from statistics import mean, stdev
 
 from cache_schema.errors import RunError
 from pipeline.demo_corpus import write_demo_corpus
+from pipeline.demo_speakers import KEYWORDS
 from pipeline.teachers.untrained import write_untrained_encoder
 
 STUDENT = "tc-resnet"
@@ -173,7 +174,8 @@ class Demo:
     def draw(self, cache: Path, runs: Mapping[str, Sequence[Path]]) -> Path:
         """Draw a test clip: what the teacher attends to and where the students look."""
         with (self.folder / "corpus" / "student.csv").open(newline="", encoding="utf-8") as file:
-            clip = next(row for row in csv.DictReader(file) if row["split"] == "test")
+            rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+        clip = next(row for row in rows if row["label"] in KEYWORDS)
         picture = self.folder / "attention.png"
         self.command(
             "evaluate-student", runs["distilled"][0], cache, "--split", "test", "--plot", picture,

@@ -14,16 +14,15 @@ from pipeline.demo import FULL, QUICK, Demo
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("aftersound-demo"),
-    show_default=True,
-    help="Folder for corpus, teacher, cache and runs.",
+    help="Folder for corpus, teacher, cache and runs. [default: aftersound-demo, or -quick]",
 )
 @click.option("--quick", is_flag=True, help="Same way, less of everything, one seed.")
-def main(out: Path, quick: bool) -> None:
+def main(out: Path | None, quick: bool) -> None:
     """Make a spoken-keyword corpus, a teacher, a cache and students; print who wins.
 
     Every step is a public command and is printed. Repeating continues where it stopped.
     """
+    out = out or Path("aftersound-demo-quick" if quick else "aftersound-demo")
     picture = Demo(out, QUICK if quick else FULL, click.echo).run()
     click.echo(f"\nLook at what they listen to: {picture}")
 
