@@ -63,7 +63,9 @@ def main(
 
             plot_clip(opened, facts, plot)
             report["plot"] = plot.name
-        report["clip"] = facts | {"signals": {n: _describe(v) for n, v in facts["signals"].items()}}
+        if clip_id is not None:
+            described = {name: _describe(value) for name, value in facts["signals"].items()}
+            report["clip"] = facts | {"signals": described}
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=1))
     else:
