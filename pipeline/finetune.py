@@ -223,6 +223,10 @@ def _write_folder(folder: Path, teacher: HuggingFaceTeacher, result: dict[str, A
     shutil.rmtree(folder, ignore_errors=True)  # left by a kill
     teacher.model.save_pretrained(folder)
     teacher.checkpoint.extractor.save_pretrained(folder)
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(
+            0o644
+        )  # safetensors makes it for its owner alone; a Dask worker may be another
     write_atomic(folder / "README.md", model_card(result["facts"], result).encode())
     write_atomic(folder / _TRAINING_FILE, _json(result))
 
