@@ -19,7 +19,6 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from cache_schema.errors import CacheError, listed
 from cache_schema.storage import canonical_json, sha256
 
-FORMAT = "aftersound cache"
 FORMAT_VERSION = 1
 WAVEFORM = "waveform"
 

@@ -21,7 +21,7 @@ from cache_schema.clip_table import read_labels, read_strings
 from cache_schema.documents import Manifest, PartEntry, PartIndex, PartPlan, SignalSpec, parse
 from cache_schema.errors import CacheError
 from cache_schema.plugins import unknown_name
-from cache_schema.storage import first_difference, sha256
+from cache_schema.storage import differing_objects, sha256
 from cache_schema.writer import INDEX, load_manifest, load_plan, missing_units, part_folder
 
 
@@ -289,8 +289,7 @@ def open_cache(root: Path) -> Cache:
 
 
 def _refuse_difference(folder: Path, name: str, objects: Mapping[str, str]) -> None:
-    difference = first_difference(folder, objects)
-    if difference is not None:
+    for key, problem in differing_objects(folder, objects):
         raise CacheError(
-            f"{name}/{difference}. List all damage: inspect-cache CACHE --verify", kind="damaged"
+            f"{name}/{key} {problem}. List all damage: inspect-cache CACHE --verify", kind="damaged"
         )

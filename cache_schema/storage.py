@@ -57,16 +57,16 @@ def keys_below(root: Path) -> Iterator[str]:
             yield path.relative_to(root).as_posix()
 
 
-def first_difference(root: Path, objects: Mapping[str, str]) -> str | None:
-    """Say how the first object that is not the recorded one differs from its SHA-256, if any."""
+def differing_objects(root: Path, objects: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield key and problem of each object that is not the one of the recorded SHA-256."""
     for key, recorded in sorted(objects.items()):
         path = root / key
         if not path.is_file():
-            return f"{key} is missing"
+            yield key, "is missing"
+            continue
         found = sha256(path.read_bytes())
         if found != recorded:
-            return f"{key} has digest {found[:12]}, recorded {recorded[:12]}"
-    return None
+            yield key, f"has digest {found[:12]}, recorded {recorded[:12]}"
 
 
 def sweep_partials(root: Path) -> None:

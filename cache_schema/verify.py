@@ -20,7 +20,7 @@ from cache_schema.documents import (
 )
 from cache_schema.errors import CacheError
 from cache_schema.reader import SealedPart
-from cache_schema.storage import keys_below, sha256
+from cache_schema.storage import differing_objects, keys_below, sha256
 from cache_schema.writer import (
     INDEX,
     MANIFEST,
@@ -67,7 +67,7 @@ def verify(root: Path) -> list[Damage]:
         return [Damage(MANIFEST, str(error))]
     found = list(_compare(root, "", manifest.clip_table | {"zarr.json": manifest.root_group}))
     for entry in manifest.parts:
-        found += _verify_part(root, entry)
+        found += _verify_part(root, manifest, entry)
     known = {MANIFEST, "zarr.json", *manifest.clip_table}
     for key in keys_below(root):
         if key not in known and not key.startswith("parts/"):
@@ -75,7 +75,7 @@ def verify(root: Path) -> list[Damage]:
     return found
 
 
-def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
+def _verify_part(root: Path, manifest: Manifest, entry: PartEntry) -> Iterator[Damage]:
     prefix = f"parts/{entry.name}/"
     try:
         plan = load_plan(root, entry)
@@ -84,7 +84,7 @@ def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
         return
     if entry.index_sha256 is not None:
         yield from _verify_index(root, entry)
-    records = sealed_records(root, load_manifest(root), entry.name)
+    records = sealed_records(root, manifest, entry.name)
     missing = set(missing_units(root, plan))
     for unit in range(len(plan.units.rows)):
         if unit not in missing:
@@ -145,11 +145,5 @@ def _unit_damage(plan: PartPlan, unit: int, key: str, problem: str) -> Damage:
 
 
 def _compare(root: Path, prefix: str, objects: dict[str, str]) -> Iterator[Damage]:
-    for key, digest in sorted(objects.items()):
-        path = root / prefix / key
-        if not path.is_file():
-            yield Damage(f"{prefix}{key}", "is missing")
-            continue
-        found = sha256(path.read_bytes())
-        if found != digest:
-            yield Damage(f"{prefix}{key}", f"has digest {found[:12]}, recorded {digest[:12]}")
+    for key, problem in differing_objects(root / prefix, objects):
+        yield Damage(f"{prefix}{key}", problem)
