@@ -28,10 +28,13 @@ class LossSetup:
         Softmax over classes or a sigmoid for each.
     classes : tuple of str
         The cache's classes, in the order of the student's logits.
-    teacher_classes : tuple of str
-        The teacher's classes.
+    covered : tuple of int
+        Classes that the teacher's logits cover, as ascending positions in `classes`; the stream
+        delivers logits in this order.
     grids : mapping of str to TimeGrid
         Where the frames of each framed signal of the cache lie in time.
+    row_shapes : mapping of str to tuple of int
+        Shape of one row of each signal, without its ragged axis.
     """
 
     student: str
@@ -39,29 +42,32 @@ class LossSetup:
     native_attention: bool
     task: str
     classes: tuple[str, ...]
-    teacher_classes: tuple[str, ...]
+    covered: tuple[int, ...]
     grids: Mapping[str, TimeGrid] = field(default_factory=dict)
+    row_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(
         cls,
-        student: type[Student],
+        student: Student,
         name: str,
         *,
         task: str,
         classes: tuple[str, ...],
-        teacher_classes: tuple[str, ...],
+        covered: tuple[int, ...],
         grids: Mapping[str, TimeGrid],
+        row_shapes: Mapping[str, tuple[int, ...]],
     ) -> LossSetup:
-        """Collect the facts of a student class and of a cache."""
+        """Collect the facts of a student and of a cache."""
         return cls(
             student=name,
             context_dim=student.context_width,
             native_attention=student.native_attention,
             task=task,
             classes=classes,
-            teacher_classes=teacher_classes,
+            covered=covered,
             grids=grids,
+            row_shapes=row_shapes,
         )
 
 
@@ -75,10 +81,18 @@ class DistillationLoss(nn.Module):
     ----------
     signals : tuple of str
         Cached signals it needs.
+    mixes : bool
+        Whether a mixture of two clips has a target: the same mixture of their losses. Such a loss
+        also has `per_clip`.
     """
 
     signals: ClassVar[tuple[str, ...]]
+    mixes: ClassVar[bool] = False
 
     def forward(self, output: StudentOutput, batch: Batch) -> Tensor:
         """Mean over the clips of the batch, a scalar."""
+        raise NotImplementedError
+
+    def per_clip(self, output: StudentOutput, batch: Batch) -> Tensor:
+        """Value of each clip, (B,), of which ``forward`` is the mean; only where `mixes`."""
         raise NotImplementedError

@@ -1,10 +1,12 @@
 """Temporal knowledge distillation: the student learns *when* the teacher listened.
 
-Shape suffixes: B clips in batch, T student context frames, U teacher frames, D context features.
+Shape suffixes: B clips in batch, H heads, T student context frames, U teacher frames, D context
+features.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -12,7 +14,15 @@ from torch import Tensor, nn
 
 from cache_schema.errors import UsageError
 from student.batch import Batch
+from student.losses.frames import (
+    frame_times,
+    interpolate,
+    log_distribution,
+    stated_grid,
+    visible_frames,
+)
 from student.losses.interface import DistillationLoss, LossSetup
+from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
 from student.models.layers import frame_mask
 
@@ -26,7 +36,10 @@ class TemporalLoss(DistillationLoss):
     The student's attention is ``softmax over valid frames of q . c'_t`` with c' its context
     representation and q a trainable vector that is dropped after training. The teacher's is the
     cached rollout, interpolated linearly to the student's frames and renormalised to sum to 1. The
-    loss is their Kullback-Leibler divergence in nats, averaged over clips.
+    loss is their Kullback-Leibler divergence in nats, averaged over clips. Frames that augmentation
+    hid from the student are left out and both sides renormalised over the others; a clip without a
+    visible frame, or without teacher weight on one, adds 0. The paper's weights are 0.1, 0.25 and
+    0.5, with the rest of 1 on the label loss.
 
     Parameters
     ----------
@@ -44,22 +57,25 @@ class TemporalLoss(DistillationLoss):
         Divide scores by the root of D. Off by default: the paper draws the bare product.
     source : {"auxiliary", "native"}
         ``auxiliary`` (default, any student) is the query vector above, as drawn in the paper.
-        ``native`` acts on the attention that the student itself pools with.
+        ``native`` acts on the attention that the student itself pools with; of several heads on the
+        mean of their weights. The paper does not say which its attention-based students used.
+    renormalise : bool
+        Whether the interpolated weights are divided by their sum m over the visible frames, about
+        the teacher's hop over the student's; the paper leaves it open. Off, m multiplies the
+        gradient of its clip and the least value is m ln m (``reverse``: same gradient, -ln m).
 
     Raises
     ------
     UsageError
-        If `source` is ``native`` and the student has no attention, or `align` is ``time`` and the
-        cache does not say where the teacher's frames lie.
+        If `source` is ``native`` and the student has no attention or `scale` is on, or `align` is
+        ``time`` and the cache does not say where the teacher's frames lie.
 
     Examples
     --------
     With q = 0 the student is uniform; against (1/4, 3/4) that is 1/4 ln 1/2 + 3/4 ln 3/2 = 0.1308.
 
-    >>> _ = torch.manual_seed(0)
-    >>> uniform, teacher = torch.zeros(1, 2), torch.tensor([[0.25, 0.75]])
-    >>> valid = torch.ones(1, 2, dtype=torch.bool)
-    >>> round(attention_divergence(uniform, teacher, valid, direction="forward").item(), 4)
+    >>> uniform, teacher = torch.full((1, 2), 0.5).log(), torch.tensor([[0.25, 0.75]])
+    >>> round(attention_divergence(uniform, teacher, teacher > 0, direction="forward").item(), 4)
     0.1308
     """
 
@@ -73,92 +89,93 @@ class TemporalLoss(DistillationLoss):
         align: Literal["time", "ends"] = "time",
         scale: bool = False,
         source: Literal["auxiliary", "native"] = "auxiliary",
+        renormalise: bool = True,
     ) -> None:
         super().__init__()
-        if source == "native" and not setup.native_attention:
-            raise UsageError(
-                f"loss temporal with source=native needs a student with an attention of its own; "
-                f"{setup.student} has none. Use temporal:source=auxiliary.",
-                kind="options",
-            )
-        if align == "time" and SIGNAL not in setup.grids:
-            raise UsageError(
-                f"loss temporal with align=time needs the hop of {SIGNAL}, which this cache does not "
-                "state. Use temporal:align=ends.",
-                kind="options",
-            )
-        self.direction, self.align, self.source = direction, align, source
+        if source == "native":
+            _check_native(setup, scale)
+        self.teacher_grid = None
+        if align == "time":
+            self.teacher_grid = stated_grid(setup, "temporal", SIGNAL, "Use temporal:align=ends.")
+        self.direction, self.renormalise = direction, renormalise
         self.factor = setup.context_dim**-0.5 if scale else 1.0
-        self.teacher_grid = setup.grids.get(SIGNAL)
         self.query_D = None
         if source == "auxiliary":
             # Normal with deviation 1/sqrt(D): scores start as large as one feature of the context.
             start_D = torch.randn(setup.context_dim) * setup.context_dim**-0.5
             self.query_D = nn.Parameter(start_D)
 
+    @full_precision
     def forward(self, output: StudentOutput, batch: Batch) -> Tensor:
         """Divergence between cached and student attention, averaged over clips."""
-        frames = output.context_BTD.shape[1]
-        valid_BT = frame_mask(output.context_lengths_B, frames)
-        positions_BT = self._positions(output, batch.signal_lengths[SIGNAL])
-        teacher_BT = interpolate(batch.signals[SIGNAL], batch.signal_lengths[SIGNAL], positions_BT)
+        visible_BT = visible_frames(output, batch)
+        lengths_B = batch.signal_lengths[SIGNAL]
+        positions_BT = self._positions(output, lengths_B)
+        teacher_BT = interpolate(batch.signals[SIGNAL], lengths_B, positions_BT) * visible_BT
+        mass_B1 = teacher_BT.sum(1, keepdim=True)
+        if self.renormalise:
+            teacher_BT = torch.where(mass_B1 > 0, teacher_BT / mass_B1, 0.0)
+        log_student_BT = log_distribution(self.log_attention(output), visible_BT)
+        counted_BT = visible_BT & (mass_B1 > 0)
         return attention_divergence(
-            self.scores(output), teacher_BT, valid_BT, direction=self.direction
+            log_student_BT, teacher_BT, counted_BT, direction=self.direction
         )
 
-    def scores(self, output: StudentOutput) -> Tensor:
-        """Student attention before softmax, shape (B, T); padding is arbitrary."""
+    def log_attention(self, output: StudentOutput) -> Tensor:
+        """Logarithm of the student's attention over its valid frames, (B, T); 0 on padding."""
+        valid_BT = frame_mask(output.context_lengths_B, output.context_BTD.shape[1])
         if self.query_D is not None:
-            return output.context_BTD.float() @ self.query_D * self.factor
-        if output.attention_BT is None:
+            scores_BT = output.context_BTD.float() @ self.query_D * self.factor
+            return log_distribution(scores_BT, valid_BT)
+        if output.attention_BHT is None:
             raise UsageError("the student gave no attention of its own", kind="options")
-        return output.attention_BT.float() * self.factor
+        heads_BHT = log_distribution(output.attention_BHT.float(), valid_BT[:, None])
+        # The mean of the heads without leaving logarithms: a weight of e^-200 keeps its gradient.
+        return torch.logsumexp(heads_BHT, 1) - math.log(heads_BHT.shape[1])
 
     def _positions(self, output: StudentOutput, teacher_B: Tensor) -> Tensor:
         """Teacher frame, fractional, that each student frame meets, shape (B, T)."""
         frames = output.context_BTD.shape[1]
-        frame_T = torch.arange(frames, device=teacher_B.device, dtype=torch.float32)
-        if self.align == "ends" or self.teacher_grid is None:
+        if self.teacher_grid is None:
+            frame_T = torch.arange(frames, device=teacher_B.device, dtype=torch.float32)
             steps_B = (teacher_B - 1) / (output.context_lengths_B - 1).clamp_min(1)
             return frame_T * steps_B[:, None]
-        time_BT = output.first_frame_s_B.float()[:, None] + frame_T * output.hop_s
-        return (time_BT - self.teacher_grid.first_frame_s) / self.teacher_grid.hop_s
+        times_s_BT = frame_times(output.first_frame_s_B, output.hop_s, frames)
+        return (times_s_BT - self.teacher_grid.first_frame_s) / self.teacher_grid.hop_s
 
 
-def interpolate(teacher_BU: Tensor, lengths_B: Tensor, positions_BT: Tensor) -> Tensor:
-    """Values of each row at fractional positions; beyond its ends the outermost value is held.
-
-    >>> row = torch.tensor([[1.0, 3.0, 9.0]])
-    >>> interpolate(row, torch.tensor([2]), torch.tensor([[-1.0, 0.5, 7.0]])).tolist()
-    [[1.0, 2.0, 3.0]]
-    """
-    last_B1 = (lengths_B - 1)[:, None]
-    inside_BT = torch.minimum(positions_BT.clamp_min(0), last_B1.to(positions_BT.dtype))
-    below_BT = inside_BT.floor().long()
-    above_BT = torch.minimum(below_BT + 1, last_B1)
-    share_BT = inside_BT - below_BT
-    lower_BT, upper_BT = teacher_BU.gather(1, below_BT), teacher_BU.gather(1, above_BT)
-    return lower_BT + (upper_BT - lower_BT) * share_BT
+def _check_native(setup: LossSetup, scale: bool) -> None:
+    if not setup.native_attention:
+        raise UsageError(
+            f"loss temporal with source=native needs a student with an attention of its own; "
+            f"{setup.student} has none. Use temporal:source=auxiliary.",
+            kind="options",
+        )
+    if scale:
+        raise UsageError(
+            "loss temporal with source=native takes the student's attention as it is, got "
+            "scale=true. Leave out scale, or use temporal:source=auxiliary,scale=true.",
+            kind="options",
+        )
 
 
 def attention_divergence(
-    scores_BT: Tensor,
+    log_student_BT: Tensor,
     teacher_BT: Tensor,
-    valid_BT: Tensor,
+    counted_BT: Tensor,
     *,
     direction: Literal["forward", "reverse"],
 ) -> Tensor:
-    """KL divergence between the teacher's weights and the softmax of scores, over valid frames.
+    """KL divergence between the teacher's weights and the student's.
 
     Parameters
     ----------
-    scores_BT : Tensor, float, shape (B, T)
-        Student scores; gradients flow through these.
+    log_student_BT : Tensor, float, shape (B, T)
+        Logarithms of the student's weights; gradients flow through these.
     teacher_BT : Tensor, float, shape (B, T)
-        Teacher weights, not negative; renormalised here over valid frames. A row whose weights are
-        all zero has nothing to teach and adds 0.
-    valid_BT : Tensor, bool, shape (B, T)
-        Frames inside the clip.
+        Teacher weights, not negative.
+    counted_BT : Tensor, bool, shape (B, T)
+        Frames to compare; a row without any adds 0.
     direction : {"forward", "reverse"}
         KL(teacher || student) or KL(student || teacher).
 
@@ -167,14 +184,9 @@ def attention_divergence(
     Tensor, scalar
         In nats, averaged over the rows.
     """
-    masked_BT = scores_BT.masked_fill(~valid_BT, float("-inf"))
-    student_BT = torch.log_softmax(masked_BT, 1).masked_fill(~valid_BT, 0.0)
-    weights_BT = teacher_BT * valid_BT
-    mass_B1 = weights_BT.sum(1, keepdim=True)
-    target_BT = torch.where(mass_B1 > 0, weights_BT / mass_B1, 0.0)
     if direction == "forward":
-        terms_BT = torch.xlogy(target_BT, target_BT) - target_BT * student_BT
+        terms_BT = torch.xlogy(teacher_BT, teacher_BT) - teacher_BT * log_student_BT
     else:
-        floored_BT = target_BT.clamp_min(SMALLEST_TARGET).log()
-        terms_BT = student_BT.exp() * (student_BT - floored_BT) * (mass_B1 > 0)
-    return (terms_BT * valid_BT).sum(1).mean()
+        floored_BT = teacher_BT.clamp_min(SMALLEST_TARGET).log()
+        terms_BT = log_student_BT.exp() * (log_student_BT - floored_BT)
+    return (terms_BT * counted_BT).sum(1).mean()
