@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from student.models.interface import TimeGrid
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -35,6 +37,10 @@ class Batch:
         Valid entries, int64 of shape (B,), along the first axis after B; fixed signals have theirs too.
     clips : int64, shape (B,)
         Positions in the cache's clip table.
+    feature_grid : TimeGrid
+        Where feature frames lie in time.
+    hidden_BT : Tensor or None, bool, shape (B, T)
+        Frames that augmentation hid from the student; losses on frames leave them out.
     """
 
     features_BTM: Tensor
@@ -44,10 +50,8 @@ class Batch:
     signals: Mapping[str, Tensor]
     signal_lengths: Mapping[str, Tensor]
     clips: NDArray[np.int64]
-
-    def with_features(self, features_BTM: Tensor) -> Batch:
-        """Give the same batch with other features of equal shape."""
-        return replace(self, features_BTM=features_BTM)
+    feature_grid: TimeGrid
+    hidden_BT: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Copy all tensors to a device."""
@@ -59,6 +63,7 @@ class Batch:
             labelled_B=self.labelled_B.to(device),
             signals={name: tensor.to(device) for name, tensor in self.signals.items()},
             signal_lengths={name: t.to(device) for name, t in self.signal_lengths.items()},
+            hidden_BT=None if self.hidden_BT is None else self.hidden_BT.to(device),
         )
 
 

@@ -17,10 +17,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from cache_schema.errors import RunError
-from cache_schema.plugins import load_plugin
 from cache_schema.storage import write_atomic
-from student.models import STUDENTS
 from student.models.interface import Student
+from student.settings import build_student
 
 WEIGHTS = "model.safetensors"
 STATE = "training-state.pt"
@@ -41,7 +40,7 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
         If the weights are missing or damaged.
     """
     path = run / WEIGHTS
-    student: Student = load_plugin(STUDENTS, config["student"], "student")(len(config["classes"]))
+    student = build_student(config["student"], config["student_options"], len(config["classes"]))
     try:
         student.load_state_dict(load_tensors(path.read_bytes()))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -9,14 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import CacheError, listed
-from cache_schema.plugins import load_plugin, typed_options
+from cache_schema.plugins import typed_options
 from cache_schema.reader import Cache
 from student.batch import Batch
-from student.losses import LOSSES
+from student.class_map import ClassMap, build_class_map
 from student.losses.interface import DistillationLoss, LossSetup
-from student.models.interface import Student, TimeGrid
-from student.settings import Settings, student_class
-from student.unit_rows import teacher_classes
+from student.losses.logits import SIGNAL as LOGITS
+from student.mixup import Mixing, mix_features, partners
+from student.models.interface import Student, StudentOutput, TimeGrid
+from student.settings import Distillation, Settings, build_student
+from student.taught_by import (
+    qualified,
+    shared_classes,
+    taught_by,
+    teacher_classes,
+    teacher_facts,
+)
 
 
 class Objective(nn.Module):
@@ -27,53 +35,90 @@ class Objective(nn.Module):
     student : Student
         The model that is kept.
     losses : dict
-        Distillation losses by name.
+        Distillation losses by key.
     settings : Settings
         Their weights.
+    teachers : dict
+        For each loss its teachers as `taught_by` takes them.
     task : {"single", "multi"}
         Cross-entropy or binary cross-entropy on the labels.
+
+    Attributes
+    ----------
+    epochs_done : float
+        How far the training is, for weights that warm up.
     """
 
     def __init__(
-        self, student: Student, losses: dict[str, DistillationLoss], settings: Settings, task: str
+        self,
+        student: Student,
+        losses: dict[str, DistillationLoss],
+        settings: Settings,
+        teachers: dict[str, dict[str, list[int]]],
+        task: str,
     ) -> None:
         super().__init__()
         self.student = student
-        self.losses = nn.ModuleDict(losses)
-        self.weights = {entry.name: entry.weight for entry in settings.distill}
+        self.losses = losses
+        self.heads = nn.ModuleDict(losses)  # what trains beside the student
+        self.entries = {entry.key: entry for entry in settings.distill}
+        self.teachers = teachers
         self.label_weight = settings.label_weight
         self.task = task
+        self.epochs_done = 0.0
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, mixing: Mixing | None = None) -> dict[str, Tensor]:
         """Give ``"total"`` and its parts unweighted: ``"labels"`` and one entry per loss.
 
         A clip without labels takes no part in the label loss, which is a mean over those that have.
+        With `mixing` the student hears mixtures, and each loss is the same mixture of the losses
+        against both clips' targets (EfficientAT's mixup).
         """
-        output = self.student(batch.features_BTM, batch.lengths_B)
-        logits_BC = output.logits_BC.float()
-        parts = {"labels": label_loss(logits_BC, batch.labels_BC, batch.labelled_B, self.task)}
+        features_BTM = batch.features_BTM if mixing is None else mix_features(batch, mixing)
+        output = self.student(features_BTM, batch.lengths_B)
+        parts = {"labels": label_loss(output, batch, mixing, self.task)}
         total = self.label_weight * parts["labels"]
-        for name, loss in self.losses.items():
-            parts[name] = loss(output, batch)
-            total = total + self.weights[name] * parts[name]
+        for key, loss in self.losses.items():
+            entry = self.entries[key]
+            taught = taught_by(batch, entry.loss.signals, self.teachers[key])
+            parts[key] = (
+                loss(output, taught) if mixing is None else mixed(loss, output, taught, mixing)
+            )
+            total = total + entry.weight_after(self.epochs_done) * parts[key]
         return {"total": total, **parts}
 
 
-def label_loss(logits_BC: Tensor, labels_BC: Tensor, labelled_B: Tensor, task: str) -> Tensor:
+def label_loss(output: StudentOutput, batch: Batch, mixing: Mixing | None, task: str) -> Tensor:
     """Cross-entropy (single) or mean binary cross-entropy (multi) over the labelled clips; 0 without.
 
-    >>> logits, labels = torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [0.0, 0.0]])
-    >>> round(label_loss(logits, labels, torch.tensor([True, False]), "single").item(), 4)
-    0.6931
+    Gradients flow through ``output.logits_BC`` alone.
     """
+    own_B, weight_B = _each_label_loss(output, batch, task), batch.labelled_B.float()
+    if mixing is None:
+        return (own_B * weight_B).sum() / weight_B.sum().clamp_min(1)
+    other = partners(batch, mixing)
+    weight_B = weight_B * mixing.share_B
+    other_B = _each_label_loss(output, other, task)
+    other_weight_B = (1 - mixing.share_B) * other.labelled_B
+    total = (own_B * weight_B + other_B * other_weight_B).sum()
+    labelled = (weight_B + other_weight_B).sum()
+    return total / torch.where(labelled > 0, labelled, 1.0)
+
+
+def _each_label_loss(output: StudentOutput, batch: Batch, task: str) -> Tensor:
+    logits_BC = output.logits_BC.float()
     if task == "single":
-        clip_B = nn.functional.cross_entropy(logits_BC, labels_BC.argmax(1), reduction="none")
-    else:
-        each_BC = nn.functional.binary_cross_entropy_with_logits(
-            logits_BC, labels_BC, reduction="none"
-        )
-        clip_B = each_BC.mean(1)
-    return torch.where(labelled_B, clip_B, 0.0).sum() / labelled_B.sum().clamp_min(1)
+        return nn.functional.cross_entropy(logits_BC, batch.labels_BC.argmax(1), reduction="none")
+    return nn.functional.binary_cross_entropy_with_logits(
+        logits_BC, batch.labels_BC, reduction="none"
+    ).mean(1)
+
+
+def mixed(loss: DistillationLoss, output: StudentOutput, batch: Batch, mixing: Mixing) -> Tensor:
+    """Mix the losses against a clip's own target and its partner's."""
+    own_B = loss.per_clip(output, batch)
+    other_B = loss.per_clip(output, partners(batch, mixing))
+    return other_B.lerp(own_B, mixing.share_B).mean()
 
 
 def build_objective(cache: Cache, settings: Settings) -> Objective:
@@ -88,53 +133,98 @@ def build_objective(cache: Cache, settings: Settings) -> Objective:
     """
     check_signals(cache, settings)
     torch.manual_seed(settings.seed)
-    kind = student_class(settings.student)
-    student = kind(len(cache.classes))
-    grids = {
-        name: TimeGrid(spec.hop_s, spec.first_frame_s)
-        for name, spec in cache.signals.items()
-        if spec.hop_s is not None and spec.first_frame_s is not None
+    student = build_student(settings.student, settings.student_options, len(cache.classes))
+    maps = class_maps(cache, settings)
+    losses = {
+        entry.key: entry.loss(
+            _setup(cache, settings, student, entry, maps),
+            **typed_options(entry.loss, entry.options, f"loss {entry.name}"),
+        )
+        for entry in settings.distill
     }
-    setup = LossSetup.of(
-        kind,
+    teachers = {entry.key: _shared(entry, maps) for entry in settings.distill}
+    return Objective(student, losses, settings, teachers, cache.task)
+
+
+def _setup(
+    cache: Cache,
+    settings: Settings,
+    student: Student,
+    entry: Distillation,
+    maps: dict[str, ClassMap],
+) -> LossSetup:
+    """Tell a loss about the student and about what its own teacher left in the cache."""
+    specs = {
+        signal: cache.signals[qualified(signal, entry.teachers[0])] for signal in entry.loss.signals
+    }
+    covered = tuple(range(len(cache.classes)))
+    if LOGITS in entry.loss.signals:
+        first = entry.teachers[0]
+        own = maps[qualified(LOGITS, first)].covered
+        covered = tuple(own[position] for position in _shared(entry, maps)[first])
+    return LossSetup.of(
+        student,
         settings.student,
         task=cache.task,
         classes=cache.classes,
-        teacher_classes=teacher_classes(cache),
-        grids=grids,
+        covered=covered,
+        grids={
+            name: TimeGrid(spec.hop_s, spec.first_frame_s)
+            for name, spec in specs.items()
+            if spec.hop_s is not None and spec.first_frame_s is not None
+        },
+        row_shapes={name: tuple(spec.row_shape) for name, spec in specs.items()},
     )
-    losses: dict[str, DistillationLoss] = {}
-    for entry in settings.distill:
-        loss = load_plugin(LOSSES, entry.name, "loss")
-        options = typed_options(loss, entry.options, f"loss {entry.name}")
-        losses[entry.name] = loss(setup, **options)
-    return Objective(student, losses, settings, cache.task)
+
+
+def class_maps(cache: Cache, settings: Settings) -> dict[str, ClassMap]:
+    """Match the classes of each teacher whose logits are learned from, by the name of its logits.
+
+    Raises
+    ------
+    UsageError
+        If a class is not covered and no class map was given, or the map names what is not there.
+    """
+    teachers = [
+        t for entry in settings.distill if LOGITS in entry.loss.signals for t in entry.teachers
+    ]
+    return {
+        qualified(LOGITS, teacher): build_class_map(
+            cache.classes, teacher_classes(cache, teacher), settings.class_map, cache.task
+        )
+        for teacher in teachers
+    }
+
+
+def _shared(entry: Distillation, maps: dict[str, ClassMap]) -> dict[str, list[int]]:
+    if LOGITS not in entry.loss.signals:
+        return {teacher: [] for teacher in entry.teachers}
+    return shared_classes({t: maps[qualified(LOGITS, t)].covered for t in entry.teachers})
 
 
 def needed_signals(settings: Settings) -> tuple[str, ...]:
     """Teacher signals that the losses need, each once."""
-    names = [
-        signal
-        for entry in settings.distill
-        for signal in load_plugin(LOSSES, entry.name, "loss").signals
-    ]
-    return tuple(dict.fromkeys(names))
+    return tuple(dict.fromkeys(signal for entry in settings.distill for signal in entry.signals))
 
 
 def check_signals(cache: Cache, settings: Settings) -> None:
     """Refuse losses whose signals the cache lacks, with the command that would add them."""
+    for entry in settings.distill:
+        for teacher in entry.teachers:
+            teacher_facts(cache, teacher)
     problems = [
-        f"loss {entry.name!r} needs the signal {signal!r}"
+        f"loss {entry.key!r} needs the signal {signal!r}"
         for entry in settings.distill
-        for signal in load_plugin(LOSSES, entry.name, "loss").signals
+        for signal in entry.signals
         if signal not in cache.signals
     ]
     if not problems:
         return
     missing = [name for name in needed_signals(settings) if name not in cache.signals]
-    added = " ".join(f"--signal {name}" for name in missing)
+    added = " ".join(f"--signal {name.partition('@')[0]}" for name in missing)
     raise CacheError(
         f"{cache.root} cannot serve {len(problems)} loss(es); it has: {', '.join(cache.signals)}\n"
-        f"{listed(problems)}\nRepeat the precompute-teacher command of this cache with {added}",
+        f"{listed(problems)}\nRepeat the precompute-teacher command of this cache (of the teacher in "
+        f"question) with {added}",
         kind="missing_signal",
     )

@@ -7,21 +7,63 @@ from typing import Any
 
 from cache_schema.documents import WAVEFORM
 from cache_schema.errors import UsageError, listed
-from cache_schema.plugins import load_plugin, parse_named_options, typed_options
+from cache_schema.plugins import (
+    load_plugin,
+    parse_named_options,
+    typed_options,
+    unknown_name,
+)
 from cache_schema.reader import Cache
 from cache_schema.storage import canonical_json, sha256
 from student.losses import LOSSES
+from student.losses.interface import DistillationLoss
 from student.models import STUDENTS
 from student.models.interface import Student
+from student.recipes import RECIPES, Recipe
+from student.taught_by import FIRST, qualified
 
 
 @dataclass(frozen=True, slots=True)
 class Distillation:
-    """One weighted loss with its options as given."""
+    """One weighted loss with its options as given.
+
+    Attributes
+    ----------
+    name, weight, options
+        Of the loss.
+    teachers : tuple of str
+        Who teaches it; several of them by the mean of their logits.
+    warm_up_epochs : float
+        Its weight rises linearly from 0 over so many epochs.
+    """
 
     name: str
     weight: float
     options: dict[str, str]
+    teachers: tuple[str, ...] = (FIRST,)
+    warm_up_epochs: float = 0.0
+
+    @property
+    def key(self) -> str:
+        """Name it among a run's losses: ``logits``, or ``logits@b`` with a teacher of its own."""
+        return qualified(self.name, "+".join(self.teachers))
+
+    @property
+    def loss(self) -> type[DistillationLoss]:
+        """Class of the loss."""
+        found: type[DistillationLoss] = load_plugin(LOSSES, self.name, "loss")
+        return found
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Cached signals it needs."""
+        return tuple(qualified(s, teacher) for s in self.loss.signals for teacher in self.teachers)
+
+    def weight_after(self, epochs: float) -> float:
+        """Weight after so many epochs of training."""
+        if epochs >= self.warm_up_epochs:
+            return self.weight
+        return self.weight * epochs / self.warm_up_epochs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,43 +74,45 @@ class Settings:
     ----------
     student : str
         Key of ``STUDENTS``.
+    student_options : dict
+        Options of the student as given.
     distill : tuple of Distillation
         Weighted losses beside the label loss.
     label_weight : float
         Weight of the label loss.
-    epochs, batch_size, seed : int
-        Length, rows per step, and the seed of everything.
-    learning_rate : float
-        Of the first step; the last one has the recipe's share of it.
-    spec_augment : bool
-        Whether to hide stretches of time and bands.
+    seed : int
+        Seed of everything.
+    recipe : Recipe
+        Optimiser, schedule, length, augmentation, averaging.
+    metric : str or None
+        What picks the best epoch; None is the task's own.
+    class_map : dict or None
+        Teacher classes that stand for each class, where names differ.
     precision : str
-        Lightning Fabric's name for it.
+        Fabric's name of the arithmetic.
     """
 
     student: str
-    distill: tuple[Distillation, ...] = ()
-    label_weight: float = 1.0
-    epochs: int
-    batch_size: int
+    student_options: dict[str, str]
+    distill: tuple[Distillation, ...]
+    label_weight: float
     seed: int
-    learning_rate: float
-    spec_augment: bool
+    recipe: Recipe
+    metric: str | None = None
+    class_map: dict[str, list[str]] | None = None
     precision: str = "32-true"
 
     def resolved(self, cache: Cache) -> dict[str, Any]:
         """Settings and facts of the cache as one JSON document."""
-        recipe = student_class(self.student).recipe
         read = {WAVEFORM, student_class(self.student).front_end}
-        read |= {name for d in self.distill for name in load_plugin(LOSSES, d.name, "loss").signals}
+        read |= {signal for entry in self.distill for signal in entry.signals}
         # A part that this run does not read may come or go without making it another run.
         entries = zip(cache.parts, cache.manifest.parts, strict=True)
         indexes = [entry.index_sha256 for part, entry in entries if read & set(part.names)]
         return {
             **asdict(self),
-            "distill": [asdict(distillation) for distillation in self.distill],
-            "optimizer": recipe.optimizer,
-            "last_learning_rate": self.learning_rate * recipe.decay,
+            "distill": [plain(distillation) for distillation in self.distill],
+            "recipe": {**asdict(self.recipe), "betas": list(self.recipe.betas)},
             "task": cache.task,
             "classes": list(cache.classes),
             "corpus_fingerprint": cache.manifest.corpus.fingerprint,
@@ -77,38 +121,92 @@ class Settings:
         }
 
 
+def plain(distillation: Distillation) -> dict[str, Any]:
+    """Give a loss's settings as JSON has them."""
+    return {**asdict(distillation), "teachers": list(distillation.teachers)}
+
+
 def student_class(name: str) -> type[Student]:
     """Look a student up by name."""
     found: type[Student] = load_plugin(STUDENTS, name, "student")
     return found
 
 
-def parse_distillation(text: str) -> Distillation:
-    """Read ``NAME=WEIGHT[:option=value,...]``.
-
-    >>> parse_distillation("logits=0.5:temperature=4")
-    Distillation(name='logits', weight=0.5, options={'temperature': '4'})
+def build_student(name: str, options: dict[str, str], classes: int) -> Student:
+    """Build a student from its options as given.
 
     Raises
     ------
     UsageError
-        For an unknown loss or option, or a weight that is not a positive number.
+        For an unknown student or option.
+    """
+    kind = student_class(name)
+    return kind(classes, **typed_options(kind, options, f"student {name}"))
+
+
+def parse_student(text: str) -> tuple[str, dict[str, str]]:
+    """Read ``NAME[:option=value,...]`` and check it."""
+    name, options = parse_named_options(text)
+    typed_options(student_class(name), options, f"student {name}")
+    return name, options
+
+
+def find_recipe(name: str | None, student: str) -> Recipe:
+    """Look a recipe up; None is the student's own."""
+    if name is None:
+        return student_class(student).recipe
+    if name not in RECIPES:
+        raise unknown_name(name, RECIPES, "recipe")
+    return RECIPES[name]
+
+
+def parse_distillation(text: str) -> Distillation:
+    """Read ``NAME=WEIGHT[:option=value,...]``.
+
+    Two options belong to every loss: ``teacher=NAME`` (or ``NAME+NAME``) and ``warm_up_epochs=N``.
+
+    >>> parse_distillation("logits=0.5:temperature=4,teacher=b").options
+    {'temperature': '4'}
+
+    Raises
+    ------
+    UsageError
+        For an unknown loss or option, or a number that is none.
     """
     head, options = parse_named_options(text)
     name, _, weight_text = head.partition("=")
     loss = load_plugin(LOSSES, name, "loss")
-    try:
-        weight = float(weight_text)
-    except ValueError:
-        weight = float("nan")
-    if not 0 < weight < float("inf"):
+    weight = _number(weight_text)
+    if not weight > 0:
         raise UsageError(
             f"--distill {text}: expected NAME=WEIGHT with a weight above 0, got {weight_text!r}. "
             f"For example: --distill {name}=0.25",
             kind="options",
         )
+    teachers = tuple(options.pop("teacher", FIRST).split("+"))
+    warm_up_text = options.pop("warm_up_epochs", "0")
+    if not _number(warm_up_text) >= 0:
+        raise UsageError(
+            f"--distill {text}: warm_up_epochs must be 0 or more, got {warm_up_text!r}",
+            kind="options",
+        )
+    if len(teachers) > 1 and name != "logits":
+        raise UsageError(
+            f"--distill {text}: only logits can be averaged over teachers; {name} learns from one, "
+            f"for example {name}={weight_text}:teacher={teachers[0]}",
+            kind="options",
+        )
     typed_options(loss, options, f"loss {name}")
-    return Distillation(name, weight, options)
+    return Distillation(name, weight, options, teachers, _number(warm_up_text))
+
+
+def _number(text: str) -> float:
+    """Read a finite number; NaN, which no comparison admits, where it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return float("nan")
+    return value if value < float("inf") else float("nan")
 
 
 def resolve_label_weight(distill: tuple[Distillation, ...], given: float | None) -> float:
@@ -117,16 +215,16 @@ def resolve_label_weight(distill: tuple[Distillation, ...], given: float | None)
     Raises
     ------
     UsageError
-        If the others leave nothing, or a loss is named twice.
+        If the others leave nothing, or a loss is named twice for the same teacher.
     """
-    names = [distillation.name for distillation in distill]
+    names = [distillation.key for distillation in distill]
     if len(set(names)) < len(names):
         raise UsageError(f"--distill names a loss twice: {', '.join(names)}", kind="options")
     if given is not None:
         return given
     total = sum(distillation.weight for distillation in distill)
     if total > 1:
-        parts = [f"{distillation.name}: {distillation.weight}" for distillation in distill]
+        parts = [f"{distillation.key}: {distillation.weight}" for distillation in distill]
         raise UsageError(
             f"the weights of --distill add up to {total:g}, which leaves no weight for the labels:\n"
             f"{listed(parts)}\nLower them, or choose an additive sum: --label-weight 1",
@@ -135,11 +233,37 @@ def resolve_label_weight(distill: tuple[Distillation, ...], given: float | None)
     return 1 - total
 
 
+def check_mixup(distill: tuple[Distillation, ...], alpha: float | None) -> None:
+    """Refuse mixup beside a loss that has no target for a mixture of two clips.
+
+    Raises
+    ------
+    UsageError
+        Naming those losses.
+    """
+    without = [entry.key for entry in distill if not entry.loss.mixes]
+    if alpha is not None and without:
+        raise UsageError(
+            f"mixup (alpha {alpha:g}) has no target for {', '.join(without)}: the teacher heard no "
+            "mixture. Distil logits alone, or switch it off: --mixup 0",
+            kind="options",
+        )
+
+
 def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Name each setting in which two resolved documents differ, with both values."""
-    keys = [key for key in {**before, **now} if key != "cache"]
+    before, now = _flat(before), _flat(now)
     return [
         f"{key}: the run has {before.get(key)!r}, asked for {now.get(key)!r}"
-        for key in keys
+        for key in {**before, **now}
         if before.get(key) != now.get(key)
     ]
+
+
+def _flat(document: dict[str, Any]) -> dict[str, Any]:
+    """Name what lies in a nested document ``outer.inner``."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        nested = _flat(value) if isinstance(value, dict) else None
+        flat |= {f"{key}.{inner}": v for inner, v in nested.items()} if nested else {key: value}
+    return flat

@@ -5,36 +5,42 @@ Shape suffixes: B clips in batch, T frames, M mel bands or coefficients.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from torch import Tensor
+import torch
 
-TIME_MASKS, TIME_MASK_FRAMES = 2, 10
-BAND_MASKS, BAND_MASK_BANDS = 2, 5
+from student.batch import Batch
+from student.recipes import SpecAugment
 
 
-def spec_augment(features_BTM: Tensor, lengths_B: Tensor, random: np.random.Generator) -> Tensor:
-    """Replace two stretches of up to 9 frames and two of up to 4 bands by the clip's mean per band.
+def spec_augment(batch: Batch, masks: SpecAugment, random: np.random.Generator) -> Batch:
+    """Replace stretches of time and of bands by the clip's mean of each band.
 
-    Sizes are kws_streaming's (Park et al. 2019, arXiv 1904.08779). It masks with zero and draws one
-    mask for the whole batch; here each clip has its own, and the mean of the band stands in, as zero
-    is not a neutral value of an unnormalised MFCC. A mask covers at most half of a short clip.
+    After Park et al. 2019 (https://arxiv.org/abs/1904.08779). kws_streaming masks with zero and draws
+    one mask for the whole batch; here each clip has its own, and the mean of the band stands in, as
+    zero is not a neutral value of an unnormalised MFCC. A mask covers at most half of a short clip
+    and half of the bands. The batch notes the hidden frames: a loss over frames leaves them out.
     """
-    augmented_BTM = features_BTM.clone()
-    bands = features_BTM.shape[2]
-    for clip_TM, frames in zip(augmented_BTM, lengths_B.tolist(), strict=True):
+    augmented_BTM = batch.features_BTM.clone()
+    hidden_BT = torch.zeros(augmented_BTM.shape[:2], dtype=torch.bool)
+    bands = augmented_BTM.shape[2]
+    rows = zip(augmented_BTM, hidden_BT, batch.lengths_B.tolist(), strict=True)
+    for clip_TM, hidden_T, frames in rows:
         mean_M = clip_TM[:frames].mean(0)
-        for _ in range(TIME_MASKS):
-            first, last = _stretch(random, frames, min(TIME_MASK_FRAMES, frames // 2 + 1))
+        for _ in range(masks.time_masks):
+            first, last = _stretch(random, frames, masks.time_mask_frames)
             clip_TM[first:last] = mean_M
-        for _ in range(BAND_MASKS):
-            first, last = _stretch(random, bands, BAND_MASK_BANDS)
+            hidden_T[first:last] = True
+        for _ in range(masks.band_masks):
+            first, last = _stretch(random, bands, masks.band_mask_bands)
             clip_TM[:frames, first:last] = mean_M[first:last]
-    return augmented_BTM
+    return replace(batch, features_BTM=augmented_BTM, hidden_BT=hidden_BT)
 
 
 def _stretch(random: np.random.Generator, size: int, below: int) -> tuple[int, int]:
-    """Draw a stretch shorter than `below` inside `size`."""
-    width = int(random.integers(below))
+    """Draw a stretch shorter than `below`, at most half of `size`, inside `size`."""
+    width = int(random.integers(min(below, size // 2 + 1)))
     first = int(random.integers(size - width + 1))
     return first, first + width
 

@@ -6,7 +6,6 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from cache_schema.errors import CacheError, RunError, UsageError, listed
 from cache_schema.reader import Cache
+from student.averaging import AveragedStudent
 from student.batch import Batch
 from student.checkpoint import (
     load_state,
@@ -24,12 +24,17 @@ from student.checkpoint import (
     write_json,
     write_lines,
 )
+from student.class_map import coverage_report
 from student.evaluate import evaluate_run, score_student
 from student.metrics import METRICS, Score, teacher_score
-from student.objective import Objective, build_objective, needed_signals
-from student.settings import Settings, changed_settings, student_class
+from student.mixup import Mixing, draw_mixing
+from student.models.interface import Student
+from student.objective import Objective, build_objective, class_maps, needed_signals
+from student.recipes import Recipe
+from student.settings import Settings, changed_settings, plain
 from student.spec_augment import augmentation_random, spec_augment
 from student.stream import Stream
+from student.taught_by import FIRST, teacher_classes
 from student.unit_rows import UnitLoader
 
 CONFIG = "config.json"
@@ -78,12 +83,15 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
     objective = build_objective(cache, settings)
     claim_run(run, settings.resolved(cache))
     if (done := read_json(run / RESULT)) is not None:
-        say(f"{run} is finished: all {settings.epochs} epochs are done.")
+        say(f"{run} is finished: all {settings.recipe.epochs} epochs are done.")
         return dict(done)
+    _tell_coverage(cache, settings, say)
     scores = {split: teacher_score(cache, split) for split in (TRAIN, VALIDATION)}
-    say("teacher: " + ("; ".join(f"{s} {v}" for s, v in scores.items() if v) or "no cached logits"))
+    told = {split: found for split, found in scores.items() if found and found.clips}
+    nothing = "no cached logits" if None in scores.values() else "no labelled clips to score it on"
+    say("teacher: " + ("; ".join(f"{split} {found}" for split, found in told.items()) or nothing))
     training = Training(cache, settings, run, objective, device)
-    training.teacher = {split: found.value for split, found in scores.items() if found}
+    training.teacher = {split: found.value for split, found in told.items()}
     training.run_epochs(say)
     return finish(run, cache, training)
 
@@ -110,6 +118,16 @@ def _refuse_without_targets(cache: Cache, settings: Settings) -> None:
         )
 
 
+def _tell_coverage(cache: Cache, settings: Settings, say: Say) -> None:
+    """Say what a class map makes of each teacher's classes."""
+    if settings.class_map is None:
+        return
+    for name, class_map in class_maps(cache, settings).items():
+        classes = teacher_classes(cache, name.partition("@")[2] or FIRST)
+        for line in [name, *coverage_report(class_map, cache.classes, classes)]:
+            say(line)
+
+
 def claim_run(run: Path, config: dict[str, Any]) -> None:
     """Write the run's settings, or check that they are the same as before."""
     before = read_json(run / CONFIG)
@@ -134,20 +152,30 @@ class Training:
         self.cache, self.settings, self.run, self.objective = cache, settings, run, objective
         front_end = objective.student.front_end
         self.stream = Stream(
-            UnitLoader(cache, front_end, needed_signals(settings)),
+            UnitLoader(
+                cache,
+                front_end,
+                needed_signals(settings),
+                class_maps=class_maps(cache, settings),
+            ),
             TRAIN,
-            batch_size=settings.batch_size,
+            batch_size=settings.recipe.batch_size,
             seed=settings.seed,
         )
         self.plain_loader = UnitLoader(cache, front_end, ())
-        self.recipe = student_class(settings.student).recipe
+        self.recipe = settings.recipe
+        self.averaged: AveragedStudent | None = None
+        if self.recipe.average is not None:
+            self.averaged = AveragedStudent(objective.student, self.recipe.average)
         # Imported here, as tensorboard below: seconds that a refusal need not take.
         from lightning_fabric import Fabric
 
         self.fabric = Fabric(accelerator=device, devices=1, precision=settings.precision)  # type: ignore[arg-type]
-        self.model, self.optimizer = self.fabric.setup(objective, _optimizer(objective, settings))
+        self.model, self.optimizer = self.fabric.setup(
+            objective, _optimizer(objective, self.recipe)
+        )
         self.teacher: dict[str, float] = {}
-        self.next_epoch = 0
+        self.next_epoch = self.steps = 0
         self.best: dict[str, Any] = {"score": -1.0, "epoch": -1}
         self.history: list[dict[str, Any]] = []
         self._resume()
@@ -158,15 +186,18 @@ class Training:
 
         writer = SummaryWriter(str(self.run / "tensorboard"), purge_step=self.next_epoch)
         with closing(writer):
-            for epoch in range(self.next_epoch, self.settings.epochs):
+            for epoch in range(self.next_epoch, self.recipe.epochs):
                 began_s = time.monotonic()
                 losses = self._train_epoch(epoch)
+                if self.averaged is not None:
+                    done = (epoch + 1) / self.recipe.epochs
+                    self.averaged.after_epoch(self.objective.student, done)
                 found = self._validate()
                 entry = self._record(epoch, losses, found, time.monotonic() - began_s)
                 for name, value in entry.items():
                     if isinstance(value, float):
                         writer.add_scalar(name, value, epoch)
-                say(_epoch_line(entry, self.settings.epochs))
+                say(_epoch_line(entry, self.recipe.epochs))
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         """Train one epoch and give the mean of each loss over its clips."""
@@ -178,32 +209,44 @@ class Training:
         clips = 0
         with closing(self.stream.epoch(epoch)) as batches:
             for number, cpu_batch in enumerate(batches):
-                batch = self._augmented(cpu_batch, epoch, number).to(self.fabric.device)
-                self._set_learning_rate(epoch, clips)
-                losses = self.model(batch)
+                batch, mixing = self._augmented(cpu_batch, epoch, number)
+                self._advance(epoch, clips)
+                losses = self.model(batch, mixing)
                 self._check_finite(losses, batch)
                 self.optimizer.zero_grad()
                 self.fabric.backward(losses["total"])
                 self.fabric.clip_gradients(self.model, self.optimizer, max_norm=GRADIENT_NORM)
                 self.optimizer.step()
+                self.steps += 1
+                if self.averaged is not None:
+                    self.averaged.after_step(self.objective.student)
                 size = len(batch.clips)
                 clips += size
                 for name, value in losses.items():
                     sums[name] = sums.get(name, 0.0) + value.detach() * size
         return {name: float(value) / clips for name, value in sums.items()}
 
-    def _augmented(self, batch: Batch, epoch: int, number: int) -> Batch:
-        if not self.settings.spec_augment:
-            return batch
+    def _augmented(self, batch: Batch, epoch: int, number: int) -> tuple[Batch, Mixing | None]:
+        """Apply what the recipe does to a batch, and bring it to the device."""
         random = augmentation_random(self.settings.seed, epoch, number)
-        return batch.with_features(spec_augment(batch.features_BTM, batch.lengths_B, random))
+        mixing = None
+        if self.recipe.mixup is not None:
+            mixing = draw_mixing(len(batch.clips), self.recipe.mixup, random)
+            mixing = mixing.to(self.fabric.device)
+        if self.recipe.spec_augment is not None:
+            batch = spec_augment(batch, self.recipe.spec_augment, random)
+        return batch.to(self.fabric.device), mixing
 
-    def _set_learning_rate(self, epoch: int, clips: int) -> None:
-        """Fall exponentially from the first to the last rate, by clips seen."""
+    def _advance(self, epoch: int, clips: int) -> None:
+        """Tell the optimiser and the objective how far the training is, by clips seen."""
         planned = sum(unit.rows for unit in self.cache.units(TRAIN, epoch % self.cache.views))
-        progress = (epoch + min(1.0, clips / planned)) / self.settings.epochs
+        done = epoch + min(1.0, clips / planned)
+        self.objective.epochs_done = done
+        rate = self.recipe.learning_rate * self.recipe.schedule.factor(done / self.recipe.epochs)
+        if self.steps < self.recipe.warm_up_steps:
+            rate *= (self.steps + 1) / self.recipe.warm_up_steps
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * self.recipe.decay**progress
+            group["lr"] = rate
 
     def _check_finite(self, losses: dict[str, torch.Tensor], batch: Batch) -> None:
         """Stop before an update that would spoil the weights."""
@@ -215,16 +258,27 @@ class Training:
         raise RunError(
             f"the loss is not finite ({values}); the batch holds {', '.join(ids)}{more}. The weights "
             f"were not touched. Check the cache: inspect-cache {self.cache.root} --verify; or lower "
-            f"--learning-rate (now {self.settings.learning_rate:g}).",
+            f"--learning-rate (now {self.recipe.learning_rate:g}).",
             kind="not_finite",
         )
 
     def _validate(self) -> Score | None:
         if VALIDATION not in self.cache.splits:
             return None
-        student = self.objective.student
-        found = score_student(student, self.plain_loader, VALIDATION, device=self.fabric.device)
+        found = score_student(
+            self._kept(),
+            self.plain_loader,
+            VALIDATION,
+            device=self.fabric.device,
+            metric=self.settings.metric,
+        )
         return found if found.clips else None
+
+    def _kept(self) -> Student:
+        """Give the student that is validated and kept: the average, once there is one."""
+        if self.averaged is not None and self.averaged.begun:
+            return self.averaged.student
+        return self.objective.student
 
     def _record(
         self, epoch: int, losses: dict[str, float], found: Score | None, seconds: float
@@ -242,9 +296,12 @@ class Training:
         if found is None or not found.value < self.best["score"]:
             value = self.best["score"] if found is None else found.value
             self.best = {"score": value, "epoch": epoch + 1}
-            save_weights(self.run, self.objective.student)
+            save_weights(self.run, self._kept())
         self.next_epoch = epoch + 1
-        state = {"next_epoch": self.next_epoch, "best": self.best}
+        state: dict[str, Any] = {"next_epoch": self.next_epoch, "steps": self.steps}
+        state["best"] = self.best
+        if self.averaged is not None:
+            state["averaged"] = self.averaged.state()
         state |= {
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -256,7 +313,9 @@ class Training:
         state = load_state(self.run)
         if state is None:
             return
-        self.next_epoch, self.best = state["next_epoch"], state["best"]
+        self.next_epoch, self.steps, self.best = state["next_epoch"], state["steps"], state["best"]
+        if self.averaged is not None:
+            self.averaged.restore(state["averaged"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         lines = (self.run / METRIC_LINES).read_text(encoding="utf-8").splitlines()
@@ -282,20 +341,21 @@ def finish(run: Path, cache: Cache, training: Training) -> dict[str, Any]:
         "splits": splits,
         "seed": training.settings.seed,
         "student": training.settings.student,
-        "distill": [asdict(entry) for entry in training.settings.distill],
+        "student_options": training.settings.student_options,
+        "distill": [plain(entry) for entry in training.settings.distill],
         "label_weight": training.settings.label_weight,
         "best_epoch": training.best["epoch"],
-        "epochs": training.settings.epochs,
+        "epochs": training.recipe.epochs,
     }
     write_json(run / RESULT, result)
     return result
 
 
-def _optimizer(objective: Objective, settings: Settings) -> torch.optim.Optimizer:
-    parameters, rate = objective.parameters(), settings.learning_rate
-    if student_class(settings.student).recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=rate, momentum=0.9)
-    return torch.optim.Adam(parameters, lr=rate)
+def _optimizer(objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters, rate, decay = objective.parameters(), recipe.learning_rate, recipe.weight_decay
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
+    return torch.optim.Adam(parameters, lr=rate, betas=recipe.betas, weight_decay=decay)
 
 
 def _epoch_line(entry: dict[str, Any], epochs: int) -> str:

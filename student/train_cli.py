@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from cache_schema.command import Command
+from cache_schema.errors import UsageError
+from cache_schema.plugins import parse_named_options
 from cache_schema.reader import open_cache
+from student.class_map import read_class_map
 from student.losses import LOSSES
+from student.metrics import METRICS
 from student.models import STUDENTS
+from student.recipes import RECIPES, Average, Recipe, SpecAugment
 from student.repeatable import prepare_torch
-from student.settings import Settings, parse_distillation, resolve_label_weight, student_class
+from student.settings import (
+    Settings,
+    check_mixup,
+    find_recipe,
+    parse_distillation,
+    parse_student,
+    resolve_label_weight,
+)
 from student.train import train
 
 
 @click.command("train-student", cls=Command)
 @click.argument("cache", type=click.Path(path_type=Path))
-@click.option("--student", required=True, metavar="NAME", help=f"One of: {', '.join(STUDENTS)}.")
+@click.option(
+    "--student",
+    required=True,
+    metavar="NAME[:option=value,...]",
+    help=f"One of: {', '.join(STUDENTS)}.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option(
     "--distill",
@@ -31,19 +49,45 @@ from student.train import train
     type=click.FloatRange(min=0),
     help="Weight of the label loss. Default: what the weights of --distill leave of 1.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), default=30, show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True)
+@click.option(
+    "--class-map",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="TOML file of lines CLASS = TEACHER CLASS (or a list), where the teacher's classes differ.",
+)
+@click.option(
+    "--recipe",
+    metavar="NAME",
+    help=f"Optimiser, schedule, length and augmentation: {', '.join(RECIPES)}. Default: the student's "
+    "own. The options below change it.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), help="Default: the recipe's.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Default: the recipe's.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--learning-rate",
     type=click.FloatRange(min=0, min_open=True),
-    help="Of the first step. Default: the student's.",
+    help="The highest rate. Default: the recipe's.",
 )
 @click.option(
     "--spec-augment/--no-spec-augment",
-    default=False,
-    show_default=True,
-    help="Hide stretches of time and bands.",
+    default=None,
+    help="Hide stretches of time and bands. Default: the recipe's.",
+)
+@click.option(
+    "--mixup",
+    type=click.FloatRange(min=0),
+    metavar="ALPHA",
+    help="Mix features and targets of two clips; 0 is off. Default: the recipe's.",
+)
+@click.option(
+    "--average",
+    metavar="ema:decay=D|last:share=S|none",
+    help="Keep averaged weights. Default: the recipe's.",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(list(METRICS)),
+    help="What picks the best epoch. Default: accuracy, or macro mAP in a multi-label task.",
 )
 @click.option(
     "--device",
@@ -73,18 +117,59 @@ def main(cache: Path, out: Path, device: str, threads: int, **options: Any) -> N
 def resolve(options: dict[str, Any]) -> Settings:
     """Turn the command line's options into settings."""
     distill = tuple(parse_distillation(text) for text in options["distill"])
-    recipe = student_class(options["student"]).recipe
+    student, student_options = parse_student(options["student"])
+    recipe = changed_recipe(find_recipe(options["recipe"], student), options)
+    check_mixup(distill, recipe.mixup)
     return Settings(
-        student=options["student"],
+        student=student,
+        student_options=student_options,
         distill=distill,
         label_weight=resolve_label_weight(distill, options["label_weight"]),
-        epochs=options["epochs"],
-        batch_size=options["batch_size"],
         seed=options["seed"],
-        learning_rate=options["learning_rate"] or recipe.learning_rate,
-        spec_augment=options["spec_augment"],
+        recipe=recipe,
+        metric=options["metric"],
+        class_map=read_class_map(options["class_map"]) if options["class_map"] else None,
         precision=options["precision"],
     )
+
+
+def changed_recipe(recipe: Recipe, options: dict[str, Any]) -> Recipe:
+    """Change in a recipe what the command line says."""
+    names = ("epochs", "batch_size", "learning_rate")
+    recipe = replace(recipe, **{name: options[name] for name in names if options[name] is not None})
+    if options["spec_augment"] is not None:
+        masks = (recipe.spec_augment or SpecAugment()) if options["spec_augment"] else None
+        recipe = replace(recipe, spec_augment=masks)
+    if options["mixup"] is not None:
+        recipe = replace(recipe, mixup=options["mixup"] or None)
+    if options["average"] is not None:
+        recipe = replace(recipe, average=parse_average(options["average"]))
+    return recipe
+
+
+def parse_average(text: str) -> Average | None:
+    """Read ``ema:decay=0.999``, ``last:share=0.5`` or ``none``.
+
+    Raises
+    ------
+    UsageError
+        For anything else.
+    """
+    if text == "none":
+        return None
+    kind, options = parse_named_options(text)
+    amounts: dict[Any, str] = {"ema": "decay", "last": "share"}
+    try:
+        amount = float(options[amounts[kind]])
+    except (KeyError, ValueError):
+        amount = float("nan")
+    if not 0 < amount <= 1 or len(options) > 1:
+        raise UsageError(
+            f"--average {text}: expected ema:decay=D or last:share=S with a number above 0, at most "
+            "1, or none. For example: --average ema:decay=0.999",
+            kind="options",
+        )
+    return Average("ema" if kind == "ema" else "last", amount)
 
 
 def train_and_tell(cache: Path, out: Path, device: str, settings: Settings) -> None:

@@ -6,7 +6,7 @@ Shape suffixes: B clips in batch, S samples.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,10 @@ from cache_schema.errors import CacheError
 from cache_schema.front_ends import FRONT_ENDS, FrontEnd
 from cache_schema.reader import Cache, Ragged, Unit
 from student.batch import Batch, pad_rows
+from student.class_map import ClassMap
 from student.front_end import TorchFrontEnd
-from student.losses.logits import SIGNAL as LOGITS
-from student.losses.logits import teacher_columns
+from student.models.interface import TimeGrid
+from student.taught_by import teacher_classes as teacher_classes
 
 WAVEFORM = "waveform"
 FULL_SCALE = 32768.0
@@ -35,6 +36,7 @@ class TrainingRows:
     labels: NDArray[np.uint8]
     labelled: NDArray[np.bool_]
     features: Ragged
+    feature_grid: TimeGrid
     signals: dict[str, Any]
 
     @property
@@ -61,6 +63,7 @@ def collate(places: Sequence[RowPlace]) -> Batch:
         signals={name: padded for name, (padded, _) in signals.items()},
         signal_lengths={name: lengths for name, (_, lengths) in signals.items()},
         clips=np.array([rows.clips[row] for rows, row in places], np.int64),
+        feature_grid=places[0][0].feature_grid,
     )
 
 
@@ -77,7 +80,9 @@ class UnitLoader:
     front_end : str
         Key of ``FRONT_ENDS``.
     signals : sequence of str
-        Teacher signals to deliver.
+        Teacher signals to deliver, under the cache's names.
+    class_maps : mapping of str to ClassMap
+        For the signals that are logits, how to bring them into the student's order of classes.
     budget_bytes : int
         Memory for units kept from epoch to epoch; the first units to come stay.
 
@@ -89,16 +94,20 @@ class UnitLoader:
     """
 
     def __init__(
-        self, cache: Cache, front_end: str, signals: Sequence[str], *, budget_bytes: int = 2 << 30
+        self,
+        cache: Cache,
+        front_end: str,
+        signals: Sequence[str],
+        *,
+        class_maps: Mapping[str, ClassMap] | None = None,
+        budget_bytes: int = 2 << 30,
     ) -> None:
         self.cache = cache
         self.front_end = FRONT_ENDS[front_end]
         self.source = _feature_source(cache, self.front_end)
         self.signals = tuple(signals)
         self._twin = TorchFrontEnd(self.front_end)
-        self._columns: list[int] | None = None
-        if LOGITS in self.signals:
-            self._columns = teacher_columns(cache.classes, teacher_classes(cache))
+        self.class_maps = class_maps or {}
         self._kept: OrderedDict[Unit, TrainingRows] = OrderedDict()
         self._budget_bytes = budget_bytes
 
@@ -109,10 +118,11 @@ class UnitLoader:
         names = tuple(dict.fromkeys((self.source, *self.signals)))
         read = self.cache.read_unit(unit, names)
         signals = {name: read.signals[name] for name in self.signals}
-        if self._columns is not None:
-            signals[LOGITS] = signals[LOGITS][:, self._columns]
+        for name, class_map in self.class_maps.items():
+            signals[name] = class_map.apply(signals[name])
         features = self._features(read.signals[self.source])
-        rows = TrainingRows(read.clip, read.labels, read.labelled, features, signals)
+        grid = TimeGrid(self.front_end.hop_s, self.front_end.first_frame_s)
+        rows = TrainingRows(read.clip, read.labels, read.labelled, features, grid, signals)
         if rows.size_bytes <= self._budget_bytes:
             self._budget_bytes -= rows.size_bytes
             self._kept[unit] = rows
@@ -132,11 +142,6 @@ class UnitLoader:
         starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
         empty = np.zeros((0, self.front_end.features), np.float32)
         return Ragged(np.concatenate([empty, *rows]), starts)
-
-
-def teacher_classes(cache: Cache) -> tuple[str, ...]:
-    """Classes of the cached logits; the cache's own where its provenance does not list any."""
-    return tuple((cache.teacher or {}).get("classes") or cache.classes)
 
 
 def _feature_source(cache: Cache, front_end: FrontEnd) -> str:

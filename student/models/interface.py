@@ -1,33 +1,17 @@
 """What a student is: features and lengths in, logits and a context representation out.
 
-Shape suffixes: B clips, T frames of the student's context, M features, C classes, D context width.
+Shape suffixes: B clips, T frames of the student's context, M features, C classes, D context width,
+H heads.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a student is trained when nothing else is asked for.
-
-    Attributes
-    ----------
-    optimizer : {"adam", "sgd"}
-        SGD has momentum 0.9.
-    learning_rate : float
-        Rate of the first step.
-    decay : float
-        Rate of the last step as a share of the first; in between it falls exponentially.
-    """
-
-    optimizer: Literal["adam", "sgd"]
-    learning_rate: float
-    decay: float
+from student.recipes import Recipe as Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +38,9 @@ class StudentOutput:
         Seconds from one context frame to the next.
     first_frame_s_B : Tensor
         Centre of each clip's context frame 0.
-    attention_BT : Tensor or None
-        Scores before the softmax over time of the student's own attention, -inf on padding.
+    attention_BHT : Tensor or None
+        Scores before the softmax over time of the student's own attention, one row for each of its H
+        heads, -inf on padding.
     """
 
     logits_BC: Tensor
@@ -63,24 +48,25 @@ class StudentOutput:
     context_lengths_B: Tensor
     hop_s: float
     first_frame_s_B: Tensor
-    attention_BT: Tensor | None = None
+    attention_BHT: Tensor | None = None
 
 
 class Student(nn.Module):
     """Base of all students.
 
     A clip alone and the same clip in a padded batch give the same answer in evaluation; in
-    training, normalisation looks at valid frames only.
+    training, normalisation looks at valid frames only. A subclass is built from the number of classes
+    and its own keyword-only options.
     """
 
     front_end: ClassVar[str]
     """Preset of ``cache_schema.front_ends`` it hears through."""
-    context_width: ClassVar[int]
-    """Width D of the context representation."""
     native_attention: ClassVar[bool] = False
-    """Whether its output has ``attention_BT``."""
+    """Whether its output has ``attention_BHT``."""
     recipe: ClassVar[Recipe]
     """Optimiser and learning rate where nothing else is asked for."""
+    context_width: int
+    """Width D of the context representation; set by each student's ``__init__``."""
 
     def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
         """Answer a zero-padded batch with its valid frame counts."""

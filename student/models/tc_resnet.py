@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.interface import Recipe, Student, StudentOutput
+from student.models.interface import Student, StudentOutput
 from student.models.layers import MaskedBatchNorm, frame_mask, init_as_keras, masked_mean
+from student.recipes import Exponential, Recipe
 
 STEM_WIDTH = 50
 BLOCK_WIDTHS = (50, 50, 50, 50, 72, 72)
@@ -35,11 +36,11 @@ class TCResNet(Student):
     """
 
     front_end = "mfcc40"
-    context_width = BLOCK_WIDTHS[-1]
-    recipe = Recipe("adam", 3e-3, 0.02)
+    recipe = Recipe("adam", 3e-3, Exponential(0.02))
 
     def __init__(self, classes: int) -> None:
         super().__init__()
+        self.context_width = BLOCK_WIDTHS[-1]
         preset = FRONT_ENDS[self.front_end]
         self.stem = nn.Conv1d(preset.features, STEM_WIDTH, 3, padding=1)
         self.stem_norm = MaskedBatchNorm(STEM_WIDTH, momentum=MOMENTUM)

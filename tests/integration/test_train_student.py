@@ -20,7 +20,7 @@ from cache_schema.errors import CacheError
 from cache_schema.reader import open_cache
 from student import evaluate_cli, train_cli
 from student.objective import check_signals
-from student.settings import Settings, parse_distillation
+from student.settings import Settings, find_recipe, parse_distillation
 
 DISTILL = ("--distill", "temporal=0.25", "--distill", "logits=0.25:temperature=3")
 
@@ -84,7 +84,7 @@ def test_a_run_leaves_what_it_did(finished: tuple[Path, str]) -> None:
 def test_the_weights_hold_no_distillation_head(finished: tuple[Path, str]) -> None:
     run, _ = finished
     assert not [name for name in load_file(run / "model.safetensors") if "query" in name]
-    assert "losses.temporal.query_D" in state_of(run)["objective"]
+    assert "heads.temporal.query_D" in state_of(run)["objective"]
 
 
 def test_the_same_command_again_says_that_all_is_done(
@@ -147,8 +147,8 @@ def test_a_missing_signal_is_refused_with_the_command_that_adds_it(cache: Path) 
     opened = open_cache(cache)
     opened.__dict__["signals"] = {"waveform": opened.signals["waveform"]}
     settings = Settings(
-        student="tc-resnet", distill=(parse_distillation("temporal=0.5"),), epochs=1,
-        batch_size=1, seed=0, learning_rate=1.0, spec_augment=False,
+        student="tc-resnet", student_options={}, distill=(parse_distillation("temporal=0.5"),),
+        label_weight=0.5, seed=0, recipe=find_recipe(None, "tc-resnet"),
     )  # fmt: skip
     with pytest.raises(CacheError, match="--signal temporal_attention"):
         check_signals(opened, settings)
@@ -183,5 +183,6 @@ def test_options_come_from_a_file_too(cache: Path, tmp_path: Path) -> None:
     done = here(train_cli.main, cache, "--out", run, "--config", config, "--seed", "5")
     assert done.exit_code == 0, done.output
     settings = json.loads((run / "config.json").read_text())
-    assert (settings["student"], settings["seed"], settings["epochs"]) == ("att-rnn", 5, 1)
-    assert settings["spec_augment"] is True
+    assert (settings["student"], settings["seed"]) == ("att-rnn", 5)
+    assert settings["recipe"]["epochs"] == 1
+    assert settings["recipe"]["spec_augment"]["time_masks"] == 2

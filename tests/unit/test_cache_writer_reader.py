@@ -13,11 +13,13 @@ import zarr
 
 from cache_schema.documents import SignedManifest
 from cache_schema.errors import CacheError, UsageError
+from cache_schema.inspection import clip_facts
 from cache_schema.reader import Ragged, open_cache
 from cache_schema.storage import canonical_json, sha256
 from cache_schema.verify import verify
 from cache_schema.writer import (
     MANIFEST,
+    Row,
     add_part,
     load_manifest,
     missing_units,
@@ -62,6 +64,69 @@ def test_quarantined_rows_are_left_out_with_their_labels(pristine: Path) -> None
     assert read.labels.tolist() == [[0, 1]]
     assert isinstance(read.signals["temporal_attention"], Ragged)
     assert len(read.signals["temporal_attention"]) == 1
+
+
+def add_teacher_b(root: Path, quarantined: int) -> None:
+    """A further teacher's logits, its provenance and one row it could not use, in view 0."""
+    first = small_cache.first_plan()
+    signals = [small_cache.spec("logits@b", "fixed", [3], 3)]
+    plan = first.model_copy(
+        update={"name": "part-002", "signals": signals, "teacher": {"id": "b"}, "source": "cache"}
+    )
+    add_part(root, plan)
+    for unit in range(len(plan.units.rows)):
+        at = (plan.units.first_clip[unit], plan.units.view[unit])
+        rows = [
+            Row(reason="too long for b")
+            if (at[0] + i, at[1]) == (quarantined, 0)
+            else Row(signals={"logits@b": np.full(3, at[0] + i + 10 * at[1], np.float16)})
+            for i in range(plan.units.rows[unit])
+        ]
+        write_unit(root, plan, unit, rows)
+    seal(root, plan)
+
+
+def test_rows_of_several_teachers_are_aligned_and_usable_to_all_who_are_asked(
+    cache_dir: Path,
+) -> None:
+    add_teacher_b(cache_dir, quarantined=1)
+    cache = open_cache(cache_dir)
+    first, _, third, _ = cache.units("train")
+    names = ["logits@b", "waveform", "logits"]
+    read = cache.read_unit(first, names)
+    assert read.clip.tolist() == [0, 2]
+    assert read.signals["logits@b"][:, 0].tolist() == [0, 2]
+    for row, clip in enumerate(read.clip.tolist()):
+        wanted = small_cache.row(clip, 0, ["waveform", "logits"]).signals
+        np.testing.assert_array_equal(read.signals["waveform"][row], wanted["waveform"])
+        np.testing.assert_array_equal(read.signals["logits"][row], wanted["logits"])
+    assert cache.read_unit(first, ["waveform", "logits"]).clip.tolist() == [0, 1, 2]
+    assert cache.read_unit(third, names).signals["logits@b"][:, 0].tolist() == [10, 11, 12]
+    (test,) = cache.units("test")
+    assert cache.read_unit(test, names).clip.tolist() == [5]  # 4 is the first teacher's loss
+    assert verify(cache_dir) == []
+
+
+def test_each_teacher_is_known_by_its_name(cache_dir: Path) -> None:
+    assert list(open_cache(cache_dir).teachers) == [""]
+    add_teacher_b(cache_dir, quarantined=1)
+    cache = open_cache(cache_dir)
+    assert cache.teachers == {"": cache.teacher, "b": {"id": "b"}}
+    assert cache.teacher is not None
+    assert cache.teacher["id"] == "small"
+    assert {"logits", "logits@b"} < set(cache.signals)
+    with pytest.raises(CacheError, match=r"'mfcc@b'.*--teacher-name b and --signal mfcc$"):
+        cache.read_unit(cache.units("train")[0], ["mfcc@b"])
+
+
+def test_a_clip_that_one_teacher_could_not_use_still_shows_the_others_answers(
+    cache_dir: Path,
+) -> None:
+    add_teacher_b(cache_dir, quarantined=1)
+    facts = clip_facts(open_cache(cache_dir), 1)
+    assert not facts["quarantined"]
+    assert "logits" in facts["signals"]
+    assert "logits@b" not in facts["signals"]
 
 
 def test_units_of_one_view(pristine: Path) -> None:

@@ -40,6 +40,22 @@ def test_names_never_leave_their_folder(name: str) -> None:
     assert problems_of(PartPlan, json.dumps(document).encode())
 
 
+@pytest.mark.parametrize("name", ["logits@", "logits@B", "logits@first", "logits@a@b", "../x@b"])
+def test_a_qualified_signal_ends_in_the_name_of_a_teacher(name: str) -> None:
+    document = json.loads(small_cache.first_plan().encode())
+    document["signals"] = [document["signals"][0] | {"name": name}]
+    assert problems_of(PartPlan, json.dumps(document).encode())
+    document["signals"][0]["name"] = "logits@b"
+    assert parse(PartPlan, json.dumps(document).encode(), "plan").teacher_name == "b"
+
+
+def test_a_part_has_signals_of_one_teacher() -> None:
+    document = json.loads(small_cache.first_plan().encode())
+    document["signals"][0]["name"] = "logits@b"
+    (problem,) = problems_of(PartPlan, json.dumps(document).encode())
+    assert "one teacher, not of several" in problem
+
+
 def test_a_unit_larger_than_the_grid_is_a_problem() -> None:
     document = json.loads(small_cache.first_plan().encode()) | {"unit_rows": 2}
     assert "unit_rows is 2" in problems_of(PartPlan, json.dumps(document).encode())[0]

@@ -13,6 +13,7 @@ from cache_schema.documents import SignalSpec
 from cache_schema.errors import CacheError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.reader import Ragged, Unit, UnitRows
+from student.class_map import build_class_map
 from student.stream import Stream
 from student.unit_rows import UnitLoader
 
@@ -82,9 +83,9 @@ class SmallCache:
 def stream(cache: SmallCache, **changes: Any) -> Stream:
     options: dict[str, Any] = {"batch_size": 4, "seed": 3, "mixed_units": 2}
     budget = changes.pop("budget_bytes", 1 << 30)
-    loader = UnitLoader(
-        cache, "mfcc", ("logits", "temporal_attention"), budget_bytes=budget  # type: ignore[arg-type]
-    )  # fmt: skip
+    maps = {"logits": build_class_map(cache.classes, cache.teacher["classes"], None, "single")}
+    names = ("logits", "temporal_attention")
+    loader = UnitLoader(cache, "mfcc", names, class_maps=maps, budget_bytes=budget)  # type: ignore[arg-type]
     return Stream(loader, "train", **options | changes)
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import doctest
 import importlib
 
-import numpy as np
 import pytest
-import torch
 
 from cache_schema.errors import UsageError
-from student.settings import changed_settings, parse_distillation, resolve_label_weight
-from student.spec_augment import spec_augment
+from student.settings import (
+    changed_settings,
+    check_mixup,
+    find_recipe,
+    parse_distillation,
+    parse_student,
+    resolve_label_weight,
+)
 
 
 def test_the_label_weight_is_what_the_others_leave() -> None:
@@ -49,31 +53,57 @@ def test_a_loss_named_twice_is_refused() -> None:
         resolve_label_weight(twice, None)
 
 
+def test_the_same_loss_may_learn_from_two_teachers() -> None:
+    two = (parse_distillation("logits=0.2"), parse_distillation("logits=0.3:teacher=b"))
+    assert resolve_label_weight(two, None) == pytest.approx(0.5)
+    assert [entry.signals for entry in two] == [("logits",), ("logits@b",)]
+    mean = parse_distillation("logits=0.5:teacher=first+b")
+    assert mean.signals == ("logits", "logits@b")
+
+
+def test_only_logits_can_be_averaged_over_teachers() -> None:
+    with pytest.raises(UsageError, match="temporal learns from one"):
+        parse_distillation("temporal=0.5:teacher=first+b")
+
+
+def test_a_weight_warms_up_linearly() -> None:
+    entry = parse_distillation("temporal=0.5:warm_up_epochs=4")
+    assert [entry.weight_after(epochs) for epochs in (0, 1, 4, 9)] == [0, 0.125, 0.5, 0.5]
+    assert parse_distillation("temporal=0.5").weight_after(0) == 0.5
+    with pytest.raises(UsageError, match="warm_up_epochs must be 0 or more, got '-1'"):
+        parse_distillation("temporal=0.5:warm_up_epochs=-1")
+
+
+def test_mixup_is_refused_beside_a_loss_over_frames() -> None:
+    both = (parse_distillation("logits=0.3"), parse_distillation("temporal=0.3"))
+    with pytest.raises(UsageError, match="no target for temporal:"):
+        check_mixup(both, 0.3)
+    check_mixup(both, None)
+    check_mixup(both[:1], 0.3)
+
+
+def test_a_students_options_are_checked() -> None:
+    assert parse_student("tc-resnet") == ("tc-resnet", {})
+    with pytest.raises(UsageError, match="unknown option of student tc-resnet 'width'"):
+        parse_student("tc-resnet:width=2")
+
+
+def test_an_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'psla'"):
+        find_recipe("pslaa", "tc-resnet")
+
+
 def test_changes_show_both_values() -> None:
     changes = changed_settings({"seed": 1, "epochs": 2}, {"seed": 1, "epochs": 3})
     assert changes == ["epochs: the run has 2, asked for 3"]
 
 
-def test_spec_augment_keeps_padding_and_most_of_the_clip() -> None:
-    features = torch.randn(3, 40, 20)
-    lengths = torch.tensor([40, 1, 12])
-    for row, length in enumerate(lengths.tolist()):
-        features[row, length:] = 0
-    before = features.clone()
-    augmented = spec_augment(features, lengths, np.random.default_rng(0))
-    assert torch.equal(features, before)
-    assert torch.equal(augmented[1], features[1]) or lengths[1] == 1
-    changed = (augmented != features).float().mean((1, 2))
-    assert (changed < 0.75).all()
-    for row, length in enumerate(lengths.tolist()):
-        assert (augmented[row, length:] == 0).all()
-
-
 MODULES = [
-    "student.losses.temporal",
+    "student.class_map",
     "student.losses.logits",
-    "student.objective",
+    "student.losses.temporal",
     "student.settings",
+    "student.taught_by",
 ]
 
 

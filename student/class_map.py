@@ -1,0 +1,164 @@
+"""A teacher's classes as a student's: which of its logits stand for which class.
+
+Shape suffixes: N clips, K teacher classes, C covered classes of the student.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.errors import UsageError, listed
+from cache_schema.plugins import unknown_name
+
+Names = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMap:
+    """Which teacher logits make up the logit of each class that they cover.
+
+    Several teacher classes that stand for one student class are joined: in a single-label task by
+    ``log sum exp``, which adds their probabilities; in a multi-label task by the highest, as they
+    may all be true at once.
+
+    Attributes
+    ----------
+    covered : tuple of int
+        Positions of the covered classes among the student's, ascending.
+    columns : tuple of tuple of int
+        The teacher's logits of each of them.
+    task : {"single", "multi"}
+        Decides how several are joined.
+    """
+
+    covered: tuple[int, ...]
+    columns: tuple[tuple[int, ...], ...]
+    task: str
+
+    def apply(self, logits_NK: NDArray[Any]) -> NDArray[Any]:
+        """Give the logits of the covered classes: (N, K) → (N, C)."""
+        if all(len(columns) == 1 for columns in self.columns):
+            return logits_NK[:, [columns[0] for columns in self.columns]]
+        join = np.logaddexp if self.task == "single" else np.maximum
+        wide_NK = logits_NK.astype(np.float32)
+        joined = [join.reduce(wide_NK[:, list(columns)], axis=1) for columns in self.columns]
+        return np.stack(joined, axis=1)
+
+
+def build_class_map(
+    classes: Sequence[str], teacher_classes: Sequence[str], names: Names | None, task: str
+) -> ClassMap:
+    """Match classes by name, or as `names` says.
+
+    Parameters
+    ----------
+    classes, teacher_classes : sequence of str
+        The student's and the teacher's.
+    names : mapping or None
+        Student class → teacher classes that stand for it, none of them if it is empty. A class that
+        is not named there is matched by its own name and may go uncovered. Without a mapping every
+        class must be covered by its own name.
+    task : {"single", "multi"}
+        See `ClassMap`.
+
+    Raises
+    ------
+    UsageError
+        Listing every name that one side does not have, or the classes that nothing covers.
+
+    Examples
+    --------
+    >>> build_class_map(["dog", "rain"], ["Bark", "Howl"], {"dog": ["Howl", "Bark"]}, "multi").columns
+    ((1, 0),)
+    """
+    if names is None:
+        _require_all(classes, teacher_classes)
+    names = names or {}
+    problems = [
+        str(unknown_name(n, classes, "class of the cache")) for n in names if n not in classes
+    ]
+    wanted = {name for several in names.values() for name in several}
+    unknown = sorted(wanted - set(teacher_classes))
+    problems += [str(unknown_name(n, teacher_classes, "class of the teacher")) for n in unknown]
+    if problems:
+        raise UsageError(
+            f"class map: {len(problems)} problem(s)\n{listed(problems)}", kind="classes"
+        )
+    known = {name: column for column, name in enumerate(teacher_classes)}
+    found = {
+        position: tuple(known[n] for n in names.get(name, [name] if name in known else []))
+        for position, name in enumerate(classes)
+    }
+    covered = tuple(position for position, columns in found.items() if columns)
+    if not covered:
+        raise UsageError(
+            f"the teacher covers none of the classes {', '.join(classes)}; its own are "
+            f"{', '.join(teacher_classes)}. Name the pairs in a file: --class-map FILE.toml",
+            kind="classes",
+        )
+    return ClassMap(covered, tuple(found[position] for position in covered), task)
+
+
+def _require_all(classes: Sequence[str], teacher_classes: Sequence[str]) -> None:
+    missing = [name for name in classes if name not in teacher_classes]
+    if missing:
+        raise UsageError(
+            f"the cached logits lack {len(missing)} of {len(classes)} classes: {', '.join(missing)}; "
+            f"the teacher's classes: {', '.join(teacher_classes)}. Say which stand for which in a "
+            "file (--class-map FILE.toml), fine-tune a teacher on these classes "
+            "(finetune-teacher), or distil without logits, for example with temporal.",
+            kind="classes",
+        )
+
+
+def coverage_report(
+    class_map: ClassMap, classes: Sequence[str], teacher_classes: Sequence[str]
+) -> list[str]:
+    """Say which classes the teacher's logits cover, with which of its own, and what is unused."""
+    covered = dict(zip(class_map.covered, class_map.columns, strict=True))
+    lines = [f"the teacher covers {len(covered)} of {len(classes)} classes"]
+    for position, name in enumerate(classes):
+        own = [teacher_classes[column] for column in covered.get(position, ())]
+        if own != [name]:
+            lines.append(
+                f"  {name}: {' or '.join(own) or 'not covered, learned from labels alone'}"
+            )
+    used = {column for columns in class_map.columns for column in columns}
+    unused = [name for column, name in enumerate(teacher_classes) if column not in used]
+    if unused:
+        shown = ", ".join(unused[:8]) + (", ..." if len(unused) > 8 else "")
+        lines.append(f"  {len(unused)} of the teacher's classes are not used: {shown}")
+    return lines
+
+
+def read_class_map(path: Path) -> dict[str, list[str]]:
+    """Read ``class = "teacher class"`` or ``class = ["one", "another"]`` lines from a TOML file.
+
+    Raises
+    ------
+    UsageError
+        If it is not TOML, or a value is neither a string nor a list of strings.
+    """
+    try:
+        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
+    names = {name: [value] if isinstance(value, str) else value for name, value in entries.items()}
+    wrong = [
+        f"{name} = {entries[name]!r}"
+        for name, value in names.items()
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value)
+    ]
+    if wrong:
+        raise UsageError(
+            f"{path}: expected a class name or a list of them for each class\n{listed(wrong)}",
+            kind="config",
+        )
+    return names

@@ -1,0 +1,158 @@
+"""What a training can be told beside its losses: recipes, mixup, averaging, class maps, no labels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from commands import command, succeeded, write_tones
+
+from student import train_cli
+from student.train import Training
+
+EVERYTHING = (
+    "--recipe", "efficientat", "--epochs", "4", "--batch-size", "8", "--spec-augment",
+    "--average", "ema:decay=0.9", "--distill", "logits=0.5:form=cmkd,warm_up_epochs=2",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tones(tmp_path_factory.mktemp("tones") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def cache(corpus: Path) -> Path:
+    out = corpus.with_name("tones.zarr")
+    succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", out))
+    return out
+
+
+def train(cache: Path, run: Path, *more: object) -> Result:
+    words = [cache, "--student", "tc-resnet", "--out", run, *more]
+    return CliRunner().invoke(train_cli.main, [*map(str, words)])
+
+
+def config(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "config.json").read_text())
+    return found
+
+
+def test_a_stopped_run_with_everything_on_continues_to_the_same_bits(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    done = train(cache, whole, *EVERYTHING)
+    assert done.exit_code == 0, done.output
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_train_epoch", stop_in_epoch(2, Training._train_epoch))
+        assert isinstance(
+            train(cache, stopped, *EVERYTHING).exception, KeyboardInterrupt | SystemExit
+        )
+    assert not (stopped / "result.json").is_file()
+    assert train(cache, stopped, *EVERYTHING).exit_code == 0
+    for name in ("model.safetensors", "result.json", "config.json"):
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def stop_in_epoch(epoch: int, usual: Any) -> Any:
+    def train_epoch(self: Training, number: int) -> dict[str, float]:
+        if number == epoch:
+            raise KeyboardInterrupt
+        losses: dict[str, float] = usual(self, number)
+        return losses
+
+    return train_epoch
+
+
+def test_a_recipe_is_taken_whole_and_changed_by_options(cache: Path, tmp_path: Path) -> None:
+    done = train(cache, tmp_path / "r", "--recipe", "psla", "--epochs", "2", "--no-spec-augment")
+    assert done.exit_code == 0, done.output
+    recipe = config(tmp_path / "r")["recipe"]
+    assert recipe["betas"] == [0.95, 0.999]
+    assert (recipe["epochs"], recipe["batch_size"], recipe["spec_augment"]) == (2, 24, None)
+    assert recipe["average"] == {"kind": "last", "amount": 0.5}
+    lines = (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()
+    # Two epochs of two steps are the first four of 1000 warm-up steps.
+    assert json.loads(lines[-1])["learning_rate"] <= 5e-4 * 4 / 1000
+
+
+def test_averaged_weights_are_what_is_kept(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    assert train(cache, run, "--epochs", "3", "--average", "last:share=1").exit_code == 0
+    state = torch.load(run / "training-state.pt", weights_only=True)
+    averaged, last = state["averaged"]["student"], state["objective"]
+    assert state["averaged"]["sets"] == 3
+    assert not torch.equal(averaged["stem.weight"], last["student.stem.weight"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--average", "ema:share=0.5"], "expected ema:decay=D"),
+        (["--average", "ema:decay=2"], "at most 1"),
+        (["--recipe", "psl"], "Did you mean 'psla'"),
+        (["--mixup", "0.3", "--distill", "temporal=0.5"], "no target for temporal"),
+        (["--distill", "logits=0.5:teacher=b"], "unknown teacher"),
+    ],
+)
+def test_wrong_options_are_refused(
+    cache: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    refused = train(cache, tmp_path / "r", *options)
+    assert refused.exit_code == 2
+    assert message in refused.stderr
+    assert not (tmp_path / "r").exists()
+
+
+@pytest.fixture
+def other_names(corpus: Path) -> Iterator[Path]:
+    """The same tones under a teacher with classes of its own."""
+    out = corpus.with_name("other.zarr")
+    teacher = "toy:classes=bass;treble;hiss"
+    succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", teacher, "--out", out))
+    yield out
+    shutil.rmtree(out)
+
+
+def test_a_class_map_lets_another_teacher_teach_what_it_covers(
+    other_names: Path, tmp_path: Path
+) -> None:
+    words = ("--epochs", "1", "--distill", "logits=0.5")
+    refused = train(other_names, tmp_path / "r", *words)
+    assert refused.exit_code == 2
+    assert "lack 3 of 3 classes" in refused.stderr
+    names = tmp_path / "map.toml"
+    names.write_text('low = "bass"\nhigh = ["treble", "hiss"]\n')
+    done = train(other_names, tmp_path / "r", *words, "--class-map", names)
+    assert done.exit_code == 0, done.output
+    assert "the teacher covers 2 of 3 classes" in done.stdout
+    assert "middle: not covered, learned from labels alone" in done.stdout
+    assert config(tmp_path / "r")["class_map"] == {"low": ["bass"], "high": ["treble", "hiss"]}
+
+
+def test_without_labels_the_teacher_alone_teaches(corpus: Path, tmp_path: Path) -> None:
+    lines = ["path,label,split"]
+    for path in sorted(corpus.rglob("*.flac")):
+        split = path.relative_to(corpus).parts[0]
+        lines.append(f"{path.relative_to(corpus)},,{split}")
+    manifest, out = tmp_path / "clips.csv", tmp_path / "silent.zarr"
+    manifest.write_text("\n".join(lines) + "\n")
+    source = f"csv:{manifest}?root={corpus}"
+    teacher = "toy:classes=low;middle;high"
+    succeeded(command("precompute-teacher", source, "--teacher", teacher, "--out", out))
+    refused = train(out, tmp_path / "r", "--epochs", "1")
+    assert refused.exit_code == 2
+    assert "let the teacher teach" in refused.stderr
+    run = tmp_path / "r"
+    done = train(out, run, "--epochs", "3", "--batch-size", "8", "--distill", "logits=1")
+    assert done.exit_code == 0, done.output
+    losses = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1]["train_loss_logits"] < losses[0]["train_loss_logits"]
+    assert all(line["train_loss_labels"] == 0 for line in losses)

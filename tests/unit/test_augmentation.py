@@ -1,0 +1,90 @@
+"""What augmentation does to a batch: masks that are noted, mixtures with both targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from student.batch import Batch
+from student.mixup import Mixing, draw_mixing, mix_features, partners
+from student.models.interface import TimeGrid
+from student.recipes import SpecAugment
+from student.spec_augment import spec_augment
+
+LENGTHS = (40, 1, 12)
+
+
+def batch_of(features: torch.Tensor, lengths: tuple[int, ...] = LENGTHS) -> Batch:
+    clips = len(features)
+    return Batch(
+        features_BTM=features,
+        lengths_B=torch.tensor(lengths),
+        labels_BC=torch.eye(clips),
+        labelled_B=torch.arange(clips) > 0,
+        signals={"logits": torch.arange(clips * 2.0).reshape(clips, 2)},
+        signal_lengths={"logits": torch.full((clips,), 2)},
+        clips=np.arange(clips),
+        feature_grid=TimeGrid(0.02, 0.02),
+    )
+
+
+def padded() -> torch.Tensor:
+    features = torch.randn(3, 40, 20, generator=torch.Generator().manual_seed(0))
+    for row, length in enumerate(LENGTHS):
+        features[row, length:] = 0
+    return features
+
+
+@pytest.mark.parametrize("masks", [SpecAugment(), SpecAugment(1, 192, 1, 48)])
+def test_spec_augment_notes_hidden_frames_and_keeps_padding(masks: SpecAugment) -> None:
+    features = padded()
+    before = features.clone()
+    for seed in range(20):
+        augmented = spec_augment(batch_of(features), masks, np.random.default_rng(seed))
+        assert torch.equal(features, before)
+        assert augmented.hidden_BT is not None
+        for row, length in enumerate(LENGTHS):
+            shown = augmented.features_BTM[row]
+            assert (shown[length:] == 0).all()
+            hidden = augmented.hidden_BT[row]
+            assert not hidden[length:].any()
+            mean = features[row, :length].mean(0).expand(int(hidden.sum()), -1)
+            torch.testing.assert_close(shown[hidden], mean)
+            # Bands are hidden over the whole clip: at most half of them for each mask.
+            kept = (shown[:length] == features[row, :length]).all(0) | hidden[:length].all()
+            assert hidden.sum() <= masks.time_masks * max(1, length // 2)
+            assert length == 1 or kept.numel() == 20
+
+
+def test_no_mask_hides_nothing() -> None:
+    augmented = spec_augment(batch_of(padded()), SpecAugment(0, 1, 0, 1), np.random.default_rng(0))
+    assert torch.equal(augmented.features_BTM, padded())
+    assert augmented.hidden_BT is not None
+    assert not augmented.hidden_BT.any()
+
+
+def test_a_mixture_keeps_its_clips_length() -> None:
+    features = torch.stack([torch.full((4, 1), 1.0), torch.full((4, 1), 3.0)])
+    features[1, 2:] = 0
+    mixing = Mixing(torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
+    mixed = mix_features(batch_of(features, (4, 2)), mixing)
+    # 3/4 of 1 and 1/4 of 3; alone beyond the shorter partner's end.
+    assert mixed[0, :, 0].tolist() == [1.5, 1.5, 1.0, 1.0]
+    assert mixed[1, :, 0].tolist() == [2.0, 2.0, 0.0, 0.0]
+
+
+def test_partners_bring_all_their_targets() -> None:
+    batch = batch_of(padded())
+    other = partners(batch, Mixing(torch.tensor([2, 0, 1]), torch.ones(3)))
+    assert other.labels_BC.argmax(1).tolist() == [2, 0, 1]
+    assert other.labelled_B.tolist() == [True, False, True]
+    assert other.signals["logits"][:, 0].tolist() == [4.0, 0.0, 2.0]
+
+
+def test_shares_are_at_least_a_half_and_partners_a_permutation() -> None:
+    mixing = draw_mixing(200, 0.3, np.random.default_rng(0))
+    assert sorted(mixing.partner_B.tolist()) == list(range(200))
+    assert mixing.share_B.min() >= 0.5
+    # Beta(0.3, 0.3) lies near 0 and 1: max(b, 1 - b) has mean 0.85.
+    assert 0.8 < mixing.share_B.mean() < 0.9

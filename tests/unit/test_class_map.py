@@ -1,0 +1,71 @@
+"""Class maps: a teacher's classes as a student's, and what is left uncovered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cache_schema.errors import UsageError
+from student.class_map import build_class_map, coverage_report, read_class_map
+
+TEACHER = ["Bark", "Howl", "Rain", "sea"]
+STUDENT = ["dog", "rain", "sea", "train"]
+
+
+def test_without_a_map_every_class_must_be_the_teachers() -> None:
+    same = build_class_map(["no", "yes"], ["yes", "maybe", "no"], None, "single")
+    assert same.apply(np.array([[1.0, 2.0, 3.0]])).tolist() == [[3.0, 1.0]]
+    with pytest.raises(
+        UsageError, match=r"lack 3 of 4 classes: dog, rain, train(.|\n)*--class-map"
+    ):
+        build_class_map(STUDENT, TEACHER, None, "single")
+
+
+def test_a_map_covers_what_it_names_and_what_is_called_the_same() -> None:
+    found = build_class_map(STUDENT, TEACHER, {"dog": ["Howl", "Bark"], "rain": ["Rain"]}, "multi")
+    assert found.covered == (0, 1, 2)
+    assert found.columns == ((1, 0), (2,), (3,))
+
+
+def test_several_teacher_classes_add_their_probabilities_or_the_highest_speaks() -> None:
+    logits = np.log(np.array([[0.1, 0.2, 0.3, 0.4]], np.float16))
+    names = {"dog": ["Howl", "Bark"], "rain": ["Rain"]}
+    single = build_class_map(STUDENT, TEACHER, names, "single").apply(logits)
+    np.testing.assert_allclose(np.exp(single), [[0.3, 0.3, 0.4]], atol=1e-3)
+    multi = build_class_map(STUDENT, TEACHER, names, "multi").apply(logits)
+    np.testing.assert_allclose(np.exp(multi), [[0.2, 0.3, 0.4]], atol=1e-3)
+
+
+def test_the_report_names_what_is_not_covered_and_what_is_not_used() -> None:
+    found = build_class_map(STUDENT, TEACHER, {"dog": ["Bark"], "sea": []}, "single")
+    assert coverage_report(found, STUDENT, TEACHER) == [
+        "the teacher covers 1 of 4 classes",
+        "  dog: Bark",
+        "  rain: not covered, learned from labels alone",
+        "  sea: not covered, learned from labels alone",
+        "  train: not covered, learned from labels alone",
+        "  3 of the teacher's classes are not used: Howl, Rain, sea",
+    ]
+
+
+def test_every_unknown_name_is_listed_with_the_nearest() -> None:
+    with pytest.raises(
+        UsageError, match=r"2 problem(.|\n)*'dogs'(.|\n)*'Barks'(.|\n)*'Bark'"
+    ):
+        build_class_map(STUDENT, TEACHER, {"dogs": ["Bark"], "dog": ["Barks"]}, "single")
+    with pytest.raises(UsageError, match="covers none of the classes"):
+        build_class_map(["a"], ["b"], {}, "single")
+
+
+def test_a_file_holds_names_or_lists_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "map.toml"
+    path.write_text('dog = ["Bark", "Howl"]\n"rain" = "Rain"\n')
+    assert read_class_map(path) == {"dog": ["Bark", "Howl"], "rain": ["Rain"]}
+    path.write_text("dog = 3\nrain = [1]\n")
+    with pytest.raises(UsageError, match=r"dog = 3(.|\n)*rain = \[1\]"):
+        read_class_map(path)
+    path.write_text("dog = ")
+    with pytest.raises(UsageError, match="not TOML"):
+        read_class_map(path)

@@ -1,0 +1,102 @@
+"""A kill costs no more than an epoch, whatever was chosen; and every choice shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from small_finetuning import RECIPE, Task, run, write_base, write_corpus
+
+from cache_schema.errors import UsageError
+from pipeline.finetune_cli import main
+
+torch.set_num_threads(1)
+
+CHOICES: dict[str, Any] = {
+    "layer_decay": 0.75,
+    "spec_augment": True,
+    "mixup": 10.0,
+    "noise_snr_db": (5.0, 20.0),
+    "balanced": True,
+    "accumulate": 2,
+    "precision": "bf16-mixed",
+}
+
+
+class KilledError(Exception):
+    """Stands for a kill right after an epoch was reported."""
+
+
+def killed_after_epoch(epoch: int) -> Callable[[str], None]:
+    def report(line: str) -> None:
+        if line.startswith(f"epoch {epoch} of"):
+            raise KilledError
+
+    return report
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+@pytest.mark.parametrize("family", ["wav2vec2", "whisper", "efficientnet"])
+@pytest.mark.parametrize("choices", [{}, CHOICES], ids=["nothing", "everything"])
+def test_a_killed_run_continues_to_the_same_weights(
+    tmp_path: Path, task: Task, family: str, choices: dict[str, Any]
+) -> None:
+    corpus, base = write_corpus(tmp_path / "corpus", task), write_base(tmp_path / "base", family)
+    recipe = replace(RECIPE, **choices)
+    run(corpus, base, tmp_path / "undisturbed", recipe=recipe)
+    with pytest.raises(KilledError):
+        run(corpus, base, tmp_path / "killed", recipe=recipe, report=killed_after_epoch(1))
+    assert not (tmp_path / "killed").exists()
+    _, lines = run(corpus, base, tmp_path / "killed", recipe=recipe)
+    assert "continuing after epoch 1" in lines
+    for name in ("model.safetensors", "training.json", "config.json"):
+        one, other = (tmp_path / run_ / name for run_ in ("undisturbed", "killed"))
+        assert one.read_bytes() == other.read_bytes(), name
+
+
+@pytest.mark.parametrize("task", ["single", "multi"])
+def test_every_choice_changes_what_is_learnt_and_is_recorded(tmp_path: Path, task: Task) -> None:
+    corpus, base = write_corpus(tmp_path / "corpus", task), write_base(tmp_path / "base")
+    plain = replace(RECIPE, epochs=1)
+    run(corpus, base, tmp_path / "plain", recipe=plain)
+    seen = {(tmp_path / "plain" / "model.safetensors").read_bytes()}
+    for name, value in CHOICES.items():
+        result, _ = run(corpus, base, tmp_path / name, recipe=replace(plain, **{name: value}))
+        assert result["facts"][name] == value
+        assert 0 < result["epochs"][0]["loss"] < 2
+        seen.add((tmp_path / name / "model.safetensors").read_bytes())
+    assert len(seen) == 1 + len(CHOICES)
+
+
+def test_an_unfinished_run_of_other_choices_is_refused(tmp_path: Path) -> None:
+    corpus, base = write_corpus(tmp_path / "corpus"), write_base(tmp_path / "base")
+    recipe = replace(RECIPE, noise_snr_db=(5.0, 20.0))
+    with pytest.raises(KilledError):
+        run(corpus, base, tmp_path / "teacher", recipe=recipe, report=killed_after_epoch(1))
+    with pytest.raises(UsageError, match=r"noise_snr_db: there \[5\.0, 20\.0\], this run null"):
+        run(corpus, base, tmp_path / "teacher")
+
+
+def test_the_command_takes_every_choice(tmp_path: Path) -> None:
+    corpus, base = write_corpus(tmp_path / "corpus"), write_base(tmp_path / "base")
+    manifest = tmp_path / "clips.csv"
+    lines = [f"{c.path},{c.labels[0]},{c.split}" for c in corpus.clips if c.frames and c.labels]
+    manifest.write_text("\n".join(["path,label,split", *lines]) + "\n")
+    result = CliRunner().invoke(
+        main,
+        [
+            f"csv:{manifest}?root={corpus.root}", "--base", str(base), "--out", str(tmp_path / "t"),
+            "--epochs", "1", "--layer-decay", "0.75", "--freeze-layers", "1", "--spec-augment",
+            "--mixup", "10", "--noise-snr-db", "5", "20", "--balanced", "--accumulate", "2",
+            "--precision", "bf16-mixed",
+        ],
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    facts = json.loads((tmp_path / "t" / "training.json").read_text())["facts"]
+    assert {name: facts[name] for name in CHOICES} == CHOICES | {"noise_snr_db": [5.0, 20.0]}
