@@ -3,18 +3,21 @@
 The context representation c′ is the output of the second bidirectional GRU, one frame every
 20 ms. Keras' ``reset_after`` GRU is torch's.
 
-Shape suffixes: B clips, T frames, M features, C classes, D context width.
+Shape suffixes: B clips, T frames, M features, C classes, D context width, H heads.
 """
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.interface import Recipe, Student, StudentOutput
+from student.models.interface import Student, StudentOutput
 from student.models.layers import MaskedBatchNorm, frame_mask, init_as_keras
+from student.recipes import Exponential, Recipe
 
 GRU_WIDTH = 128
 MOMENTUM = 0.99
@@ -27,15 +30,25 @@ class AttRNN(Student):
     ----------
     classes : int
         Size of the answer.
+
+    Attributes
+    ----------
+    heads : int
+        Attentions over the same frames, each with its own query layer; their summaries lie beside
+        each other.
+    dropped : float
+        Share of the summary that dropout leaves out.
     """
 
     front_end = "mfcc"
-    context_width = 2 * GRU_WIDTH
     native_attention = True
-    recipe = Recipe("adam", 1e-3, 0.02)
+    recipe = Recipe("adam", 1e-3, Exponential(0.02))
+    heads: ClassVar[int] = 1
+    dropped: ClassVar[float] = 0.1
 
     def __init__(self, classes: int) -> None:
         super().__init__()
+        self.context_width = 2 * GRU_WIDTH
         bands = FRONT_ENDS[self.front_end].features
         self.first_conv = nn.Conv2d(1, 10, (5, 1), padding=(2, 0))
         self.first_norm = MaskedBatchNorm(10, momentum=MOMENTUM)
@@ -43,9 +56,9 @@ class AttRNN(Student):
         self.second_norm = MaskedBatchNorm(1, momentum=MOMENTUM)
         self.first_gru = nn.GRU(bands, GRU_WIDTH, batch_first=True, bidirectional=True)
         self.second_gru = nn.GRU(2 * GRU_WIDTH, GRU_WIDTH, batch_first=True, bidirectional=True)
-        self.query = nn.Linear(self.context_width, self.context_width)
-        self.dropout = nn.Dropout(0.1)
-        self.first_dense = nn.Linear(self.context_width, 64)
+        self.query = nn.Linear(self.context_width, self.heads * self.context_width)
+        self.dropout = nn.Dropout(self.dropped)
+        self.first_dense = nn.Linear(self.heads * self.context_width, 64)
         self.second_dense = nn.Linear(64, 32)
         self.classifier = nn.Linear(32, classes)
         init_as_keras(self)
@@ -58,15 +71,17 @@ class AttRNN(Student):
         image = self.first_norm(torch.relu(self.first_conv(image_B1TM)) * mask_B1T1, mask_B1T1)
         image = self.second_norm(torch.relu(self.second_conv(image)) * mask_B1T1, mask_B1T1)
         context_BTD = self._recur(image[:, 0], lengths_B)
-        middle_BD = context_BTD[torch.arange(len(lengths_B)), lengths_B // 2]
-        scores_BT = torch.einsum("bd,btd->bt", self.query(middle_BD), context_BTD)
-        scores_BT = scores_BT.masked_fill(~mask_BT, -torch.inf)
-        summary_BD = torch.einsum("bt,btd->bd", scores_BT.softmax(1), context_BTD)
-        hidden = torch.relu(self.first_dense(self.dropout(summary_BD)))
+        clip_B = torch.arange(len(lengths_B), device=lengths_B.device)
+        middle_BD = context_BTD[clip_B, lengths_B // 2]
+        query_BHD = self.query(middle_BD).unflatten(1, (self.heads, self.context_width))
+        scores_BHT = torch.einsum("bhd,btd->bht", query_BHD, context_BTD)
+        scores_BHT = scores_BHT.masked_fill(~mask_BT[:, None], -torch.inf)
+        summary_BHD = torch.einsum("bht,btd->bhd", scores_BHT.softmax(2), context_BTD)
+        hidden = torch.relu(self.first_dense(self.dropout(summary_BHD.flatten(1))))
         logits_BC = self.classifier(self.second_dense(hidden))
         preset = FRONT_ENDS[self.front_end]
         first_s_B = torch.full_like(lengths_B, preset.first_frame_s, dtype=features_BTM.dtype)
-        return StudentOutput(logits_BC, context_BTD, lengths_B, preset.hop_s, first_s_B, scores_BT)
+        return StudentOutput(logits_BC, context_BTD, lengths_B, preset.hop_s, first_s_B, scores_BHT)
 
     def _recur(self, features_BTM: Tensor, lengths_B: Tensor) -> Tensor:
         """Run both GRUs over valid frames only."""
@@ -79,7 +94,7 @@ class AttRNN(Student):
         return context_BTD
 
     def looks_at(self, output: StudentOutput) -> Tensor:
-        """Give its own attention."""
-        if output.attention_BT is None:
-            raise ValueError("an Att-RNN's output always has attention scores")
-        return output.attention_BT.softmax(1)
+        """Give its own attention, the mean of its heads."""
+        if output.attention_BHT is None:
+            raise ValueError("this output has no attention scores; it is another student's")
+        return output.attention_BHT.softmax(2).mean(1)
