@@ -16,6 +16,11 @@ import transformers
 from numpy.typing import NDArray
 from transformers import AutoModelForAudioClassification
 
+from pipeline.teachers import MODEL_TYPES
+from pipeline.teachers.checkpoint import open_checkpoint
+from pipeline.teachers.efficientnet import EfficientNetTeacher
+from pipeline.teachers.untrained import write_untrained_cnn
+
 CLASSES = ("bark", "meow", "rain")
 LABELS = {
     "id2label": dict(enumerate(CLASSES)),
@@ -111,6 +116,8 @@ def ast() -> tuple[Any, Any]:
     return config, transformers.ASTFeatureExtractor(num_mel_bins=40, max_length=128)
 
 
+CNN_POOLINGS = ("mean", "attention")
+
 Maker = Callable[[], tuple[Any, Any]]
 MAKERS: dict[str, Maker] = {
     maker.__name__: maker
@@ -142,6 +149,22 @@ def write_checkpoints(root: Path) -> None:
                 parameter.data.mul_(5)
         model.save_pretrained(root / name)
         extractor.save_pretrained(root / name)
+    for pooling in CNN_POOLINGS:
+        write_cnn(root / f"efficientnet_{pooling}", pooling)
+
+
+def write_cnn(folder: Path, pooling: str) -> None:
+    """An EfficientNet whose batch norms have heard noise, else nothing of a clip would get through."""
+    write_untrained_cnn(folder, seed=0, width=0.25, depth=0.3)
+    checkpoint = open_checkpoint(str(folder), MODEL_TYPES)
+    teacher = EfficientNetTeacher(checkpoint.changed(**LABELS, aftersound_pooling=pooling))
+    torch.manual_seed(0)
+    teacher.adopt(teacher.new_model(attention="eager").train(), "cpu")
+    noise = np.random.default_rng(0).standard_normal((8, 16_000)).astype(np.float32)
+    with torch.no_grad():
+        for loudness in np.geomspace(1e-3, 1, 30, dtype=np.float32):
+            teacher.logits(list(loudness * noise))
+    teacher.save(folder)
 
 
 def stock_answer(

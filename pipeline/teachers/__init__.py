@@ -13,6 +13,8 @@ TEACHERS = {
     "whisper": "pipeline.teachers.whisper:WhisperTeacher",
     "wav2vec2": "pipeline.teachers.wav2vec2:Wav2Vec2Teacher",
     "ast": "pipeline.teachers.audio_spectrogram:AudioSpectrogramTeacher",
+    "efficientnet": "pipeline.teachers.efficientnet:EfficientNetTeacher",
+    "ensemble": "pipeline.teachers.ensemble:EnsembleTeacher",
     "toy": "pipeline.teachers.toy:ToyTeacher",
 }
 
@@ -25,7 +27,10 @@ MODEL_TYPES = {
     "unispeech-sat": "wav2vec2",
     "wavlm": "wav2vec2",
     "audio-spectrogram-transformer": "ast",
+    "efficientnet": "efficientnet",
 }
+
+_WITHOUT_FOLDER = ("toy", "ensemble")
 
 
 def open_teacher(
@@ -40,7 +45,8 @@ def open_teacher(
     Parameters
     ----------
     text : str
-        ``toy`` (also ``toy:classes=a;b,task=multi``), a local Hugging Face folder or a hub id.
+        ``toy`` (also ``toy:classes=a;b,task=multi``), a local Hugging Face folder, a hub id, or
+        ``ensemble:members=A;B``, where A and B are folders, hub ids or ``toy``.
     options : mapping of str to str, optional
         Options of the family, as given by ``--teacher-option``.
     classes, task
@@ -53,14 +59,21 @@ def open_teacher(
     RunError
         If the folder or hub id cannot be read.
     """
-    name, inline = parse_named_options(text) if text.partition(":")[0] == "toy" else ("", {})
+    own_name = text.partition(":")[0] in _WITHOUT_FOLDER
+    name, inline = parse_named_options(text) if own_name else ("", {})
     if name == "toy":
         own = {"classes": ";".join(classes), "task": task} if classes else {}
         return _built("toy", (), own | inline | dict(options or {}))
+    if name == "ensemble":
+        given = inline | dict(options or {})
+        folders = filter(None, given.pop("members", "").split(";"))
+        members = [open_teacher(folder, classes=classes, task=task) for folder in folders]
+        return _built("ensemble", (members,), given)
     if "/" not in text and not Path(text).is_dir():
         raise UsageError(
-            f"{unknown_name(text, ['toy'], 'teacher')} Otherwise give a Hugging Face folder (there is "
-            f"none at {text!r}) or a hub id OWNER/NAME of the families {', '.join(MODEL_TYPES)}.",
+            f"{unknown_name(text, _WITHOUT_FOLDER, 'teacher')} Otherwise give a Hugging Face folder "
+            f"(there is none at {text!r}) or a hub id OWNER/NAME of the families "
+            f"{', '.join(MODEL_TYPES)}.",
             kind="unknown",
         )
     from pipeline.teachers.checkpoint import open_checkpoint

@@ -19,16 +19,19 @@ from torch import Tensor, nn
 
 from pipeline.teachers.answers import Layout
 from pipeline.teachers.checkpoint import Checkpoint
-from pipeline.teachers.hugging_face import HuggingFaceTeacher, Waveforms
+from pipeline.teachers.hugging_face import Waveforms
 from pipeline.teachers.interface import FrameGrid, Task
+from pipeline.teachers.mel_frames import MelFrames
 from pipeline.teachers.rollout import TokenGrid
+from pipeline.teachers.transformer import TransformerTeacher
 
 _SPECIAL = 2  # CLS and DIST
-_WINDOW_S, _HOP_S = 0.025, 0.01  # of the mel frames; fixed in ASTFeatureExtractor
 
 
-class AudioSpectrogramTeacher(HuggingFaceTeacher):
+class AudioSpectrogramTeacher(TransformerTeacher):
     """An ``ASTForAudioClassification``.
+
+    Gives every signal; without a classification head, all but the logits.
 
     Parameters
     ----------
@@ -53,18 +56,18 @@ class AudioSpectrogramTeacher(HuggingFaceTeacher):
         input: Literal["native", "short"] = "native",  # noqa: A002  the option's name
         task: Task | None = None,
     ) -> None:
-        config, rate_hz = checkpoint.config, int(checkpoint.extractor.sampling_rate)
+        config = checkpoint.config
+        self._mel = MelFrames(int(checkpoint.extractor.sampling_rate))
         self._native = input == "native"
-        self._window_samples, self._hop_samples = int(_WINDOW_S * rate_hz), int(_HOP_S * rate_hz)
         self._patch, self._stride = int(config.patch_size), int(config.time_stride)
         self._rows = int((config.num_mel_bins - self._patch) // config.frequency_stride + 1)
         self._columns = int((config.max_length - self._patch) // self._stride + 1)
-        self.min_samples = self._window_samples
-        self.max_samples = self._window_samples + config.max_length * self._hop_samples - 1
-        centre_s = 0.5 * _WINDOW_S + 0.5 * (self._patch - 1) * _HOP_S
+        self.min_samples = self._mel.samples(1)
+        self.max_samples = self._mel.samples(config.max_length + 1) - 1
+        centre_s = self._mel.centre_s(0.5 * (self._patch - 1))
         super().__init__(
             checkpoint,
-            FrameGrid(hop_s=self._stride * _HOP_S, first_frame_s=centre_s),
+            FrameGrid(hop_s=self._stride * self._mel.hop_s, first_frame_s=centre_s),
             pooling="cls+dist",
             task=task,
             options={"residual": residual, "input": input},
@@ -72,7 +75,7 @@ class AudioSpectrogramTeacher(HuggingFaceTeacher):
 
     def frames(self, samples: int) -> int:
         """Count the columns of patches that hold audio no earlier column holds."""
-        mel_frames = 1 + (samples - self._window_samples) // self._hop_samples
+        mel_frames = self._mel.count(samples)
         return min(self._columns, 1 + -(-max(0, mel_frames - self._patch) // self._stride))
 
     def layout(self, samples: Sequence[int]) -> Layout:

@@ -9,13 +9,18 @@ import copy
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.plugins import unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 _VOLATILE_KEYS = frozenset({"_name_or_path", "transformers_version"})
@@ -64,6 +69,17 @@ class Checkpoint:
                 while block := file.read(1 << 20):
                     digest.update(block)
         return digest.hexdigest()
+
+    def tensors(self, part: str) -> dict[str, Tensor]:
+        """Read the stored tensors with `part` in their names, in float32, by what follows it."""
+        from safetensors import safe_open
+
+        found = {}
+        for path in self.weight_files:
+            with safe_open(path, framework="pt") as file:
+                for name in filter(lambda name: part in name, file.keys()):
+                    found[name.partition(part)[2]] = file.get_tensor(name).float()
+        return found
 
     def changed(self, **settings: Any) -> Checkpoint:
         """Give the same weights with other settings in the configuration."""
@@ -173,22 +189,39 @@ def _check_architecture(folder: Path, text: str, model_types: Mapping[str, str])
 def _read_settings(folder: Path, text: str) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoFeatureExtractor
 
-    if not (folder / "preprocessor_config.json").is_file():
+    preprocessor = folder / "preprocessor_config.json"
+    if not preprocessor.is_file():
         raise RunError(
             f"{text} has no preprocessor_config.json, so its input features are unknown; copy that "
             "file from the checkpoint it was made from",
             kind="incomplete",
         )
-    return (
-        AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False),
-        AutoFeatureExtractor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        ),
-    )
+    only = {"local_files_only": True, "trust_remote_code": False}
+    config = AutoConfig.from_pretrained(folder, **only)
+    if "image_processor_type" in json.loads(preprocessor.read_text(encoding="utf-8")):
+        return config, new_log_mel_extractor()  # an image classifier, about to learn to hear
+    with _empty_filter_allowed():
+        return config, AutoFeatureExtractor.from_pretrained(folder, **only)
+
+
+def new_log_mel_extractor() -> Any:
+    """Make the features of AST and its CNN kin: 128 mel bands, normalised by AudioSet's figures."""
+    from transformers import ASTFeatureExtractor
+
+    with _empty_filter_allowed():
+        return ASTFeatureExtractor()
+
+
+@contextmanager
+def _empty_filter_allowed() -> Iterator[None]:
+    """Keep quiet that the lowest of 128 bands over 257 bins is empty: AST was trained so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "At least one mel filter", UserWarning)
+        yield
 
 
 def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False) -> Any:
-    """Load the audio classifier of a checkpoint in float32, whatever it was saved in.
+    """Load the classifier of a checkpoint in float32, whatever it was saved in.
 
     Parameters
     ----------
@@ -205,12 +238,15 @@ def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False
         If weights other than the classification head are missing.
     """
     import torch
-    from transformers import AutoModelForAudioClassification
+    from transformers import AutoModelForAudioClassification, AutoModelForImageClassification
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    model, info = AutoModelForAudioClassification.from_pretrained(
+    # To transformers a spectrogram is an image.
+    cnn = checkpoint.model_type == "efficientnet"
+    classifier = AutoModelForImageClassification if cnn else AutoModelForAudioClassification
+    model, info = classifier.from_pretrained(
         checkpoint.folder,
         config=copy.deepcopy(checkpoint.config),
         dtype=torch.float32,
@@ -225,7 +261,7 @@ def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False
     missing = [name for name in info["missing_keys"] if not name.startswith(head)]
     if any("masked_spec_embed" not in name for name in missing):
         raise RunError(
-            f"{checkpoint.id} lacks {len(missing)} weights of a {checkpoint.model_type} encoder, "
+            f"{checkpoint.id} lacks {len(missing)} weights of a {checkpoint.model_type} model, "
             f"first {sorted(missing)[0]}; save the whole model with save_pretrained",
             kind="incomplete",
         )

@@ -1,11 +1,21 @@
-"""A small encoder with random weights, as a Hugging Face folder: the demo's starting point."""
+"""Models with random weights as Hugging Face folders: starting points that have heard nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForAudioClassification
+from torch import nn
+from transformers import (
+    EfficientNetConfig,
+    EfficientNetForImageClassification,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForAudioClassification,
+)
+from transformers.utils import logging
+
+from pipeline.teachers.checkpoint import new_log_mel_extractor
 
 LAYERS, WIDTH, HEADS = 2, 64, 4
 POSITION_SCALE = 0.1
@@ -37,5 +47,46 @@ def write_untrained_encoder(folder: Path, *, seed: int) -> None:
     with torch.no_grad():
         # At their stock size the positions drown what an untrained front end has to say.
         model.encoder.embed_positions.weight.mul_(POSITION_SCALE)
+    logging.disable_progress_bar()
     model.save_pretrained(folder)
     WhisperFeatureExtractor(feature_size=config.num_mel_bins).save_pretrained(folder)
+
+
+def write_untrained_cnn(folder: Path, *, seed: int, width: float, depth: float) -> None:
+    """Write an EfficientNet over 128 mel bands that has heard nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        Made by this call.
+    seed : int
+        Of the weights.
+    width, depth : float
+        Factors of EfficientNet-B0's channels and blocks (Tan and Le 2019, table 1,
+        https://arxiv.org/abs/1905.11946).
+    """
+    torch.manual_seed(seed)
+    config = EfficientNetConfig(
+        num_channels=1, width_coefficient=width, depth_coefficient=depth,
+        hidden_dim=_channels(1280 * width), dropout_rate=0.2, batch_norm_momentum=0.1,
+    )  # fmt: skip
+    model = EfficientNetForImageClassification(config)
+    for module in model.modules():
+        _start(module)
+    logging.disable_progress_bar()
+    model.save_pretrained(folder)
+    new_log_mel_extractor().save_pretrained(folder)
+
+
+def _channels(wanted: float) -> int:
+    """Round to a multiple of 8, never below 90 %, as EfficientNet rounds its channels."""
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * wanted else rounded + 8
+
+
+def _start(module: nn.Module) -> None:
+    """Draw weights that keep the scale of what passes; transformers' own would let it vanish."""
+    if isinstance(module, nn.BatchNorm2d):
+        nn.init.ones_(module.weight)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight)

@@ -21,14 +21,17 @@ from torch import Tensor, nn
 
 from pipeline.teachers.answers import Layout
 from pipeline.teachers.checkpoint import Checkpoint
-from pipeline.teachers.hugging_face import HuggingFaceTeacher, Waveforms, stated_pooling
+from pipeline.teachers.hugging_face import Waveforms, stated_pooling
 from pipeline.teachers.interface import Batching, FrameGrid, Task
+from pipeline.teachers.transformer import TransformerTeacher
 
 _MASK_IS_EXACT = frozenset({"wav2vec2", "hubert", "unispeech-sat"})
 
 
-class Wav2Vec2Teacher(HuggingFaceTeacher):
+class Wav2Vec2Teacher(TransformerTeacher):
     """A waveform transformer with the head of ``Wav2Vec2ForSequenceClassification`` and its kin.
+
+    Gives every signal; without a classification head, all but the logits.
 
     Parameters
     ----------
@@ -41,6 +44,7 @@ class Wav2Vec2Teacher(HuggingFaceTeacher):
     """
 
     family = "wav2vec2"
+    poolings = ("first", "mean")
 
     def __init__(
         self, checkpoint: Checkpoint, *, residual: bool = True, task: Task | None = None
@@ -58,7 +62,7 @@ class Wav2Vec2Teacher(HuggingFaceTeacher):
         super().__init__(
             checkpoint,
             grid,
-            pooling=stated_pooling(checkpoint),
+            pooling=stated_pooling(checkpoint, self.poolings),
             task=task,
             options={"residual": residual},
         )

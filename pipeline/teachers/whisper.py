@@ -18,14 +18,17 @@ from torch import Tensor, nn
 
 from pipeline.teachers.answers import Layout
 from pipeline.teachers.checkpoint import Checkpoint
-from pipeline.teachers.hugging_face import HuggingFaceTeacher, Waveforms, stated_pooling
+from pipeline.teachers.hugging_face import Waveforms, stated_pooling
 from pipeline.teachers.interface import FrameGrid, Task
+from pipeline.teachers.transformer import TransformerTeacher
 
 _CONV_STRIDE = 2  # of conv2; conv1 keeps the rate
 
 
-class WhisperTeacher(HuggingFaceTeacher):
+class WhisperTeacher(TransformerTeacher):
     """An encoder of the Whisper family with the head of ``WhisperForAudioClassification``.
+
+    Gives every signal; without a classification head, all but the logits.
 
     Parameters
     ----------
@@ -41,6 +44,7 @@ class WhisperTeacher(HuggingFaceTeacher):
     """
 
     family = "whisper"
+    poolings = ("first", "mean")
 
     def __init__(
         self,
@@ -60,7 +64,7 @@ class WhisperTeacher(HuggingFaceTeacher):
         super().__init__(
             checkpoint,
             FrameGrid(hop_s=hop_s, first_frame_s=0.0),  # the STFT is centred
-            pooling=stated_pooling(checkpoint),
+            pooling=stated_pooling(checkpoint, self.poolings),
             task=task,
             options={"residual": residual, "input": input},
         )

@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from pipeline.teachers.answers import Hearing, Layout
 from pipeline.teachers.attention_capture import collect_maps, head_mean_attention
 from pipeline.teachers.rollout import (
     TokenGrid,
@@ -19,6 +20,7 @@ from pipeline.teachers.signals import pool_frames, pool_map
 
 B, L, N = 2, 5, 14
 GRID = TokenGrid(special=2, rows=3, frames=4)
+POOLINGS = ("first", "mean", "cls+dist", "attention")
 Array = NDArray[np.float64]
 
 
@@ -41,12 +43,17 @@ def poolings() -> dict[str, Array]:
     first = np.tile(np.eye(N)[0], (B, 1))
     tokens = np.zeros((B, N))
     tokens[:, :2] = 0.5
-    learned = np.random.default_rng(1).dirichlet(np.ones(N), size=B)
-    return {"first": first, "mean": np.full((B, N), 1 / N), "tokens": tokens, "attention": learned}
+    scores = np.exp(3 * np.random.default_rng(1).standard_normal((B, N)))
+    return {
+        "first": first,  # also a single CLS token
+        "mean": np.full((B, N), 1 / N),
+        "cls+dist": tokens,
+        "attention": scores / scores.sum(axis=1, keepdims=True),
+    }
 
 
 @pytest.mark.parametrize("residual", [True, False])
-@pytest.mark.parametrize("pooling", ["first", "mean", "tokens", "attention"])
+@pytest.mark.parametrize("pooling", POOLINGS)
 def test_vector_rollout_is_the_pooled_row_of_the_product(
     maps: Array, pooling: str, residual: bool
 ) -> None:
@@ -55,6 +62,31 @@ def test_vector_rollout_is_the_pooled_row_of_the_product(
     rolled = roll_out(list(torch.from_numpy(maps)), torch.from_numpy(p), residual=residual)
     np.testing.assert_allclose(rolled.numpy(), expected, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(rolled.sum(1).numpy(), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("residual", [True, False])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_temporal_attention_is_the_product_folded_to_the_frames_of_each_clip(
+    maps: Array, pooling: str, residual: bool
+) -> None:
+    frames, p = (4, 3), poolings()[pooling]
+    nothing = torch.zeros(B, 1)
+    hearing = Hearing(
+        layout=Layout(GRID, torch.tensor(frames), torch.from_numpy(p).float()),
+        hidden=nothing,
+        pooled=nothing,
+        logits=nothing,
+        maps=list(torch.from_numpy(maps).float()),
+        residual=residual,
+        map_pooling=1,
+    )
+    answers = hearing.answers(["temporal_attention", "attention_dropped_mass"])
+    rolled = np.einsum("bn,bnk->bk", p, explicit_product(maps, residual))
+    for clip, answer in enumerate(answers):
+        in_time = rolled[clip, 2:].reshape(3, 4).sum(axis=0)[: frames[clip]]
+        dropped = answer["attention_dropped_mass"]
+        np.testing.assert_allclose(answer["temporal_attention"], in_time / in_time.sum(), rtol=1e-5)
+        np.testing.assert_allclose(dropped, 1 - in_time.sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("residual", [True, False])

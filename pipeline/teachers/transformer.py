@@ -1,0 +1,222 @@
+"""What the adapters of transformers encoders share: signals, shapes, rollout, self-test.
+
+Shape suffixes: B clips in batch, N positions, T frames, D features, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cache_schema.errors import RunError, UsageError
+from pipeline.teachers.answers import ATTENTION_SIGNALS, Hearing, Layout
+from pipeline.teachers.attention_capture import (
+    HEAD_MEAN_ATTENTION,
+    collect_maps,
+    collect_stock_maps,
+    register,
+)
+from pipeline.teachers.checkpoint import Checkpoint
+from pipeline.teachers.hugging_face import (
+    SELF_TEST_ADVICE,
+    HuggingFaceTeacher,
+    Waveforms,
+    exact_convolutions,
+)
+from pipeline.teachers.interface import FrameGrid, Task
+from pipeline.teachers.rollout import TokenGrid
+from pipeline.teachers.signals import check_request, pooled_length
+
+# Maps and embeddings are pooled by the smallest whole factor that reaches this hop.
+COARSE_HOP_S = 0.08
+
+
+class TransformerTeacher(HuggingFaceTeacher):
+    """A transformers audio encoder with a classification head.
+
+    A subclass says how samples become positions and where positions lie in time; everything else is
+    here. It gives every signal there is; an encoder without a head gives all but the logits.
+    """
+
+    attention_implementation = HEAD_MEAN_ATTENTION
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        grid: FrameGrid,
+        *,
+        pooling: str,
+        task: Task | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        if getattr(checkpoint.config, "use_weighted_layer_sum", False):
+            raise UsageError(
+                f"{checkpoint.id} sums its layers with weights (use_weighted_layer_sum), for which "
+                "no rollout is written; choose a checkpoint that classifies its last layer",
+                kind="unsupported",
+            )
+        self._residual = bool(options["residual"])
+        self._factor = max(1, math.ceil(COARSE_HOP_S / grid.hop_s - 1e-9))
+        super().__init__(
+            checkpoint,
+            _signals(grid, grid.pooled(self._factor)),
+            pooling=pooling,
+            task=task,
+            options=options,
+        )
+
+    # What a family says about itself.
+
+    @abstractmethod
+    def frames(self, samples: int) -> int:
+        """Count the frames of an input of `samples` samples."""
+
+    @abstractmethod
+    def layout(self, samples: Sequence[int]) -> Layout:
+        """Say where the positions of a batch lie, from the lengths of its clips alone."""
+
+    @abstractmethod
+    def hidden(self, waveforms: Waveforms) -> Tensor:
+        """Run the encoder: last hidden states (B, N, D)."""
+
+    def stock_hidden(self, waveforms: Waveforms) -> Tensor:
+        """Run the encoder as transformers does, for the self-test; here there is no difference."""
+        return self.hidden(waveforms)
+
+    def classify(self, pooled_BD: Tensor) -> Tensor:
+        """Apply the classification head to pooled hidden states: (B, C)."""
+        logits_BC: Tensor = self.model.classifier(self.model.projector(pooled_BD))
+        return logits_BC
+
+    # The protocol.
+
+    def row_shape(self, signal: str, samples: int) -> tuple[int, ...]:
+        """Give the exact shape of `signal` for an input of `samples` samples."""
+        frames, width = self.frames(samples), int(self.checkpoint.config.hidden_size)
+        coarse = pooled_length(frames, self._factor)
+        shapes: dict[str, tuple[int, ...]] = {
+            "logits": (len(self.classes),),
+            "temporal_attention": (frames,),
+            "attention_dropped_mass": (),
+            "layer_attention": (frames, int(self.checkpoint.config.num_hidden_layers)),
+            "attention_map": (coarse, coarse),
+            "frame_embedding": (coarse, width),
+            "clip_embedding": (width,),
+        }
+        return shapes[signal]
+
+    def stored_model(self) -> nn.Module:
+        """Load the model with the attention that notes head means."""
+        register()
+        return super().stored_model()
+
+    def infer(
+        self, waveforms: Waveforms, signals: Sequence[str]
+    ) -> list[dict[str, NDArray[np.float32]]]:
+        """Answer each waveform; see `Teacher.infer`."""
+        check_request(self, [len(waveform) for waveform in waveforms], signals)
+        wanted = not ATTENTION_SIGNALS.isdisjoint(signals)
+        with torch.inference_mode(), exact_convolutions():
+            with self._collected() if wanted else nullcontext([]) as maps:
+                hidden_BND = self.hidden(waveforms)
+            layout = self.layout([len(waveform) for waveform in waveforms])
+            pooled_BD = _pool(hidden_BND, layout)
+            hearing = Hearing(
+                layout=layout,
+                hidden=hidden_BND,
+                pooled=pooled_BD,
+                logits=self.classify(pooled_BD),
+                maps=maps,
+                residual=self._residual,
+                map_pooling=self._factor,
+            )
+            return hearing.answers(signals)
+
+    def logits(self, waveforms: Waveforms) -> Tensor:
+        """Compute logits (B, C) with gradients, in whichever mode the model is."""
+        layout = self.layout([len(waveform) for waveform in waveforms])
+        return self.classify(_pool(self.hidden(waveforms), layout))
+
+    # Details.
+
+    def frame_layout(self, frames: Sequence[int], pooled: Sequence[int]) -> Layout:
+        """Lay out sequences of frames without special tokens.
+
+        Parameters
+        ----------
+        frames : sequence of int
+            Frames of each clip.
+        pooled : sequence of int
+            Frames that mean pooling averages; more than `frames` where a model pools its padding.
+        """
+        length = max(max(frames), *pooled)
+        pooled_B = torch.tensor(pooled, device=self.device)
+        index_N = torch.arange(length, device=self.device)
+        if self.pooling == "first":
+            pooling_BN = (index_N == 0).float().repeat(len(frames), 1)
+        else:
+            pooling_BN = (index_N < pooled_B[:, None]) / pooled_B[:, None]
+        frames_B = torch.tensor(frames, device=self.device)
+        return Layout(TokenGrid(special=0, rows=1, frames=length), frames_B, pooling_BN)
+
+    def _collected(self) -> AbstractContextManager[list[Tensor]]:
+        """Collect maps by the attention function, or by hooks from a family that bypasses it."""
+        if self.attention_implementation == HEAD_MEAN_ATTENTION:
+            return collect_maps()
+        return collect_stock_maps(_attention_modules(self.model))
+
+    def self_test(self) -> None:
+        """Compare hidden states and maps of two noise clips with the eager model's own."""
+        waveforms = self.self_test_waveforms()
+        modules = _attention_modules(self.model)
+        valid_BN = _valid(self.layout([len(w) for w in waveforms]))
+        with torch.inference_mode(), exact_convolutions():
+            with self._collected() as maps:
+                hidden_BND = self.hidden(waveforms)
+            self.model.set_attn_implementation("eager")
+            with collect_stock_maps(modules) as stock_maps:
+                stock_BND = self.stock_hidden(waveforms)
+            self.model.set_attn_implementation(self.attention_implementation)
+        if not len(maps) == len(stock_maps) == len(self.layers()):
+            raise RunError(
+                f"teacher {self.checkpoint.id}: {len(self.layers())} layers, but {len(maps)} "
+                f"attention maps (eager model: {len(stock_maps)}). {SELF_TEST_ADVICE}",
+                kind="self-test",
+            )
+        self.compare("hidden states", hidden_BND[valid_BN], stock_BND[valid_BN])
+        for layer, (ours, stock) in enumerate(zip(maps, stock_maps, strict=True), start=1):
+            self.compare(f"attention of layer {layer}", ours[valid_BN], stock[valid_BN])
+
+
+def _signals(grid: FrameGrid, coarse: FrameGrid) -> dict[str, FrameGrid | None]:
+    return {
+        "logits": None,
+        "temporal_attention": grid,
+        "attention_dropped_mass": None,
+        "layer_attention": grid,
+        "attention_map": coarse,
+        "frame_embedding": coarse,
+        "clip_embedding": None,
+    }
+
+
+def _attention_modules(model: nn.Module) -> list[nn.Module]:
+    """Find the attention layers by transformers' naming, lowest first."""
+    return [module for module in model.modules() if type(module).__name__.endswith("Attention")]
+
+
+def _pool(hidden_BND: Tensor, layout: Layout) -> Tensor:
+    return torch.bmm(layout.pooling[:, None], hidden_BND)[:, 0]
+
+
+def _valid(layout: Layout) -> Tensor:
+    """Mark all positions but a batch's own padding: (B, N)."""
+    return layout.grid.mask(layout.frames) | (layout.pooling > 0)
