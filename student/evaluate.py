@@ -17,7 +17,8 @@ from cache_schema.errors import RunError, UsageError, listed
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
 from student.checkpoint import load_student, read_json
-from student.metrics import Score, score
+from student.metrics import Score, measure
+from student.metrics.interface import Answers
 from student.models.interface import Student
 from student.stream import Stream
 from student.unit_rows import WAVEFORM, UnitLoader, collate
@@ -47,24 +48,49 @@ def read_config(run: Path) -> dict[str, Any]:
 
 
 def evaluate_run(
-    run: Path, config: dict[str, Any], cache: Cache, split: str, *, loader: UnitLoader | None = None
+    run: Path,
+    config: dict[str, Any],
+    cache: Cache,
+    split: str,
+    *,
+    loader: UnitLoader | None = None,
+    metric: str | None = None,
 ) -> Score:
     """Score a run's best weights on a split.
 
     Raises
     ------
     UsageError
-        If the cache has other classes than the run, or no such split.
+        If the cache has other classes than the run, no such split, or its task no such metric.
     """
+    return measure(run_answers(run, config, cache, split, loader=loader), metric)
+
+
+def run_answers(
+    run: Path, config: dict[str, Any], cache: Cache, split: str, *, loader: UnitLoader | None = None
+) -> Answers:
+    """Ask a run's best weights about the labelled clips of a split; raises as `evaluate_run`."""
     student = _student_for(run, config, cache, split)
     loader = loader or UnitLoader(cache, student.front_end, (), budget_bytes=0)
-    return score_student(student, loader, split, device=torch.device("cpu"))
+    return student_answers(student, loader, split, device=torch.device("cpu"))
 
 
 def score_student(
-    student: Student, loader: UnitLoader, split: str, *, device: torch.device
+    student: Student,
+    loader: UnitLoader,
+    split: str,
+    *,
+    device: torch.device,
+    metric: str | None = None,
 ) -> Score:
     """Score a student in evaluation mode on the labelled clips of a split."""
+    return measure(student_answers(student, loader, split, device=device), metric)
+
+
+def student_answers(
+    student: Student, loader: UnitLoader, split: str, *, device: torch.device
+) -> Answers:
+    """Ask a student in evaluation mode about the labelled clips of a split."""
     cache = loader.cache
     stream = Stream(loader, split, batch_size=EVALUATION_BATCH, seed=0)
     student.eval()
@@ -75,8 +101,7 @@ def score_student(
             output = student(batch.features_BTM.to(device), batch.lengths_B.to(device))
             logits.append(output.logits_BC.float().cpu()[batch.labelled_B])
             labels.append(batch.labels_BC[batch.labelled_B])
-    logits_NC, labels_NC = torch.cat(logits), torch.cat(labels)
-    return score(logits_NC, labels_NC, task=cache.task, classes=cache.classes)
+    return Answers.of(torch.cat(logits), torch.cat(labels), task=cache.task, classes=cache.classes)
 
 
 def curve_name(config: dict[str, Any]) -> str:

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.console import Console
 
 from cache_schema.command import Command
 from cache_schema.errors import UsageError
 from cache_schema.reader import Cache, open_cache
-from student.evaluate import clip_curves, evaluate_run, read_config
-from student.metrics import teacher_score
+from student.evaluate import clip_curves, read_config, run_answers
+from student.metrics import Score, measure
+from student.metrics.interface import Answers
+from student.metrics.teacher import teacher_answers
 from student.repeatable import prepare_torch
+from student.score_report import score_document, score_tables
 
 
 @click.command("evaluate-student", cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("cache", type=click.Path(path_type=Path))
 @click.option("--split", default="test", show_default=True, metavar="NAME")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--report", is_flag=True, help="Print all metrics, every class, and confusions.")
+@click.option("--json", "as_json", is_flag=True, help="Print all of that as one JSON object.")
 @click.option(
     "--plot", type=click.Path(path_type=Path), help="PNG of where teacher and student listen."
 )
@@ -32,6 +39,7 @@ def main(
     run: Path,
     cache: Path,
     split: str,
+    report: bool,
     as_json: bool,
     plot: Path | None,
     clip: str | None,
@@ -42,33 +50,55 @@ def main(
     prepare_torch(1)
     if plot is None and (clip or beside or mark_s):
         raise UsageError("--clip, --beside and --mark-s belong to --plot FILE.png", kind="options")
+    if sum([report, as_json, plot is not None]) > 1:
+        raise UsageError("give one of --report, --json and --plot", kind="options")
     opened = open_cache(cache)
     if plot is None:
-        tell_score(run, opened, split, as_json)
+        tell_score(run, opened, split, report=report, as_json=as_json)
     elif clip is None:
         raise UsageError("--plot needs --clip ID", kind="options")
     else:
         draw([run, *([beside] if beside else [])], opened, split, clip, mark_s, plot)
 
 
-def tell_score(run: Path, cache: Cache, split: str, as_json: bool) -> None:
-    """Print a run's score on a split, and the teacher's."""
-    found = evaluate_run(run, read_config(run), cache, split)
-    teacher = teacher_score(cache, split)
-    if not as_json:
-        beside = f"; teacher {teacher.value:.4f}" if teacher else ""
-        click.echo(f"{run} on {split}: {found}{beside}")
+def tell_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: bool) -> None:
+    """Print a run's score on a split and the teacher's, or everything known of them."""
+    config = read_config(run)
+    student = run_answers(run, config, cache, split)
+    teacher = teacher_answers(cache, split, config["class_map"])
+    if as_json:
+        click.echo(json.dumps(_document(run, split, student, teacher), ensure_ascii=False))
         return
-    document = {
+    found = measure(student)
+    taught = measure(teacher) if teacher else None
+    click.echo(f"{run} on {split}: {found}{_beside(taught)}")
+    if report and found.clips:
+        click.echo()
+        # A log has no width of its own: wide enough for every column.
+        width = None if sys.stdout.isatty() else 120
+        Console(highlight=False, markup=False, width=width).print(score_tables(student, teacher))
+
+
+def _beside(taught: Score | None) -> str:
+    if taught is None or not taught.defined:
+        return ""
+    remarks = f" ({'; '.join(taught.remarks)})" if taught.uncovered else ""
+    return f"; teacher {taught.value:.4f}{remarks}"
+
+
+def _document(run: Path, split: str, student: Answers, teacher: Answers | None) -> dict[str, Any]:
+    found = measure(student)
+    taught = measure(teacher) if teacher else None
+    return {
         "run": str(run),
         "split": split,
         "metric": found.metric,
-        "score": found.value if found.clips else None,
-        "teacher_score": teacher.value if teacher and teacher.clips else None,
+        "score": found.json_value,
+        "teacher_score": taught.json_value if taught else None,
         "clips": found.clips,
         "left_out": list(found.left_out),
+        **score_document(student, teacher),
     }
-    click.echo(json.dumps(document))
 
 
 def draw(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -26,7 +27,7 @@ from student.checkpoint import (
 )
 from student.class_map import coverage_report
 from student.evaluate import evaluate_run, score_student
-from student.metrics import METRICS, Score, teacher_score
+from student.metrics import MAIN_METRIC, Score, check_metric, teacher_score
 from student.mixup import Mixing, draw_mixing
 from student.models.interface import Student
 from student.objective import Objective, build_objective, class_maps, needed_signals
@@ -79,6 +80,8 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
             f"{cache.root} has no split {TRAIN!r} to train on; it has: {', '.join(cache.splits)}",
             kind="split",
         )
+    if settings.metric is not None:
+        check_metric(settings.metric, cache.task)
     _refuse_without_targets(cache, settings)
     objective = build_objective(cache, settings)
     claim_run(run, settings.resolved(cache))
@@ -86,12 +89,12 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
         say(f"{run} is finished: all {settings.recipe.epochs} epochs are done.")
         return dict(done)
     _tell_coverage(cache, settings, say)
-    scores = {split: teacher_score(cache, split) for split in (TRAIN, VALIDATION)}
-    told = {split: found for split, found in scores.items() if found and found.clips}
+    scores = {split: _teacher(cache, settings, split) for split in (TRAIN, VALIDATION)}
+    told = {split: found for split, found in scores.items() if found and found.defined}
     nothing = "no cached logits" if None in scores.values() else "no labelled clips to score it on"
     say("teacher: " + ("; ".join(f"{split} {found}" for split, found in told.items()) or nothing))
     training = Training(cache, settings, run, objective, device)
-    training.teacher = {split: found.value for split, found in told.items()}
+    training.teacher = {split: found.json_value for split, found in told.items()}
     training.run_epochs(say)
     return finish(run, cache, training)
 
@@ -116,6 +119,10 @@ def _refuse_without_targets(cache: Cache, settings: Settings) -> None:
             "--distill logits=1",
             kind="labels",
         )
+
+
+def _teacher(cache: Cache, settings: Settings, split: str) -> Score | None:
+    return teacher_score(cache, split, metric=settings.metric, class_map=settings.class_map)
 
 
 def _tell_coverage(cache: Cache, settings: Settings, say: Say) -> None:
@@ -174,9 +181,9 @@ class Training:
         self.model, self.optimizer = self.fabric.setup(
             objective, _optimizer(objective, self.recipe)
         )
-        self.teacher: dict[str, float] = {}
+        self.teacher: dict[str, float | str | None] = {}
         self.next_epoch = self.steps = 0
-        self.best: dict[str, Any] = {"score": -1.0, "epoch": -1}
+        self.best: dict[str, Any] = {"score": -math.inf, "epoch": -1}
         self.history: list[dict[str, Any]] = []
         self._resume()
 
@@ -272,7 +279,7 @@ class Training:
             device=self.fabric.device,
             metric=self.settings.metric,
         )
-        return found if found.clips else None
+        return found if found.defined else None
 
     def _kept(self) -> Student:
         """Give the student that is validated and kept: the average, once there is one."""
@@ -287,7 +294,7 @@ class Training:
         entry: dict[str, Any] = {"epoch": epoch + 1}
         entry |= {f"train_loss_{name}": value for name, value in losses.items()}
         if found is not None:
-            entry[f"validation_{found.metric}"] = found.value
+            entry[f"validation_{found.metric}"] = found.json_value
         entry |= {f"teacher_{split}": value for split, value in self.teacher.items()}
         entry["learning_rate"] = self.optimizer.param_groups[0]["lr"]
         entry["seconds"] = seconds
@@ -324,26 +331,28 @@ class Training:
 
 def finish(run: Path, cache: Cache, training: Training) -> dict[str, Any]:
     """Score the best weights on the held-out splits and write ``result.json``."""
-    config = read_json(run / CONFIG)
+    config, settings = read_json(run / CONFIG), training.settings
     splits = {}
     for split in ("validation", "test"):
         if split in cache.splits:
-            found = evaluate_run(run, config, cache, split, loader=training.plain_loader)
-            teacher = teacher_score(cache, split)
+            found = evaluate_run(
+                run, config, cache, split, loader=training.plain_loader, metric=settings.metric
+            )
+            teacher = _teacher(cache, settings, split)
             splits[split] = {
-                "score": found.value if found.clips else None,
-                "teacher_score": teacher.value if teacher and teacher.clips else None,
+                "score": found.json_value,
+                "teacher_score": teacher.json_value if teacher else None,
                 "clips": found.clips,
                 "left_out": list(found.left_out),
             }
     result = {
-        "metric": METRICS[cache.task],
+        "metric": settings.metric or MAIN_METRIC[cache.task],
         "splits": splits,
-        "seed": training.settings.seed,
-        "student": training.settings.student,
-        "student_options": training.settings.student_options,
-        "distill": [plain(entry) for entry in training.settings.distill],
-        "label_weight": training.settings.label_weight,
+        "seed": settings.seed,
+        "student": settings.student,
+        "student_options": settings.student_options,
+        "distill": [plain(entry) for entry in settings.distill],
+        "label_weight": settings.label_weight,
         "best_epoch": training.best["epoch"],
         "epochs": training.recipe.epochs,
     }
@@ -360,6 +369,10 @@ def _optimizer(objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:
 
 def _epoch_line(entry: dict[str, Any], epochs: int) -> str:
     losses = [f"{k.removeprefix('train_loss_')} {v:.4f}" for k, v in entry.items() if "loss" in k]
-    found = [f"{k.replace('_', ' ')} {v:.4f}" for k, v in entry.items() if k.startswith(VALIDATION)]
+    found = [
+        f"{k.replace('_', ' ')} {float(v):.4f}"
+        for k, v in entry.items()
+        if k.startswith(VALIDATION)
+    ]
     seconds = f"{entry['seconds']:.1f} s"
     return f"epoch {entry['epoch']}/{epochs}: " + ", ".join([*losses, *found, seconds])

@@ -183,5 +183,5 @@ def train_and_tell(cache: Path, out: Path, device: str, settings: Settings) -> N
     click.echo(f"{out}: {', '.join(told) or 'no held-out split to score'}")
 
 
-def _number(value: float | None) -> str:
-    return "not cached" if value is None else f"{value:.4f}"
+def _number(value: float | str | None) -> str:
+    return "not cached" if value is None else f"{float(value):.4f}"

@@ -166,25 +166,3 @@ def _check_options(
             "For example: --distill logits=0.5:form=cmkd,temperature=2",
             kind="options",
         )
-
-
-def teacher_columns(classes: tuple[str, ...], teacher_classes: tuple[str, ...]) -> list[int]:
-    """Find the teacher's logit for each class of the cache.
-
-    >>> teacher_columns(("no", "yes"), ("yes", "maybe", "no"))
-    [2, 0]
-
-    Raises
-    ------
-    UsageError
-        Listing the classes that the teacher lacks.
-    """
-    missing = [name for name in classes if name not in teacher_classes]
-    if missing:
-        raise UsageError(
-            f"the cached logits lack {len(missing)} of {len(classes)} classes: {', '.join(missing)}; "
-            f"the teacher's classes: {', '.join(teacher_classes)}. Fine-tune a teacher on these "
-            "classes (finetune-teacher), or distil with temporal alone.",
-            kind="classes",
-        )
-    return [teacher_classes.index(name) for name in classes]

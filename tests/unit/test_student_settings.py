@@ -100,8 +100,6 @@ def test_changes_show_both_values() -> None:
 
 MODULES = [
     "student.class_map",
-    "student.losses.logits",
-    "student.losses.temporal",
     "student.settings",
     "student.taught_by",
 ]

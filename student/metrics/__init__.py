@@ -1,0 +1,179 @@
+"""Metrics by name; one file and one line here add another.
+
+Three average precisions look alike and are not: ``mAP`` is the mean over classes and ``micro-ap`` the
+pooled one, both step-wise as in scikit-learn; ``micro-auprc-sonyc`` and ``macro-auprc-sonyc`` join the
+points of the curve by lines, as the SONYC challenge does.
+
+Shape suffixes: N clips, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import isinf, isnan
+
+from torch import Tensor
+
+from cache_schema.errors import UsageError
+from cache_schema.plugins import load_plugin
+from cache_schema.reader import Cache
+from student.class_map import Names
+from student.metrics.interface import Answers, Measured
+from student.metrics.teacher import teacher_answers
+
+METRICS: dict[str, str] = {
+    "accuracy": "student.metrics.accuracy:accuracy",
+    "mAP": "student.metrics.average_precision:mean_average_precision",
+    "micro-ap": "student.metrics.average_precision:micro_average_precision",
+    "micro-auprc-sonyc": "student.metrics.sonyc:micro_auprc",
+    "macro-auprc-sonyc": "student.metrics.sonyc:macro_auprc",
+    "roc-auc": "student.metrics.roc:mean_roc_auc",
+    "d-prime": "student.metrics.roc:mean_d_prime",
+}
+MAIN_METRIC = {"single": "accuracy", "multi": "mAP"}
+"""What picks the best epoch of a task unless something else is asked for."""
+SINGLE_LABEL_ONLY = ("accuracy",)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric's value with what it was computed over.
+
+    Attributes
+    ----------
+    metric : str
+        Key of ``METRICS``.
+    value : float
+        More is better. NaN when there was nothing to compute it from; ``d-prime`` is infinite for a
+        perfect ranking.
+    clips : int
+        Labelled clips scored.
+    left_out : tuple of str
+        Classes that a mean over classes cannot count.
+    lacking : str
+        What the clips lack of those.
+    covered : int
+        Classes scored.
+    uncovered : tuple of str
+        Classes that a teacher has no logit for.
+    """
+
+    metric: str
+    value: float
+    clips: int
+    left_out: tuple[str, ...] = ()
+    lacking: str = "positives"
+    covered: int = 0
+    uncovered: tuple[str, ...] = ()
+
+    @property
+    def defined(self) -> bool:
+        """Whether there is a value."""
+        return not isnan(self.value)
+
+    @property
+    def json_value(self) -> float | str | None:
+        """Value as JSON can hold it: None where there is none, ``"inf"`` or ``"-inf"``."""
+        if not self.defined:
+            return None
+        return str(self.value) if isinf(self.value) else self.value
+
+    @property
+    def remarks(self) -> list[str]:
+        """What to know beside the value."""
+        found = []
+        if self.left_out:
+            found.append(f"left out, no {self.lacking}: {', '.join(self.left_out)}")
+        if self.uncovered:
+            classes = self.covered + len(self.uncovered)
+            names = ", ".join(self.uncovered)
+            found.append(f"covers {self.covered} of {classes} classes, not: {names}")
+        return found
+
+    def __str__(self) -> str:
+        text = f"{self.metric} {self.value:.4f} on {self.clips} clips"
+        return f"{text} ({'; '.join(self.remarks)})" if self.remarks else text
+
+
+def metrics_of(task: str) -> list[str]:
+    """Names of the metrics that a task has, its main one first."""
+    names = [name for name in METRICS if task == "single" or name not in SINGLE_LABEL_ONLY]
+    return sorted(names, key=lambda name: name != MAIN_METRIC[task])
+
+
+def check_metric(metric: str, task: str) -> None:
+    """Refuse a metric that a task does not have.
+
+    Raises
+    ------
+    UsageError
+        Listing those that it has.
+    """
+    if metric in SINGLE_LABEL_ONLY and task != "single":
+        raise UsageError(
+            f"{metric} belongs to single-label tasks, this one is {task}-label; choose among: "
+            f"--metric {', '.join(metrics_of(task))}",
+            kind="metric",
+        )
+
+
+def score(
+    logits_NC: Tensor,
+    labels_NC: Tensor,
+    *,
+    task: str,
+    classes: tuple[str, ...],
+    metric: str | None = None,
+) -> Score:
+    """Score logits of labelled clips.
+
+    Parameters
+    ----------
+    logits_NC : Tensor, float, shape (N, C)
+        Before softmax or sigmoid.
+    labels_NC : Tensor, shape (N, C)
+        Multi-hot; one class each in a single-label task.
+    task : {"single", "multi"}
+        Softmax over classes or a sigmoid for each.
+    classes : tuple of str
+        Names of the C classes.
+    metric : str or None
+        Key of ``METRICS``; None is the task's main one.
+
+    Raises
+    ------
+    UsageError
+        If there is no such metric, or the task does not have it.
+    RunError
+        If a logit is not finite.
+    """
+    return measure(Answers.of(logits_NC, labels_NC, task=task, classes=classes), metric)
+
+
+def measure(answers: Answers, metric: str | None = None) -> Score:
+    """Score answers; None is the task's main metric."""
+    name = metric or MAIN_METRIC[answers.task]
+    check_metric(name, answers.task)
+    function = load_plugin(METRICS, name, "metric")
+    clips = len(answers.labels_NC)
+    found: Measured = function(answers) if clips else Measured(float("nan"))
+    return Score(
+        metric=name,
+        value=found.value,
+        clips=clips,
+        left_out=tuple(answers.classes[c] for c in found.left_out),
+        lacking=found.lacking,
+        covered=len(answers.classes),
+        uncovered=answers.uncovered,
+    )
+
+
+def teacher_score(
+    cache: Cache, split: str, *, metric: str | None = None, class_map: Names | None = None
+) -> Score | None:
+    """Score the cached logits of view 0; None where there are none for the cache's classes.
+
+    See `teacher_answers` for `class_map` and for a teacher that covers some classes only.
+    """
+    answers = teacher_answers(cache, split, class_map)
+    return None if answers is None else measure(answers, metric)

@@ -1,0 +1,11 @@
+"""Accuracy of a single-label task."""
+
+from __future__ import annotations
+
+from student.metrics.interface import Answers, Measured
+
+
+def accuracy(answers: Answers) -> Measured:
+    """Share of clips whose likeliest class is theirs; of equal logits the first class counts."""
+    right_N = answers.logits_NC.argmax(1) == answers.labels_NC.argmax(1)
+    return Measured(float(right_N.mean()))

@@ -1,0 +1,52 @@
+"""Average precision: precision summed over the steps of recall, as scikit-learn defines it.
+
+No interpolation between thresholds; the trapezoids of `student.metrics.sonyc` give other numbers.
+
+Shape suffixes: N clips, C classes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from student.metrics.interface import Answers, Measured, class_mean
+
+
+def mean_average_precision(answers: Answers) -> Measured:
+    """Macro mAP: unweighted mean of each class's average precision, as PSLA and CED report it.
+
+    A class without a positive clip has none and is left out.
+    """
+    return class_mean(class_average_precisions(answers))
+
+
+def micro_average_precision(answers: Answers) -> Measured:
+    """Average precision of all N x C decisions pooled: scikit-learn's ``average="micro"``.
+
+    ``micro-auprc-sonyc`` nears it with many clips and no tied scores only.
+    """
+    if not answers.labels_NC.any():
+        return Measured(float("nan"))
+    return Measured(_average_precision(answers.ranks().ravel(), answers.labels_NC.ravel()))
+
+
+def class_average_precisions(answers: Answers) -> NDArray[np.float64]:
+    """Average precision of each class, (C,); NaN without a positive clip."""
+    ranks_NC, labels_NC = answers.ranks(), answers.labels_NC
+    return np.array(
+        [
+            _average_precision(ranks_NC[:, c], labels_NC[:, c]) if has else np.nan
+            for c, has in enumerate(labels_NC.sum(0).tolist())
+        ]
+    )
+
+
+def _average_precision(ranks_N: NDArray[np.float64], labels_N: NDArray[np.bool_]) -> float:
+    # Imported here: torchmetrics imports every library it knows, several seconds' worth.
+    from torchmetrics.functional.classification import binary_average_precision
+
+    return float(
+        binary_average_precision(torch.from_numpy(ranks_N), torch.from_numpy(labels_N).long())
+    )

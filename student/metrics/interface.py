@@ -1,0 +1,108 @@
+"""What a metric is: a function from answers to a value, beside the classes it could not count.
+
+Shape suffixes: N clips, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cache_schema.errors import RunError
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a student or a teacher said of labelled clips, and what is right.
+
+    Attributes
+    ----------
+    logits_NC : float64, shape (N, C)
+        Before softmax or sigmoid.
+    labels_NC : bool, shape (N, C)
+        One class each in a single-label task.
+    task : {"single", "multi"}
+        Softmax over classes or a sigmoid for each.
+    classes : tuple of str
+        Names of the C classes.
+    uncovered : tuple of str
+        Classes of the task that a teacher has no logit for.
+
+    Raises
+    ------
+    RunError
+        If a logit is not finite: every ranking would place it somewhere.
+    """
+
+    logits_NC: NDArray[np.float64]
+    labels_NC: NDArray[np.bool_]
+    task: str
+    classes: tuple[str, ...]
+    uncovered: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, logits_NC: Tensor, labels_NC: Tensor, *, task: str, classes: tuple[str, ...]
+    ) -> Answers:
+        """Take answers from tensors of any device and number type."""
+        logits, labels = logits_NC.detach().cpu().double(), labels_NC.cpu().bool()
+        return cls(logits.numpy(), labels.numpy(), task, classes)
+
+    def __post_init__(self) -> None:
+        wrong = int((~np.isfinite(self.logits_NC)).any(1).sum())
+        if wrong:
+            raise RunError(
+                f"{wrong} of {len(self.logits_NC)} clips have logits that are not finite and cannot "
+                "be scored. A student's: train it with a lower --learning-rate. Cached ones: see "
+                "inspect-cache CACHE",
+                kind="not_finite",
+            )
+
+    def ranks(self) -> NDArray[np.float64]:
+        """Rank each probability among all, (N, C), from 0 to 1; equal ones share a rank.
+
+        Ranks order as softmax or sigmoid do and tie nothing that differs: rounded probabilities
+        would all be 1 for a confident model.
+        """
+        scores_NC = self.logits_NC
+        if self.task == "single":
+            scores_NC = scores_NC - np.logaddexp.reduce(scores_NC, axis=1, keepdims=True)
+        distinct, rank = np.unique(scores_NC, return_inverse=True)
+        return rank.reshape(scores_NC.shape) / max(1, len(distinct) - 1)
+
+    def said(self) -> NDArray[np.bool_]:
+        """Classes said of each clip, (N, C): the likeliest, or each with a probability above 1/2."""
+        if self.task == "multi":
+            return self.logits_NC > 0
+        said_NC = np.zeros(self.logits_NC.shape, np.bool_)
+        said_NC[np.arange(len(said_NC)), self.logits_NC.argmax(1)] = True
+        return said_NC
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a metric gives.
+
+    Attributes
+    ----------
+    value : float
+        NaN where it is not defined.
+    left_out : tuple of int
+        Positions of the classes that it could not count.
+    lacking : str
+        What the clips lack of those classes.
+    """
+
+    value: float
+    left_out: tuple[int, ...] = ()
+    lacking: str = "positives"
+
+
+def class_mean(values_C: NDArray[np.float64], lacking: str = "positives") -> Measured:
+    """Average without weights over the classes that have a value; NaN marks those without."""
+    missing_C = np.isnan(values_C)
+    value = float("nan") if missing_C.all() else float(values_C[~missing_C].mean())
+    return Measured(value, tuple(np.flatnonzero(missing_C).tolist()), lacking)

@@ -1,0 +1,149 @@
+"""Everything known of a student's answers beside its teacher's: as tables and as JSON.
+
+Shape suffixes: C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from math import isnan
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from student.metrics import Score, measure, metrics_of
+from student.metrics.interface import Answers
+from student.metrics.per_class import ClassScores, confusion, per_class
+
+MATRIX_CLASSES = 20
+CONFUSIONS = 20
+
+
+def score_document(student: Answers, teacher: Answers | None) -> dict[str, Any]:
+    """Collect all metrics, the scores of each class and the confusion matrices, ready for JSON.
+
+    Confusion matrices are lists of rows, one for each true class; ``null`` in a multi-label task. A
+    value that is not defined is ``null``, an infinite one ``"inf"`` or ``"-inf"``.
+    """
+    both = {"student": student, "teacher": teacher}
+    scores = _scores(student)
+    taught = None if teacher is None else _scores(teacher)
+    return {
+        "classes": list(student.classes),
+        "scores": {name: score.json_value for name, score in scores.items()},
+        "teacher_scores": taught and {name: score.json_value for name, score in taught.items()},
+        "left_out_of": {name: list(score.left_out) for name, score in scores.items()},
+        "teacher_uncovered": teacher and list(teacher.uncovered),
+        "per_class": {
+            who: answers and [asdict(row) for row in per_class(answers)]
+            for who, answers in both.items()
+        },
+        "confusion": {who: _matrix_rows(answers) for who, answers in both.items()},
+    }
+
+
+def _scores(answers: Answers) -> dict[str, Score]:
+    return {name: measure(answers, name) for name in metrics_of(answers.task)}
+
+
+def _matrix_rows(answers: Answers | None) -> list[list[int]] | None:
+    matrix_CC = None if answers is None else confusion(answers)
+    return None if matrix_CC is None else [[int(n) for n in row] for row in matrix_CC]
+
+
+def score_tables(student: Answers, teacher: Answers | None) -> Group:
+    """Lay out all metrics, the classes from the weakest on, and what was taken for what."""
+    parts: list[RenderableType] = [
+        *_metric_table(student, teacher),
+        "",
+        *_class_table(student, teacher),
+        "",
+    ]
+    return Group(*parts, *_confusions(student))
+
+
+def _metric_table(student: Answers, teacher: Answers | None) -> Iterator[RenderableType]:
+    table = Table("metric", box=None)
+    table.add_column("student", justify="right")
+    table.add_column("teacher", justify="right")
+    found = {who: _scores(a) for who, a in (("student", student), ("teacher", teacher)) if a}
+    names = metrics_of(student.task)
+    for name in names:
+        values = [scores[name].value for scores in found.values()]
+        table.add_row(name, *map(_number, values), *["-"] * (2 - len(values)))
+    remarks: dict[str, list[str]] = {}
+    for who, scores in found.items():
+        for name in names:
+            for remark in scores[name].remarks:
+                remarks.setdefault(f"{who}: {remark}", []).append(name)
+    yield table
+    for remark, concerned in remarks.items():
+        tail = "" if concerned == names else f" ({', '.join(concerned)})"
+        yield Text(f"  {remark}{tail}")
+    if teacher is None:
+        yield "  The cache has no teacher's logits for these classes."
+
+
+def _class_table(student: Answers, teacher: Answers | None) -> Iterator[RenderableType]:
+    taught = {row.name: row for row in per_class(teacher)} if teacher else {}
+    table = Table("class", box=None)
+    for name in ("clips", "AP", "ROC-AUC", "precision", "recall", "F1", "teacher F1"):
+        table.add_column(name, justify="right")
+    for row in sorted(per_class(student), key=_weakest_first):
+        f1 = taught[row.name].f1 if row.name in taught else None
+        scores = (row.average_precision, row.roc_auc, row.precision, row.recall, row.f1, f1)
+        table.add_row(Text(row.name), str(row.positives), *map(_number, scores))
+    yield table
+    if student.task == "single":
+        yield "  The recall of a class is the accuracy on its clips."
+    else:
+        yield "  A class is said of a clip where its probability is above one half."
+
+
+def _confusions(student: Answers) -> Iterator[RenderableType]:
+    matrix_CC = confusion(student)
+    if matrix_CC is None:
+        yield "No confusion matrix: clips of a multi-label task have several right classes."
+    elif len(matrix_CC) <= MATRIX_CLASSES:
+        yield from _matrix_table(student.classes, matrix_CC)
+    else:
+        yield from _pair_table(student.classes, matrix_CC)
+
+
+def _matrix_table(
+    classes: tuple[str, ...], matrix_CC: NDArray[np.int64]
+) -> Iterator[RenderableType]:
+    yield "Rows: the clips' class. Columns: the class the student said, by number."
+    table = Table("", "class", box=None)
+    for number in range(1, len(classes) + 1):
+        table.add_column(str(number), justify="right")
+    for number, (name, row_C) in enumerate(zip(classes, matrix_CC.tolist(), strict=True), 1):
+        table.add_row(str(number), Text(name), *(str(n) if n else "." for n in row_C))
+    yield table
+
+
+def _pair_table(classes: tuple[str, ...], matrix_CC: NDArray[np.int64]) -> Iterator[RenderableType]:
+    """List the most frequent confusions; a matrix of many classes fits no screen."""
+    wrong_CC = matrix_CC * ~np.eye(len(classes), dtype=np.bool_)
+    order = np.argsort(-wrong_CC, axis=None, kind="stable")[:CONFUSIONS]
+    places = [divmod(int(place), len(classes)) for place in order]
+    yield f"The most frequent of {int(wrong_CC.sum())} confusions; all of them: --json"
+    table = Table("class", "taken for", box=None)
+    table.add_column("clips", justify="right")
+    for truth, said in places:
+        if wrong_CC[truth, said]:
+            table.add_row(Text(classes[truth]), Text(classes[said]), str(wrong_CC[truth, said]))
+    yield table
+
+
+def _weakest_first(row: ClassScores) -> tuple[bool, float, str]:
+    return row.f1 is None, row.f1 or 0.0, row.name
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or isnan(value) else f"{value:.4f}"

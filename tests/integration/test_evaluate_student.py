@@ -1,0 +1,71 @@
+"""Evaluate a run as a user does: one line, a report, one JSON object."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from commands import CLASSES, command, succeeded, write_tones
+
+from cache_schema.reader import open_cache
+from student import evaluate_cli, train_cli
+from student.metrics import METRICS, teacher_score
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run of one epoch and its cache."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    corpus, cache, run = write_tones(folder / "corpus"), folder / "tones.zarr", folder / "run"
+    succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", cache))
+    words = [cache, "--student", "tc-resnet", "--out", run, "--epochs", "1", "--batch-size", "8"]
+    trained = CliRunner().invoke(train_cli.main, [*map(str, words)])
+    assert trained.exit_code == 0, trained.output
+    return run, cache
+
+
+def evaluate(*words: object) -> Result:
+    return CliRunner().invoke(evaluate_cli.main, [*map(str, words)])
+
+
+def test_one_line_tells_the_score_beside_the_teachers(made: tuple[Path, Path]) -> None:
+    run, cache = made
+    result = json.loads((run / "result.json").read_text())["splits"]["test"]
+    told = evaluate(run, cache)
+    assert told.stdout == (
+        f"{run} on test: accuracy {result['score']:.4f} on 9 clips; teacher 0.3333\n"
+    )
+
+
+def test_a_report_has_every_metric_every_class_and_the_confusions(made: tuple[Path, Path]) -> None:
+    run, cache = made
+    told = evaluate(run, cache, "--report", "--split", "validation")
+    assert told.exit_code == 0, told.output
+    lines = told.stdout.splitlines()
+    assert lines[0] == evaluate(run, cache, "--split", "validation").stdout.strip()
+    starts = [line.split()[0] for line in lines if line.strip()]
+    assert [name for name in starts if name in METRICS] == list(METRICS)
+    assert sorted(name for name in starts if name in CLASSES) == sorted(CLASSES)
+    assert "Rows: the clips' class. Columns: the class the student said, by number." in lines
+
+
+def test_json_has_the_report_and_both_answer_alike(made: tuple[Path, Path]) -> None:
+    run, cache = made
+    told = json.loads(evaluate(run, cache, "--json").stdout)
+    assert told["score"] == told["scores"]["accuracy"]
+    assert told["teacher_score"] == told["teacher_scores"]["accuracy"]
+    taught = teacher_score(open_cache(cache), "test", metric="roc-auc")
+    assert taught is not None
+    assert told["teacher_scores"]["roc-auc"] == taught.value
+    assert [entry["name"] for entry in told["per_class"]["teacher"]] == told["classes"]
+    matrix = told["confusion"]["student"]
+    assert sum(map(sum, matrix)) == told["clips"]
+    assert sum(matrix[c][c] for c in range(3)) == pytest.approx(told["score"] * told["clips"])
+
+
+def test_two_ways_of_telling_are_refused(made: tuple[Path, Path]) -> None:
+    refused = evaluate(*made, "--report", "--json")
+    assert refused.exit_code == 2
+    assert "give one of --report, --json and --plot" in refused.stderr

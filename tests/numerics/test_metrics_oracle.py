@@ -1,0 +1,120 @@
+"""Metrics against scikit-learn, and SONYC's against a slow reading of its definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.metrics import (
+    accuracy_score,
+    auc,
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+    roc_auc_score,
+)
+
+from student.metrics import measure
+from student.metrics.interface import Answers
+from student.metrics.per_class import confusion, per_class
+
+FLOAT32 = 2e-6  # torchmetrics sums in float32
+Logits, Labels = NDArray[np.float64], NDArray[np.bool_]
+
+
+@st.composite
+def tagged(draw: st.DrawFn) -> Answers:
+    """Multi-label answers; few distinct logits, so that many tie."""
+    clips, classes = draw(st.integers(2, 40)), draw(st.integers(2, 5))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    levels = draw(st.sampled_from([2, 5, 1000]))
+    logits = 5 * random.integers(-levels, levels, (clips, classes)) / levels
+    labels = random.random((clips, classes)) < draw(st.floats(0.05, 0.95))
+    labels[0], labels[1] = True, False  # every class has both
+    return Answers(logits, labels, "multi", tuple(map(str, range(classes))))
+
+
+@st.composite
+def spoken(draw: st.DrawFn) -> Answers:
+    """Single-label answers with every class among the labels."""
+    classes = draw(st.integers(2, 6))
+    target = np.array([*range(classes), *draw(st.lists(st.integers(0, classes - 1), max_size=40))])
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    logits = random.normal(size=(len(target), classes)) * draw(st.sampled_from([0.1, 1, 5]))
+    return Answers(logits, np.eye(classes, dtype=bool)[target], "single", tuple("abcdef"[:classes]))
+
+
+def sigmoid(logits: Logits) -> Logits:
+    return 1 / (1 + np.exp(-logits))
+
+
+def softmax(logits: Logits) -> Logits:
+    raised = np.exp(logits - logits.max(1, keepdims=True))
+    return raised / raised.sum(1, keepdims=True)
+
+
+def slow_sonyc(scores: Logits, labels: Labels) -> float:
+    """Count at every distinct threshold, one at a time, over all categories given."""
+    recalls, precisions = [], []
+    for threshold in sorted(set(scores.ravel()), reverse=True):
+        said = scores >= threshold
+        hits, false = (said & labels).sum(), (said & ~labels).sum()
+        missed = (~said & labels).sum()
+        precisions.append(hits / max(hits + false, 0.5))
+        recalls.append(hits / max(hits + missed, 0.5))
+    order = np.argsort(recalls, kind="stable")
+    return float(auc([0, *np.array(recalls)[order], 1], [1, *np.array(precisions)[order], 0]))
+
+
+@settings(deadline=None, max_examples=60)
+@given(tagged())
+def test_multi_label_metrics_equal_scikit_learns(answers: Answers) -> None:
+    scores, labels = sigmoid(answers.logits_NC), answers.labels_NC
+    for average, name in [("macro", "mAP"), ("micro", "micro-ap")]:
+        expected = average_precision_score(labels, scores, average=average)
+        assert measure(answers, name).value == pytest.approx(expected, abs=FLOAT32)
+    expected = np.mean([roc_auc_score(labels[:, c], scores[:, c]) for c in range(labels.shape[1])])
+    assert measure(answers, "roc-auc").value == pytest.approx(expected, abs=FLOAT32)
+
+
+@settings(deadline=None, max_examples=60)
+@given(tagged())
+def test_sonycs_areas_equal_a_slow_reading_of_the_definition(answers: Answers) -> None:
+    scores, labels = sigmoid(answers.logits_NC), answers.labels_NC
+    micro = measure(answers, "micro-auprc-sonyc").value
+    macro = measure(answers, "macro-auprc-sonyc").value
+    assert micro == pytest.approx(slow_sonyc(scores, labels), abs=1e-12)
+    each = [slow_sonyc(scores[:, c], labels[:, c]) for c in range(labels.shape[1])]
+    assert macro == pytest.approx(np.mean(each), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(spoken())
+def test_single_label_metrics_equal_scikit_learns(answers: Answers) -> None:
+    target, said = answers.labels_NC.argmax(1), answers.logits_NC.argmax(1)
+    scores, classes = softmax(answers.logits_NC), list(range(len(answers.classes)))
+    assert measure(answers).value == pytest.approx(accuracy_score(target, said))
+    expected = average_precision_score(answers.labels_NC, scores, average="macro")
+    assert measure(answers, "mAP").value == pytest.approx(expected, abs=FLOAT32)
+    found = confusion(answers)
+    assert found is not None
+    assert np.array_equal(found, confusion_matrix(target, said, labels=classes))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.one_of(tagged(), spoken()))
+def test_a_classs_scores_equal_scikit_learns(answers: Answers) -> None:
+    said = answers.logits_NC > 0
+    if answers.task == "single":
+        said = np.eye(len(answers.classes), dtype=bool)[answers.logits_NC.argmax(1)]
+    expected = precision_recall_fscore_support(answers.labels_NC, said, zero_division=0.0)
+    rows = per_class(answers)
+    for found, wanted in [
+        ([row.precision or 0.0 for row in rows], expected[0]),
+        ([row.recall for row in rows], expected[1]),
+        ([row.f1 for row in rows], expected[2]),
+        ([row.positives for row in rows], expected[3]),
+    ]:
+        assert found == pytest.approx(wanted.tolist())

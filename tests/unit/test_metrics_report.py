@@ -1,0 +1,88 @@
+"""The tables of a report, without a cache."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+from rich.console import Console
+
+from student.metrics.interface import Answers
+from student.score_report import score_document, score_tables
+
+
+def printed(student: Answers, teacher: Answers | None) -> str:
+    """The tables as a log has them."""
+    console = Console(highlight=False, markup=False, width=120)
+    with console.capture() as capture:
+        console.print(score_tables(student, teacher))
+    return capture.get()
+
+
+def spoken(classes: int, clips: int) -> Answers:
+    """Clip i has class i; the first clip alone is taken for the second class."""
+    labels = np.eye(classes, dtype=bool)[np.arange(clips) % classes]
+    logits = labels.astype(float)
+    logits[0] = logits[1]
+    return Answers(logits, labels, "single", tuple(f"word-{i}" for i in range(classes)))
+
+
+def tagged() -> Answers:
+    """Three tags, of which no clip has the last."""
+    logits = np.array([[2.0, -1.0, 0.1], [-2.0, 1.0, -1.0]])
+    return Answers(logits, np.array([[1, 0, 0], [0, 1, 0]], bool), "multi", ("a", "b", "[c]"))
+
+
+def test_the_weakest_class_comes_first_and_one_without_clips_last() -> None:
+    lines = printed(tagged(), None).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith(" class"))
+    assert [line.split()[0] for line in lines[first + 1 : first + 4]] == ["a", "b", "[c]"]
+    words = printed(spoken(3, 6), None).splitlines()
+    first = next(i for i, line in enumerate(words) if line.startswith(" class"))
+    assert [line.split()[0] for line in words[first + 1 : first + 4]] == [
+        "word-0", "word-1", "word-2",
+    ]  # fmt: skip
+
+
+def test_a_multi_label_report_says_that_it_has_no_confusion_matrix() -> None:
+    told = printed(tagged(), None)
+    assert "No confusion matrix: clips of a multi-label task have several right classes." in told
+    assert "student: left out, no positives: [c] (mAP, macro-auprc-sonyc)" in told
+    assert "The cache has no teacher's logits for these classes." in told
+
+
+def test_a_teacher_of_some_classes_has_no_score_for_the_others() -> None:
+    student = tagged()
+    teacher = Answers(
+        student.logits_NC[:, :1], student.labels_NC[:, :1], "multi", ("a",), ("b", "[c]")
+    )
+    told = printed(student, teacher)
+    assert "teacher: covers 1 of 3 classes, not: b, [c]" in told
+    rows = {line.split()[0]: line.split()[-1] for line in told.splitlines() if line.strip()}
+    assert (rows["a"], rows["b"]) == ("1.0000", "-")
+
+
+def test_few_classes_have_a_matrix_many_a_list_of_confusions() -> None:
+    assert " 1  word-0  1  1  . " in printed(spoken(3, 6), None)
+    told = printed(spoken(30, 60), None)
+    assert "The most frequent of 1 confusions; all of them: --json" in told
+    assert " word-0  word-1         1 " in told
+
+
+def test_the_document_is_strict_json() -> None:
+    text = json.dumps(score_document(tagged(), spoken(3, 6)), allow_nan=False)
+    document = json.loads(text)
+    assert document["scores"]["d-prime"] == "inf"
+    assert document["left_out_of"]["mAP"] == ["[c]"]
+    assert document["teacher_uncovered"] == []
+    assert document["per_class"]["student"][2]["recall"] is None
+    assert document["confusion"]["student"] is None
+    assert document["confusion"]["teacher"][0] == [1, 1, 0]
+
+
+def test_a_document_without_clips_or_teacher_is_strict_json_too() -> None:
+    nobody = Answers(np.zeros((0, 2)), np.zeros((0, 2), bool), "single", ("a", "b"))
+    document = json.loads(json.dumps(score_document(nobody, None), allow_nan=False))
+    assert document["scores"]["accuracy"] is None
+    assert document["teacher_scores"] is None
+    assert document["confusion"]["student"] == [[0, 0], [0, 0]]
