@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from cache_schema.errors import CacheError, listed
 from cache_schema.storage import canonical_json, sha256
+from cache_schema.teacher_names import is_teacher_name, teacher_of
 
 FORMAT_VERSION = 1
 WAVEFORM = "waveform"
@@ -30,9 +31,17 @@ def _plain_name(name: str) -> str:
     return name
 
 
+def _signal_name(name: str) -> str:
+    """Accept a plain name, or one qualified by a teacher's: ``logits@b``."""
+    if "@" in name and not is_teacher_name(teacher_of(name)):
+        raise ValueError(f"{name!r} does not end in the name of a teacher")
+    return _plain_name(name)
+
+
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Crc32c = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 PlainName = Annotated[str, AfterValidator(_plain_name)]
+SignalName = Annotated[str, AfterValidator(_signal_name)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 
@@ -54,10 +63,11 @@ class SignalSpec(Document):
     `row_shape`. ``ragged``: a row is ``(frames, *row_shape)``. ``square``: a row is a
     ``frames x frames`` map, stored flat. `chunk_length` counts rows (fixed) or stored entries
     along the ragged axis (ragged, square). `first_frame_s` is the centre of frame 0. dtype
-    ``uint8`` holds the codes of :mod:`cache_schema.u8log`.
+    ``uint8`` holds the codes of :mod:`cache_schema.u8log`. The names are those of
+    :mod:`cache_schema.teacher_names`.
     """
 
-    name: PlainName
+    name: SignalName
     layout: Literal["fixed", "ragged", "square"]
     row_shape: list[Positive]
     dtype: Literal["float16", "int16", "uint8"]
@@ -115,6 +125,8 @@ class PartPlan(Document):
         names = [signal.name for signal in self.signals]
         if len(set(names)) != len(names):
             raise ValueError(f"a signal is listed twice: {names}")
+        if len({teacher_of(name) for name in names}) > 1:
+            raise ValueError(f"a part has signals of one teacher, not of several: {names}")
         if self.units.rows and max(self.units.rows) > self.unit_rows:
             raise ValueError(
                 f"a unit has {max(self.units.rows)} rows, unit_rows is {self.unit_rows}"
@@ -123,6 +135,16 @@ class PartPlan(Document):
         if any(not self.first_view <= view < last for view in self.units.view):
             raise ValueError(f"a unit's view lies outside {self.first_view}..{last - 1}")
         return self
+
+    @property
+    def teacher_name(self) -> str:
+        """Name of the part's teacher; empty for the first teacher and for no teacher."""
+        return teacher_of(self.signals[0].name) if self.signals else ""
+
+    @property
+    def view_range(self) -> range:
+        """The views that the part covers."""
+        return range(self.first_view, self.first_view + self.views)
 
     def signal(self, name: str) -> SignalSpec:
         """The specification of one signal of this part."""

@@ -23,6 +23,7 @@ from cache_schema.inspection import (
     teacher_score,
 )
 from cache_schema.reader import open_cache
+from cache_schema.teacher_names import command_of
 from cache_schema.verify import verify
 
 
@@ -54,7 +55,9 @@ def main(
     if report["finished"]:
         opened = open_cache(cache)
         report["statistics"] = statistics(opened)
-        report["teacher_score"] = teacher_score(opened)
+        for name in opened.teachers:
+            report["teachers"][name]["score"] = teacher_score(opened, name)
+        report["teacher_score"] = report["teachers"].get("", {}).get("score", {})
     if clip_id is not None or plot is not None:
         opened = open_cache(cache)
         facts = clip_facts(opened, find_clip(cache, clip_id) if clip_id is not None else 0)
@@ -103,13 +106,8 @@ def _print(console: Console, cache: Path, report: dict[str, Any]) -> None:
         f"classes   {len(report['classes'])} ({report['task']}): {_few(report['classes'])}"
     )
     console.print(f"audio     {report['sample_rate_hz']} Hz")
-    if report["teacher"]:
-        teacher = report["teacher"]
-        console.print(
-            f"teacher   {teacher.get('id')} ({teacher.get('family')}), {_options(teacher)}"
-        )
-    for split, score in report.get("teacher_score", {}).items():
-        console.print(f"          accuracy on {split}, from the cached logits: {score:.1%}")
+    for name, teacher in report["teachers"].items():
+        _print_teacher(console, name, teacher)
     for part in report["parts"]:
         _print_part(console, part, report.get("statistics", {}))
     if "damage" in report:
@@ -118,6 +116,20 @@ def _print(console: Console, cache: Path, report: dict[str, Any]) -> None:
         console.print_json(json.dumps(report["clip"]))
     if "plot" in report:
         console.print(f"drawn: {report['plot']}")
+
+
+def _print_teacher(console: Console, name: str, teacher: dict[str, Any]) -> None:
+    facts = teacher["provenance"]
+    head = f"teacher {name}".ljust(9)
+    console.print(f"{head} {facts.get('id')} ({facts.get('family')}), {_options(facts)}")
+    console.print(f"          gives {', '.join(teacher['signals'])}")
+    for split, score in teacher.get("score", {}).items():
+        console.print(f"          accuracy on {split}, from the cached logits: {score:.1%}")
+    if teacher["views_missing"]:
+        console.print(
+            f"          has not heard view(s) {_few(teacher['views_missing'])}: repeat "
+            f"{command_of(name)}"
+        )
 
 
 def _print_part(console: Console, part: dict[str, Any], statistics: dict[str, Any]) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cache_schema.clip_table import read_clips, read_strings
-from cache_schema.documents import CommitRecord, Manifest, PartPlan, parse
+from cache_schema.documents import WAVEFORM, CommitRecord, Manifest, PartPlan, parse
 from cache_schema.errors import UsageError
+from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache, Ragged, Unit
-from cache_schema.writer import load_manifest, load_plan, missing_units, record_path
+from cache_schema.teacher_names import qualified
+from cache_schema.writer import load_manifest, load_plans, missing_units, record_path
 
 STATISTICS_UNITS = 16
 
@@ -36,7 +38,7 @@ def summary(root: Path) -> dict[str, Any]:
         If there is no cache or its documents are damaged.
     """
     manifest = load_manifest(root)
-    plans = [load_plan(root, entry) for entry in manifest.parts]
+    plans = load_plans(root, manifest)
     corpus = manifest.corpus
     return {
         "format_version": manifest.format_version,
@@ -47,11 +49,40 @@ def summary(root: Path) -> dict[str, Any]:
         "splits": {split.name: split.clips for split in corpus.splits},
         "corpus_fingerprint": corpus.fingerprint,
         "sample_rate_hz": manifest.sample_rate_hz,
-        "views": max(plan.first_view + plan.views for plan in plans),
+        "views": max(plan.view_range.stop for plan in plans),
         "teacher": plans[0].teacher,
+        "teachers": _teachers(plans),
         "finished": all(entry.index_sha256 is not None for entry in manifest.parts),
         "parts": [_part_summary(root, manifest, plan) for plan in plans],
     }
+
+
+def _teachers(plans: Sequence[PartPlan]) -> dict[str, dict[str, Any]]:
+    """Each teacher by its name, the first by an empty one, with the signals that are its own."""
+    unheard = unheard_views(plans)
+    teachers: dict[str, dict[str, Any]] = {}
+    for plan in plans:
+        if plan.teacher is not None:
+            entry = teachers.setdefault(
+                plan.teacher_name,
+                {
+                    "provenance": plan.teacher,
+                    "signals": [],
+                    "views_missing": unheard.get(plan.teacher_name, []),
+                },
+            )
+            known = {WAVEFORM, *FRONT_ENDS, *entry["signals"]}
+            entry["signals"] += [name for name in _names(plan) if name not in known]
+    return teachers
+
+
+def unheard_views(plans: Sequence[PartPlan]) -> dict[str, list[int]]:
+    """Views of the cache that a teacher has not heard, for each teacher that has not heard all."""
+    heard: dict[str, set[int]] = {}
+    for plan in plans:
+        heard.setdefault(plan.teacher_name, set()).update(plan.view_range)
+    every = set().union(*heard.values())
+    return {name: sorted(every - views) for name, views in heard.items() if every - views}
 
 
 def _part_summary(root: Path, manifest: Manifest, plan: PartPlan) -> dict[str, Any]:
@@ -65,8 +96,9 @@ def _part_summary(root: Path, manifest: Manifest, plan: PartPlan) -> dict[str, A
     ]
     return {
         "name": plan.name,
+        "teacher": plan.teacher_name,
         "sealed": manifest.sealed(plan.name),
-        "views": [plan.first_view, plan.first_view + plan.views],
+        "views": [plan.view_range.start, plan.view_range.stop],
         "view_recipe": plan.view_recipe,
         "seed": plan.seed,
         "source": plan.source,
@@ -134,20 +166,23 @@ def _flat_values(signal: Any) -> np.ndarray[Any, Any]:
     return np.asarray(values).reshape(-1)
 
 
-def teacher_score(cache: Cache) -> dict[str, float]:
-    """Share of clips whose largest cached logit is their label, for each split (single label)."""
-    teacher = cache.teacher
-    if cache.task != "single" or teacher is None or "logits" not in cache.signals:
+def teacher_score(cache: Cache, name: str) -> dict[str, float]:
+    """Share of clips whose largest cached logit is their label, for each split (single label).
+
+    Empty where a teacher has no logits in every view or other classes than the cache.
+    """
+    teacher, logits = cache.teachers[name], qualified("logits", name)
+    if cache.task != "single" or logits not in cache.signals:
         return {}
     if sorted(teacher["classes"]) != sorted(cache.classes):
         return {}
-    order = [teacher["classes"].index(name) for name in cache.classes]
+    order = [teacher["classes"].index(label) for label in cache.classes]
     scores = {}
     for split in cache.splits:
         right = total = 0
         for unit in cache.units(split, view=0):
-            rows = cache.read_unit(unit, ["logits"])
-            answers = rows.signals["logits"][:, order].argmax(axis=1)
+            rows = cache.read_unit(unit, [logits])
+            answers = rows.signals[logits][:, order].argmax(axis=1)
             hits = rows.labels[np.arange(len(answers)), answers]
             right += int(hits[rows.labelled].sum())
             total += int(rows.labelled.sum())
@@ -177,26 +212,28 @@ def find_clip(root: Path, clip_id: str) -> int:
 
 
 def clip_facts(cache: Cache, position: int, view: int = 0) -> dict[str, Any]:
-    """Everything cached of one view of one clip; arrays stay arrays."""
+    """Everything cached of one view of one clip; arrays stay arrays.
+
+    Each signal is read by itself: a clip that one teacher could not use has the others' answers.
+    """
     clip = read_clips(cache.root, position, position + 1, cache.classes)[0]
     unit = next(
         unit
         for unit in cache.units(clip.split, view)
         if unit.first_clip <= position < unit.first_clip + unit.rows
     )
-    rows = cache.read_unit(unit, list(cache.signals))
-    found = np.flatnonzero(rows.clip == position)
-    facts: dict[str, Any] = {
+    signals: dict[str, Any] = {}
+    for name in cache.signals:
+        rows = cache.read_unit(unit, [name])
+        for row in np.flatnonzero(rows.clip == position):
+            signals[name] = rows.signals[name][row]
+    return {
         "id": clip.id,
         "path": clip.path,
         "labels": list(clip.labels),
         "split": clip.split,
         "view": view,
         "work_unit": unit.number,
-        "quarantined": not len(found),
-        "signals": {},
+        "quarantined": not signals,
+        "signals": signals,
     }
-    if len(found):
-        row = int(found[0])
-        facts["signals"] = {name: signal[row] for name, signal in rows.signals.items()}
-    return facts

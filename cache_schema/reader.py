@@ -22,6 +22,7 @@ from cache_schema.documents import Manifest, PartEntry, PartIndex, PartPlan, Sig
 from cache_schema.errors import CacheError
 from cache_schema.plugins import unknown_name
 from cache_schema.storage import differing_objects, sha256
+from cache_schema.teacher_names import command_of, described, signal_of, teacher_of
 from cache_schema.writer import INDEX, load_manifest, load_plan, missing_units, part_folder
 
 
@@ -177,11 +178,11 @@ class Cache:
     @property
     def views(self) -> int:
         """How many views each training clip has."""
-        return max(part.plan.first_view + part.plan.views for part in self.parts)
+        return max(part.plan.view_range.stop for part in self.parts)
 
     @cached_property
     def signals(self) -> Mapping[str, SignalSpec]:
-        """The signals that every view has."""
+        """The signals that every view has, a further teacher's as ``logits@b``."""
         ranges: dict[int, dict[str, SignalSpec]] = {}
         for part in self.parts:
             found = ranges.setdefault(part.plan.first_view, {})
@@ -191,8 +192,17 @@ class Cache:
 
     @property
     def teacher(self) -> dict[str, Any] | None:
-        """Provenance of the teacher, or None for a cache without one."""
-        return next((p.plan.teacher for p in self.parts if p.plan.teacher is not None), None)
+        """Provenance of the first teacher, or None for a cache without one."""
+        return self.teachers.get("")
+
+    @cached_property
+    def teachers(self) -> Mapping[str, dict[str, Any]]:
+        """Provenance of each teacher by its name; the first teacher's name is empty."""
+        found: dict[str, dict[str, Any]] = {}
+        for part in self.parts:
+            if part.plan.teacher is not None:
+                found.setdefault(part.plan.teacher_name, part.plan.teacher)
+        return found
 
     def units(self, split: str, view: int | None = None) -> list[Unit]:
         """Work units of a split, in one view or in all.
@@ -215,7 +225,9 @@ class Cache:
         return [seen[key] for key in sorted(seen)]
 
     def read_unit(self, unit: Unit, names: Sequence[str]) -> UnitRows:
-        """Read the usable rows of a unit with the named signals.
+        """Read the usable rows of a unit with the named signals, aligned.
+
+        A row is usable when no part that holds a named signal has quarantined it.
 
         Raises
         ------
@@ -250,21 +262,28 @@ class Cache:
             self._checked.add(column)
 
     def _parts_of(self, view: int) -> list[SealedPart]:
-        return [
-            part
-            for part in self.parts
-            if part.plan.first_view <= view < part.plan.first_view + part.plan.views
-        ]
+        return [part for part in self.parts if view in part.plan.view_range]
 
     def _home(self, name: str, view: int) -> SealedPart:
         for part in self._parts_of(view):
             if name in part.names:
                 return part
         raise CacheError(
-            f"{self.root} has no signal {name!r}; it has: {', '.join(self.signals)}. Add it: repeat "
-            f"the precompute-teacher command with --signal {name}",
+            f"{self.root} has no signal {name!r} in view {view}; every view has: "
+            f"{', '.join(self.signals)}. Add it: repeat {command_that_adds(name)}",
             kind="missing_signal",
         )
+
+
+def command_that_adds(name: str) -> str:
+    """How a message calls the command that adds a signal, given by its name in the cache.
+
+    >>> command_that_adds("mfcc")
+    'the precompute-teacher command with --signal mfcc'
+    """
+    teacher = teacher_of(name)
+    command = f"{command_of(teacher)} and" if teacher else "the precompute-teacher command with"
+    return f"{command} --signal {signal_of(name)}"
 
 
 def open_cache(root: Path) -> Cache:
@@ -281,8 +300,9 @@ def open_cache(root: Path) -> Cache:
             plan = load_plan(root, entry)
             total, missing = len(plan.units.rows), len(missing_units(root, plan))
             raise CacheError(
-                f"{root} is unfinished: {entry.name} has {total - missing} of {total} work units. "
-                "Repeat the same precompute-teacher command to continue.",
+                f"{root} is unfinished: {entry.name} of {described(plan.teacher_name)} has "
+                f"{total - missing} of {total} work units. Repeat the same precompute-teacher command "
+                "to continue.",
                 kind="unfinished",
             )
     return Cache(root, manifest)

@@ -21,6 +21,7 @@ from cache_schema.documents import (
 from cache_schema.errors import CacheError
 from cache_schema.reader import SealedPart
 from cache_schema.storage import differing_objects, keys_below, sha256
+from cache_schema.teacher_names import described
 from cache_schema.writer import (
     INDEX,
     MANIFEST,
@@ -141,6 +142,7 @@ def _verify_unit(root: Path, plan: PartPlan, unit: int, sealed: str | None) -> I
 def _unit_damage(plan: PartPlan, unit: int, key: str, problem: str) -> Damage:
     first, rows = plan.units.first_clip[unit], plan.units.rows[unit]
     where = f"view {plan.units.view[unit]}, clips {first} to {first + rows - 1}"
+    where += f", {described(plan.teacher_name)}" if plan.teacher_name else ""
     return Damage(key, problem, plan.name, unit, where)
 
 

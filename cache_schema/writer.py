@@ -102,6 +102,11 @@ def load_plan(root: Path, entry: PartEntry) -> PartPlan:
     return parse(PartPlan, data, str(path))
 
 
+def load_plans(root: Path, manifest: Manifest) -> list[PartPlan]:
+    """Read the plans of all parts, in the manifest's order."""
+    return [load_plan(root, entry) for entry in manifest.parts]
+
+
 def create_cache(
     root: Path, clips: Sequence[Clip], corpus: CorpusFacts, sample_rate_hz: int, plan: PartPlan
 ) -> None:

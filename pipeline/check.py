@@ -32,7 +32,7 @@ class CheckReport:
 
 
 def check(precompute: Precompute, rows: int | None) -> CheckReport:
-    """Decode and ask the teacher again for `rows` random rows (None: all) of a finished cache.
+    """Hear and ask the teacher again for `rows` random rows (None: all) of its parts.
 
     Raises
     ------
@@ -45,7 +45,9 @@ def check(precompute: Precompute, rows: int | None) -> CheckReport:
     problems: list[str] = []
     deviations: dict[str, float] = {}
     looked_at = 0
-    for part, group in groupby(_chosen(cache, rows), key=lambda chosen: chosen.part):
+    for part, group in groupby(
+        _chosen(cache, precompute.teacher_name, rows), key=lambda chosen: chosen.part
+    ):
         worker = UnitWorker(precompute.job(part.plan))
         for chosen in group:
             looked_at += len(chosen.rows)
@@ -75,12 +77,12 @@ class _Chosen:
     rows: list[int]
 
 
-def _chosen(cache: Cache, rows: int | None) -> Iterator[_Chosen]:
-    """Choose random rows of the parts that were computed from the corpus."""
+def _chosen(cache: Cache, teacher: str, rows: int | None) -> Iterator[_Chosen]:
+    """Choose random rows of one teacher's parts."""
     everything = [
         (number, unit, row)
         for number, part in enumerate(cache.parts)
-        if part.plan.source == "corpus"
+        if part.plan.teacher_name == teacher
         for unit, count in enumerate(part.plan.units.rows)
         for row in range(count)
     ]

@@ -24,6 +24,7 @@ from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, frame_count
 from cache_schema.plugins import parse_named_options, typed_options, unknown_name
 from cache_schema.storage import sha256
+from cache_schema.teacher_names import signal_of
 from pipeline.audio import RESAMPLER, resampled_length
 from pipeline.corpora.interface import Corpus
 from pipeline.teachers.interface import Teacher
@@ -99,26 +100,45 @@ def _file_bytes(corpus: Corpus, clip: Clip) -> int:
     return path.stat().st_size if path.is_file() else -1
 
 
-def planned_samples(clips: Sequence[Clip], teacher: Teacher) -> NDArray[np.int64]:
-    """Samples of each clip at the teacher's rate; 0 for one it cannot hear."""
-    samples = [
-        resampled_length(c.frames, c.source_rate_hz, teacher.sample_rate_hz) if c.frames else 0
-        for c in clips
+def planned_samples(clips: Sequence[Clip], teacher: Teacher, waveform_hz: int) -> NDArray[np.int64]:
+    """Samples of each clip as the teacher hears it, by way of the waveform; 0 where it cannot."""
+    rate = teacher.sample_rate_hz
+    cached = [
+        resampled_length(c.frames, c.source_rate_hz, waveform_hz) if c.frames else 0 for c in clips
     ]
+    samples = [resampled_length(n, waveform_hz, rate) for n in cached]
     longest = teacher.max_samples or max([1, *samples])
     return np.array([n if teacher.min_samples <= n <= longest else 0 for n in samples], np.int64)
 
 
-def wanted_signals(names: Sequence[str], teacher: Teacher) -> list[str]:
+def heard_audio(teacher: Teacher, waveform_hz: int | None) -> dict[str, Any]:
+    """Say what a teacher hears: the corpus' audio, or the cache's waveform of rate `waveform_hz`."""
+    rate = teacher.sample_rate_hz
+    if waveform_hz is None:
+        return {"sample_rate_hz": rate, "resampler": RESAMPLER, "channels": "mean"}
+    resampler = None if rate == waveform_hz else RESAMPLER
+    return {"sample_rate_hz": rate, "waveform_hz": waveform_hz, "resampler": resampler}
+
+
+def wanted_signals(names: Sequence[str], teacher: Teacher, *, further: bool) -> list[str]:
     """Signals to store: the defaults the teacher can give, and the named ones.
+
+    A `further` teacher adds nothing but its own: waveform and features are the first one's part.
 
     Raises
     ------
     UsageError
         For a signal that neither this teacher nor a front end can give.
     """
-    possible = [*teacher.signals, WAVEFORM, *FRONT_ENDS]
+    of_waveform = [WAVEFORM, *FRONT_ENDS]
+    possible = [*teacher.signals, *([] if further else of_waveform)]
     for name in names:
+        if further and name in of_waveform:
+            raise UsageError(
+                f"signal {name} is the waveform's and no teacher's. Add it by the first teacher's "
+                f"command with --signal {name}, without --teacher-name.",
+                kind="signal",
+            )
         if name not in possible:
             raise unknown_name(name, possible, f"signal of teacher {teacher.family}")
     wanted = [name for name in DEFAULT_SIGNALS if name in possible]
@@ -131,10 +151,11 @@ def wanted_signals(names: Sequence[str], teacher: Teacher) -> list[str]:
 def signal_layouts(
     names: Sequence[str], teacher: Teacher, samples: NDArray[np.int64], *, in_u8log: Collection[str]
 ) -> list[SignalLayout]:
-    """Layout of each signal with the entries every clip will need."""
-    layouts = [_signal_layout(name, teacher, samples) for name in names]
+    """Layout of each signal, named as the cache does, with the entries every clip will need."""
+    layouts = [_signal_layout(signal_of(name), teacher, samples) for name in names]
     return [
-        replace(layout, dtype="uint8") if layout.name in in_u8log else layout for layout in layouts
+        replace(layout, name=name, dtype="uint8" if layout.name in in_u8log else layout.dtype)
+        for name, layout in zip(names, layouts, strict=True)
     ]
 
 
@@ -265,8 +286,9 @@ def make_part(
     *,
     views: range,
     seed: int,
-    recipe_facts: Sequence[Mapping[str, Any]],
+    view_recipe: Sequence[str],
     teacher: Teacher,
+    audio: Mapping[str, Any],
     source: Literal["corpus", "cache"],
     codec: Literal["crc32c", "zstd"],
 ) -> PartPlan:
@@ -276,13 +298,9 @@ def make_part(
         first_view=views.start,
         views=len(views),
         seed=seed,
-        view_recipe=[repr(dict(facts)) for facts in recipe_facts],
+        view_recipe=list(view_recipe),
         teacher=teacher.provenance,
-        audio={
-            "sample_rate_hz": teacher.sample_rate_hz,
-            "resampler": RESAMPLER,
-            "channels": "mean",
-        },
+        audio=dict(audio),
         source=source,
         codec=codec,
         batch_clips=32,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cache_schema.writer import load_manifest, load_plan, missing_units
+from cache_schema.teacher_names import signal_of
+from cache_schema.writer import load_manifest, load_plans, missing_units
 from pipeline.precompute import Precompute
 
 TIMED_CLIPS = 8
@@ -32,8 +33,9 @@ def plan_report(precompute: Precompute) -> PlanReport:
     out: Path = precompute.request.out
     if out.exists():
         manifest = load_manifest(out)
-        plans = [load_plan(out, entry) for entry in manifest.parts]
+        plans = load_plans(out, manifest)
         precompute.refuse_stale(manifest, plans)
+        precompute.refuse_unfinished(manifest, plans)
         missing = {plan.name: missing_units(out, plan) for plan in plans}
         unfinished = [plan for plan in plans if missing[plan.name]]
         added = [] if unfinished else precompute.added_parts(plans)
@@ -70,7 +72,7 @@ def _seconds_per_second(precompute: Precompute) -> float:
     teacher.load(precompute.request.device)
     generator = np.random.default_rng(0)
     clips = [generator.standard_normal(length).astype(np.float32) * 0.1 for _ in range(TIMED_CLIPS)]
-    signals = [name for name in precompute.names if name in teacher.signals]
+    signals = [s for name in precompute.names if (s := signal_of(name)) in teacher.signals]
     teacher.infer(clips[:1], signals)
     started = time.perf_counter()
     teacher.infer(clips, signals)

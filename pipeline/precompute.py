@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,15 +12,14 @@ from cache_schema.documents import WAVEFORM, CommitRecord, CorpusFacts, Manifest
 from cache_schema.errors import CacheError, UsageError, listed
 from cache_schema.lock import write_lock
 from cache_schema.storage import sha256
-from cache_schema.verify import Damage, sealed_records, verify
+from cache_schema.teacher_names import command_of, described, qualified, require_teacher_name
 from cache_schema.writer import (
     MANIFEST,
     add_part,
     create_cache,
     load_manifest,
-    load_plan,
+    load_plans,
     missing_units,
-    record_path,
     seal,
     sweep,
 )
@@ -31,6 +30,7 @@ from pipeline.plan import (
     SignalLayout,
     corpus_facts,
     cut_units,
+    heard_audio,
     make_part,
     order_clips,
     parse_signals,
@@ -55,6 +55,7 @@ class Request:
     corpus: str
     teacher: str
     out: Path
+    teacher_name: str | None = None
     teacher_options: dict[str, str] = field(default_factory=dict)
     signals: tuple[str, ...] = ()
     views: int = 1
@@ -72,8 +73,13 @@ class Precompute:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.teacher_name = request.teacher_name or ""
+        cached = None if request.teacher_name is None else _first_teachers_cache(request)
         self.corpus: Corpus = read_corpus(request.corpus)
         self.clips: list[Clip] = order_clips(self.corpus)
+        if cached is not None and not self.corpus.classes:
+            classes, task = tuple(cached.corpus.classes), cached.corpus.task
+            self.corpus = replace(self.corpus, classes=classes, task=task)
         self.teacher: Teacher = open_teacher(
             request.teacher,
             request.teacher_options,
@@ -85,28 +91,36 @@ class Precompute:
             teacher = self.teacher
             self.corpus = replace(self.corpus, classes=teacher.classes, task=teacher.task)
         self.facts: CorpusFacts = corpus_facts(self.corpus, self.clips)
+        self.waveform_hz = cached.sample_rate_hz if cached else self.teacher.sample_rate_hz
+        self.audio = heard_audio(self.teacher, cached.sample_rate_hz if cached else None)
         recipe = ViewRecipe(
             request.view_steps,
             corpus_root=self.corpus.root,
-            sample_rate_hz=self.teacher.sample_rate_hz,
+            sample_rate_hz=self.waveform_hz,
             seed=request.seed,
         )
-        self.recipe_facts = recipe.facts
-        if request.views > 1 and not request.view_steps:
+        self.view_recipe = [repr(facts) for facts in recipe.facts]
+        if cached is None:
+            self._refuse_useless_views()
+        named, self._in_u8log = parse_signals(request.signals)
+        wanted = wanted_signals(named, self.teacher, further=cached is not None)
+        self.names = [qualified(name, self.teacher_name) for name in wanted]
+        self.samples = planned_samples(self.clips, self.teacher, self.waveform_hz)
+
+    def _refuse_useless_views(self) -> None:
+        views = self.request.views
+        if views > 1 and not self.request.view_steps:
             raise UsageError(
-                f"--views {request.views} without --view would cache equal views; add for example "
+                f"--views {views} without --view would cache equal views; add for example "
                 "--view gain --view shift:max_s=0.1",
                 kind="views",
             )
-        named, self._in_u8log = parse_signals(request.signals)
-        self.names = wanted_signals(named, self.teacher)
-        if request.views > 1 and all(split.name != "train" for split in self.facts.splits):
+        if views > 1 and all(split.name != "train" for split in self.facts.splits):
             raise UsageError(
-                f"--views {request.views}: only the split train has more than one view, and this "
-                f"corpus has {', '.join(split.name for split in self.facts.splits)}",
+                f"--views {views}: only the split train has more than one view, and this corpus has "
+                f"{', '.join(split.name for split in self.facts.splits)}",
                 kind="views",
             )
-        self.samples = planned_samples(self.clips, self.teacher)
 
     def layouts(self, names: Sequence[str]) -> list[SignalLayout]:
         """Layouts of some signals over all clips."""
@@ -118,37 +132,47 @@ class Precompute:
 
     def _fresh_part(self, name: str, names: Sequence[str], views: range) -> PartPlan:
         layouts = self.layouts(names)
-        units = cut_units(layouts, self.facts.splits, views, self.request.unit_rows)
-        return self._part(name, layouts, units, views=views, source="corpus")
-
-    def _part(
-        self, name: str, layouts: Sequence[SignalLayout], units: Any, **kinds: Any
-    ) -> PartPlan:
         return make_part(
             name,
             layouts,
-            units,
+            cut_units(layouts, self.facts.splits, views, self.request.unit_rows),
+            views=views,
             seed=self.request.seed,
-            recipe_facts=self.recipe_facts,
+            view_recipe=self.view_recipe,
             teacher=self.teacher,
+            audio=self.audio,
+            source="corpus",
             codec=self.request.codec,
-            **kinds,
+        )
+
+    def _part_beside(self, base: PartPlan, name: str, names: Sequence[str]) -> PartPlan:
+        """Plan further signals from the waveform of a part, for the same rows in the same units."""
+        return make_part(
+            name,
+            self.layouts(names),
+            base.units,
+            views=base.view_range,
+            seed=base.seed,
+            view_recipe=base.view_recipe,
+            teacher=self.teacher,
+            audio=self.audio,
+            source="cache",
+            codec=base.codec,
         )
 
     def added_parts(self, plans: Sequence[PartPlan]) -> list[PartPlan]:
         """Parts an existing cache lacks: further views with its signals, further signals."""
         added: list[PartPlan] = []
-        have_views = max(plan.first_view + plan.views for plan in plans)
-        cached = [signal.name for plan in plans for signal in plan.signals]
+        have_views = max(plan.view_range.stop for plan in plans)
+        own = [plan for plan in plans if plan.teacher_name == self.teacher_name]
+        cached = [signal.name for plan in own for signal in plan.signals]
         names = list(dict.fromkeys([*cached, *self.names]))
         for plan in plans:
             here = {s.name for p in plans if p.first_view == plan.first_view for s in p.signals}
             missing = [name for name in names if name not in here]
             if missing and any(signal.name == WAVEFORM for signal in plan.signals):
                 name = f"part-{len(plans) + len(added):03d}"
-                views = range(plan.first_view, plan.first_view + plan.views)
-                layouts = self.layouts(missing)
-                added.append(self._part(name, layouts, plan.units, views=views, source="cache"))
+                added.append(self._part_beside(plan, name, missing))
         if self.request.views > have_views:
             name = f"part-{len(plans) + len(added):03d}"
             added.append(self._fresh_part(name, names, range(have_views, self.request.views)))
@@ -157,36 +181,75 @@ class Precompute:
     def refuse_stale(self, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
         """Refuse a cache made by another recipe, both values side by side.
 
+        A further teacher hears the cache's own views: what is not said of them is as it is there.
+
         Raises
         ------
         CacheError
-            Kind ``"stale"``, listing every fact that differs.
+            Kind ``"stale"``, listing every fact that differs; ``"views"`` for a further teacher and
+            more views than there are.
         """
-        mine, theirs = self.first_part(), plans[0]
-        wanted = {
-            "corpus": self.facts.model_dump(),
-            "teacher": without_name(mine.teacher),
-            "audio": mine.audio,
-            "codec": mine.codec,
-            "seed": mine.seed,
-            "views": mine.view_recipe,
-        }
-        cached = {
+        first = plans[0]
+        cached: dict[str, Any] = {
             "corpus": manifest.corpus.model_dump(),
-            "teacher": without_name(theirs.teacher),
-            "audio": theirs.audio,
-            "codec": theirs.codec,
-            "seed": theirs.seed,
-            "views": theirs.view_recipe,
+            "codec": first.codec,
+            "seed": first.seed,
+            "views": first.view_recipe,
         }
-        differing = list(differences(cached, wanted))
+        wanted = {"corpus": self.facts.model_dump(), **self._view_facts()}
+        for plan in plans:
+            if plan.teacher_name == self.teacher_name:
+                cached |= {"teacher": without_name(plan.teacher), "audio": plan.audio}
+                wanted |= {"teacher": without_name(self.teacher.provenance), "audio": self.audio}
+                break
+        differing = differences({key: cached[key] for key in wanted}, wanted)
         if differing:
+            taken = all(line.startswith(("teacher.", "audio.")) for line in differing)
+            beside = "keep both teachers in this one by another --teacher-name, " if taken else ""
             raise CacheError(
                 f"{self.request.out} was made by another recipe; {len(differing)} fact(s) differ\n"
-                f"{listed(differing)}\nNothing was written. Choose another --out, or delete the cache "
-                "if you mean to replace it.",
+                f"{listed(differing)}\nNothing was written. Choose another --out, {beside}or delete the "
+                "cache if you mean to replace it.",
                 kind="stale",
             )
+        self._refuse_views_unheard_of(plans)
+
+    def _view_facts(self) -> dict[str, Any]:
+        """What the request says of the views; of a further teacher's what is not a default."""
+        request = self.request
+        said = {"codec": request.codec, "seed": request.seed, "views": self.view_recipe}
+        if not self.teacher_name:
+            return said
+        defaults = {option.name: option.default for option in fields(Request)} | {"views": []}
+        return {key: value for key, value in said.items() if value != defaults[key]}
+
+    def _refuse_views_unheard_of(self, plans: Sequence[PartPlan]) -> None:
+        have, wanted = max(plan.view_range.stop for plan in plans), self.request.views
+        if self.teacher_name and wanted > have:
+            raise CacheError(
+                f"{self.request.out} has {have} view(s), asked for are {wanted}: "
+                f"{described(self.teacher_name)} hears the views that are there. Add some first: repeat "
+                f"{command_of('')} with --views {wanted}",
+                kind="views",
+            )
+
+    def refuse_unfinished(self, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
+        """Refuse a cache with a part that another teacher has begun: only that one can finish it.
+
+        Raises
+        ------
+        CacheError
+            Kind ``"unfinished"``, with the units done and the command that continues.
+        """
+        for plan in plans:
+            if plan.teacher_name != self.teacher_name and not manifest.sealed(plan.name):
+                total, missing = len(plan.units.rows), len(missing_units(self.request.out, plan))
+                raise CacheError(
+                    f"{self.request.out} is unfinished: {plan.name} of {described(plan.teacher_name)} "
+                    f"has {total - missing} of {total} work units. Finish it first: repeat "
+                    f"{command_of(plan.teacher_name)}",
+                    kind="unfinished",
+                )
 
     def job(self, plan: PartPlan) -> Job:
         """What the workers need for one part."""
@@ -201,7 +264,8 @@ class Precompute:
             device=self.request.device,
         )
 
-    def _compute(self, part: PartPlan, units: Sequence[int]) -> Iterator[CommitRecord]:
+    def compute(self, part: PartPlan, units: Sequence[int]) -> Iterator[CommitRecord]:
+        """Compute and commit units of one part, here or on workers."""
         workers, scheduler = self.request.workers, self.request.scheduler
         return run_units(self.job(part), units, workers=workers, scheduler=scheduler)
 
@@ -215,8 +279,9 @@ class Precompute:
             create_cache(out, self.clips, self.facts, self.teacher.sample_rate_hz, plan)
             return [plan]
         manifest = load_manifest(out)
-        plans = [load_plan(out, entry) for entry in manifest.parts]
+        plans = load_plans(out, manifest)
         self.refuse_stale(manifest, plans)
+        self.refuse_unfinished(manifest, plans)
         if any(not manifest.sealed(plan.name) for plan in plans):
             return plans
         added = self.added_parts(plans)
@@ -234,7 +299,7 @@ class Precompute:
                 plan = plans[0]
                 missing = missing_units(out, plan)
                 on_start(plan, missing)
-                for record in self._compute(plan, missing):
+                for record in self.compute(plan, missing):
                     on_unit(plan, record)
                     computed += 1
                 seal(out, plan)
@@ -245,64 +310,30 @@ class Precompute:
         out = self.request.out
         if not (out / MANIFEST).exists():
             return
-        for entry in load_manifest(out).parts:
-            missing = missing_units(out, load_plan(out, entry)) if entry.index_sha256 else []
+        manifest = load_manifest(out)
+        for plan in load_plans(out, manifest):
+            missing = missing_units(out, plan) if manifest.sealed(plan.name) else []
             if missing:
                 raise CacheError(
-                    f"{entry.name} of {out} was finished but lacks {len(missing)} work units, first "
-                    f"{missing[0]}. Repeat the command with --repair",
+                    f"{plan.name} of {out}, of {described(plan.teacher_name)}, was finished but lacks "
+                    f"{len(missing)} work units, first {missing[0]}. Repeat the command with --repair",
                     kind="damaged",
                 )
 
-    def repair(self, on_start: OnStart, on_unit: OnUnit) -> list[Damage]:
-        """Recompute the damaged units; returns the damage that was found.
 
-        Raises
-        ------
-        CacheError
-            Kind ``"damaged"`` when an object outside work units and index is damaged.
-        """
-        out = self.request.out
-        with write_lock(out):
-            sweep(out)
-            found = verify(out)
-            hopeless = [str(damage) for damage in found if damage.part is None]
-            if hopeless:
-                raise CacheError(
-                    f"{out}: {len(hopeless)} object(s) outside work units are damaged and cannot be "
-                    f"recomputed\n{listed(hopeless)}\nRestore them from a copy, or make the cache anew.",
-                    kind="damaged",
-                )
-            manifest = load_manifest(out)
-            plans = {entry.name: load_plan(out, entry) for entry in manifest.parts}
-            self.refuse_stale(manifest, list(plans.values()))
-            for name in sorted({d.part for d in found if d.part is not None}):
-                units = sorted({d.unit for d in found if d.part == name and d.unit is not None})
-                for unit in units:
-                    record_path(out, name, unit).unlink(missing_ok=True)
-                on_start(plans[name], units)
-                sealed = sealed_records(out, manifest, name)
-                for record in self._compute(plans[name], units):
-                    on_unit(plans[name], record)
-                    _refuse_other_answer(out, record, sealed)
-                if manifest.sealed(name):
-                    seal(out, plans[name])
-        return found
+def _first_teachers_cache(request: Request) -> Manifest:
+    """The manifest of the cache that a further teacher is added to."""
+    require_teacher_name(request.teacher_name or "")
+    if not (request.out / MANIFEST).is_file():
+        raise CacheError(
+            f"there is no cache at {request.out}, and --teacher-name {request.teacher_name} adds a "
+            "teacher to one. Make it first, by a teacher without a name: precompute-teacher "
+            f"{request.corpus} --teacher TEACHER --out {request.out}",
+            kind="missing",
+        )
+    return load_manifest(request.out)
 
 
 def _as_seen_anywhere(teacher: str) -> str:
     """A teacher's folder as an absolute path: a Dask worker may stand in another folder."""
     return str(Path(teacher).resolve()) if Path(teacher).is_dir() else teacher
-
-
-def _refuse_other_answer(out: Path, record: CommitRecord, sealed: Mapping[int, str]) -> None:
-    """A repair must give what was sealed; another answer is dropped, so that it can be repeated."""
-    wanted, found = sealed.get(record.unit), sha256(record.encode())
-    if wanted not in (None, found):
-        record_path(out, record.part, record.unit).unlink()
-        raise CacheError(
-            f"work unit {record.unit} of {record.part} now gives another answer: sealed as "
-            f"{(wanted or '')[:12]}, recomputed {found[:12]}. Restore the sources and libraries it was "
-            "made from and repeat --repair, or make a new cache with another --out.",
-            kind="stale",
-        )

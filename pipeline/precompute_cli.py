@@ -15,10 +15,13 @@ from rich.table import Table
 from cache_schema.command import Command
 from cache_schema.documents import CommitRecord, PartPlan
 from cache_schema.errors import UsageError
-from cache_schema.inspection import human_bytes
+from cache_schema.inspection import human_bytes, unheard_views
+from cache_schema.teacher_names import command_of, described
+from cache_schema.writer import load_manifest, load_plans
 from pipeline.check import check
 from pipeline.plan_report import PlanReport, plan_report
 from pipeline.precompute import Precompute, Request
+from pipeline.repair import mend
 
 # Without a terminal (a batch job's log) progress is a line this often.
 LINE_EVERY_S = 15.0
@@ -28,6 +31,11 @@ LINE_EVERY_S = 15.0
 @click.argument("corpus")
 @click.option("--teacher", required=True, help="Hugging Face folder or hub id, or 'toy'.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The cache to write.")
+@click.option(
+    "--teacher-name",
+    metavar="WORD",
+    help="Add the teacher under this name to a cache that has one; its signals are NAME@WORD.",
+)
 @click.option(
     "--signal",
     "signals",
@@ -99,7 +107,8 @@ def main(
 
     CORPUS is KIND:PATH[?option=value&...], for example speech-commands:/data/sc?labels=12,
     folder:/data/sounds or csv:/data/clips.csv. The same command again continues or reports that
-    all is done; with a further --signal or more --views it adds only those.
+    all is done; with a further --signal or more --views it adds only those. With another --teacher
+    and a --teacher-name it adds what that teacher says of the same samples, in all views.
     """
     console = Console(soft_wrap=True, markup=False, highlight=False)
     if request["scheduler"] and request["workers"]:
@@ -117,15 +126,15 @@ def main(
         _print_plan(console, plan_report(precompute))
     elif check_rows is not None:
         report = check(precompute, _row_count(check_rows))
+        heard = "from the cached waveform" if precompute.teacher_name else "from unchanged sources"
         console.print(
-            f"{report.rows} rows recomputed; the sources are unchanged. Largest deviation "
-            "as a share of the signal's scale:"
+            f"{report.rows} rows recomputed {heard}. Largest deviation as a share of the signal's scale:"
         )
         for name, share in report.deviations.items():
             console.print(f"  {name} {share:.2e}")
     elif repair:
         with _Reporter(console, [clip.id for clip in precompute.clips]) as reporter:
-            found = precompute.repair(reporter.start, reporter.unit)
+            found = mend(precompute, reporter.start, reporter.unit)
         for damage in found:
             console.print(f"mended: {damage}")
         console.print("Nothing was damaged." if not found else f"{len(found)} object(s) mended.")
@@ -146,6 +155,11 @@ def _run(console: Console, precompute: Precompute) -> None:
         )
     for line in reporter.reasons[:10]:
         console.print(f"  quarantined {line}")
+    for name, views in unheard_views(load_plans(out, load_manifest(out))).items():
+        console.print(
+            f"No student can learn from {described(name)} yet, which has not heard view(s) "
+            f"{', '.join(map(str, views))}: repeat {command_of(name)}"
+        )
     console.print(f"Look at it: inspect-cache {out}")
 
 

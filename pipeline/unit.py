@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,8 +18,9 @@ from cache_schema.errors import RunError, listed
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.reader import SealedPart
 from cache_schema.storage import sha256
+from cache_schema.teacher_names import qualified, signal_of
 from cache_schema.writer import Row, load_manifest, load_plan, write_unit
-from pipeline.audio import UnusableAudio, decode
+from pipeline.audio import UnusableAudio, decode, resample, resampled_length
 from pipeline.differences import differences, without_name
 from pipeline.plan import planned_samples
 from pipeline.teachers import open_teacher
@@ -47,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The 16-bit samples of one row, as teacher and student both hear them."""
+    """The 16-bit samples of one row, as student and teachers hear them, at the cache's rate."""
 
     samples_S: NDArray[np.int16]
     gain: float
@@ -77,6 +78,7 @@ class UnitWorker:
         self.root = Path(job.cache)
         manifest = load_manifest(self.root)
         self.classes = manifest.corpus.classes
+        self.waveform_hz = manifest.sample_rate_hz
         entries = {entry.name: entry for entry in manifest.parts}
         self.plan: PartPlan = load_plan(self.root, entries[job.part])
         if sha256(self.plan.encode()) != job.plan_sha256:
@@ -97,12 +99,13 @@ class UnitWorker:
         self.recipe = ViewRecipe(
             job.view_steps,
             corpus_root=self.corpus_root,
-            sample_rate_hz=self.teacher.sample_rate_hz,
+            sample_rate_hz=self.waveform_hz,
             seed=self.plan.seed,
         )
-        self.base = None
-        if self.plan.source == "cache":
-            self.base = _waveform_part(self.root, self.plan)
+        self.logits = qualified("logits", self.plan.teacher_name)
+        from_cache = self.plan.source == "cache"
+        self.base = _waveform_part(self.root, self.plan) if from_cache else None
+        self.answered = _part_with(self.root, self.plan, self.logits) if from_cache else None
 
     def _refuse_other_teacher(self) -> None:
         """A worker elsewhere may find other weights or libraries under the same name."""
@@ -117,29 +120,27 @@ class UnitWorker:
 
     def compute(self, number: int) -> CommitRecord:
         """Compute and commit one work unit."""
-        return write_unit(self.root, self.plan, number, self.rows(number))
+        rows = self.rows(number)
+        if self.answered:
+            self._check_same_answers(self.answered, number, rows)
+        return write_unit(self.root, self.plan, number, rows)
 
     def rows(self, number: int, only: Collection[int] | None = None) -> list[Row]:
         """Compute the rows of a unit without writing them; `only` some leaves the rest empty."""
+        hear = self._from_cache(self.base, number) if self.base else self._from_corpus(number)
+        return self._answer(
+            [
+                hear(row) if only is None or row in only else Row(reason="skipped")
+                for row in range(self.plan.units.rows[number])
+            ]
+        )
+
+    def _from_corpus(self, number: int) -> Callable[[int], Heard | Row]:
         units = self.plan.units
         first, view = units.first_clip[number], units.view[number]
         clips = read_clips(self.root, first, first + units.rows[number], self.classes)
-        heard = self._from_cache(number) if self.base else self._from_corpus(clips, view, only)
-        rows = self._answer(heard)
-        if self.base:
-            self._check_same_answers(number, rows)
-        return rows
-
-    def _from_corpus(
-        self, clips: Sequence[Clip], view: int, only: Collection[int] | None
-    ) -> list[Heard | Row]:
-        planned = planned_samples(clips, self.teacher).tolist()
-        return [
-            self.hear(clip, planned[row], view)
-            if only is None or row in only
-            else Row(reason="skipped")
-            for row, clip in enumerate(clips)
-        ]
+        planned = planned_samples(clips, self.teacher, self.waveform_hz).tolist()
+        return lambda row: self.hear(clips[row], planned[row], view)
 
     def hear(self, clip: Clip, planned: int, view: int) -> Heard | Row:
         """Decode a clip and make its view, or say why it is quarantined."""
@@ -176,20 +177,38 @@ class UnitWorker:
             f"{teacher.min_samples / rate:g} s to {longest}"
         )
 
-    def _from_cache(self, number: int) -> list[Heard | Row]:
-        base = self.base
-        if base is None:
-            raise RunError("no cached waveform to compute from", kind="internal")
+    def _from_cache(self, base: SealedPart, number: int) -> Callable[[int], Heard | Row]:
         usable = base.usable(number)
-        waveforms = iter(base.read(WAVEFORM, number, usable))
-        return [
-            Heard(next(waveforms), 1.0, "") if ok else Row(reason="quarantined in the first part")
-            for ok in usable
-        ]
+        place = np.cumsum(usable) - 1
+        waveforms = base.read(WAVEFORM, number, usable)
+
+        def hear(row: int) -> Heard | Row:
+            if not usable[row]:
+                return Row(reason="quarantined in the first part")
+            heard = Heard(waveforms[int(place[row])], 1.0, "")
+            samples, teacher = self._length(heard), self.teacher
+            if teacher.min_samples <= samples <= (teacher.max_samples or samples):
+                return heard
+            return Row(reason=self._length_problem(samples))
+
+        return hear
+
+    def _length(self, heard: Heard) -> int:
+        """Samples of a row at the teacher's rate."""
+        return resampled_length(len(heard.samples_S), self.waveform_hz, self.teacher.sample_rate_hz)
+
+    def _waveform(self, heard: Heard) -> NDArray[np.float32]:
+        """A row at the teacher's rate, of exactly the length that was planned."""
+        waveform_S = (heard.samples_S / np.float32(FULL_SCALE)).astype(np.float32)
+        if self.teacher.sample_rate_hz == self.waveform_hz:
+            return waveform_S
+        samples = self._length(heard)
+        resampled_S = resample(waveform_S, self.waveform_hz, self.teacher.sample_rate_hz)[:samples]
+        return np.pad(resampled_S, (0, samples - len(resampled_S)))
 
     def _answer(self, heard: Sequence[Heard | Row]) -> list[Row]:
         rows: list[Row] = [h if isinstance(h, Row) else Row() for h in heard]
-        lengths = {i: len(h.samples_S) for i, h in enumerate(heard) if isinstance(h, Heard)}
+        lengths = {i: self._length(h) for i, h in enumerate(heard) if isinstance(h, Heard)}
         near = self.teacher.batching == "near"
         for batch in batches(lengths, self.plan.batch_clips, self.plan.batch_samples, near=near):
             members = [h for i in batch if isinstance(h := heard[i], Heard)]
@@ -199,17 +218,20 @@ class UnitWorker:
 
     def infer(self, heard: Sequence[Heard]) -> list[dict[str, NDArray[np.float32]]]:
         """Ask the teacher for this part's signals (and logits, when they are to be compared)."""
-        names = [s.name for s in self.plan.signals if s.name in self.teacher.signals]
-        if self.base and "logits" in self.base.names:
-            names = list(dict.fromkeys([*names, "logits"]))
+        stored = [signal_of(spec.name) for spec in self.plan.signals]
+        names = [name for name in stored if name in self.teacher.signals]
+        if self.answered and "logits" not in names:
+            names.append("logits")
         if not names:
             return [{} for _ in heard]
-        waveforms = [(h.samples_S / np.float32(FULL_SCALE)).astype(np.float32) for h in heard]
-        return self.teacher.infer(waveforms, names)
+        return self.teacher.infer([self._waveform(h) for h in heard], names)
 
     def _row(self, heard: Heard, answer: dict[str, NDArray[np.float32]]) -> Row:
+        teacher = self.plan.teacher_name
         with np.errstate(over="ignore"):
-            signals: dict[str, Array] = {n: v.astype(np.float16) for n, v in answer.items()}
+            signals: dict[str, Array] = {
+                qualified(name, teacher): value.astype(np.float16) for name, value in answer.items()
+            }
         for name, value in signals.items():
             if not np.isfinite(value).all():
                 reason = f"teacher returned a {name} that float16 cannot hold"
@@ -223,14 +245,11 @@ class UnitWorker:
                 signals[spec.name] = features.astype(np.float16)
         return Row(signals=signals, source_sha256=heard.source_sha256, gain=heard.gain)
 
-    def _check_same_answers(self, number: int, rows: Sequence[Row]) -> None:
+    def _check_same_answers(self, answered: SealedPart, number: int, rows: Sequence[Row]) -> None:
         """A signal added later must come from the teacher that gave the cached logits."""
-        base = self.base
-        if base is None or "logits" not in base.names:
-            return
-        kept = base.usable(number) & np.array([row.reason is None for row in rows])
-        cached = base.read("logits", number, kept).astype(np.float64)
-        fresh = [row.signals["logits"] for row, ok in zip(rows, kept, strict=True) if ok]
+        kept = answered.usable(number) & np.array([row.reason is None for row in rows])
+        cached = answered.read(self.logits, number, kept).astype(np.float64)
+        fresh = [row.signals[self.logits] for row, ok in zip(rows, kept, strict=True) if ok]
         if not fresh:
             return
         deviation = float(np.abs(np.stack(fresh).astype(np.float64) - cached).max())
@@ -245,15 +264,23 @@ class UnitWorker:
 
 
 def _waveform_part(root: Path, plan: PartPlan) -> SealedPart:
-    """The sealed part that holds the waveforms of a plan's views, with the logits if it has them."""
+    part = _part_with(root, plan, WAVEFORM)
+    if part is None:
+        raise RunError(
+            f"{root} has no cached waveform for view {plan.first_view}", kind="missing_signal"
+        )
+    return part
+
+
+def _part_with(root: Path, plan: PartPlan, signal: str) -> SealedPart | None:
+    """Another sealed part that holds `signal` for the views of a plan."""
     for entry in load_manifest(root).parts:
-        candidate = load_plan(root, entry)
-        has_waveform = any(signal.name == WAVEFORM for signal in candidate.signals)
-        if candidate.first_view == plan.first_view and has_waveform:
-            return SealedPart(root, entry)
-    raise RunError(
-        f"{root} has no cached waveform for view {plan.first_view}", kind="missing_signal"
-    )
+        if entry.name != plan.name and entry.index_sha256 is not None:
+            candidate = load_plan(root, entry)
+            has_signal = any(spec.name == signal for spec in candidate.signals)
+            if has_signal and candidate.first_view == plan.first_view:
+                return SealedPart(root, entry)
+    return None
 
 
 def batches(

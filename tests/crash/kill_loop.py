@@ -25,8 +25,12 @@ from cache_schema.reader import open_cache
 from cache_schema.verify import verify
 
 
-def kill_loop(corpus: str, options: list[str], folder: Path, kills: int) -> tuple[int, int]:
+def kill_loop(
+    corpus: str, options: list[str], folder: Path, kills: int, start: Path | None = None
+) -> tuple[int, int]:
     """Kill runs at random moments until `kills` were; each finished cache must equal the first.
+
+    Each begins with nothing, or with a copy of the cache `start`.
 
     Returns
     -------
@@ -34,6 +38,7 @@ def kill_loop(corpus: str, options: list[str], folder: Path, kills: int) -> tupl
         Caches that were completed on the way, and work units in each.
     """
     whole, out = folder / "whole", folder / "killed"
+    begin(whole, start)
     started = time.monotonic()
     succeeded(command("precompute-teacher", corpus, "--out", whole, *options))
     duration_s = time.monotonic() - started
@@ -41,6 +46,7 @@ def kill_loop(corpus: str, options: list[str], folder: Path, kills: int) -> tupl
     generator = random.Random(kills)
     killed = finished = 0
     while killed < kills:
+        begin(out, start)
         process = subprocess.Popen(
             [script("precompute-teacher"), corpus, "--out", str(out), *options],
             stdout=subprocess.DEVNULL,
@@ -59,6 +65,12 @@ def kill_loop(corpus: str, options: list[str], folder: Path, kills: int) -> tupl
     finished += same_bytes(out, wanted)
     assert [path.name for path in folder.iterdir()] == ["whole"]
     return finished, sum("/commits/" in key for key in wanted)
+
+
+def begin(out: Path, start: Path | None) -> None:
+    """Put the cache that a run adds to in its place, if it is not there."""
+    if start is not None and not out.exists():
+        shutil.copytree(start, out)
 
 
 def same_bytes(out: Path, wanted: dict[str, bytes]) -> int:

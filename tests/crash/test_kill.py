@@ -28,6 +28,17 @@ def test_a_killed_run_repeated_equals_an_undisturbed_one(corpus: str, tmp_path: 
     assert units == 55
 
 
+def test_a_second_teacher_killed_on_the_way_completes_to_equal_bytes(
+    corpus: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    start = tmp_path_factory.mktemp("start") / "first.zarr"
+    succeeded(command("precompute-teacher", corpus, "--out", start, *OPTIONS))
+    options = ["--teacher", "toy:classes=x;y", "--teacher-name", "b"]
+    finished, units = kill_loop(corpus, options, tmp_path, min(KILLS, 5), start)
+    assert finished > 0
+    assert units == 2 * 55
+
+
 def test_a_dask_worker_killed_on_the_way_changes_no_byte(corpus: str, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "killed"
     succeeded(command("precompute-teacher", corpus, "--out", whole, *OPTIONS))

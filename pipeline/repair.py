@@ -1,0 +1,98 @@
+"""``--repair``: recompute the damaged work units of a cache, to the bytes that were sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cache_schema.documents import CommitRecord, Manifest, PartPlan
+from cache_schema.errors import CacheError, listed
+from cache_schema.lock import write_lock
+from cache_schema.storage import sha256
+from cache_schema.teacher_names import command_of
+from cache_schema.verify import Damage, sealed_records, verify
+from cache_schema.writer import load_manifest, load_plans, record_path, seal, sweep
+from pipeline.precompute import OnStart, OnUnit, Precompute
+
+
+def mend(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Damage]:
+    """Recompute the damaged units of this teacher; returns the damage that was found.
+
+    Raises
+    ------
+    CacheError
+        Kind ``"damaged"`` when an object outside work units and index is damaged, or, with the rest
+        mended, when objects of other teachers are.
+    """
+    out = precompute.request.out
+    with write_lock(out):
+        sweep(out)
+        found = verify(out)
+        _refuse_hopeless(out, found)
+        manifest = load_manifest(out)
+        plans = load_plans(out, manifest)
+        precompute.refuse_stale(manifest, plans)
+        others: list[PartPlan] = []
+        for plan in plans:
+            damages = [damage for damage in found if damage.part == plan.name]
+            if damages and plan.teacher_name != precompute.teacher_name:
+                others.append(plan)
+            elif damages:
+                units = sorted({d.unit for d in damages if d.unit is not None})
+                _mend(precompute, manifest, plan, units, on_start, on_unit)
+        _refuse_others(out, found, others)
+    return found
+
+
+def _mend(
+    precompute: Precompute,
+    manifest: Manifest,
+    plan: PartPlan,
+    units: Sequence[int],
+    on_start: OnStart,
+    on_unit: OnUnit,
+) -> None:
+    out = precompute.request.out
+    for unit in units:
+        record_path(out, plan.name, unit).unlink(missing_ok=True)
+    on_start(plan, units)
+    sealed = sealed_records(out, manifest, plan.name)
+    for record in precompute.compute(plan, units):
+        on_unit(plan, record)
+        _refuse_other_answer(out, record, sealed)
+    if manifest.sealed(plan.name):
+        seal(out, plan)
+
+
+def _refuse_hopeless(out: Path, found: Sequence[Damage]) -> None:
+    hopeless = [str(damage) for damage in found if damage.part is None]
+    if hopeless:
+        raise CacheError(
+            f"{out}: {len(hopeless)} object(s) outside work units are damaged and cannot be "
+            f"recomputed\n{listed(hopeless)}\nRestore them from a copy, or make the cache anew.",
+            kind="damaged",
+        )
+
+
+def _refuse_others(out: Path, found: Sequence[Damage], others: Sequence[PartPlan]) -> None:
+    if others:
+        left = [str(d) for d in found if d.part in {plan.name for plan in others}]
+        commands = sorted({command_of(plan.teacher_name) for plan in others})
+        raise CacheError(
+            f"{out}: {len(found) - len(left)} object(s) mended, {len(left)} of another teacher's are "
+            f"damaged\n{listed(left)}\nRepeat with --repair {' and '.join(commands)}",
+            kind="damaged",
+        )
+
+
+def _refuse_other_answer(out: Path, record: CommitRecord, sealed: Mapping[int, str]) -> None:
+    """A repair must give what was sealed; another answer is dropped, so that it can be repeated."""
+    wanted, found = sealed.get(record.unit), sha256(record.encode())
+    if wanted not in (None, found):
+        record_path(out, record.part, record.unit).unlink()
+        raise CacheError(
+            f"work unit {record.unit} of {record.part} now gives another answer: sealed as "
+            f"{(wanted or '')[:12]}, recomputed {found[:12]}. Restore the sources and libraries it was "
+            "made from and repeat --repair, or make a new cache with another --out.",
+            kind="stale",
+        )
