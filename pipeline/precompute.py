@@ -335,5 +335,8 @@ def _first_teachers_cache(request: Request) -> Manifest:
 
 
 def _as_seen_anywhere(teacher: str) -> str:
-    """A teacher's folder as an absolute path: a Dask worker may stand in another folder."""
+    """A teacher's folders as absolute paths: a Dask worker may stand in another folder."""
+    before, ensemble, members = teacher.partition("ensemble:members=")
+    if ensemble and not before:
+        return ensemble + ";".join(_as_seen_anywhere(member) for member in members.split(";"))
     return str(Path(teacher).resolve()) if Path(teacher).is_dir() else teacher

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from cache_schema.errors import CacheError, listed
 from cache_schema.plugins import typed_options
-from cache_schema.reader import Cache
+from cache_schema.reader import Cache, command_that_adds
+from cache_schema.teacher_names import qualified
 from student.batch import Batch
 from student.class_map import ClassMap, build_class_map
 from student.losses.interface import DistillationLoss, LossSetup
@@ -19,7 +20,6 @@ from student.mixup import Mixing, mix_features, partners
 from student.models.interface import Student, StudentOutput, TimeGrid
 from student.settings import Distillation, Settings, build_student
 from student.taught_by import (
-    qualified,
     shared_classes,
     taught_by,
     teacher_classes,
@@ -221,10 +221,9 @@ def check_signals(cache: Cache, settings: Settings) -> None:
     if not problems:
         return
     missing = [name for name in needed_signals(settings) if name not in cache.signals]
-    added = " ".join(f"--signal {name.partition('@')[0]}" for name in missing)
+    commands = [f"repeat {command_that_adds(name)}" for name in missing]
     raise CacheError(
         f"{cache.root} cannot serve {len(problems)} loss(es); it has: {', '.join(cache.signals)}\n"
-        f"{listed(problems)}\nRepeat the precompute-teacher command of this cache (of the teacher in "
-        f"question) with {added}",
+        f"{listed(problems)}\nTo add what is missing:\n{listed(commands)}",
         kind="missing_signal",
     )

@@ -15,12 +15,12 @@ from cache_schema.plugins import (
 )
 from cache_schema.reader import Cache
 from cache_schema.storage import canonical_json, sha256
+from cache_schema.teacher_names import FIRST, SEPARATOR, qualified
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss
 from student.models import STUDENTS
 from student.models.interface import Student
 from student.recipes import RECIPES, Recipe
-from student.taught_by import FIRST, qualified
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Distillation:
     name, weight, options
         Of the loss.
     teachers : tuple of str
-        Who teaches it; several of them by the mean of their logits.
+        Who teaches it, the first teacher by an empty name; several by the mean of their logits.
     warm_up_epochs : float
         Its weight rises linearly from 0 over so many epochs.
     """
@@ -40,13 +40,15 @@ class Distillation:
     name: str
     weight: float
     options: dict[str, str]
-    teachers: tuple[str, ...] = (FIRST,)
+    teachers: tuple[str, ...] = ("",)
     warm_up_epochs: float = 0.0
 
     @property
     def key(self) -> str:
         """Name it among a run's losses: ``logits``, or ``logits@b`` with a teacher of its own."""
-        return qualified(self.name, "+".join(self.teachers))
+        if self.teachers == ("",):
+            return self.name
+        return self.name + SEPARATOR + "+".join(teacher or FIRST for teacher in self.teachers)
 
     @property
     def loss(self) -> type[DistillationLoss]:
@@ -183,7 +185,8 @@ def parse_distillation(text: str) -> Distillation:
             f"For example: --distill {name}=0.25",
             kind="options",
         )
-    teachers = tuple(options.pop("teacher", FIRST).split("+"))
+    names = options.pop("teacher", FIRST).split("+")
+    teachers = tuple("" if teacher == FIRST else teacher for teacher in names)
     warm_up_text = options.pop("warm_up_epochs", "0")
     if not _number(warm_up_text) >= 0:
         raise UsageError(
@@ -193,7 +196,7 @@ def parse_distillation(text: str) -> Distillation:
     if len(teachers) > 1 and name != "logits":
         raise UsageError(
             f"--distill {text}: only logits can be averaged over teachers; {name} learns from one, "
-            f"for example {name}={weight_text}:teacher={teachers[0]}",
+            f"for example {name}={weight_text}:teacher={names[0]}",
             kind="options",
         )
     typed_options(loss, options, f"loss {name}")

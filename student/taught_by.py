@@ -1,4 +1,7 @@
-"""Several teachers in one cache: which of them speaks to a loss."""
+"""Several teachers in one cache: which of them speaks to a loss.
+
+As in the cache, the name of the first teacher is empty.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,8 @@ import torch
 
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
+from cache_schema.teacher_names import FIRST, qualified
 from student.batch import Batch
-
-FIRST = "first"
-"""What ``teacher=`` calls the teacher that the cache was made with; the others have names."""
-
-
-def qualified(signal: str, teacher: str) -> str:
-    """Name a teacher's signal as the cache does.
-
-    >>> qualified("logits", "first"), qualified("logits", "b")
-    ('logits', 'logits@b')
-    """
-    return signal if teacher == FIRST else f"{signal}@{teacher}"
 
 
 def teacher_facts(cache: Cache, teacher: str) -> dict[str, Any]:
@@ -33,13 +25,14 @@ def teacher_facts(cache: Cache, teacher: str) -> dict[str, Any]:
     UsageError
         If the cache has no such teacher.
     """
-    known = {name or FIRST: facts for name, facts in cache.teachers.items()}
-    if teacher not in known and teacher != FIRST:
-        raise unknown_name(teacher, known, f"teacher of {cache.root}")
+    known = cache.teachers
+    if teacher and teacher not in known:
+        names = [name or FIRST for name in known]
+        raise unknown_name(teacher, names, f"teacher of {cache.root}")
     return dict(known.get(teacher) or {})
 
 
-def teacher_classes(cache: Cache, teacher: str = FIRST) -> tuple[str, ...]:
+def teacher_classes(cache: Cache, teacher: str = "") -> tuple[str, ...]:
     """Classes of a teacher's cached logits; the cache's own where its provenance lists none."""
     return tuple(teacher_facts(cache, teacher).get("classes") or cache.classes)
 
@@ -47,8 +40,8 @@ def teacher_classes(cache: Cache, teacher: str = FIRST) -> tuple[str, ...]:
 def shared_classes(covered: Mapping[str, Sequence[int]]) -> dict[str, list[int]]:
     """Find what several teachers cover together, as positions among the classes each covers.
 
-    >>> shared_classes({"first": (0, 1, 3), "b": (1, 2, 3)})
-    {'first': [1, 2], 'b': [0, 2]}
+    >>> shared_classes({"": (0, 1, 3), "b": (1, 2, 3)})
+    {'': [1, 2], 'b': [0, 2]}
     """
     shared = set.intersection(*(set(classes) for classes in covered.values()))
     return {

@@ -15,6 +15,7 @@ import torch
 
 from cache_schema.errors import CacheError, RunError, UsageError, listed
 from cache_schema.reader import Cache
+from cache_schema.teacher_names import teacher_of
 from student.averaging import AveragedStudent
 from student.batch import Batch
 from student.checkpoint import (
@@ -35,7 +36,7 @@ from student.recipes import Recipe
 from student.settings import Settings, changed_settings, plain
 from student.spec_augment import augmentation_random, spec_augment
 from student.stream import Stream
-from student.taught_by import FIRST, teacher_classes
+from student.taught_by import teacher_classes
 from student.unit_rows import UnitLoader
 
 CONFIG = "config.json"
@@ -130,7 +131,7 @@ def _tell_coverage(cache: Cache, settings: Settings, say: Say) -> None:
     if settings.class_map is None:
         return
     for name, class_map in class_maps(cache, settings).items():
-        classes = teacher_classes(cache, name.partition("@")[2] or FIRST)
+        classes = teacher_classes(cache, teacher_of(name))
         for line in [name, *coverage_report(class_map, cache.classes, classes)]:
             say(line)
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from student.recipes import Recipe as Recipe
+from student.recipes import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
+from student.models.evidence import pooled_evidence
 from student.models.interface import Student, StudentOutput
 from student.models.layers import MaskedBatchNorm, frame_mask, init_as_keras, masked_mean
 from student.recipes import Exponential, Recipe
@@ -74,11 +75,7 @@ class TCResNet(Student):
         Pooling is a mean and the classifier linear, so the winning logit is a sum over frames;
         this is the positive part of the terms (class activation mapping, Zhou et al. 2016).
         """
-        weight_BD = self.classifier.weight[output.logits_BC.argmax(1)]
-        evidence_BT = torch.einsum("btd,bd->bt", output.context_BTD, weight_BD).clamp_min(0)
-        mask_BT = frame_mask(output.context_lengths_B, evidence_BT.shape[1])
-        evidence_BT = evidence_BT * mask_BT + 1e-12 * mask_BT
-        return evidence_BT / evidence_BT.sum(1, keepdim=True)
+        return pooled_evidence(output, self.classifier)
 
 
 class _Block(nn.Module):

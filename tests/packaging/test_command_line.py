@@ -16,14 +16,16 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 OPTIONS = {
-    "precompute-teacher": "--teacher --out --signal --teacher-option --views --view --seed "
-    "--unit-rows --codec --workers --scheduler --plan --check --repair --device --config",
+    "precompute-teacher": "--teacher --teacher-name --out --signal --teacher-option --views --view "
+    "--seed --unit-rows --codec --workers --scheduler --plan --check --repair --device --config",
     "finetune-teacher": "--base --out --pooling --epochs --freeze-layers --train-front-end "
-    "--learning-rate --batch-size --patience --seed --device --threads --config",
+    "--learning-rate --layer-decay --batch-size --accumulate --balanced --spec-augment --mixup "
+    "--noise-snr-db --precision --patience --seed --device --threads --config",
     "inspect-cache": "--verify --json --clip --plot --config",
-    "train-student": "--student --out --distill --label-weight --epochs --batch-size --seed "
-    "--learning-rate --spec-augment --device --precision --threads --config",
-    "evaluate-student": "--split --json --plot --clip --beside --mark-s --config",
+    "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
+    "--batch-size --seed --learning-rate --spec-augment --mixup --average --metric --device "
+    "--precision --threads --config",
+    "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config",
     "aftersound-demo": "--out --quick --config",
 }
 

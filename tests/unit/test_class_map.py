@@ -51,9 +51,7 @@ def test_the_report_names_what_is_not_covered_and_what_is_not_used() -> None:
 
 
 def test_every_unknown_name_is_listed_with_the_nearest() -> None:
-    with pytest.raises(
-        UsageError, match=r"2 problem(.|\n)*'dogs'(.|\n)*'Barks'(.|\n)*'Bark'"
-    ):
+    with pytest.raises(UsageError, match=r"2 problem(.|\n)*'dogs'(.|\n)*'Barks'(.|\n)*'Bark'"):
         build_class_map(STUDENT, TEACHER, {"dogs": ["Bark"], "dog": ["Barks"]}, "single")
     with pytest.raises(UsageError, match="covers none of the classes"):
         build_class_map(["a"], ["b"], {}, "single")

@@ -152,11 +152,19 @@ def test_bfloat16_runs_on_a_cpu_and_keeps_weights_in_float32(tmp_path: Path, fam
     assert {w.dtype for w in weights(tmp_path / "bf16-mixed").values()} <= FULL
 
 
-def test_float16_is_refused_without_cuda_and_auto_is_float32_on_a_cpu(tmp_path: Path) -> None:
+def test_float16_is_refused_without_cuda_and_auto_is_float32_on_a_cpu() -> None:
     with pytest.raises(UsageError, match="16-mixed needs --device cuda, and this is --device cpu"):
         resolved_precision("16-mixed", "cpu")
     assert resolved_precision("auto", "cpu") == "32-true"
     assert resolved_precision("bf16-mixed", "cpu") == "bf16-mixed"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks what happens without a GPU")
+def test_bfloat16_is_refused_on_a_gpu_that_has_none() -> None:
+    with pytest.raises(UsageError, match="the GPU of --device cuda has no bfloat16"):
+        resolved_precision("bf16-mixed", "cuda")
+    assert resolved_precision("auto", "cuda") == "32-true"
+    assert resolved_precision("16-mixed", "cuda") == "16-mixed"
 
 
 def test_an_overflow_of_float16_takes_no_step_and_halves_the_scale(tmp_path: Path) -> None:

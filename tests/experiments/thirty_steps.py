@@ -1,0 +1,83 @@
+"""Thirty steps of each loss alone, on real cached speech: does it fall on clips that were held out?
+
+As a script, on a cache with all signals (tests/integration/test_thirty_steps.py makes one)::
+
+    python tests/experiments/thirty_steps.py CACHE
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from cache_schema.reader import Cache, open_cache
+from student.batch import Batch
+from student.losses import LOSSES
+from student.objective import Objective, build_objective, class_maps, needed_signals
+from student.repeatable import prepare_torch
+from student.settings import Settings, parse_distillation, student_class
+from student.stream import Stream
+from student.unit_rows import UnitLoader
+
+STUDENTS = ("lstm-p", "tc-resnet", "crnn", "att-rnn", "mhatt-rnn")
+STEPS, BATCH, HELD_BATCHES = 30, 32, 2
+
+
+def thirty_steps(cache: Cache, student: str, loss: str, seed: int = 0) -> tuple[float, float]:
+    """Train on one loss alone; give it on held-out clips before and after."""
+    settings = Settings(
+        student=student,
+        student_options={},
+        distill=(parse_distillation(f"{loss}=1"),),
+        label_weight=0.0,
+        seed=seed,
+        recipe=student_class(student).recipe,
+    )
+    objective = build_objective(cache, settings)
+    names, maps = needed_signals(settings), class_maps(cache, settings)
+    loader = UnitLoader(cache, objective.student.front_end, names, class_maps=maps)
+    with closing(Stream(loader, "test", batch_size=BATCH, seed=0).in_order()) as batches:
+        held = list(islice(batches, HELD_BATCHES))
+    optimizer = torch.optim.Adam(objective.parameters(), lr=settings.recipe.learning_rate)
+    before = held_loss(objective, held)
+    for batch in training_batches(loader, seed):
+        objective.train()
+        optimizer.zero_grad()
+        objective(batch)["total"].backward()
+        optimizer.step()
+    return before, held_loss(objective, held)
+
+
+def training_batches(loader: UnitLoader, seed: int) -> list[Batch]:
+    """As many batches as there are steps, over as many epochs as that takes."""
+    stream = Stream(loader, "train", batch_size=BATCH, seed=seed)
+    found: list[Batch] = []
+    epoch = 0
+    while len(found) < STEPS:
+        with closing(stream.epoch(epoch)) as batches:
+            found += islice(batches, STEPS - len(found))
+        epoch += 1
+    return found
+
+
+@torch.no_grad()
+def held_loss(objective: Objective, held: list[Batch]) -> float:
+    """Mean of the loss over held-out batches, in evaluation mode."""
+    objective.eval()
+    return sum(float(objective(batch)["total"]) for batch in held) / len(held)
+
+
+if __name__ == "__main__":
+    prepare_torch(1)
+    opened = open_cache(Path(sys.argv[1]))
+    print("| student | " + " | ".join(f"`{loss}`" for loss in LOSSES) + " |")
+    print("| --- |" + " --- |" * len(LOSSES))
+    for name in STUDENTS:
+        pairs = [thirty_steps(opened, name, loss) for loss in LOSSES]
+        print(
+            f"| `{name}` | " + " | ".join(f"{a:.3g} → {b:.3g}" for a, b in pairs) + " |", flush=True
+        )
