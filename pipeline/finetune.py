@@ -1,4 +1,4 @@
-"""Adapt a pretrained transformer to a corpus' labels and write it as a Hugging Face folder.
+"""Adapt a pretrained model to a corpus' labels and write it as a Hugging Face folder.
 
 While a run is unfinished, ``OUT.partial`` holds its recipe and the state after each epoch; the same
 command continues there. The finished folder appears at OUT in one rename.
@@ -11,22 +11,22 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from cache_schema.errors import UsageError, listed
 from cache_schema.plugins import load_plugin
 from cache_schema.storage import write_atomic
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune_data import LabelledAudio
-from pipeline.finetune_training import FineTuning, Recipe
+from pipeline.finetune_recipe import Recipe, resolved_precision
+from pipeline.finetune_training import FineTuning
 from pipeline.model_card import model_card
 from pipeline.teachers import MODEL_TYPES, TEACHERS
-from pipeline.teachers.checkpoint import Checkpoint, load_model, open_checkpoint
+from pipeline.teachers.checkpoint import Checkpoint, open_checkpoint
 from pipeline.teachers.hugging_face import HuggingFaceTeacher, Pooling
 
 Report = Callable[[str], None]
@@ -56,9 +56,9 @@ def finetune(
         The folder to make.
     recipe : Recipe
         How to train.
-    pooling : {"first", "mean"}, optional
-        What the head classifies; ``first`` by default, as in Choi et al. 2022, figure 1. AST has
-        its own.
+    pooling : {"first", "mean", "attention"}, optional
+        What the head classifies, among the poolings of the base's family; by default the family's
+        first. For transformers of frames that is ``first``, as in Choi et al. 2022, figure 1.
     device : str
         Torch device.
     report : callable
@@ -72,10 +72,12 @@ def finetune(
     Raises
     ------
     UsageError
-        If `out` is or was being made by another configuration.
+        If `out` is or was being made by another configuration, or an option does not fit base or
+        device.
     RunError
         If the corpus lacks a split or training diverges.
     """
+    recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))
     teacher = _teacher(corpus, open_checkpoint(base, MODEL_TYPES), pooling)
     facts = _facts(corpus, teacher, recipe)
     partial = out.with_name(out.name + ".partial")
@@ -102,23 +104,30 @@ def finetune(
 
 def _teacher(corpus: Corpus, base: Checkpoint, pooling: Pooling | None) -> HuggingFaceTeacher:
     """Make an adapter for the base model with the corpus' classes."""
-    if base.model_type == "audio-spectrogram-transformer" and pooling is not None:
-        raise UsageError(
-            f"--pooling {pooling} does not apply to {base.id}: AST always classifies its two "
-            "special tokens. Leave out --pooling",
-            kind="options",
-        )
+    teacher_class = load_plugin(TEACHERS, MODEL_TYPES[base.model_type], "teacher")
+    _check_pooling(pooling, base, teacher_class.poolings)
     settings: dict[str, Any] = {
         "id2label": dict(enumerate(corpus.classes)),
         "label2id": {name: index for index, name in enumerate(corpus.classes)},
         "problem_type": f"{corpus.task}_label_classification",
         "aftersound_task": corpus.task,
     }
-    if base.model_type != "audio-spectrogram-transformer":
-        settings["aftersound_pooling"] = pooling or "first"
-    teacher_class = load_plugin(TEACHERS, MODEL_TYPES[base.model_type], "teacher")
+    if teacher_class.poolings:
+        settings["aftersound_pooling"] = pooling or teacher_class.poolings[0]
+    if hasattr(base.config, "apply_spec_augment"):
+        settings["apply_spec_augment"] = False  # --spec-augment hides parts, and nothing else does
     teacher: HuggingFaceTeacher = teacher_class(base.changed(**settings))
     return teacher
+
+
+def _check_pooling(pooling: Pooling | None, base: Checkpoint, choices: tuple[str, ...]) -> None:
+    if pooling is None or pooling in choices:
+        return
+    takes = f"takes {' or '.join(choices)}" if choices else "has its own. Leave out --pooling"
+    raise UsageError(
+        f"--pooling {pooling} does not apply to {base.id}: {base.model_type} {takes}",
+        kind="options",
+    )
 
 
 def _facts(corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe) -> dict[str, Any]:
@@ -181,7 +190,8 @@ def _train(
     report: Report,
 ) -> FineTuning:
     torch.manual_seed(recipe.seed)
-    teacher.adopt(_with_head(teacher), device)
+    attention = "eager" if teacher.attention_implementation == "eager" else "sdpa"
+    teacher.adopt(teacher.new_model(attention=attention), device)
     audio = LabelledAudio(
         corpus=corpus,
         sample_rate_hz=teacher.sample_rate_hz,
@@ -200,13 +210,6 @@ def _train(
     return training
 
 
-def _with_head(teacher: HuggingFaceTeacher) -> nn.Module:
-    """Load the encoder with a fresh classification layer for the corpus' classes."""
-    attention = "eager" if teacher.attention_implementation == "eager" else "sdpa"
-    model: nn.Module = load_model(teacher.checkpoint, attention=attention, new_head=True)
-    return model
-
-
 def _figures(training: FineTuning) -> dict[str, Any]:
     best = training.epochs[training.best_epoch - 1]
     return {
@@ -221,8 +224,7 @@ def _figures(training: FineTuning) -> dict[str, Any]:
 
 def _write_folder(folder: Path, teacher: HuggingFaceTeacher, result: dict[str, Any]) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # left by a kill
-    teacher.model.save_pretrained(folder)
-    teacher.checkpoint.extractor.save_pretrained(folder)
+    teacher.save(folder)
     for weights in folder.glob("*.safetensors"):
         weights.chmod(
             0o644

@@ -1,4 +1,4 @@
-"""``finetune-teacher``: make a teacher for a corpus' labels from a pretrained transformer."""
+"""``finetune-teacher``: make a teacher for a corpus' labels from a pretrained model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from cache_schema.command import Command
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
 @click.option(
     "--pooling",
-    type=click.Choice(["first", "mean"]),
-    help="What the head sees: the first frame (default) or the mean. Not for AST.",
+    type=click.Choice(["first", "mean", "attention"]),
+    help="What the head sees. Transformers: first frame (default) or mean; EfficientNet: mean "
+    "(default) or attention; AST has its own.",
 )
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option(
@@ -39,7 +40,46 @@ from cache_schema.command import Command
     show_default=True,
     help="Peak of the one-cycle schedule.",
 )
+@click.option(
+    "--layer-decay",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Each layer learns at this share of the rate above it; 0.75 is usual, 1 is off.",
+)
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
+@click.option(
+    "--accumulate",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Batches whose gradients make one step.",
+)
+@click.option(
+    "--balanced", is_flag=True, help="Draw clips of rare classes as often as of frequent ones."
+)
+@click.option("--spec-augment", is_flag=True, help="Hide stretches of time and bands.")
+@click.option(
+    "--mixup",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    metavar="ALPHA",
+    help="Mix half of the clips with others, by Beta(ALPHA, ALPHA); 10 is usual, 0 is off.",
+)
+@click.option(
+    "--noise-snr-db",
+    type=(float, float),
+    metavar="LOW HIGH",
+    help="Add white noise at a ratio drawn between these.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "32-true", "bf16-mixed", "16-mixed"]),
+    default="32-true",
+    show_default=True,
+    help="auto: bf16-mixed on a GPU that has it.",
+)
 @click.option(
     "--patience",
     type=click.IntRange(1),
@@ -56,12 +96,12 @@ def main(
     corpus: str,
     base: str,
     out: Path,
-    pooling: Literal["first", "mean"] | None,
+    pooling: Literal["first", "mean", "attention"] | None,
     device: str,
     threads: int,
     **recipe: Any,
 ) -> None:
-    """Fine-tune a pretrained audio transformer on the labels of CORPUS.
+    """Fine-tune a pretrained audio model on the labels of CORPUS.
 
     CORPUS is KIND:PATH[?option=value&...] as for precompute-teacher, with the splits train and
     validation. The result is an ordinary Hugging Face folder with a model card and training.json.
@@ -71,7 +111,7 @@ def main(
 
     from pipeline.corpora import read_corpus
     from pipeline.finetune import finetune
-    from pipeline.finetune_training import Recipe
+    from pipeline.finetune_recipe import Recipe
 
     torch.set_num_threads(threads)
     finetune(

@@ -1,10 +1,11 @@
-"""Clips as fine-tuning sees them: decoded, labelled, batched by length, unusable ones counted.
+"""Clips as fine-tuning sees them: decoded once, labelled, batched by length, unusable ones counted.
 
 Shape suffixes: B clips in batch, C classes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -16,8 +17,15 @@ from cache_schema.errors import RunError
 from pipeline.audio import UnusableAudio, decode
 from pipeline.corpora.interface import Corpus
 
-# Batches are cut from a shuffled window of this many batches sorted by length: little padding.
-_WINDOW_BATCHES = 16
+# Steps are cut from a shuffled window of this many steps sorted by length: little padding.
+_WINDOW_STEPS = 16
+
+# Decoded clips stay in memory up to this size: 19 hours at 16 kHz and 16 bits.
+MEMORY_BYTES = 2 << 30
+
+_FULL_SCALE = np.float32(32768)
+
+Waveform = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,7 @@ class Batch:
         Multi-hot.
     """
 
-    waveforms: list[NDArray[np.float32]]
+    waveforms: list[Waveform]
     labels: NDArray[np.float32]
 
 
@@ -48,6 +56,8 @@ class LabelledAudio:
         What the teacher takes.
     report : callable
         Told of each unusable clip once.
+    memory_bytes : int
+        Decoded clips that are kept for the next epoch.
     """
 
     corpus: Corpus
@@ -55,7 +65,10 @@ class LabelledAudio:
     min_samples: int
     max_samples: int | None
     report: Callable[[str], None]
+    memory_bytes: int = MEMORY_BYTES
     unusable: dict[str, str] = field(default_factory=dict)
+    _kept: dict[str, NDArray[np.int16] | Waveform] = field(default_factory=dict)
+    _kept_bytes: int = 0
 
     def clips(self, split: str) -> list[Clip]:
         """List the labelled clips of a split in the corpus' order.
@@ -79,30 +92,57 @@ class LabelledAudio:
         """Say whether a split has labelled clips."""
         return any(clip.split == split and clip.labels for clip in self.corpus.clips)
 
-    def shuffled(self, split: str, batch_size: int, seed: tuple[int, ...]) -> Iterator[Batch]:
-        """Yield each clip of a split once, in an order that depends on `seed` alone."""
-        clips, random = self.clips(split), np.random.default_rng(seed)
-        order = [clips[i] for i in random.permutation(len(clips))]
-        window = batch_size * _WINDOW_BATCHES
-        batches: list[list[Clip]] = []
-        for start in range(0, len(order), window):
-            by_length = sorted(order[start : start + window], key=_duration_s)
-            batches += [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
-        for index in random.permutation(len(batches)):
-            batch = self._batch(batches[index])
-            if batch.waveforms:
-                yield batch
+    def steps(
+        self,
+        split: str,
+        batch_size: int,
+        *,
+        accumulate: int = 1,
+        balanced: bool = False,
+        seed: tuple[int, ...],
+    ) -> Iterator[list[Batch]]:
+        """Yield the batches of each step of an epoch, as `seed` alone decides.
 
-    def batch_count(self, split: str, batch_size: int) -> int:
-        """Count the batches of `shuffled`; unusable clips may leave out a few."""
-        full, rest = divmod(len(self.clips(split)), batch_size * _WINDOW_BATCHES)
-        return full * _WINDOW_BATCHES - (-rest // batch_size)
+        Parameters
+        ----------
+        split : str
+            Each of its clips comes once, unless `balanced`.
+        batch_size : int
+            Clips a batch.
+        accumulate : int
+            Batches a step, fewer in a last one.
+        balanced : bool
+            Draw as many clips with replacement, each in proportion to the sum over its classes of
+            1 / clips of the class, as PSLA does (Gong, Chung and Glass 2021,
+            https://arxiv.org/abs/2102.01243, section III-B).
+        seed : tuple of int
+            Of the draw and the order.
+        """
+        clips, random = self.clips(split), np.random.default_rng(seed)
+        if balanced:
+            drawn = random.choice(len(clips), len(clips), p=_balancing_shares(clips))
+        else:
+            drawn = random.permutation(len(clips))
+        order, size = [clips[i] for i in drawn], batch_size * accumulate
+        steps: list[list[Clip]] = []
+        for start in range(0, len(order), size * _WINDOW_STEPS):
+            by_length = sorted(order[start : start + size * _WINDOW_STEPS], key=_duration_s)
+            steps += [by_length[i : i + size] for i in range(0, len(by_length), size)]
+        for index in random.permutation(len(steps)):
+            heard = [(w, clip) for w, clip in map(self._decoded, steps[index]) if w is not None]
+            if heard:
+                cuts = range(0, len(heard), batch_size)
+                yield [self._labelled(heard[i : i + batch_size]) for i in cuts]
+
+    def step_count(self, split: str, clips_per_step: int) -> int:
+        """Count the `steps` of an epoch; unusable clips may leave out a few."""
+        full, rest = divmod(len(self.clips(split)), clips_per_step * _WINDOW_STEPS)
+        return full * _WINDOW_STEPS - (-rest // clips_per_step)
 
     def of_equal_length(self, split: str, batch_size: int) -> Iterator[Batch]:
         """Yield each clip once, in batches of clips of exactly one length."""
-        groups: dict[int, list[tuple[NDArray[np.float32], Clip]]] = {}
-        for clip in sorted(self.clips(split), key=_duration_s):
-            waveform = self._decoded(clip)
+        groups: dict[int, list[tuple[Waveform, Clip]]] = {}
+        for waveform, clip in map(self._decoded, sorted(self.clips(split), key=_duration_s)):
             if waveform is None:
                 continue
             group = groups.setdefault(len(waveform), [])
@@ -112,20 +152,18 @@ class LabelledAudio:
         for group in groups.values():
             yield self._labelled(group)
 
-    def _batch(self, clips: Sequence[Clip]) -> Batch:
-        decoded = ((self._decoded(clip), clip) for clip in clips)
-        return self._labelled([(w, clip) for w, clip in decoded if w is not None])
-
-    def _labelled(self, members: Sequence[tuple[NDArray[np.float32], Clip]]) -> Batch:
+    def _labelled(self, members: Sequence[tuple[Waveform, Clip]]) -> Batch:
         labels_BC = np.zeros((len(members), len(self.corpus.classes)), dtype=np.float32)
         for row, (_, clip) in zip(labels_BC, members, strict=True):
             row[[self.corpus.classes.index(label) for label in clip.labels]] = 1
         return Batch([waveform for waveform, _ in members], labels_BC)
 
-    def _decoded(self, clip: Clip) -> NDArray[np.float32] | None:
-        """Decode one clip, or note why it cannot be used."""
+    def _decoded(self, clip: Clip) -> tuple[Waveform | None, Clip]:
+        """Decode one clip, or take it from memory; None, and a note of why, if it is unusable."""
         if clip.id in self.unusable:
-            return None
+            return None, clip
+        if (kept := self._kept.get(clip.id)) is not None:
+            return _as_float(kept), clip
         try:
             waveform = decode(
                 self.corpus.root / clip.path,
@@ -135,16 +173,37 @@ class LabelledAudio:
             ).waveform
         except UnusableAudio as error:
             self._skip(clip, error.reason)
-            return None
+            return None, clip
         if len(waveform) < self.min_samples or len(waveform) > (self.max_samples or len(waveform)):
             limits = f"{self.min_samples} to {self.max_samples or 'any number of'} samples"
             self._skip(clip, f"{len(waveform)} samples, the model takes {limits}")
-            return None
-        return waveform
+            return None, clip
+        self._keep(clip, waveform)
+        return waveform, clip
+
+    def _keep(self, clip: Clip, waveform: Waveform) -> None:
+        """Keep a clip in memory, in half the size if its samples are 16 bits, as a file's are."""
+        steps = np.clip(np.rint(waveform * _FULL_SCALE), -32768, 32767).astype(np.int16)
+        kept = steps if np.array_equal(_as_float(steps), waveform) else waveform
+        if self._kept_bytes + kept.nbytes <= self.memory_bytes:
+            self._kept[clip.id], self._kept_bytes = kept, self._kept_bytes + kept.nbytes
 
     def _skip(self, clip: Clip, reason: str) -> None:
         self.unusable[clip.id] = reason
         self.report(f"left out {clip.id}: {reason}")
+
+
+def _as_float(kept: NDArray[np.int16] | Waveform) -> Waveform:
+    waveform = kept.astype(np.float32)
+    return waveform / _FULL_SCALE if kept.dtype == np.int16 else waveform
+
+
+def _balancing_shares(clips: Sequence[Clip]) -> NDArray[np.float64]:
+    """Give each clip's probability of being drawn."""
+    sizes = Counter(label for clip in clips for label in clip.labels)
+    weights = np.array([sum(1 / sizes[label] for label in clip.labels) for clip in clips])
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
 
 
 def _duration_s(clip: Clip) -> float:

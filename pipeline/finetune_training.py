@@ -9,7 +9,7 @@ import io
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +20,16 @@ from torch import Tensor, nn
 
 from cache_schema.errors import RunError
 from cache_schema.storage import write_atomic
+from pipeline.finetune_augmentation import SpecAugment, add_noise, mixup
 from pipeline.finetune_data import Batch, LabelledAudio
+from pipeline.finetune_optimizer import Optimizer, freeze, training_mode
+from pipeline.finetune_recipe import Recipe
 from pipeline.scores import accuracy, macro_average_precision
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
 _REPORT_EVERY_S = 15.0
-_GRADIENT_NORM = 1.0
 
 STATE_FILE, BEST_FILE = "state.pt", "best.pt"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """How to fine-tune.
-
-    Attributes
-    ----------
-    epochs : int
-        At most this many passes over the training clips.
-    freeze_layers : int
-        Layers that stay as they are, counted from the input, beside the front end.
-    train_front_end : bool
-        Train the front end too: for a base that has heard nothing yet.
-    learning_rate : float
-        Peak of the one-cycle schedule (Smith and Topin 2018, https://arxiv.org/abs/1708.07120).
-    batch_size : int
-        Clips a step.
-    patience : int
-        Epochs without a better validation score before stopping.
-    seed : int
-        Of the new head, the order of clips, dropout and SpecAugment.
-    """
-
-    epochs: int = 10
-    freeze_layers: int = 0
-    train_front_end: bool = False
-    learning_rate: float = 2e-4
-    batch_size: int = 16
-    patience: int = 3
-    seed: int = 0
 
 
 class FineTuning:
@@ -93,12 +64,10 @@ class FineTuning:
         self.metric = "macro mAP" if self.multi else "accuracy"
         self.epochs: list[dict[str, float]] = []
         freeze(teacher, recipe.freeze_layers, front_end=not recipe.train_front_end)
-        self._trained = {n: p for n, p in teacher.model.named_parameters() if p.requires_grad}
-        self._optimizer = torch.optim.AdamW(self._trained.values(), lr=recipe.learning_rate)
-        steps = recipe.epochs * audio.batch_count("train", recipe.batch_size)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, max_lr=recipe.learning_rate, total_steps=max(2, steps)
-        )
+        self._step_clips = recipe.batch_size * recipe.accumulate
+        self._epoch_steps = audio.step_count("train", self._step_clips)
+        self._optimizer = Optimizer(teacher, recipe, steps=recipe.epochs * self._epoch_steps)
+        self._spec_augment = SpecAugment(teacher) if recipe.spec_augment else None
 
     @property
     def best_epoch(self) -> int:
@@ -140,50 +109,64 @@ class FineTuning:
         return len(self.epochs) >= self.recipe.epochs or since_best >= self.recipe.patience
 
     def _train_epoch(self, epoch: int) -> float:
-        _seed_everything(self.recipe.seed, epoch)
-        self.teacher.model.train()
-        size = self.recipe.batch_size
-        progress = _Progress(epoch, self.audio.batch_count("train", size), self.report)
+        recipe = self.recipe
+        _seed_everything(recipe.seed, epoch)
+        training_mode(self.teacher.model)
+        progress = _Progress(epoch, self._epoch_steps, self.report)
         losses: list[float] = []
-        for batch in self.audio.shuffled("train", size, (self.recipe.seed, epoch)):
-            losses.append(self._step(batch))
-            progress.tick(len(batch.waveforms), losses[-1])
+        steps = self.audio.steps(
+            "train",
+            recipe.batch_size,
+            accumulate=recipe.accumulate,
+            balanced=recipe.balanced,
+            seed=(recipe.seed, epoch),
+        )
+        for number, batches in enumerate(steps, 1):
+            losses.append(self._step(batches, (recipe.seed, epoch, number)))
+            progress.tick(sum(len(batch.waveforms) for batch in batches), losses[-1])
         if not losses:
             raise RunError("no training clip can be decoded; see above", kind="corpus")
         return float(np.mean(losses))
 
-    def _step(self, batch: Batch) -> float:
-        logits_BC = self.teacher.logits(_padded(batch.waveforms, self.teacher.batching))
-        loss = self._loss(logits_BC, torch.from_numpy(batch.labels).to(logits_BC.device))
-        if not math.isfinite(value := loss.item()):
-            raise RunError(
-                f"the loss became {value} in epoch {len(self.epochs) + 1}; repeat with a smaller "
-                f"--learning-rate than {self.recipe.learning_rate:g} and another --out",
-                kind="diverged",
-            )
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self._trained.values(), _GRADIENT_NORM)
+    def _step(self, batches: Sequence[Batch], seed: tuple[int, ...]) -> float:
+        """Learn from the mean over the clips of some batches at once."""
+        clips, value = sum(len(batch.waveforms) for batch in batches), 0.0
+        for number, batch in enumerate(batches, 1):
+            loss = self._loss(batch, np.random.default_rng((*seed, number)))
+            loss = loss * (len(batch.waveforms) / clips)
+            value += loss.item()
+            if not math.isfinite(value):
+                raise RunError(
+                    f"the loss became {value} in epoch {len(self.epochs) + 1}; repeat with a "
+                    f"smaller --learning-rate than {self.recipe.learning_rate:g} and another --out",
+                    kind="diverged",
+                )
+            self._optimizer.add_gradient(loss)
         self._optimizer.step()
-        self._schedule.step()
         return value
 
-    def _loss(self, logits_BC: Tensor, labels_BC: Tensor) -> Tensor:
+    def _loss(self, batch: Batch, random: np.random.Generator) -> Tensor:
+        """Compute the mean loss of one batch, altered as the recipe says."""
+        if self.recipe.mixup:
+            batch = mixup(batch, self.recipe.mixup, random)
+        waveforms = batch.waveforms
+        if (snr_db := self.recipe.noise_snr_db) is not None:
+            waveforms = [add_noise(waveform, snr_db, random) for waveform in waveforms]
+        samples = [len(waveform) for waveform in waveforms]
+        hiding = self._spec_augment.hiding(samples, random) if self._spec_augment else nullcontext()
+        with self._optimizer.precision(), hiding:
+            logits_BC = self.teacher.logits(_padded(waveforms, self.teacher.batching)).float()
+        labels_BC = torch.from_numpy(batch.labels).to(logits_BC.device)
         if self.multi:
             return nn.functional.binary_cross_entropy_with_logits(logits_BC, labels_BC)
-        return nn.functional.cross_entropy(logits_BC, labels_BC.argmax(dim=1))
+        return nn.functional.cross_entropy(logits_BC, labels_BC)  # probabilities: mixed labels too
 
     def _keep(self) -> None:
         """Write the best weights first: a kill in between repeats an epoch and loses nothing."""
-        weights = {name: parameter.detach() for name, parameter in self._trained.items()}
+        weights = self._weights()
         if self.best_epoch == len(self.epochs):
             _save(self.folder / BEST_FILE, weights)
-        state = {
-            "epochs": self.epochs,
-            "weights": weights,
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-        }
+        state = {"epochs": self.epochs, "weights": weights, **self._optimizer.state()}
         _save(self.folder / STATE_FILE, state)
 
     def _resume(self) -> None:
@@ -193,32 +176,28 @@ class FineTuning:
         state = torch.load(path, weights_only=True, map_location=self.teacher.device)
         self.epochs = state["epochs"]
         self._restore(state["weights"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
+        self._optimizer.restore(state)
         self.report(f"continuing after epoch {len(self.epochs)}")
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Name what training changes: the parameters not frozen, and statistics of batch norms."""
+        model = self.teacher.model
+        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        counted = {name for name, _ in model.named_buffers()}
+        changing = trained | counted
+        return {name: value for name, value in model.state_dict().items() if name in changing}
 
     def _restore(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, parameter in self._trained.items():
-                parameter.copy_(weights[name])
-
-
-def freeze(teacher: HuggingFaceTeacher, layers: int, *, front_end: bool) -> None:
-    """Exclude the first `layers` layers and, with `front_end`, what lies below from training."""
-    frozen = teacher.layers()[:layers]
-    if front_end:
-        frozen += teacher.front_end()
-        if hasattr(teacher.model, "freeze_feature_encoder"):
-            teacher.model.freeze_feature_encoder()  # else it asks for gradients of its input
-    for module in frozen:
-        module.requires_grad_(False)
+            for name, value in self._weights().items():
+                value.copy_(weights[name])
 
 
 class _Progress:
     """Says now and then how far an epoch is and when it will end."""
 
-    def __init__(self, epoch: int, batches: int, report: Callable[[str], None]) -> None:
-        self._epoch, self._batches, self._report = epoch, batches, report
+    def __init__(self, epoch: int, steps: int, report: Callable[[str], None]) -> None:
+        self._epoch, self._steps, self._report = epoch, steps, report
         self._start_s = self._said_s = time.monotonic()
         self._done = self._clips = 0
 
@@ -228,9 +207,9 @@ class _Progress:
         if now_s - self._said_s < _REPORT_EVERY_S:
             return
         self._said_s, spent_s = now_s, now_s - self._start_s
-        left_s = spent_s / self._done * (self._batches - self._done)
+        left_s = spent_s / self._done * (self._steps - self._done)
         self._report(
-            f"epoch {self._epoch}: batch {self._done} of {self._batches}, loss {loss:.4f}, "
+            f"epoch {self._epoch}: step {self._done} of {self._steps}, loss {loss:.4f}, "
             f"{self._clips / spent_s:.1f} clips/s, {left_s:.0f} s left in this epoch"
         )
 
@@ -244,7 +223,7 @@ def _padded(waveforms: Sequence[NDArray[np.float32]], batching: str) -> list[NDA
 
 
 def _seed_everything(seed: int, epoch: int) -> None:
-    """Seed torch (dropout) and NumPy's global generator, which transformers' SpecAugment uses."""
+    """Seed torch (dropout) and NumPy's global generator, by which transformers skips layers."""
     mixed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
     torch.manual_seed(mixed)
     np.random.seed(mixed)

@@ -12,6 +12,20 @@ other, worse answers.
 """
 _MEAN = "It averages all frames, as the stock transformers class does.\n"
 _TOKENS = "It averages the two special tokens, as the stock transformers class does.\n"
+_MAP = """\
+It averages the last feature map over time and frequency, as `EfficientNetForImageClassification`
+does, which can load it. What it sees is no image: one channel of log-mel features as long as the
+clip, bands by frames, made by the feature extractor of `preprocessor_config.json`.
+"""
+_ATTENTION = """\
+**This model pools by attention.** The last feature map is averaged over frequency, and each class
+weighs the frames by several heads, after Gong, Chung and Glass 2021
+(https://arxiv.org/abs/2102.01243). Its `config.json` says `aftersound_pooling: attention`, which
+Aftersound honours; a stock transformers class knows no such head and would start one of its own,
+untrained.
+"""
+_POOLINGS = {"first": _FIRST, "mean": _MEAN, "cls+dist": _TOKENS}
+_CNN_POOLINGS = {"mean": _MAP, "attention": _ATTENTION}
 
 _CARD = """\
 ---
@@ -43,11 +57,12 @@ All arguments and the figures of every epoch are in `training.json`.
 def model_card(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     """Write the card from what training.json holds."""
     test = figures["test"]
+    poolings = _CNN_POOLINGS if facts["model_type"] == "efficientnet" else _POOLINGS
     return _CARD.format(
         base=facts["base"],
         classes=len(facts["classes"]),
         class_names=", ".join(f"`{name}`" for name in facts["classes"]),
-        pooling={"first": _FIRST, "mean": _MEAN}.get(facts["pooling"], _TOKENS),
+        pooling=poolings[facts["pooling"]],
         model_type=facts["model_type"],
         sample_rate_hz=facts["sample_rate_hz"],
         task=facts["task"],

@@ -1,0 +1,154 @@
+"""From gradients to weights: what is trained, how fast each layer learns, mixed precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.finetune_recipe import Recipe
+from pipeline.teachers.hugging_face import HuggingFaceTeacher
+
+_GRADIENT_NORM = 1.0
+_NARROW = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class Optimizer:
+    """AdamW under a one-cycle schedule, over what is not frozen.
+
+    Parameters
+    ----------
+    teacher : HuggingFaceTeacher
+        With a model adopted and frozen as it shall be.
+    recipe : Recipe
+        Learning rate, layer decay and precision.
+    steps : int
+        Of the whole schedule.
+    """
+
+    def __init__(self, teacher: HuggingFaceTeacher, recipe: Recipe, *, steps: int) -> None:
+        groups = parameter_groups(teacher, recipe.learning_rate, recipe.layer_decay)
+        self._parameters = [parameter for group in groups for parameter in group["params"]]
+        self._optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimizer, max_lr=[group["lr"] for group in groups], total_steps=max(2, steps)
+        )
+        self._network_begins = first_convolution(teacher)
+        self._device_kind, self._narrow = teacher.device.type, _NARROW.get(recipe.precision)
+        self._scaler = torch.amp.GradScaler(
+            self._device_kind, enabled=self._narrow is torch.float16
+        )
+
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """Compute a forward pass in the recipe's precision, feature extraction in float32.
+
+        On a CPU autocast would round features too, or fail in the extractor, so that it begins
+        where the network does.
+        """
+        if self._narrow is None:
+            yield
+            return
+        with ExitStack() as until_done:
+
+            def begin(*_: Any) -> None:
+                until_done.enter_context(torch.autocast(self._device_kind, dtype=self._narrow))
+
+            with self._network_begins.register_forward_pre_hook(begin):
+                yield
+
+    def add_gradient(self, loss: Tensor) -> None:
+        """Add the gradient of one batch's share of the loss."""
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self) -> None:
+        """Change the weights by the gradients added since the last step."""
+        self._scaler.unscale_(self._optimizer)
+        nn.utils.clip_grad_norm_(self._parameters, _GRADIENT_NORM)
+        scale = self._scaler.get_scale()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad()
+        if self._scaler.get_scale() >= scale:  # a float16 overflow lowers it and takes no step
+            self._schedule.step()
+
+    def state(self) -> dict[str, Any]:
+        """Give all that the next step depends on, beside the weights."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` gave."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._scaler.load_state_dict(state["scaler"])
+
+
+def first_convolution(teacher: HuggingFaceTeacher) -> nn.Conv1d | nn.Conv2d:
+    """Find where features, or samples, enter the network."""
+    modules = teacher.front_end()[0].modules()
+    return next(module for module in modules if isinstance(module, nn.Conv1d | nn.Conv2d))
+
+
+def freeze(teacher: HuggingFaceTeacher, layers: int, *, front_end: bool) -> None:
+    """Exclude the first `layers` layers and, with `front_end`, what lies below from training."""
+    frozen = teacher.layers()[:layers]
+    if front_end:
+        frozen += teacher.front_end()
+        if hasattr(teacher.model, "freeze_feature_encoder"):
+            teacher.model.freeze_feature_encoder()  # else it asks for gradients of its input
+    for module in frozen:
+        module.requires_grad_(False)
+
+
+def training_mode(model: nn.Module) -> None:
+    """Switch dropout and batch statistics on; a frozen batch norm keeps its statistics too."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
+            parameter.requires_grad for parameter in module.parameters()
+        ):
+            module.eval()
+
+
+def parameter_groups(
+    teacher: HuggingFaceTeacher, learning_rate: float, layer_decay: float
+) -> list[dict[str, Any]]:
+    """Group what is trained by learning rate, the lowest first.
+
+    What the model lists before its first layer counts as front end, what it lists after its last as
+    head, in keeping with ELECTRA (Clark et al. 2020, https://arxiv.org/abs/2003.10555, appendix B).
+
+    Parameters
+    ----------
+    teacher : HuggingFaceTeacher
+        With a model adopted and frozen as it shall be.
+    learning_rate : float
+        Of the head.
+    layer_decay : float
+        The share of its upper neighbour's rate that a layer has.
+
+    Returns
+    -------
+    list of dict
+        ``lr`` and ``params``, as torch's optimisers take them.
+    """
+    layers = teacher.layers()
+    depth_of = {id(p): depth for depth, layer in enumerate(layers, 1) for p in layer.parameters()}
+    groups: dict[float, list[nn.Parameter]] = {}
+    depth, left = 0, len(depth_of)
+    for parameter in teacher.model.parameters():
+        if id(parameter) in depth_of:
+            depth, left = depth_of[id(parameter)], left - 1
+        elif left == 0:
+            depth = len(layers) + 1
+        if parameter.requires_grad:
+            rate = learning_rate * layer_decay ** (len(layers) + 1 - depth)
+            groups.setdefault(rate, []).append(parameter)
+    return [{"lr": rate, "params": parameters} for rate, parameters in groups.items()]
