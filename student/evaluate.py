@@ -23,6 +23,7 @@ from student.models.interface import Student
 from student.stream import Stream
 from student.unit_rows import WAVEFORM, UnitLoader, collate
 
+CONFIG_KEYS = ("student", "student_options", "distill", "classes", "task", "class_map")
 EVALUATION_BATCH = 64
 TEMPORAL = "temporal_attention"
 
@@ -35,7 +36,7 @@ def read_config(run: Path) -> dict[str, Any]:
     Raises
     ------
     RunError
-        If the folder holds no run.
+        If the folder holds no run, or one that an earlier version made.
     """
     config = read_json(run / "config.json")
     if config is None:
@@ -43,6 +44,12 @@ def read_config(run: Path) -> dict[str, Any]:
             f"{run} is not a run (no config.json). Make one: train-student CACHE --student NAME "
             f"--out {run}",
             kind="missing",
+        )
+    if lacking := [key for key in CONFIG_KEYS if key not in config]:
+        raise RunError(
+            f"{run}/config.json has no {', '.join(lacking)}: another version made it. Train it again "
+            "with train-student.",
+            kind="config",
         )
     return dict(config)
 

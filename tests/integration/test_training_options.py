@@ -137,6 +137,20 @@ def test_a_class_map_lets_another_teacher_teach_what_it_covers(
     assert config(tmp_path / "r")["class_map"] == {"low": ["bass"], "high": ["treble", "hiss"]}
 
 
+def test_two_teachers_teach_alone_and_by_their_mean(
+    corpus: Path, cache: Path, tmp_path: Path
+) -> None:
+    both = Path(shutil.copytree(cache, tmp_path / "both.zarr"))
+    second = ("--teacher", "toy:classes=middle;high;low;hiss", "--teacher-name", "b")
+    succeeded(command("precompute-teacher", f"folder:{corpus}", "--out", both, *second))
+    run = tmp_path / "r"
+    words = ("--distill", "logits=0.3:teacher=first+b", "--distill", "logits=0.3:teacher=b")
+    done = train(both, run, "--epochs", "1", *words, "--distill", "temporal=0.1:teacher=b")
+    assert done.exit_code == 0, done.output
+    keys = set(json.loads((run / "metrics.jsonl").read_text()))
+    assert {f"train_loss_{key}" for key in ("logits@first+b", "logits@b", "temporal@b")} <= keys
+
+
 def test_without_labels_the_teacher_alone_teaches(corpus: Path, tmp_path: Path) -> None:
     lines = ["path,label,split"]
     for path in sorted(corpus.rglob("*.flac")):

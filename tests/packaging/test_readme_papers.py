@@ -1,0 +1,65 @@
+"""The README's page on the papers names what exists: modules, students, losses, options, presets."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+from student.losses import LOSSES
+from student.models import STUDENTS
+from student.models.interface import count_parameters_keras
+from student.recipes import RECIPES
+from student.settings import build_student, parse_distillation
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+CODE = re.findall(r"`([^`\n]+)`", README)
+NAMES = sorted({c for c in CODE if re.fullmatch(r"(cache_schema|pipeline|student)(\.\w+)+", c)})
+# As `temporal:align=ends`, or `--distill logits=0.5:form=cmkd`.
+OPTIONS = sorted(
+    {
+        match
+        for code in CODE
+        for match in re.findall(rf"\b((?:{'|'.join(LOSSES)})(?:=[\d.]+)?:\w+=[\w.,=+]+)", code)
+    }
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_on_the_page_exists(name: str) -> None:
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except ImportError:
+        found = None
+    assert found is not None or importlib.import_module(name)
+
+
+@pytest.mark.parametrize("text", OPTIONS)
+def test_every_option_of_a_loss_on_the_page_is_accepted(text: str) -> None:
+    name, _, options = text.partition(":")
+    weighted = name if "=" in name else f"{name}=0.5"
+    assert parse_distillation(f"{weighted}:{options}").name == name.partition("=")[0]
+
+
+def test_the_page_has_options_and_names_to_check() -> None:
+    assert len(NAMES) > 15
+    assert len(OPTIONS) > 8
+
+
+def test_the_table_of_students_has_each_with_its_own_count() -> None:
+    table = README.partition("| student | parameters, 12 classes |")[2].partition("\n\n")[0]
+    for name in STUDENTS:
+        student = build_student(name, {}, 12)
+        row = next(r for r in table.splitlines() if r.startswith("| `" + name.partition("-b")[0]))
+        assert f"{count_parameters_keras(student):,}" in row, name
+        assert f"`{student.front_end}`" in row
+
+
+def test_every_recipe_is_named() -> None:
+    assert [
+        name for name in RECIPES if f"`{name}`" not in README and f" {name}`" not in README
+    ] == []
