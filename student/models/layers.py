@@ -1,6 +1,6 @@
 """Layers that treat padding as absent, with Keras' conventions where kws_streaming relies on them.
 
-Shape suffixes: B clips, C channels, T frames, F bands.
+Shape suffixes: B clips, C channels, T frames, F bands, N valid frames of a batch one after another.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def masked_mean(values_BCT: Tensor, lengths_B: Tensor) -> Tensor:
 class MaskedBatchNorm(nn.Module):
     """Batch normalisation whose statistics see valid frames only; padding comes out as 0.
 
-    Keras' conventions: epsilon 1e-3, the unbiased variance in the running statistics (its fused
-    kernel). At batch n the momentum is ``min(momentum, (1 + n) / (10 + n))``, TensorFlow's warm-up of
-    moving averages: with 0.997 alone a training of 500 batches would be evaluated with a
-    fifth of the initial zeros and ones.
+    The running variance is the unbiased one, as in Keras' fused kernel and in torch. At batch n the
+    momentum is ``min(momentum, (1 + n) / (10 + n))``, TensorFlow's warm-up of moving averages: with
+    0.997 alone a training of 500 batches would be evaluated with a fifth of the initial zeros and
+    ones.
 
     Parameters
     ----------
@@ -36,15 +36,18 @@ class MaskedBatchNorm(nn.Module):
         Size of axis 1.
     momentum : float
         Keras' sense: the share of the old statistics that is kept.
+    epsilon : float
+        Added to the variance; Keras' 1e-3 where nothing else is asked for.
     """
 
     running_mean: Tensor
     running_variance: Tensor
     batches_seen: Tensor
 
-    def __init__(self, channels: int, *, momentum: float) -> None:
+    def __init__(self, channels: int, *, momentum: float, epsilon: float = KERAS_EPSILON) -> None:
         super().__init__()
         self.momentum = momentum
+        self.epsilon = epsilon
         self.scale = nn.Parameter(torch.ones(channels))
         self.shift = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -52,24 +55,48 @@ class MaskedBatchNorm(nn.Module):
         self.register_buffer("batches_seen", torch.zeros((), dtype=torch.int64))
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        """Normalise (B, C, T) or (B, C, T, F) under a mask that broadcasts to it."""
-        axes = [0, *range(2, values.dim())]
+        """Normalise (B, C, T) or (B, C, T, F) under a mask (B, 1, T) or (B, 1, T, 1)."""
         if self.training:
-            weight = mask.expand_as(values).to(values.dtype)
-            count = weight.sum(axes)
-            mean = (values * weight).sum(axes) / count
-            spread = (values - self._on_channels(mean, values)) * weight
-            variance = (spread**2).sum(axes) / count
-            self._remember(mean.detach(), variance.detach() * count / (count - 1).clamp_min(1))
-        else:
-            mean, variance = self.running_mean, self.running_variance
-        gain = self.scale * torch.rsqrt(variance + KERAS_EPSILON)
-        offset = self.shift - mean * gain
-        return (values * self._on_channels(gain, values) + self._on_channels(offset, values)) * mask
+            return self._by_the_batch(values, mask)
+        normalised = nn.functional.batch_norm(
+            values,
+            self.running_mean,
+            self.running_variance,
+            self.scale,
+            self.shift,
+            eps=self.epsilon,
+        )
+        return normalised * mask
 
-    @staticmethod
-    def _on_channels(vector_C: Tensor, like: Tensor) -> Tensor:
-        return vector_C.view(1, -1, *[1] * (like.dim() - 2))
+    def _by_the_batch(self, values: Tensor, mask: Tensor) -> Tensor:
+        """Put valid frames next to each other, so that torch's own kernel sees nothing else."""
+        valid_N = mask.flatten().nonzero()[:, 0]
+        if len(valid_N) == mask.numel():
+            return self._normalised(values)
+        channels_last = values.movedim(1, -1)
+        frames = channels_last.flatten(0, 1)
+        chosen = frames.index_select(0, valid_N)
+        normalised = self._normalised(chosen.flatten(0, -2)).view_as(chosen)
+        padded = torch.zeros_like(frames).index_copy(0, valid_N, normalised)
+        return padded.view_as(channels_last).movedim(-1, 1)
+
+    def _normalised(self, values: Tensor) -> Tensor:
+        mean, variance = torch.zeros_like(self.running_mean), torch.ones_like(self.running_variance)
+        # Not nn.functional's, which refuses a batch of one value.
+        normalised = torch.batch_norm(
+            values,
+            self.scale,
+            self.shift,
+            mean,
+            variance,
+            training=True,
+            momentum=1.0,  # leaves this batch's statistics alone in `mean` and `variance`
+            eps=self.epsilon,
+            cudnn_enabled=torch.backends.cudnn.enabled,
+        )
+        if values.numel() > len(mean):  # one value says nothing of a variance
+            self._remember(mean, variance)
+        return normalised
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.fft
@@ -18,6 +20,15 @@ from cache_schema.front_ends import (
 )
 from student.front_end import TorchFrontEnd
 
+# window, hop, bands, highest frequency, floor: again, so that a changed preset is noticed
+RECIPES = {
+    "mfcc": (640, 320, 40, 7000, 1e-12),
+    "mfcc_8khz": (640, 320, 40, 8000, 1e-12),
+    "mfcc40": (640, 320, 40, 7000, 1e-12),
+    "log_mel": (640, 320, 40, 7000, 1e-12),
+    "log_mel128": (400, 160, 128, 8000, 1e-4),
+}
+
 presets = pytest.mark.parametrize("front_end", FRONT_ENDS.values(), ids=FRONT_ENDS)
 
 
@@ -30,25 +41,26 @@ def speechlike(samples: int, seed: int = 0) -> np.ndarray:
 
 def by_scipy(waveform: np.ndarray, front_end: FrontEnd) -> np.ndarray:
     """The recipe again, with scipy's framing, transform, filters from a loop, and DCT."""
-    window = scipy.signal.get_window("hann", 640, fftbins=True)
-    frames = [waveform[t : t + 640] * window for t in range(0, len(waveform) - 639, 320)]
+    size, hop, count, high_hz, floor = RECIPES[front_end.name]
+    window = scipy.signal.get_window("hann", size, fftbins=True)
+    frames = [waveform[t : t + size] * window for t in range(0, len(waveform) - size + 1, hop)]
     magnitude = np.abs(scipy.fft.rfft(np.array(frames), 1024))
 
     def mel(hz: float) -> float:
         return float(1127 * np.log(1 + hz / 700))
 
-    edges = np.linspace(mel(20), mel(7000), 42)
-    bands = np.zeros((len(frames), 40))
-    for band in range(40):
+    edges = np.linspace(mel(20), mel(high_hz), count + 2)
+    bands = np.zeros((len(frames), count))
+    for band in range(count):
         low, centre, high = edges[band : band + 3]
         for k in range(1, 513):
             m = mel(k * 16_000 / 1024)
             weight = min((m - low) / (centre - low), (high - m) / (high - centre))
             bands[:, band] += max(weight, 0) * magnitude[:, k]
-    log_mel = np.log(np.maximum(bands, 1e-12))
+    log_mel = np.log(np.maximum(bands, floor))
     if front_end.coefficients is None:
         return log_mel
-    return scipy.fft.dct(log_mel, type=2)[:, : front_end.coefficients] / np.sqrt(2 * 40)
+    return scipy.fft.dct(log_mel, type=2)[:, : front_end.coefficients] / np.sqrt(2 * count)
 
 
 @presets
@@ -85,6 +97,31 @@ def test_a_rows_features_do_not_depend_on_its_batch(front_end: FrontEnd) -> None
 def test_digital_silence_is_the_floor() -> None:
     features = front_end_features(np.zeros(1000), FRONT_ENDS["log_mel"])
     np.testing.assert_allclose(features, np.log(1e-12), rtol=1e-6)
+
+
+def test_digital_silence_is_near_what_rounding_leaves_of_the_weakest_bands() -> None:
+    """So that it is no outlier among the features of 16-bit recordings."""
+    front_end = FRONT_ENDS["log_mel128"]
+    sound = np.random.default_rng(0).normal(0, 1000, 48_000)
+    rounding = (np.round(sound) - sound) / 32768
+    quietest = front_end_features(rounding, replace(front_end, log_floor=1e-12)).mean(0)
+    silence = front_end_features(np.zeros(1000), front_end)
+    np.testing.assert_allclose(silence, np.log(1e-4), rtol=1e-6)
+    assert abs(quietest.min() - silence[0, 0]) < 1
+    assert quietest.max() - silence[0, 0] < 3
+
+
+@presets
+def test_no_mel_band_is_without_bins(front_end: FrontEnd) -> None:
+    heard = mel_matrix(front_end).sum(0)
+    assert heard.min() > 0.5
+    assert np.linalg.matrix_rank(mel_matrix(front_end)) == front_end.mel_bands
+
+
+def test_512_points_would_leave_bands_of_128_without_bins() -> None:
+    weights = mel_matrix(replace(FRONT_ENDS["log_mel128"], dft_samples=512))
+    assert weights[:, 3].sum() == 0
+    assert np.linalg.matrix_rank(weights) < 128
 
 
 def test_mel_triangles_leave_out_dc_and_peak_at_most_at_one() -> None:
