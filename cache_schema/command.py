@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,17 @@ import click
 
 from cache_schema.errors import AftersoundError, UsageError, listed
 from cache_schema.plugins import unknown_name
+
+
+class Number(click.FloatRange):
+    """A range of finite numbers; click's own lets NaN through, which is in no range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse NaN and infinity."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
 
 
 class Command(click.Command):

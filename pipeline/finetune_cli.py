@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import click
 
-from cache_schema.command import Command
+from cache_schema.command import Command, Number
 
 
 @click.command("finetune-teacher", cls=Command)
@@ -35,14 +35,14 @@ from cache_schema.command import Command
 )
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     default=2e-4,
     show_default=True,
     help="Peak of the one-cycle schedule.",
 )
 @click.option(
     "--layer-decay",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     default=1.0,
     show_default=True,
     help="Each layer learns at this share of the rate above it; 0.75 is usual, 1 is off.",
@@ -61,7 +61,7 @@ from cache_schema.command import Command
 @click.option("--spec-augment", is_flag=True, help="Hide stretches of time and bands.")
 @click.option(
     "--mixup",
-    type=click.FloatRange(0),
+    type=Number(0),
     default=0.0,
     show_default=True,
     metavar="ALPHA",

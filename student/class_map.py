@@ -6,7 +6,7 @@ Shape suffixes: N clips, K teacher classes, C covered classes of the student.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,15 +63,16 @@ def build_class_map(
         The student's and the teacher's.
     names : mapping or None
         Student class → teacher classes that stand for it, none of them if it is empty. A class that
-        is not named there is matched by its own name and may go uncovered. Without a mapping every
-        class must be covered by its own name.
+        is not named there is matched by its own name and may go uncovered; so is one of whose names
+        this teacher has none, as they may be another teacher's. Without a mapping every class must be
+        covered by its own name.
     task : {"single", "multi"}
         See `ClassMap`.
 
     Raises
     ------
     UsageError
-        Listing every name that one side does not have, or the classes that nothing covers.
+        Listing the classes that nothing covers.
 
     Examples
     --------
@@ -80,7 +81,44 @@ def build_class_map(
     """
     if names is None:
         _require_all(classes, teacher_classes)
-    names = names or {}
+    column = {name: position for position, name in enumerate(teacher_classes)}
+    found = {
+        position: tuple(column[n] for n in _names_of(name, names or {}, column))
+        for position, name in enumerate(classes)
+    }
+    covered = tuple(position for position, columns in found.items() if columns)
+    if not covered:
+        raise UsageError(
+            f"the teacher covers none of the classes {', '.join(classes)}; its own are "
+            f"{', '.join(teacher_classes)}. Name pairs of them in the file of --class-map",
+            kind="classes",
+        )
+    return ClassMap(covered, tuple(found[position] for position in covered), task)
+
+
+def _names_of(name: str, names: Names, known: Container[str]) -> list[str]:
+    """Known teacher classes that stand for a class: those named, else its own unless none is wanted."""
+    wanted = dict.fromkeys(names.get(name, [name]))
+    own = [name] if wanted else []
+    return [n for n in wanted if n in known] or [n for n in own if n in known]
+
+
+def check_names(names: Names, classes: Sequence[str], teacher_classes: Sequence[str]) -> None:
+    """Refuse a class map with names that nobody has.
+
+    Parameters
+    ----------
+    names : mapping
+        As `build_class_map` takes it.
+    classes, teacher_classes : sequence of str
+        The student's, and those of all teachers: with several of them each takes from the map what
+        is its own.
+
+    Raises
+    ------
+    UsageError
+        Listing every name that one side does not have.
+    """
     problems = [
         str(unknown_name(n, classes, "class of the cache")) for n in names if n not in classes
     ]
@@ -91,19 +129,6 @@ def build_class_map(
         raise UsageError(
             f"class map: {len(problems)} problem(s)\n{listed(problems)}", kind="classes"
         )
-    known = {name: column for column, name in enumerate(teacher_classes)}
-    found = {
-        position: tuple(known[n] for n in names.get(name, [name] if name in known else []))
-        for position, name in enumerate(classes)
-    }
-    covered = tuple(position for position, columns in found.items() if columns)
-    if not covered:
-        raise UsageError(
-            f"the teacher covers none of the classes {', '.join(classes)}; its own are "
-            f"{', '.join(teacher_classes)}. Name the pairs in a file: --class-map FILE.toml",
-            kind="classes",
-        )
-    return ClassMap(covered, tuple(found[position] for position in covered), task)
 
 
 def _require_all(classes: Sequence[str], teacher_classes: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from student.models.interface import Student
 from student.stream import Stream
 from student.unit_rows import WAVEFORM, UnitLoader, collate
 
-CONFIG_KEYS = ("student", "student_options", "distill", "classes", "task", "class_map")
+CONFIG_KEYS = ("student", "student_options", "distill", "classes", "task", "class_map", "metric")
 EVALUATION_BATCH = 64
 TEMPORAL = "temporal_attention"
 

@@ -15,10 +15,10 @@ from cache_schema.errors import UsageError
 from cache_schema.reader import Cache, open_cache
 from student.evaluate import clip_curves, read_config, run_answers
 from student.metrics import Score, measure
-from student.metrics.interface import Answers
 from student.metrics.teacher import teacher_answers
 from student.repeatable import prepare_torch
 from student.score_report import score_document, score_tables
+from student.settings import first_teacher
 
 
 @click.command("evaluate-student", cls=Command)
@@ -65,12 +65,13 @@ def tell_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: bo
     """Print a run's score on a split and the teacher's, or everything known of them."""
     config = read_config(run)
     student = run_answers(run, config, cache, split)
-    teacher = teacher_answers(cache, split, config["class_map"])
+    teacher = teacher_answers(cache, split, config["class_map"], first_teacher(config["distill"]))
+    found = measure(student, config["metric"])
+    taught = measure(teacher, config["metric"]) if teacher else None
     if as_json:
-        click.echo(json.dumps(_document(run, split, student, teacher), ensure_ascii=False))
+        document = _document(run, split, found, taught) | score_document(student, teacher)
+        click.echo(json.dumps(document, ensure_ascii=False))
         return
-    found = measure(student)
-    taught = measure(teacher) if teacher else None
     click.echo(f"{run} on {split}: {found}{_beside(taught)}")
     if report and found.clips:
         click.echo()
@@ -86,9 +87,7 @@ def _beside(taught: Score | None) -> str:
     return f"; teacher {taught.value:.4f}{remarks}"
 
 
-def _document(run: Path, split: str, student: Answers, teacher: Answers | None) -> dict[str, Any]:
-    found = measure(student)
-    taught = measure(teacher) if teacher else None
+def _document(run: Path, split: str, found: Score, taught: Score | None) -> dict[str, Any]:
     return {
         "run": str(run),
         "split": split,
@@ -97,7 +96,6 @@ def _document(run: Path, split: str, student: Answers, teacher: Answers | None) 
         "teacher_score": taught.json_value if taught else None,
         "clips": found.clips,
         "left_out": list(found.left_out),
-        **score_document(student, teacher),
     }
 
 

@@ -13,7 +13,7 @@ from cache_schema.plugins import typed_options
 from cache_schema.reader import Cache, command_that_adds
 from cache_schema.teacher_names import qualified
 from student.batch import Batch
-from student.class_map import ClassMap, build_class_map
+from student.class_map import ClassMap, build_class_map, check_names
 from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.logits import SIGNAL as LOGITS
 from student.mixup import Mixing, mix_features, partners
@@ -173,7 +173,6 @@ def _setup(
             for name, spec in specs.items()
             if spec.hop_s is not None and spec.first_frame_s is not None
         },
-        row_shapes={name: tuple(spec.row_shape) for name, spec in specs.items()},
     )
 
 
@@ -194,6 +193,13 @@ def class_maps(cache: Cache, settings: Settings) -> dict[str, ClassMap]:
         )
         for teacher in teachers
     }
+
+
+def check_class_map(cache: Cache, settings: Settings) -> None:
+    """Refuse a class map that names a class which neither the cache nor any teacher has."""
+    if settings.class_map is not None:
+        known = [name for teacher in cache.teachers for name in teacher_classes(cache, teacher)]
+        check_names(settings.class_map, cache.classes, known)
 
 
 def _shared(entry: Distillation, maps: dict[str, ClassMap]) -> dict[str, list[int]]:

@@ -1,8 +1,8 @@
 """Training recipes: the students' own, and those of the papers' code as named presets.
 
 Epochs inside a schedule are shares of the training, so that a preset keeps its shape under another
-``--epochs``. What a preset's source does to waveforms (shifts, background noise, waveform mixup)
-needs views of the cache and is no part of it.
+``--epochs``; PSLA's warm-up alone is counted in steps, 1000 of them. What a preset's source does to
+waveforms (shifts, background noise, waveform mixup) needs views of the cache and is no part of it.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ RECIPES = {
     # Gong et al. 2021 (AST), ESC-50 without AudioSet: times 0.85 every epoch from epoch 5 of 25.
     "ast": Recipe(
         "adam", 1e-4, Steps(5 / 25, 1 / 25, 0.85), epochs=25, batch_size=48, betas=(0.95, 0.999),
-        weight_decay=5e-7, warm_up_steps=1000, spec_augment=SpecAugment(1, 96, 1, 24),
+        weight_decay=5e-7, spec_augment=SpecAugment(1, 96, 1, 24),
     ),
     # Schmid et al. 2023 (EfficientAT), ex_audioset.py: rises over 8 of 200 epochs, falls from epoch
     # 80 over 95 epochs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -104,6 +105,11 @@ class Settings:
     class_map: dict[str, list[str]] | None = None
     precision: str = "32-true"
 
+    @property
+    def teacher(self) -> str:
+        """The teacher whose score is told beside the student's: the first one learned from."""
+        return first_teacher([plain(entry) for entry in self.distill])
+
     def resolved(self, cache: Cache) -> dict[str, Any]:
         """Settings and facts of the cache as one JSON document."""
         read = {WAVEFORM, student_class(self.student).front_end}
@@ -121,6 +127,11 @@ class Settings:
             "cache_sha256": sha256(canonical_json(indexes)),
             "views": cache.views,
         }
+
+
+def first_teacher(distill: Sequence[Mapping[str, Any]]) -> str:
+    """First teacher that a run's losses name, as ``config.json`` has them; else the cache's first."""
+    return next((str(teacher) for entry in distill for teacher in entry["teachers"]), "")
 
 
 def plain(distillation: Distillation) -> dict[str, Any]:
@@ -186,6 +197,12 @@ def parse_distillation(text: str) -> Distillation:
             kind="options",
         )
     names = options.pop("teacher", FIRST).split("+")
+    if not all(names) or len(set(names)) < len(names):
+        raise UsageError(
+            f"--distill {text}: teacher takes names joined by +, each once, got {'+'.join(names)!r}. "
+            f"For example: {name}={weight_text}:teacher={FIRST}",
+            kind="options",
+        )
     teachers = tuple("" if teacher == FIRST else teacher for teacher in names)
     warm_up_text = options.pop("warm_up_epochs", "0")
     if not _number(warm_up_text) >= 0:

@@ -31,7 +31,13 @@ from student.evaluate import evaluate_run, score_student
 from student.metrics import MAIN_METRIC, Score, check_metric, teacher_score
 from student.mixup import Mixing, draw_mixing
 from student.models.interface import Student
-from student.objective import Objective, build_objective, class_maps, needed_signals
+from student.objective import (
+    Objective,
+    build_objective,
+    check_class_map,
+    class_maps,
+    needed_signals,
+)
 from student.recipes import Recipe
 from student.settings import Settings, changed_settings, plain
 from student.spec_augment import augmentation_random, spec_augment
@@ -76,6 +82,7 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
     RunError
         If a loss is not finite, naming the clips.
     """
+    check_class_map(cache, settings)
     if TRAIN not in cache.splits:
         raise UsageError(
             f"{cache.root} has no split {TRAIN!r} to train on; it has: {', '.join(cache.splits)}",
@@ -93,7 +100,8 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
     scores = {split: _teacher(cache, settings, split) for split in (TRAIN, VALIDATION)}
     told = {split: found for split, found in scores.items() if found and found.defined}
     nothing = "no cached logits" if None in scores.values() else "no labelled clips to score it on"
-    say("teacher: " + ("; ".join(f"{split} {found}" for split, found in told.items()) or nothing))
+    name = f"teacher {settings.teacher}" if settings.teacher else "teacher"
+    say(f"{name}: " + ("; ".join(f"{split} {found}" for split, found in told.items()) or nothing))
     training = Training(cache, settings, run, objective, device)
     training.teacher = {split: found.json_value for split, found in told.items()}
     training.run_epochs(say)
@@ -114,6 +122,12 @@ def _refuse_without_targets(cache: Cache, settings: Settings) -> None:
             f"every training clip of {cache.root} is quarantined; see inspect-cache {cache.root}",
             kind="empty",
         )
+    if not settings.distill and settings.label_weight == 0:
+        raise UsageError(
+            "--label-weight 0 without --distill leaves nothing to learn from. Leave it out, or let the "
+            "teacher teach, for example --distill logits=1",
+            kind="options",
+        )
     if not settings.distill and not any(cache.read_unit(u, ()).labelled.any() for u in units):
         raise UsageError(
             f"no training clip of {cache.root} is labelled; let the teacher teach, for example "
@@ -123,7 +137,14 @@ def _refuse_without_targets(cache: Cache, settings: Settings) -> None:
 
 
 def _teacher(cache: Cache, settings: Settings, split: str) -> Score | None:
-    return teacher_score(cache, split, metric=settings.metric, class_map=settings.class_map)
+    """Score the teacher that the run learns from."""
+    return teacher_score(
+        cache,
+        split,
+        metric=settings.metric,
+        class_map=settings.class_map,
+        teacher=settings.teacher,
+    )
 
 
 def _tell_coverage(cache: Cache, settings: Settings, say: Say) -> None:
@@ -172,9 +193,6 @@ class Training:
         )
         self.plain_loader = UnitLoader(cache, front_end, ())
         self.recipe = settings.recipe
-        self.averaged: AveragedStudent | None = None
-        if self.recipe.average is not None:
-            self.averaged = AveragedStudent(objective.student, self.recipe.average)
         # Imported here, as tensorboard below: seconds that a refusal need not take.
         from lightning_fabric import Fabric
 
@@ -182,6 +200,9 @@ class Training:
         self.model, self.optimizer = self.fabric.setup(
             objective, _optimizer(objective, self.recipe)
         )
+        self.averaged: AveragedStudent | None = None
+        if self.recipe.average is not None:  # now that the student is on its device
+            self.averaged = AveragedStudent(objective.student, self.recipe.average)
         self.teacher: dict[str, float | str | None] = {}
         self.next_epoch = self.steps = 0
         self.best: dict[str, Any] = {"score": -math.inf, "epoch": -1}
@@ -219,7 +240,9 @@ class Training:
             for number, cpu_batch in enumerate(batches):
                 batch, mixing = self._augmented(cpu_batch, epoch, number)
                 self._advance(epoch, clips)
-                losses = self.model(batch, mixing)
+                # Not through Fabric's wrapper, which cannot convert a frozen batch to lower precision.
+                with self.fabric.autocast():
+                    losses = self.objective(batch, mixing)
                 self._check_finite(losses, batch)
                 self.optimizer.zero_grad()
                 self.fabric.backward(losses["total"])

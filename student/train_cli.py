@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cache_schema.command import Command
+from cache_schema.command import Command, Number
 from cache_schema.errors import UsageError
 from cache_schema.plugins import parse_named_options
 from cache_schema.reader import open_cache
@@ -46,7 +46,7 @@ from student.train import train
 )
 @click.option(
     "--label-weight",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     help="Weight of the label loss. Default: what the weights of --distill leave of 1.",
 )
 @click.option(
@@ -65,7 +65,7 @@ from student.train import train
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     help="The highest rate. Default: the recipe's.",
 )
 @click.option(
@@ -75,7 +75,7 @@ from student.train import train
 )
 @click.option(
     "--mixup",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="ALPHA",
     help="Mix features and targets of two clips; 0 is off. Default: the recipe's.",
 )

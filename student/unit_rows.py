@@ -21,7 +21,6 @@ from student.batch import Batch, pad_rows
 from student.class_map import ClassMap
 from student.front_end import TorchFrontEnd
 from student.models.interface import TimeGrid
-from student.taught_by import teacher_classes as teacher_classes
 
 WAVEFORM = "waveform"
 FULL_SCALE = 32768.0

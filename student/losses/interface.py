@@ -33,8 +33,6 @@ class LossSetup:
         delivers logits in this order.
     grids : mapping of str to TimeGrid
         Where the frames of each framed signal of the cache lie in time.
-    row_shapes : mapping of str to tuple of int
-        Shape of one row of each signal, without its ragged axis.
     """
 
     student: str
@@ -44,7 +42,6 @@ class LossSetup:
     classes: tuple[str, ...]
     covered: tuple[int, ...]
     grids: Mapping[str, TimeGrid] = field(default_factory=dict)
-    row_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -56,7 +53,6 @@ class LossSetup:
         classes: tuple[str, ...],
         covered: tuple[int, ...],
         grids: Mapping[str, TimeGrid],
-        row_shapes: Mapping[str, tuple[int, ...]],
     ) -> LossSetup:
         """Collect the facts of a student and of a cache."""
         return cls(
@@ -67,7 +63,6 @@ class LossSetup:
             classes=classes,
             covered=covered,
             grids=grids,
-            row_shapes=row_shapes,
         )
 
 

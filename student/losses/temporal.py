@@ -28,6 +28,8 @@ from student.models.layers import frame_mask
 
 SIGNAL = "temporal_attention"
 SMALLEST_TARGET = 1e-6
+MOST_FRAMES_APART = 2
+"""Student frames further apart than so many of the teacher's would miss what lies between them."""
 
 
 class TemporalLoss(DistillationLoss):
@@ -35,9 +37,10 @@ class TemporalLoss(DistillationLoss):
 
     The student's attention is ``softmax over valid frames of q . c'_t`` with c' its context
     representation and q a trainable vector that is dropped after training. The teacher's is the
-    cached rollout, interpolated linearly to the student's frames and renormalised to sum to 1. The
-    loss is their Kullback-Leibler divergence in nats, averaged over clips. Frames that augmentation
-    hid from the student are left out and both sides renormalised over the others; a clip without a
+    cached rollout, interpolated linearly to the student's frames and renormalised to sum to 1;
+    where those are more than two teacher frames apart, its mean over each of them. The loss is
+    their Kullback-Leibler divergence in nats, averaged over clips. Frames that augmentation hid
+    from the student are left out and both sides renormalised over the others; a clip without a
     visible frame, or without teacher weight on one, adds 0. The paper's weights are 0.1, 0.25 and
     0.5, with the rest of 1 on the label loss.
 
@@ -110,8 +113,9 @@ class TemporalLoss(DistillationLoss):
         """Divergence between cached and student attention, averaged over clips."""
         visible_BT = visible_frames(output, batch)
         lengths_B = batch.signal_lengths[SIGNAL]
-        positions_BT = self._positions(output, lengths_B)
-        teacher_BT = interpolate(batch.signals[SIGNAL], lengths_B, positions_BT) * visible_BT
+        positions_BTN = self._positions(output, lengths_B)
+        read_BN = interpolate(batch.signals[SIGNAL], lengths_B, positions_BTN.flatten(1))
+        teacher_BT = read_BN.view_as(positions_BTN).mean(2) * visible_BT
         mass_B1 = teacher_BT.sum(1, keepdim=True)
         if self.renormalise:
             teacher_BT = torch.where(mass_B1 > 0, teacher_BT / mass_B1, 0.0)
@@ -134,14 +138,18 @@ class TemporalLoss(DistillationLoss):
         return torch.logsumexp(heads_BHT, 1) - math.log(heads_BHT.shape[1])
 
     def _positions(self, output: StudentOutput, teacher_B: Tensor) -> Tensor:
-        """Teacher frame, fractional, that each student frame meets, shape (B, T)."""
+        """Teacher frames, fractional, that each student frame meets, shape (B, T, N)."""
         frames = output.context_BTD.shape[1]
         if self.teacher_grid is None:
             frame_T = torch.arange(frames, device=teacher_B.device, dtype=torch.float32)
             steps_B = (teacher_B - 1) / (output.context_lengths_B - 1).clamp_min(1)
-            return frame_T * steps_B[:, None]
+            return (frame_T * steps_B[:, None])[:, :, None]
         times_s_BT = frame_times(output.first_frame_s_B, output.hop_s, frames)
-        return (times_s_BT - self.teacher_grid.first_frame_s) / self.teacher_grid.hop_s
+        ratio = output.hop_s / self.teacher_grid.hop_s
+        reads = 1 if ratio <= MOST_FRAMES_APART else math.ceil(ratio)
+        middle_N = (torch.arange(reads, device=teacher_B.device) + 0.5) / reads - 0.5
+        times_s_BTN = times_s_BT[:, :, None] + middle_N * output.hop_s
+        return (times_s_BTN - self.teacher_grid.first_frame_s) / self.teacher_grid.hop_s
 
 
 def _check_native(setup: LossSetup, scale: bool) -> None:

@@ -169,11 +169,16 @@ def measure(answers: Answers, metric: str | None = None) -> Score:
 
 
 def teacher_score(
-    cache: Cache, split: str, *, metric: str | None = None, class_map: Names | None = None
+    cache: Cache,
+    split: str,
+    *,
+    metric: str | None = None,
+    class_map: Names | None = None,
+    teacher: str = "",
 ) -> Score | None:
     """Score the cached logits of view 0; None where there are none for the cache's classes.
 
-    See `teacher_answers` for `class_map` and for a teacher that covers some classes only.
+    See `teacher_answers` for `class_map`, `teacher` and a teacher that covers some classes only.
     """
-    answers = teacher_answers(cache, split, class_map)
+    answers = teacher_answers(cache, split, class_map, teacher)
     return None if answers is None else measure(answers, metric)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from cache_schema.errors import UsageError
 from cache_schema.reader import Cache
+from cache_schema.teacher_names import qualified
 from student.class_map import Names, build_class_map
 from student.losses.logits import SIGNAL as LOGITS
 from student.metrics.interface import Answers
 from student.taught_by import teacher_classes
 
 
-def teacher_answers(cache: Cache, split: str, class_map: Names | None = None) -> Answers | None:
+def teacher_answers(
+    cache: Cache, split: str, class_map: Names | None = None, teacher: str = ""
+) -> Answers | None:
     """Read the cached logits of view 0 for the labelled clips of a split.
 
     A teacher that covers some classes only answers for those: the others are named, and in a
@@ -29,25 +31,27 @@ def teacher_answers(cache: Cache, split: str, class_map: Names | None = None) ->
         One of its splits.
     class_map : mapping or None
         As `build_class_map` takes it; without one the teacher must cover every class.
+    teacher : str
+        Its name in the cache; the first teacher's is empty.
 
     Returns
     -------
     Answers or None
         None where the split has no logits for the cache's classes.
     """
-    if LOGITS not in cache.signals or split not in cache.splits:
+    signal, classes = qualified(LOGITS, teacher), teacher_classes(cache, teacher)
+    if signal not in cache.signals or split not in cache.splits:
         return None
-    try:
-        found = build_class_map(cache.classes, teacher_classes(cache), class_map, cache.task)
-    except UsageError:
+    if class_map is None and not set(cache.classes) <= set(classes):
         return None
+    found = build_class_map(cache.classes, classes, class_map, cache.task)
     covered = list(found.covered)
     logits_NC, labels_NC = [np.zeros((0, len(covered)))], [np.zeros((0, len(covered)), np.bool_)]
     for unit in cache.units(split, 0):
-        rows = cache.read_unit(unit, (LOGITS,))
+        rows = cache.read_unit(unit, (signal,))
         labels = rows.labels[:, covered].astype(np.bool_)
         kept = rows.labelled & (labels.any(1) if cache.task == "single" else True)
-        logits_NC.append(found.apply(rows.signals[LOGITS])[kept].astype(np.float64))
+        logits_NC.append(found.apply(rows.signals[signal])[kept].astype(np.float64))
         labels_NC.append(labels[kept])
     return Answers(
         logits_NC=np.concatenate(logits_NC),

@@ -77,9 +77,10 @@ class MobileNet(SpectrogramCNN):
     recipe = Recipe("adam", 3e-3, Exponential(0.02))
 
     def __init__(self, classes: int, *, width: float = 0.4) -> None:
-        if not width > 0:
+        if not 0 < width < float("inf"):
             raise UsageError(
-                f"mobilenet: width must be above 0, got {width}. Try --student mobilenet:width=0.4",
+                f"mobilenet: width must be a number above 0, got {width}. Try "
+                "--student mobilenet:width=0.4",
                 kind="options",
             )
         blocks = _blocks(width)

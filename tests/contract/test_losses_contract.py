@@ -146,7 +146,6 @@ def test_it_serves_every_student(name: str, student_name: str, task: str) -> Non
     kind, output, batch = answered(student_name)
     setup = LossSetup.of(
         kind, student_name, task=task, classes=CLASSES, covered=(0, 1, 2, 3), grids=GRIDS,
-        row_shapes={},
     )  # fmt: skip
     loss: DistillationLoss = load_plugin(LOSSES, name, "loss")(setup)
     leaves = (output.logits_BC.requires_grad_(), output.context_BTD.requires_grad_())
@@ -165,7 +164,7 @@ def test_it_serves_every_student(name: str, student_name: str, task: str) -> Non
 def test_native_attention_is_taken_where_there_is_one(student_name: str) -> None:
     kind, output, batch = answered(student_name)
     setup = LossSetup.of(
-        kind, student_name, task="single", classes=CLASSES, covered=(0,), grids=GRIDS, row_shapes={}
+        kind, student_name, task="single", classes=CLASSES, covered=(0,), grids=GRIDS
     )
     temporal = load_plugin(LOSSES, "temporal", "loss")
     if not kind.native_attention:

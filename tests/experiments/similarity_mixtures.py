@@ -20,7 +20,7 @@ from esc10 import clips, result, run, spread
 
 RATE_HZ, SEEDS = 16_000, (0, 1, 2)
 MIXTURES = {"train": ((1, 2, 3), 600), "validation": ((4,), 120), "test": ((5,), 240)}
-STUDENT = ["--student", "tc-resnet", "--epochs", "25", "--label-weight", "1"]
+STUDENT = ["--student", "tc-resnet", "--epochs", "15", "--label-weight", "1"]
 ARMS = {
     "labels alone": [[]],
     "logits": [["--distill", "logits=1"]],

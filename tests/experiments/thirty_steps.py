@@ -40,16 +40,26 @@ def thirty_steps(cache: Cache, student: str, loss: str, seed: int = 0) -> tuple[
     objective = build_objective(cache, settings)
     names, maps = needed_signals(settings), class_maps(cache, settings)
     loader = UnitLoader(cache, objective.student.front_end, names, class_maps=maps)
-    with closing(Stream(loader, "test", batch_size=BATCH, seed=0).in_order()) as batches:
-        held = list(islice(batches, HELD_BATCHES))
+    with closing(Stream(loader, "test", batch_size=BATCH, seed=0).in_order()) as rows:
+        held = list(islice(rows, HELD_BATCHES))
     optimizer = torch.optim.Adam(objective.parameters(), lr=settings.recipe.learning_rate)
+    batches = training_batches(loader, seed)
+    settle(objective, batches)
     before = held_loss(objective, held)
-    for batch in training_batches(loader, seed):
-        objective.train()
+    objective.train()
+    for batch in batches:
         optimizer.zero_grad()
         objective(batch)["total"].backward()
         optimizer.step()
     return before, held_loss(objective, held)
+
+
+@torch.no_grad()
+def settle(objective: Objective, batches: list[Batch]) -> None:
+    """Show BatchNorm the batches without a step, so that its statistics explain no fall."""
+    objective.train()
+    for batch in batches:
+        objective(batch)
 
 
 def training_batches(loader: UnitLoader, seed: int) -> list[Batch]:

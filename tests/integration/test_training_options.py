@@ -12,13 +12,14 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from commands import command, succeeded, write_tones
+from safetensors.torch import load_file
 
 from student import train_cli
 from student.train import Training
 
 EVERYTHING = (
     "--recipe", "efficientat", "--epochs", "4", "--batch-size", "8", "--spec-augment",
-    "--average", "ema:decay=0.9", "--distill", "logits=0.5:form=cmkd,warm_up_epochs=2",
+    "--distill", "logits=0.5:form=cmkd,warm_up_epochs=2",
 )  # fmt: skip
 
 
@@ -44,21 +45,32 @@ def config(run: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize("average", ["ema:decay=0.9", "last:share=0.75"])
 def test_a_stopped_run_with_everything_on_continues_to_the_same_bits(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: str
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    done = train(cache, whole, *EVERYTHING)
+    words = (*EVERYTHING, "--average", average)
+    done = train(cache, whole, *words)
     assert done.exit_code == 0, done.output
     with monkeypatch.context() as patch:
         patch.setattr(Training, "_train_epoch", stop_in_epoch(2, Training._train_epoch))
-        assert isinstance(
-            train(cache, stopped, *EVERYTHING).exception, KeyboardInterrupt | SystemExit
-        )
+        assert isinstance(train(cache, stopped, *words).exception, KeyboardInterrupt | SystemExit)
     assert not (stopped / "result.json").is_file()
-    assert train(cache, stopped, *EVERYTHING).exit_code == 0
+    assert state_of(stopped)["averaged"]["sets"] > 0, "the stop is amid the average"
+    assert train(cache, stopped, *words).exit_code == 0
     for name in ("model.safetensors", "result.json", "config.json"):
         assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
+    # The best epoch, which is what was saved, may lie before the stop; the average does not.
+    first, second = state_of(whole)["averaged"], state_of(stopped)["averaged"]
+    assert first["sets"] == second["sets"]
+    for name, weight in first["student"].items():
+        assert torch.equal(weight, second["student"][name]), name
+
+
+def state_of(run: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(run / "training-state.pt", weights_only=True)
+    return state
 
 
 def stop_in_epoch(epoch: int, usual: Any) -> Any:
@@ -86,10 +98,23 @@ def test_a_recipe_is_taken_whole_and_changed_by_options(cache: Path, tmp_path: P
 def test_averaged_weights_are_what_is_kept(cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "r"
     assert train(cache, run, "--epochs", "3", "--average", "last:share=1").exit_code == 0
-    state = torch.load(run / "training-state.pt", weights_only=True)
+    state = state_of(run)
     averaged, last = state["averaged"]["student"], state["objective"]
     assert state["averaged"]["sets"] == 3
     assert not torch.equal(averaged["stem.weight"], last["student.stem.weight"])
+
+
+def test_mixed_precision_trains_and_scores(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    words = ("--distill", "temporal=0.25", "--distill", "logits=0.25")
+    done = train(cache, run, "--epochs", "1", "--precision", "bf16-mixed", *words)
+    assert done.exit_code == 0, done.output
+    assert config(run)["precision"] == "bf16-mixed"
+    losses = json.loads((run / "metrics.jsonl").read_text())
+    assert 0 < losses["train_loss_total"] < 100
+    kept = {weight.dtype for weight in load_file(run / "model.safetensors").values()}
+    assert torch.float32 in kept
+    assert torch.bfloat16 not in kept
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,14 @@ from loss_inputs import (
 
 from cache_schema.errors import UsageError
 from student.batch import Batch
-from student.losses.frames import Frames, SharedFrames, share_frames, visible_frames
+from student.losses.frames import (
+    Frames,
+    SharedFrames,
+    share_frames,
+    student_frames,
+    teacher_frames,
+    visible_frames,
+)
 from student.losses.iusp import IUSPLoss
 from student.losses.sp import SPLoss, similarities
 from student.models.interface import StudentOutput, TimeGrid
@@ -39,7 +46,11 @@ hidden_or_not = pytest.mark.parametrize("hide", [False, True])
 
 def rows(features: Any) -> Any:
     """Gram matrix with rows of length 1, zero rows as they are."""
-    gram = features @ features.T
+    return unit_rows(features @ features.T)
+
+
+def unit_rows(gram: Any) -> Any:
+    """A matrix with rows of length 1, zero rows as they are."""
     lengths = np.sqrt((gram**2).sum(1, keepdims=True))
     return np.divide(gram, lengths, out=np.zeros_like(gram), where=lengths > 0)
 
@@ -241,12 +252,27 @@ def test_iusp_gradient_reaches_the_visible_context_alone(grid: Grid) -> None:
     assert not list(loss.parameters())
 
 
-def test_resizing_the_gram_matrix_is_resizing_the_features() -> None:
-    torch.manual_seed(0)
-    features, weights = torch.randn(1, 12, 4).double(), torch.rand(1, 5, 12).double()
-    small = weights @ features
-    gram = weights @ (features @ features.mT) @ weights.mT
-    torch.testing.assert_close(gram, small @ small.mT)
+@both_rates
+@both_resizes
+@hidden_or_not
+def test_resizing_features_is_resizing_the_gram_matrix_on_both_axes(
+    grid: Grid, resize: Any, hide: bool
+) -> None:
+    output, batch = ragged(grid=grid, hide=hide)
+    heard = teacher_frames(batch, "frame_embedding", grid[0])
+    shared = share_frames(student_frames(output, batch), heard, resize)
+    ours = similarities(shared.of_student(output.context_BTD))
+    theirs = similarities(shared.of_teacher(batch.signals["frame_embedding"]))
+    for clip, frames in enumerate(STUDENT_FRAMES):
+        student_KT, teacher_KU, _ = oracle_shared(batch, clip, grid, resize)
+        pairs = (
+            (ours, student_KT, output.context_BTD[clip, :frames]),
+            (theirs, teacher_KU, batch.signals["frame_embedding"][clip, : grid[1][clip]]),
+        )
+        for found, weights, values in pairs:
+            gram = doubles(values) @ doubles(values).T
+            resized, coarse = unit_rows(weights @ gram @ weights.T), len(weights)
+            np.testing.assert_allclose(found[clip, :coarse, :coarse], resized, atol=1e-5)
 
 
 def test_iusp_needs_to_know_where_frames_lie() -> None:

@@ -120,6 +120,16 @@ def test_without_renormalising_by_hand() -> None:
     assert value.item() == pytest.approx(-0.17329 - 0.10788, abs=1e-5)
 
 
+def test_a_coarse_student_meets_all_that_its_frames_cover() -> None:
+    # Four teacher frames to each student frame. All weight lies on teacher frame 4, the first of
+    # student frame 1, whose centre meets frames 5 and 6 alone: uniform against (0, 1, 0) is ln 3.
+    peak = torch.nn.functional.one_hot(torch.tensor([4]), 12).float()
+    coarse = TimeGrid(4 * TEACHER_GRID.hop_s, TEACHER_GRID.first_frame_s + 1.5 * TEACHER_GRID.hop_s)
+    output = output_of(torch.zeros(1, 3, FEATURES), coarse)
+    value = TemporalLoss(loss_setup())(output, batch_of({"temporal_attention": peak}, {}))
+    assert value.item() == pytest.approx(math.log(3), abs=1e-5)
+
+
 def test_a_hidden_frame_is_left_out_on_both_sides() -> None:
     # Features and context share a grid; frame 1 is hidden. Teacher (.2, .5, .3) becomes (.4, .6),
     # the uniform student (1/2, 1/2): .4 ln .8 + .6 ln 1.2.

@@ -49,12 +49,32 @@ def test_spec_augment_notes_hidden_frames_and_keeps_padding(masks: SpecAugment) 
             assert (shown[length:] == 0).all()
             hidden = augmented.hidden_BT[row]
             assert not hidden[length:].any()
-            mean = features[row, :length].mean(0).expand(int(hidden.sum()), -1)
-            torch.testing.assert_close(shown[hidden], mean)
-            # Bands are hidden over the whole clip: at most half of them for each mask.
-            kept = (shown[:length] == features[row, :length]).all(0) | hidden[:length].all()
-            assert hidden.sum() <= masks.time_masks * max(1, length // 2)
-            assert length == 1 or kept.numel() == 20
+            mean = features[row, :length].mean(0)
+            torch.testing.assert_close(shown[hidden], mean.expand(int(hidden.sum()), -1))
+            assert hidden.sum() <= masks.time_masks * min(length // 2, masks.time_mask_frames - 1)
+            # A band is as it was in every frame that is not hidden, or its mean in all of them.
+            heard = ~hidden[:length]
+            bands = (shown[:length] != features[row, :length])[heard].any(0)
+            torch.testing.assert_close(shown[:length, bands], mean[bands].expand(length, -1))
+            assert bands.sum() <= masks.band_masks * min(20 // 2, masks.band_mask_bands - 1)
+
+
+def test_a_band_mask_is_up_to_half_of_the_bands_and_each_clips_own() -> None:
+    features, masks = padded(), SpecAugment(0, 1, 1, 48)
+    widths: set[tuple[int, ...]] = set()
+    for seed in range(100):
+        augmented = spec_augment(batch_of(features), masks, np.random.default_rng(seed))
+        assert augmented.hidden_BT is not None
+        assert not augmented.hidden_BT.any(), "the student is shown a part of every frame"
+        changed_BM = (augmented.features_BTM != features).any(1)
+        # In the clip of one frame each band is its own mean, but for rounding.
+        widths.add(tuple(changed_BM[[0, 2]].sum(1).tolist()))
+        for changed_M in changed_BM[[0, 2]]:
+            places = changed_M.nonzero()[:, 0]
+            assert len(places) == 0 or places[-1] - places[0] + 1 == len(places), "one stretch"
+    for clip in (0, 1):
+        assert {pair[clip] for pair in widths} == set(range(11))
+    assert any(first != second for first, second in widths)
 
 
 def test_no_mask_hides_nothing() -> None:

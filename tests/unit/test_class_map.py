@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cache_schema.errors import UsageError
-from student.class_map import build_class_map, coverage_report, read_class_map
+from student.class_map import build_class_map, check_names, coverage_report, read_class_map
 
 TEACHER = ["Bark", "Howl", "Rain", "sea"]
 STUDENT = ["dog", "rain", "sea", "train"]
@@ -27,6 +27,15 @@ def test_a_map_covers_what_it_names_and_what_is_called_the_same() -> None:
     found = build_class_map(STUDENT, TEACHER, {"dog": ["Howl", "Bark"], "rain": ["Rain"]}, "multi")
     assert found.covered == (0, 1, 2)
     assert found.columns == ((1, 0), (2,), (3,))
+
+
+def test_each_of_several_teachers_takes_from_the_map_what_is_its_own() -> None:
+    names = {"dog": ["Bark", "Hund", "Bark"], "rain": ["Regen"]}
+    assert build_class_map(STUDENT, TEACHER, names, "single").columns == ((0,), (3,))
+    german = build_class_map(STUDENT, ["Hund", "Regen"], names, "single")
+    assert (german.covered, german.columns) == ((0, 1), ((0,), (1,)))
+    own = build_class_map(STUDENT, STUDENT, names, "single")
+    assert own.columns == ((0,), (1,), (2,), (3,))
 
 
 def test_several_teacher_classes_add_their_probabilities_or_the_highest_speaks() -> None:
@@ -52,7 +61,8 @@ def test_the_report_names_what_is_not_covered_and_what_is_not_used() -> None:
 
 def test_every_unknown_name_is_listed_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"2 problem(.|\n)*'dogs'(.|\n)*'Barks'(.|\n)*'Bark'"):
-        build_class_map(STUDENT, TEACHER, {"dogs": ["Bark"], "dog": ["Barks"]}, "single")
+        check_names({"dogs": ["Bark"], "dog": ["Barks"]}, STUDENT, TEACHER)
+    check_names({"dog": ["Bark"], "sea": []}, STUDENT, TEACHER)
     with pytest.raises(UsageError, match="covers none of the classes"):
         build_class_map(["a"], ["b"], {}, "single")
 
