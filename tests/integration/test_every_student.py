@@ -47,7 +47,7 @@ def test_a_student_trains_is_saved_and_scores_the_same_again(
     name: str, cache: Path, tmp_path: Path
 ) -> None:
     run, student = tmp_path / "run", SMALLER.get(name, name)
-    words = ("--student", student, "--out", run, "--epochs", 1, "--batch-size", 5, *DISTILL)
+    words = ("--student", student, "--out", run, "--epochs", 1, "--batch-size", 3, *DISTILL)
     here(train_cli.main, cache, *words)
     losses = document(run / "metrics.jsonl")
     for part in ("labels", "temporal", "logits", "total"):

@@ -21,15 +21,23 @@ BLOCKED = [
     "pipeline",
 ]
 
+# Some libraries look at what is installed, not at what can be imported: torchmetrics for one.
+UNINSTALLED = f"""
+import importlib.metadata as metadata, sys
+installed = metadata.distribution
+def distribution(name):
+    if name in {BLOCKED!r}:
+        raise metadata.PackageNotFoundError(name)
+    return installed(name)
+metadata.distribution = distribution
+for name in {BLOCKED!r}:
+    sys.modules[name] = None
+"""
+
 
 def without_the_teachers_stack(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command's main in a process that cannot import what a teacher needs."""
-    code = (
-        "import sys\n"
-        f"for name in {BLOCKED!r}: sys.modules[name] = None\n"
-        f"from {module} import main\n"
-        f"main({[str(a) for a in arguments]!r})\n"
-    )
+    """Run a command's main in a process where what a teacher needs is not installed."""
+    code = UNINSTALLED + f"from {module} import main\nmain({[str(a) for a in arguments]!r})\n"
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
