@@ -15,7 +15,7 @@ from commands import command, succeeded, write_tones
 from safetensors.torch import load_file
 
 from student import train_cli
-from student.train import Training
+from student.training_loop import Training
 
 EVERYTHING = (
     "--recipe", "efficientat", "--epochs", "4", "--batch-size", "8", "--spec-augment",
