@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import isinf, isnan
 
-from torch import Tensor
-
 from cache_schema.errors import UsageError
 from cache_schema.plugins import load_plugin
 from cache_schema.reader import Cache
@@ -117,41 +115,14 @@ def check_metric(metric: str, task: str) -> None:
         )
 
 
-def score(
-    logits_NC: Tensor,
-    labels_NC: Tensor,
-    *,
-    task: str,
-    classes: tuple[str, ...],
-    metric: str | None = None,
-) -> Score:
-    """Score logits of labelled clips.
-
-    Parameters
-    ----------
-    logits_NC : Tensor, float, shape (N, C)
-        Before softmax or sigmoid.
-    labels_NC : Tensor, shape (N, C)
-        Multi-hot; one class each in a single-label task.
-    task : {"single", "multi"}
-        Softmax over classes or a sigmoid for each.
-    classes : tuple of str
-        Names of the C classes.
-    metric : str or None
-        Key of ``METRICS``; None is the task's main one.
+def measure(answers: Answers, metric: str | None = None) -> Score:
+    """Score answers; None is the task's main metric.
 
     Raises
     ------
     UsageError
         If there is no such metric, or the task does not have it.
-    RunError
-        If a logit is not finite.
     """
-    return measure(Answers.of(logits_NC, labels_NC, task=task, classes=classes), metric)
-
-
-def measure(answers: Answers, metric: str | None = None) -> Score:
-    """Score answers; None is the task's main metric."""
     name = metric or MAIN_METRIC[answers.task]
     check_metric(name, answers.task)
     function = load_plugin(METRICS, name, "metric")

@@ -13,7 +13,7 @@ from small_cache import row, write_small_cache
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.reader import open_cache
-from student.metrics import Score, check_metric, measure, metrics_of, score, teacher_score
+from student.metrics import Score, check_metric, measure, metrics_of, teacher_score
 from student.metrics.interface import Answers
 from student.metrics.per_class import confusion, per_class
 from student.metrics.roc import d_prime
@@ -109,7 +109,7 @@ def test_a_perfect_d_prime_is_infinite_and_spelled_out_in_json() -> None:
 def test_classes_without_positives_are_left_out_and_named() -> None:
     logits = torch.tensor([[2.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 3.0, 0.0]])
     labels = torch.tensor([[1, 0, 0, 0], [0, 0, 1, 0]])
-    found = score(logits, labels, task="multi", classes=CLASSES)
+    found = measure(Answers.of(logits, labels, task="multi", classes=CLASSES))
     assert found.metric == "mAP"
     assert found.left_out == ("b", "d")
     assert found.value == pytest.approx(1.0)
@@ -124,7 +124,9 @@ def test_a_class_that_every_clip_has_is_left_out_of_the_roc() -> None:
 
 
 def test_no_labelled_clip_gives_no_score() -> None:
-    found = score(torch.zeros(0, 4), torch.zeros(0, 4), task="single", classes=CLASSES)
+    found = measure(
+        Answers.of(torch.zeros(0, 4), torch.zeros(0, 4), task="single", classes=CLASSES)
+    )
     assert math.isnan(found.value)
     assert (found.clips, found.defined, found.json_value) == (0, False, None)
 
