@@ -70,7 +70,7 @@ class SignalSpec(Document):
     name: SignalName
     layout: Literal["fixed", "ragged", "square"]
     row_shape: list[Positive]
-    dtype: Literal["float16", "int16", "uint8"]
+    dtype: Literal["float16", "int16", "uint8", "uint16"]
     chunk_length: Positive
     hop_s: float | None = None
     first_frame_s: float | None = None
