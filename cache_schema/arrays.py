@@ -6,22 +6,27 @@ Written by zarr-python alone (its local writes are atomic); every chunk ends in 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
 import zarr
+from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
 from cache_schema.documents import StoredObject
 from cache_schema.errors import CacheError
-from cache_schema.storage import sha256, sync
+from cache_schema.storage import differing_objects, sha256, sync
 
 Array = NDArray[Any]
 TRAILER_BYTES = 4
+# Of about 1 MiB each.
+KEPT_CHUNKS = 4
 
 
 def create_group(folder: Path) -> None:
@@ -37,10 +42,7 @@ def create_array(
     *,
     codec: str = "crc32c",
 ) -> None:
-    """Create an array of its final shape: CRC-32C last (after zstd if asked), NaN fill for floats.
-
-    Empty chunks are written, so that a hole can never pass for data.
-    """
+    """Create an array of its final shape: CRC-32C last (after zstd if asked), NaN fill for floats."""
     zarr.create_array(
         LocalStore(folder),
         shape=shape,
@@ -50,7 +52,6 @@ def create_array(
         serializer=BytesCodec(),
         compressors=[ZstdCodec(level=3), Crc32cCodec()] if codec == "zstd" else [Crc32cCodec()],
         filters=None,
-        config={"write_empty_chunks": True},
         zarr_format=3,
     )
 
@@ -62,7 +63,9 @@ def chunk_key(number: int, dims: int) -> str:
 
 def write_chunk(folder: Path, number: int, values: Array) -> StoredObject:
     """Write one whole chunk durably and return what was read back of it."""
-    array = _open(folder, "r+")
+    # A setting of the moment, not of the stored array: without it a unit of silence, or one that is
+    # quarantined as a whole, would leave no object behind.
+    array = _open(folder, "r+").with_config({"write_empty_chunks": True})
     padded = np.full(array.chunks, array.fill_value, dtype=array.dtype)
     padded[: len(values)] = values
     first = number * array.chunks[0]
@@ -81,29 +84,32 @@ def write_chunk(folder: Path, number: int, values: Array) -> StoredObject:
     return StoredObject(bytes=len(data), sha256=sha256(data), crc32c=trailer.hex())
 
 
-def problem_of(folder: Path, number: int, dims: int, size_bytes: int, trailer: bytes) -> str | None:
-    """Why a chunk is not the recorded one: absent, or another size or trailer; None if it is."""
-    path = folder / chunk_key(number, dims)
-    try:
-        with path.open("rb") as file:
-            found = file.seek(0, 2)
-            file.seek(max(found - TRAILER_BYTES, 0))
-            tail = file.read(TRAILER_BYTES)
-    except FileNotFoundError:
-        return f"is missing (recorded: {size_bytes} bytes)"
-    if found != size_bytes:
-        return f"has {found} bytes, its record {size_bytes}"
-    if tail != trailer:
-        return f"ends in {tail.hex()}, its record says {trailer.hex()}"
-    return None
+def decoded(data: bytes, shape: tuple[int, ...], dtype: str, codec: str) -> Array:
+    """Decode a stored chunk whose CRC-32C agrees; the array lies in `data` unless it was compressed.
+
+    Raises
+    ------
+    ValueError
+        If the checksum does not agree or the content has another size.
+    """
+    body = np.frombuffer(data, np.uint8)[:-TRAILER_BYTES]
+    found = google_crc32c.value(body).to_bytes(TRAILER_BYTES, "little")
+    if found != data[-TRAILER_BYTES:]:
+        raise ValueError(f"its content has {found.hex()}, its end says {data[-4:].hex()}")
+    content = Zstd().decode(body) if codec == "zstd" else body
+    return np.frombuffer(content, np.dtype(dtype).newbyteorder("<")).reshape(shape)
 
 
 class ChunkReader:
-    """Reads chunks of one array, each checked against its recorded size and trailer."""
+    """Reads chunks of one signal, each checked against its recorded size and trailer.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._array = _open(folder, "r")
+    A chunk is a file of its own, so it is read in one piece and decoded here: zarr-python's way
+    through its pipeline costs milliseconds and two more copies. What a chunk looks like is taken from
+    the plan, whose digest is known, not from the array's own metadata.
+    """
+
+    def __init__(self, folder: Path, chunk_shape: tuple[int, ...], dtype: str, codec: str) -> None:
+        self._folder, self._shape, self._dtype, self._codec = folder, chunk_shape, dtype, codec
 
     def read(self, number: int, length: int, size_bytes: int, trailer: bytes) -> Array:
         """Return the first `length` entries of chunk `number`.
@@ -113,15 +119,21 @@ class ChunkReader:
         CacheError
             Kind ``"damaged"``, naming the object and the unit.
         """
-        problem = problem_of(self._folder, number, self._array.ndim, size_bytes, trailer)
-        if problem is None:
-            first = number * self._array.chunks[0]
-            try:
-                # The whole chunk: zarr then verifies the checksum over what was stored.
-                return np.asarray(self._array[first : first + self._array.chunks[0]])[:length]
-            except ValueError as error:
-                problem = f"fails its checksum ({error})"
-        key = chunk_key(number, self._array.ndim)
+        key = chunk_key(number, len(self._shape))
+        try:
+            data = (self._folder / key).read_bytes()
+            if len(data) != size_bytes:
+                problem = f"has {len(data)} bytes, its record {size_bytes}"
+            elif data[-TRAILER_BYTES:] != trailer:
+                problem = f"ends in {data[-4:].hex()}, its record says {trailer.hex()}"
+            else:
+                return decoded(data, self._shape, self._dtype, self._codec)[:length]
+        except FileNotFoundError:
+            problem = f"is missing (recorded: {size_bytes} bytes)"
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror})"
+        except (ValueError, RuntimeError) as error:
+            problem = f"fails its checksum ({error})"
         raise CacheError(
             f"object {self._folder.parent.name}/{self._folder.name}/{key} of work unit {number} "
             f"{problem}. List all damage: inspect-cache CACHE --verify",
@@ -139,21 +151,68 @@ def write_whole(folder: Path, values: Array, chunk_bytes: int = 1 << 20) -> None
         _open(folder, "r+")[:] = values
 
 
-def read_slice(folder: Path, first: int, last: int) -> Array:
-    """Read entries ``first:last`` of an array written by :func:`write_whole`."""
-    try:
-        return np.asarray(_open(folder, "r")[first:last])
-    except (ValueError, FileNotFoundError) as error:
+class WholeArray:
+    """Reads an array written by :func:`write_whole`; its last few chunks stay in memory.
+
+    A chunk of nothing but the fill value is not stored. So that no hole passes for one, callers first
+    compare the array's objects with the recorded digests.
+
+    Raises
+    ------
+    CacheError
+        Kind ``"damaged"`` when it cannot be opened, or a chunk not be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        array = _open(folder, "r")
+        self._length, self._chunk, self._dtype = array.shape[0], array.chunks, str(array.dtype)
+        self._fill = array.fill_value
+        self._decoded = lru_cache(KEPT_CHUNKS)(self._read)
+
+    def __getitem__(self, entries: slice) -> Array:
+        """Entries ``first:last``, both given."""
+        first, last, size = entries.start, min(entries.stop, self._length), self._chunk[0]
+        chunks = range(first // size, -(-last // size))
+        pieces = [
+            self._decoded(chunk)[max(first - chunk * size, 0) : last - chunk * size]
+            for chunk in chunks
+        ]
+        if len(pieces) == 1:
+            return pieces[0]
+        return np.concatenate([np.zeros((0, *self._chunk[1:]), self._dtype), *pieces])
+
+    def _read(self, number: int) -> Array:
+        key = chunk_key(number, len(self._chunk))
+        try:
+            return decoded((self._folder / key).read_bytes(), self._chunk, self._dtype, "crc32c")
+        except FileNotFoundError:
+            return np.full(self._chunk, self._fill, self._dtype)
+        except (OSError, ValueError) as error:
+            raise CacheError(
+                f"{self._folder.parent.name}/{self._folder.name}/{key} is damaged: {error}",
+                kind="damaged",
+            ) from None
+
+
+def refuse_differing(folder: Path, objects: Mapping[str, str]) -> None:
+    """Compare objects below `folder` with their recorded SHA-256.
+
+    Raises
+    ------
+    CacheError
+        Kind ``"damaged"``, naming the first that differs.
+    """
+    for key, problem in differing_objects(folder, objects):
         raise CacheError(
-            f"{folder.parent.name}/{folder.name} is damaged: {error}", kind="damaged"
-        ) from None
+            f"{folder.name}/{key} {problem}. List all damage: inspect-cache CACHE --verify",
+            kind="damaged",
+        )
 
 
 def _open(folder: Path, mode: Any) -> zarr.Array[Any]:
     try:
-        array = zarr.open_array(
-            LocalStore(folder), mode=mode, zarr_format=3, config={"write_empty_chunks": True}
-        )
+        array = zarr.open_array(LocalStore(folder), mode=mode, zarr_format=3)
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise CacheError(
             f"{folder.parent.name}/{folder.name} cannot be opened: {error}", kind="damaged"

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.arrays import create_group, read_slice, write_whole
+from cache_schema.arrays import WholeArray, create_group, refuse_differing, write_whole
 from cache_schema.clip import Clip
+from cache_schema.documents import Manifest
 
 FOLDER = "clips"
 
@@ -45,34 +46,53 @@ def _write_strings(folder: Path, name: str, values: Sequence[str]) -> None:
     write_whole(folder / f"{name}_bytes", np.frombuffer(b"".join(encoded), np.uint8))
 
 
-def read_strings(root: Path, name: str, first: int, last: int) -> list[str]:
-    """Read one text column (``id``, ``path`` or ``split``) for clips ``first:last``."""
-    folder = root / FOLDER
-    offsets = read_slice(folder / f"{name}_offsets", first, last + 1).astype(np.int64)
-    data = read_slice(folder / f"{name}_bytes", int(offsets[0]), int(offsets[-1])).tobytes()
-    edges = (offsets - offsets[0]).tolist()
-    return [data[a:b].decode() for a, b in pairwise(edges)]
+class ClipTable:
+    """Reads the table; a column's objects are compared with the manifest when it is first used.
 
+    So no hole passes for data, and opening a cache costs nothing.
 
-def read_labels(root: Path, first: int, last: int, classes: int) -> NDArray[np.uint8]:
-    """Multi-hot labels of clips ``first:last``, shape (clips, classes)."""
-    packed = read_slice(root / FOLDER / "labels", first, last)
-    return np.unpackbits(packed, axis=1, count=classes)
+    Raises
+    ------
+    CacheError
+        Kind ``"damaged"``, naming the object.
+    """
 
+    def __init__(self, root: Path, manifest: Manifest) -> None:
+        self._root, self._manifest = root, manifest
+        self._columns: dict[str, WholeArray] = {}
 
-def read_clips(root: Path, first: int, last: int, classes: Sequence[str]) -> list[Clip]:
-    """Read whole clips ``first:last``."""
-    columns: dict[str, Any] = {
-        n: read_strings(root, n, first, last) for n in ("id", "path", "split")
-    }
-    numbers = ("start_s", "end_s", "frames", "source_rate_hz")
-    columns |= {n: read_slice(root / FOLDER / n, first, last).tolist() for n in numbers}
-    hot = read_labels(root, first, last, len(classes))
-    return [
-        Clip(
-            **{name: column[row] for name, column in columns.items() if name != "end_s"},
-            end_s=None if np.isnan(columns["end_s"][row]) else columns["end_s"][row],
-            labels=tuple(classes[i] for i in np.flatnonzero(hot[row]).tolist()),
-        )
-        for row in range(last - first)
-    ]
+    def _column(self, name: str) -> WholeArray:
+        if name not in self._columns:
+            prefix = f"{FOLDER}/{name}/"
+            recorded = self._manifest.clip_table
+            wanted = {key: digest for key, digest in recorded.items() if key.startswith(prefix)}
+            refuse_differing(self._root, wanted)
+            self._columns[name] = WholeArray(self._root / FOLDER / name)
+        return self._columns[name]
+
+    def strings(self, name: str, first: int, last: int) -> list[str]:
+        """One text column (``id``, ``path`` or ``split``) of clips ``first:last``."""
+        offsets = self._column(f"{name}_offsets")[first : last + 1].astype(np.int64)
+        data = self._column(f"{name}_bytes")[int(offsets[0]) : int(offsets[-1])].tobytes()
+        edges = (offsets - offsets[0]).tolist()
+        return [data[a:b].decode() for a, b in pairwise(edges)]
+
+    def labels(self, first: int, last: int) -> NDArray[np.uint8]:
+        """Multi-hot labels of clips ``first:last``, shape (clips, classes)."""
+        packed = self._column("labels")[first:last]
+        return np.unpackbits(packed, axis=1, count=len(self._manifest.corpus.classes))
+
+    def clips(self, first: int, last: int) -> list[Clip]:
+        """Whole clips ``first:last``."""
+        columns: dict[str, Any] = {n: self.strings(n, first, last) for n in ("id", "path", "split")}
+        numbers = ("start_s", "end_s", "frames", "source_rate_hz")
+        columns |= {name: self._column(name)[first:last].tolist() for name in numbers}
+        classes, hot = self._manifest.corpus.classes, self.labels(first, last)
+        return [
+            Clip(
+                **{name: column[row] for name, column in columns.items() if name != "end_s"},
+                end_s=None if np.isnan(columns["end_s"][row]) else columns["end_s"][row],
+                labels=tuple(classes[i] for i in np.flatnonzero(hot[row]).tolist()),
+            )
+            for row in range(last - first)
+        ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cache_schema.clip_table import read_clips, read_strings
+from cache_schema.clip_table import ClipTable
 from cache_schema.documents import WAVEFORM, CommitRecord, Manifest, PartPlan, parse
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
@@ -88,8 +88,9 @@ def unheard_views(plans: Sequence[PartPlan]) -> dict[str, list[int]]:
 def _part_summary(root: Path, manifest: Manifest, plan: PartPlan) -> dict[str, Any]:
     records = list(_records(root, plan))
     missing = missing_units(root, plan)
+    table = ClipTable(root, manifest)
     quarantine = [
-        {"clip": read_strings(root, "id", first + q.row, first + q.row + 1)[0], "reason": q.reason}
+        {"clip": table.strings("id", first + q.row, first + q.row + 1)[0], "reason": q.reason}
         for record in records
         for q in record.quarantine
         for first in [plan.units.first_clip[record.unit]]
@@ -199,7 +200,8 @@ def find_clip(root: Path, clip_id: str) -> int:
     UsageError
         If no clip has this id; names the nearest.
     """
-    ids = read_strings(root, "id", 0, load_manifest(root).corpus.clips)
+    manifest = load_manifest(root)
+    ids = ClipTable(root, manifest).strings("id", 0, manifest.corpus.clips)
     if clip_id not in ids:
         nearest = str(unknown_name(clip_id, ids, "clip")).rpartition("Did you mean")[2]
         hint = f" Did you mean{nearest}" if nearest.startswith(" '") else ""
@@ -216,7 +218,7 @@ def clip_facts(cache: Cache, position: int, view: int = 0) -> dict[str, Any]:
 
     Each signal is read by itself: a clip that one teacher could not use has the others' answers.
     """
-    clip = read_clips(cache.root, position, position + 1, cache.classes)[0]
+    clip = cache.clip_table.clips(position, position + 1)[0]
     unit = next(
         unit
         for unit in cache.units(clip.split, view)

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import u8log
-from cache_schema.arrays import Array, ChunkReader, read_slice
-from cache_schema.clip_table import read_labels, read_strings
+from cache_schema import top_k, u8log
+from cache_schema.arrays import Array, ChunkReader, WholeArray, refuse_differing
+from cache_schema.clip_table import ClipTable
 from cache_schema.documents import Manifest, PartEntry, PartIndex, PartPlan, SignalSpec, parse
 from cache_schema.errors import CacheError
 from cache_schema.plugins import unknown_name
-from cache_schema.storage import differing_objects, sha256
+from cache_schema.storage import sha256
 from cache_schema.teacher_names import command_of, described, signal_of, teacher_of
 from cache_schema.writer import INDEX, load_manifest, load_plan, missing_units, part_folder
 
@@ -92,7 +92,7 @@ class SealedPart:
         self.plan: PartPlan = load_plan(root, entry)
         self.folder = part_folder(root, entry.name)
         self._index = self._load_index(entry)
-        self._checked: set[str] = set()
+        self._arrays: dict[str, WholeArray] = {}
         self.object_bytes = self._unit_array("object_bytes")
         self.object_crc32c = self._unit_array("object_crc32c")
         self.names = [signal.name for signal in self.plan.signals]
@@ -111,23 +111,21 @@ class SealedPart:
             )
         return parse(PartIndex, data, f"{entry.name}/{INDEX}")
 
-    def _check_digests(self, array: str) -> None:
-        """Compare the digests of one index array's objects once; a stale copy is found here."""
-        if array not in self._checked:
-            prefix = f"index/{array}/"
+    def _array(self, name: str) -> WholeArray:
+        """Open an index array, its objects compared with their digests: a stale copy is found here."""
+        if name not in self._arrays:
+            prefix = f"index/{name}/"
             wanted = {k: d for k, d in self._index.objects.items() if k.startswith(prefix)}
-            _refuse_difference(self.folder, self.plan.name, wanted)
-            self._checked.add(array)
+            refuse_differing(self.folder, wanted)
+            self._arrays[name] = WholeArray(self.folder / "index" / name)
+        return self._arrays[name]
 
     def _unit_array(self, name: str) -> Array:
-        self._check_digests(name)
-        return read_slice(self.folder / "index" / name, 0, len(self.plan.units.rows))
+        return self._array(name)[0 : len(self.plan.units.rows)]
 
     def _row_array(self, name: str, unit: int) -> Array:
-        self._check_digests(name)
         first = unit * self.plan.unit_rows
-        last = first + self.plan.units.rows[unit]
-        return read_slice(self.folder / "index" / name, first, last)
+        return self._array(name)[first : first + self.plan.units.rows[unit]]
 
     def usable(self, unit: int) -> NDArray[np.bool_]:
         """Which rows of a unit are not quarantined."""
@@ -149,9 +147,13 @@ class SealedPart:
         size = int(self.object_bytes[unit, column])
         trailer = self.object_crc32c[unit, column].tobytes()
         if name not in self._readers:
-            self._readers[name] = ChunkReader(self.folder / name)
+            chunk = (self.folder / name, spec.chunk_shape, spec.dtype, self.plan.codec)
+            self._readers[name] = ChunkReader(*chunk)
         if spec.layout == "fixed":
-            return self._readers[name].read(unit, len(keep), size, trailer)[keep]
+            values = self._readers[name].read(unit, len(keep), size, trailer)[keep]
+            if spec.dtype == "uint16":
+                values = top_k.decode(values, len((self.plan.teacher or {})["classes"]))
+            return values
         lengths = self.lengths(name, unit)
         values = self._readers[name].read(unit, int(lengths.sum()), size, trailer)
         if not keep.all():
@@ -173,7 +175,7 @@ class Cache:
         self.sample_rate_hz = manifest.sample_rate_hz
         self.splits: tuple[str, ...] = tuple(split.name for split in manifest.corpus.splits)
         self.parts = [SealedPart(root, entry) for entry in manifest.parts]
-        self._checked: set[str] = set()
+        self.clip_table = ClipTable(root, manifest)
 
     @property
     def views(self) -> int:
@@ -241,25 +243,15 @@ class Cache:
         keep: NDArray[np.bool_] = np.asarray(np.stack(usable).all(axis=0))
         signals = {name: part.read(name, unit.number, keep) for name, part in homes.items()}
         last = unit.first_clip + unit.rows
-        self._check_clip_table("labels")
-        labels = read_labels(self.root, unit.first_clip, last, len(self.classes))[keep]
+        labels = self.clip_table.labels(unit.first_clip, last)[keep]
         clip = np.arange(unit.first_clip, last, dtype=np.int64)[keep]
         labelled = np.asarray(labels.any(axis=1), np.bool_)
         return UnitRows(clip, labels, labelled, signals)
 
     def clip_ids(self, first: int = 0, last: int | None = None) -> list[str]:
         """Ids of clips ``first:last``, in the order of the clip table."""
-        return read_strings(
-            self.root, "id", first, self.manifest.corpus.clips if last is None else last
-        )
-
-    def _check_clip_table(self, column: str) -> None:
-        """Compare a column's objects with the manifest once, so that no hole passes for data."""
-        if column not in self._checked:
-            wanted = self.manifest.clip_table
-            chosen = {k: d for k, d in wanted.items() if k.startswith(f"clips/{column}")}
-            _refuse_difference(self.root, self.root.name, chosen)
-            self._checked.add(column)
+        clips = self.manifest.corpus.clips
+        return self.clip_table.strings("id", first, clips if last is None else last)
 
     def _parts_of(self, view: int) -> list[SealedPart]:
         return [part for part in self.parts if view in part.plan.view_range]
@@ -306,10 +298,3 @@ def open_cache(root: Path) -> Cache:
                 kind="unfinished",
             )
     return Cache(root, manifest)
-
-
-def _refuse_difference(folder: Path, name: str, objects: Mapping[str, str]) -> None:
-    for key, problem in differing_objects(folder, objects):
-        raise CacheError(
-            f"{name}/{key} {problem}. List all damage: inspect-cache CACHE --verify", kind="damaged"
-        )

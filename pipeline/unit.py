@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cache_schema.arrays import Array
 from cache_schema.clip import Clip
-from cache_schema.clip_table import read_clips
+from cache_schema.clip_table import ClipTable
 from cache_schema.documents import WAVEFORM, CommitRecord, PartPlan
 from cache_schema.errors import RunError, listed
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
@@ -77,7 +77,7 @@ class UnitWorker:
     def __init__(self, job: Job) -> None:
         self.root = Path(job.cache)
         manifest = load_manifest(self.root)
-        self.classes = manifest.corpus.classes
+        self.clip_table = ClipTable(self.root, manifest)
         self.waveform_hz = manifest.sample_rate_hz
         entries = {entry.name: entry for entry in manifest.parts}
         self.plan: PartPlan = load_plan(self.root, entries[job.part])
@@ -91,7 +91,7 @@ class UnitWorker:
         self.teacher: Teacher = open_teacher(
             job.teacher,
             dict(job.teacher_options),
-            classes=self.classes,
+            classes=manifest.corpus.classes,
             task=manifest.corpus.task,
         )
         self._refuse_other_teacher()
@@ -138,7 +138,7 @@ class UnitWorker:
     def _from_corpus(self, number: int) -> Callable[[int], Heard | Row]:
         units = self.plan.units
         first, view = units.first_clip[number], units.view[number]
-        clips = read_clips(self.root, first, first + units.rows[number], self.classes)
+        clips = self.clip_table.clips(first, first + units.rows[number])
         planned = planned_samples(clips, self.teacher, self.waveform_hz).tolist()
         return lambda row: self.hear(clips[row], planned[row], view)
 

@@ -245,3 +245,32 @@ def test_a_record_from_another_unit_is_noticed(cache_dir: Path) -> None:
     shutil.copy(record_path(cache_dir, "part-000", 1), record_path(cache_dir, "part-000", 4))
     with pytest.raises(CacheError, match="is of another plan"):
         seal(cache_dir, small_cache.first_plan())
+
+
+def test_a_unit_of_silence_and_one_that_is_quarantined_as_a_whole_are_stored_like_any_other(
+    tmp_path: Path,
+) -> None:
+    plan = small_cache.lay_out(tmp_path / "c")
+    silent = Row(
+        signals={
+            "logits": np.zeros(2, np.float16),
+            "temporal_attention": np.zeros(3, np.float16),
+            "waveform": np.zeros(100, np.int16),
+        }
+    )
+    for unit, count in enumerate(plan.units.rows):
+        row = Row(reason="file is empty") if unit == 2 else silent
+        write_unit(tmp_path / "c", plan, unit, [row] * count)
+    seal(tmp_path / "c", plan)
+    assert verify(tmp_path / "c") == []
+    cache = open_cache(tmp_path / "c")
+    assert len(cache.read_unit(cache.units("test")[0], ["logits"]).clip) == 0
+    read = cache.read_unit(cache.units("train", 0)[0], ["logits", "waveform"])
+    assert (read.signals["logits"] == 0).all()
+    assert (read.signals["waveform"].lengths == 100).all()
+
+
+def test_a_hole_in_any_column_of_the_clip_table_is_refused(cache_dir: Path) -> None:
+    (cache_dir / "clips/frames/c/0").unlink()
+    with pytest.raises(CacheError, match=r"clips/frames/c/0 is missing"):
+        open_cache(cache_dir).clip_table.clips(0, 1)
