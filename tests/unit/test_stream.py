@@ -23,7 +23,12 @@ UNITS = 5
 
 def spec(name: str, layout: Any, row_shape: list[int]) -> SignalSpec:
     return SignalSpec(
-        name=name, layout=layout, row_shape=row_shape, dtype="float16", chunk_length=100
+        name=name,
+        layout=layout,
+        row_shape=row_shape,
+        dtype="float16",
+        chunk_length=100,
+        hop_s=None if layout == "fixed" else 0.02,
     )
 
 
