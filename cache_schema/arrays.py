@@ -101,7 +101,7 @@ class ReusedMemory:
         if memory.size < size:
             memory = np.empty(size, np.uint8)
         # Through a memoryview NumPy lets views of the lease refer to it, not to the memory itself.
-        lease = np.frombuffer(memoryview(memory)[:size], np.uint8)
+        lease = np.frombuffer(memory.data[:size], np.uint8)
         weakref.finalize(lease, self._free.append, memory).atexit = False
         return lease
 
@@ -109,7 +109,7 @@ class ReusedMemory:
         """Read an object whole."""
         with path.open("rb", buffering=0) as file:
             data = self.take(os.fstat(file.fileno()).st_size)
-            return data[: file.readinto(data)]
+            return data[: file.readinto(data.data)]
 
 
 def decoded(data: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, codec: str) -> Array:

@@ -11,6 +11,7 @@ Not checked here: that stored objects have the promised size and digest
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -18,16 +19,24 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from cache_schema.errors import CacheError, listed
 from cache_schema.storage import canonical_json, sha256
-from cache_schema.teacher_names import is_teacher_name, teacher_of
+from cache_schema.teacher_names import is_teacher_name, signal_of, teacher_of
 
 FORMAT_VERSION = 1
 WAVEFORM = "waveform"
+MOST_LISTED = 20
+LONGEST_NAME_BYTES = 255  # of one component of a path, on every file system in use
+# What 64-bit floats count exactly; no document has a use for larger numbers.
+LARGEST = 2**53
+# A chunk holds a work unit: 20 MB, or one clip of days.
+MOST_CHUNK_BYTES = 1 << 36
 
 
 def _plain_name(name: str) -> str:
     """Accept a name that is one path component and nothing else."""
-    if not name or PurePosixPath(name).name != name or name in (".", "..") or "\\" in name:
-        raise ValueError(f"{name!r} is not a plain name")
+    odd = name in (".", "..") or "\\" in name or not name.isprintable()
+    odd = odd or len(name.encode()) > LONGEST_NAME_BYTES
+    if not name or PurePosixPath(name).name != name or odd:
+        raise ValueError(f"{_short(name)} is not a plain name")
     return name
 
 
@@ -38,18 +47,33 @@ def _signal_name(name: str) -> str:
     return _plain_name(name)
 
 
+def _object_key(key: str) -> str:
+    """Accept the key of an object: plain names joined by slashes, so that it lies below its root."""
+    for name in key.split("/"):
+        _plain_name(name)
+    return key
+
+
+def _facts(facts: dict[str, Any]) -> dict[str, Any]:
+    """Accept what can be written as JSON again: no NaN, which the parser lets through."""
+    canonical_json(facts)
+    return facts
+
+
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Crc32c = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 PlainName = Annotated[str, AfterValidator(_plain_name)]
 SignalName = Annotated[str, AfterValidator(_signal_name)]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
+ObjectKey = Annotated[str, AfterValidator(_object_key)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Positive = Annotated[int, Field(gt=0, le=LARGEST)]
+Facts = Annotated[dict[str, Any], AfterValidator(_facts)]
 
 
 class Document(BaseModel):
     """A frozen document in which an unknown or ill-typed field is a problem, never ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def encode(self) -> bytes:
         """Canonical bytes of the document."""
@@ -63,8 +87,8 @@ class SignalSpec(Document):
     `row_shape`. ``ragged``: a row is ``(frames, *row_shape)``. ``square``: a row is a
     ``frames x frames`` map, stored flat. `chunk_length` counts rows (fixed) or stored entries
     along the ragged axis (ragged, square). `first_frame_s` is the centre of frame 0. dtype
-    ``uint8`` holds the codes of :mod:`cache_schema.u8log`. The names are those of
-    :mod:`cache_schema.teacher_names`.
+    ``uint8`` holds the codes of :mod:`cache_schema.u8log`, ``uint16`` those of
+    :mod:`cache_schema.top_k`. The names are those of :mod:`cache_schema.teacher_names`.
     """
 
     name: SignalName
@@ -72,8 +96,18 @@ class SignalSpec(Document):
     row_shape: list[Positive]
     dtype: Literal["float16", "int16", "uint8", "uint16"]
     chunk_length: Positive
-    hop_s: float | None = None
+    hop_s: Annotated[float, Field(gt=0)] | None = None
     first_frame_s: float | None = None
+
+    @model_validator(mode="after")
+    def _storable(self) -> Self:
+        if self.chunk_bytes > MOST_CHUNK_BYTES:
+            raise ValueError(f"a chunk of {self.chunk_bytes} bytes, at most {MOST_CHUNK_BYTES}")
+        if self.row_shape and (self.layout == "square" or self.dtype == "uint8"):
+            raise ValueError(f"{self.layout} {self.dtype} rows have no row_shape {self.row_shape}")
+        if self.hop_s is None and self.layout != "fixed":
+            raise ValueError(f"a {self.layout} signal without a hop_s")
+        return self
 
     @property
     def chunk_shape(self) -> tuple[int, ...]:
@@ -97,9 +131,25 @@ class UnitTable(Document):
     @model_validator(mode="after")
     def _equal_lengths(self) -> Self:
         lengths = {len(self.split), len(self.view), len(self.first_clip), len(self.rows)}
-        if len(lengths) != 1:
-            raise ValueError(f"columns differ in length: {sorted(lengths)}")
+        if len(lengths) != 1 or lengths == {0}:
+            raise ValueError(f"columns are empty or differ in length: {sorted(lengths)}")
         return self
+
+
+class TeacherFacts(BaseModel):
+    """What readers rely on in a teacher's provenance; the rest is for people."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+    classes: list[str] = []
+    task: Literal["single", "multi"] = "single"
+    options: dict[str, Any] = {}
+
+
+def _teacher(facts: dict[str, Any]) -> dict[str, Any]:
+    found = TeacherFacts.model_validate(facts)
+    if len(set(found.classes)) != len(found.classes):
+        raise ValueError("a class of the teacher is listed twice")
+    return facts
 
 
 class PartPlan(Document):
@@ -110,8 +160,8 @@ class PartPlan(Document):
     views: Positive
     seed: int
     view_recipe: list[str]
-    teacher: dict[str, Any] | None
-    audio: dict[str, Any]
+    teacher: Annotated[Facts, AfterValidator(_teacher)] | None
+    audio: Facts
     source: Literal["corpus", "cache"]
     codec: Literal["crc32c", "zstd"]
     batch_clips: Positive
@@ -123,6 +173,8 @@ class PartPlan(Document):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [signal.name for signal in self.signals]
+        if not names:
+            raise ValueError("a part without signals")
         if len(set(names)) != len(names):
             raise ValueError(f"a signal is listed twice: {names}")
         if len({teacher_of(name) for name in names}) > 1:
@@ -135,6 +187,33 @@ class PartPlan(Document):
         if any(not self.first_view <= view < last for view in self.units.view):
             raise ValueError(f"a unit's view lies outside {self.first_view}..{last - 1}")
         return self
+
+    @model_validator(mode="after")
+    def _top_k_of_known_classes(self) -> Self:
+        facts = self.teacher or {}
+        classes, task = facts.get("classes"), facts.get("task")
+        for signal in self.signals:
+            fits = isinstance(classes, list) and 3 <= math.prod(signal.row_shape) < 2 * len(classes)
+            whole = signal.layout == "fixed" and len(signal.row_shape) == 1
+            if signal.dtype == "uint16" and not (
+                whole and fits and signal.row_shape[0] % 2 and task in ("single", "multi")
+            ):
+                raise ValueError(
+                    f"{signal.name} is stored as the top k of a teacher's classes: row_shape is "
+                    f"{signal.row_shape}, the teacher has classes {classes} and task {task!r}"
+                )
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the plan's bytes, worked out once: a plan can list 50,000 work units."""
+        return sha256(self.encode())
+
+    def __copy__(self) -> Self:
+        """Copy the fields alone: `model_copy` may then change what the digest is of."""
+        copied = super().__copy__()
+        copied.__dict__.pop("digest", None)
+        return copied
 
     @property
     def teacher_name(self) -> str:
@@ -178,18 +257,18 @@ class CommitRecord(Document):
     plan_sha256: Digest
     unit: Count
     rows: Positive
-    lengths: dict[str, list[Count]]
+    lengths: dict[SignalName, list[Count]]
     quarantine: list[Quarantine]
     sources: list[str]
     gains: dict[str, float]
-    objects: dict[str, StoredObject]
+    objects: dict[SignalName, StoredObject]
 
 
 class PartIndex(Document):
     """Digests of a finished part: its plan, its index arrays and every metadata object."""
 
     part: PlainName
-    objects: dict[str, Digest]
+    objects: dict[ObjectKey, Digest]
 
 
 class PartEntry(Document):
@@ -214,8 +293,21 @@ class CorpusFacts(Document):
     fingerprint: Digest
     classes: list[str]
     task: Literal["single", "multi"]
-    clips: Count
+    clips: Positive
     splits: list[Split]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        firsts = [split.first_clip for split in self.splits]
+        ends = [split.first_clip + split.clips for split in self.splits]
+        if firsts != [0, *ends[:-1]] or ends[-1:] != [self.clips]:
+            raise ValueError(
+                f"splits do not lie side by side over {self.clips} clips: {self.splits}"
+            )
+        for what, names in (("class", self.classes), ("split", [s.name for s in self.splits])):
+            if len(set(names)) != len(names):
+                raise ValueError(f"a {what} is listed twice: {names}")
+        return self
 
 
 class Manifest(Document):
@@ -226,19 +318,113 @@ class Manifest(Document):
     generation: Positive
     corpus: CorpusFacts
     sample_rate_hz: Positive
-    clip_table: dict[str, Digest]
+    clip_table: dict[ObjectKey, Digest]
     root_group: Digest
-    parts: list[PartEntry]
+    parts: Annotated[list[PartEntry], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _parts_once(self) -> Self:
+        names = [part.name for part in self.parts]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a part is listed twice: {names}")
+        return self
+
+    def misfits(self, plan: PartPlan) -> list[str]:
+        """What keeps a plan from being one over this manifest's clips."""
+        splits = {split.name: split for split in self.corpus.splits}
+        problems = []
+        columns = zip(plan.units.split, plan.units.first_clip, plan.units.rows, strict=True)
+        for unit, (name, first, rows) in enumerate(columns):
+            split = splits.get(name)
+            if split is None:
+                problems.append(f"work unit {unit} lies in split {name!r}, of which there is none")
+            elif not split.first_clip <= first <= first + rows <= split.first_clip + split.clips:
+                problems.append(
+                    f"work unit {unit} has clips {first} to {first + rows - 1}, its split "
+                    f"{split.first_clip} to {split.first_clip + split.clips - 1}"
+                )
+        for signal in plan.signals:
+            if signal_of(signal.name) == "logits" and signal.dtype != "uint16":
+                classes = (plan.teacher or {}).get("classes")
+                if classes is not None and signal.row_shape != [len(classes)]:
+                    problems.append(
+                        f"{signal.name} has rows of {signal.row_shape}, the teacher "
+                        f"{len(classes)} classes"
+                    )
+        if plan.name == self.parts[0].name and plan.first_view:
+            problems.append(f"the first part begins with view {plan.first_view}, not 0")
+        return problems
 
     def sealed(self, name: str) -> bool:
         """Whether the part `name` is finished."""
         return any(p.name == name and p.index_sha256 is not None for p in self.parts)
 
 
+class _ChunkGrid(Document):
+    """How an array is cut."""
+
+    class Shape(Document):
+        """Of a chunk."""
+
+        chunk_shape: Annotated[list[Positive], Field(min_length=1, max_length=4)]
+
+    name: Literal["regular"]
+    configuration: Shape
+
+
+class _KeyEncoding(Document):
+    """How chunks are called."""
+
+    class Separator(Document):
+        """Between the numbers of a key."""
+
+        separator: Literal["/"]
+
+    name: Literal["default"]
+    configuration: Separator
+
+
+class _Codec(Document):
+    """A step of storing a chunk: little-endian bytes, zstd, CRC-32C, nothing else."""
+
+    name: Literal["bytes", "zstd", "crc32c"]
+    configuration: dict[Literal["endian", "level", "checksum"], Literal["little"] | int] = {}
+
+
+class ArrayMetadata(Document):
+    """The ``zarr.json`` of an array as this format writes it; nothing in it names any other code."""
+
+    zarr_format: Literal[3]
+    node_type: Literal["array"]
+    shape: Annotated[list[Count], Field(min_length=1, max_length=4)]
+    data_type: Literal[
+        "float16", "float64", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"
+    ]
+    chunk_grid: _ChunkGrid
+    chunk_key_encoding: _KeyEncoding
+    codecs: list[_Codec]
+    fill_value: Literal["NaN", 0] | float
+    attributes: dict[str, Any] = {}
+    storage_transformers: Annotated[list[Any], Field(max_length=0)] = []
+    dimension_names: None = None
+
+    @model_validator(mode="after")
+    def _of_this_format(self) -> Self:
+        codecs = [codec.name for codec in self.codecs]
+        if codecs not in (["bytes", "crc32c"], ["bytes", "zstd", "crc32c"]):
+            raise ValueError(f"codecs are {', '.join(codecs)}, expected bytes, (zstd,) crc32c")
+        chunk = self.chunk_grid.configuration.chunk_shape
+        if len(chunk) != len(self.shape) or chunk[1:] != self.shape[1:]:
+            raise ValueError(f"chunks of {chunk} in an array of {self.shape}")
+        if 8 * math.prod(chunk) > MOST_CHUNK_BYTES:
+            raise ValueError(f"chunks of {math.prod(chunk)} numbers")
+        return self
+
+
 class SignedManifest(Document):
     """The manifest with the digest over its own canonical bytes."""
 
-    manifest: dict[str, Any]
+    manifest: Facts
     digest: Digest
 
     @classmethod
@@ -256,15 +442,21 @@ def problems_of(model: type[Document], data: bytes) -> list[str]:
     try:
         model.model_validate_json(data)
     except ValidationError as error:
-        return [
-            f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']} (found {_short(e['input'])})"
-            for e in error.errors()
-        ]
+        return _told(error)
     return []
 
 
+def _told(error: ValidationError) -> list[str]:
+    return [
+        f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']} (found {_short(e['input'])})"
+        for e in error.errors(include_url=False, include_context=False)
+    ]
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"a number of {value.bit_length()} bits"
+    text = repr(value) if isinstance(value, str | float | int) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -274,15 +466,18 @@ def parse(model: type[AnyDocument], data: bytes, where: str) -> AnyDocument:
     Raises
     ------
     CacheError
-        Kind ``"damaged"``: listing every problem with its place.
+        Kind ``"damaged"``: listing every problem with its place, the first 20 of many.
     """
-    problems = problems_of(model, data)
-    if problems:
+    try:
+        return model.model_validate_json(data)
+    except ValidationError as error:
+        problems = _told(error)
+        more = [f"and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
         raise CacheError(
-            f"{where} is not a valid {model.__name__}; {len(problems)} problem(s)\n{listed(problems)}",
+            f"{where} is not a valid {model.__name__}; {len(problems)} problem(s)\n"
+            f"{listed([*problems[:MOST_LISTED], *more])}",
             kind="damaged",
-        )
-    return model.model_validate_json(data)
+        ) from None
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:

@@ -17,7 +17,8 @@ Shape suffixes: S samples, T frames, W window samples, F DFT bins, M mel bands, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
@@ -75,6 +76,11 @@ FRONT_ENDS = {
         ),
     )
 }
+
+
+def front_end_facts(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Parameters of those `names` that are front ends, as a part records them with its features."""
+    return {name: asdict(FRONT_ENDS[name]) for name in names if name in FRONT_ENDS}
 
 
 def frame_count(samples: int, front_end: FrontEnd) -> int:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from cache_schema.clip_table import ClipTable
-from cache_schema.documents import WAVEFORM, CommitRecord, Manifest, PartPlan, parse
-from cache_schema.errors import UsageError
+from cache_schema.documents import WAVEFORM, CommitRecord, Manifest, PartPlan
+from cache_schema.errors import CacheError, UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import unknown_name
+from cache_schema.promises import read_record
 from cache_schema.reader import Cache, Ragged, Unit
 from cache_schema.teacher_names import qualified
-from cache_schema.writer import load_manifest, load_plans, missing_units, record_path
+from cache_schema.writer import load_manifest, load_plans, missing_units, part_folder
 
 STATISTICS_UNITS = 16
 
@@ -137,8 +138,14 @@ def _records(root: Path, plan: PartPlan) -> Iterator[CommitRecord]:
     missing = set(missing_units(root, plan))
     for unit in range(len(plan.units.rows)):
         if unit not in missing:
-            data = record_path(root, plan.name, unit).read_bytes()
-            yield parse(CommitRecord, data, f"record of work unit {unit} of {plan.name}")
+            record, problems = read_record(part_folder(root, plan.name), plan, unit)
+            if record is None:
+                raise CacheError(
+                    f"the record of work unit {unit} of {plan.name} {'; '.join(problems)}. List all "
+                    f"damage: inspect-cache {root} --verify",
+                    kind="damaged",
+                )
+            yield record
 
 
 def statistics(cache: Cache) -> dict[str, dict[str, float]]:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 SMALLEST = 1e-6
 STEPS = 254
+RATIO = SMALLEST ** (-1 / STEPS)
+"""How much larger a value is than that of the code below."""
 TABLE: NDArray[np.float32] = np.concatenate(
     [[0.0], np.exp(np.log(SMALLEST) * (255 - np.arange(1, 256)) / STEPS)]
 ).astype(np.float32)

@@ -10,17 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema.arrays import chunk_key
-from cache_schema.documents import (
-    CommitRecord,
-    Manifest,
-    PartEntry,
-    PartIndex,
-    PartPlan,
-    problems_of,
-)
+from cache_schema.documents import Manifest, PartEntry, PartIndex, PartPlan, parse
 from cache_schema.errors import CacheError
+from cache_schema.promises import UNSEALED, layout_damage, read_record, record_key
 from cache_schema.reader import SealedPart
-from cache_schema.storage import differing_objects, keys_below, sha256
+from cache_schema.storage import PARTIAL_SUFFIX, differing_objects, keys_below, sha256
+from cache_schema.sweep import unnamed_parts
 from cache_schema.teacher_names import described
 from cache_schema.writer import (
     INDEX,
@@ -29,7 +24,6 @@ from cache_schema.writer import (
     load_plan,
     missing_units,
     part_folder,
-    record_path,
 )
 
 
@@ -37,7 +31,8 @@ from cache_schema.writer import (
 class Damage:
     """One stored object that is not what was written.
 
-    `part` and `unit` are set when recomputing that work unit mends it.
+    `part` is set when sealing that part again mends it, `unit` too when that work unit must be
+    computed for it; `laid_out` when it follows from the plan and the clips.
     """
 
     object: str
@@ -45,6 +40,7 @@ class Damage:
     part: str | None = None
     unit: int | None = None
     rows: str = ""
+    laid_out: bool = False
 
     def __str__(self) -> str:
         """One line: object, unit and rows, problem."""
@@ -66,18 +62,32 @@ def verify(root: Path) -> list[Damage]:
         if error.kind in ("missing", "too_new"):
             raise
         return [Damage(MANIFEST, str(error))]
-    found = list(_compare(root, "", manifest.clip_table | {"zarr.json": manifest.root_group}))
+    known = manifest.clip_table | {"zarr.json": manifest.root_group}
+    found = [Damage(key, what, laid_out=True) for key, what in differing_objects(root, known)]
     for entry in manifest.parts:
-        found += _verify_part(root, manifest, entry)
-    known = {MANIFEST, "zarr.json", *manifest.clip_table}
-    for key in keys_below(root):
-        if key not in known and not key.startswith("parts/"):
-            found.append(Damage(key, "is not named by the manifest"))
+        found += _verify_part(root, entry)
+    found += _strangers(root, manifest)
     return found
 
 
-def _verify_part(root: Path, manifest: Manifest, entry: PartEntry) -> Iterator[Damage]:
-    prefix = f"parts/{entry.name}/"
+def _strangers(root: Path, manifest: Manifest) -> Iterator[Damage]:
+    """What lies there that the manifest does not name; a part without records is a kill's leftover."""
+    for folder, records in unnamed_parts(root, manifest).items():
+        if records:
+            yield Damage(
+                f"parts/{folder.name}",
+                f"holds {records} commit records, but {MANIFEST} (generation {manifest.generation}) "
+                "does not name it: an older one was put back",
+            )
+    beside = [path.name for path in root.iterdir() if path.is_file()]
+    tables = [f"clips/{key}" for key in keys_below(root / "clips")]
+    for key in sorted({*beside, *tables} - {MANIFEST, "zarr.json", *manifest.clip_table}):
+        if not key.endswith(PARTIAL_SUFFIX):
+            yield Damage(key, "is not named by the manifest")
+
+
+def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
+    folder, prefix = part_folder(root, entry.name), f"parts/{entry.name}/"
     try:
         plan = load_plan(root, entry)
     except CacheError as error:
@@ -85,32 +95,43 @@ def _verify_part(root: Path, manifest: Manifest, entry: PartEntry) -> Iterator[D
         return
     if entry.index_sha256 is not None:
         yield from _verify_index(root, entry)
-    records = sealed_records(root, manifest, entry.name)
+    elif (folder / INDEX).is_file() and not (folder / UNSEALED).is_dir():
+        yield Damage(
+            MANIFEST, f"says that {entry.name} is unfinished, which was sealed: it is an older one",
+            entry.name,
+        )  # fmt: skip
+    for key, problem in layout_damage(folder, plan):
+        yield Damage(f"{prefix}{key}", problem, laid_out=True)
+    records = sealed_records(root, entry)
     missing = set(missing_units(root, plan))
     for unit in range(len(plan.units.rows)):
         if unit not in missing:
-            yield from _verify_unit(root, plan, unit, records.get(unit))
+            yield from _verify_unit(folder, plan, unit, records.get(unit))
         elif entry.index_sha256 is not None:
-            yield _unit_damage(plan, unit, f"{prefix}commits/{unit:06d}.json", "is missing")
+            yield _unit_damage(plan, unit, record_key(unit), "is missing")
 
 
 def _verify_index(root: Path, entry: PartEntry) -> Iterator[Damage]:
     folder, prefix = part_folder(root, entry.name), f"parts/{entry.name}/"
     data = (folder / INDEX).read_bytes() if (folder / INDEX).is_file() else b""
     if sha256(data) != entry.index_sha256:
-        yield Damage(
-            f"{prefix}{INDEX}", "is missing or differs from the manifest's digest", entry.name
-        )
+        problem = f"differs from {MANIFEST}'s digest" if data else "is missing or empty"
+        yield Damage(f"{prefix}{INDEX}", problem, entry.name)
         return
-    objects = PartIndex.model_validate_json(data).objects
-    for damage in _compare(root, prefix, objects):
-        mendable = damage.object.startswith(f"{prefix}index/")
-        yield Damage(damage.object, damage.problem, entry.name if mendable else None)
+    try:
+        objects = parse(PartIndex, data, INDEX).objects
+    except CacheError as error:
+        yield Damage(f"{prefix}{INDEX}", str(error), entry.name)
+        return
+    for key, problem in differing_objects(folder, objects):
+        if key.startswith("index/"):
+            yield Damage(f"{prefix}{key}", problem, entry.name)
+        else:
+            yield Damage(f"{prefix}{key}", problem, laid_out=True)
 
 
-def sealed_records(root: Path, manifest: Manifest, part: str) -> dict[int, str]:
+def sealed_records(root: Path, entry: PartEntry) -> dict[int, str]:
     """Digest of each unit's record as the sealed index has it; empty when it cannot be read."""
-    entry = next(entry for entry in manifest.parts if entry.name == part)
     if entry.index_sha256 is None:
         return {}
     try:
@@ -119,33 +140,23 @@ def sealed_records(root: Path, manifest: Manifest, part: str) -> dict[int, str]:
         return {}
 
 
-def _verify_unit(root: Path, plan: PartPlan, unit: int, sealed: str | None) -> Iterator[Damage]:
-    key = f"parts/{plan.name}/commits/{unit:06d}.json"
-    data = record_path(root, plan.name, unit).read_bytes()
-    problems = problems_of(CommitRecord, data)
-    if sealed is not None and sha256(data) != sealed:
-        problems = [f"has digest {sha256(data)[:12]}, the index says {sealed[:12]}", *problems]
-    if problems:
-        yield _unit_damage(plan, unit, key, "; ".join(problems))
+def _verify_unit(folder: Path, plan: PartPlan, unit: int, sealed: str | None) -> Iterator[Damage]:
+    record, problems = read_record(folder, plan, unit, sealed)
+    if record is None:
+        yield _unit_damage(plan, unit, record_key(unit), "; ".join(problems))
         return
-    record = CommitRecord.model_validate_json(data)
-    if record.unit != unit or record.plan_sha256 != sha256(plan.encode()):
-        yield _unit_damage(plan, unit, key, f"belongs to work unit {record.unit} of another plan")
-        return
-    for signal in plan.signals:
-        stored = record.objects[signal.name]
-        chunk = f"parts/{plan.name}/{signal.name}/{chunk_key(unit, len(signal.chunk_shape))}"
-        for damage in _compare(root, "", {chunk: stored.sha256}):
-            yield _unit_damage(plan, unit, damage.object, damage.problem)
+    chunks = {
+        f"{signal.name}/{chunk_key(unit, len(signal.chunk_shape))}": record.objects[
+            signal.name
+        ].sha256
+        for signal in plan.signals
+    }
+    for key, problem in differing_objects(folder, chunks):
+        yield _unit_damage(plan, unit, key, problem)
 
 
 def _unit_damage(plan: PartPlan, unit: int, key: str, problem: str) -> Damage:
     first, rows = plan.units.first_clip[unit], plan.units.rows[unit]
     where = f"view {plan.units.view[unit]}, clips {first} to {first + rows - 1}"
     where += f", {described(plan.teacher_name)}" if plan.teacher_name else ""
-    return Damage(key, problem, plan.name, unit, where)
-
-
-def _compare(root: Path, prefix: str, objects: dict[str, str]) -> Iterator[Damage]:
-    for key, problem in differing_objects(root / prefix, objects):
-        yield Damage(f"{prefix}{key}", problem)
+    return Damage(f"parts/{plan.name}/{key}", problem, plan.name, unit, where)

@@ -7,6 +7,7 @@ no record, or is not named by the manifest, does not exist.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cache_schema import u8log
+from cache_schema import top_k, u8log
 from cache_schema.arrays import Array, create_array, create_group, write_chunk, write_whole
 from cache_schema.clip import Clip
 from cache_schema.clip_table import FOLDER as CLIPS
@@ -34,7 +35,17 @@ from cache_schema.documents import (
     parse,
     parse_manifest,
 )
-from cache_schema.errors import CacheError
+from cache_schema.errors import CacheError, listed
+from cache_schema.promises import (
+    PLAN,
+    UNSEALED,
+    layout_damage,
+    metadata_keys,
+    promise_layout,
+    proof_key,
+    read_record,
+    record_key,
+)
 from cache_schema.storage import (
     PARTIAL_SUFFIX,
     keys_below,
@@ -45,7 +56,6 @@ from cache_schema.storage import (
 )
 
 MANIFEST = "manifest.json"
-PLAN = "plan.json"
 INDEX = "index/index.json"
 
 
@@ -66,7 +76,7 @@ def part_folder(root: Path, name: str) -> Path:
 
 def record_path(root: Path, part: str, unit: int) -> Path:
     """Place of a unit's commit record."""
-    return part_folder(root, part) / "commits" / f"{unit:06d}.json"
+    return part_folder(root, part) / record_key(unit)
 
 
 def load_manifest(root: Path) -> Manifest:
@@ -112,10 +122,8 @@ def create_cache(
 ) -> None:
     """Lay out a new cache with its clip table and its first part, all or nothing."""
     with _built_aside(root) as draft:
-        create_group(draft)
-        write_clip_table(draft, clips, corpus.classes)
-        create_group(draft / "parts")
-        _lay_out_part(part_folder(draft, plan.name), plan)
+        lay_out_root(draft, clips, corpus.classes)
+        lay_out_part(part_folder(draft, plan.name), plan)
         table = {
             f"{CLIPS}/{key}": _digest(draft / CLIPS / key) for key in keys_below(draft / CLIPS)
         }
@@ -125,7 +133,7 @@ def create_cache(
             sample_rate_hz=sample_rate_hz,
             clip_table=table | {"parts/zarr.json": _digest(draft / "parts" / "zarr.json")},
             root_group=_digest(draft / "zarr.json"),
-            parts=[PartEntry(name=plan.name, plan_sha256=sha256(plan.encode()))],
+            parts=[PartEntry(name=plan.name, plan_sha256=plan.digest)],
         )
         write_atomic(draft / MANIFEST, SignedManifest.of(manifest).encode())
 
@@ -133,29 +141,17 @@ def create_cache(
 def add_part(root: Path, plan: PartPlan) -> None:
     """Add a part to a cache; no existing object but the manifest is touched."""
     with _built_aside(part_folder(root, plan.name)) as draft:
-        _lay_out_part(draft, plan)
+        lay_out_part(draft, plan)
     manifest = load_manifest(root)
-    entry = PartEntry(name=plan.name, plan_sha256=sha256(plan.encode()))
+    entry = PartEntry(name=plan.name, plan_sha256=plan.digest)
     _replace_manifest(root, manifest, [*manifest.parts, entry])
-
-
-def sweep(root: Path) -> None:
-    """Remove what a killed writer left: half-written files and parts no manifest names."""
-    shutil.rmtree(_aside(root), ignore_errors=True)
-    if not (root / MANIFEST).is_file():
-        return
-    sweep_partials(root)
-    named = {entry.name for entry in load_manifest(root).parts}
-    for folder in (root / "parts").iterdir():
-        if folder.is_dir() and folder.name not in named:
-            shutil.rmtree(folder)
 
 
 def missing_units(root: Path, plan: PartPlan) -> list[int]:
     """Work units of a part without a commit record."""
     folder = part_folder(root, plan.name) / "commits"
-    done = {path.stem for path in folder.glob("*.json")}
-    return [unit for unit in range(len(plan.units.rows)) if f"{unit:06d}" not in done]
+    done = set(os.listdir(folder)) if folder.is_dir() else set()
+    return [unit for unit in range(len(plan.units.rows)) if f"{unit:06d}.json" not in done]
 
 
 def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[Row]) -> CommitRecord:
@@ -165,13 +161,15 @@ def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[Row]) -> Co
     objects: dict[str, StoredObject] = {}
     for spec in plan.signals:
         values = [row.signals.get(spec.name) if row.reason is None else None for row in rows]
+        if spec.dtype == "uint16":
+            values = _top_k(plan, spec, values)
         packed = _pack_fixed(spec, values) if spec.layout == "fixed" else _pack_ragged(spec, values)
         objects[spec.name] = write_chunk(folder / spec.name, unit, packed)
         if spec.layout != "fixed":
             lengths[spec.name] = [0 if v is None else _entries(spec, v) for v in values]
     record = CommitRecord(
         part=plan.name,
-        plan_sha256=sha256(plan.encode()),
+        plan_sha256=plan.digest,
         unit=unit,
         rows=len(rows),
         lengths=lengths,
@@ -180,8 +178,29 @@ def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[Row]) -> Co
         gains={str(i): row.gain for i, row in enumerate(rows) if row.gain != 1.0},
         objects=objects,
     )
-    write_atomic(record_path(root, plan.name, unit), record.encode())
+    data = record.encode()
+    if (folder / UNSEALED).is_dir():
+        write_atomic(folder / proof_key(unit), sha256(data).encode())
+    write_atomic(record_path(root, plan.name, unit), data)
     return record
+
+
+def refuse_damaged_layout(root: Path, plan: PartPlan) -> None:
+    """Stop before units are written into arrays that are not what was laid out.
+
+    Raises
+    ------
+    CacheError
+        Kind ``"damaged"``, naming the objects.
+    """
+    found = layout_damage(part_folder(root, plan.name), plan)
+    if found:
+        raise CacheError(
+            f"{len(found)} object(s) of {plan.name} of {root} are not as they were laid out\n"
+            + listed(f"{key} {problem}" for key, problem in found)
+            + "\nRepeat the command with --repair",
+            kind="damaged",
+        )
 
 
 def seal(root: Path, plan: PartPlan) -> None:
@@ -200,6 +219,7 @@ def seal(root: Path, plan: PartPlan) -> None:
             f"{missing[0]}. Repeat the same precompute-teacher command.",
             kind="unfinished",
         )
+    refuse_damaged_layout(root, plan)
     folder = part_folder(root, plan.name)
     sweep_partials(folder)
     manifest = load_manifest(root)
@@ -209,7 +229,7 @@ def seal(root: Path, plan: PartPlan) -> None:
         for name, values in index_arrays(root, plan).items():
             write_whole(draft / name, values)
         objects = {f"index/{key}": _digest(draft / key) for key in keys_below(draft)}
-        objects |= {key: _digest(folder / key) for key in _metadata_keys(plan)}
+        objects |= {key: _digest(folder / key) for key in metadata_keys(plan)}
         index = PartIndex(part=plan.name, objects=objects).encode()
         if before not in (None, sha256(index)):
             raise CacheError(
@@ -228,6 +248,7 @@ def seal(root: Path, plan: PartPlan) -> None:
     ]
     if before is None:
         _replace_manifest(root, manifest, entries)
+    shutil.rmtree(folder / UNSEALED, ignore_errors=True)
 
 
 def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:
@@ -247,10 +268,8 @@ def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:
         "row_usable": np.zeros(units * plan.unit_rows, np.uint8),
     }
     for unit in range(units):
-        data = record_path(root, plan.name, unit).read_bytes()
-        record = parse(CommitRecord, data, f"record of work unit {unit} of {plan.name}")
-        _refuse_foreign(record, plan, unit)
-        arrays["record_sha256"][unit] = _hex_bytes(sha256(data))
+        record = _trusted_record(root, plan, unit)
+        arrays["record_sha256"][unit] = _hex_bytes(_digest(record_path(root, plan.name, unit)))
         for column, name in enumerate(names):
             stored = record.objects[name]
             arrays["object_bytes"][unit, column] = stored.bytes
@@ -265,20 +284,16 @@ def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:
     return arrays
 
 
-def _refuse_foreign(record: CommitRecord, plan: PartPlan, unit: int) -> None:
-    found = (record.part, record.unit, record.rows, record.plan_sha256)
-    wanted = (plan.name, unit, plan.units.rows[unit], sha256(plan.encode()))
-    if found != wanted:
+def _trusted_record(root: Path, plan: PartPlan, unit: int) -> CommitRecord:
+    record, problems = read_record(part_folder(root, plan.name), plan, unit)
+    if record is None:
         raise CacheError(
-            f"the record of work unit {unit} of {plan.name} is of another plan: it says {found}, the "
-            f"plan {wanted}. Recompute it: repeat the precompute-teacher command with --repair",
+            f"the record of work unit {unit} of {plan.name} cannot be trusted; {len(problems)} "
+            f"problem(s)\n{listed(problems)}\nRecompute it: repeat the precompute-teacher command with "
+            "--repair",
             kind="damaged",
         )
-
-
-def _metadata_keys(plan: PartPlan) -> list[str]:
-    arrays = [f"{signal.name}/zarr.json" for signal in plan.signals]
-    return ["zarr.json", PLAN, *arrays]
+    return record
 
 
 def _hex_bytes(text: str) -> Array:
@@ -291,6 +306,11 @@ def _digest(path: Path) -> str:
 
 def _entries(spec: SignalSpec, value: Array) -> int:
     return int(value.size) if spec.layout == "square" else len(value)
+
+
+def _top_k(plan: PartPlan, spec: SignalSpec, values: Sequence[Array | None]) -> list[Array | None]:
+    kept, task = top_k.kept_of(*spec.row_shape), (plan.teacher or {})["task"]
+    return [None if v is None else top_k.encode(v, kept, task) for v in values]
 
 
 def _pack_fixed(spec: SignalSpec, values: Sequence[Array | None]) -> Array:
@@ -309,13 +329,22 @@ def _pack_ragged(spec: SignalSpec, values: Sequence[Array | None]) -> Array:
     return np.concatenate([empty, *(encode(v) for v in kept)])
 
 
-def _lay_out_part(folder: Path, plan: PartPlan) -> None:
+def lay_out_root(folder: Path, clips: Sequence[Clip], classes: Sequence[str]) -> None:
+    """Write what does not change with the parts: groups and clip table."""
+    create_group(folder)
+    write_clip_table(folder, clips, classes)
+    create_group(folder / "parts")
+
+
+def lay_out_part(folder: Path, plan: PartPlan) -> None:
+    """Write the plan of a part, its arrays without chunks, and what vouches for them."""
     create_group(folder)
     for spec in plan.signals:
         shape = (len(plan.units.rows) * spec.chunk_length, *spec.row_shape)
         create_array(folder / spec.name, shape, spec.chunk_shape, spec.dtype, codec=plan.codec)
     (folder / "commits").mkdir()
     write_atomic(folder / PLAN, plan.encode())
+    promise_layout(folder, plan)
 
 
 def _replace_manifest(root: Path, manifest: Manifest, parts: list[PartEntry]) -> None:
@@ -324,14 +353,15 @@ def _replace_manifest(root: Path, manifest: Manifest, parts: list[PartEntry]) ->
     write_atomic(root / MANIFEST, SignedManifest.of(replaced).encode())
 
 
-def _aside(target: Path) -> Path:
+def aside(target: Path) -> Path:
+    """Where a folder is built before it is renamed into place."""
     return target.with_name(f"{target.name}.draft{PARTIAL_SUFFIX}")
 
 
 @contextmanager
 def _built_aside(target: Path) -> Iterator[Path]:
     """Build a folder beside its place; rename it there when the block ends without an error."""
-    draft = _aside(target)
+    draft = aside(target)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:

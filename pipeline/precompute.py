@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -10,8 +10,9 @@ from typing import Any, Literal
 from cache_schema.clip import Clip
 from cache_schema.documents import WAVEFORM, CommitRecord, CorpusFacts, Manifest, PartPlan
 from cache_schema.errors import CacheError, UsageError, listed
+from cache_schema.front_ends import front_end_facts
 from cache_schema.lock import write_lock
-from cache_schema.storage import sha256
+from cache_schema.sweep import sweep
 from cache_schema.teacher_names import command_of, described, qualified, require_teacher_name
 from cache_schema.writer import (
     MANIFEST,
@@ -20,8 +21,8 @@ from cache_schema.writer import (
     load_manifest,
     load_plans,
     missing_units,
+    refuse_damaged_layout,
     seal,
-    sweep,
 )
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
@@ -33,12 +34,13 @@ from pipeline.plan import (
     heard_audio,
     make_part,
     order_clips,
-    parse_signals,
+    own_facts,
     planned_samples,
     signal_layouts,
     wanted_signals,
 )
 from pipeline.scale_out import run_units
+from pipeline.storage_types import cached_storage, parse_signals, spelled_storage
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
 from pipeline.unit import Job
@@ -102,7 +104,7 @@ class Precompute:
         self.view_recipe = [repr(facts) for facts in recipe.facts]
         if cached is None:
             self._refuse_useless_views()
-        named, self._in_u8log = parse_signals(request.signals)
+        named, self._storage = parse_signals(request.signals)
         wanted = wanted_signals(named, self.teacher, further=cached is not None)
         self.names = [qualified(name, self.teacher_name) for name in wanted]
         self.samples = planned_samples(self.clips, self.teacher, self.waveform_hz)
@@ -122,16 +124,16 @@ class Precompute:
                 kind="views",
             )
 
-    def layouts(self, names: Sequence[str]) -> list[SignalLayout]:
-        """Layouts of some signals over all clips."""
-        return signal_layouts(names, self.teacher, self.samples, in_u8log=self._in_u8log)
+    def layouts(self, names: Sequence[str], own: Sequence[PartPlan] = ()) -> list[SignalLayout]:
+        """Layouts of some signals over all clips, stored as said or else as in the `own` parts."""
+        storage = cached_storage(own) | self._storage
+        return signal_layouts(names, self.teacher, self.samples, storage)
 
     def first_part(self) -> PartPlan:
         """Plan of the first part of a new cache."""
-        return self._fresh_part("part-000", self.names, range(self.request.views))
+        return self._fresh_part("part-000", self.layouts(self.names), range(self.request.views))
 
-    def _fresh_part(self, name: str, names: Sequence[str], views: range) -> PartPlan:
-        layouts = self.layouts(names)
+    def _fresh_part(self, name: str, layouts: Sequence[SignalLayout], views: range) -> PartPlan:
         return make_part(
             name,
             layouts,
@@ -145,11 +147,11 @@ class Precompute:
             codec=self.request.codec,
         )
 
-    def _part_beside(self, base: PartPlan, name: str, names: Sequence[str]) -> PartPlan:
+    def _part_beside(self, base: PartPlan, name: str, layouts: Sequence[SignalLayout]) -> PartPlan:
         """Plan further signals from the waveform of a part, for the same rows in the same units."""
         return make_part(
             name,
-            self.layouts(names),
+            layouts,
             base.units,
             views=base.view_range,
             seed=base.seed,
@@ -172,10 +174,11 @@ class Precompute:
             missing = [name for name in names if name not in here]
             if missing and any(signal.name == WAVEFORM for signal in plan.signals):
                 name = f"part-{len(plans) + len(added):03d}"
-                added.append(self._part_beside(plan, name, missing))
+                added.append(self._part_beside(plan, name, self.layouts(missing, own)))
         if self.request.views > have_views:
             name = f"part-{len(plans) + len(added):03d}"
-            added.append(self._fresh_part(name, names, range(have_views, self.request.views)))
+            views = range(have_views, self.request.views)
+            added.append(self._fresh_part(name, self.layouts(names, own), views))
         return added
 
     def refuse_stale(self, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
@@ -197,11 +200,10 @@ class Precompute:
             "views": first.view_recipe,
         }
         wanted = {"corpus": self.facts.model_dump(), **self._view_facts()}
-        for plan in plans:
-            if plan.teacher_name == self.teacher_name:
-                cached |= {"teacher": without_name(plan.teacher), "audio": plan.audio}
-                wanted |= {"teacher": without_name(self.teacher.provenance), "audio": self.audio}
-                break
+        own = [plan for plan in plans if plan.teacher_name == self.teacher_name]
+        if own:
+            cached |= own_facts(own)
+            wanted |= self._own_facts(cached)
         differing = differences({key: cached[key] for key in wanted}, wanted)
         if differing:
             taken = all(line.startswith(("teacher.", "audio.")) for line in differing)
@@ -213,6 +215,20 @@ class Precompute:
                 kind="stale",
             )
         self._refuse_views_unheard_of(plans)
+
+    def _own_facts(self, cached: Mapping[str, Any]) -> dict[str, Any]:
+        """What `cached` says of this teacher's parts, as this request would have it.
+
+        A storage type that is not said is as it is there, and a cache of an earlier release may say
+        less of the audio.
+        """
+        said = {name: s for name, s in self._storage.items() if name in cached["storage"]}
+        return {
+            "teacher": without_name(self.teacher.provenance),
+            "audio": {key: self.audio.get(key) for key in cached["audio"]},
+            "front_ends": front_end_facts(cached["front_ends"]),
+            "storage": cached["storage"] | spelled_storage(said),
+        }
 
     def _view_facts(self) -> dict[str, Any]:
         """What the request says of the views; of a further teacher's what is not a default."""
@@ -256,7 +272,7 @@ class Precompute:
         return Job(
             cache=str(self.request.out.resolve()),
             part=plan.name,
-            plan_sha256=sha256(plan.encode()),
+            plan_sha256=plan.digest,
             corpus_root=str(self.corpus.root.resolve()),
             teacher=_as_seen_anywhere(self.request.teacher),
             teacher_options=tuple(sorted(self.request.teacher_options.items())),
@@ -297,6 +313,7 @@ class Precompute:
             self._refuse_holes()
             while plans := [p for p in self.lay_out() if not load_manifest(out).sealed(p.name)]:
                 plan = plans[0]
+                refuse_damaged_layout(out, plan)
                 missing = missing_units(out, plan)
                 on_start(plan, missing)
                 for record in self.compute(plan, missing):

@@ -8,10 +8,12 @@ from pathlib import Path
 from cache_schema.documents import CommitRecord, Manifest, PartPlan
 from cache_schema.errors import CacheError, listed
 from cache_schema.lock import write_lock
+from cache_schema.restore import restore_part, restore_root
 from cache_schema.storage import sha256
+from cache_schema.sweep import sweep
 from cache_schema.teacher_names import command_of
 from cache_schema.verify import Damage, sealed_records, verify
-from cache_schema.writer import load_manifest, load_plans, record_path, seal, sweep
+from cache_schema.writer import load_manifest, load_plans, record_path, seal
 from pipeline.precompute import OnStart, OnUnit, Precompute
 
 
@@ -21,7 +23,7 @@ def mend(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Dam
     Raises
     ------
     CacheError
-        Kind ``"damaged"`` when an object outside work units and index is damaged, or, with the rest
+        Kind ``"damaged"`` when a document is damaged that cannot be made again, or, with the rest
         mended, when objects of other teachers are.
     """
     out = precompute.request.out
@@ -32,44 +34,54 @@ def mend(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Dam
         manifest = load_manifest(out)
         plans = load_plans(out, manifest)
         precompute.refuse_stale(manifest, plans)
+        if any(damage.laid_out for damage in found):
+            _restore(precompute, manifest, plans)
         others: list[PartPlan] = []
         for plan in plans:
             damages = [damage for damage in found if damage.part == plan.name]
             if damages and plan.teacher_name != precompute.teacher_name:
                 others.append(plan)
             elif damages:
-                units = sorted({d.unit for d in damages if d.unit is not None})
-                _mend(precompute, manifest, plan, units, on_start, on_unit)
+                _mend(precompute, manifest, plan, damages, on_start, on_unit)
         _refuse_others(out, found, others)
     return found
+
+
+def _restore(precompute: Precompute, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
+    out = precompute.request.out
+    restore_root(out, manifest, precompute.clips)
+    for entry, plan in zip(manifest.parts, plans, strict=True):
+        restore_part(out, entry, plan)
 
 
 def _mend(
     precompute: Precompute,
     manifest: Manifest,
     plan: PartPlan,
-    units: Sequence[int],
+    damages: Sequence[Damage],
     on_start: OnStart,
     on_unit: OnUnit,
 ) -> None:
     out = precompute.request.out
+    units = sorted({damage.unit for damage in damages if damage.unit is not None})
     for unit in units:
         record_path(out, plan.name, unit).unlink(missing_ok=True)
     on_start(plan, units)
-    sealed = sealed_records(out, manifest, plan.name)
-    for record in precompute.compute(plan, units):
+    entry = next(entry for entry in manifest.parts if entry.name == plan.name)
+    sealed = sealed_records(out, entry)
+    for record in precompute.compute(plan, units) if units else ():
         on_unit(plan, record)
         _refuse_other_answer(out, record, sealed)
-    if manifest.sealed(plan.name):
+    if any(damage.unit is None for damage in damages):
         seal(out, plan)
 
 
 def _refuse_hopeless(out: Path, found: Sequence[Damage]) -> None:
-    hopeless = [str(damage) for damage in found if damage.part is None]
+    hopeless = [str(damage) for damage in found if damage.part is None and not damage.laid_out]
     if hopeless:
         raise CacheError(
-            f"{out}: {len(hopeless)} object(s) outside work units are damaged and cannot be "
-            f"recomputed\n{listed(hopeless)}\nRestore them from a copy, or make the cache anew.",
+            f"{out}: {len(hopeless)} object(s) are damaged that cannot be made "
+            f"again\n{listed(hopeless)}\nRestore them from a copy, or make the cache anew.",
             kind="damaged",
         )
 

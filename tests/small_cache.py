@@ -104,9 +104,9 @@ def rows(part: PartPlan, unit: int) -> list[Row]:
     return [row(first + i, view, names) for i in range(part.units.rows[unit])]
 
 
-def lay_out(root: Path) -> PartPlan:
+def lay_out(root: Path, part: PartPlan | None = None) -> PartPlan:
     """Create the cache with its first part, nothing computed."""
-    part = first_plan()
+    part = part or first_plan()
     facts = CorpusFacts(
         fingerprint="0" * 64, classes=list(CLASSES), task="single", clips=6,
         splits=[Split(name="train", first_clip=0, clips=4), Split(name="test", first_clip=4, clips=2)],

@@ -119,23 +119,22 @@ class TemporalLoss(DistillationLoss):
         mass_B1 = teacher_BT.sum(1, keepdim=True)
         if self.renormalise:
             teacher_BT = torch.where(mass_B1 > 0, teacher_BT / mass_B1, 0.0)
-        log_student_BT = log_distribution(self.log_attention(output), visible_BT)
+        log_student_BT = log_distribution(self._scores(output), visible_BT)
         counted_BT = visible_BT & (mass_B1 > 0)
         return attention_divergence(
             log_student_BT, teacher_BT, counted_BT, direction=self.direction
         )
 
-    def log_attention(self, output: StudentOutput) -> Tensor:
-        """Logarithm of the student's attention over its valid frames, (B, T); 0 on padding."""
-        valid_BT = frame_mask(output.context_lengths_B, output.context_BTD.shape[1])
+    def _scores(self, output: StudentOutput) -> Tensor:
+        """Logarithm of the student's attention, but for a constant of each clip, (B, T)."""
         if self.query_D is not None:
-            scores_BT = output.context_BTD.float() @ self.query_D * self.factor
-            return log_distribution(scores_BT, valid_BT)
+            return output.context_BTD.float() @ self.query_D * self.factor
         if output.attention_BHT is None:
             raise UsageError("the student gave no attention of its own", kind="options")
+        valid_BT = frame_mask(output.context_lengths_B, output.context_BTD.shape[1])
         heads_BHT = log_distribution(output.attention_BHT.float(), valid_BT[:, None])
         # The mean of the heads without leaving logarithms: a weight of e^-200 keeps its gradient.
-        return torch.logsumexp(heads_BHT, 1) - math.log(heads_BHT.shape[1])
+        return torch.logsumexp(heads_BHT, 1)
 
     def _positions(self, output: StudentOutput, teacher_B: Tensor) -> Tensor:
         """Teacher frames, fractional, that each student frame meets, shape (B, T, N)."""

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cache_schema.front_ends import FRONT_ENDS
+from student.models.bidirectional import both_ways
 from student.models.interface import Student, StudentOutput
 from student.models.layers import MaskedBatchNorm, frame_mask, init_as_keras
 from student.recipes import Exponential, Recipe
@@ -70,7 +70,8 @@ class AttRNN(Student):
         image_B1TM = features_BTM[:, None] * mask_B1T1
         image = self.first_norm(torch.relu(self.first_conv(image_B1TM)) * mask_B1T1, mask_B1T1)
         image = self.second_norm(torch.relu(self.second_conv(image)) * mask_B1T1, mask_B1T1)
-        context_BTD = self._recur(image[:, 0], lengths_B)
+        hidden_BTD = both_ways(self.first_gru, image[:, 0], lengths_B)
+        context_BTD = both_ways(self.second_gru, hidden_BTD, lengths_B)
         clip_B = torch.arange(len(lengths_B), device=lengths_B.device)
         middle_BD = context_BTD[clip_B, lengths_B // 2]
         query_BHD = self.query(middle_BD).unflatten(1, (self.heads, self.context_width))
@@ -82,16 +83,6 @@ class AttRNN(Student):
         preset = FRONT_ENDS[self.front_end]
         first_s_B = torch.full_like(lengths_B, preset.first_frame_s, dtype=features_BTM.dtype)
         return StudentOutput(logits_BC, context_BTD, lengths_B, preset.hop_s, first_s_B, scores_BHT)
-
-    def _recur(self, features_BTM: Tensor, lengths_B: Tensor) -> Tensor:
-        """Run both GRUs over valid frames only."""
-        frames = features_BTM.shape[1]
-        packed = pack_padded_sequence(
-            features_BTM, lengths_B.cpu(), batch_first=True, enforce_sorted=False
-        )
-        hidden = self.second_gru(self.first_gru(packed)[0])[0]
-        context_BTD: Tensor = pad_packed_sequence(hidden, batch_first=True, total_length=frames)[0]
-        return context_BTD
 
     def looks_at(self, output: StudentOutput) -> Tensor:
         """Give its own attention, the mean of its heads."""

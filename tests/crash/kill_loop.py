@@ -1,4 +1,6 @@
-"""kill -9 a precompute-teacher again and again; what it leaves must complete to the same bytes.
+"""kill -9 a precompute-teacher at random moments; what it leaves must complete to the same bytes.
+
+`aimed_kills` hits every stage; this one kills whole processes, with any teacher.
 
 As a script, on any corpus and teacher::
 
@@ -25,12 +27,8 @@ from cache_schema.reader import open_cache
 from cache_schema.verify import verify
 
 
-def kill_loop(
-    corpus: str, options: list[str], folder: Path, kills: int, start: Path | None = None
-) -> tuple[int, int]:
+def kill_loop(corpus: str, options: list[str], folder: Path, kills: int) -> tuple[int, int]:
     """Kill runs at random moments until `kills` were; each finished cache must equal the first.
-
-    Each begins with nothing, or with a copy of the cache `start`.
 
     Returns
     -------
@@ -38,7 +36,6 @@ def kill_loop(
         Caches that were completed on the way, and work units in each.
     """
     whole, out = folder / "whole", folder / "killed"
-    begin(whole, start)
     started = time.monotonic()
     succeeded(command("precompute-teacher", corpus, "--out", whole, *options))
     duration_s = time.monotonic() - started
@@ -46,7 +43,6 @@ def kill_loop(
     generator = random.Random(kills)
     killed = finished = 0
     while killed < kills:
-        begin(out, start)
         process = subprocess.Popen(
             [script("precompute-teacher"), corpus, "--out", str(out), *options],
             stdout=subprocess.DEVNULL,
@@ -65,12 +61,6 @@ def kill_loop(
     finished += same_bytes(out, wanted)
     assert [path.name for path in folder.iterdir()] == ["whole"]
     return finished, sum("/commits/" in key for key in wanted)
-
-
-def begin(out: Path, start: Path | None) -> None:
-    """Put the cache that a run adds to in its place, if it is not there."""
-    if start is not None and not out.exists():
-        shutil.copytree(start, out)
 
 
 def same_bytes(out: Path, wanted: dict[str, bytes]) -> int:

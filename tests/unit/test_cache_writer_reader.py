@@ -13,9 +13,10 @@ import zarr
 
 from cache_schema.documents import SignedManifest
 from cache_schema.errors import CacheError, UsageError
-from cache_schema.inspection import clip_facts
+from cache_schema.inspection import clip_facts, summary
 from cache_schema.reader import Ragged, open_cache
 from cache_schema.storage import canonical_json, sha256
+from cache_schema.sweep import sweep
 from cache_schema.verify import verify
 from cache_schema.writer import (
     MANIFEST,
@@ -25,7 +26,6 @@ from cache_schema.writer import (
     missing_units,
     record_path,
     seal,
-    sweep,
     write_unit,
 )
 
@@ -274,3 +274,14 @@ def test_a_hole_in_any_column_of_the_clip_table_is_refused(cache_dir: Path) -> N
     (cache_dir / "clips/frames/c/0").unlink()
     with pytest.raises(CacheError, match=r"clips/frames/c/0 is missing"):
         open_cache(cache_dir).clip_table.clips(0, 1)
+
+
+def test_an_unfinished_cache_with_a_damaged_record_is_not_summed_up(tmp_path: Path) -> None:
+    plan = small_cache.lay_out(tmp_path / "c")
+    write_unit(tmp_path / "c", plan, 1, small_cache.rows(plan, 1))
+    path = record_path(tmp_path / "c", "part-000", 1)
+    document = json.loads(path.read_bytes())
+    del document["objects"]["waveform"]
+    path.write_bytes(canonical_json(document))
+    with pytest.raises(CacheError, match=r"record of work unit 1 of part-000 has digest"):
+        summary(tmp_path / "c")

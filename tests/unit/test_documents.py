@@ -9,6 +9,7 @@ import small_cache
 
 from cache_schema.documents import CommitRecord, PartPlan, parse, problems_of
 from cache_schema.errors import CacheError
+from cache_schema.storage import sha256
 
 
 def test_a_document_reads_back_as_itself() -> None:
@@ -64,3 +65,10 @@ def test_a_unit_larger_than_the_grid_is_a_problem() -> None:
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b'{"a":\xff}'])
 def test_what_is_no_document_is_a_problem_not_a_traceback(data: bytes) -> None:
     assert problems_of(CommitRecord, data)
+
+
+def test_a_changed_copy_of_a_plan_has_a_digest_of_its_own() -> None:
+    plan = small_cache.first_plan()
+    assert plan.digest == sha256(plan.encode())
+    copy = plan.model_copy(update={"seed": 8})
+    assert copy.digest == sha256(copy.encode()) != plan.digest

@@ -12,7 +12,9 @@ import small_cache
 
 from cache_schema.errors import CacheError
 from cache_schema.reader import open_cache
+from cache_schema.sweep import sweep
 from cache_schema.verify import verify
+from cache_schema.writer import MANIFEST, add_part, record_path, seal, write_unit
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,85 @@ def test_a_stray_object_is_named(pristine: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(pristine, tmp_path / "c"))
     (root / "clips/extra").write_bytes(b"x")
     assert [str(d) for d in verify(root)] == ["clips/extra: is not named by the manifest"]
+
+
+def begun(root: Path) -> Path:
+    """A cache of one part with three of its five units."""
+    plan = small_cache.lay_out(root)
+    for unit in range(3):
+        write_unit(root, plan, unit, small_cache.rows(plan, unit))
+    return root
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
+def test_damage_in_each_object_of_an_unfinished_cache_is_named(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    root = begun(tmp_path / "c")
+    assert verify(root) == []
+    for key, content in small_cache.tree_bytes(root).items():
+        if damage is delete and (key == "manifest.json" or "/commits/" in key):
+            continue  # what has no record is not yet done
+        damage(root / key)
+        name = key.removeprefix("parts/part-000/") if "/unsealed/" in key else key
+        assert any(name in str(found) for found in verify(root)), f"{damage.__name__} {key}"
+        (root / key).write_bytes(content)
+    assert verify(root) == []
+
+
+def test_a_length_changed_in_an_unfinished_record_is_found(tmp_path: Path) -> None:
+    root = begun(tmp_path / "c")
+    record = record_path(root, "part-000", 0)
+    text = record.read_text()
+    record.write_text(text.replace('"temporal_attention":[3,4,5]', '"temporal_attention":[3,5,4]'))
+    assert record.read_text() != text
+    (found,) = verify(root)
+    assert (found.unit, found.rows) == (0, "view 0, clips 0 to 2")
+    assert "unsealed/000000.sha256 says" in found.problem
+
+
+def test_what_vouches_for_an_unfinished_part_goes_when_it_is_sealed(tmp_path: Path) -> None:
+    root = begun(tmp_path / "c")
+    assert (root / "parts/part-000/unsealed").is_dir()
+    small_cache.compute(root, small_cache.first_plan())
+    assert not (root / "parts/part-000/unsealed").exists()
+    (root / "parts/part-000/unsealed").mkdir()  # as a kill leaves it
+    sweep(root)
+    assert not (root / "parts/part-000/unsealed").exists()
+
+
+def test_an_older_manifest_is_told_from_what_a_kill_leaves(tmp_path: Path) -> None:
+    root = begun(tmp_path / "c")
+    older = (root / MANIFEST).read_bytes()
+    small_cache.compute(root, small_cache.first_plan())
+    newer = small_cache.tree_bytes(root)
+    (root / MANIFEST).write_bytes(older)
+    assert [str(d) for d in verify(root)] == [
+        "manifest.json: says that part-000 is unfinished, which was sealed: it is an older one"
+    ]
+    seal(root, small_cache.first_plan())
+    assert small_cache.tree_bytes(root) == newer
+
+
+def test_a_part_of_records_that_the_manifest_does_not_name_is_never_swept_away(
+    pristine: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "c"
+    small_cache.compute(root, small_cache.lay_out(root))
+    older = (root / MANIFEST).read_bytes()
+    add_part(root, small_cache.second_plan())
+    (root / MANIFEST).write_bytes(older)
+    assert verify(root) == []  # no record yet: what a kill leaves
+    sweep(root)
+    assert not (root / "parts/part-001").exists()
+    shutil.copytree(pristine / "parts/part-001", root / "parts/part-001")
+    assert [d.object for d in verify(root)] == ["parts/part-001"]
+    with pytest.raises(
+        CacheError, match=r"(?s)does not name 1 part\(s\).*part-001: 5 work units"
+    ) as e:
+        sweep(root)
+    assert e.value.kind == "damaged"
+    assert (root / "parts/part-001/commits/000000.json").is_file()
 
 
 def read_everything(root: Path) -> None:

@@ -1,0 +1,114 @@
+"""What vouches for the commit records and the array metadata of a part, and whether it agrees.
+
+A sealed part's index has their digests. Until there is one, the part's folder ``unsealed`` has them:
+``layout.json`` for what was laid out, ``UNIT.sha256`` for each record. A part without that folder was
+begun by a program that wrote none.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cache_schema.documents import CommitRecord, PartIndex, PartPlan, parse, problems_of
+from cache_schema.errors import CacheError
+from cache_schema.storage import differing_objects, sha256, write_atomic
+
+PLAN = "plan.json"
+UNSEALED = "unsealed"
+LAYOUT = f"{UNSEALED}/layout.json"
+
+
+def record_key(unit: int) -> str:
+    """Key of a unit's commit record, below its part."""
+    return f"commits/{unit:06d}.json"
+
+
+def proof_key(unit: int) -> str:
+    """Key of the digest of a unit's record, below an unsealed part."""
+    return f"{UNSEALED}/{unit:06d}.sha256"
+
+
+def metadata_keys(plan: PartPlan) -> list[str]:
+    """Keys of what is laid out before any unit is written."""
+    return ["zarr.json", PLAN, *(f"{signal.name}/zarr.json" for signal in plan.signals)]
+
+
+def promise_layout(folder: Path, plan: PartPlan) -> None:
+    """Note the digests of what was just laid out."""
+    objects = {key: sha256((folder / key).read_bytes()) for key in metadata_keys(plan)}
+    write_atomic(folder / LAYOUT, PartIndex(part=plan.name, objects=objects).encode())
+
+
+def layout_damage(folder: Path, plan: PartPlan) -> list[tuple[str, str]]:
+    """Key and problem of each metadata object of an unsealed part that is not as laid out."""
+    if not (folder / UNSEALED).is_dir():
+        return []
+    try:
+        data = (folder / LAYOUT).read_bytes()
+        layout = parse(PartIndex, data, LAYOUT)
+    except FileNotFoundError:
+        return [(LAYOUT, "is missing")]
+    except CacheError as error:
+        return [(LAYOUT, str(error))]
+    ours = layout.part == plan.name and layout.objects.keys() == set(metadata_keys(plan))
+    if not ours or data != layout.encode():
+        return [(LAYOUT, "is not what was written when this part was laid out")]
+    different = differing_objects(folder, layout.objects)
+    return [(key, f"{problem} in {LAYOUT}") for key, problem in different]
+
+
+def read_record(
+    folder: Path, plan: PartPlan, unit: int, sealed: str | None = None
+) -> tuple[CommitRecord | None, list[str]]:
+    """Read a unit's record: the record, or None and every reason not to trust it.
+
+    Parameters
+    ----------
+    folder : Path
+        The part's.
+    plan : PartPlan
+        The part's.
+    unit : int
+        Number of the work unit.
+    sealed : str or None
+        The record's digest in the sealed index, if there is one.
+    """
+    data = (folder / record_key(unit)).read_bytes()
+    problems = _disagreement(folder, unit, sha256(data), sealed)
+    problems += problems_of(CommitRecord, data)
+    if not problems:
+        record = CommitRecord.model_validate_json(data)
+        problems = _misfit(record, plan, unit)
+        if not problems:
+            return record, []
+    return None, problems
+
+
+def _disagreement(folder: Path, unit: int, found: str, sealed: str | None) -> list[str]:
+    proof = folder / proof_key(unit)
+    if sealed is not None:
+        promise, witness = sealed, "the index"
+    elif proof.parent.is_dir():
+        promise = proof.read_text("utf-8", "replace") if proof.is_file() else "nothing"
+        witness = proof_key(unit)
+    else:
+        return []
+    return [] if promise == found else [f"has digest {found[:12]}, {witness} says {promise[:12]}"]
+
+
+def _misfit(record: CommitRecord, plan: PartPlan, unit: int) -> list[str]:
+    """What of a record is not of this unit, or does not fit the plan."""
+    found = (record.part, record.unit, record.rows, record.plan_sha256)
+    wanted = (plan.name, unit, plan.units.rows[unit], plan.digest)
+    if found != wanted:
+        return [f"is of another plan: it says {found}, the plan {wanted}"]
+    room = {s.name: s.chunk_length for s in plan.signals if s.layout != "fixed"}
+    names = {signal.name for signal in plan.signals}
+    if record.objects.keys() != names or record.lengths.keys() != room.keys():
+        return [f"has the signals {sorted(record.objects)}, the plan {sorted(names)}"]
+    lengths = {len(record.sources), *map(len, record.lengths.values())}
+    overlong = any(sum(record.lengths[name]) > room[name] for name in room)
+    beyond = any(entry.row >= record.rows for entry in record.quarantine)
+    if overlong or beyond or lengths != {record.rows}:
+        return [f"does not fit its {record.rows} rows"]
+    return []

@@ -1,0 +1,53 @@
+"""Clear away what a killed writer left, and nothing that a kill does not leave."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from cache_schema.documents import Manifest
+from cache_schema.errors import CacheError, listed
+from cache_schema.promises import UNSEALED
+from cache_schema.storage import sweep_partials
+from cache_schema.writer import MANIFEST, aside, load_manifest, part_folder
+
+
+def sweep(root: Path) -> None:
+    """Remove what a killed writer left: half-written files and parts no manifest names.
+
+    Raises
+    ------
+    CacheError
+        Kind ``"damaged"`` when such a part holds commit records: no kill leaves that behind.
+    """
+    shutil.rmtree(aside(root), ignore_errors=True)
+    if not (root / MANIFEST).is_file():
+        return
+    manifest = load_manifest(root)
+    _refuse_unnamed_records(root, manifest)
+    sweep_partials(root)
+    for folder in unnamed_parts(root, manifest):
+        shutil.rmtree(folder)
+    for entry in manifest.parts:
+        if entry.index_sha256 is not None:
+            shutil.rmtree(part_folder(root, entry.name) / UNSEALED, ignore_errors=True)
+
+
+def unnamed_parts(root: Path, manifest: Manifest) -> dict[Path, int]:
+    """Folders of parts that the manifest does not name, with the commit records in each."""
+    named = {entry.name for entry in manifest.parts}
+    folders = [p for p in (root / "parts").glob("*") if p.is_dir() and p.name not in named]
+    return {folder: len(list(folder.glob("commits/*.json"))) for folder in sorted(folders)}
+
+
+def _refuse_unnamed_records(root: Path, manifest: Manifest) -> None:
+    lost = {folder: count for folder, count in unnamed_parts(root, manifest).items() if count}
+    if lost:
+        raise CacheError(
+            f"{root}/{MANIFEST}, generation {manifest.generation}, does not name "
+            f"{len(lost)} part(s) that hold commit records: it is an older one\n"
+            + listed(f"{folder}: {count} work units" for folder, count in lost.items())
+            + f"\nNothing was removed. Put the latest {MANIFEST} back; or, if they are not wanted, "
+            "delete these folders and repeat the command.",
+            kind="damaged",
+        )

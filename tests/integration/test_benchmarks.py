@@ -1,0 +1,41 @@
+"""Each benchmark runs to its end on tiny inputs; what it measures there means nothing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from commands import plain_environment
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+# The command's own list; importing it would need its folder on the path.
+LISTED = re.search(
+    r"^BENCHMARKS = (\(.+\))$", (BENCHMARKS / "__main__.py").read_text(), re.MULTILINE
+)
+
+
+@pytest.mark.parametrize("name", ast.literal_eval(LISTED[1]) if LISTED else ())
+def test_a_benchmark_gives_figures(name: str, tmp_path: Path) -> None:
+    if not (BENCHMARKS / f"{name}.py").is_file():
+        pytest.skip(f"tests/benchmarks/{name}.py is not there")
+    out = tmp_path / "figures.json"
+    run = subprocess.run(
+        [sys.executable, BENCHMARKS, name, "--quick", "--out", out],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=plain_environment(),
+    )
+    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
+    document = json.loads(out.read_text())
+    figures = document["benchmarks"][name]
+    assert figures
+    assert all(figure["value"] is not None or figure["note"] for figure in figures)
+    assert document["quick"]
+    assert document["machine"]["cores"]
