@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from cache_schema import u8log
+from cache_schema import top_k, u8log
 from cache_schema.arrays import Array
-from cache_schema.documents import CommitRecord, parse
+from cache_schema.documents import CommitRecord, SignalSpec, parse
 from cache_schema.errors import CacheError, listed
-from cache_schema.reader import Cache, SealedPart, open_cache
+from cache_schema.reader import SealedPart, open_cache
+from cache_schema.storage import sha256
 from cache_schema.writer import Row, record_path
 from pipeline.precompute import Precompute
 from pipeline.unit import UnitWorker
@@ -21,14 +20,27 @@ from pipeline.unit import UnitWorker
 # Share of a signal's scale by which a recomputed row may differ: float16 keeps 11 bits, and the
 # batch a row lands in may differ from the first time.
 TOLERANCE = 2e-3
+SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CheckReport:
-    """What a check found: rows looked at and, per signal, the largest deviation over its scale."""
+    """What a check found.
 
-    rows: int
-    deviations: dict[str, float]
+    Attributes
+    ----------
+    rows : int
+        Views of clips looked at, each in every part of the teacher that holds it.
+    deviations : dict
+        Of each signal the largest deviation over the scale of its row; of one in u8log, what it is
+        beyond the step between two codes.
+    problems : list of str
+        Every source and every row that is no longer what the cache says.
+    """
+
+    rows: int = 0
+    deviations: dict[str, float] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
 
 def check(precompute: Precompute, rows: int | None) -> CheckReport:
@@ -37,99 +49,152 @@ def check(precompute: Precompute, rows: int | None) -> CheckReport:
     Raises
     ------
     CacheError
-        Kind ``"stale"``, listing every source that changed and every signal out of tolerance.
+        Kind ``"stale"``, naming what changed and every signal out of tolerance; ``"damaged"``.
     """
-    request = precompute.request
-    cache = open_cache(request.out)
+    out = precompute.request.out
+    cache = open_cache(out)
     precompute.refuse_stale(cache.manifest, [part.plan for part in cache.parts])
-    problems: list[str] = []
-    deviations: dict[str, float] = {}
-    looked_at = 0
-    for part, group in groupby(
-        _chosen(cache, precompute.teacher_name, rows), key=lambda chosen: chosen.part
-    ):
-        worker = UnitWorker(precompute.job(part.plan))
-        for chosen in group:
-            looked_at += len(chosen.rows)
-            problems += _compare_unit(
-                cache, chosen, worker.rows(chosen.unit, chosen.rows), deviations
-            )
-    problems += [
-        f"{name}: deviates by {share:.2e} of its scale, allowed {TOLERANCE:.0e}"
-        for name, share in deviations.items()
-        if share > TOLERANCE
+    parts = [part for part in cache.parts if part.plan.teacher_name == precompute.teacher_name]
+    drawn = draw({part.plan.first_view: part.plan.units.rows for part in parts}, rows)
+    report = CheckReport(rows=sum(len(chosen) for _, _, chosen in drawn))
+    for part in parts:
+        checker = _PartChecker(precompute, part, report)
+        for first_view, unit, chosen in drawn:
+            if first_view == part.plan.first_view:
+                checker.compare(unit, chosen)
+    _refuse_problems(precompute, report)
+    return report
+
+
+def _refuse_problems(precompute: Precompute, report: CheckReport) -> None:
+    problems = [
+        *report.problems,
+        *(
+            f"{name}: deviates by {share:.2e} of its scale, allowed {TOLERANCE:.0e}"
+            for name, share in report.deviations.items()
+            if share > TOLERANCE
+        ),
     ]
     if problems:
+        more = f"\nand {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise CacheError(
-            f"{request.out}: {looked_at} rows checked, {len(problems)} problem(s)\n"
-            f"{listed(problems[:20])}\nRestore the sources, or make a new cache with another --out.",
+            f"{precompute.request.out}: {report.rows} rows checked, {len(problems)} problem(s)\n"
+            f"{listed(problems[:SHOWN])}{more}\n"
+            "Restore the sources, or make a new cache with another --out.",
             kind="stale",
         )
-    return CheckReport(looked_at, deviations)
 
 
-@dataclass(frozen=True, slots=True)
-class _Chosen:
-    """Rows of one work unit that are to be looked at."""
+def draw(tables: dict[int, list[int]], rows: int | None) -> list[tuple[int, int, Sequence[int]]]:
+    """Draw rows without repetition, each as likely as any other.
 
-    part: SealedPart
-    unit: int
-    rows: list[int]
+    Parameters
+    ----------
+    tables : dict
+        The rows of each work unit, by the first view of the parts that have these units.
+    rows : int or None
+        How many; None for all.
 
-
-def _chosen(cache: Cache, teacher: str, rows: int | None) -> Iterator[_Chosen]:
-    """Choose random rows of one teacher's parts."""
-    everything = [
-        (number, unit, row)
-        for number, part in enumerate(cache.parts)
-        if part.plan.teacher_name == teacher
-        for unit, count in enumerate(part.plan.units.rows)
-        for row in range(count)
+    Returns
+    -------
+    list of (first view, work unit, rows within it)
+    """
+    units = [(view, unit) for view, counts in tables.items() for unit in range(len(counts))]
+    counts = np.concatenate([np.array(counts, np.int64) for counts in tables.values()])
+    if rows is None:
+        return [(*unit, range(n)) for unit, n in zip(units, counts.tolist(), strict=True)]
+    ends = np.cumsum(counts)
+    total = int(ends[-1])
+    # A generator without a seed takes one from the operating system.
+    generator = np.random.default_rng()
+    chosen = np.sort(generator.choice(total, min(rows, total), replace=False, shuffle=False))
+    owners, firsts = np.unique(np.searchsorted(ends, chosen, side="right"), return_index=True)
+    groups = np.split(chosen, firsts[1:])
+    return [
+        (*units[owner], (group - (ends - counts)[owner]).tolist())
+        for owner, group in zip(owners.tolist(), groups, strict=True)
     ]
-    if rows is not None:
-        everything = sorted(random.SystemRandom().sample(everything, min(rows, len(everything))))
-    for (number, unit), group in groupby(everything, key=lambda entry: entry[:2]):
-        yield _Chosen(cache.parts[number], unit, [row for _, _, row in group])
 
 
-def _compare_unit(
-    cache: Cache, chosen: _Chosen, fresh: Sequence[Row], deviations: dict[str, float]
-) -> Iterator[str]:
-    """Yield what no longer agrees in one unit; notes the deviation of each signal."""
-    part, unit = chosen.part, chosen.unit
-    data = record_path(cache.root, part.plan.name, unit).read_bytes()
-    record = parse(CommitRecord, data, f"record of work unit {unit} of {part.plan.name}")
-    reasons = {entry.row: entry.reason for entry in record.quarantine}
-    usable = part.usable(unit)
-    place = np.cumsum(usable) - 1
-    stored = {name: part.read(name, unit, usable) for name in part.names}
-    for row in chosen.rows:
-        where, now, was = (
-            f"{part.plan.name} work unit {unit} row {row}",
-            fresh[row],
-            reasons.get(row),
-        )
-        if now.source_sha256 != record.sources[row]:
-            digests = (
-                now.source_sha256[:12] or "unreadable",
-                record.sources[row][:12] or "unreadable",
+class _PartChecker:
+    """Compares the rows of one part with what its teacher says of them now."""
+
+    def __init__(self, precompute: Precompute, part: SealedPart, report: CheckReport) -> None:
+        self._clips = precompute.clips
+        self._root = precompute.request.out
+        self._part = part
+        self._report = report
+        self._record_digests = part.record_digests()
+        self._worker = UnitWorker(precompute.job(part.plan))
+
+    def compare(self, unit: int, chosen: Sequence[int]) -> None:
+        """Look at some rows of a work unit."""
+        record = self._record(unit)
+        reasons = {entry.row: entry.reason for entry in record.quarantine}
+        fresh = self._worker.rows(unit, chosen)
+        usable = self._part.usable(unit)
+        place = np.cumsum(usable) - 1
+        stored = {name: self._part.read(name, unit, usable) for name in self._part.names}
+        for row in chosen:
+            problem = _problem(fresh[row], record.sources[row], reasons.get(row))
+            if problem:
+                self._report.problems.append(f"{self._where(unit, row)}: {problem}")
+            elif usable[row]:
+                for name, values in stored.items():
+                    self._note(name, values[int(place[row])], fresh[row].signals[name])
+
+    def _record(self, unit: int) -> CommitRecord:
+        """Read the unit's record, which must be the one that was sealed."""
+        where = f"record of work unit {unit} of {self._part.plan.name}"
+        path = record_path(self._root, self._part.plan.name, unit)
+        data = path.read_bytes() if path.is_file() else b""
+        if sha256(data) != self._record_digests[unit]:
+            raise CacheError(
+                f"the {where} is {'not the sealed one' if data else 'missing'}. Repeat the command "
+                "with --repair",
+                kind="damaged",
             )
-            yield f"{where}: source digest {digests[0]}, cached {digests[1]}"
-        elif now.reason != was:
-            yield f"{where}: now {now.reason or 'usable'!r}, cached {was or 'usable'!r}"
-        elif was is None:
-            for name, values in stored.items():
-                again = now.signals[name]
-                if part.plan.signal(name).dtype == "uint8":
-                    again = u8log.decode(u8log.encode(again), np.array([0, len(again)]))
-                share = _deviation(values[int(place[row])], again)
-                deviations[name] = max(deviations.get(name, 0.0), share)
+        return parse(CommitRecord, data, where)
+
+    def _where(self, unit: int, row: int) -> str:
+        units = self._part.plan.units
+        clip = self._clips[units.first_clip[unit] + row]
+        return f"{clip.id} (view {units.view[unit]}, {self._part.plan.name} work unit {unit} row {row})"
+
+    def _note(self, name: str, cached: Array, fresh: Array) -> None:
+        share = deviation(self._part.plan.signal(name), self._task, cached, fresh)
+        self._report.deviations[name] = max(self._report.deviations.get(name, 0.0), share)
+
+    @property
+    def _task(self) -> top_k.Task:
+        return self._worker.teacher.task
 
 
-def _deviation(cached: Array, fresh: Array) -> float:
-    """Largest difference as a share of the cached row's scale."""
-    if cached.shape != fresh.shape:
+def _problem(now: Row, source: str, reason: str | None) -> str:
+    """What no longer agrees of a row besides its signals; empty if nothing."""
+    if now.source_sha256 != source:
+        digests = (now.source_sha256[:12] or "unreadable", source[:12] or "unreadable")
+        return f"source digest {digests[0]}, cached {digests[1]}"
+    if now.reason != reason:
+        return f"now {now.reason or 'usable'!r}, cached {reason or 'usable'!r}"
+    return ""
+
+
+def deviation(spec: SignalSpec, task: top_k.Task, cached: Array, fresh: Array) -> float:
+    """Largest difference of a row from the cached one, as a share of the cached one's scale.
+
+    The fresh row is first brought into the form that was stored. An answer on the edge between two
+    codes of u8log may fall on either side of it, which is no difference.
+    """
+    slack = 0.0
+    if spec.dtype == "uint8":
+        fresh, slack = u8log.decode(u8log.encode(fresh), np.array([0, len(fresh)])), u8log.RATIO - 1
+    elif spec.dtype == "uint16":
+        kept = top_k.kept_of(*spec.row_shape)
+        (fresh,) = top_k.reduced_like(cached[None], fresh[None], kept, task)
+    was, now = cached.astype(np.float64), fresh.astype(np.float64)
+    if was.shape != now.shape or not (np.isfinite(was).all() and np.isfinite(now).all()):
         return float("inf")
-    wide, again = cached.astype(np.float64), fresh.astype(np.float64)
-    scale = float(np.abs(wide).max(initial=0)) or 1.0
-    return float(np.abs(wide - again).max(initial=0)) / scale
+    apart = np.abs(was - now) - slack * np.maximum(np.abs(was), np.abs(now))
+    scale = float(np.abs(was).max(initial=0)) or 1.0
+    return float(apart.max(initial=0)) / scale

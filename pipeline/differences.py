@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+# Characters of a value that a message shows, and how many of them are before the first that differs.
+SHOWN, CONTEXT = 70, 24
+
 
 def without_name(teacher: dict[str, Any] | None) -> dict[str, Any]:
     """What identifies a teacher: its weights and configuration, not what its folder is called."""
@@ -20,9 +23,14 @@ def differences(cached: Any, wanted: Any, where: str = "") -> list[str]:
         ]
     if cached == wanted:
         return []
-    return [f"{where}: cache {_short(cached)}, this run {_short(wanted)}"]
+    found, asked = _short(repr(cached), repr(wanted)), _short(repr(wanted), repr(cached))
+    return [f"{where}: cache {found}, this run {asked}"]
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 70 else f"{text[:67]}..."
+def _short(text: str, other: str) -> str:
+    """Cut a long text to where it first differs from the other."""
+    pairs = enumerate(zip(text, other, strict=False))
+    same = next((i for i, (a, b) in pairs if a != b), min(len(text), len(other)))
+    first = max(0, same - CONTEXT) if max(len(text), len(other)) > SHOWN else 0
+    before, after = "..." if first else "", "..." if len(text) > first + SHOWN else ""
+    return f"{before}{text[first : first + SHOWN]}{after}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby
@@ -18,20 +18,29 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema import top_k
 from cache_schema.clip import Clip
 from cache_schema.documents import WAVEFORM, CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
 from cache_schema.errors import UsageError
-from cache_schema.front_ends import FRONT_ENDS, frame_count
-from cache_schema.plugins import parse_named_options, typed_options, unknown_name
+from cache_schema.front_ends import FRONT_ENDS, frame_count, front_end_facts
+from cache_schema.plugins import unknown_name
 from cache_schema.storage import sha256
 from cache_schema.teacher_names import signal_of
-from pipeline.audio import RESAMPLER, resampled_length
+from pipeline.audio import DECODER, RESAMPLER, resampled_length
 from pipeline.corpora.interface import Corpus
+from pipeline.differences import without_name
+from pipeline.storage_types import (
+    LOGITS,
+    TEMPORAL_ATTENTION,
+    Storage,
+    cached_storage,
+    spelled_storage,
+)
 from pipeline.teachers.interface import Teacher
 
 DROPPED_MASS = "attention_dropped_mass"
-TEMPORAL_ATTENTION = "temporal_attention"
-DEFAULT_SIGNALS = ("logits", TEMPORAL_ATTENTION, WAVEFORM)
+DEFAULT_SIGNALS = (LOGITS, TEMPORAL_ATTENTION, WAVEFORM)
+FRONT_END_FACTS = "front_ends"
 SPLIT_ORDER = ("train", "validation", "test")
 UNIT_BYTES = 20_000_000
 MAX_UNITS = 50_000
@@ -45,7 +54,7 @@ class SignalLayout:
     name: str
     layout: Literal["fixed", "ragged", "square"]
     row_shape: tuple[int, ...]
-    dtype: Literal["float16", "int16", "uint8"]
+    dtype: Literal["float16", "int16", "uint8", "uint16"]
     hop_s: float | None
     first_frame_s: float | None
     entries: NDArray[np.int64]
@@ -115,7 +124,8 @@ def heard_audio(teacher: Teacher, waveform_hz: int | None) -> dict[str, Any]:
     """Say what a teacher hears: the corpus' audio, or the cache's waveform of rate `waveform_hz`."""
     rate = teacher.sample_rate_hz
     if waveform_hz is None:
-        return {"sample_rate_hz": rate, "resampler": RESAMPLER, "channels": "mean"}
+        libraries = {"decoder": DECODER, "resampler": RESAMPLER}
+        return {"sample_rate_hz": rate, **libraries, "channels": "mean"}
     resampler = None if rate == waveform_hz else RESAMPLER
     return {"sample_rate_hz": rate, "waveform_hz": waveform_hz, "resampler": resampler}
 
@@ -149,41 +159,40 @@ def wanted_signals(names: Sequence[str], teacher: Teacher, *, further: bool) -> 
 
 
 def signal_layouts(
-    names: Sequence[str], teacher: Teacher, samples: NDArray[np.int64], *, in_u8log: Collection[str]
+    names: Sequence[str],
+    teacher: Teacher,
+    samples: NDArray[np.int64],
+    storage: Mapping[str, Storage],
 ) -> list[SignalLayout]:
-    """Layout of each signal, named as the cache does, with the entries every clip will need."""
-    layouts = [_signal_layout(signal_of(name), teacher, samples) for name in names]
-    return [
-        replace(layout, name=name, dtype="uint8" if layout.name in in_u8log else layout.dtype)
-        for name, layout in zip(names, layouts, strict=True)
-    ]
+    """Layout of each signal, named as the cache does, with the entries every clip will need.
 
-
-def parse_signals(texts: Sequence[str]) -> tuple[list[str], set[str]]:
-    """Split ``NAME[:storage=f16|u8log]`` into the names and those to be stored as u8log.
+    `storage` is as :func:`pipeline.storage_types.parse_signals` gives it.
 
     Raises
     ------
     UsageError
-        For an unknown option, or u8log for another signal than temporal_attention.
+        For a top k that is no part of the teacher's classes.
     """
-    names, in_u8log = [], set()
-    for text in texts:
-        name, options = parse_named_options(text)
-        if typed_options(_signal_options, options, f"signal {name}").get("storage") == "u8log":
-            in_u8log.add(name)
-        names.append(name)
-    wrong = sorted(in_u8log - {TEMPORAL_ATTENTION})
-    if wrong:
+    layouts = [_signal_layout(signal_of(name), teacher, samples) for name in names]
+    return [
+        replace(_stored(layout, storage.get(layout.name, "f16")), name=name)
+        for name, layout in zip(names, layouts, strict=True)
+    ]
+
+
+def _stored(layout: SignalLayout, storage: Storage) -> SignalLayout:
+    if storage == "u8log":
+        return replace(layout, dtype="uint8")
+    if not isinstance(storage, int):
+        return layout
+    (classes,) = layout.row_shape
+    if not 1 <= storage < classes:
         raise UsageError(
-            f"storage=u8log is for {TEMPORAL_ATTENTION} (rows sum to 1), not for {', '.join(wrong)}",
+            f"signal {layout.name}: top_k={storage}, but the teacher has {classes} classes; keep 1 to "
+            f"{classes - 1} of them, or all without top_k",
             kind="options",
         )
-    return names, in_u8log
-
-
-def _signal_options(*, storage: Literal["f16", "u8log"] = "f16") -> None:
-    """The options of ``--signal``, for :func:`typed_options`."""
+    return replace(layout, dtype="uint16", row_shape=(top_k.entries(storage),))
 
 
 def _signal_layout(name: str, teacher: Teacher, samples: NDArray[np.int64]) -> SignalLayout:
@@ -225,7 +234,7 @@ def _per_length(samples: NDArray[np.int64], count: Any) -> NDArray[np.int64]:
 def cut_units(
     layouts: Sequence[SignalLayout], splits: Sequence[Split], views: range, max_rows: int
 ) -> UnitTable:
-    """Cut rows into work units, greedily: at `max_rows` rows or when a chunk would pass its limit.
+    """Cut rows into work units, as few as have at most `max_rows` rows and chunks within a limit.
 
     The limit is about 20 MB for the largest signal, larger where there would be over 50,000 units.
     """
@@ -237,11 +246,21 @@ def cut_units(
             if view > 0 and split.name != "train":
                 continue
             first, last = split.first_clip, split.first_clip + split.clips
-            for start, stop in _greedy_cuts(row_bytes[:, first:last], limit, max_rows):
+            for start, stop in _even_cuts(row_bytes[:, first:last], limit, max_rows):
                 entry = {"split": split.name, "view": view, "first_clip": first + start}
                 for column, value in (entry | {"rows": stop - start}).items():
                     table[column].append(value)
     return UnitTable(**table)
+
+
+def _even_cuts(row_bytes: NDArray[np.int64], limit: int, max_rows: int) -> list[tuple[int, int]]:
+    """Cut into equal counts of rows, unless that takes more units than filling each one would.
+
+    Every chunk is as long as the fullest unit needs, so a short last one would be stored in full.
+    """
+    full = _greedy_cuts(row_bytes, limit, max_rows)
+    even = _greedy_cuts(row_bytes, limit, math.ceil(row_bytes.shape[1] / len(full)))
+    return even if len(even) == len(full) else full
 
 
 def _greedy_cuts(row_bytes: NDArray[np.int64], limit: int, max_rows: int) -> list[tuple[int, int]]:
@@ -279,6 +298,18 @@ def signal_specs(layouts: Sequence[SignalLayout], units: UnitTable) -> list[Sign
     return specs
 
 
+def own_facts(plans: Sequence[PartPlan]) -> dict[str, Any]:
+    """What the parts of one teacher depend on, besides corpus and views."""
+    recorded = [plan.audio.get(FRONT_END_FACTS) for plan in plans]
+    front_ends = {k: v for facts in recorded if isinstance(facts, dict) for k, v in facts.items()}
+    return {
+        "teacher": without_name(plans[0].teacher),
+        "audio": {k: v for k, v in plans[0].audio.items() if k != FRONT_END_FACTS},
+        "front_ends": front_ends,
+        "storage": spelled_storage(cached_storage(plans)),
+    }
+
+
 def make_part(
     name: str,
     layouts: Sequence[SignalLayout],
@@ -292,7 +323,8 @@ def make_part(
     source: Literal["corpus", "cache"],
     codec: Literal["crc32c", "zstd"],
 ) -> PartPlan:
-    """Put a part's plan together."""
+    """Put a part's plan together; it records the parameters of the front ends among its signals."""
+    front_ends = front_end_facts(layout.name for layout in layouts)
     return PartPlan(
         name=name,
         first_view=views.start,
@@ -300,7 +332,7 @@ def make_part(
         seed=seed,
         view_recipe=list(view_recipe),
         teacher=teacher.provenance,
-        audio=dict(audio),
+        audio={**audio, FRONT_END_FACTS: front_ends} if front_ends else dict(audio),
         source=source,
         codec=codec,
         batch_clips=32,

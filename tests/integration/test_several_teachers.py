@@ -215,7 +215,7 @@ def test_each_teachers_command_repairs_its_own_parts(
     run = command("inspect-cache", out, "--verify")
     assert run.returncode == 3
     assert (
-        "parts/part-002/logits@b/c/1/0 (work unit 1, view 0, clips 5 to 9, teacher 'b')"
+        "parts/part-002/logits@b/c/1/0 (work unit 1, view 0, clips 4 to 7, teacher 'b')"
         in run.stdout
     )
     run = first(corpus, out, "--repair")
@@ -233,7 +233,7 @@ def test_each_teachers_command_repairs_its_own_parts(
         ([*B[:3], ""], 2, "--teacher-name '': expected one lower-case word"),
         ([*B[:3], "c", "--signal", "mfcc"], 2, "signal mfcc is the waveform's"),
         ([*B[:3], "c", "--seed", 5], 3, "seed: cache 3, this run 5"),
-        ([*B[:3], "c", "--view", "gain"], 3, "views: cache [\"{'step': 'gain'"),
+        ([*B[:3], "c", "--view", "gain"], 3, "\"{'step': 'shift', 'options'"),
         (["--teacher", "toy:classes=x;z", *B[2:]], 3, "cache ['x', 'y'], this run ['x', 'z']"),
     ],
 )

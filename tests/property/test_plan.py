@@ -64,6 +64,14 @@ def test_a_unit_ends_before_its_largest_chunk_passes_the_limit() -> None:
     assert units.rows == [4, 4, 2]
 
 
+def test_units_of_equal_rows_leave_little_of_a_chunk_empty() -> None:
+    """Filled one after the other they would be 62, 62, 62, 62 and 8, each stored as 62."""
+    ten_s = 10 * 16_000
+    splits = [Split(name="train", first_clip=0, clips=256)]
+    units = cut_units([layout("waveform", [ten_s] * 256)], splits, range(1), 1024)
+    assert units.rows == [52, 52, 52, 52, 48]
+
+
 @given(
     lengths=st.dictionaries(st.integers(0, 99), st.integers(1, 50), max_size=40),
     max_clips=st.integers(1, 8),

@@ -1,0 +1,82 @@
+"""How signals are stored: what ``--signal`` may say of it, and what a cache has.
+
+Of temporal attention `u8log` keeps one byte a frame, of logits `top_k` keeps the largest; everything
+else is float16, or the waveform's own 16-bit samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from cache_schema import top_k
+from cache_schema.documents import PartPlan, SignalSpec
+from cache_schema.errors import UsageError
+from cache_schema.plugins import parse_named_options, typed_options
+from cache_schema.teacher_names import signal_of
+
+LOGITS = "logits"
+TEMPORAL_ATTENTION = "temporal_attention"
+
+# "f16", "u8log", or how many logits are kept.
+Storage = str | int
+
+
+def parse_signals(texts: Sequence[str]) -> tuple[list[str], dict[str, Storage]]:
+    """Split ``NAME[:option=value]`` into names and, where one says so, how it is to be stored.
+
+    ``storage=f16|u8log`` is given by its name, ``top_k=K`` as a number.
+
+    Raises
+    ------
+    UsageError
+        For an unknown option, or a storage type that is not for this signal.
+    """
+    names: list[str] = []
+    storage: dict[str, Storage] = {}
+    for text in texts:
+        name, options = parse_named_options(text)
+        said = typed_options(_signal_options, options, f"signal {name}")
+        if len(said) > 1:
+            raise UsageError(f"signal {name}: give storage or top_k, not both", kind="options")
+        for value in said.values():
+            storage[name] = value
+        names.append(name)
+    _refuse_misplaced(storage)
+    return names, storage
+
+
+def _signal_options(
+    *, storage: Literal["f16", "u8log"] | None = None, top_k: int | None = None
+) -> None:
+    """The options of ``--signal``, for :func:`typed_options`."""
+
+
+def _refuse_misplaced(storage: Mapping[str, Storage]) -> None:
+    attention = [n for n, s in storage.items() if s == "u8log" and n != TEMPORAL_ATTENTION]
+    logits = [n for n, s in storage.items() if isinstance(s, int) and n != LOGITS]
+    problems = []
+    if attention:
+        problems.append(
+            f"storage=u8log is for {TEMPORAL_ATTENTION} (rows sum to 1), not for {', '.join(attention)}"
+        )
+    if logits:
+        problems.append(f"top_k is for {LOGITS}, not for {', '.join(logits)}")
+    if problems:
+        raise UsageError("; ".join(problems), kind="options")
+
+
+def cached_storage(plans: Sequence[PartPlan]) -> dict[str, Storage]:
+    """How each signal of one teacher's parts is stored, as :func:`parse_signals` would say it."""
+    return {signal_of(spec.name): _storage_of(spec) for plan in plans for spec in plan.signals}
+
+
+def _storage_of(spec: SignalSpec) -> Storage:
+    if spec.dtype == "uint16":
+        return top_k.kept_of(*spec.row_shape)
+    return "u8log" if spec.dtype == "uint8" else "f16"
+
+
+def spelled_storage(storage: Mapping[str, Storage]) -> dict[str, str]:
+    """Storage types as a user says them."""
+    return {n: f"top_k={s}" if isinstance(s, int) else s for n, s in storage.items()}
