@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import tomllib
 from pathlib import Path
@@ -9,8 +10,19 @@ from typing import Any
 
 import click
 
-from cache_schema.errors import AftersoundError, UsageError, listed
+from cache_schema.errors import AftersoundError, RunError, UsageError, listed
+from cache_schema.interrupts import interrupts
 from cache_schema.plugins import unknown_name
+
+# What the disk refuses, and what a user can do about it before the command is repeated.
+_WAYS_OUT = {
+    errno.ENOSPC: "Free some space there, or choose another place (--out)",
+    errno.EDQUOT: "Free some of your quota there, or choose another place (--out)",
+    errno.EFBIG: "Raise the limit of file sizes (ulimit -f), or choose another place (--out)",
+    errno.EROFS: "Make it writable, or choose another place (--out)",
+    errno.EACCES: "Allow access to it, or choose another place (--out)",
+    errno.EPERM: "Allow access to it, or choose another place (--out)",
+}
 
 
 class Number(click.FloatRange):
@@ -46,16 +58,43 @@ class Command(click.Command):
         )
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run; an error of ours ends as a message on stderr and its exit code."""
+        """Run; an error of ours or of the disk ends as a message on stderr and its exit code."""
         try:
-            return super().main(*args, **kwargs)
+            with interrupts():
+                return super().main(*args, **kwargs)
         except AftersoundError as error:
             click.echo(f"{self.name}: {error}", err=True)
             raise SystemExit(error.exit_code) from None
         except OSError as error:
-            place = f" ({error.filename})" if error.filename else ""
-            click.echo(f"{self.name}: {error.strerror or error}{place}", err=True)
+            click.echo(f"{self.name}: {_described(error)}", err=True)
             raise SystemExit(1) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an interrupt that it has nothing to say about is a message as well.
+
+        A full disk's errors name no file: what was being written is then below ``--out``.
+        """
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.filename is None and error.errno in _WAYS_OUT:
+                error.filename = ctx.params.get("out")
+            raise
+        except KeyboardInterrupt:
+            raise RunError(
+                "stopped. What was finished is kept; repeat the command to go on.",
+                kind="interrupted",
+            ) from None
+
+
+def _described(error: OSError) -> str:
+    """Say what the disk refused and where, what is left, and how to go on."""
+    place = f" ({error.filename})" if error.filename else ""
+    said = f"{error.strerror or error}{place}"
+    if error.errno not in _WAYS_OUT:
+        return said
+    way = _WAYS_OUT[error.errno]
+    return f"{said}. What was finished is kept. {way}, and repeat the command."
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:

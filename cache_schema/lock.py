@@ -1,4 +1,4 @@
-"""One writer at a time: a lock file beside the cache.
+"""One writer at a time: a lock file beside what is being written, a cache or the folder of a run.
 
 The kernel holds the lock (``flock``) and drops it with its owner, so a dead owner never blocks
 the next one. The file names the owner; a lock of another host is never broken silently, because
@@ -17,33 +17,40 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.errors import RunError
+from cache_schema.storage import named_in_errors
 
 
 @contextmanager
-def write_lock(cache: Path) -> Iterator[None]:
-    """Hold the write lock of a cache.
+def write_lock(target: Path) -> Iterator[None]:
+    """Hold the write lock of a cache or of a run's folder.
 
     Raises
     ------
     RunError
         Kind ``"locked"`` when another living process, or another host, holds it.
     """
-    path = cache.with_name(f"{cache.name}.lock")
+    target = target.resolve()  # one lock under whatever name, "." too
+    path = target.with_name(f"{target.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _acquire(path)
     try:
         owner = _owner(path)
         if owner.get("host") not in (None, socket.gethostname()):
             raise _locked(path, owner)
-        mine = {"host": socket.gethostname(), "pid": os.getpid()}
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(mine).encode(), 0)
         try:
+            _sign(descriptor, path)
             yield
         finally:
             path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def _sign(descriptor: int, path: Path) -> None:
+    mine = {"host": socket.gethostname(), "pid": os.getpid()}
+    with named_in_errors(path):
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(mine).encode(), 0)
 
 
 def _acquire(path: Path) -> int:
@@ -69,9 +76,10 @@ def _owner(path: Path) -> dict[str, Any]:
 
 
 def _locked(path: Path, owner: dict[str, Any]) -> RunError:
+    process = f"process {owner['pid']}" if "pid" in owner else "another process"
+    host = f" on host {owner['host']!r}" if "host" in owner else ""
     return RunError(
-        f"{path.with_suffix('')} is being written by process {owner.get('pid')} on host "
-        f"{owner.get('host')!r}. Wait for it; if that process is gone, delete {path} and repeat "
-        "the command.",
+        f"{path.with_suffix('')} is being written by {process}{host}. Wait for it; if that process "
+        f"is gone, delete {path} and repeat the command.",
         kind="locked",
     )

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import RunError, UsageError, listed
+from cache_schema.lock import write_lock
 from cache_schema.plugins import load_plugin
 from cache_schema.storage import write_atomic
 from pipeline.corpora.interface import Corpus
@@ -75,12 +77,25 @@ def finetune(
         If `out` is or was being made by another configuration, or an option does not fit base or
         device.
     RunError
-        If the corpus lacks a split or training diverges.
+        If the corpus lacks a split, training diverges or another process writes `out`.
     """
     recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))
     teacher = _teacher(corpus, open_checkpoint(base, MODEL_TYPES), pooling)
     facts = _facts(corpus, teacher, recipe)
-    partial = out.with_name(out.name + ".partial")
+    with write_lock(out):
+        return _finetune(corpus, teacher, facts, recipe, out, device, report)
+
+
+def _finetune(
+    corpus: Corpus,
+    teacher: HuggingFaceTeacher,
+    facts: dict[str, Any],
+    recipe: Recipe,
+    out: Path,
+    device: str,
+    report: Report,
+) -> dict[str, Any]:
+    partial = out.resolve().with_name(out.resolve().name + ".partial")
     if (out / _TRAINING_FILE).is_file():
         done = json.loads((out / _TRAINING_FILE).read_text(encoding="utf-8"))
         _refuse_other(out, done["facts"], facts)
@@ -224,7 +239,14 @@ def _figures(training: FineTuning) -> dict[str, Any]:
 
 def _write_folder(folder: Path, teacher: HuggingFaceTeacher, result: dict[str, Any]) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # left by a kill
-    teacher.save(folder)
+    try:
+        teacher.save(folder)
+    except SafetensorError as error:  # of the disk: it is no OSError
+        raise RunError(
+            f"{folder} cannot be written: {error}. The training is kept. Make room there and repeat the "
+            "command.",
+            kind="disk",
+        ) from None
     for weights in folder.glob("*.safetensors"):
         weights.chmod(
             0o644

@@ -162,12 +162,14 @@ class FineTuning:
         return nn.functional.cross_entropy(logits_BC, labels_BC)  # probabilities: mixed labels too
 
     def _keep(self) -> None:
-        """Write the best weights first: a kill in between repeats an epoch and loses nothing."""
-        weights = self._weights()
-        if self.best_epoch == len(self.epochs):
-            _save(self.folder / BEST_FILE, weights)
-        state = {"epochs": self.epochs, "weights": weights, **self._optimizer.state()}
+        """Write the state, then the best weights, which it holds too: see `_resume`."""
+        state = {"epochs": self.epochs, "weights": self._weights(), **self._optimizer.state()}
         _save(self.folder / STATE_FILE, state)
+        self._keep_best()
+
+    def _keep_best(self) -> None:
+        if self.best_epoch == len(self.epochs):
+            _save(self.folder / BEST_FILE, self._weights())
 
     def _resume(self) -> None:
         path = self.folder / STATE_FILE
@@ -177,6 +179,7 @@ class FineTuning:
         self.epochs = state["epochs"]
         self._restore(state["weights"])
         self._optimizer.restore(state)
+        self._keep_best()  # a kill may have come before they were written
         self.report(f"continuing after epoch {len(self.epochs)}")
 
     def _weights(self) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from student.settings import build_student
 
 WEIGHTS = "model.safetensors"
 STATE = "training-state.pt"
+STATE_FORMAT = 2
 
 
 def save_weights(run: Path, student: Student) -> None:
@@ -55,17 +57,32 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
 def save_state(run: Path, state: dict[str, Any]) -> None:
     """Write the training state: tensors, numbers and strings only."""
     buffer = io.BytesIO()
-    torch.save(state, buffer)
+    torch.save({"format": STATE_FORMAT, **state}, buffer)
     write_atomic(run / STATE, buffer.getvalue())
 
 
 def load_state(run: Path) -> dict[str, Any] | None:
-    """Read the training state, or None where there is none. Nothing in it can run code."""
+    """Read the training state, or None where there is none. Nothing in it can run code.
+
+    Raises
+    ------
+    RunError
+        If it cannot be read, or another version wrote it.
+    """
     path = run / STATE
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return state
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if state["format"] == STATE_FORMAT:
+            return state
+        problem = f"has format {state['format']}, this version writes {STATE_FORMAT}"
+    except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:80]
+        problem = f"is damaged, or another version wrote it ({reason})"
+    raise RunError(
+        f"{path} {problem}. Choose another --out, or delete {run} to train anew.", kind="damaged"
+    )
 
 
 def write_json(path: Path, document: Any) -> None:

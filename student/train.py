@@ -6,16 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.errors import CacheError, UsageError, listed
+from cache_schema.lock import write_lock
 from cache_schema.reader import Cache
+from cache_schema.storage import PARTIAL_SUFFIX
 from cache_schema.teacher_names import teacher_of
-from student.checkpoint import read_json, write_json
+from student.checkpoint import STATE, WEIGHTS, read_json, write_json
 from student.class_map import coverage_report
 from student.evaluate import evaluate_run
 from student.metrics import MAIN_METRIC, Score, check_metric, teacher_score
-from student.objective import build_objective, check_class_map, class_maps
+from student.objective import Objective, build_objective, check_class_map, class_maps
 from student.settings import Settings, changed_settings, plain
 from student.taught_by import teacher_classes
-from student.training_loop import TRAIN, VALIDATION, Say, Training
+from student.training_loop import METRIC_LINES, TRAIN, VALIDATION, Say, Training
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -47,7 +49,8 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
     UsageError
         If the folder holds a run of other settings, with both values.
     RunError
-        If a loss is not finite, naming the clips.
+        If a loss is not finite, naming the clips; if another process writes the run; if a signal
+        stopped the training.
     """
     check_class_map(cache, settings)
     if TRAIN not in cache.splits:
@@ -59,7 +62,17 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
         check_metric(settings.metric, cache.task)
     _refuse_without_targets(cache, settings)
     objective = build_objective(cache, settings)
+    with write_lock(run):
+        return _train(cache, settings, run, objective, device, say)
+
+
+def _train(
+    cache: Cache, settings: Settings, run: Path, objective: Objective, device: str, say: Say
+) -> dict[str, Any]:
     claim_run(run, settings.resolved(cache))
+    for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT):
+        for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
+            left_by_a_kill.unlink()
     if (done := read_json(run / RESULT)) is not None:
         say(f"{run} is finished: all {settings.recipe.epochs} epochs are done.")
         return dict(done)
@@ -163,7 +176,7 @@ def finish(run: Path, cache: Cache, training: Training) -> dict[str, Any]:
         "student_options": settings.student_options,
         "distill": [plain(entry) for entry in settings.distill],
         "label_weight": settings.label_weight,
-        "best_epoch": training.best["epoch"],
+        "best_epoch": training.progress.best["epoch"],
         "epochs": training.recipe.epochs,
     }
     write_json(run / RESULT, result)

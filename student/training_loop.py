@@ -1,12 +1,15 @@
-"""The training loop: one student, one seed, exact resume after each epoch."""
+"""The training loop: one student, one seed, exact resume after each epoch and inside it.
+
+The training state is the one file that continues a training. Metrics and best weights follow from it
+and are written after it: a kill in between is made good when the training is resumed.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +17,20 @@ import numpy as np
 import torch
 
 from cache_schema.errors import RunError
+from cache_schema.interrupts import held_interrupts
 from cache_schema.reader import Cache
 from student.averaging import AveragedStudent
 from student.batch import Batch
 from student.checkpoint import load_state, save_state, save_weights, write_lines
+from student.curves import begin_curves, extend_curves
 from student.evaluate import score_student
 from student.metrics import Score
 from student.mixup import Mixing, draw_mixing
 from student.models.interface import Student
 from student.objective import Objective, class_maps, needed_signals
+from student.progress import Progress
 from student.recipes import Recipe
+from student.repeatable import random_state, restore_random
 from student.settings import Settings
 from student.spec_augment import augmentation_random, spec_augment
 from student.stream import Stream
@@ -32,12 +39,14 @@ from student.unit_rows import UnitLoader
 METRIC_LINES = "metrics.jsonl"
 TRAIN, VALIDATION = "train", "validation"
 GRADIENT_NORM = 5.0
+# A kill costs no more of an epoch than this.
+SAVE_EVERY_S = 300.0
 
 Say = Callable[[str], None]
 
 
 class Training:
-    """One training under way: model, optimiser, streams and the best score so far."""
+    """One training under way: model, optimiser, streams and how far it is."""
 
     def __init__(
         self, cache: Cache, settings: Settings, run: Path, objective: Objective, device: str
@@ -57,7 +66,7 @@ class Training:
         )
         self.plain_loader = UnitLoader(cache, front_end, ())
         self.recipe = settings.recipe
-        # Imported here, as tensorboard below: seconds that a refusal need not take.
+        # Imported here: seconds that a refusal need not take.
         from lightning_fabric import Fabric
 
         self.fabric = Fabric(accelerator=device, devices=1, precision=settings.precision)  # type: ignore[arg-type]
@@ -68,62 +77,71 @@ class Training:
         if self.recipe.average is not None:  # now that the student is on its device
             self.averaged = AveragedStudent(objective.student, self.recipe.average)
         self.teacher: dict[str, float | str | None] = {}
-        self.next_epoch = self.steps = 0
-        self.best: dict[str, Any] = {"score": -math.inf, "epoch": -1}
-        self.history: list[dict[str, Any]] = []
+        self.progress = Progress()
+        self._marked_s = time.monotonic()
         self._resume()
 
     def run_epochs(self, say: Say) -> None:
-        """Train what is left, saving after each epoch."""
-        from torch.utils.tensorboard import SummaryWriter
+        """Train what is left; a signal is obeyed after the step, or the validation, in hand.
 
-        writer = SummaryWriter(str(self.run / "tensorboard"), purge_step=self.next_epoch)
-        with closing(writer):
-            for epoch in range(self.next_epoch, self.recipe.epochs):
-                began_s = time.monotonic()
-                losses = self._train_epoch(epoch)
-                if self.averaged is not None:
-                    done = (epoch + 1) / self.recipe.epochs
-                    self.averaged.after_epoch(self.objective.student, done)
-                found = self._validate()
-                entry = self._record(epoch, losses, found, time.monotonic() - began_s)
-                for name, value in entry.items():
-                    if isinstance(value, float):
-                        writer.add_scalar(name, value, epoch)
+        Raises
+        ------
+        RunError
+            Kind ``"interrupted"``, the state being saved; ``"not_finite"``.
+        """
+        if self.progress.steps:
+            say(f"continuing after {self.progress} of {self.recipe.epochs}")
+        with held_interrupts() as asked:
+            begin_curves(self.run, self.progress.history)
+            while self.progress.epoch < self.recipe.epochs:
+                self._train_epoch(asked)
+                entry = self._finish_epoch()
+                extend_curves(self.run, entry)
                 say(_epoch_line(entry, self.recipe.epochs))
+                if asked():
+                    raise self._interrupted()
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:
-        """Train one epoch and give the mean of each loss over its clips."""
-        torch.manual_seed(
-            int(np.random.SeedSequence([self.settings.seed, epoch]).generate_state(1)[0])
-        )
+    def _train_epoch(self, asked: Callable[[], bool]) -> None:
+        """Train what is left of an epoch."""
+        progress = self.progress
+        if progress.batch == 0:
+            seeds = np.random.SeedSequence([self.settings.seed, progress.epoch])
+            torch.manual_seed(int(seeds.generate_state(1)[0]))
         self.model.train()
-        sums: dict[str, torch.Tensor] = {}
-        clips = 0
-        with closing(self.stream.epoch(epoch)) as batches:
-            for number, cpu_batch in enumerate(batches):
-                batch, mixing = self._augmented(cpu_batch, epoch, number)
-                self._advance(epoch, clips)
-                # Not through Fabric's wrapper, which cannot convert a frozen batch to lower precision.
-                with self.fabric.autocast():
-                    losses = self.objective(batch, mixing)
-                self._check_finite(losses, batch)
-                self.optimizer.zero_grad()
-                self.fabric.backward(losses["total"])
-                self.fabric.clip_gradients(self.model, self.optimizer, max_norm=GRADIENT_NORM)
-                self.optimizer.step()
-                self.steps += 1
-                if self.averaged is not None:
-                    self.averaged.after_step(self.objective.student)
-                size = len(batch.clips)
-                clips += size
-                for name, value in losses.items():
-                    sums[name] = sums.get(name, 0.0) + value.detach() * size
-        return {name: float(value) / clips for name, value in sums.items()}
+        units = self.cache.units(TRAIN, progress.epoch % self.cache.views)
+        planned = sum(unit.rows for unit in units)
+        with closing(self.stream.epoch(progress.epoch, progress.batch)) as batches:
+            for batch in batches:
+                self._advance(progress.epoch + min(1.0, progress.clips / planned))
+                self._step(batch)
+                if asked():
+                    self._save()
+                    raise self._interrupted()
+                if time.monotonic() - self._marked_s >= SAVE_EVERY_S:
+                    self._save()
 
-    def _augmented(self, batch: Batch, epoch: int, number: int) -> tuple[Batch, Mixing | None]:
+    def _step(self, cpu_batch: Batch) -> None:
+        """Learn from a batch."""
+        batch, mixing = self._augmented(cpu_batch)
+        # Not through Fabric's wrapper, which cannot convert a frozen batch to lower precision.
+        with self.fabric.autocast():
+            losses = self.objective(batch, mixing)
+        self._check_finite("loss", losses["total"], losses, batch)
+        self.optimizer.zero_grad()
+        self.fabric.backward(losses["total"])
+        norm: Any = self.fabric.clip_gradients(
+            self.model, self.optimizer, max_norm=GRADIENT_NORM, error_if_nonfinite=False
+        )
+        self._check_finite("gradient", norm, losses, batch)
+        self.optimizer.step()
+        if self.averaged is not None:
+            self.averaged.after_step(self.objective.student)
+        self.progress.count_step(losses, len(batch.clips))
+
+    def _augmented(self, batch: Batch) -> tuple[Batch, Mixing | None]:
         """Apply what the recipe does to a batch, and bring it to the device."""
-        random = augmentation_random(self.settings.seed, epoch, number)
+        seed, progress = self.settings.seed, self.progress
+        random = augmentation_random(seed, progress.epoch, progress.batch)
         mixing = None
         if self.recipe.mixup is not None:
             mixing = draw_mixing(len(batch.clips), self.recipe.mixup, random)
@@ -132,29 +150,36 @@ class Training:
             batch = spec_augment(batch, self.recipe.spec_augment, random)
         return batch.to(self.fabric.device), mixing
 
-    def _advance(self, epoch: int, clips: int) -> None:
-        """Tell the optimiser and the objective how far the training is, by clips seen."""
-        planned = sum(unit.rows for unit in self.cache.units(TRAIN, epoch % self.cache.views))
-        done = epoch + min(1.0, clips / planned)
+    def _advance(self, done: float) -> None:
+        """Tell the optimiser and the objective how many epochs are done, by clips seen."""
         self.objective.epochs_done = done
         rate = self.recipe.learning_rate * self.recipe.schedule.factor(done / self.recipe.epochs)
-        if self.steps < self.recipe.warm_up_steps:
-            rate *= (self.steps + 1) / self.recipe.warm_up_steps
+        if self.progress.steps < self.recipe.warm_up_steps:
+            rate *= (self.progress.steps + 1) / self.recipe.warm_up_steps
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _check_finite(self, losses: dict[str, torch.Tensor], batch: Batch) -> None:
+    def _check_finite(
+        self, what: str, value: torch.Tensor, losses: dict[str, torch.Tensor], batch: Batch
+    ) -> None:
         """Stop before an update that would spoil the weights."""
-        if bool(torch.isfinite(losses["total"])):
+        if bool(torch.isfinite(value)):
             return
-        values = ", ".join(f"{name} {float(value.detach()):.4g}" for name, value in losses.items())
+        values = ", ".join(f"{name} {float(loss.detach()):.4g}" for name, loss in losses.items())
         ids = [self.cache.clip_ids(int(c), int(c) + 1)[0] for c in batch.clips[:8]]
         more = f" and {len(batch.clips) - 8} more" if len(batch.clips) > 8 else ""
         raise RunError(
-            f"the loss is not finite ({values}); the batch holds {', '.join(ids)}{more}. The weights "
-            f"were not touched. Check the cache: inspect-cache {self.cache.root} --verify; or lower "
-            f"--learning-rate (now {self.recipe.learning_rate:g}).",
+            f"the {what} is not finite (losses: {values}); the batch holds {', '.join(ids)}{more}. The "
+            f"weights were not touched. Check the cache: inspect-cache {self.cache.root} --verify; or "
+            f"lower --learning-rate (now {self.recipe.learning_rate:g}) with another --out.",
             kind="not_finite",
+        )
+
+    def _interrupted(self) -> RunError:
+        return RunError(
+            f"stopped after {self.progress} of {self.recipe.epochs}; {self.run} holds the state. Repeat "
+            "the command to go on there.",
+            kind="interrupted",
         )
 
     def _validate(self) -> Score | None:
@@ -175,53 +200,74 @@ class Training:
             return self.averaged.student
         return self.objective.student
 
-    def _record(
-        self, epoch: int, losses: dict[str, float], found: Score | None, seconds: float
-    ) -> dict[str, Any]:
-        """Write metrics, the best weights, and last the state that makes the epoch count."""
-        entry: dict[str, Any] = {"epoch": epoch + 1}
-        entry |= {f"train_loss_{name}": value for name, value in losses.items()}
+    def _finish_epoch(self) -> dict[str, Any]:
+        """Validate, make the epoch count by saving the state, then write what follows from it."""
+        progress = self.progress
+        if self.averaged is not None:
+            done = (progress.epoch + 1) / self.recipe.epochs
+            self.averaged.after_epoch(self.objective.student, done)
+        found = self._validate()
+        entry: dict[str, Any] = {"epoch": progress.epoch + 1}
+        entry |= {f"train_loss_{name}": mean for name, mean in progress.mean_losses().items()}
         if found is not None:
             entry[f"validation_{found.metric}"] = found.json_value
         entry |= {f"teacher_{split}": value for split, value in self.teacher.items()}
         entry["learning_rate"] = self.optimizer.param_groups[0]["lr"]
-        entry["seconds"] = seconds
-        self.history.append(entry)
-        write_lines(self.run / METRIC_LINES, self.history)
-        if found is None or not found.value < self.best["score"]:
-            value = self.best["score"] if found is None else found.value
-            self.best = {"score": value, "epoch": epoch + 1}
-            save_weights(self.run, self._kept())
-        self.next_epoch = epoch + 1
-        state: dict[str, Any] = {"next_epoch": self.next_epoch, "steps": self.steps}
-        state["best"] = self.best
+        entry["seconds"] = self._mark_time()
+        progress.count_epoch(entry, None if found is None else found.value)
+        self._save()
+        self._write_results()
+        return entry
+
+    def _mark_time(self) -> float:
+        """Seconds of the epoch so far."""
+        now_s = time.monotonic()
+        self.progress.seconds += now_s - self._marked_s
+        self._marked_s = now_s
+        return self.progress.seconds
+
+    def _save(self) -> None:
+        """Save all that continues the training from here."""
+        self._mark_time()
+        state: dict[str, Any] = {f.name: getattr(self.progress, f.name) for f in fields(Progress)}
         if self.averaged is not None:
             state["averaged"] = self.averaged.state()
-        state |= {
-            "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
+        state["objective"] = self.objective.state_dict()
+        state["optimizer"] = self.optimizer.state_dict()
+        state["random"] = random_state(self.fabric.device)
         save_state(self.run, state)
-        return entry
+
+    def _write_results(self) -> None:
+        """Write what follows from the state at the end of an epoch."""
+        write_lines(self.run / METRIC_LINES, self.progress.history)
+        if self.progress.best_is_last:
+            save_weights(self.run, self._kept())
 
     def _resume(self) -> None:
         state = load_state(self.run)
         if state is None:
             return
-        self.next_epoch, self.steps, self.best = state["next_epoch"], state["steps"], state["best"]
+        self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})
         if self.averaged is not None:
             self.averaged.restore(state["averaged"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
-        lines = (self.run / METRIC_LINES).read_text(encoding="utf-8").splitlines()
-        self.history = [json.loads(line) for line in lines[: self.next_epoch]]
+        restore_random(state["random"], self.fabric.device)
+        if self.progress.batch == 0:
+            self._write_results()
 
 
 def _optimizer(objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:
     parameters, rate, decay = objective.parameters(), recipe.learning_rate, recipe.weight_decay
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=rate, momentum=0.9, weight_decay=decay)
-    return torch.optim.Adam(parameters, lr=rate, betas=recipe.betas, weight_decay=decay)
+    return torch.optim.Adam(
+        parameters,
+        lr=rate,
+        betas=recipe.betas,
+        weight_decay=decay,
+        fused=True,  # one pass over all weights: a twentieth of TC-ResNet's step is saved
+    )
 
 
 def _epoch_line(entry: dict[str, Any], epochs: int) -> str:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from cache_schema.errors import CacheError
-from cache_schema.front_ends import FRONT_ENDS, FrontEnd
+from cache_schema.front_ends import FRONT_ENDS, FrontEnd, front_end_facts
 from cache_schema.reader import Cache, Ragged, Unit
 from student.batch import Batch, pad_rows
 from student.class_map import ClassMap
@@ -145,9 +145,14 @@ class UnitLoader:
 
 
 def _feature_source(cache: Cache, front_end: FrontEnd) -> str:
-    """Name the signal that features come from: the features themselves or the waveform."""
-    spec = cache.signals.get(front_end.name)
-    if spec is not None and list(spec.row_shape) == [front_end.features]:
+    """Name the signal that features come from: the features themselves or the waveform.
+
+    Features that another version's preset of this name made are not these features.
+    """
+    if front_end.name in cache.signals and cache.front_end_facts(front_end.name) in (
+        None,  # a cache from before they were recorded
+        front_end_facts([front_end.name])[front_end.name],
+    ):
         return front_end.name
     if WAVEFORM not in cache.signals:
         raise CacheError(

@@ -15,12 +15,6 @@ from commands import command, succeeded, write_tones
 from safetensors.torch import load_file
 
 from student import train_cli
-from student.training_loop import Training
-
-EVERYTHING = (
-    "--recipe", "efficientat", "--epochs", "4", "--batch-size", "8", "--spec-augment",
-    "--distill", "logits=0.5:form=cmkd,warm_up_epochs=2",
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -45,42 +39,9 @@ def config(run: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("average", ["ema:decay=0.9", "last:share=0.75"])
-def test_a_stopped_run_with_everything_on_continues_to_the_same_bits(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, average: str
-) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    words = (*EVERYTHING, "--average", average)
-    done = train(cache, whole, *words)
-    assert done.exit_code == 0, done.output
-    with monkeypatch.context() as patch:
-        patch.setattr(Training, "_train_epoch", stop_in_epoch(2, Training._train_epoch))
-        assert isinstance(train(cache, stopped, *words).exception, KeyboardInterrupt | SystemExit)
-    assert not (stopped / "result.json").is_file()
-    assert state_of(stopped)["averaged"]["sets"] > 0, "the stop is amid the average"
-    assert train(cache, stopped, *words).exit_code == 0
-    for name in ("model.safetensors", "result.json", "config.json"):
-        assert (stopped / name).read_bytes() == (whole / name).read_bytes(), name
-    # The best epoch, which is what was saved, may lie before the stop; the average does not.
-    first, second = state_of(whole)["averaged"], state_of(stopped)["averaged"]
-    assert first["sets"] == second["sets"]
-    for name, weight in first["student"].items():
-        assert torch.equal(weight, second["student"][name]), name
-
-
 def state_of(run: Path) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(run / "training-state.pt", weights_only=True)
     return state
-
-
-def stop_in_epoch(epoch: int, usual: Any) -> Any:
-    def train_epoch(self: Training, number: int) -> dict[str, float]:
-        if number == epoch:
-            raise KeyboardInterrupt
-        losses: dict[str, float] = usual(self, number)
-        return losses
-
-    return train_epoch
 
 
 def test_a_recipe_is_taken_whole_and_changed_by_options(cache: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import click
@@ -55,3 +57,42 @@ def test_what_is_not_toml_is_said(tmp_path: Path) -> None:
     result = CliRunner().invoke(fail, ["--config", str(config)])
     assert result.exit_code == 2
     assert "is not TOML" in result.output
+
+
+@click.command(cls=Command, name="write")
+@click.option("--number", type=int)
+@click.option("--name")
+@click.option("--out", type=click.Path(path_type=Path))
+def write(number: int, name: str | None, out: Path | None) -> None:
+    raise OSError(number, os.strerror(number), name)
+
+
+@pytest.mark.parametrize(
+    ("number", "way"),
+    [
+        (errno.ENOSPC, "Free some space there"),
+        (errno.EDQUOT, "Free some of your quota there"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EROFS, "Make it writable"),
+        (errno.EACCES, "Allow access to it"),
+        (errno.EPERM, "Allow access to it"),
+    ],
+)
+def test_what_the_disk_refuses_is_told_with_the_way_on(number: int, way: str) -> None:
+    result = CliRunner().invoke(write, ["--number", str(number), "--name", "/a/b", "--out", "/c"])
+    assert result.exit_code == 1
+    assert result.output.startswith(
+        f"write: {os.strerror(number)} (/a/b). What was finished is kept"
+    )
+    assert way in result.output
+    assert result.output.endswith("choose another place (--out), and repeat the command.\n")
+
+
+def test_an_error_without_a_file_names_the_target() -> None:
+    result = CliRunner().invoke(write, ["--number", str(errno.ENOSPC), "--out", "/c/d"])
+    assert result.output.startswith("write: No space left on device (/c/d). ")
+
+
+def test_other_errors_of_the_system_are_told_as_they_are() -> None:
+    result = CliRunner().invoke(write, ["--number", str(errno.ENOENT), "--name", "/a/b"])
+    assert result.output == "write: No such file or directory (/a/b)\n"

@@ -72,3 +72,26 @@ def test_a_changed_copy_of_a_plan_has_a_digest_of_its_own() -> None:
     assert plan.digest == sha256(plan.encode())
     copy = plan.model_copy(update={"seed": 8})
     assert copy.digest == sha256(copy.encode()) != plan.digest
+
+
+@pytest.mark.parametrize(
+    ("spec", "teacher"),
+    [
+        ({"row_shape": [4]}, {}),  # neither classes nor values are whole
+        ({"row_shape": [5]}, {}),  # as many as there are classes
+        ({"row_shape": [1]}, {}),  # none
+        ({"row_shape": [3, 3]}, {}),
+        ({"row_shape": [3], "layout": "ragged", "hop_s": 0.02, "first_frame_s": 0.01}, {}),
+        ({"row_shape": [3]}, {"classes": ["yes"]}),
+    ],
+)
+def test_a_top_k_that_no_teacher_could_have_said_is_a_problem(
+    spec: dict[str, object], teacher: dict[str, object]
+) -> None:
+    document = json.loads(small_cache.first_plan().encode())
+    document["signals"][0] |= {"dtype": "uint16", "row_shape": [3]}
+    assert problems_of(PartPlan, json.dumps(document).encode()) == []
+    document["signals"][0] |= spec
+    document["teacher"] |= teacher
+    (problem,) = problems_of(PartPlan, json.dumps(document).encode())
+    assert "logits is stored as the top k of a teacher's classes" in problem

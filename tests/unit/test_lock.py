@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,4 +48,56 @@ def test_another_hosts_lock_is_never_broken(tmp_path: Path) -> None:
 def test_an_unreadable_lock_is_taken_over(tmp_path: Path) -> None:
     (tmp_path / "c.lock").write_text("{")
     with write_lock(tmp_path / "c"):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b'{"pid": 1}', b"null"])
+def test_a_lock_file_of_garbage_is_taken_over(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "c.lock").write_bytes(content)
+    with write_lock(tmp_path / "c"):
+        assert json.loads((tmp_path / "c.lock").read_text())["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_held_lock_is_refused_though_its_file_says_nothing(tmp_path: Path) -> None:
+    with write_lock(tmp_path / "c"):
+        (tmp_path / "c.lock").write_text("")
+        with pytest.raises(RunError, match="is being written by another process"):
+            hold(tmp_path / "c")
+
+
+def test_a_lock_of_a_living_process_that_does_not_hold_it_is_taken_over(tmp_path: Path) -> None:
+    mine = {"host": socket.gethostname(), "pid": os.getppid()}
+    (tmp_path / "c.lock").write_text(json.dumps(mine))
+    hold(tmp_path / "c")
+
+
+def test_the_clock_has_no_say_in_whose_lock_it_is(tmp_path: Path) -> None:
+    lock = tmp_path / "c.lock"
+    with write_lock(tmp_path / "c"):
+        for seconds in (0, 2**32):
+            os.utime(lock, (seconds, seconds))
+            with pytest.raises(RunError, match=f"process {os.getpid()}"):
+                hold(tmp_path / "c")
+    lock.write_text("")
+    os.utime(lock, (2**32, 2**32))
+    hold(tmp_path / "c")
+
+
+def test_a_folder_has_one_lock_under_all_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (tmp_path / "link").symlink_to(run)
+    monkeypatch.chdir(run)
+    with write_lock(Path()):
+        assert (tmp_path / "run.lock").exists()
+        for name in (run, tmp_path / "link", Path("../link/../run")):
+            with pytest.raises(RunError, match="is being written"):
+                hold(name)
+
+
+def hold(target: Path) -> None:
+    with write_lock(target):
         pass

@@ -11,7 +11,7 @@ import torch
 
 from cache_schema.documents import SignalSpec
 from cache_schema.errors import CacheError
-from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.front_ends import FRONT_ENDS, front_end_facts, front_end_features
 from cache_schema.reader import Ragged, Unit, UnitRows
 from student.class_map import build_class_map
 from student.stream import Stream
@@ -43,6 +43,8 @@ class SmallCache:
     root = "small"
     teacher = {"classes": ["yes", "maybe", "no"]}  # noqa: RUF012
 
+    made_by: Any = None
+
     def __init__(self, *, features: bool = False, broken_unit: int | None = None) -> None:
         names = {"waveform": ("ragged", []), "logits": ("fixed", [3])}
         names |= {"temporal_attention": ("ragged", [])}
@@ -51,6 +53,9 @@ class SmallCache:
         self.signals = {name: spec(name, *facts) for name, facts in names.items()}
         self.broken_unit = broken_unit
         self.reads: list[tuple[int, int]] = []
+
+    def front_end_facts(self, name: str) -> Any:
+        return self.made_by
 
     def units(self, split: str, view: int | None = None) -> list[Unit]:
         chosen = range(self.views) if view is None else [view]
@@ -154,6 +159,14 @@ def test_cached_features_are_used_instead_of_the_waveform() -> None:
     batch = next(stream(SmallCache(features=True)).in_order())
     assert batch.lengths_B.tolist() == [2, 3, 4, 2]
     assert (batch.features_BTM[1, :3] == 1).all()
+
+
+def test_features_of_another_preset_are_left_for_the_waveform() -> None:
+    cache = SmallCache(features=True)
+    cache.made_by = front_end_facts(["mfcc"])["mfcc"]
+    assert stream(cache).loader.source == "mfcc"
+    cache.made_by = cache.made_by | {"low_hz": 60.0}
+    assert stream(cache).loader.source == "waveform"
 
 
 def test_units_are_read_once_while_they_fit_the_budget() -> None:

@@ -1,0 +1,56 @@
+"""A run's curves for TensorBoard, in one file: written anew when a run goes on, then appended to.
+
+torch's ``SummaryWriter`` begins a file at every start, and its thread ends in a traceback where the
+disk is full.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cache_schema.storage import named_in_errors, write_atomic
+
+CURVES = "tensorboard/events.out.tfevents.run"
+
+
+def begin_curves(run: Path, history: Iterable[dict[str, Any]]) -> None:
+    """Write the file with all finished epochs, whatever a kill left of it."""
+    # Imported here: what a refusal need not wait for.
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    version = _record(Event(wall_time=time.time(), file_version="brain.Event:2"))
+    write_atomic(run / CURVES, version + b"".join(_point(entry) for entry in history))
+
+
+def extend_curves(run: Path, entry: dict[str, Any]) -> None:
+    """Append an epoch."""
+    path = run / CURVES
+    with named_in_errors(path), path.open("ab") as file:
+        file.write(_point(entry))
+
+
+def _point(entry: dict[str, Any]) -> bytes:
+    """Encode the numbers of an epoch."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    values = [
+        Summary.Value(tag=name, simple_value=value)
+        for name, value in entry.items()
+        if isinstance(value, float)
+    ]
+    return _record(
+        Event(wall_time=time.time(), step=entry["epoch"] - 1, summary=Summary(value=values))
+    )
+
+
+def _record(event: Any) -> bytes:
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    buffer = io.BytesIO()
+    RecordWriter(buffer).write(event.SerializeToString())
+    return buffer.getvalue()

@@ -1,0 +1,141 @@
+"""Told to stop, a command says so; told twice, it ends at once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from cache_schema.interrupts import held_interrupts, interrupts
+
+HEAD = """
+import time
+import click
+from cache_schema.command import Command
+from cache_schema.interrupts import held_interrupts
+
+def say(word):
+    print(word, flush=True)
+
+@click.command(cls=Command, name="wait")
+def main():
+"""
+WAITS = """
+    say("ready")
+    time.sleep(100)
+"""
+CLEARS_UP = """
+    try:
+        say("ready")
+        time.sleep(100)
+    finally:
+        say("clearing up")
+        time.sleep(100)
+"""
+HOLDS = """
+    with held_interrupts() as asked:
+        say("ready")
+        while not asked():
+            time.sleep(0.01)
+        say("noted")
+"""
+HOLDS_ON = HOLDS + "        time.sleep(100)\n"
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+def heed_both() -> None:
+    """A test run in the background may have been started with SIGINT ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def ignore_first() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def waiting(body: str, prepare: Callable[[], None] = heed_both) -> subprocess.Popen[str]:
+    """A command that has said that it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{HEAD}{body}\nmain()"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=prepare,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@BOTH
+def test_a_stopped_command_says_so_and_ends_with_1(number: signal.Signals) -> None:
+    process = waiting(WAITS)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors == "wait: stopped. What was finished is kept; repeat the command to go on.\n"
+
+
+@BOTH
+def test_a_second_signal_ends_a_command_that_clears_up(number: signal.Signals) -> None:
+    process = waiting(CLEARS_UP)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "clearing up\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -number
+    assert errors == ""
+
+
+@BOTH
+def test_a_held_signal_lets_a_step_end(number: signal.Signals) -> None:
+    process = waiting(HOLDS)
+    process.send_signal(number)
+    printed, errors = process.communicate(timeout=60)
+    assert (process.returncode, printed, errors) == (0, "noted\n", "")
+
+
+@BOTH
+def test_a_second_signal_ends_a_step_that_is_held(number: signal.Signals) -> None:
+    process = waiting(HOLDS_ON)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "noted\n"
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == -number
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    process = waiting(HOLDS, ignore_first)
+    process.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.3)
+    process.send_signal(signal.SIGTERM)
+    printed, _ = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (0, "noted\n")
+
+
+def test_a_process_that_was_not_told_to_stop_keeps_its_handlers() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with interrupts(), held_interrupts() as asked:
+        assert not asked()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_threads_have_no_say_in_signals() -> None:
+    found: list[bool] = []
+
+    def work() -> None:
+        with held_interrupts() as asked:
+            found.append(asked())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]
