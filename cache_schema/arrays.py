@@ -6,6 +6,7 @@ Written by zarr-python alone (its local writes are atomic); every chunk ends in 
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Mapping
@@ -21,14 +22,17 @@ from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
-from cache_schema.documents import StoredObject
+from cache_schema.documents import ArrayMetadata, StoredObject, parse
 from cache_schema.errors import CacheError
+from cache_schema.links import open_plain, read_plain
 from cache_schema.storage import differing_objects, sha256, sync
 
 Array = NDArray[Any]
 TRAILER_BYTES = 4
 # Of about 1 MiB each.
 KEPT_CHUNKS = 4
+# The ids of 10^8 clips; more is asked for by a damaged table only.
+MOST_SLICE_BYTES = 1 << 32
 
 
 def create_group(folder: Path) -> None:
@@ -107,7 +111,7 @@ class ReusedMemory:
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Read an object whole."""
-        with path.open("rb", buffering=0) as file:
+        with os.fdopen(open_plain(path), "rb", buffering=0) as file:
             data = self.take(os.fstat(file.fileno()).st_size)
             return data[: file.readinto(data.data)]
 
@@ -124,8 +128,11 @@ def decoded(data: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, codec: 
     found = google_crc32c.value(body).to_bytes(TRAILER_BYTES, "little")
     if found != trailer:
         raise ValueError(f"its content has {found.hex()}, its end says {trailer.hex()}")
-    content = Zstd().decode(body) if codec == "zstd" else body
-    return np.frombuffer(content, np.dtype(dtype).newbyteorder("<")).reshape(shape)
+    stored = np.dtype(dtype).newbyteorder("<")
+    if codec == "zstd":
+        # Into memory of the size that is wanted: a small object may claim to hold anything.
+        body = np.asarray(Zstd().decode(body, out=np.empty(math.prod(shape), stored)))
+    return np.frombuffer(body, stored).reshape(shape)
 
 
 class ChunkReader:
@@ -202,7 +209,14 @@ class WholeArray:
 
     def __getitem__(self, entries: slice) -> Array:
         """Entries ``first:last``, both given."""
-        first, last, size = entries.start, min(entries.stop, self._length), self._chunk[0]
+        first, last, size = entries.start, entries.stop, self._chunk[0]
+        slice_bytes = (last - first) * math.prod(self._chunk[1:]) * np.dtype(self._dtype).itemsize
+        if not 0 <= first <= last <= self._length or slice_bytes > MOST_SLICE_BYTES:
+            raise CacheError(
+                f"{self._folder.parent.name}/{self._folder.name} is damaged: it has {self._length} "
+                f"entries, entries {first} to {last} are asked for",
+                kind="damaged",
+            )
         chunks = range(first // size, -(-last // size))
         pieces = [
             self._decoded(chunk)[max(first - chunk * size, 0) : last - chunk * size]
@@ -243,8 +257,10 @@ def refuse_differing(folder: Path, objects: Mapping[str, str]) -> None:
 
 def _open(folder: Path, mode: Any) -> zarr.Array[Any]:
     try:
+        # zarr would import whatever codec the metadata names.
+        parse(ArrayMetadata, read_plain(folder / "zarr.json"), f"{folder.name}/zarr.json")
         array = zarr.open_array(LocalStore(folder), mode=mode, zarr_format=3)
-    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CacheError(
             f"{folder.parent.name}/{folder.name} cannot be opened: {error}", kind="damaged"
         ) from None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cache_schema.arrays import WholeArray, create_group, refuse_differing, write_whole
 from cache_schema.clip import Clip
 from cache_schema.documents import Manifest
+from cache_schema.errors import CacheError
 
 FOLDER = "clips"
 
@@ -75,7 +76,12 @@ class ClipTable:
         offsets = self._column(f"{name}_offsets")[first : last + 1].astype(np.int64)
         data = self._column(f"{name}_bytes")[int(offsets[0]) : int(offsets[-1])].tobytes()
         edges = (offsets - offsets[0]).tolist()
-        return [data[a:b].decode() for a, b in pairwise(edges)]
+        try:
+            return [data[a:b].decode() for a, b in pairwise(edges)]
+        except UnicodeDecodeError as error:
+            raise CacheError(
+                f"{FOLDER}/{name}_bytes is not UTF-8 text: {error}", kind="damaged"
+            ) from None
 
     def labels(self, first: int, last: int) -> NDArray[np.uint8]:
         """Multi-hot labels of clips ``first:last``, shape (clips, classes)."""

@@ -102,17 +102,45 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         return
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
         raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
     options = [
         p for p in context.command.params if isinstance(p, click.Option) and p.name != "config"
     ]
     names = {_spelled(option): option for option in options}
     problems = [str(unknown_name(key, sorted(names), "key")) for key in values if key not in names]
+    found = {key: _as_given(names[key], values[key]) for key in values if key in names}
+    problems += [f"{k}: expected {_expected(names[k])}" for k, v in found.items() if v is None]
     if problems:
         raise UsageError(f"{path}: {len(problems)} problem(s)\n{listed(problems)}", kind="config")
-    given = {str(names[key].name): value for key, value in values.items()}
+    given = {str(names[key].name): value for key, value in found.items()}
     context.default_map = {**(context.default_map or {}), **given}
+
+
+def _as_given(option: click.Option, value: Any) -> Any:
+    """The value as the command line would give it, or None where it has another shape."""
+    several = option.multiple or option.nargs != 1
+    values = value if isinstance(value, list) else [value]
+    if several != isinstance(value, list) or any(
+        not isinstance(one, str | int | float)
+        or isinstance(one, bool) != option.is_flag
+        or "\0" in str(one)
+        for one in values
+    ):
+        return None
+    texts = [one if option.is_flag else str(one) for one in values]
+    return texts if several else texts[0]
+
+
+def _expected(option: click.Option) -> str:
+    """How a message calls what an option takes."""
+    if option.is_flag:
+        return "true or false"
+    return (
+        "a list of strings or numbers"
+        if option.multiple or option.nargs != 1
+        else "a string or number"
+    )
 
 
 def _spelled(option: click.Option) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cache_schema.documents import CommitRecord, PartIndex, PartPlan, parse, problems_of
 from cache_schema.errors import CacheError
+from cache_schema.links import read_plain
 from cache_schema.storage import differing_objects, sha256, write_atomic
 
 PLAN = "plan.json"
@@ -73,7 +74,10 @@ def read_record(
     sealed : str or None
         The record's digest in the sealed index, if there is one.
     """
-    data = (folder / record_key(unit)).read_bytes()
+    try:
+        data = read_plain(folder / record_key(unit))
+    except OSError as error:
+        return None, [str(error.strerror)]
     problems = _disagreement(folder, unit, sha256(data), sealed)
     problems += problems_of(CommitRecord, data)
     if not problems:

@@ -23,7 +23,14 @@ from cache_schema.errors import CacheError
 from cache_schema.plugins import unknown_name
 from cache_schema.storage import sha256
 from cache_schema.teacher_names import command_of, described, signal_of, teacher_of
-from cache_schema.writer import INDEX, load_manifest, load_plan, missing_units, part_folder
+from cache_schema.writer import (
+    INDEX,
+    load_manifest,
+    load_plan,
+    missing_units,
+    part_folder,
+    refuse_misfits,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +140,16 @@ class SealedPart:
 
     def lengths(self, name: str, unit: int) -> NDArray[np.int64]:
         """Entries of each row of a ragged signal in a unit."""
-        column = self._ragged.index(name)
-        return self._row_array("row_lengths", unit)[:, column].astype(np.int64)
+        column, spec = self._ragged.index(name), self.plan.signal(name)
+        lengths = self._row_array("row_lengths", unit)[:, column].astype(np.int64)
+        whole = spec.layout != "square" or (np.round(np.sqrt(lengths)) ** 2 == lengths).all()
+        if lengths.sum() > spec.chunk_length or not whole:
+            raise CacheError(
+                f"{self.plan.name}/index/row_lengths does not fit {name} of work unit {unit}: "
+                f"{lengths.sum()} entries, its chunk holds {spec.chunk_length}",
+                kind="damaged",
+            )
+        return lengths
 
     def record_digests(self) -> list[str]:
         """SHA-256 of each unit's commit record, as sealed."""
@@ -175,6 +190,7 @@ class Cache:
         self.sample_rate_hz = manifest.sample_rate_hz
         self.splits: tuple[str, ...] = tuple(split.name for split in manifest.corpus.splits)
         self.parts = [SealedPart(root, entry) for entry in manifest.parts]
+        refuse_misfits(root, manifest, [part.plan for part in self.parts])
         self.clip_table = ClipTable(root, manifest)
 
     @property

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cache_schema.links import read_plain
+
 PARTIAL_SUFFIX = ".partial"
 
 
@@ -84,10 +86,14 @@ def differing_objects(root: Path, objects: Mapping[str, str]) -> Iterator[tuple[
     """Yield key and problem of each object that is not the one of the recorded SHA-256."""
     for key, recorded in sorted(objects.items()):
         path = root / key
-        if not path.is_file():
+        try:
+            found = sha256(read_plain(path))
+        except FileNotFoundError:
             yield key, "is missing"
             continue
-        found = sha256(path.read_bytes())
+        except OSError as error:
+            yield key, str(error.strerror)
+            continue
         if found != recorded:
             yield key, f"has digest {found[:12]}, recorded {recorded[:12]}"
 

@@ -36,6 +36,7 @@ from cache_schema.documents import (
     parse_manifest,
 )
 from cache_schema.errors import CacheError, listed
+from cache_schema.links import refuse_links
 from cache_schema.promises import (
     PLAN,
     UNSEALED,
@@ -94,6 +95,7 @@ def load_manifest(root: Path) -> Manifest:
             f"{root} {what}. Make one: precompute-teacher CORPUS --teacher TEACHER --out {root}",
             kind="missing",
         )
+    refuse_links(root)
     return parse_manifest(path.read_bytes(), f"{root}/{MANIFEST}")
 
 
@@ -114,7 +116,20 @@ def load_plan(root: Path, entry: PartEntry) -> PartPlan:
 
 def load_plans(root: Path, manifest: Manifest) -> list[PartPlan]:
     """Read the plans of all parts, in the manifest's order."""
-    return [load_plan(root, entry) for entry in manifest.parts]
+    plans = [load_plan(root, entry) for entry in manifest.parts]
+    refuse_misfits(root, manifest, plans)
+    return plans
+
+
+def refuse_misfits(root: Path, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
+    """Refuse plans over other clips than the manifest's, as nobody writes but by hand."""
+    problems = [f"{plan.name}: {what}" for plan in plans for what in manifest.misfits(plan)]
+    if problems:
+        raise CacheError(
+            f"{root}: its plans do not fit its clips; {len(problems)} problem(s)\n"
+            f"{listed(problems[:20])}",
+            kind="damaged",
+        )
 
 
 def create_cache(

@@ -21,10 +21,19 @@ from numpy.typing import NDArray
 from pipeline.audio_containers import container_problem, lacks_frame_count
 
 RESAMPLER = f"soxr HQ {soxr.__version__}"
+DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
 AUDIO_SUFFIXES = (".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 # Manifests round to milliseconds, so an end may lie that far past the last sample.
 END_TOLERANCE_S = 1e-3
-BLOCK_FRAMES = 1 << 20
+# What libsndfile calls the containers that are read; it knows thirty more.
+CONTAINERS = ("FLAC", "MP3", "OGG", "RF64", "WAV", "WAVEX")
+BLOCK_SAMPLES = 1 << 20
+# What a header may say before it is doubted. Outside these rates a small file would be hours long;
+# more frames to a byte than the densest speech codec has are counted by decoding them.
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
+MOST_FRAMES_PER_BYTE = 64
+# Full scale of samples that were stored as 32-bit integers; views multiply what is below it.
+LARGEST_SAMPLE = 2.0**31
 
 
 class UnusableAudio(Exception):  # noqa: N818 - a finding about a clip, not a failure of the program
@@ -123,7 +132,7 @@ def scan_header(path: Path, start_s: float = 0.0, end_s: float | None = None) ->
         if not path.is_file():
             return 0, 0
         with path.open("rb") as file, _opened(path) as sound:
-            rate_hz = sound.samplerate
+            rate_hz = _checked_rate(sound)
             start, stop = segment_frames(_total_frames(file, sound), rate_hz, start_s, end_s)
     except (OSError, ValueError, UnusableAudio):
         return 0, rate_hz
@@ -149,21 +158,19 @@ def decode(
     Raises
     ------
     UnusableAudio
-        If the file is missing, empty, damaged, truncated, not audio or without samples, if a sample
-        is not finite, or if the stretch does not lie inside it.
+        If the file is missing, empty, damaged, truncated, not audio or without samples, if its rate
+        or a sample is out of range, or if the stretch does not lie inside it.
     """
     content = _content(path)
-    stream = io.BytesIO(content)
+    stream = _Stream(content)
     if problem := container_problem(stream):
         raise UnusableAudio(problem)
     with _opened(stream) as sound:
-        rate_hz = sound.samplerate
+        rate_hz = _checked_rate(sound)
         total = _total_frames(stream, sound)
         start, stop = segment_frames(total, rate_hz, start_s, end_s)
         mono_S = _read_mono(sound, start, stop)
-    if not np.isfinite(mono_S).all():
-        first = int(np.flatnonzero(~np.isfinite(mono_S))[0])
-        raise UnusableAudio(f"sample {start + first} is not a finite number")
+    _refuse_wild_samples(mono_S, start)
     return DecodedClip(
         waveform=_resampled(mono_S, rate_hz, sample_rate_hz),
         source_frames=len(mono_S),
@@ -196,34 +203,67 @@ def _content(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise UnusableAudio(f"cannot be read: {(error.strerror or 'I/O error').lower()}") from None
+    except MemoryError:
+        raise UnusableAudio("larger than the memory it would be read into") from None
     if not content:
         raise UnusableAudio("the file is empty (0 bytes)")
     return content
 
 
+class _Stream(io.BytesIO):
+    """Bytes in which libsndfile may look for anything: damaged offsets lead before the beginning."""
+
+    def seek(self, position: int, whence: int = 0, /) -> int:
+        """Move; to the beginning where the place would lie before it."""
+        base = (0, self.tell(), len(self.getbuffer()))[whence]
+        return super().seek(max(0, base + position))
+
+
 def _opened(source: Path | BinaryIO) -> soundfile.SoundFile:
     """Open audio, or say that it is none."""
     try:
-        return soundfile.SoundFile(source)
+        sound = soundfile.SoundFile(source)
     except soundfile.LibsndfileError as error:
         why = error.error_string.rstrip(".")
         if not why or "does not exist" in why:  # what libsndfile says of an MP3 without a frame
             why = f"no frame of audio found, libsndfile error {error.code}"
         raise UnusableAudio(f"not audio that can be decoded ({why})") from None
+    if sound.format not in CONTAINERS:
+        sound.close()
+        raise UnusableAudio(
+            f"not audio that can be decoded ({sound.format}; expected {', '.join(CONTAINERS)})"
+        )
+    return sound
+
+
+def _checked_rate(sound: soundfile.SoundFile) -> int:
+    rate_hz = int(sound.samplerate)
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+        raise UnusableAudio(
+            f"the header says {rate_hz} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
+        )
+    return rate_hz
 
 
 def _total_frames(stream: BinaryIO, sound: soundfile.SoundFile) -> int:
-    """Frames by the header, or counted where the header of an MP3 stream does not say."""
-    if sound.format == "MP3":
-        position = stream.tell()
-        stream.seek(0)
-        guessed = lacks_frame_count(stream)
-        stream.seek(position)
-        if guessed:
-            return _counted_frames(sound)
+    """Frames by the header, or counted where an MP3 does not say or the header promises too many.
+
+    A plan makes room for what is promised here, so a damaged header must not get away with it.
+    """
+    position = stream.tell()
+    size_bytes = stream.seek(0, 2)
+    stream.seek(0)
+    guessed = sound.format == "MP3" and lacks_frame_count(stream)
+    stream.seek(position)
+    if guessed:
+        return _counted_frames(sound)
     frames = int(sound.frames)
-    if frames == 0:
-        raise UnusableAudio("the file holds no samples (0 frames)")
+    if frames <= 0:
+        raise UnusableAudio(f"the file holds no samples ({frames} frames)")
+    if frames > MOST_FRAMES_PER_BYTE * size_bytes and (count := _counted_frames(sound)) != frames:
+        raise UnusableAudio(
+            f"truncated or damaged: the header says {frames} frames, the file holds {count}"
+        )
     return frames
 
 
@@ -232,11 +272,14 @@ def _counted_frames(sound: soundfile.SoundFile) -> int:
     count = 0
     try:
         # Not SoundFile.blocks: it trusts the header's count.
-        while read := len(sound.read(BLOCK_FRAMES, "float32")):
+        while read := len(sound.read(_block_frames(sound), "float32")):
             count += read
         sound.seek(0)
     except soundfile.LibsndfileError:
-        raise UnusableAudio("damaged: the decoder stopped with an error") from None
+        raise UnusableAudio(
+            f"truncated or damaged: the header says {sound.frames} frames, decoding them stopped after "
+            f"{max(count, sound.tell())}"
+        ) from None
     if count == 0:
         raise UnusableAudio("the file holds no samples (0 frames)")
     return count
@@ -252,7 +295,8 @@ def _read_mono(sound: soundfile.SoundFile, start: int, stop: int) -> NDArray[np.
     try:
         sound.seek(first)
         while position < stop and not failed:
-            block_SK = sound.read(min(BLOCK_FRAMES, stop - position), "float32", always_2d=True)
+            frames = min(_block_frames(sound), stop - position)
+            block_SK = sound.read(frames, "float32", always_2d=True)
             blocks.append(_mean_over_channels(block_SK))
             position += len(block_SK)
             failed = len(block_SK) == 0
@@ -264,6 +308,20 @@ def _read_mono(sound: soundfile.SoundFile, start: int, stop: int) -> NDArray[np.
             f"stopped after {position}"
         )
     return np.concatenate(blocks)[start - first :]
+
+
+def _block_frames(sound: soundfile.SoundFile) -> int:
+    return max(1, BLOCK_SAMPLES // int(sound.channels))
+
+
+def _refuse_wild_samples(mono_S: NDArray[np.float32], start: int) -> None:
+    """Refuse NaN, infinity and what no scale explains, which views and resampling would spread."""
+    wild_S = ~(np.abs(mono_S) <= LARGEST_SAMPLE)
+    if wild_S.any():
+        at = int(wild_S.argmax())
+        value = float(mono_S[at])
+        what = f"{value:g}, beyond any scale" if np.isfinite(value) else "not a finite number"
+        raise UnusableAudio(f"sample {start + at} is {what}")
 
 
 def _mean_over_channels(block_SK: NDArray[np.float32]) -> NDArray[np.float32]:

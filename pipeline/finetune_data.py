@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.errors import RunError
 from pipeline.audio import UnusableAudio, decode
-from pipeline.corpora.interface import Corpus
+from pipeline.corpora.interface import Corpus, leads_out
 
 # Steps are cut from a shuffled window of this many steps sorted by length: little padding.
 _WINDOW_STEPS = 16
@@ -165,6 +165,8 @@ class LabelledAudio:
         if (kept := self._kept.get(clip.id)) is not None:
             return _as_float(kept), clip
         try:
+            if leads_out(self.corpus.root, clip.path):
+                raise UnusableAudio("its path leaves the corpus")
             waveform = decode(
                 self.corpus.root / clip.path,
                 start_s=clip.start_s,

@@ -27,7 +27,7 @@ from cache_schema.plugins import unknown_name
 from cache_schema.storage import sha256
 from cache_schema.teacher_names import signal_of
 from pipeline.audio import DECODER, RESAMPLER, resampled_length
-from pipeline.corpora.interface import Corpus
+from pipeline.corpora.interface import Corpus, leads_out
 from pipeline.differences import without_name
 from pipeline.storage_types import (
     LOGITS,
@@ -106,7 +106,8 @@ def corpus_facts(corpus: Corpus, clips: Sequence[Clip]) -> CorpusFacts:
 
 def _file_bytes(corpus: Corpus, clip: Clip) -> int:
     path = corpus.root / clip.path
-    return path.stat().st_size if path.is_file() else -1
+    outside = leads_out(corpus.root, clip.path)
+    return path.stat().st_size if not outside and path.is_file() else -1
 
 
 def planned_samples(clips: Sequence[Clip], teacher: Teacher, waveform_hz: int) -> NDArray[np.int64]:

@@ -14,10 +14,10 @@ from rich.table import Table
 
 from cache_schema.command import Command
 from cache_schema.documents import CommitRecord, PartPlan
-from cache_schema.errors import UsageError
+from cache_schema.errors import RunError, UsageError
 from cache_schema.inspection import human_bytes, unheard_views
 from cache_schema.teacher_names import command_of, described
-from cache_schema.writer import load_manifest, load_plans
+from cache_schema.writer import load_manifest, load_plans, missing_units
 from pipeline.check import check
 from pipeline.plan_report import PlanReport, plan_report
 from pipeline.precompute import Precompute, Request
@@ -40,8 +40,9 @@ LINE_EVERY_S = 15.0
     "--signal",
     "signals",
     multiple=True,
-    metavar="NAME[:storage=u8log]",
-    help="Store this signal beside logits, temporal_attention and waveform.",
+    metavar="NAME[:OPTION=VALUE]",
+    help="Store this signal beside logits, temporal_attention and waveform; smaller with "
+    "temporal_attention:storage=u8log (one byte a frame) or logits:top_k=K (the K largest).",
 )
 @click.option(
     "--teacher-option",
@@ -145,7 +146,12 @@ def main(
 def _run(console: Console, precompute: Precompute) -> None:
     out = precompute.request.out
     with _Reporter(console, [clip.id for clip in precompute.clips]) as reporter:
-        computed = precompute.run(reporter.start, reporter.unit)
+        try:
+            computed = precompute.run(reporter.start, reporter.unit)
+        except KeyboardInterrupt:
+            if reporter.plan is None:
+                raise
+            raise _stopped(out, reporter.plan) from None
     if not computed:
         console.print(f"{out} is complete: nothing to do.")
     else:
@@ -161,6 +167,16 @@ def _run(console: Console, precompute: Precompute) -> None:
             f"{', '.join(map(str, views))}: repeat {command_of(name)}"
         )
     console.print(f"Look at it: inspect-cache {out}")
+
+
+def _stopped(out: Path, plan: PartPlan) -> RunError:
+    total = len(plan.units.rows)
+    kept = total - len(missing_units(out, plan))
+    return RunError(
+        f"stopped. {kept} of {total} work units of {plan.name} in {out} are kept; repeat the command to "
+        "go on.",
+        kind="interrupted",
+    )
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -194,6 +210,7 @@ class _Reporter:
             console=console,
             disable=not console.is_terminal,
         )
+        self.plan: PartPlan | None = None
         self.quarantined = 0
         self.reasons: list[str] = []
         self._rows = self._total = 0
@@ -209,6 +226,7 @@ class _Reporter:
 
     def start(self, plan: PartPlan, units: Sequence[int]) -> None:
         """Begin a part."""
+        self.plan = plan
         self._rows, self._total = 0, sum(plan.units.rows[unit] for unit in units)
         self._started = time.monotonic()
         names = ", ".join(signal.name for signal in plan.signals)

@@ -1,7 +1,13 @@
-"""One work unit, whole: hear its clips, ask the teacher, write and commit. What a worker runs."""
+"""One work unit, whole: hear its clips, ask the teacher, write and commit. What a worker runs.
+
+A process has two units in hand, each in a thread of its own: one asks the teacher, whose turn a lock
+guards, while the other decodes or writes. Never more, so that memory stays bounded.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema import top_k
 from cache_schema.arrays import Array
 from cache_schema.clip import Clip
 from cache_schema.clip_table import ClipTable
@@ -21,12 +28,14 @@ from cache_schema.storage import sha256
 from cache_schema.teacher_names import qualified, signal_of
 from cache_schema.writer import Row, load_manifest, load_plan, write_unit
 from pipeline.audio import UnusableAudio, decode, resample, resampled_length
+from pipeline.corpora.interface import leads_out
 from pipeline.differences import differences, without_name
 from pipeline.plan import planned_samples
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
 from pipeline.views import ViewRecipe
 
+UNITS_IN_HAND = 2
 FULL_SCALE = 32768.0
 # Cached logits are float16; a recomputed answer may differ by this share of the largest logit.
 SAME_ANSWER = 2e-3
@@ -34,7 +43,10 @@ SAME_ANSWER = 2e-3
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker must know to compute units of one part; small, picklable, the same for all."""
+    """What a worker must know to compute units of one part; small, picklable, the same for all.
+
+    `run` tells apart runs of the same command, of which one may have been stopped.
+    """
 
     cache: str
     part: str
@@ -44,6 +56,7 @@ class Job:
     teacher_options: tuple[tuple[str, str], ...]
     view_steps: tuple[str, ...]
     device: str
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,26 +68,66 @@ class Heard:
     source_sha256: str
 
 
+class Dropped(Exception):  # noqa: N818 - what was asked for, not a failure
+    """The unit was given up unwritten, because its run was stopped."""
+
+
+_hands = threading.BoundedSemaphore(UNITS_IN_HAND)
+_loading = threading.Lock()
+_in_hand: list[str] = []  # the run of each unit
+_stopped_runs: set[str] = set()
+
+
 def compute_unit(job: Job, number: int) -> CommitRecord:
-    """Compute and commit one work unit; repeating it writes the same bytes."""
-    return _worker(job).compute(number)
+    """Compute and commit one work unit; repeating it writes the same bytes.
+
+    Raises
+    ------
+    Dropped
+        If the run was stopped before the unit's answers were complete.
+    """
+    _in_hand.append(job.run)
+    try:
+        with _hands:
+            return _worker(job).compute(number)
+    finally:
+        _in_hand.remove(job.run)
+
+
+def stop_run(run: str) -> None:
+    """Let the units of a run that are in hand in this process end: dropped, or written whole."""
+    _stopped_runs.add(run)
+
+
+async def stop_run_and_wait(run: str) -> None:
+    """Stop a run in this process and wait until it has none of its units in hand."""
+    stop_run(run)
+    while run in _in_hand:
+        await asyncio.sleep(0.02)
+
+
+def _worker(job: Job) -> UnitWorker:
+    import torch
+
+    # One thread per unit in hand: the same bytes whatever the number of processes, and faster where
+    # several share the cores. The setting belongs to a thread.
+    torch.set_num_threads(1)
+    with _loading:
+        return _loaded_worker(job)
 
 
 @lru_cache(maxsize=1)
-def _worker(job: Job) -> UnitWorker:
+def _loaded_worker(job: Job) -> UnitWorker:
     """Load the teacher once per process."""
-    import torch
-
-    # One thread per process: the same bytes whatever the number of processes, and faster where
-    # several share the cores.
-    torch.set_num_threads(1)
     return UnitWorker(job)
 
 
 class UnitWorker:
-    """Computes the units of one part with a loaded teacher."""
+    """Computes the units of one part with a loaded teacher; threads may share one."""
 
     def __init__(self, job: Job) -> None:
+        self._run = job.run
+        self._turn = threading.Lock()
         self.root = Path(job.cache)
         manifest = load_manifest(self.root)
         self.clip_table = ClipTable(self.root, manifest)
@@ -128,12 +181,15 @@ class UnitWorker:
     def rows(self, number: int, only: Collection[int] | None = None) -> list[Row]:
         """Compute the rows of a unit without writing them; `only` some leaves the rest empty."""
         hear = self._from_cache(self.base, number) if self.base else self._from_corpus(number)
-        return self._answer(
-            [
-                hear(row) if only is None or row in only else Row(reason="skipped")
-                for row in range(self.plan.units.rows[number])
-            ]
-        )
+        heard: list[Heard | Row] = []
+        for row in range(self.plan.units.rows[number]):
+            self._refuse_stopped()
+            heard.append(hear(row) if only is None or row in only else Row(reason="skipped"))
+        return self._answer(heard)
+
+    def _refuse_stopped(self) -> None:
+        if self._run in _stopped_runs:
+            raise Dropped
 
     def _from_corpus(self, number: int) -> Callable[[int], Heard | Row]:
         units = self.plan.units
@@ -146,7 +202,7 @@ class UnitWorker:
         """Decode a clip and make its view, or say why it is quarantined."""
         rate = self.teacher.sample_rate_hz
         path = self.corpus_root / clip.path
-        if not path.resolve().is_relative_to(self.corpus_root):
+        if leads_out(self.corpus_root, clip.path):
             return Row(reason="its path leaves the corpus")
         try:
             decoded = decode(
@@ -210,28 +266,37 @@ class UnitWorker:
         rows: list[Row] = [h if isinstance(h, Row) else Row() for h in heard]
         lengths = {i: self._length(h) for i, h in enumerate(heard) if isinstance(h, Heard)}
         near = self.teacher.batching == "near"
-        for batch in batches(lengths, self.plan.batch_clips, self.plan.batch_samples, near=near):
-            members = [h for i in batch if isinstance(h := heard[i], Heard)]
-            for i, member, answer in zip(batch, members, self.infer(members), strict=True):
-                rows[i] = self._row(member, answer)
+        answers: dict[int, dict[str, Array]] = {}
+        with self._turn:
+            for batch in batches(
+                lengths, self.plan.batch_clips, self.plan.batch_samples, near=near
+            ):
+                self._refuse_stopped()
+                members = [h for i in batch if isinstance(h := heard[i], Heard)]
+                answers |= zip(batch, self._ask(members), strict=True)
+        for i, answer in answers.items():
+            if isinstance(h := heard[i], Heard):
+                rows[i] = self._row(h, answer)
         return rows
 
-    def infer(self, heard: Sequence[Heard]) -> list[dict[str, NDArray[np.float32]]]:
-        """Ask the teacher for this part's signals (and logits, when they are to be compared)."""
+    def _ask(self, heard: Sequence[Heard]) -> list[dict[str, Array]]:
+        """Ask the teacher for this part's signals (and logits, when they are to be compared).
+
+        In float16, and thus infinite where that cannot hold an answer.
+        """
         stored = [signal_of(spec.name) for spec in self.plan.signals]
         names = [name for name in stored if name in self.teacher.signals]
         if self.answered and "logits" not in names:
             names.append("logits")
         if not names:
             return [{} for _ in heard]
-        return self.teacher.infer([self._waveform(h) for h in heard], names)
-
-    def _row(self, heard: Heard, answer: dict[str, NDArray[np.float32]]) -> Row:
-        teacher = self.plan.teacher_name
+        answers = self.teacher.infer([self._waveform(h) for h in heard], names)
         with np.errstate(over="ignore"):
-            signals: dict[str, Array] = {
-                qualified(name, teacher): value.astype(np.float16) for name, value in answer.items()
-            }
+            return [{name: v.astype(np.float16) for name, v in a.items()} for a in answers]
+
+    def _row(self, heard: Heard, answer: dict[str, Array]) -> Row:
+        teacher = self.plan.teacher_name
+        signals = {qualified(name, teacher): value for name, value in answer.items()}
         for name, value in signals.items():
             if not np.isfinite(value).all():
                 reason = f"teacher returned a {name} that float16 cannot hold"
@@ -249,10 +314,14 @@ class UnitWorker:
         """A signal added later must come from the teacher that gave the cached logits."""
         kept = answered.usable(number) & np.array([row.reason is None for row in rows])
         cached = answered.read(self.logits, number, kept).astype(np.float64)
-        fresh = [row.signals[self.logits] for row, ok in zip(rows, kept, strict=True) if ok]
-        if not fresh:
+        answers = [row.signals[self.logits] for row, ok in zip(rows, kept, strict=True) if ok]
+        if not answers:
             return
-        deviation = float(np.abs(np.stack(fresh).astype(np.float64) - cached).max())
+        fresh, spec = np.stack(answers), answered.plan.signal(self.logits)
+        if spec.dtype == "uint16":
+            k = top_k.kept_of(*spec.row_shape)
+            fresh = top_k.reduced_like(cached, fresh, k, self.teacher.task)
+        deviation = float(np.abs(fresh.astype(np.float64) - cached).max())
         scale = float(np.abs(cached).max())
         if deviation > SAME_ANSWER * scale:
             raise RunError(

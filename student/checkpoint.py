@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -77,7 +76,7 @@ def load_state(run: Path) -> dict[str, Any] | None:
         if state["format"] == STATE_FORMAT:
             return state
         problem = f"has format {state['format']}, this version writes {STATE_FORMAT}"
-    except (EOFError, KeyError, RuntimeError, TypeError, UnpicklingError) as error:
+    except Exception as error:  # whatever a damaged pickle makes of the unpickler
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:80]
         problem = f"is damaged, or another version wrote it ({reason})"
     raise RunError(
@@ -102,7 +101,7 @@ def read_json(path: Path) -> Any:
         return None
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not JSON: {error}", kind="damaged") from None
 
 

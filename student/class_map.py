@@ -173,7 +173,7 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
     """
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
         raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
     names = {name: [value] if isinstance(value, str) else value for name, value in entries.items()}
     wrong = [

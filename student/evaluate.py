@@ -20,10 +20,10 @@ from student.checkpoint import load_student, read_json
 from student.metrics import Score, measure
 from student.metrics.interface import Answers
 from student.models.interface import Student
+from student.run_config import config_problems
 from student.stream import Stream
 from student.unit_rows import WAVEFORM, UnitLoader, collate
 
-CONFIG_KEYS = ("student", "student_options", "distill", "classes", "task", "class_map", "metric")
 EVALUATION_BATCH = 64
 TEMPORAL = "temporal_attention"
 
@@ -45,10 +45,10 @@ def read_config(run: Path) -> dict[str, Any]:
             f"--out {run}",
             kind="missing",
         )
-    if lacking := [key for key in CONFIG_KEYS if key not in config]:
+    if problems := config_problems(config):
         raise RunError(
-            f"{run}/config.json has no {', '.join(lacking)}: another version made it. Train it again "
-            "with train-student.",
+            f"{run}/config.json is damaged, or another version wrote it; {len(problems)} problem(s)\n"
+            f"{listed(problems)}\nTrain it again with train-student.",
             kind="config",
         )
     return dict(config)

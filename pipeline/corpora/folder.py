@@ -23,6 +23,7 @@ from pipeline.corpora.interface import (
     check_shares,
     hashed_split,
     need_folder,
+    shown_name,
     without_suffix,
 )
 
@@ -88,18 +89,23 @@ def read_folder(
 
 def _walk(folder: Path, root: Path, problems: list[str]) -> Iterator[str]:
     """Yield the POSIX paths of all files that are not hidden, sorted folder by folder."""
-    with os.scandir(folder) as listing:
-        found = sorted(listing, key=lambda entry: entry.name)
+    try:
+        with os.scandir(folder) as listing:
+            found = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        problems.append(f"{shown_name(folder.relative_to(root).as_posix())}: {error.strerror}")
+        return
     for entry in found:
-        name = Path(entry.path).relative_to(root).as_posix()
+        path = Path(entry.path)
+        name = path.relative_to(root).as_posix()
         if entry.name.startswith("."):
             continue
-        if not entry.is_dir():
+        if not path.is_dir():
             yield name
         elif entry.is_symlink():
             problems.append(f"{name}: a link to a folder; links to folders are not followed")
         else:
-            yield from _walk(Path(entry.path), root, problems)
+            yield from _walk(path, root, problems)
 
 
 def _has_split_folders(path: Path) -> bool:

@@ -13,7 +13,6 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -22,6 +21,7 @@ from cache_schema.errors import UsageError, listed
 from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, scan_header, segment_frames
 
 MOST_LISTED = 20
+LONGEST_NAME = 255  # bytes of one name in a path, on every file system in use
 SCAN_THREADS = 8
 SPLIT_NAMES = {
     "train": "train",
@@ -102,15 +102,17 @@ def build_corpus(
     Raises
     ------
     UsageError
-        Once, with every problem found: duplicate or empty ids, paths that leave the root, unknown
-        labels, several labels in a single-label corpus, no clips, no readable file.
+        Once, with every problem found: duplicate or empty ids, paths that leave the root, names that
+        are not UTF-8, unknown labels, several labels in a single-label corpus, no clips, no readable
+        file. A clip that is a link leading out of the root is no problem of the listing: it is never
+        followed, has no frames and ends in quarantine.
     """
     found = list(problems)
     root = root.resolve()
     clips = [entry.clip for entry in entries]
     labels = sorted({label for clip in clips for label in clip.labels})
     several = any(len(clip.labels) > 1 for clip in clips)
-    found += _id_problems(entries) + _path_problems(root, entries)
+    found += _text_problems(entries) + _id_problems(entries) + _path_problems(entries)
     if classes is not None:
         found += _label_problems(entries, classes)
     if task == "single" and several:
@@ -124,7 +126,11 @@ def build_corpus(
     _raise_if_any(found, source)
     scanned = _scanned(root, clips)
     if not any(clip.frames for clip in scanned):
-        found.append(f"none of the {len(clips)} clips can be read, the first is {clips[0].path}")
+        out = sum(leads_out(root, clip.path) for clip in clips)
+        links = f"; {out} lead out of the corpus by a link" if out else ""
+        found.append(
+            f"none of the {len(clips)} clips can be read, the first is {clips[0].path}{links}"
+        )
     _raise_if_any(found, source)
     return Corpus(
         root=root,
@@ -145,7 +151,8 @@ def hashed_split(name: str, *, validation: float, test: float) -> str:
     validation, test : float
         Shares of the two splits, from 0 to below 1 together.
     """
-    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    place = int.from_bytes(digest[:8], "big") / 2**64
     if place < validation:
         return "validation"
     return "test" if place < validation + test else "train"
@@ -214,28 +221,42 @@ def _id_problems(entries: Iterable[Entry]) -> list[str]:
     return problems
 
 
-def _path_problems(root: Path, entries: Iterable[Entry]) -> list[str]:
-    @cache
-    def real_folder(folder: str) -> Path:
-        return Path(os.path.realpath(folder))
+def leads_out(root: Path, path: str) -> bool:
+    """Tell whether a path below a resolved root leads out of it, by links or by its own words."""
+    return not Path(os.path.realpath(root / path)).is_relative_to(root)
 
+
+def _text_problems(entries: Iterable[Entry]) -> list[str]:
+    """Find names that no cache can hold: a file's name may be any bytes, text may not."""
+    return [
+        f"{shown_name(entry.place)}: its name is not UTF-8 text; rename it"
+        for entry in entries
+        if shown_name(entry.clip.id + entry.clip.path + "".join(entry.clip.labels))
+        != entry.clip.id + entry.clip.path + "".join(entry.clip.labels)
+    ]
+
+
+def shown_name(name: str) -> str:
+    """Write a file's name as text, with bytes that are none spelled out."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _path_problems(entries: Iterable[Entry]) -> list[str]:
     problems = []
     for entry in entries:
         path = entry.clip.path
+        pure = PurePosixPath(path)
         if not path:
             problems.append(f"{entry.place}: the path is empty")
-            continue
-        full = root / path
-        try:
-            real = real_folder(str(full.parent)) / full.name
-            inside = (full.resolve() if full.is_symlink() else real).is_relative_to(root)
-        except (OSError, ValueError, RuntimeError):
-            problems.append(f"{entry.place}: {path!r} is not a path that can be followed")
-            continue
-        parts = PurePosixPath(path).parts
-        if not inside or PurePosixPath(path).is_absolute() or ".." in parts:
-            problems.append(f"{entry.place}: path {path!r} leaves the corpus folder")
+        elif "\0" in path or any(len(os.fsencode(part)) > LONGEST_NAME for part in pure.parts):
+            problems.append(f"{entry.place}: {_short(path)} is not a path that can be followed")
+        elif pure.is_absolute() or ".." in pure.parts:
+            problems.append(f"{entry.place}: path {_short(path)} leaves the corpus folder")
     return problems
+
+
+def _short(path: str) -> str:
+    return repr(path if len(path) <= 100 else f"{path[:97]}...")
 
 
 def _label_problems(entries: Iterable[Entry], classes: Sequence[str]) -> list[str]:
@@ -255,10 +276,12 @@ def _scanned(root: Path, clips: Sequence[Clip]) -> list[Clip]:
     """Fill in frames and rate; each file's header is read once, however many segments it has."""
     paths = list(dict.fromkeys(clip.path for clip in clips))
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
-        headers = dict(
-            zip(paths, pool.map(lambda path: scan_header(root / path), paths), strict=True)
-        )
+        headers = dict(zip(paths, pool.map(lambda path: _header(root, path), paths), strict=True))
     return [_measured(clip, *headers[clip.path]) for clip in clips]
+
+
+def _header(root: Path, path: str) -> tuple[int, int]:
+    return (0, 0) if leads_out(root, path) else scan_header(root / path)
 
 
 def _measured(clip: Clip, total_frames: int, rate_hz: int) -> Clip:

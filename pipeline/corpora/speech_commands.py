@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -26,7 +27,14 @@ from typing import Literal
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio import AUDIO_SUFFIXES, scan_header
-from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
+from pipeline.corpora.interface import (
+    Corpus,
+    Entry,
+    build_corpus,
+    leads_out,
+    need_folder,
+    without_suffix,
+)
 
 SILENCE, UNKNOWN, NOISE_FOLDER = "_silence_", "_unknown_", "_background_noise_"
 WANTED_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -75,6 +83,7 @@ def read_speech_commands(
         `pipeline.corpora.interface.build_corpus`.
     """
     need_folder(path, "speech-commands")
+    _refuse_lists_elsewhere(path)
     problems: list[str] = []
     if (path / METADATA).is_file():
         folds = {
@@ -96,6 +105,29 @@ def read_speech_commands(
         task="single",
         problems=problems,
     )
+
+
+def _refuse_lists_elsewhere(path: Path) -> None:
+    """Refuse lists that are links leading out of the corpus: whose text is shown, is not read."""
+    root = path.resolve()
+    links = [name for name in (METADATA, *SPLIT_LISTS.values()) if leads_out(root, name)]
+    if links:
+        raise UsageError(
+            f"corpus speech-commands:{path}: {', '.join(links)} leads out of the corpus by a link; put "
+            "a copy there",
+            kind="corpus",
+        )
+
+
+def _text(path: Path, file: Path) -> str:
+    """Read a list of the corpus."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"corpus speech-commands:{path}: {file.name} is not UTF-8 text (byte {error.start})",
+            kind="corpus",
+        ) from None
 
 
 def official_split(file_name: str) -> str:
@@ -144,7 +176,7 @@ def _split_rule(path: Path, problems: list[str]) -> Callable[[str], str]:
         problems.append(f"{there} is there but not both of {' and '.join(SPLIT_LISTS.values())}")
     known: dict[str, str] = {}
     for split, file in listed.items():
-        names = file.read_text(encoding="utf-8").split()
+        names = _text(path, file).split()
         known.update({without_suffix(name): split for name in names})
     return lambda clip_id: known.get(clip_id, "train")
 
@@ -178,7 +210,9 @@ def _noise_recordings(path: Path) -> list[tuple[str, float]]:
     """List path and length in seconds of the noise recordings, long ones only."""
     folder = path / NOISE_FOLDER
     files = _audio_files(folder) if folder.is_dir() else []
-    headers = [(f"{NOISE_FOLDER}/{file.name}", scan_header(file)) for file in files]
+    names = [f"{NOISE_FOLDER}/{file.name}" for file in files]
+    root = path.resolve()
+    headers = [(name, scan_header(root / name)) for name in names if not leads_out(root, name)]
     lengths = [(name, frames / rate_hz) for name, (frames, rate_hz) in headers if frames]
     # From 10 s on each split has a second of its own.
     return [(name, length_s) for name, length_s in lengths if length_s >= 10]
@@ -219,18 +253,23 @@ def _from_metadata(path: Path, folds: dict[str, str], problems: list[str]) -> li
         fold.strip(): split for split, names in folds.items() for fold in names.split(";") if fold
     }
     entries, seen = [], set()
-    with (path / METADATA).open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+    reader = csv.DictReader(io.StringIO(_text(path, path / METADATA), newline=""), strict=True)
+    try:
         _check_columns(path, reader.fieldnames or [])
         for row in reader:
             place = f"{METADATA} line {reader.line_num}"
-            if any(row[name] is None for name in METADATA_COLUMNS):
-                problems.append(f"{place}: fewer cells than the header has columns")
+            if None in row or None in row.values():
+                problems.append(f"{place}: not as many cells as the header has columns")
                 continue
             seen.add(row["fold"])
             name, split = row["file"], split_of.get(row["fold"], "train")
             clip = Clip(id=without_suffix(name), path=name, labels=(row["label"],), split=split)
             entries.append(Entry(clip, place))
+    except csv.Error as error:
+        raise UsageError(
+            f"corpus speech-commands:{path}: {METADATA} line {reader.line_num}: {error}",
+            kind="corpus",
+        ) from None
     for fold in sorted(set(split_of) - seen):
         known = ", ".join(sorted(seen)) or "none"
         problems.append(f"no clip in fold {fold!r} of {split_of[fold]}_folds; folds: {known}")

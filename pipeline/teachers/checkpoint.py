@@ -1,29 +1,47 @@
 """A Hugging Face checkpoint on this machine: found or downloaded, identified, not yet loaded.
 
-Weights are read from safetensors only, and no code of a checkpoint is ever run.
+Weights are read from safetensors only, and no code of a checkpoint is ever run: transformers gets the
+settings and tensors that were read here and never the folder, where it would follow adapters,
+quantisers, kernels and file names that a configuration may ask for.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
+import inspect
 import json
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cache_schema.errors import RunError, UsageError
+from cache_schema.errors import AftersoundError, RunError, listed
 from cache_schema.plugins import unknown_name
+from pipeline.teachers.checkpoint_files import (
+    CONFIG,
+    PREPROCESSOR,
+    read_settings,
+    refuse_links_elsewhere,
+    weight_files,
+)
+from pipeline.teachers.checkpoint_settings import check_settings, unusable_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?(@[\w./-]+)?")
 _VOLATILE_KEYS = frozenset({"_name_or_path", "transformers_version"})
+_STORED_DTYPES = ("float16", "bfloat16", "float32", "float64")
+_HEAD = ("classifier.", "projector.")
+# A fresh head, and what a base without one needs beside its weights.
+_NEW_NUMBERS = 1 << 26
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +77,7 @@ class Checkpoint:
     @property
     def has_head(self) -> bool:
         """Say whether the weights include a classifier; read from the files' headers."""
-        return any(name.startswith("classifier.") for name in self._tensor_names())
+        return any(name.startswith("classifier.") for name in _tensor_names(self.weight_files))
 
     def weights_sha256(self) -> str:
         """Digest the bytes of all weight files in order of name."""
@@ -72,13 +90,17 @@ class Checkpoint:
 
     def tensors(self, part: str) -> dict[str, Tensor]:
         """Read the stored tensors with `part` in their names, in float32, by what follows it."""
+        stored = self.stored_tensors()
+        return {n.partition(part)[2]: t.float() for n, t in stored.items() if part in n}
+
+    def stored_tensors(self) -> dict[str, Tensor]:
+        """Read all stored tensors as they are."""
         from safetensors import safe_open
 
-        found = {}
+        found: dict[str, Tensor] = {}
         for path in self.weight_files:
             with safe_open(path, framework="pt") as file:
-                for name in filter(lambda name: part in name, file.keys()):
-                    found[name.partition(part)[2]] = file.get_tensor(name).float()
+                found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return found
 
     def changed(self, **settings: Any) -> Checkpoint:
@@ -97,11 +119,29 @@ class Checkpoint:
         canonical = json.dumps(settings, sort_keys=True, default=_as_list)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
-    def _tensor_names(self) -> Iterable[str]:
-        for path in self.weight_files:
-            with path.open("rb") as file:
-                header_bytes = int.from_bytes(file.read(8), "little")
-                yield from json.loads(file.read(header_bytes))
+
+def _tensor_names(files: tuple[Path, ...]) -> list[str]:
+    """List the tensors by the files' headers.
+
+    Raises
+    ------
+    RunError
+        If a file is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    names: list[str] = []
+    for path in files:
+        try:
+            with safe_open(path, framework="numpy") as file:
+                names += file.keys()
+        except SafetensorError as error:
+            raise RunError(
+                f"{path} is damaged or no safetensors file ({error}); copy it again from where the "
+                "checkpoint came from",
+                kind="damaged",
+            ) from None
+    return names
 
 
 def _as_list(value: Any) -> Any:
@@ -121,31 +161,25 @@ def open_checkpoint(text: str, model_types: Mapping[str, str]) -> Checkpoint:
     Raises
     ------
     UsageError
-        If the checkpoint is of another architecture or has no safetensors file.
+        If the checkpoint is of another architecture, has no safetensors file, has settings that
+        cannot be used (all are listed), or would have files read from outside its folder.
     RunError
-        If it is neither a folder nor a hub id that can be reached, or is incomplete.
+        If it is neither a folder nor a hub id that can be reached, or is incomplete or damaged.
     """
     folder = Path(text).expanduser()
     is_local = folder.is_dir()
     if not is_local:
         folder = _download(text)
-    _check_architecture(folder, text, model_types)
-    weight_files = tuple(sorted(folder.glob("*.safetensors")))
-    if not weight_files:
-        raise UsageError(
-            f"{text} has no safetensors file; pickled weights (.bin, .pt) can run code and are "
-            "never loaded. Convert them in a place you trust: load the model with transformers, "
-            "call save_pretrained(FOLDER), and name that folder",
-            kind="unsafe",
-        )
-    config, extractor = _read_settings(folder, text)
+    settings = _checked_architecture(folder, text, model_types)
+    files = weight_files(folder, text)
+    config, extractor = _read_settings(folder, text, settings, tensors=len(_tensor_names(files)))
     return Checkpoint(
         folder=folder,
         id=folder.resolve().name if is_local else text.partition("@")[0],
         revision=None if is_local else folder.name,
         config=config,
         extractor=extractor,
-        weight_files=weight_files,
+        weight_files=files,
     )
 
 
@@ -173,35 +207,77 @@ def _download(text: str) -> Path:
         ) from error
 
 
-def _check_architecture(folder: Path, text: str, model_types: Mapping[str, str]) -> None:
-    path = folder / "config.json"
-    if not path.is_file():
+def _checked_architecture(
+    folder: Path, text: str, model_types: Mapping[str, str]
+) -> dict[str, Any]:
+    """Read config.json and refuse architectures that no family here reads."""
+    if not (folder / CONFIG).is_file():
         raise RunError(
             f"{text} has no config.json, so it is no checkpoint in the Hugging Face layout; "
             "make one with finetune-teacher or save_pretrained",
             kind="incomplete",
         )
-    model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type", "")
-    if model_type not in model_types:
+    settings = read_settings(folder, CONFIG, text)
+    model_type = settings.get("model_type", "")
+    if not isinstance(model_type, str) or model_type not in model_types:
         raise unknown_name(str(model_type), model_types, f"architecture (model_type of {text})")
+    return settings
 
 
-def _read_settings(folder: Path, text: str) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoFeatureExtractor
+def _read_settings(
+    folder: Path, text: str, settings: dict[str, Any], *, tensors: int
+) -> tuple[Any, Any]:
+    """Make the configuration and the feature extractor, checked before anything is built of them."""
+    from transformers import CONFIG_MAPPING, FEATURE_EXTRACTOR_MAPPING, ASTFeatureExtractor
 
-    preprocessor = folder / "preprocessor_config.json"
-    if not preprocessor.is_file():
+    if not (folder / PREPROCESSOR).is_file():
         raise RunError(
             f"{text} has no preprocessor_config.json, so its input features are unknown; copy that "
             "file from the checkpoint it was made from",
             kind="incomplete",
         )
-    only = {"local_files_only": True, "trust_remote_code": False}
-    config = AutoConfig.from_pretrained(folder, **only)
-    if "image_processor_type" in json.loads(preprocessor.read_text(encoding="utf-8")):
-        return config, new_log_mel_extractor()  # an image classifier, about to learn to hear
+    config_class = CONFIG_MAPPING[settings["model_type"]]
+    config = understood(
+        lambda: config_class(**_known_settings(config_class, settings)), f"config.json of {text}"
+    )
+    features = read_settings(folder, PREPROCESSOR, text)
+    cnn = settings["model_type"] == "efficientnet"
+    extractor_class = ASTFeatureExtractor if cnn else FEATURE_EXTRACTOR_MAPPING[config_class]
+    known = inspect.signature(extractor_class.__init__).parameters.keys() | {"padding_side"}
+    kept = {key: value for key, value in features.items() if key in known - {"self", "kwargs"}}
+    if "image_processor_type" in features:
+        kept = {}  # an image classifier, about to learn to hear
     with _empty_filter_allowed():
-        return config, AutoFeatureExtractor.from_pretrained(folder, **only)
+        check_settings(config, {**vars(extractor_class()), **kept}, tensors, text)
+        extractor = understood(lambda: extractor_class(**kept), f"{PREPROCESSOR} of {text}")
+    return config, extractor
+
+
+def _known_settings(config_class: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Keep what the architecture declares and what is ours; any other key may ask for anything."""
+    known = {field.name for field in dataclasses.fields(config_class)}
+    known |= config_class.attribute_map.keys() | {"num_labels"}
+    kept = {k: v for k, v in settings.items() if k in known or k.startswith("aftersound_")}
+    if kept.get("dtype") not in _STORED_DTYPES:
+        kept.pop("dtype", None)
+    return kept
+
+
+def understood(make: Callable[[], Result], what: str) -> Result:
+    """Let transformers make something of settings; whatever it raises is about the settings.
+
+    Raises
+    ------
+    UsageError
+        With what transformers said.
+    """
+    try:
+        return make()
+    except AftersoundError:
+        raise
+    except Exception as error:  # a library's errors over foreign settings are of every kind
+        said = " ".join(str(error).split())[:300]
+        raise unusable_settings(what, [f"{type(error).__name__}: {said}"]) from error
 
 
 def new_log_mel_extractor() -> Any:
@@ -235,38 +311,84 @@ def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False
     Raises
     ------
     RunError
-        If weights other than the classification head are missing.
+        If weights other than the classification head are missing, of another shape, or far fewer
+        than the configuration describes.
     """
     import torch
-    from transformers import AutoModelForAudioClassification, AutoModelForImageClassification
+    from transformers import (
+        MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING,
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    )
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     # To transformers a spectrogram is an image.
     cnn = checkpoint.model_type == "efficientnet"
-    classifier = AutoModelForImageClassification if cnn else AutoModelForAudioClassification
-    model, info = classifier.from_pretrained(
-        checkpoint.folder,
-        config=copy.deepcopy(checkpoint.config),
-        dtype=torch.float32,
-        attn_implementation=attention,
-        use_safetensors=True,
-        local_files_only=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        ignore_mismatched_sizes=new_head,
+    classes = (
+        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING if cnn else MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
     )
-    head = ("classifier.", "projector.")
-    missing = [name for name in info["missing_keys"] if not name.startswith(head)]
-    if any("masked_spec_embed" not in name for name in missing):
-        raise RunError(
-            f"{checkpoint.id} lacks {len(missing)} weights of a {checkpoint.model_type} model, "
-            f"first {sorted(missing)[0]}; save the whole model with save_pretrained",
-            kind="incomplete",
-        )
+    model_class = classes[type(checkpoint.config)]
+    refuse_links_elsewhere(checkpoint.folder, checkpoint.weight_files, checkpoint.id)
+    stored = checkpoint.stored_tensors()
+    _refuse_huge(checkpoint, model_class, stored)
+    model, info = understood(
+        lambda: model_class.from_pretrained(
+            None,
+            config=copy.deepcopy(checkpoint.config),
+            state_dict=stored,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        ),
+        checkpoint.id,
+    )
+    _refuse_other_weights(checkpoint, info, new_head=new_head)
     if new_head:
         for module in model.classifier.modules():
             if isinstance(module, torch.nn.Linear):
                 module.reset_parameters()
     return model
+
+
+def _refuse_huge(checkpoint: Checkpoint, model_class: Any, stored: dict[str, Tensor]) -> None:
+    """Refuse a configuration far larger than its weights, before memory is taken for it."""
+    import torch
+
+    config = copy.deepcopy(checkpoint.config)
+    with torch.device("meta"):
+        model = understood(lambda: model_class(config), checkpoint.id)
+    described = sum(parameter.numel() for parameter in model.parameters())
+    held = sum(tensor.numel() for tensor in stored.values())
+    if described > 2 * held + _NEW_NUMBERS:
+        raise RunError(
+            f"{checkpoint.id}: config.json describes {described} weights, the files hold {held}; they "
+            "do not belong together. Copy both from where the checkpoint came from",
+            kind="incomplete",
+        )
+
+
+def _refuse_other_weights(checkpoint: Checkpoint, info: Any, *, new_head: bool) -> None:
+    """Refuse weights that are missing or of another shape, but those of a head that is made anew.
+
+    The stem of an image classifier is made anew with its head.
+    """
+    fresh = (*_HEAD, "efficientnet.embeddings.convolution.") if new_head else ()
+    pooling = getattr(checkpoint.config, "aftersound_pooling", None)
+    # A head that is made anew, one of our own (attention pooling), or none at all.
+    headless = new_head or pooling == "attention" or not checkpoint.has_head
+    shapes = sorted(entry for entry in info["mismatched_keys"] if not entry[0].startswith(fresh))
+    problems = [
+        f"{name} has shape {tuple(theirs)}, config.json makes it {tuple(ours)}"
+        for name, theirs, ours in shapes
+    ]
+    missing = [n for n in info["missing_keys"] if not (headless and n.startswith(_HEAD))]
+    if any("masked_spec_embed" not in name for name in missing):
+        problems += [f"{name} is missing" for name in sorted(missing)]
+    if problems:
+        raise RunError(
+            f"{checkpoint.id} lacks {len(problems)} weights of a {checkpoint.model_type} model\n"
+            f"{listed(problems[:20])}\nSave the whole model with save_pretrained",
+            kind="incomplete",
+        )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
-from pipeline.teachers.checkpoint import Checkpoint, load_model
+from pipeline.teachers.checkpoint import Checkpoint, load_model, understood
 from pipeline.teachers.interface import Batching, FrameGrid, Task
 
 Pooling = Literal["first", "mean", "attention"]
@@ -145,7 +145,7 @@ class HuggingFaceTeacher(ABC):
             If weights are missing or answers differ by more than 1e-5 of their scale.
         """
         self.adopt(self.stored_model().eval(), device)
-        self.self_test()
+        understood(self.self_test, self.checkpoint.id)
 
     @property
     def model(self) -> Any:

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.views.interface import check_range
+
 
 class Gain:
     """Multiply by a gain drawn from [`low_db`, `high_db`]."""
 
     def __init__(self, *, low_db: float = -6.0, high_db: float = 6.0) -> None:
+        check_range("gain", low_db, high_db)
         self._range_db = (low_db, high_db)
 
     def prepare(self, corpus_root: Path, sample_rate_hz: int) -> dict[str, Any]:

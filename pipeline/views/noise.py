@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
 from pipeline.audio import UnusableAudio, decode
+from pipeline.corpora.interface import leads_out
+from pipeline.views.interface import check_range
 
 
 class Noise:
@@ -24,6 +26,7 @@ class Noise:
     """
 
     def __init__(self, *, folder: str, low_db: float = 0.0, high_db: float = 15.0) -> None:
+        check_range("noise", low_db, high_db)
         self._folder = folder
         self._range_db = (low_db, high_db)
         self._noises: list[NDArray[np.float32]] = []
@@ -34,12 +37,14 @@ class Noise:
         Raises
         ------
         UsageError
-            If the folder holds nothing to decode.
+            If the folder holds nothing to decode. A link that leads out of it is not followed.
         """
-        folder = corpus_root / self._folder
+        folder = (corpus_root / self._folder).resolve()
         digest = hashlib.sha256()
         if folder.is_dir():
             for path in sorted(p for p in folder.iterdir() if p.is_file()):
+                if leads_out(folder, path.name):
+                    continue
                 try:
                     clip = decode(path, sample_rate_hz=sample_rate_hz)
                 except UnusableAudio:

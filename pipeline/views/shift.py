@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ class Shift:
     """Shift by up to `max_s` seconds either way (kws_streaming trains with 0.1 s)."""
 
     def __init__(self, *, max_s: float = 0.1) -> None:
-        if max_s < 0:
+        if not 0 <= max_s < math.inf:
             raise UsageError(
-                f"view shift: max_s must not be negative, got {max_s:g}", kind="options"
+                f"view shift: max_s must be seconds from 0, got {max_s:g}", kind="options"
             )
         self._max_s = max_s
         self._sample_rate_hz = 0

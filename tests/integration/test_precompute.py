@@ -12,9 +12,11 @@ import soundfile
 from commands import CLASSES, RATE_HZ, command, succeeded, write_tones
 from small_cache import tree_bytes
 
+from cache_schema.documents import CommitRecord
 from cache_schema.inspection import clip_facts, find_clip
 from cache_schema.reader import open_cache
 from pipeline.audio import decode
+from pipeline.precompute import Precompute, Request
 from pipeline.teachers import open_teacher
 
 ALL_SIGNALS = [
@@ -232,19 +234,19 @@ def test_repair_recomputes_just_the_damaged_units(
     assert tree_bytes(out) == tree_bytes(cache_dir)
 
 
-def test_inspect_shows_an_unfinished_cache(corpus: Path, cache_dir: Path, tmp_path: Path) -> None:
-    out = Path(shutil.copytree(cache_dir, tmp_path / "c"))
-    manifest = json.loads((out / "manifest.json").read_bytes())["manifest"]
-    from cache_schema.documents import Manifest, SignedManifest
-    from cache_schema.storage import canonical_json
+def test_inspect_shows_an_unfinished_cache(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    request = Request(corpus=f"folder:{corpus}", teacher="toy", out=out, unit_rows=8)
 
-    manifest["parts"][0]["index_sha256"] = None
-    parsed = Manifest.model_validate_json(canonical_json(manifest))
-    (out / "manifest.json").write_bytes(SignedManifest.of(parsed).encode())
-    (out / "parts/part-000/commits/000003.json").unlink()
+    def leave(_plan: object, record: CommitRecord) -> None:
+        if record.unit == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Precompute(request).run(lambda _plan, _units: None, leave)
     output = succeeded(command("inspect-cache", out, "--verify"))
     assert "unfinished" in output
-    assert "missing work units: 3" in output
+    assert "missing work units:" in output
     succeeded(precompute(corpus, out))
     assert "finished" in succeeded(command("inspect-cache", out))
 

@@ -1,0 +1,280 @@
+"""A cache, a model or a corpus from a stranger runs nothing and is read nowhere but in its folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_cache
+import soundfile
+import torch
+from odd_input import run
+from signing import sign, write_manifest
+from small_finetuning import write_base
+
+from cache_schema.errors import AftersoundError
+from cache_schema.inspect_cli import main as inspect_cache
+from cache_schema.reader import open_cache
+from pipeline.precompute_cli import main as precompute_teacher
+from pipeline.teachers import open_teacher
+from pipeline.views import ViewRecipe
+
+SECRET = "the-secret-42"
+CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+
+
+class Trap:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> object:
+        return os.mknod, (str(self.sentinel),)
+
+
+@pytest.fixture
+def sentinel(tmp_path: Path) -> Path:
+    return tmp_path / "it-ran"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("model") / "whisper", "whisper")
+
+
+@pytest.fixture
+def model(base: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(base, tmp_path / "model"))
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "elsewhere/secret.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"model_type": SECRET, "manifest": SECRET, "digest": SECRET}))
+    return path
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return small_cache.write_small_cache(tmp_path / "small.zarr")
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+def test_the_trap_springs_where_a_pickle_is_loaded(sentinel: Path) -> None:
+    pickle.loads(pickle.dumps(Trap(sentinel)))
+    assert sentinel.exists()
+
+
+def test_pickled_weights_are_never_loaded(model: Path, sentinel: Path) -> None:
+    (model / WEIGHTS).unlink()
+    for name in ("pytorch_model.bin", "model.pt", "training_args.bin"):
+        torch.save(Trap(sentinel), model / name)
+    with pytest.raises(AftersoundError, match="never loaded"):
+        open_teacher(str(model))
+    assert not sentinel.exists()
+
+
+def test_code_beside_the_weights_is_never_run(model: Path, sentinel: Path) -> None:
+    code = f"import pathlib\npathlib.Path({str(sentinel)!r}).touch()\nclass Model: pass\n"
+    for name in ("modeling.py", "configuration.py", "__init__.py"):
+        (model / name).write_text(code)
+    torch.save(Trap(sentinel), model / "adapter_model.bin")
+    (model / "adapter_config.json").write_text('{"base_model_name_or_path": "../elsewhere"}')
+    asked = {
+        "AutoConfig": "configuration.Model",
+        "AutoModelForAudioClassification": "modeling.Model",
+    }
+    settings = json.loads((model / CONFIG).read_text()) | {
+        "auto_map": asked, "trust_remote_code": True, "attn_implementation": "someone/kernel",
+        "quantization_config": {"quant_method": "modeling.Model"}, "custom_pipelines": {"x": {}},
+        "transformers_weights": "adapter_model.bin", "fusion_config": {"modeling": True},
+    }  # fmt: skip
+    (model / CONFIG).write_text(json.dumps(settings))
+    preprocessor = model / "preprocessor_config.json"
+    features = json.loads(preprocessor.read_text()) | {
+        "auto_map": {"AutoFeatureExtractor": "modeling.M"}
+    }
+    preprocessor.write_text(json.dumps(features))
+    open_teacher(str(model)).load("cpu")
+    assert not sentinel.exists()
+
+
+@pytest.mark.parametrize("name", [CONFIG, "preprocessor_config.json", WEIGHTS])
+def test_a_link_out_of_a_model_folder_is_not_followed(model: Path, secret: Path, name: str) -> None:
+    (model / name).unlink()
+    (model / name).symlink_to(secret)
+    with pytest.raises(AftersoundError, match="outside the folder, by a link") as caught:
+        open_teacher(str(model))
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["../stranger.safetensors", "/etc/passwd", "a/../b", "..", ""])
+def test_an_index_names_no_file_outside_the_folder(model: Path, name: str) -> None:
+    shutil.move(model / WEIGHTS, model.parent / "stranger.safetensors")
+    (model / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": {"a": name}}))
+    with pytest.raises(AftersoundError, match="is not a plain name"):
+        open_teacher(str(model))
+
+
+def test_the_hubs_own_links_into_its_blobs_are_followed(model: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "models--someone--whisper"
+    snapshot = repository / "snapshots/0123abc"
+    snapshot.mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for number, path in enumerate(sorted(model.iterdir())):
+        blob = path.rename(repository / "blobs" / f"{number:040x}")
+        (snapshot / path.name).symlink_to(Path("../../blobs") / blob.name)
+    open_teacher(str(snapshot)).load("cpu")
+    (snapshot / CONFIG).unlink()
+    (snapshot / CONFIG).symlink_to(tmp_path / "nowhere/config.json")
+    (tmp_path / "nowhere").mkdir()
+    (tmp_path / "nowhere/config.json").write_text("{}")
+    with pytest.raises(AftersoundError, match="outside the folder, by a link"):
+        open_teacher(str(snapshot))
+
+
+# --- corpora -------------------------------------------------------------------------------------
+
+
+def test_a_link_out_of_a_corpus_is_quarantined_and_not_heard(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus/dog"
+    folder.mkdir(parents=True)
+    for name in ("a", "b"):
+        soundfile.write(folder / f"{name}.wav", np.full(8000, 0.1), 16_000)
+    soundfile.write(tmp_path / "private.wav", np.full(8000, 0.7), 16_000)
+    (folder / "c.wav").symlink_to(tmp_path / "private.wav")
+    out = tmp_path / "out.zarr"
+    code, output = run(
+        precompute_teacher, f"folder:{folder.parent}", "--teacher", "toy", "--out", out
+    )
+    assert code == 0
+    assert "dog/c: its path leaves the corpus" in output
+    cache = open_cache(out)
+    units = [unit for split in cache.splits for unit in cache.units(split)]
+    heard = [cache.read_unit(unit, ["waveform"]).signals["waveform"].values for unit in units]
+    assert np.abs(np.concatenate(heard)).max() < 0.2 * 32768
+
+
+def test_noise_is_not_taken_from_behind_a_link(tmp_path: Path) -> None:
+    (tmp_path / "noise").mkdir()
+    soundfile.write(tmp_path / "private.wav", np.full(8000, 0.7), 16_000)
+    (tmp_path / "noise/a.wav").symlink_to(tmp_path / "private.wav")
+    with pytest.raises(AftersoundError, match="holds no audio"):
+        ViewRecipe(["noise:folder=noise"], corpus_root=tmp_path, sample_rate_hz=16_000, seed=0)
+
+
+def test_lists_of_a_corpus_are_not_read_from_behind_a_link(tmp_path: Path, secret: Path) -> None:
+    root = tmp_path / "words"
+    (root / "yes").mkdir(parents=True)
+    (root / "metadata.csv").symlink_to(secret)
+    code, output = run(
+        precompute_teacher, f"speech-commands:{root}", "--teacher", "toy", "--out", tmp_path / "o"
+    )
+    assert code == 2
+    assert "leads out of the corpus by a link" in output
+    assert SECRET not in output
+
+
+# --- caches --------------------------------------------------------------------------------------
+
+OBJECTS = (
+    "manifest.json", "zarr.json", "parts/part-000/plan.json", "parts/part-000/index/index.json",
+    "parts/part-000/index/object_bytes/zarr.json", "clips/labels/zarr.json", "clips/labels/c/0/0",
+    "parts/part-000/logits/c/0/0", "parts/part-000/waveform/c/1",
+    "parts/part-000/commits/000000.json",
+)  # fmt: skip
+FOLDERS = (
+    "parts", "parts/part-000", "parts/part-000/logits", "parts/part-000/logits/c",
+    "parts/part-000/logits/c/0", "parts/part-000/commits", "parts/part-000/index", "clips",
+    "clips/labels/c/0",
+)  # fmt: skip
+
+
+def read_everything(root: Path) -> None:
+    cache = open_cache(root)
+    for split in cache.splits:
+        for unit in cache.units(split):
+            cache.read_unit(unit, list(cache.signals))
+    cache.clip_ids()
+
+
+def commands_say(root: Path) -> str:
+    """What the commands print of a cache that must not pass for a whole one."""
+    code, said = run(inspect_cache, root, "--verify")
+    assert code == 3
+    return said + run(inspect_cache, root, "--json")[1]
+
+
+@pytest.mark.parametrize("key", OBJECTS)
+def test_a_link_in_a_cache_is_not_followed(cache: Path, secret: Path, key: str) -> None:
+    (cache / key).unlink()
+    (cache / key).symlink_to(secret)
+    said = commands_say(cache)
+    assert "link" in said
+    assert SECRET not in said
+
+
+@pytest.mark.parametrize("key", [*OBJECTS, *FOLDERS])
+def test_a_link_to_the_very_same_content_is_not_followed_either(cache: Path, key: str) -> None:
+    place = cache.parent / "moved"
+    (cache / key).rename(place)
+    (cache / key).symlink_to(place)
+    assert "link" in commands_say(cache)
+    if "commits" not in key:  # which no reader needs
+        with pytest.raises(AftersoundError, match="link"):
+            read_everything(cache)
+
+
+@pytest.mark.parametrize("key", OBJECTS)
+def test_a_pipe_in_a_cache_does_not_hold_anybody_up(cache: Path, key: str) -> None:
+    (cache / key).unlink()
+    os.mkfifo(cache / key)
+    commands_say(cache)
+
+
+def test_the_cache_itself_may_be_a_link(cache: Path) -> None:
+    (cache.parent / "link.zarr").symlink_to(cache)
+    read_everything(cache.parent / "link.zarr")
+    assert run(inspect_cache, cache.parent / "link.zarr", "--verify")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codecs": [{"name": "bytes"}, {"name": "numcodecs.pickle"}]},
+        {"codecs": [{"name": "os.system", "configuration": {"command": "true"}}]},
+        {"storage_transformers": [{"name": "someone.else"}]},
+        {"fill_value": {"__class__": "os"}},
+        {"chunk_key_encoding": {"name": "default", "configuration": {"separator": "../"}}},
+        {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [10**15]}}},
+        {"shape": [2**62]}, {"data_type": "|O"}, {"data_type": {"name": "struct"}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_metadata_of_an_array_names_nothing_that_is_not_of_the_format(
+    cache: Path, change: dict[str, object]
+) -> None:
+    path = cache / "parts/part-000/index/row_usable/zarr.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    sign(cache)
+    with pytest.raises(AftersoundError, match="row_usable"):
+        read_everything(cache)
+
+
+@pytest.mark.parametrize("key", ["../outside", "/etc/passwd", "clips/../../outside", "clips//x"])
+def test_a_manifest_names_no_object_outside_the_cache(cache: Path, key: str) -> None:
+    manifest = json.loads((cache / "manifest.json").read_bytes())["manifest"]
+    manifest["clip_table"][key] = "0" * 64
+    write_manifest(cache, manifest)
+    code, said = run(inspect_cache, cache, "--verify")
+    assert code == 3
+    assert "is not a plain name" in said

@@ -1,0 +1,49 @@
+"""Threads of one process share a teacher; a stopped run's units are dropped unwritten."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from commands import write_tones
+
+from cache_schema.writer import missing_units
+from pipeline import unit
+from pipeline.precompute import Precompute, Request
+from pipeline.unit import Dropped, compute_unit, stop_run
+
+
+@pytest.fixture
+def precompute(tmp_path: Path) -> Precompute:
+    corpus = write_tones(tmp_path / "tones", per_class=4)
+    out = tmp_path / "c"
+    return Precompute(Request(corpus=f"folder:{corpus}", teacher="toy", out=out, unit_rows=2))
+
+
+def test_threads_that_ask_at_once_load_the_teacher_once(precompute: Precompute) -> None:
+    (plan,) = precompute.lay_out()
+    loaded = unit._loaded_worker.cache_info().misses
+    units = range(len(plan.units.rows))
+    with ThreadPoolExecutor(4) as pool:
+        records = list(pool.map(partial(compute_unit, precompute.job(plan)), units))
+    assert unit._loaded_worker.cache_info().misses == loaded + 1
+    assert [record.unit for record in records] == list(units)
+    assert missing_units(precompute.request.out, plan) == []
+
+
+def test_units_of_a_stopped_run_are_dropped_and_those_of_the_next_are_not(
+    precompute: Precompute,
+) -> None:
+    (plan,) = precompute.lay_out()
+    job = precompute.job(plan)
+    stopped, again = (replace(job, run=run) for run in ("stopped", "again"))
+    compute_unit(stopped, 0)
+    stop_run(stopped.run)
+    with pytest.raises(Dropped):
+        compute_unit(stopped, 1)
+    assert 1 in missing_units(precompute.request.out, plan)
+    compute_unit(again, 1)
+    assert missing_units(precompute.request.out, plan)[0] == 2
