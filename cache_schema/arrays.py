@@ -101,7 +101,10 @@ class ReusedMemory:
 
     def take(self, size: int) -> NDArray[np.uint8]:
         """Give `size` bytes; they are free again when the array and all its views are gone."""
-        memory = self._free.pop() if self._free else np.empty(size, np.uint8)
+        try:
+            memory = self._free.pop()  # asked for, not looked up: threads share a reader
+        except IndexError:
+            memory = np.empty(size, np.uint8)
         if memory.size < size:
             memory = np.empty(size, np.uint8)
         # Through a memoryview NumPy lets views of the lease refer to it, not to the memory itself.

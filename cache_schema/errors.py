@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
 
 
 class AftersoundError(Exception):
@@ -21,6 +23,10 @@ class AftersoundError(Exception):
     def __init__(self, message: str, *, kind: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it travel from a Dask worker: pickle would leave out `kind`."""
+        return partial(type(self), kind=self.kind), self.args
 
 
 class RunError(AftersoundError):

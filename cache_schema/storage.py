@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 from cache_schema.links import read_plain
@@ -50,7 +51,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         Naming the object; nothing half-written stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}{PARTIAL_SUFFIX}")
     with named_in_errors(path):
         try:
             with partial.open("wb") as file:
