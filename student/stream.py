@@ -8,13 +8,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
-import torch
 
 from cache_schema.reader import Unit
 from student.batch import Batch
@@ -71,12 +69,17 @@ class Stream:
         self, units: list[Unit], batched: Callable[[Iterator[TrainingRows]], Iterator[Batch]]
     ) -> Generator[Batch, None, None]:
         """Read units in one thread and build batches in another, both ahead of the caller."""
-        units_ahead = _ahead((self.loader.load(unit) for unit in units), self.mixed_units)
-        with (
-            closing(units_ahead),
-            closing(_ahead(batched(units_ahead), READ_AHEAD_BATCHES)) as ready,
-        ):
-            yield from ready
+        stop = threading.Event()
+        units_ahead = _ahead((self.loader.load(unit) for unit in units), self.mixed_units, stop)
+        ready = _ahead(batched(units_ahead), READ_AHEAD_BATCHES, stop)
+        try:
+            # Not `yield from`, which would close `ready` before `finally` comes.
+            for batch in ready:  # noqa: UP028
+                yield batch
+        finally:
+            stop.set()  # both at once: the second thread may be waiting for units of the first
+            ready.close()
+            units_ahead.close()
 
     def _sequential(self, loaded: Iterator[TrainingRows]) -> Iterator[Batch]:
         waiting: list[RowPlace] = []
@@ -115,14 +118,13 @@ class Stream:
             carried, carried_frames = [pool[p] for p in order[whole:]], frames[order[whole:]]
 
 
-def _ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]:
-    """Run an iterator in a thread, `count` items ahead.
+def _ahead(items: Iterator[Item], count: int, stop: threading.Event) -> Generator[Item, None, None]:
+    """Run an iterator in a thread, `count` items ahead, until it ends or `stop` is set.
 
-    An error in the thread is raised here. Closing or dropping the generator ends the thread.
+    An error in the thread is raised here. Closing the generator waits for the thread, so `stop` must be
+    set before it is closed early.
     """
     ready: queue.Queue[Item | BaseException | None] = queue.Queue(count)
-    stop = threading.Event()
-    threads = torch.get_num_threads()
 
     def put(item: Item | BaseException | None) -> bool:
         while not stop.is_set():
@@ -134,7 +136,6 @@ def _ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]:
         return False
 
     def work() -> None:
-        torch.set_num_threads(threads)  # an OpenMP setting of each thread, not of the process
         try:
             for item in items:
                 if not put(item):
@@ -146,10 +147,15 @@ def _ahead(items: Iterator[Item], count: int) -> Generator[Item, None, None]:
     thread = threading.Thread(target=work, name="aftersound-stream", daemon=True)
     thread.start()
     try:
-        while (item := ready.get()) is not None:
+        while not stop.is_set():
+            try:
+                item = ready.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            if item is None:
+                return
             if isinstance(item, BaseException):
                 raise item
             yield item
     finally:
-        stop.set()
         thread.join()

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from cache_schema.documents import SignalSpec
 from cache_schema.errors import CacheError
@@ -200,21 +199,24 @@ def test_another_sample_rate_is_refused_with_both_rates() -> None:
         stream(cache)
 
 
-def test_the_thread_computes_with_the_callers_thread_count() -> None:
-    seen: list[int] = []
+def test_closing_waits_for_the_unit_being_read_and_no_other() -> None:
+    allowed = threading.Semaphore(3)
 
-    class Curious(SmallCache):
+    class Slow(SmallCache):
         def read_unit(self, unit: Unit, names: tuple[str, ...]) -> UnitRows:
-            seen.append(torch.get_num_threads())
+            allowed.acquire()
             return super().read_unit(unit, names)
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        list(stream(Curious()).epoch(0))
-    finally:
-        torch.set_num_threads(before)
-    assert set(seen) == {1}
+    cache = Slow()
+    batches = stream(cache, mixed_units=3).epoch(0)
+    next(batches)  # of the first three units; the fourth is waited for
+    closing = threading.Thread(target=batches.close)
+    closing.start()
+    while closing.is_alive():
+        closing.join(0.5)
+        allowed.release()
+    assert len(cache.reads) < UNITS
+    assert not reading_threads()
 
 
 def reading_threads() -> list[str]:
