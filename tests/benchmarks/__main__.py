@@ -44,8 +44,9 @@ def main(names: Sequence[str], out: Path | None, quick: bool, scratch: Path | No
     document: dict[str, Any] = {"machine": machine(), "quick": quick, "benchmarks": {}}
     with tempfile.TemporaryDirectory(prefix="aftersound-benchmarks-") as temporary:
         for name in names or BENCHMARKS:
-            folder = (scratch or Path(temporary)) / name
+            folder = (scratch or Path(temporary)) / ("quick" if quick else "full") / name
             folder.mkdir(parents=True, exist_ok=True)
+            tempfile.tempdir = str(folder)  # for what trainings leave behind
             found = []
             for figure in import_module(name).measure(folder, quick=quick):
                 found.append(figure)
@@ -53,7 +54,7 @@ def main(names: Sequence[str], out: Path | None, quick: bool, scratch: Path | No
                 document["benchmarks"][name] = [asdict(f) | {"held": f.held} for f in found]
                 if out is not None:
                     out.write_text(json.dumps(document, indent=2) + "\n")
-            console.print(_table(name, found))
+            console.print(_table(name, found, quick=quick))
 
 
 def _line(figure: Figure) -> str:
@@ -64,10 +65,10 @@ def _value(figure: Figure) -> str:
     return "left out" if figure.value is None else f"{figure.value:.4g} {figure.unit}"
 
 
-def _table(name: str, figures: Sequence[Figure]) -> Table:
+def _table(name: str, figures: Sequence[Figure], *, quick: bool) -> Table:
     table = Table(name, "value", "bound", "held", "against", "note", box=None)
     for figure in figures:
-        held = {True: "yes", False: "NO", None: ""}[figure.held]
+        held = {True: "yes", False: "NO", None: ""}[None if quick else figure.held]
         table.add_row(figure.what, _value(figure), figure.bound, held, figure.against, figure.note)
     return table
 

@@ -82,6 +82,7 @@ def measure(scratch: Path, *, quick: bool) -> Iterator[Figure]:
             f"{rows:,} rows: memory after opening and reading", found["read_mb"], "MB",
             bound="<= 200" if largest else "",
         )  # fmt: skip
+        yield Figure(f"{rows:,} rows: first unit, with its index", found["first_unit_s"], "s")
         yield Figure(f"{rows:,} rows: targets read", found["rows_per_s"], "rows/s")
 
 

@@ -196,7 +196,7 @@ def _online(
 
 def _figures(case: str, arms: Arms, caching_clip_s: float | None) -> Iterator[Figure]:
     cpu_s = {name: median([w.clip_cpu_s for w in several]) for name, several in arms.items()}
-    wall_s = {name: median([w.whole_clip_s for w in several]) for name, several in arms.items()}
+    wall_s = {name: median([w.clip_s for w in several]) for name, several in arms.items()}
     for name, bound in BOUNDS.items():
         limit = cpu_s[name] / cpu_s["step"]
         yield Figure(

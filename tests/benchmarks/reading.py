@@ -102,6 +102,12 @@ def _compare(name: str, cache: Cache, memmap: MemmapLoader, rounds: int) -> Iter
                 "ratio_of_each_round": ratios,
             },
         )
+        yield Figure(
+            what=f"{name}: {key}, CPU time",
+            value=median(cpu["memmap"]) / median(cpu[key]),
+            unit="x",
+            against=AGAINST,
+        )
 
 
 def _epoch(stream: Stream):

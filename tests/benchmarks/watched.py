@@ -66,8 +66,8 @@ class Watched:
         self.cpu_s = time.process_time() - began_cpu_s
 
     @property
-    def clip_s(self) -> float:
-        """Wall time for each clip."""
+    def started_clip_s(self) -> float:
+        """Wall time for each clip from the first batch on."""
         return self.wall_s / self.clips
 
     @property
@@ -76,14 +76,14 @@ class Watched:
         return (self.first_cpu_s + self.cpu_s) / self.clips
 
     @property
-    def whole_clip_s(self) -> float:
+    def clip_s(self) -> float:
         """Wall time for each clip, that until the first batch included."""
         return (self.first_wall_s + self.wall_s) / self.clips
 
     @property
     def waited(self) -> float:
-        """Share of the time that the trainer waited."""
-        return sum(self.waits_s) / self.wall_s
+        """Share of the epoch that the trainer waited, for its first batch too."""
+        return (self.first_wall_s + sum(self.waits_s)) / (self.first_wall_s + self.wall_s)
 
 
 def settings_of(student: str, distill: tuple[str, ...] = DISTILLED) -> Settings:
