@@ -116,7 +116,11 @@ class ReusedMemory:
         """Read an object whole."""
         with os.fdopen(open_plain(path), "rb", buffering=0) as file:
             data = self.take(os.fstat(file.fileno()).st_size)
-            return data[: file.readinto(data.data)]
+            done = 0
+            # A call gives 2 GiB at most, and on a network's file system what is there.
+            while count := file.readinto(data.data[done:]):
+                done += count
+            return data[:done]
 
 
 def decoded(data: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, codec: str) -> Array:
@@ -125,7 +129,8 @@ def decoded(data: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, codec: 
     Raises
     ------
     ValueError
-        If the checksum does not agree or the content has another size.
+        If the checksum does not agree or the content is not of the wanted size; compressed content
+        that is too short is filled up with zeros.
     """
     body, trailer = data[:-TRAILER_BYTES], data[-TRAILER_BYTES:].tobytes()
     found = google_crc32c.value(body).to_bytes(TRAILER_BYTES, "little")
@@ -134,7 +139,7 @@ def decoded(data: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, codec: 
     stored = np.dtype(dtype).newbyteorder("<")
     if codec == "zstd":
         # Into memory of the size that is wanted: a small object may claim to hold anything.
-        body = np.asarray(Zstd().decode(body, out=np.empty(math.prod(shape), stored)))
+        body = np.asarray(Zstd().decode(body, out=np.zeros(math.prod(shape), stored)))
     return np.frombuffer(body, stored).reshape(shape)
 
 

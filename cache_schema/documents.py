@@ -31,7 +31,7 @@ LARGEST = 2**53
 MOST_CHUNK_BYTES = 1 << 36
 
 
-def _plain_name(name: str) -> str:
+def plain_name(name: str) -> str:
     """Accept a name that is one path component and nothing else."""
     odd = name in (".", "..") or "\\" in name or not name.isprintable()
     odd = odd or len(name.encode()) > LONGEST_NAME_BYTES
@@ -44,13 +44,15 @@ def _signal_name(name: str) -> str:
     """Accept a plain name, or one qualified by a teacher's: ``logits@b``."""
     if "@" in name and not is_teacher_name(teacher_of(name)):
         raise ValueError(f"{name!r} does not end in the name of a teacher")
-    return _plain_name(name)
+    if name in ("c", "commits", "index", "unsealed"):
+        raise ValueError(f"{name!r} is a folder of its own in a part")
+    return plain_name(name)
 
 
 def _object_key(key: str) -> str:
     """Accept the key of an object: plain names joined by slashes, so that it lies below its root."""
     for name in key.split("/"):
-        _plain_name(name)
+        plain_name(name)
     return key
 
 
@@ -62,7 +64,7 @@ def _facts(facts: dict[str, Any]) -> dict[str, Any]:
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Crc32c = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
-PlainName = Annotated[str, AfterValidator(_plain_name)]
+PartName = Annotated[str, Field(pattern=r"^part-[0-9]{3,6}$")]
 SignalName = Annotated[str, AfterValidator(_signal_name)]
 ObjectKey = Annotated[str, AfterValidator(_object_key)]
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
@@ -155,7 +157,7 @@ def _teacher(facts: dict[str, Any]) -> dict[str, Any]:
 class PartPlan(Document):
     """The immutable plan of a part: one view range, one set of signals, one teacher or none."""
 
-    name: PlainName
+    name: PartName
     first_view: Count
     views: Positive
     seed: int
@@ -186,6 +188,8 @@ class PartPlan(Document):
         last = self.first_view + self.views
         if any(not self.first_view <= view < last for view in self.units.view):
             raise ValueError(f"a unit's view lies outside {self.first_view}..{last - 1}")
+        if len(set(self.units.view)) != self.views:
+            raise ValueError(f"{self.views} views, but units of {len(set(self.units.view))}")
         return self
 
     @model_validator(mode="after")
@@ -253,7 +257,7 @@ class CommitRecord(Document):
     `gains` the factor of each row that had to be limited to full scale.
     """
 
-    part: PlainName
+    part: PartName
     plan_sha256: Digest
     unit: Count
     rows: Positive
@@ -267,14 +271,14 @@ class CommitRecord(Document):
 class PartIndex(Document):
     """Digests of a finished part: its plan, its index arrays and every metadata object."""
 
-    part: PlainName
+    part: PartName
     objects: dict[ObjectKey, Digest]
 
 
 class PartEntry(Document):
     """A part as the manifest lists it; `index_sha256` is null until the part is sealed."""
 
-    name: PlainName
+    name: PartName
     plan_sha256: Digest
     index_sha256: Digest | None = None
 
@@ -388,7 +392,7 @@ class _Codec(Document):
     """A step of storing a chunk: little-endian bytes, zstd, CRC-32C, nothing else."""
 
     name: Literal["bytes", "zstd", "crc32c"]
-    configuration: dict[Literal["endian", "level", "checksum"], Literal["little"] | int] = {}
+    configuration: dict[Literal["endian", "level", "checksum"], Literal["little"] | int | bool] = {}
 
 
 class ArrayMetadata(Document):

@@ -38,14 +38,16 @@ def refuse_links(root: Path) -> None:
         )
 
 
-def _odd_entries(folder: Path) -> Iterator[Path]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name not in _LARGE:
-                    yield from _odd_entries(Path(entry.path))
-            elif not entry.is_file(follow_symlinks=False):
-                yield Path(entry.path)
+def _odd_entries(root: Path) -> Iterator[Path]:
+    folders = [str(root)]  # no recursion: nobody knows how deep a stranger's folders are
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name not in _LARGE:
+                        folders.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path)
 
 
 def open_plain(path: Path) -> int:

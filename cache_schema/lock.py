@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cache_schema.errors import RunError
+from cache_schema.errors import RunError, UsageError
 from cache_schema.storage import named_in_errors
 
 
@@ -26,10 +26,17 @@ def write_lock(target: Path) -> Iterator[None]:
 
     Raises
     ------
+    UsageError
+        If the target has no name: ``/``.
     RunError
         Kind ``"locked"`` when another living process, or another host, holds it.
     """
     target = target.resolve()  # one lock under whatever name, "." too
+    if not target.name:
+        raise UsageError(
+            f"{target} cannot be written: it is no folder with a name. Choose another --out.",
+            kind="out",
+        )
     path = target.with_name(f"{target.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _acquire(path)

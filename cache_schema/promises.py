@@ -7,16 +7,26 @@ begun by a program that wrote none.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from cache_schema.documents import CommitRecord, PartIndex, PartPlan, parse, problems_of
 from cache_schema.errors import CacheError
 from cache_schema.links import read_plain
-from cache_schema.storage import differing_objects, sha256, write_atomic
+from cache_schema.storage import PARTIAL_SUFFIX, differing_objects, sha256, write_atomic
 
 PLAN = "plan.json"
 UNSEALED = "unsealed"
 LAYOUT = f"{UNSEALED}/layout.json"
+
+
+def drop_promises(folder: Path) -> None:
+    """Remove them from a sealed part, all at once: half of them would accuse what is whole."""
+    gone = folder / f"{UNSEALED}{PARTIAL_SUFFIX}"
+    shutil.rmtree(gone, ignore_errors=True)
+    if (folder / UNSEALED).is_dir():
+        (folder / UNSEALED).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def record_key(unit: int) -> str:

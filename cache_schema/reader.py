@@ -225,7 +225,8 @@ class Cache:
     def front_end_facts(self, name: str) -> Any:
         """Parameters of the front end that made a cached feature; None where none are recorded."""
         part = next(part for part in self.parts if name in part.names)
-        return part.plan.audio.get("front_ends", {}).get(name)
+        facts = part.plan.audio.get("front_ends")
+        return facts.get(name) if isinstance(facts, dict) else None
 
     def units(self, split: str, view: int | None = None) -> list[Unit]:
         """Work units of a split, in one view or in all.

@@ -30,7 +30,7 @@ def restore_root(root: Path, manifest: Manifest, clips: Sequence[Clip]) -> None:
 def restore_part(root: Path, entry: PartEntry, plan: PartPlan) -> None:
     """Put a part's metadata back where it differs from what the index, or the layout, promises.
 
-    Where the index itself is damaged nothing is known of the metadata; it is made again first.
+    Where the index itself is damaged nothing is known of the metadata.
 
     Raises
     ------

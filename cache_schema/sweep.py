@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cache_schema.documents import Manifest
 from cache_schema.errors import CacheError, listed
-from cache_schema.promises import UNSEALED
+from cache_schema.promises import drop_promises
 from cache_schema.storage import sweep_partials
 from cache_schema.writer import MANIFEST, aside, load_manifest, part_folder
 
@@ -30,7 +30,7 @@ def sweep(root: Path) -> None:
         shutil.rmtree(folder)
     for entry in manifest.parts:
         if entry.index_sha256 is not None:
-            shutil.rmtree(part_folder(root, entry.name) / UNSEALED, ignore_errors=True)
+            drop_promises(part_folder(root, entry.name))
 
 
 def unnamed_parts(root: Path, manifest: Manifest) -> dict[Path, int]:

@@ -32,7 +32,8 @@ class Damage:
     """One stored object that is not what was written.
 
     `part` is set when sealing that part again mends it, `unit` too when that work unit must be
-    computed for it; `laid_out` when it follows from the plan and the clips.
+    computed for it; `laid_out` when it follows from the plan and the clips; `stray` for what is no
+    part of a cache.
     """
 
     object: str
@@ -41,6 +42,7 @@ class Damage:
     unit: int | None = None
     rows: str = ""
     laid_out: bool = False
+    stray: bool = False
 
     def __str__(self) -> str:
         """One line: object, unit and rows, problem."""
@@ -83,7 +85,7 @@ def _strangers(root: Path, manifest: Manifest) -> Iterator[Damage]:
     tables = [f"clips/{key}" for key in keys_below(root / "clips")]
     for key in sorted({*beside, *tables} - {MANIFEST, "zarr.json", *manifest.clip_table}):
         if not key.endswith(PARTIAL_SUFFIX):
-            yield Damage(key, "is not named by the manifest")
+            yield Damage(key, "is not named by the manifest; delete it", stray=True)
 
 
 def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
@@ -95,6 +97,8 @@ def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
         return
     if entry.index_sha256 is not None:
         yield from _verify_index(root, entry)
+    elif load_manifest(root).sealed(entry.name):
+        return  # by a writer, since the manifest was read
     elif (folder / INDEX).is_file() and not (folder / UNSEALED).is_dir():
         yield Damage(
             MANIFEST, f"says that {entry.name} is unfinished, which was sealed: it is an older one",

@@ -40,6 +40,7 @@ from cache_schema.links import refuse_links
 from cache_schema.promises import (
     PLAN,
     UNSEALED,
+    drop_promises,
     layout_damage,
     metadata_keys,
     promise_layout,
@@ -250,7 +251,8 @@ def seal(root: Path, plan: PartPlan) -> None:
             raise CacheError(
                 f"{plan.name} of {root} was sealed as {(before or '')[:12]}; its units now give "
                 f"{sha256(index)[:12]}: recomputed from other sources, on another machine or with "
-                "other libraries. Restore those, or make a new cache with another --out.",
+                "other libraries; or its index is damaged and so is a record or a zarr.json. Restore "
+                "those (the index from a copy), or make a new cache with another --out.",
                 kind="stale",
             )
         write_atomic(draft / "index.json", index)
@@ -263,7 +265,7 @@ def seal(root: Path, plan: PartPlan) -> None:
     ]
     if before is None:
         _replace_manifest(root, manifest, entries)
-    shutil.rmtree(folder / UNSEALED, ignore_errors=True)
+    drop_promises(folder)
 
 
 def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:

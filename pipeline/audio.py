@@ -25,8 +25,10 @@ DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
 AUDIO_SUFFIXES = (".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 # Manifests round to milliseconds, so an end may lie that far past the last sample.
 END_TOLERANCE_S = 1e-3
-# What libsndfile calls the containers that are read; it knows thirty more.
-CONTAINERS = ("FLAC", "MP3", "OGG", "RF64", "WAV", "WAVEX")
+# What libsndfile calls the containers that are read; it knows twenty more.
+CONTAINERS = (
+    "AIFF", "AU", "CAF", "FLAC", "MP3", "NIST", "OGG", "RF64", "W64", "WAV", "WAVEX",
+)  # fmt: skip
 BLOCK_SAMPLES = 1 << 20
 # What a header may say before it is doubted. Outside these rates a small file would be hours long;
 # more frames to a byte than the densest speech codec has are counted by decoding them.

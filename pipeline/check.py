@@ -175,7 +175,7 @@ def _problem(now: Row, source: str, reason: str | None) -> str:
     if now.source_sha256 != source:
         digests = (now.source_sha256[:12] or "unreadable", source[:12] or "unreadable")
         return f"source digest {digests[0]}, cached {digests[1]}"
-    if now.reason != reason:
+    if (now.reason is None) != (reason is None):  # reasons may be worded otherwise by now
         return f"now {now.reason or 'usable'!r}, cached {reason or 'usable'!r}"
     return ""
 

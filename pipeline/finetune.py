@@ -25,7 +25,7 @@ from cache_schema.storage import write_atomic
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune_data import LabelledAudio
 from pipeline.finetune_recipe import Recipe, resolved_precision
-from pipeline.finetune_training import FineTuning
+from pipeline.finetune_training import STATE_FILE, FineTuning
 from pipeline.model_card import model_card
 from pipeline.teachers import MODEL_TYPES, TEACHERS
 from pipeline.teachers.checkpoint import Checkpoint, open_checkpoint
@@ -34,6 +34,7 @@ from pipeline.teachers.hugging_face import HuggingFaceTeacher, Pooling
 Report = Callable[[str], None]
 
 _FACTS_FILE, _TRAINING_FILE, _FINISHED_FOLDER = "facts.json", "training.json", "finished"
+_RESULT_KEYS = ("facts", "metric", "best_epoch", "validation", "test", "epochs")
 
 
 def finetune(
@@ -97,11 +98,11 @@ def _finetune(
 ) -> dict[str, Any]:
     partial = out.resolve().with_name(out.resolve().name + ".partial")
     if (out / _TRAINING_FILE).is_file():
-        done = json.loads((out / _TRAINING_FILE).read_text(encoding="utf-8"))
+        done = _read(out / _TRAINING_FILE, *_RESULT_KEYS)
         _refuse_other(out, done["facts"], facts)
         shutil.rmtree(partial, ignore_errors=True)
         report(f"already done: {_summary(done)}")
-        return dict(done)
+        return done
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             f"{out} exists and was not made by finetune-teacher; choose another --out",
@@ -170,9 +171,32 @@ def _claim(partial: Path, facts: dict[str, Any]) -> None:
     """Start or continue the folder of an unfinished run."""
     path = partial / _FACTS_FILE
     if path.is_file():
-        _refuse_other(partial, json.loads(path.read_text(encoding="utf-8")), facts)
+        _refuse_other(partial, _read(path), facts)
+    elif (partial / STATE_FILE).exists():
+        raise RunError(
+            f"{partial} holds a training without its {_FACTS_FILE}. {_other_out(partial)}",
+            kind="damaged",
+        )
     partial.mkdir(parents=True, exist_ok=True)
     write_atomic(path, _json(facts))
+
+
+def _read(path: Path, *keys: str) -> dict[str, Any]:
+    """Read what an earlier command wrote, and check that it is an object with these keys."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not document.keys() >= set(keys):
+        raise RunError(
+            f"{path} is damaged, or another version wrote it. {_other_out(path.parent)}",
+            kind="damaged",
+        )
+    return document
+
+
+def _other_out(folder: Path) -> str:
+    return f"Choose another --out, or delete {folder} to train anew."
 
 
 def _refuse_other(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:

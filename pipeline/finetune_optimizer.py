@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cache_schema.errors import RunError
 from pipeline.finetune_recipe import Recipe
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
@@ -36,6 +37,7 @@ class Optimizer:
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(
             self._optimizer, max_lr=[group["lr"] for group in groups], total_steps=max(2, steps)
         )
+        self._learning_rate = recipe.learning_rate
         self._network_begins = first_convolution(teacher)
         self._device_kind, self._narrow = teacher.device.type, _NARROW.get(recipe.precision)
         self._scaler = torch.amp.GradScaler(
@@ -65,15 +67,33 @@ class Optimizer:
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self) -> None:
-        """Change the weights by the gradients added since the last step."""
+        """Change the weights by the gradients added since the last step.
+
+        Raises
+        ------
+        RunError
+            If they are not finite; the weights stay as they were.
+        """
         self._scaler.unscale_(self._optimizer)
-        nn.utils.clip_grad_norm_(self._parameters, _GRADIENT_NORM)
+        norm = nn.utils.clip_grad_norm_(self._parameters, _GRADIENT_NORM)
+        if not self._scaler.is_enabled():  # that one leaves the step out by itself
+            self._check_finite(norm)
         scale = self._scaler.get_scale()
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad()
         if self._scaler.get_scale() >= scale:  # a float16 overflow lowers it and takes no step
             self._schedule.step()
+
+    def _check_finite(self, norm: Tensor) -> None:
+        """Stop before an update that would spoil the weights."""
+        if not bool(torch.isfinite(norm)):
+            raise RunError(
+                f"the norm of the gradient became {float(norm)} in step "
+                f"{self._schedule.last_epoch + 1}; the weights were not touched. Repeat with a smaller "
+                f"--learning-rate than {self._learning_rate:g} and another --out",
+                kind="diverged",
+            )
 
     def state(self) -> dict[str, Any]:
         """Give all that the next step depends on, beside the weights."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,8 @@ class FineTuning:
                 f"{score:.4f}{' (best)' if self.best_epoch == epoch else ''}, "
                 f"{time.monotonic() - start_s:.0f} s"
             )
-        self._restore(torch.load(self.folder / BEST_FILE, weights_only=True))
+        with _refused_if_damaged(self.folder / BEST_FILE) as load:
+            self._restore(load(self.teacher.device))
 
     def score(self, split: str) -> float:
         """Score a split with the model as it is: accuracy, or macro mAP if multi-label."""
@@ -175,10 +176,11 @@ class FineTuning:
         path = self.folder / STATE_FILE
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True, map_location=self.teacher.device)
-        self.epochs = state["epochs"]
-        self._restore(state["weights"])
-        self._optimizer.restore(state)
+        with _refused_if_damaged(path) as load:
+            state = load(self.teacher.device)
+            self.epochs = state["epochs"]
+            self._restore(state["weights"])
+            self._optimizer.restore(state)
         self._keep_best()  # a kill may have come before they were written
         self.report(f"continuing after epoch {len(self.epochs)}")
 
@@ -230,6 +232,22 @@ def _seed_everything(seed: int, epoch: int) -> None:
     mixed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
     torch.manual_seed(mixed)
     np.random.seed(mixed)
+
+
+@contextmanager
+def _refused_if_damaged(path: Path) -> Iterator[Callable[[torch.device], dict[str, Any]]]:
+    """Give the reader of a kept file; whatever fails while it is taken up is the file's damage."""
+    try:
+        yield lambda device: torch.load(path, weights_only=True, map_location=device)
+    except torch.OutOfMemoryError:  # of the device: the file is good
+        raise
+    except Exception as error:  # whatever a damaged pickle makes of the unpickler
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:80]
+        raise RunError(
+            f"{path} is damaged, or another version wrote it ({reason}). Choose another --out, or "
+            f"delete {path.parent} to train anew.",
+            kind="damaged",
+        ) from None
 
 
 def _save(path: Path, content: dict[str, Any]) -> None:

@@ -64,10 +64,12 @@ def _mend(
 ) -> None:
     out = precompute.request.out
     units = sorted({damage.unit for damage in damages if damage.unit is not None})
-    for unit in units:
-        record_path(out, plan.name, unit).unlink(missing_ok=True)
-    on_start(plan, units)
     entry = next(entry for entry in manifest.parts if entry.name == plan.name)
+    if entry.index_sha256 is None:
+        # Where no index vouches for the chunks, a record must not outlive those it names.
+        for unit in units:
+            record_path(out, plan.name, unit).unlink(missing_ok=True)
+    on_start(plan, units)
     sealed = sealed_records(out, entry)
     for record in precompute.compute(plan, units) if units else ():
         on_unit(plan, record)
@@ -77,7 +79,7 @@ def _mend(
 
 
 def _refuse_hopeless(out: Path, found: Sequence[Damage]) -> None:
-    hopeless = [str(damage) for damage in found if damage.part is None and not damage.laid_out]
+    hopeless = [str(d) for d in found if d.part is None and not (d.laid_out or d.stray)]
     if hopeless:
         raise CacheError(
             f"{out}: {len(hopeless)} object(s) are damaged that cannot be made "

@@ -75,12 +75,20 @@ def load_state(run: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] == STATE_FORMAT:
             return state
-        problem = f"has format {state['format']}, this version writes {STATE_FORMAT}"
     except Exception as error:  # whatever a damaged pickle makes of the unpickler
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:80]
-        problem = f"is damaged, or another version wrote it ({reason})"
-    raise RunError(
-        f"{path} {problem}. Choose another --out, or delete {run} to train anew.", kind="damaged"
+        raise damaged_state(run, error) from None
+    raise _unusable(run, f"{path} has format {state['format']}, this version writes {STATE_FORMAT}")
+
+
+def damaged_state(run: Path, error: Exception) -> RunError:
+    """Give the refusal of a training state of which `error` came."""
+    reason = f"{type(error).__name__}: {error}".splitlines()[0][:80]
+    return _unusable(run, f"{run / STATE} is damaged, or another version wrote it ({reason})")
+
+
+def _unusable(run: Path, problem: str) -> RunError:
+    return RunError(
+        f"{problem}. Choose another --out, or delete {run} to train anew.", kind="damaged"
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cache_schema.errors import CacheError, UsageError, listed
+from cache_schema.errors import CacheError, RunError, UsageError, listed
 from cache_schema.lock import write_lock
 from cache_schema.reader import Cache
 from cache_schema.storage import PARTIAL_SUFFIX
 from cache_schema.teacher_names import teacher_of
 from student.checkpoint import STATE, WEIGHTS, read_json, write_json
 from student.class_map import coverage_report
+from student.curves import CURVES
 from student.evaluate import evaluate_run
 from student.metrics import MAIN_METRIC, Score, check_metric, teacher_score
 from student.objective import Objective, build_objective, check_class_map, class_maps
@@ -70,12 +71,13 @@ def _train(
     cache: Cache, settings: Settings, run: Path, objective: Objective, device: str, say: Say
 ) -> dict[str, Any]:
     claim_run(run, settings.resolved(cache))
-    for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT):
+    for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
         for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
             left_by_a_kill.unlink()
-    if (done := read_json(run / RESULT)) is not None:
+    done = read_json(run / RESULT)
+    if isinstance(done, dict) and done.keys() >= {"metric", "splits"}:  # else it is made again
         say(f"{run} is finished: all {settings.recipe.epochs} epochs are done.")
-        return dict(done)
+        return done
     _tell_coverage(cache, settings, say)
     scores = {split: _teacher(cache, settings, split) for split in (TRAIN, VALIDATION)}
     told = {split: found for split, found in scores.items() if found and found.defined}
@@ -140,9 +142,16 @@ def _tell_coverage(cache: Cache, settings: Settings, say: Say) -> None:
 def claim_run(run: Path, config: dict[str, Any]) -> None:
     """Write the run's settings, or check that they are the same as before."""
     before = read_json(run / CONFIG)
+    other = f"Choose another --out, or delete {run} to train anew."
     if before is None:
+        if (run / STATE).exists():
+            raise RunError(f"{run} holds a training without its {CONFIG}. {other}", kind="damaged")
         write_json(run / CONFIG, config)
         return
+    if not isinstance(before, dict):
+        raise RunError(
+            f"{run / CONFIG} holds no settings of a run: {before!r:.60}. {other}", kind="damaged"
+        )
     changes = changed_settings(before, config)
     if changes:
         raise UsageError(

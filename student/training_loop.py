@@ -21,7 +21,13 @@ from cache_schema.interrupts import held_interrupts
 from cache_schema.reader import Cache
 from student.averaging import AveragedStudent
 from student.batch import Batch
-from student.checkpoint import load_state, save_state, save_weights, write_lines
+from student.checkpoint import (
+    damaged_state,
+    load_state,
+    save_state,
+    save_weights,
+    write_lines,
+)
 from student.curves import begin_curves, extend_curves
 from student.evaluate import score_student
 from student.metrics import Score
@@ -39,7 +45,7 @@ from student.unit_rows import UnitLoader
 METRIC_LINES = "metrics.jsonl"
 TRAIN, VALIDATION = "train", "validation"
 GRADIENT_NORM = 5.0
-# A kill costs no more of an epoch than this.
+# A kill costs no more training than this; what the epoch had read before it is read again too.
 SAVE_EVERY_S = 300.0
 
 Say = Callable[[str], None]
@@ -247,6 +253,15 @@ class Training:
         state = load_state(self.run)
         if state is None:
             return
+        try:
+            self._restore(state)
+        except torch.OutOfMemoryError:  # of the device: the state is good
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            raise damaged_state(self.run, error) from None
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Take up a state, and write what follows from it."""
         self.progress = Progress(**{f.name: state[f.name] for f in fields(Progress)})
         if self.averaged is not None:
             self.averaged.restore(state["averaged"])

@@ -60,6 +60,8 @@ class Checkpoint:
         The transformers configuration and feature extractor.
     weight_files : tuple of Path
         The safetensors files, sorted by name.
+    foreign : mapping
+        What config.json says beyond the architecture's own settings: part of the digest, never used.
     """
 
     folder: Path
@@ -68,6 +70,7 @@ class Checkpoint:
     config: Any = field(repr=False)
     extractor: Any = field(repr=False)
     weight_files: tuple[Path, ...]
+    foreign: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def model_type(self) -> str:
@@ -112,10 +115,8 @@ class Checkpoint:
 
     def config_sha256(self) -> str:
         """Digest config.json and preprocessor_config.json without what varies by machine."""
-        settings = [
-            {key: value for key, value in part.to_dict().items() if key not in _VOLATILE_KEYS}
-            for part in (self.config, self.extractor)
-        ]
+        parts = ({**self.foreign, **self.config.to_dict()}, self.extractor.to_dict())
+        settings = [{k: v for k, v in part.items() if k not in _VOLATILE_KEYS} for part in parts]
         canonical = json.dumps(settings, sort_keys=True, default=_as_list)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -173,6 +174,9 @@ def open_checkpoint(text: str, model_types: Mapping[str, str]) -> Checkpoint:
     settings = _checked_architecture(folder, text, model_types)
     files = weight_files(folder, text)
     config, extractor = _read_settings(folder, text, settings, tensors=len(_tensor_names(files)))
+    stated = understood(
+        lambda: type(config).from_dict(settings), f"config.json of {text}"
+    ).to_dict()
     return Checkpoint(
         folder=folder,
         id=folder.resolve().name if is_local else text.partition("@")[0],
@@ -180,6 +184,7 @@ def open_checkpoint(text: str, model_types: Mapping[str, str]) -> Checkpoint:
         config=config,
         extractor=extractor,
         weight_files=files,
+        foreign={key: value for key, value in stated.items() if key not in config.to_dict()},
     )
 
 
@@ -258,6 +263,7 @@ def _known_settings(config_class: Any, settings: dict[str, Any]) -> dict[str, An
     known = {field.name for field in dataclasses.fields(config_class)}
     known |= config_class.attribute_map.keys() | {"num_labels"}
     kept = {k: v for k, v in settings.items() if k in known or k.startswith("aftersound_")}
+    kept.setdefault("dtype", settings.get("torch_dtype"))  # its name until transformers 4.56
     if kept.get("dtype") not in _STORED_DTYPES:
         kept.pop("dtype", None)
     return kept

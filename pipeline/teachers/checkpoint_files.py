@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from cache_schema.documents import PlainName
+from cache_schema.documents import plain_name
 from cache_schema.errors import RunError, UsageError, listed
 
 CONFIG = "config.json"
@@ -83,7 +83,7 @@ class _WeightsIndex(BaseModel):
     """Which file holds which tensor, as ``save_pretrained`` lists the parts of a large model."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
-    weight_map: dict[str, PlainName]
+    weight_map: dict[str, Annotated[str, AfterValidator(plain_name)]]
 
 
 def weight_files(folder: Path, text: str) -> tuple[Path, ...]:

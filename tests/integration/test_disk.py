@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import command, script, succeeded, write_tones
+from same_run import RUN_FILES, assert_same_run
 from small_cache import tree_bytes
 from small_disk import (
     READ_ONLY,
@@ -21,7 +22,6 @@ from cache_schema.verify import verify
 
 STUDENT = ("--student", "tc-resnet", "--epochs", "3", "--batch-size", "8")
 PRECOMPUTE = ("--teacher", "toy", "--unit-rows", "3")
-RUN_FILES = ("model.safetensors", "result.json", "config.json")
 GO_ON = "and repeat the command."
 
 
@@ -65,11 +65,6 @@ def on_disk_bytes(folder: Path) -> int:
 def assert_nothing_half_written(folder: Path) -> None:
     names = [path.name for path in folder.rglob("*")]
     assert [name for name in names if name.endswith((".lock", ".partial"))] == []
-
-
-def assert_same_run(run: Path, whole: Path) -> None:
-    for name in RUN_FILES:
-        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 @pytest.mark.usefixtures("mounts")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from commands import command, plain_environment, script, succeeded, write_tones
+from same_run import RUN_FILES, assert_same_run
 from small_cache import tree_bytes
 from small_finetuning import write_base
 
@@ -32,7 +33,6 @@ STUDENT = (
     "temporal=0.5",
 )
 PRECOMPUTE = ("--teacher", "toy", "--unit-rows", "2")
-RUN_FILES = ("model.safetensors", "result.json", "config.json")
 KILLS = int(os.environ.get("AFTERSOUND_KILLS", "3"))
 SAVES_OFTEN = """
 import student.training_loop
@@ -97,19 +97,6 @@ def meanwhile(
     return second
 
 
-def metrics_of(run: Path) -> list[dict[str, object]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-def assert_same_run(run: Path, whole: Path) -> None:
-    for name in RUN_FILES:
-        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
-    assert metrics_of(run) == metrics_of(whole)
-    assert [path.name for path in run.parent.iterdir()] == [run.name], "no lock is left"
-    assert sorted(os.listdir(run)) == sorted(os.listdir(whole))
-
-
 def test_a_training_killed_again_and_again_gives_the_bits_of_an_undisturbed_one(
     cache: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +111,7 @@ def test_a_training_killed_again_and_again_gives_the_bits_of_an_undisturbed_one(
             process.kill()
         if process.returncode == 0:
             break
+        assert process.returncode == -signal.SIGKILL
         killed += 1
     assert killed > 0
     last = succeeded(command("train-student", *words))

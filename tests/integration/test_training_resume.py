@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +13,10 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from commands import command, succeeded, write_tones
+from same_run import assert_same_run, metrics_of, state_of
 
-from student import train_cli, training_loop
+from student import evaluate_cli, train_cli, training_loop
+from student.curves import CURVES
 from student.objective import Objective
 from student.training_loop import Training
 
@@ -23,6 +25,7 @@ EVERYTHING = (
     "--spec-augment", "--distill", "logits=0.5:form=cmkd,warm_up_epochs=2",
 )  # fmt: skip
 PSLA = ("--student", "tc-resnet", "--recipe", "psla", "--epochs", "3", "--batch-size", "12")
+SHORT = ("--student", "tc-resnet", "--epochs", "1")
 DROPOUT = ("--epochs", "2", "--batch-size", "10", "--distill", "temporal=0.25")
 TRAININGS = {
     "mixup, SpecAugment, CMKD, ema": (*EVERYTHING, "--average", "ema:decay=0.9"),
@@ -80,37 +83,6 @@ def ask_to_stop() -> None:
 
 def die() -> None:
     raise KilledError
-
-
-def state_of(run: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(run / "training-state.pt", weights_only=True)
-    return state
-
-
-def metrics_of(run: Path) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-def differing(one: Any, other: Any, where: str = "state") -> Iterator[str]:
-    """Places at which two states differ, times left out."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for key in one.keys() - {"seconds"}:
-            yield from differing(one[key], other[key], f"{where}.{key}")
-    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        for index, (mine, yours) in enumerate(zip(one, other, strict=True)):
-            yield from differing(mine, yours, f"{where}[{index}]")
-    elif not (torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other):
-        yield f"{where}: {one} and {other}"
-
-
-def assert_same_run(run: Path, whole: Path) -> None:
-    for name in ("model.safetensors", "result.json", "config.json"):
-        assert (run / name).read_bytes() == (whole / name).read_bytes(), name
-    assert metrics_of(run) == metrics_of(whole)
-    assert list(differing(state_of(run), state_of(whole))) == []
-    assert sorted(os.listdir(run)) == sorted(os.listdir(whole))
-    assert not run.with_name(f"{run.name}.lock").exists()
 
 
 @pytest.mark.parametrize("words", TRAININGS.values(), ids=TRAININGS)
@@ -226,30 +198,91 @@ def test_what_is_not_finite_leaves_the_last_good_state_and_names_the_clips(
     assert_same_run(run, whole)
 
 
+@pytest.fixture(scope="module")
+def short(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `SHORT`, for copies to be damaged."""
+    run = tmp_path_factory.mktemp("short") / "run"
+    assert train(cache, run, *SHORT).exit_code == 0
+    return run
+
+
+@pytest.fixture
+def unfinished(short: Path, tmp_path: Path) -> Path:
+    """A copy of it before its result was written."""
+    run = shutil.copytree(short, tmp_path / "r")
+    (run / "result.json").unlink()
+    return run
+
+
+def assert_refused(refused: Result, said: str, run: Path) -> None:
+    assert (refused.exit_code, type(refused.exception)) == (1, SystemExit), refused.exception
+    assert said in refused.stderr
+    assert f"Choose another --out, or delete {run} to train anew." in refused.stderr
+
+
 @pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04 cut off"])
 def test_a_damaged_state_is_refused_with_the_way_out(
-    cache: Path, tmp_path: Path, content: bytes
+    cache: Path, unfinished: Path, content: bytes
 ) -> None:
-    run = tmp_path / "r"
-    words = ("--student", "tc-resnet", "--epochs", "1")
-    assert train(cache, run, *words).exit_code == 0
-    (run / "result.json").unlink()
-    (run / "training-state.pt").write_bytes(content)
-    refused = train(cache, run, *words)
-    assert refused.exit_code == 1
-    assert "training-state.pt is damaged" in refused.stderr
-    assert "Choose another --out" in refused.stderr
+    (unfinished / "training-state.pt").write_bytes(content)
+    refused = train(cache, unfinished, *SHORT)
+    assert_refused(refused, "training-state.pt is damaged", unfinished)
 
 
-def test_a_state_of_another_version_is_refused(cache: Path, tmp_path: Path) -> None:
-    run = tmp_path / "r"
-    words = ("--student", "tc-resnet", "--epochs", "1")
-    assert train(cache, run, *words).exit_code == 0
-    (run / "result.json").unlink()
-    torch.save(state_of(run) | {"format": 1}, run / "training-state.pt")
-    refused = train(cache, run, *words)
-    assert refused.exit_code == 1
-    assert "has format 1, this version writes 2" in refused.stderr
+def test_a_state_of_another_version_is_refused(cache: Path, unfinished: Path) -> None:
+    torch.save(state_of(unfinished) | {"format": 1}, unfinished / "training-state.pt")
+    refused = train(cache, unfinished, *SHORT)
+    assert_refused(refused, "has format 1, this version writes 2", unfinished)
+
+
+OTHER_CONTENT: dict[str, Callable[[dict[str, Any]], object]] = {
+    "no epoch": lambda state: state.pop("epoch"),
+    "no weights": lambda state: state.pop("objective"),
+    "other layers": lambda state: state.update(objective={"layer": torch.zeros(2)}),
+    "weights that are none": lambda state: state.update(objective=3),
+    "another optimiser": lambda state: state["optimizer"]["param_groups"].clear(),
+    "an optimiser that is none": lambda state: state.update(optimizer=[1]),
+    "no random numbers": lambda state: state.update(random={"cpu": torch.zeros(3)}),
+    "a best epoch that is none": lambda state: state.update(best=None),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_CONTENT.values(), ids=OTHER_CONTENT)
+def test_a_state_of_other_content_is_refused(
+    cache: Path, unfinished: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    state = state_of(unfinished)
+    change(state)
+    torch.save(state, unfinished / "training-state.pt")
+    refused = train(cache, unfinished, *SHORT)
+    assert_refused(refused, "training-state.pt is damaged", unfinished)
+
+
+def test_a_state_without_its_settings_is_refused(cache: Path, unfinished: Path) -> None:
+    (unfinished / "config.json").unlink()
+    refused = train(cache, unfinished, *SHORT, "--seed", "7")
+    assert_refused(refused, f"{unfinished} holds a training without its config.json", unfinished)
+    assert not (unfinished / "config.json").exists()
+
+
+@pytest.mark.parametrize("content", ["[1]", "3", '"a"'])
+def test_settings_that_are_none_are_refused(cache: Path, unfinished: Path, content: str) -> None:
+    (unfinished / "config.json").write_text(content)
+    refused = train(cache, unfinished, *SHORT)
+    said = f"{unfinished / 'config.json'} holds no settings of a run"
+    assert_refused(refused, said, unfinished)
+    evaluated = CliRunner().invoke(evaluate_cli.main, [str(unfinished), str(cache)])
+    assert (evaluated.exit_code, type(evaluated.exception)) == (1, SystemExit)
+    assert f"{unfinished}/config.json is damaged" in evaluated.stderr
+
+
+@pytest.mark.parametrize("content", ["[1]", "3", "{}"])
+def test_a_result_that_is_not_whole_follows_from_the_state_again(
+    cache: Path, short: Path, unfinished: Path, content: str
+) -> None:
+    (unfinished / "result.json").write_text(content)
+    assert train(cache, unfinished, *SHORT).exit_code == 0
+    assert_same_run(unfinished, short)
 
 
 def test_what_a_killed_writer_left_half_written_goes(cache: Path, tmp_path: Path) -> None:
@@ -257,5 +290,7 @@ def test_what_a_killed_writer_left_half_written_goes(cache: Path, tmp_path: Path
     run.mkdir()
     (run / "training-state.pt.123.partial").write_bytes(b"half")
     (run / "mine.partial").write_bytes(b"not ours")
-    assert train(cache, run, "--student", "tc-resnet", "--epochs", "1").exit_code == 0
-    assert [path.name for path in run.glob("*.partial")] == ["mine.partial"]
+    (run / CURVES).parent.mkdir()
+    (run / f"{CURVES}.123-4.partial").write_bytes(b"half")
+    assert train(cache, run, *SHORT).exit_code == 0
+    assert [path.name for path in run.rglob("*.partial")] == ["mine.partial"]

@@ -30,6 +30,8 @@ KINDS = {
     "aiff.wav": ("AIFF", "PCM_16", RATE_HZ),
     "au.wav": ("AU", "PCM_16", RATE_HZ),
     "caf.wav": ("CAF", "PCM_16", RATE_HZ),
+    "nist.wav": ("NIST", "PCM_16", RATE_HZ),
+    "w64.wav": ("W64", "PCM_16", RATE_HZ),
 }
 # A file of 20 KB may be as long as this, whatever its header says.
 MOST_SAMPLES = 100_000_000

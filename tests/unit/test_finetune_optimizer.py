@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from small_finetuning import FAMILIES, adopted, run, write_base, write_clip, write_corpus
 
-from cache_schema.errors import UsageError
+from cache_schema.errors import RunError, UsageError
 from pipeline.finetune_data import LabelledAudio
 from pipeline.finetune_optimizer import Optimizer, freeze, parameter_groups, training_mode
 from pipeline.finetune_recipe import Recipe, resolved_precision
@@ -179,6 +179,22 @@ def test_an_overflow_of_float16_takes_no_step_and_halves_the_scale(tmp_path: Pat
     after = optimizer.state()
     assert after["scaler"]["scale"] == state["scaler"]["scale"] / 2
     assert after["schedule"]["last_epoch"] == 1
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_gradient_that_is_not_finite_stops_before_the_update(
+    tmp_path: Path, precision: Any
+) -> None:
+    teacher = adopted(write_base(tmp_path / "base"))
+    optimizer = Optimizer(teacher, Recipe(precision=precision), steps=10)
+    parameters = list(teacher.model.parameters())
+    before = [parameter.detach().clone() for parameter in parameters]
+    loss = torch.sqrt(0 * teacher.model.classifier.bias.sum())
+    assert loss.item() == 0, "the loss itself is finite"
+    optimizer.add_gradient(loss)
+    with pytest.raises(RunError, match=r"norm of the gradient became nan in step 1; .*smaller"):
+        optimizer.step()
+    assert all(map(torch.equal, before, parameters))
 
 
 def test_training_mode_spares_frozen_batch_norms_alone(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 from click.testing import CliRunner
 from small_finetuning import RECIPE, Task, run, write_base, write_corpus
 
-from cache_schema.errors import UsageError
+from cache_schema.errors import RunError, UsageError
+from pipeline.corpora.interface import Corpus
 from pipeline.finetune_cli import main
 
 torch.set_num_threads(1)
@@ -81,6 +83,80 @@ def test_an_unfinished_run_of_other_choices_is_refused(tmp_path: Path) -> None:
         run(corpus, base, tmp_path / "teacher", recipe=recipe, report=killed_after_epoch(1))
     with pytest.raises(UsageError, match=r"noise_snr_db: there \[5\.0, 20\.0\], this run null"):
         run(corpus, base, tmp_path / "teacher")
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Path, Path]:
+    """Corpus, base and what a run killed after its first epoch left, for copies to be damaged."""
+    folder = tmp_path_factory.mktemp("killed")
+    corpus, base = write_corpus(folder / "corpus"), write_base(folder / "base")
+    with pytest.raises(KilledError):
+        run(corpus, base, folder / "teacher", report=killed_after_epoch(1))
+    return corpus, base, folder / "teacher.partial"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def emptied(path: Path) -> None:
+    state = torch.load(path, weights_only=True)
+    torch.save(dict.fromkeys(state), path)
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a state of junk": ("state.pt", lambda path: path.write_bytes(b"junk")),
+    "an empty state": ("state.pt", lambda path: path.write_bytes(b"")),
+    "a state cut off": ("state.pt", cut),
+    "a state of other content": ("state.pt", emptied),
+    "facts cut off": ("facts.json", cut),
+    "facts that are none": ("facts.json", lambda path: path.write_text("[1]")),
+    "no facts": ("facts.json", Path.unlink),
+}
+
+
+@pytest.mark.parametrize(("name", "damage"), DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_unfinished_run_is_refused_with_the_way_out(
+    killed: tuple[Corpus, Path, Path],
+    tmp_path: Path,
+    name: str,
+    damage: Callable[[Path], object],
+) -> None:
+    corpus, base, left = killed
+    partial = shutil.copytree(left, tmp_path / "teacher.partial")
+    damage(partial / name)
+    with pytest.raises(RunError, match=f"{partial}.*{name}") as refused:
+        run(corpus, base, tmp_path / "teacher")
+    assert str(refused.value).endswith(f"Choose another --out, or delete {partial} to train anew.")
+    assert refused.value.kind == "damaged"
+
+
+def test_best_weights_of_junk_are_refused(
+    killed: tuple[Corpus, Path, Path], tmp_path: Path
+) -> None:
+    corpus, base, left = killed
+    partial = shutil.copytree(left, tmp_path / "teacher.partial")
+
+    def spoil(line: str) -> None:
+        if line.startswith("epoch 2 of"):
+            (partial / "best.pt").write_bytes(b"junk")
+
+    with pytest.raises(RunError, match=r"best\.pt is damaged"):
+        run(corpus, base, tmp_path / "teacher", report=spoil)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "{}"])
+def test_a_finished_folder_of_damaged_facts_is_refused(
+    killed: tuple[Corpus, Path, Path], tmp_path: Path, content: str
+) -> None:
+    corpus, base, _ = killed
+    out = tmp_path / "teacher"
+    out.mkdir()
+    (out / "training.json").write_text(content)
+    with pytest.raises(RunError, match=r"training\.json is damaged") as refused:
+        run(corpus, base, out)
+    assert str(refused.value).endswith(f"delete {out} to train anew.")
+    assert (out / "training.json").read_text() == content
 
 
 def test_the_command_takes_every_choice(tmp_path: Path) -> None:

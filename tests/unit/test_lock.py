@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cache_schema.errors import RunError
+from cache_schema.errors import RunError, UsageError
 from cache_schema.lock import write_lock
 
 
@@ -96,6 +96,12 @@ def test_a_folder_has_one_lock_under_all_its_names(
         for name in (run, tmp_path / "link", Path("../link/../run")):
             with pytest.raises(RunError, match="is being written"):
                 hold(name)
+
+
+def test_a_target_without_a_name_is_refused() -> None:
+    with pytest.raises(UsageError, match="Choose another --out") as refused:
+        hold(Path("/"))
+    assert refused.value.kind == "out"
 
 
 def hold(target: Path) -> None:

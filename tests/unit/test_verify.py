@@ -101,7 +101,9 @@ def test_swapped_and_stale_chunks_are_found(pristine: Path, tmp_path: Path) -> N
 def test_a_stray_object_is_named(pristine: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(pristine, tmp_path / "c"))
     (root / "clips/extra").write_bytes(b"x")
-    assert [str(d) for d in verify(root)] == ["clips/extra: is not named by the manifest"]
+    assert [str(d) for d in verify(root)] == [
+        "clips/extra: is not named by the manifest; delete it"
+    ]
 
 
 def begun(root: Path) -> Path:
