@@ -17,8 +17,6 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 LISTED = re.search(
     r"^BENCHMARKS = (\(.+\))$", (BENCHMARKS / "__main__.py").read_text(), re.MULTILINE
 )
-
-
 assert LISTED
 
 
