@@ -18,11 +18,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 CODE = re.findall(r"`([^`\n]+)`", README)
 NAMES = sorted({c for c in CODE if re.fullmatch(r"(cache_schema|pipeline|student)(\.\w+)+", c)})
-# As `temporal:align=ends`, or `--distill logits=0.5:form=cmkd`.
+# As `temporal:align=ends`, or `--distill logits=0.5:form=cmkd`; what a signal takes is no loss's.
 OPTIONS = sorted(
     {
         match
         for code in CODE
+        if not code.startswith("--signal ")
         for match in re.findall(rf"\b((?:{'|'.join(LOSSES)})(?:=[\d.]+)?:\w+=[\w.,=+]+)", code)
     }
 )
