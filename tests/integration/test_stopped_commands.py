@@ -70,16 +70,10 @@ def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def heed_both() -> None:
-    """A test run in the background may have been started with SIGINT ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def started(program: list[str], *words: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*program, *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plain_environment(),
-        preexec_fn=heed_both,
     )  # fmt: skip
 
 
