@@ -41,13 +41,17 @@ def refuse_links(root: Path) -> None:
 def _odd_entries(root: Path) -> Iterator[Path]:
     folders = [str(root)]  # no recursion: nobody knows how deep a stranger's folders are
     while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name not in _LARGE:
-                        folders.append(entry.path)
-                elif not entry.is_file(follow_symlinks=False):
-                    yield Path(entry.path)
+        folder = folders.pop()
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:  # a writer at work has put its draft in place
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name not in _LARGE:
+                    folders.append(entry.path)
+            elif not entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)
 
 
 def open_plain(path: Path) -> int:
