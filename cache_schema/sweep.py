@@ -26,7 +26,7 @@ def sweep(root: Path) -> None:
     manifest = load_manifest(root)
     _refuse_unnamed_records(root, manifest)
     sweep_partials(root)
-    for folder in unnamed_parts(root, manifest):
+    for folder in unnamed_parts(root, manifest):  # asked again: drafts are among the partials
         shutil.rmtree(folder)
     for entry in manifest.parts:
         if entry.index_sha256 is not None:

@@ -5,7 +5,6 @@ Shape suffixes: B clips in batch, S samples.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,7 +106,7 @@ class UnitLoader:
         self.signals = tuple(signals)
         self._twin = TorchFrontEnd(self.front_end)
         self.class_maps = class_maps or {}
-        self._kept: OrderedDict[Unit, TrainingRows] = OrderedDict()
+        self._kept: dict[Unit, TrainingRows] = {}
         self._budget_bytes = budget_bytes
 
     def load(self, unit: Unit) -> TrainingRows:
