@@ -23,10 +23,13 @@ from cache_schema.teacher_names import is_teacher_name, signal_of, teacher_of
 
 FORMAT_VERSION = 1
 WAVEFORM = "waveform"
+# What was drawn to make each row's view, and what is true of a view whose labels are mixed.
+VIEW_DRAWS, VIEW_LABELS = "view_draws", "view_labels"
 MOST_LISTED = 20
 LONGEST_NAME_BYTES = 255  # of one component of a path, on every file system in use
 # What 64-bit floats count exactly; no document has a use for larger numbers.
 LARGEST = 2**53
+ENTRY_BYTES = {"float16": 2, "float32": 4, "int16": 2, "uint8": 1, "uint16": 2}
 # A chunk holds a work unit: 20 MB, or one clip of days.
 MOST_CHUNK_BYTES = 1 << 36
 
@@ -96,7 +99,7 @@ class SignalSpec(Document):
     name: SignalName
     layout: Literal["fixed", "ragged", "square"]
     row_shape: list[Positive]
-    dtype: Literal["float16", "int16", "uint8", "uint16"]
+    dtype: Literal["float16", "float32", "int16", "uint8", "uint16"]
     chunk_length: Positive
     hop_s: Annotated[float, Field(gt=0)] | None = None
     first_frame_s: float | None = None
@@ -119,7 +122,7 @@ class SignalSpec(Document):
     @property
     def chunk_bytes(self) -> int:
         """Bytes of one decoded chunk."""
-        return (1 if self.dtype == "uint8" else 2) * math.prod(self.chunk_shape)
+        return ENTRY_BYTES[self.dtype] * math.prod(self.chunk_shape)
 
 
 class UnitTable(Document):
@@ -402,7 +405,7 @@ class ArrayMetadata(Document):
     node_type: Literal["array"]
     shape: Annotated[list[Count], Field(min_length=1, max_length=4)]
     data_type: Literal[
-        "float16", "float64", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"
+        "float16", "float32", "float64", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"
     ]
     chunk_grid: _ChunkGrid
     chunk_key_encoding: _KeyEncoding

@@ -331,7 +331,7 @@ def _top_k(plan: PartPlan, spec: SignalSpec, values: Sequence[Array | None]) -> 
 
 
 def _pack_fixed(spec: SignalSpec, values: Sequence[Array | None]) -> Array:
-    fill = np.nan if spec.dtype == "float16" else 0
+    fill = np.nan if np.dtype(spec.dtype).kind == "f" else 0
     packed = np.full((len(values), *spec.row_shape), fill, spec.dtype)
     for row, value in enumerate(values):
         if value is not None:

@@ -27,9 +27,11 @@ from pipeline.finetune_data import LabelledAudio
 from pipeline.finetune_recipe import Recipe, resolved_precision
 from pipeline.finetune_training import STATE_FILE, FineTuning
 from pipeline.model_card import model_card
+from pipeline.plan import corpus_facts, order_clips
 from pipeline.teachers import MODEL_TYPES, TEACHERS
 from pipeline.teachers.checkpoint import Checkpoint, open_checkpoint
 from pipeline.teachers.hugging_face import HuggingFaceTeacher, Pooling
+from pipeline.views import ViewRecipe, view_context
 
 Report = Callable[[str], None]
 
@@ -82,9 +84,10 @@ def finetune(
     """
     recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))
     teacher = _teacher(corpus, open_checkpoint(base, MODEL_TYPES), pooling)
-    facts = _facts(corpus, teacher, recipe)
+    views = _view_recipe(corpus, teacher, recipe)
+    facts = _facts(corpus, teacher, recipe, views)
     with write_lock(out):
-        return _finetune(corpus, teacher, facts, recipe, out, device, report)
+        return _finetune(corpus, teacher, facts, recipe, views, out, device, report)
 
 
 def _finetune(
@@ -92,6 +95,7 @@ def _finetune(
     teacher: HuggingFaceTeacher,
     facts: dict[str, Any],
     recipe: Recipe,
+    views: ViewRecipe,
     out: Path,
     device: str,
     report: Report,
@@ -109,7 +113,7 @@ def _finetune(
             kind="exists",
         )
     _claim(partial, facts)
-    training = _train(corpus, teacher, recipe, partial, device, report)
+    training = _train(corpus, teacher, recipe, views, partial, device, report)
     result = {"facts": facts, **_figures(training)}
     _write_folder(partial / _FINISHED_FOLDER, teacher, result)
     (partial / _FINISHED_FOLDER).replace(out)
@@ -146,13 +150,16 @@ def _check_pooling(pooling: Pooling | None, base: Checkpoint, choices: tuple[str
     )
 
 
-def _facts(corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe) -> dict[str, Any]:
+def _facts(
+    corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe, views: ViewRecipe
+) -> dict[str, Any]:
     """Collect what the result depends on, without any path of this machine."""
     listing = [
         (c.id, c.path, c.labels, c.split, c.start_s, c.end_s, c.frames)
         for c in sorted(corpus.clips, key=lambda clip: clip.id)
     ]
     return {
+        **({"views": views.texts} if views.texts else {}),
         "base": teacher.checkpoint.id,
         "base_revision": teacher.checkpoint.revision,
         "base_weights_sha256": teacher.provenance["weights_sha256"],
@@ -224,6 +231,7 @@ def _train(
     corpus: Corpus,
     teacher: HuggingFaceTeacher,
     recipe: Recipe,
+    views: ViewRecipe,
     partial: Path,
     device: str,
     report: Report,
@@ -237,6 +245,7 @@ def _train(
         min_samples=teacher.min_samples,
         max_samples=teacher.max_samples,
         report=report,
+        recipe=views,
     )
     for note in corpus.notes:
         report(note)
@@ -247,6 +256,15 @@ def _train(
     if audio.unusable:
         report(f"{len(audio.unusable)} clips could not be used")
     return training
+
+
+def _view_recipe(corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe) -> ViewRecipe:
+    """Prepare the corpus' views as `pipeline.precompute` does, with the same seed alike."""
+    clips = order_clips(corpus)
+    context = view_context(
+        corpus.root, teacher.sample_rate_hz, corpus_facts(corpus, clips), lambda i: clips[i]
+    )
+    return ViewRecipe(corpus.view_steps, context, seed=recipe.seed)
 
 
 def _figures(training: FineTuning) -> dict[str, Any]:

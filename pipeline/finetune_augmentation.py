@@ -22,8 +22,7 @@ from pipeline.finetune_data import Batch
 from pipeline.finetune_optimizer import first_convolution
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 from pipeline.teachers.mel_frames import MelFrames
-
-MIXED_SHARE = 0.5
+from pipeline.views.mixup import MIXED_SHARE, mixed
 
 # One mask each: 48 of 128 bands and 192 of 1024 frames, or 96 of 512, in PSLA and AST.
 BAND_SHARE, TIME_SHARE = 3 / 8, 3 / 16
@@ -53,10 +52,7 @@ def mixup(batch: Batch, alpha: float, random: np.random.Generator) -> Batch:
         share = np.float32(random.beta(alpha, alpha))
         if random.random() >= MIXED_SHARE:
             continue
-        own, other = batch.waveforms[row], np.zeros_like(batch.waveforms[row])
-        heard = batch.waveforms[partner][: len(own)]
-        other[: len(heard)] = heard - heard.mean()
-        waveforms[row] = share * (own - own.mean()) + (1 - share) * other
+        waveforms[row] = mixed(batch.waveforms[row], batch.waveforms[partner], share)
         labels_BC[row] = share * batch.labels[row] + (1 - share) * batch.labels[partner]
     return Batch(waveforms, labels_BC)
 

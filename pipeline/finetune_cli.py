@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,6 +75,13 @@ from cache_schema.command import Command, Number
     help="Add white noise at a ratio drawn between these.",
 )
 @click.option(
+    "--view",
+    "view_steps",
+    multiple=True,
+    metavar="NAME[:option=value,...]",
+    help="Step of a view recipe, as of precompute-teacher: another view of each clip every epoch.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["auto", "32-true", "bf16-mixed", "16-mixed"]),
     default="32-true",
@@ -99,6 +107,7 @@ def main(
     pooling: Literal["first", "mean", "attention"] | None,
     device: str,
     threads: int,
+    view_steps: tuple[str, ...],
     **recipe: Any,
 ) -> None:
     """Fine-tune a pretrained audio model on the labels of CORPUS.
@@ -114,8 +123,9 @@ def main(
     from pipeline.finetune_recipe import Recipe
 
     torch.set_num_threads(threads)
+    heard = read_corpus(corpus)
     finetune(
-        read_corpus(corpus),
+        replace(heard, view_steps=(*heard.view_steps, *view_steps)),
         base,
         out,
         recipe=Recipe(**recipe),

@@ -16,6 +16,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import RunError
 from pipeline.audio import UnusableAudio, decode
 from pipeline.corpora.interface import Corpus, leads_out
+from pipeline.views import View, ViewRecipe
 
 # Steps are cut from a shuffled window of this many steps sorted by length: little padding.
 _WINDOW_STEPS = 16
@@ -56,6 +57,9 @@ class LabelledAudio:
         What the teacher takes.
     report : callable
         Told of each unusable clip once.
+    recipe : ViewRecipe
+        What every clip is heard through: training clips in another view each epoch, of which none is a
+        cached one, the others in the view that a cache of the same seed has of them.
     memory_bytes : int
         Decoded clips that are kept for the next epoch.
     """
@@ -65,6 +69,7 @@ class LabelledAudio:
     min_samples: int
     max_samples: int | None
     report: Callable[[str], None]
+    recipe: ViewRecipe
     memory_bytes: int = MEMORY_BYTES
     unusable: dict[str, str] = field(default_factory=dict)
     _kept: dict[str, NDArray[np.int16] | Waveform] = field(default_factory=dict)
@@ -129,10 +134,11 @@ class LabelledAudio:
             by_length = sorted(order[start : start + size * _WINDOW_STEPS], key=_duration_s)
             steps += [by_length[i : i + size] for i in range(0, len(by_length), size)]
         for index in random.permutation(len(steps)):
-            heard = [(w, clip) for w, clip in map(self._decoded, steps[index]) if w is not None]
+            views = [self._view(clip, f"fine-tuning {seed}") for clip in steps[index]]
+            heard = [view for view in views if view is not None]
             if heard:
                 cuts = range(0, len(heard), batch_size)
-                yield [self._labelled(heard[i : i + batch_size]) for i in cuts]
+                yield [_batch(heard[i : i + batch_size]) for i in cuts]
 
     def step_count(self, split: str, clips_per_step: int) -> int:
         """Count the `steps` of an epoch; unusable clips may leave out a few."""
@@ -140,30 +146,41 @@ class LabelledAudio:
         return full * _WINDOW_STEPS - (-rest // clips_per_step)
 
     def of_equal_length(self, split: str, batch_size: int) -> Iterator[Batch]:
-        """Yield each clip once, in batches of clips of exactly one length."""
-        groups: dict[int, list[tuple[Waveform, Clip]]] = {}
-        for waveform, clip in map(self._decoded, sorted(self.clips(split), key=_duration_s)):
-            if waveform is None:
+        """Yield each clip once, in batches of views of exactly one length."""
+        groups: dict[int, list[View]] = {}
+        for clip in sorted(self.clips(split), key=_duration_s):
+            view = self._view(clip, 0)
+            if view is None:
                 continue
-            group = groups.setdefault(len(waveform), [])
-            group.append((waveform, clip))
+            samples = len(view.waveform_S)
+            group = groups.setdefault(samples, [])
+            group.append(view)
             if len(group) == batch_size:
-                yield self._labelled(groups.pop(len(waveform)))
+                yield _batch(groups.pop(samples))
         for group in groups.values():
-            yield self._labelled(group)
+            yield _batch(group)
 
-    def _labelled(self, members: Sequence[tuple[Waveform, Clip]]) -> Batch:
-        labels_BC = np.zeros((len(members), len(self.corpus.classes)), dtype=np.float32)
-        for row, (_, clip) in zip(labels_BC, members, strict=True):
-            row[[self.corpus.classes.index(label) for label in clip.labels]] = 1
-        return Batch([waveform for waveform, _ in members], labels_BC)
+    def _view(self, clip: Clip, name: int | str) -> View | None:
+        """Make a view of one clip; None, and a note of why, if it is unusable."""
+        waveform_S = self._decoded(clip)
+        if waveform_S is None:
+            return None
+        try:
+            view = self.recipe.make(waveform_S, clip, name)
+        except UnusableAudio as error:
+            self._skip(clip, error.reason)
+            return None
+        samples = len(view.waveform_S)
+        if self.min_samples <= samples <= (self.max_samples or samples):
+            return view
+        limits = f"{self.min_samples} to {self.max_samples or 'any number of'} samples"
+        self._skip(clip, f"{samples} samples, the model takes {limits}")
+        return None
 
-    def _decoded(self, clip: Clip) -> tuple[Waveform | None, Clip]:
+    def _decoded(self, clip: Clip) -> Waveform | None:
         """Decode one clip, or take it from memory; None, and a note of why, if it is unusable."""
-        if clip.id in self.unusable:
-            return None, clip
         if (kept := self._kept.get(clip.id)) is not None:
-            return _as_float(kept), clip
+            return _as_float(kept)
         try:
             if leads_out(self.corpus.root, clip.path):
                 raise UnusableAudio("its path leaves the corpus")
@@ -175,13 +192,9 @@ class LabelledAudio:
             ).waveform
         except UnusableAudio as error:
             self._skip(clip, error.reason)
-            return None, clip
-        if len(waveform) < self.min_samples or len(waveform) > (self.max_samples or len(waveform)):
-            limits = f"{self.min_samples} to {self.max_samples or 'any number of'} samples"
-            self._skip(clip, f"{len(waveform)} samples, the model takes {limits}")
-            return None, clip
+            return None
         self._keep(clip, waveform)
-        return waveform, clip
+        return waveform
 
     def _keep(self, clip: Clip, waveform: Waveform) -> None:
         """Keep a clip in memory, in half the size if its samples are 16 bits, as a file's are."""
@@ -191,8 +204,13 @@ class LabelledAudio:
             self._kept[clip.id], self._kept_bytes = kept, self._kept_bytes + kept.nbytes
 
     def _skip(self, clip: Clip, reason: str) -> None:
-        self.unusable[clip.id] = reason
-        self.report(f"left out {clip.id}: {reason}")
+        if clip.id not in self.unusable:
+            self.unusable[clip.id] = reason
+            self.report(f"left out {clip.id}: {reason}")
+
+
+def _batch(views: Sequence[View]) -> Batch:
+    return Batch([view.waveform_S for view in views], np.stack([view.labels_C for view in views]))
 
 
 def _as_float(kept: NDArray[np.int16] | Waveform) -> Waveform:

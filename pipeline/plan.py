@@ -20,13 +20,24 @@ from numpy.typing import NDArray
 
 from cache_schema import top_k
 from cache_schema.clip import Clip
-from cache_schema.documents import WAVEFORM, CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
+from cache_schema.documents import (
+    ENTRY_BYTES,
+    VIEW_DRAWS,
+    VIEW_LABELS,
+    WAVEFORM,
+    CorpusFacts,
+    PartPlan,
+    SignalSpec,
+    Split,
+    UnitTable,
+)
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, frame_count, front_end_facts
 from cache_schema.plugins import unknown_name
 from cache_schema.storage import sha256
 from cache_schema.teacher_names import signal_of
 from pipeline.audio import DECODER, RESAMPLER, resampled_length
+from pipeline.audio_members import file_of
 from pipeline.corpora.interface import Corpus, leads_out
 from pipeline.differences import without_name
 from pipeline.storage_types import (
@@ -37,6 +48,7 @@ from pipeline.storage_types import (
     spelled_storage,
 )
 from pipeline.teachers.interface import Teacher
+from pipeline.views import ViewRecipe
 
 DROPPED_MASS = "attention_dropped_mass"
 DEFAULT_SIGNALS = (LOGITS, TEMPORAL_ATTENTION, WAVEFORM)
@@ -49,12 +61,15 @@ BATCH_S = 64
 
 @dataclass(frozen=True, slots=True)
 class SignalLayout:
-    """How one signal is stored and how many entries each clip needs along its ragged axis."""
+    """How one signal is stored, and how many entries it needs along its ragged axis.
+
+    `entries` has a row for each view of a part and a column for each clip.
+    """
 
     name: str
     layout: Literal["fixed", "ragged", "square"]
     row_shape: tuple[int, ...]
-    dtype: Literal["float16", "int16", "uint8", "uint16"]
+    dtype: Literal["float16", "float32", "int16", "uint8", "uint16"]
     hop_s: float | None
     first_frame_s: float | None
     entries: NDArray[np.int64]
@@ -62,7 +77,7 @@ class SignalLayout:
     @property
     def entry_bytes(self) -> int:
         """Bytes of one entry."""
-        return (1 if self.dtype == "uint8" else 2) * math.prod(self.row_shape)
+        return ENTRY_BYTES[self.dtype] * math.prod(self.row_shape)
 
 
 def order_clips(corpus: Corpus) -> list[Clip]:
@@ -105,20 +120,40 @@ def corpus_facts(corpus: Corpus, clips: Sequence[Clip]) -> CorpusFacts:
 
 
 def _file_bytes(corpus: Corpus, clip: Clip) -> int:
-    path = corpus.root / clip.path
+    path = file_of(corpus.root / clip.path)
     outside = leads_out(corpus.root, clip.path)
     return path.stat().st_size if not outside and path.is_file() else -1
 
 
-def planned_samples(clips: Sequence[Clip], teacher: Teacher, waveform_hz: int) -> NDArray[np.int64]:
-    """Samples of each clip as the teacher hears it, by way of the waveform; 0 where it cannot."""
-    rate = teacher.sample_rate_hz
-    cached = [
-        resampled_length(c.frames, c.source_rate_hz, waveform_hz) if c.frames else 0 for c in clips
-    ]
-    samples = [resampled_length(n, waveform_hz, rate) for n in cached]
-    longest = teacher.max_samples or max([1, *samples])
-    return np.array([n if teacher.min_samples <= n <= longest else 0 for n in samples], np.int64)
+def planned_samples(
+    clips: Sequence[Clip], teacher: Teacher, waveform_hz: int, recipe: ViewRecipe, views: range
+) -> NDArray[np.int64]:
+    """Samples of each view of each clip as the teacher hears it, by way of the waveform.
+
+    Returns
+    -------
+    ndarray, int64, shape (views, clips)
+        0 where the teacher cannot take it.
+    """
+    unvaried = np.array([decoded_samples(clip, waveform_hz) for clip in clips], np.int64)
+
+    def heard(view: int) -> NDArray[np.int64]:
+        varied = recipe.lengths(clips, unvaried, view)
+        at_teacher = _per_length(
+            varied, lambda n: resampled_length(n, waveform_hz, teacher.sample_rate_hz)
+        )
+        longest = teacher.max_samples or int(at_teacher.max(initial=1))
+        fits = (teacher.min_samples <= at_teacher) & (at_teacher <= longest)
+        return np.where(fits, at_teacher, 0)
+
+    if not recipe.draws_length:
+        return np.broadcast_to(heard(views.start), (len(views), len(clips)))
+    return np.stack([heard(view) for view in views])
+
+
+def decoded_samples(clip: Clip, rate_hz: int) -> int:
+    """Samples of a clip at a rate, by its header; 0 where that could not be read."""
+    return resampled_length(clip.frames, clip.source_rate_hz, rate_hz) if clip.frames else 0
 
 
 def heard_audio(teacher: Teacher, waveform_hz: int | None) -> dict[str, Any]:
@@ -131,8 +166,10 @@ def heard_audio(teacher: Teacher, waveform_hz: int | None) -> dict[str, Any]:
     return {"sample_rate_hz": rate, "waveform_hz": waveform_hz, "resampler": resampler}
 
 
-def wanted_signals(names: Sequence[str], teacher: Teacher, *, further: bool) -> list[str]:
-    """Signals to store: the defaults the teacher can give, and the named ones.
+def wanted_signals(
+    names: Sequence[str], teacher: Teacher, recipe: ViewRecipe, *, further: bool
+) -> list[str]:
+    """Signals to store: the defaults the teacher can give, the named ones, and what views need.
 
     A `further` teacher adds nothing but its own: waveform and features are the first one's part.
 
@@ -156,6 +193,10 @@ def wanted_signals(names: Sequence[str], teacher: Teacher, *, further: bool) -> 
     wanted += [name for name in names if name not in wanted]
     if TEMPORAL_ATTENTION in wanted:
         wanted.append(DROPPED_MASS)
+    if recipe.draw_names and not further:
+        wanted.append(VIEW_DRAWS)
+    if recipe.mixes_labels and not further:
+        wanted.append(VIEW_LABELS)
     return list(dict.fromkeys(wanted))
 
 
@@ -164,9 +205,11 @@ def signal_layouts(
     teacher: Teacher,
     samples: NDArray[np.int64],
     storage: Mapping[str, Storage],
+    view_rows: Mapping[str, int],
 ) -> list[SignalLayout]:
-    """Layout of each signal, named as the cache does, with the entries every clip will need.
+    """Layout of each signal, named as the cache does, with the entries every row will need.
 
+    `samples` is of shape (views, clips), `view_rows` the width of what a cache keeps of its views;
     `storage` is as :func:`pipeline.storage_types.parse_signals` gives it.
 
     Raises
@@ -174,7 +217,12 @@ def signal_layouts(
     UsageError
         For a top k that is no part of the teacher's classes.
     """
-    layouts = [_signal_layout(signal_of(name), teacher, samples) for name in names]
+    layouts = [
+        _view_layout(name, view_rows[name], samples)
+        if name in view_rows
+        else _signal_layout(signal_of(name), teacher, samples)
+        for name in names
+    ]
     return [
         replace(_stored(layout, storage.get(layout.name, "f16")), name=name)
         for name, layout in zip(names, layouts, strict=True)
@@ -194,6 +242,11 @@ def _stored(layout: SignalLayout, storage: Storage) -> SignalLayout:
             kind="options",
         )
     return replace(layout, dtype="uint16", row_shape=(top_k.entries(storage),))
+
+
+def _view_layout(name: str, columns: int, samples: NDArray[np.int64]) -> SignalLayout:
+    dtype: Literal["float32", "float16"] = "float32" if name == VIEW_DRAWS else "float16"
+    return SignalLayout(name, "fixed", (columns,), dtype, None, None, np.ones_like(samples))
 
 
 def _signal_layout(name: str, teacher: Teacher, samples: NDArray[np.int64]) -> SignalLayout:
@@ -226,10 +279,10 @@ def _signal_layout(name: str, teacher: Teacher, samples: NDArray[np.int64]) -> S
 
 
 def _per_length(samples: NDArray[np.int64], count: Any) -> NDArray[np.int64]:
-    """Apply a function of the length to each clip, once per distinct length; 0 stays 0."""
+    """Apply a function of the length to each row, once per distinct length; 0 stays 0."""
     lengths, inverse = np.unique(samples, return_inverse=True)
     counts = np.array([count(int(n)) if n else 0 for n in lengths], np.int64)
-    return counts[inverse]
+    return counts[inverse].reshape(samples.shape)
 
 
 def cut_units(
@@ -239,10 +292,11 @@ def cut_units(
 
     The limit is about 20 MB for the largest signal, larger where there would be over 50,000 units.
     """
-    row_bytes = np.stack([layout.entries * layout.entry_bytes for layout in layouts])
-    limit = max(UNIT_BYTES, int(row_bytes.sum(axis=1).max() * len(views) / (MAX_UNITS // 2)))
+    largest = max(int(layout.entries.sum()) * layout.entry_bytes for layout in layouts)
+    limit = max(UNIT_BYTES, largest // (MAX_UNITS // 2))
     table: dict[str, list[Any]] = {"split": [], "view": [], "first_clip": [], "rows": []}
-    for view in views:
+    for place, view in enumerate(views):
+        row_bytes = np.stack([layout.entries[place] * layout.entry_bytes for layout in layouts])
         for split in splits:
             if view > 0 and split.name != "train":
                 continue
@@ -278,13 +332,17 @@ def _greedy_cuts(row_bytes: NDArray[np.int64], limit: int, max_rows: int) -> lis
     return cuts
 
 
-def signal_specs(layouts: Sequence[SignalLayout], units: UnitTable) -> list[SignalSpec]:
+def signal_specs(
+    layouts: Sequence[SignalLayout], units: UnitTable, first_view: int
+) -> list[SignalSpec]:
     """Specify each signal; a chunk is as long as the fullest unit needs, no longer."""
     specs = []
+    view = np.array(units.view) - first_view
+    first, rows = np.array(units.first_clip), np.array(units.rows)
     for layout in layouts:
-        starts = np.concatenate([[0], np.cumsum(layout.entries)])
-        first, rows = np.array(units.first_clip), np.array(units.rows)
-        needed = rows if layout.layout == "fixed" else starts[first + rows] - starts[first]
+        starts = np.pad(np.cumsum(layout.entries, axis=1), ((0, 0), (1, 0)))
+        ragged = layout.layout != "fixed"
+        needed = starts[view, first + rows] - starts[view, first] if ragged else rows
         specs.append(
             SignalSpec(
                 name=layout.name,
@@ -339,6 +397,6 @@ def make_part(
         batch_clips=32,
         batch_samples=BATCH_S * teacher.sample_rate_hz,
         unit_rows=max(units.rows),
-        signals=signal_specs(layouts, units),
+        signals=signal_specs(layouts, units, views.start),
         units=units,
     )

@@ -7,8 +7,19 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cache_schema.clip import Clip
-from cache_schema.documents import WAVEFORM, CommitRecord, CorpusFacts, Manifest, PartPlan
+from cache_schema.documents import (
+    VIEW_DRAWS,
+    VIEW_LABELS,
+    WAVEFORM,
+    CommitRecord,
+    CorpusFacts,
+    Manifest,
+    PartPlan,
+)
 from cache_schema.errors import CacheError, UsageError, listed
 from cache_schema.front_ends import front_end_facts
 from cache_schema.lock import write_lock
@@ -44,7 +55,7 @@ from pipeline.storage_types import cached_storage, parse_signals, spelled_storag
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
 from pipeline.unit import Job
-from pipeline.views import ViewRecipe
+from pipeline.views import ViewRecipe, view_context
 
 OnStart = Callable[[PartPlan, Sequence[int]], None]
 OnUnit = Callable[[PartPlan, CommitRecord], None]
@@ -95,23 +106,25 @@ class Precompute:
         self.facts: CorpusFacts = corpus_facts(self.corpus, self.clips)
         self.waveform_hz = cached.sample_rate_hz if cached else self.teacher.sample_rate_hz
         self.audio = heard_audio(self.teacher, cached.sample_rate_hz if cached else None)
-        recipe = ViewRecipe(
-            request.view_steps,
-            corpus_root=self.corpus.root,
-            sample_rate_hz=self.waveform_hz,
+        self.view_steps = (*self.corpus.view_steps, *request.view_steps)
+        self.recipe = ViewRecipe(
+            self.view_steps,
+            view_context(
+                self.corpus.root, self.waveform_hz, self.facts, lambda place: self.clips[place]
+            ),
             seed=request.seed,
         )
-        self.view_recipe = [repr(facts) for facts in recipe.facts]
         if cached is None:
             self._refuse_useless_views()
         named, self._storage = parse_signals(request.signals)
-        wanted = wanted_signals(named, self.teacher, further=cached is not None)
+        further = cached is not None
+        wanted = wanted_signals(named, self.teacher, self.recipe, further=further)
         self.names = [qualified(name, self.teacher_name) for name in wanted]
-        self.samples = planned_samples(self.clips, self.teacher, self.waveform_hz)
+        self.samples = self._samples(range(1))[0]
 
     def _refuse_useless_views(self) -> None:
         views = self.request.views
-        if views > 1 and not self.request.view_steps:
+        if views > 1 and not self.view_steps:
             raise UsageError(
                 f"--views {views} without --view would cache equal views; add for example "
                 "--view gain --view shift:max_s=0.1",
@@ -124,14 +137,21 @@ class Precompute:
                 kind="views",
             )
 
-    def layouts(self, names: Sequence[str], own: Sequence[PartPlan] = ()) -> list[SignalLayout]:
-        """Layouts of some signals over all clips, stored as said or else as in the `own` parts."""
+    def _samples(self, views: range) -> NDArray[np.int64]:
+        return planned_samples(self.clips, self.teacher, self.waveform_hz, self.recipe, views)
+
+    def layouts(
+        self, names: Sequence[str], views: range, own: Sequence[PartPlan] = ()
+    ) -> list[SignalLayout]:
+        """Layouts of some signals over all rows, stored as said or else as in the `own` parts."""
         storage = cached_storage(own) | self._storage
-        return signal_layouts(names, self.teacher, self.samples, storage)
+        columns = {VIEW_DRAWS: len(self.recipe.draw_names), VIEW_LABELS: len(self.corpus.classes)}
+        return signal_layouts(names, self.teacher, self._samples(views), storage, columns)
 
     def first_part(self) -> PartPlan:
         """Plan of the first part of a new cache."""
-        return self._fresh_part("part-000", self.layouts(self.names), range(self.request.views))
+        views = range(self.request.views)
+        return self._fresh_part("part-000", self.layouts(self.names, views), views)
 
     def _fresh_part(self, name: str, layouts: Sequence[SignalLayout], views: range) -> PartPlan:
         return make_part(
@@ -140,7 +160,7 @@ class Precompute:
             cut_units(layouts, self.facts.splits, views, self.request.unit_rows),
             views=views,
             seed=self.request.seed,
-            view_recipe=self.view_recipe,
+            view_recipe=self.recipe.texts,
             teacher=self.teacher,
             audio=self.audio,
             source="corpus",
@@ -174,11 +194,12 @@ class Precompute:
             missing = [name for name in names if name not in here]
             if missing and any(signal.name == WAVEFORM for signal in plan.signals):
                 name = f"part-{len(plans) + len(added):03d}"
-                added.append(self._part_beside(plan, name, self.layouts(missing, own)))
+                layouts = self.layouts(missing, plan.view_range, own)
+                added.append(self._part_beside(plan, name, layouts))
         if self.request.views > have_views:
             name = f"part-{len(plans) + len(added):03d}"
             views = range(have_views, self.request.views)
-            added.append(self._fresh_part(name, self.layouts(names, own), views))
+            added.append(self._fresh_part(name, self.layouts(names, views, own), views))
         return added
 
     def refuse_stale(self, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
@@ -233,7 +254,7 @@ class Precompute:
     def _view_facts(self) -> dict[str, Any]:
         """What the request says of the views; of a further teacher's what is not a default."""
         request = self.request
-        said = {"codec": request.codec, "seed": request.seed, "views": self.view_recipe}
+        said = {"codec": request.codec, "seed": request.seed, "views": self.recipe.texts}
         if not self.teacher_name:
             return said
         defaults = {option.name: option.default for option in fields(Request)} | {"views": []}
@@ -276,7 +297,7 @@ class Precompute:
             corpus_root=str(self.corpus.root.resolve()),
             teacher=_as_seen_anywhere(self.request.teacher),
             teacher_options=tuple(sorted(self.request.teacher_options.items())),
-            view_steps=self.request.view_steps,
+            view_steps=self.view_steps,
             device=self.request.device,
         )
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +20,13 @@ from cache_schema import top_k
 from cache_schema.arrays import Array
 from cache_schema.clip import Clip
 from cache_schema.clip_table import ClipTable
-from cache_schema.documents import WAVEFORM, CommitRecord, PartPlan
+from cache_schema.documents import (
+    VIEW_DRAWS,
+    VIEW_LABELS,
+    WAVEFORM,
+    CommitRecord,
+    PartPlan,
+)
 from cache_schema.errors import RunError, listed
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.reader import SealedPart
@@ -30,10 +36,10 @@ from cache_schema.writer import Row, load_manifest, load_plan, write_unit
 from pipeline.audio import UnusableAudio, decode, resample, resampled_length
 from pipeline.corpora.interface import leads_out
 from pipeline.differences import differences, without_name
-from pipeline.plan import planned_samples
+from pipeline.plan import decoded_samples, planned_samples
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
-from pipeline.views import ViewRecipe
+from pipeline.views import View, ViewRecipe, view_context
 
 UNITS_IN_HAND = 2
 FULL_SCALE = 32768.0
@@ -61,11 +67,27 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The 16-bit samples of one row, as student and teachers hear them, at the cache's rate."""
+    """The 16-bit samples of one row, as student and teachers hear them, at the cache's rate.
+
+    `of_view` has what a cache keeps of the view itself: what was drawn, and its labels.
+    """
 
     samples_S: NDArray[np.int16]
     gain: float
     source_sha256: str
+    of_view: Mapping[str, Array] = field(default_factory=dict)
+
+
+def _sounded(made: View, source_sha256: str) -> Heard:
+    """Limit a view to full scale and round it to the samples that student and teacher hear."""
+    peak = float(np.abs(made.waveform_S).max()) * FULL_SCALE
+    gain = 1.0 if peak <= FULL_SCALE - 1 else (FULL_SCALE - 1) / peak
+    samples_S = np.round(made.waveform_S.astype(np.float64) * FULL_SCALE * gain).astype(np.int16)
+    of_view: dict[str, Array] = {
+        VIEW_DRAWS: made.drawn_P,
+        VIEW_LABELS: made.labels_C.astype(np.float16),
+    }
+    return Heard(samples_S, gain, source_sha256, of_view)
 
 
 class Dropped(Exception):  # noqa: N818 - what was asked for, not a failure
@@ -151,8 +173,7 @@ class UnitWorker:
         self.teacher.load(job.device)
         self.recipe = ViewRecipe(
             job.view_steps,
-            corpus_root=self.corpus_root,
-            sample_rate_hz=self.waveform_hz,
+            view_context(self.corpus_root, self.waveform_hz, manifest.corpus, self._clip),
             seed=self.plan.seed,
         )
         self.logits = qualified("logits", self.plan.teacher_name)
@@ -195,11 +216,16 @@ class UnitWorker:
         units = self.plan.units
         first, view = units.first_clip[number], units.view[number]
         clips = self.clip_table.clips(first, first + units.rows[number])
-        planned = planned_samples(clips, self.teacher, self.waveform_hz).tolist()
-        return lambda row: self.hear(clips[row], planned[row], view)
+        views = range(view, view + 1)
+        planned = planned_samples(clips, self.teacher, self.waveform_hz, self.recipe, views)[0]
+        return lambda row: self.hear(clips[row], int(planned[row]), view)
+
+    def _clip(self, place: int) -> Clip:
+        (clip,) = self.clip_table.clips(place, place + 1)
+        return clip
 
     def hear(self, clip: Clip, planned: int, view: int) -> Heard | Row:
-        """Decode a clip and make its view, or say why it is quarantined."""
+        """Decode a clip and make its view of `planned` samples, or say why it is quarantined."""
         rate = self.teacher.sample_rate_hz
         path = self.corpus_root / clip.path
         if leads_out(self.corpus_root, clip.path):
@@ -214,16 +240,18 @@ class UnitWorker:
         except UnusableAudio as error:
             return Row(reason=str(error))
         samples = len(decoded.waveform)
-        if decoded.source_frames != clip.frames or (planned and samples != planned):
+        expected = decoded_samples(clip, rate)
+        if decoded.source_frames != clip.frames or (planned and samples != expected):
             reason = f"decoded {decoded.source_frames} source samples, the plan says {clip.frames}"
             return Row(reason=reason, source_sha256=decoded.sha256)
         if not planned:
-            return Row(reason=self._length_problem(samples), source_sha256=decoded.sha256)
-        varied = self.recipe.apply(decoded.waveform, clip.id, view)
-        peak = float(np.abs(varied).max()) * FULL_SCALE
-        gain = 1.0 if peak <= FULL_SCALE - 1 else (FULL_SCALE - 1) / peak
-        samples_S = np.round(varied.astype(np.float64) * FULL_SCALE * gain).astype(np.int16)
-        return Heard(samples_S, gain, decoded.sha256)
+            length = int(self.recipe.lengths([clip], np.array([samples], np.int64), view)[0])
+            return Row(reason=self._length_problem(length), source_sha256=decoded.sha256)
+        try:
+            made = self.recipe.make(decoded.waveform, clip, view)
+        except UnusableAudio as error:
+            return Row(reason=str(error), source_sha256=decoded.sha256)
+        return _sounded(made, decoded.sha256)
 
     def _length_problem(self, samples: int) -> str:
         rate, teacher = self.teacher.sample_rate_hz, self.teacher
@@ -308,6 +336,8 @@ class UnitWorker:
                 preset = FRONT_ENDS[spec.name]
                 features = front_end_features(heard.samples_S / FULL_SCALE, preset)
                 signals[spec.name] = features.astype(np.float16)
+            elif spec.name in heard.of_view:
+                signals[spec.name] = heard.of_view[spec.name]
         return Row(signals=signals, source_sha256=heard.source_sha256, gain=heard.gain)
 
     def _check_same_answers(self, answered: SealedPart, number: int, rows: Sequence[Row]) -> None:

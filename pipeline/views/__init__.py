@@ -1,39 +1,65 @@
 """Views: seeded variants of a clip that teacher and student both hear.
 
 A recipe is a chain of named steps, ``NAME[:option=value,...]`` each. Its random numbers come from
-(seed, recipe, clip id, view index) through a counter-based generator, so that a view is the same
-on every machine, in any order and whichever other clips exist.
+(seed, recipe, clip id, view) through a counter-based generator, so that a view is the same on every
+machine, in any order and whichever other clips exist; only the partner of a ``mixup`` depends on them.
+
+Shape suffixes: S samples, C classes, P drawn numbers, N clips.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.clip import Clip
+from cache_schema.documents import CorpusFacts
 from cache_schema.plugins import load_plugin, parse_named_options, typed_options
+from cache_schema.storage import canonical_json
+from cache_schema.view_recipe import draw_names
+from pipeline.views.interface import Drawn, Variant, ViewContext, ViewStep
 
 VIEWS = {
+    "crop": "pipeline.views.crop:Crop",
     "gain": "pipeline.views.gain:Gain",
-    "shift": "pipeline.views.shift:Shift",
+    "mixup": "pipeline.views.mixup:Mixup",
     "noise": "pipeline.views.noise:Noise",
+    "placement": "pipeline.views.placement:Placement",
+    "shift": "pipeline.views.shift:Shift",
+    "speed": "pipeline.views.speed:Speed",
 }
 
 
-class ViewStep(Protocol):
-    """One step of a recipe; keeps the length of the clip."""
+def view_context(
+    root: Path, sample_rate_hz: int, facts: CorpusFacts, clip: Callable[[int], Clip]
+) -> ViewContext:
+    """What a recipe is prepared with for a corpus whose clips lie in the order of a cache."""
+    train = next((split for split in facts.splits if split.name == "train"), None)
+    place = {name: i for i, name in enumerate(facts.classes)}
 
-    def prepare(self, corpus_root: Path, sample_rate_hz: int) -> dict[str, Any]:
-        """Load what the step needs; returns the facts that identify it (JSON, no machine path)."""
+    def labels(of: Clip) -> NDArray[np.float32]:
+        labels_C = np.zeros(len(place), np.float32)
+        labels_C[[place[label] for label in of.labels]] = 1
+        return labels_C
 
-    def apply(
-        self, waveform_S: NDArray[np.float32], generator: np.random.Generator
-    ) -> NDArray[np.float32]:
-        """Vary a waveform."""
+    first = train.first_clip if train else 0
+    clips = range(first, first + (train.clips if train else 0))
+    return ViewContext(root, sample_rate_hz, clips, clip, labels)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One view of a clip: what is heard, what is true of it, and what was drawn to make it."""
+
+    waveform_S: NDArray[np.float32]
+    labels_C: NDArray[np.float32]
+    drawn_P: NDArray[np.float32]
 
 
 class ViewRecipe:
@@ -43,12 +69,22 @@ class ViewRecipe:
     ----------
     steps : sequence of str
         Each ``NAME[:option=value,...]``; none leaves every clip as it is.
-    corpus_root : Path
-        Where a step finds files that belong to the corpus, such as noise recordings.
-    sample_rate_hz : int
-        Rate of the waveforms.
+    context : ViewContext
+        The corpus and the rate of its waveforms.
     seed : int
         Of the run.
+
+    Attributes
+    ----------
+    facts : list of dict
+        What identifies each step: its name, options, the names of its draws, and what it loaded.
+    draw_names : tuple of str
+        Names of `View.drawn_P`, as `cache_schema.view_recipe.draw_names` reads them from the facts;
+        none without steps.
+    mixes_labels : bool
+        Whether the labels of a view may be other than its clip's.
+    draws_length : bool
+        Whether two views of a clip may differ in length.
 
     Raises
     ------
@@ -56,9 +92,7 @@ class ViewRecipe:
         For an unknown step or option; names the known ones and the nearest.
     """
 
-    def __init__(
-        self, steps: Sequence[str], *, corpus_root: Path, sample_rate_hz: int, seed: int
-    ) -> None:
+    def __init__(self, steps: Sequence[str], context: ViewContext, *, seed: int) -> None:
         self._steps: list[ViewStep] = []
         self.facts: list[dict[str, Any]] = []
         for text in steps:
@@ -66,18 +100,58 @@ class ViewRecipe:
             cls = load_plugin(VIEWS, name, "view")
             step: ViewStep = cls(**typed_options(cls, options, f"view {name}"))
             named = {key: value for key, value in options.items() if key != "folder"}
-            self.facts.append(
-                {"step": name, "options": named} | step.prepare(corpus_root, sample_rate_hz)
-            )
+            facts = {"step": name, "options": named, "draws": list(step.draws)}
+            self.facts.append(facts | step.prepare(context))
             self._steps.append(step)
-        self._key = f"{seed}\0{self.facts!r}"
+        self.draw_names = draw_names(self.texts) if steps else ()
+        self.mixes_labels = any(step.mixes_labels for step in self._steps)
+        self._changes_length = any(step.changes_length for step in self._steps)
+        self.draws_length = any(step.draws_length for step in self._steps)
+        self._rate_hz = context.sample_rate_hz
+        self._labels = context.labels
+        self._key = "\0".join([str(seed), *self.texts])
 
-    def apply(
-        self, waveform_S: NDArray[np.float32], clip_id: str, view: int
-    ) -> NDArray[np.float32]:
-        """Make view `view` of a clip."""
-        digest = hashlib.sha256(f"{self._key}\0{clip_id}\0{view}".encode()).digest()
-        generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+    @property
+    def texts(self) -> list[str]:
+        """The facts of each step as canonical JSON, as a cache records them."""
+        return [canonical_json(facts).decode() for facts in self.facts]
+
+    def lengths(
+        self, clips: Sequence[Clip], samples_N: NDArray[np.int64], view: int
+    ) -> NDArray[np.int64]:
+        """Tell how long views are whose clips have `samples_N` samples; 0 stays 0."""
+        if not self._changes_length:
+            return samples_N
+        if not self.draws_length:
+            lengths, inverse = np.unique(samples_N, return_inverse=True)
+            varied = [self._length(int(samples)) if samples else 0 for samples in lengths]
+            return np.array(varied, np.int64)[inverse]
+        pairs = zip(clips, samples_N.tolist(), strict=True)
+        drawn = [self._drawn(clip, samples, view)[1] if samples else 0 for clip, samples in pairs]
+        return np.array(drawn, np.int64)
+
+    def make(self, waveform_S: NDArray[np.float32], clip: Clip, view: int | str) -> View:
+        """Make a view of a clip; cached views are numbered, others go by a name of their own."""
+        draws, _ = self._drawn(clip, len(waveform_S), view)
+        labels_C = self._labels(clip)
+        heard = Variant(waveform_S, 0, len(waveform_S), labels_C, clip.split)
+        for step, drawn in zip(self._steps, draws, strict=True):
+            heard = step.apply(heard, drawn)
+        place = (heard.start / self._rate_hz, heard.stop / self._rate_hz) if draws else ()
+        flat = [*place, *(number for drawn in draws for number in drawn)]
+        return View(heard.waveform_S, heard.labels_C, np.array(flat, np.float32))
+
+    def _length(self, samples: int) -> int:
         for step in self._steps:
-            waveform_S = step.apply(waveform_S, generator)
-        return waveform_S
+            samples = step.length(samples, ())
+        return samples
+
+    def _drawn(self, clip: Clip, samples: int, view: int | str) -> tuple[list[Drawn], int]:
+        """Draw for every step in turn; returns the draws and the length of the view."""
+        digest = hashlib.sha256(f"{self._key}\0{clip.id}\0{view}".encode()).digest()
+        random = np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+        draws: list[Drawn] = []
+        for step in self._steps:
+            draws.append(step.draw(samples, clip.split, random))
+            samples = step.length(samples, draws[-1])
+        return draws, samples

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.views.interface import check_range
+from pipeline.views.interface import Drawn, PlainStep, Variant, check_range
 
 
-class Gain:
+class Gain(PlainStep):
     """Multiply by a gain drawn from [`low_db`, `high_db`]."""
+
+    draws = ("gain_db",)
 
     def __init__(self, *, low_db: float = -6.0, high_db: float = 6.0) -> None:
         check_range("gain", low_db, high_db)
         self._range_db = (low_db, high_db)
 
-    def prepare(self, corpus_root: Path, sample_rate_hz: int) -> dict[str, Any]:
-        """Nothing to load."""
-        return {}
+    def draw(self, samples: int, split: str, random: np.random.Generator) -> Drawn:
+        """Draw the gain."""
+        return (float(random.uniform(*self._range_db)),)
 
-    def apply(
-        self, waveform_S: NDArray[np.float32], generator: np.random.Generator
-    ) -> NDArray[np.float32]:
+    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
         """Scale the waveform."""
-        return waveform_S * np.float32(10 ** (generator.uniform(*self._range_db) / 20))
+        (gain_db,) = drawn
+        return replace(heard, waveform_S=heard.waveform_S * np.float32(10 ** (gain_db / 20)))

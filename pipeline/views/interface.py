@@ -1,11 +1,122 @@
-"""What view steps check of their options alike."""
+"""What a view step is, what it works on, and what steps check of their options alike.
+
+Shape suffixes: S samples, C classes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 
 # 10 to the 5th in amplitude: more drowns or deafens, and far more leaves float32.
 MOST_DB = 100.0
+# A day: no clip is longer, and its samples are still counted.
+MOST_S = 86_400.0
+
+Drawn = tuple[float, ...]
+Waveform = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewContext:
+    """What steps are prepared with.
+
+    Attributes
+    ----------
+    corpus_root : Path
+        Where a step finds files that belong to the corpus, such as noise recordings.
+    sample_rate_hz : int
+        Rate of the waveforms.
+    train_clips : range
+        Positions of the clips of the split ``train``, from which partners are drawn.
+    clip : callable
+        The clip at a position.
+    labels : callable
+        Multi-hot labels (C,) of a clip, all zero where it is unlabelled.
+    """
+
+    corpus_root: Path
+    sample_rate_hz: int
+    train_clips: range
+    clip: Callable[[int], Clip]
+    labels: Callable[[Clip], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A clip on its way through the steps.
+
+    Attributes
+    ----------
+    waveform_S : ndarray, float32
+        What is heard so far.
+    start, stop : int
+        The samples of it that hold the clip itself.
+    labels_C : ndarray, float32
+        What is true of it: multi-hot, or mixed by a partner's share.
+    split : str
+        The clip's.
+    """
+
+    waveform_S: Waveform
+    start: int
+    stop: int
+    labels_C: NDArray[np.float32]
+    split: str
+
+
+class ViewStep(Protocol):
+    """One step of a recipe. What it draws is kept apart from what it does with it.
+
+    Attributes
+    ----------
+    draws : tuple of str
+        Names of the numbers that it draws for every view.
+    changes_length, draws_length, mixes_labels : bool
+        Whether views differ in length from their clips, whether that depends on what was drawn, and
+        whether labels change.
+    """
+
+    draws: tuple[str, ...]
+    changes_length: bool
+    draws_length: bool
+    mixes_labels: bool
+
+    def prepare(self, context: ViewContext) -> dict[str, Any]:
+        """Load what the step needs; returns the facts that identify it (JSON, no machine path)."""
+
+    def draw(self, samples: int, split: str, random: np.random.Generator) -> Drawn:
+        """Draw a number for each name in `draws`, for a clip of this length and split."""
+
+    def length(self, samples: int, drawn: Drawn) -> int:
+        """Tell how long a clip of `samples` becomes; `drawn` is read by steps that draw it."""
+
+    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+        """Do to a clip what was drawn."""
+
+
+class PlainStep:
+    """A step that keeps the length and the labels of a clip."""
+
+    changes_length = False
+    draws_length = False
+    mixes_labels = False
+
+    def prepare(self, context: ViewContext) -> dict[str, Any]:
+        """Nothing to load."""
+        return {}
+
+    def length(self, samples: int, drawn: Drawn) -> int:
+        """As long as before."""
+        return samples
 
 
 def check_range(step: str, low_db: float, high_db: float) -> None:
@@ -20,5 +131,20 @@ def check_range(step: str, low_db: float, high_db: float) -> None:
         raise UsageError(
             f"view {step}: low_db={low_db:g} and high_db={high_db:g} must be a range within "
             f"{-MOST_DB:g} to {MOST_DB:g}",
+            kind="options",
+        )
+
+
+def check_seconds(step: str, option: str, seconds: float) -> None:
+    """Refuse a stretch of time that is none.
+
+    Raises
+    ------
+    UsageError
+        With the value.
+    """
+    if not 0 < seconds <= MOST_S:
+        raise UsageError(
+            f"view {step}: {option} must be seconds above 0, at most {MOST_S:g}, got {seconds:g}",
             kind="options",
         )

@@ -3,72 +3,158 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from pipeline.audio import UnusableAudio, decode
-from pipeline.corpora.interface import leads_out
-from pipeline.views.interface import check_range
+from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, decode
+from pipeline.corpora.interface import SPLIT_NAMES, leads_out
+from pipeline.views.interface import (
+    Drawn,
+    PlainStep,
+    Variant,
+    ViewContext,
+    Waveform,
+    check_range,
+)
+
+# Where the stretch of a long recording begins and ends that a split may cut from.
+TIME_SHARES = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
+LONG_S = 10.0
+# Power below which a recording is silent: what a resampler leaves of silence is not to be raised.
+SILENCE = 1e-30
 
 
-class Noise:
-    """Mix noise at an SNR uniform in [`low_db`, `high_db`].
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A noise recording, or the stretch of it that belongs to one split."""
+
+    name: str
+    waveform_S: Waveform
+
+
+class Noise(PlainStep):
+    """Mix noise at an SNR uniform in [`low_db`, `high_db`]; no split hears another one's noise.
+
+    The ratio is that of the mean powers of the clip itself and of the noise, which covers the whole
+    view. A clip without any power gets the noise at its own level.
+
+    Where the folder holds folders named like splits, each split has its own. Otherwise recordings of
+    10 s and more give their first 80 % to train, then 10 % to validation, 10 % to test, and shorter ones
+    go whole to one split, in the same shares, by a hash of their names.
 
     Parameters
     ----------
     folder : str
         Folder of noise recordings, relative to the corpus root or absolute; known to the cache by
-        the recordings' digests, not by its name.
+        the recordings' names and digests, not by its own name.
     """
+
+    draws = ("recording", "offset_s", "snr_db")
 
     def __init__(self, *, folder: str, low_db: float = 0.0, high_db: float = 15.0) -> None:
         check_range("noise", low_db, high_db)
         self._folder = folder
         self._range_db = (low_db, high_db)
-        self._noises: list[NDArray[np.float32]] = []
+        self._rate_hz = 0
+        self._recordings: dict[str, list[Recording]] = {}
 
-    def prepare(self, corpus_root: Path, sample_rate_hz: int) -> dict[str, Any]:
-        """Decode the recordings.
+    def prepare(self, context: ViewContext) -> dict[str, Any]:
+        """Decode the recordings and deal them out to the splits.
 
         Raises
         ------
         UsageError
-            If the folder holds nothing to decode. A link that leads out of it is not followed.
+            If a split gets none. A link that leads out of the folder is not followed.
         """
-        folder = (corpus_root / self._folder).resolve()
+        self._rate_hz = context.sample_rate_hz
+        folder = (context.corpus_root / self._folder).resolve()
         digest = hashlib.sha256()
-        if folder.is_dir():
-            for path in sorted(p for p in folder.iterdir() if p.is_file()):
-                if leads_out(folder, path.name):
-                    continue
-                try:
-                    clip = decode(path, sample_rate_hz=sample_rate_hz)
-                except UnusableAudio:
-                    continue
-                self._noises.append(clip.waveform)
-                digest.update(f"{path.name}\0{clip.sha256}\n".encode())
-        if not self._noises:
+        found = []
+        for name, waveform_S, sha256 in _decoded(folder, self._rate_hz):
+            found.append(Recording(name, waveform_S))
+            digest.update(f"{name}\0{sha256}\n".encode())
+        self._recordings = _dealt(found, self._rate_hz)
+        if lacking := [split for split, own in self._recordings.items() if not own]:
             raise UsageError(
-                f"view noise: folder={self._folder!r} holds no audio (looked in {folder}); name a "
-                "folder of recordings, relative to the corpus root or absolute.",
+                f"view noise: folder={self._folder!r} holds no audio for {', '.join(lacking)} "
+                f"(looked in {folder}, {len(found)} recordings there); name a folder, relative to the "
+                "corpus root or absolute, with a recording of 10 s or more, three shorter ones, or a "
+                "folder for each split.",
                 kind="options",
             )
-        return {"recordings": len(self._noises), "sha256": digest.hexdigest()}
+        names = {split: [r.name for r in own] for split, own in self._recordings.items()}
+        return {"recordings": names, "sha256": digest.hexdigest()}
 
-    def apply(
-        self, waveform_S: NDArray[np.float32], generator: np.random.Generator
-    ) -> NDArray[np.float32]:
-        """Add a looped cut of one recording, scaled to the drawn ratio of mean powers."""
-        noise = self._noises[int(generator.integers(len(self._noises)))]
-        start = int(generator.integers(len(noise)))
-        cut_S = np.take(noise, np.arange(start, start + len(waveform_S)), mode="wrap")
-        ratio = 10 ** (generator.uniform(*self._range_db) / 10)
-        noise_power = float(np.mean(cut_S.astype(np.float64) ** 2))
-        power = float(np.mean(waveform_S.astype(np.float64) ** 2))
-        if noise_power == 0 or power == 0:
-            return waveform_S
-        return waveform_S + np.float32(np.sqrt(power / ratio / noise_power)) * cut_S
+    def draw(self, samples: int, split: str, random: np.random.Generator) -> Drawn:
+        """Draw the recording among the split's own, the start of the cut in it, and the ratio."""
+        own = self._own(split)
+        recording = int(random.integers(len(own)))
+        offset = int(random.integers(len(own[recording].waveform_S)))
+        return (recording, offset / self._rate_hz, float(random.uniform(*self._range_db)))
+
+    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+        """Add a looped cut of the recording, scaled to the drawn ratio."""
+        recording, offset_s, snr_db = drawn
+        noise_S = self._own(heard.split)[int(recording)].waveform_S
+        start = round(offset_s * self._rate_hz)
+        places = np.arange(start, start + len(heard.waveform_S))
+        cut_S = np.take(noise_S, places, mode="wrap")
+        noise_power = _power(cut_S)
+        power = _power(heard.waveform_S[heard.start : heard.stop])
+        sounds = power > 0 and noise_power > SILENCE
+        scale = np.sqrt(power / 10 ** (snr_db / 10) / noise_power) if sounds else 1.0
+        return replace(heard, waveform_S=heard.waveform_S + np.float32(scale) * cut_S)
+
+    def _own(self, split: str) -> list[Recording]:
+        """Noise of a split; one that the corpus has named itself hears what the test hears."""
+        return self._recordings.get(split, self._recordings["test"])
+
+
+def _power(waveform_S: Waveform) -> float:
+    return float(np.mean(waveform_S.astype(np.float64) ** 2)) if len(waveform_S) else 0.0
+
+
+def _decoded(folder: Path, rate_hz: int) -> Iterator[tuple[str, Waveform, str]]:
+    """Yield name, samples and digest of every recording below a folder, in the order of names."""
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    for name in names:
+        if PurePosixPath(name).suffix.lower() not in AUDIO_SUFFIXES or leads_out(folder, name):
+            continue
+        try:
+            clip = decode(folder / name, sample_rate_hz=rate_hz)
+        except UnusableAudio:
+            continue
+        if len(clip.waveform):
+            yield name, clip.waveform, clip.sha256
+
+
+def _dealt(found: list[Recording], rate_hz: int) -> dict[str, list[Recording]]:
+    """Give each split its own noise."""
+    dealt: dict[str, list[Recording]] = {split: [] for split in TIME_SHARES}
+    tops = {PurePosixPath(recording.name).parts[0].lower() for recording in found}
+    if tops and tops <= set(SPLIT_NAMES):
+        for recording in found:
+            dealt[SPLIT_NAMES[PurePosixPath(recording.name).parts[0].lower()]].append(recording)
+        return dealt
+    long = [r for r in found if len(r.waveform_S) >= LONG_S * rate_hz]
+    for recording in long:
+        for split, (first, last) in TIME_SHARES.items():
+            samples = len(recording.waveform_S)
+            stretch_S = recording.waveform_S[int(first * samples) : int(last * samples)]
+            dealt[split].append(Recording(recording.name, stretch_S))
+    short = sorted((r for r in found if len(r.waveform_S) < LONG_S * rate_hz), key=_hash)
+    tenth = math.ceil(len(short) / 10)
+    dealt["validation"] += short[:tenth]
+    dealt["test"] += short[tenth : 2 * tenth]
+    dealt["train"] += short[2 * tenth :]
+    return dealt
+
+
+def _hash(recording: Recording) -> bytes:
+    return hashlib.sha256(recording.name.encode()).digest()

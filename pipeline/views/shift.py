@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
+from pipeline.views.interface import MOST_S, Drawn, PlainStep, Variant, ViewContext
 
 
-class Shift:
+class Shift(PlainStep):
     """Shift by up to `max_s` seconds either way (kws_streaming trains with 0.1 s)."""
 
+    draws = ("shift_s",)
+
     def __init__(self, *, max_s: float = 0.1) -> None:
-        if not 0 <= max_s < math.inf:
+        if not 0 <= max_s <= MOST_S:
             raise UsageError(
-                f"view shift: max_s must be seconds from 0, got {max_s:g}", kind="options"
+                f"view shift: max_s must be seconds from 0 to {MOST_S:g}, got {max_s:g}",
+                kind="options",
             )
         self._max_s = max_s
-        self._sample_rate_hz = 0
+        self._rate_hz = 0
 
-    def prepare(self, corpus_root: Path, sample_rate_hz: int) -> dict[str, Any]:
+    def prepare(self, context: ViewContext) -> dict[str, Any]:
         """Remember the rate."""
-        self._sample_rate_hz = sample_rate_hz
+        self._rate_hz = context.sample_rate_hz
         return {}
 
-    def apply(
-        self, waveform_S: NDArray[np.float32], generator: np.random.Generator
-    ) -> NDArray[np.float32]:
+    def draw(self, samples: int, split: str, random: np.random.Generator) -> Drawn:
+        """Draw the way, less than the whole clip."""
+        limit = min(int(self._max_s * self._rate_hz), samples - 1)
+        return (int(random.integers(-limit, limit + 1)) / self._rate_hz,)
+
+    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
         """Shift the waveform; its length stays."""
-        limit = min(int(self._max_s * self._sample_rate_hz), len(waveform_S) - 1)
-        offset = int(generator.integers(-limit, limit + 1))
-        shifted = np.zeros_like(waveform_S)
-        kept = len(waveform_S) - abs(offset)
+        offset, samples = round(drawn[0] * self._rate_hz), len(heard.waveform_S)
+        shifted_S = np.zeros_like(heard.waveform_S)
+        kept = samples - abs(offset)
         target, source = max(offset, 0), max(-offset, 0)
-        shifted[target : target + kept] = waveform_S[source : source + kept]
-        return shifted
+        shifted_S[target : target + kept] = heard.waveform_S[source : source + kept]
+        start, stop = (min(max(edge + offset, 0), samples) for edge in (heard.start, heard.stop))
+        return replace(heard, waveform_S=shifted_S, start=start, stop=stop)

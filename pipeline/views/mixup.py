@@ -1,0 +1,101 @@
+"""View step ``mixup``: a clip mixed with another one, and their labels alike.
+
+Shape suffixes: S samples, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cache_schema.clip import Clip
+from cache_schema.errors import UsageError
+from pipeline.audio import UnusableAudio, decode
+from pipeline.corpora.interface import leads_out
+from pipeline.views.interface import Drawn, PlainStep, Variant, ViewContext, Waveform
+
+# Of the clips, as in PSLA.
+MIXED_SHARE = 0.5
+UNMIXED: Drawn = (-1.0, 1.0)
+
+
+class Mixup(PlainStep):
+    """Mix half of the training views with a clip of the training split, as its file has it.
+
+    As PSLA (Gong, Chung and Glass 2021, https://arxiv.org/abs/2102.01243, section III-C) does; there
+    alpha is 10. A view mixed with or of an unlabelled clip is unlabelled, its labels all zero. Other
+    splits hear no partner.
+
+    Fine-tuning mixes clips of a batch (`pipeline.finetune_augmentation.mixup`), which are in memory and
+    drawn by balance; a cached view may not depend on a batch.
+
+    Parameters
+    ----------
+    alpha : float
+        The clip's own share is drawn from Beta(alpha, alpha).
+    """
+
+    draws = ("partner", "share")
+    mixes_labels = True
+
+    def __init__(self, *, alpha: float = 10.0) -> None:
+        if not 0 < alpha < math.inf:
+            raise UsageError(
+                f"view mixup: alpha must be a number above 0, got {alpha:g}", kind="options"
+            )
+        self._alpha = alpha
+
+    def prepare(self, context: ViewContext) -> dict[str, Any]:
+        """Remember the corpus, which a cache knows by its fingerprint."""
+        self._context = context
+        return {}
+
+    def draw(self, samples: int, split: str, random: np.random.Generator) -> Drawn:
+        """Draw the partner, a position among all clips or -1, and the clip's own share."""
+        if split != "train" or random.random() >= MIXED_SHARE:
+            return UNMIXED
+        train = self._context.train_clips
+        partner = train[int(random.integers(len(train)))]
+        return (partner, float(random.beta(self._alpha, self._alpha)))
+
+    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+        """Add the partner.
+
+        Raises
+        ------
+        UnusableAudio
+            If the partner cannot be decoded; names it.
+        """
+        if drawn == UNMIXED:
+            return heard
+        clip, share = self._context.clip(int(drawn[0])), np.float32(drawn[1])
+        waveform_S = mixed(heard.waveform_S, self._decoded(clip), share)
+        labels_C = np.zeros_like(heard.labels_C)
+        if clip.labels and heard.labels_C.any():
+            labels_C = share * heard.labels_C + (1 - share) * self._context.labels(clip)
+        return replace(heard, waveform_S=waveform_S, labels_C=labels_C)
+
+    def _decoded(self, clip: Clip) -> Waveform:
+        root = self._context.corpus_root
+        try:
+            if leads_out(root, clip.path):
+                raise UnusableAudio("its path leaves the corpus")
+            return decode(
+                root / clip.path,
+                start_s=clip.start_s,
+                end_s=clip.end_s,
+                sample_rate_hz=self._context.sample_rate_hz,
+            ).waveform
+        except UnusableAudio as error:
+            raise UnusableAudio(f"its partner {clip.id}: {error.reason}") from None
+
+
+def mixed(own_S: Waveform, partner_S: Waveform, share: np.float32) -> Waveform:
+    """Mix two waveforms without their means; the partner is cut or padded with silence."""
+    other_S, heard_S = np.zeros_like(own_S), partner_S[: len(own_S)]
+    other_S[: len(heard_S)] = heard_S - heard_S.mean()
+    both_S: Waveform = share * (own_S - own_S.mean()) + (1 - share) * other_S
+    return both_S
