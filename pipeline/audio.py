@@ -19,6 +19,7 @@ import soxr
 from numpy.typing import NDArray
 
 from pipeline.audio_containers import container_problem, lacks_frame_count
+from pipeline.audio_members import MemberProblem, member_samples, read_member, split_member
 
 RESAMPLER = f"soxr HQ {soxr.__version__}"
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
@@ -29,6 +30,7 @@ END_TOLERANCE_S = 1e-3
 CONTAINERS = (
     "AIFF", "AU", "CAF", "FLAC", "MP3", "NIST", "OGG", "RF64", "W64", "WAV", "WAVEX",
 )  # fmt: skip
+MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 BLOCK_SAMPLES = 1 << 20
 # What a header may say before it is doubted. Outside these rates a small file would be hours long;
 # more frames to a byte than the densest speech codec has are counted by decoding them.
@@ -63,7 +65,8 @@ class DecodedClip:
     source_frames : int
         Frames of the segment in the file, before resampling.
     sha256 : str
-        Digest of the very bytes the samples were decoded from, the whole file's.
+        Digest of the very bytes the samples were decoded from: the whole file's, or what a container
+        stores of this clip.
     """
 
     waveform: NDArray[np.float32]
@@ -118,7 +121,7 @@ def segment_frames(
 
 
 def scan_header(path: Path, start_s: float = 0.0, end_s: float | None = None) -> tuple[int, int]:
-    """Read from a file's header how long a clip is.
+    """Read from a file's header, or that of a container's member, how long a clip is.
 
     Truncation and damage may show only when the samples are decoded.
 
@@ -131,11 +134,15 @@ def scan_header(path: Path, start_s: float = 0.0, end_s: float | None = None) ->
     """
     rate_hz = 0
     try:
-        if not path.is_file():
+        if split_member(path):
+            total, rate_hz = _member_header(path)
+        elif not path.is_file():
             return 0, 0
-        with path.open("rb") as file, _opened(path) as sound:
-            rate_hz = _checked_rate(sound)
-            start, stop = segment_frames(_total_frames(file, sound), rate_hz, start_s, end_s)
+        else:
+            with path.open("rb") as file, _opened(path) as sound:
+                rate_hz = _checked_rate(sound)
+                total = _total_frames(file, sound)
+        start, stop = segment_frames(total, rate_hz, start_s, end_s)
     except (OSError, ValueError, UnusableAudio):
         return 0, rate_hz
     return stop - start, rate_hz
@@ -151,7 +158,8 @@ def decode(
     Parameters
     ----------
     path : Path
-        WAV, FLAC, Ogg (Vorbis or Opus) or MP3.
+        WAV, FLAC, Ogg (Vorbis or Opus) or MP3; or the member of a container that holds one of these,
+        or bare samples (`pipeline.audio_members`).
     start_s, end_s : float
         The stretch to decode; an end of None is the end of the file.
     sample_rate_hz : int
@@ -163,8 +171,8 @@ def decode(
         If the file is missing, empty, damaged, truncated, not audio or without samples, if its rate
         or a sample is out of range, or if the stretch does not lie inside it.
     """
-    content = _content(path)
-    stream = _Stream(content)
+    head, content = _content(path)
+    stream = _Stream(head + content)
     if problem := container_problem(stream):
         raise UnusableAudio(problem)
     with _opened(stream) as sound:
@@ -193,23 +201,63 @@ def resample(
 def write_flac(path: Path, waveform_S: NDArray[np.float32], sample_rate_hz: int) -> None:
     """Write mono 16-bit FLAC, making the folder; samples beyond ±1 are clipped."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    steps_S = np.clip(np.rint(waveform_S * np.float32(32768)), -32768, 32767).astype(np.int16)
-    soundfile.write(path, steps_S, sample_rate_hz, format="FLAC", subtype="PCM_16")
+    soundfile.write(path, to_int16(waveform_S), sample_rate_hz, format="FLAC", subtype="PCM_16")
 
 
-def _content(path: Path) -> bytes:
-    """Read a whole file."""
+def to_int16(waveform_S: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Round samples to 16 bits, of which 32768 are full scale; those beyond ±1 are clipped."""
+    steps_S = np.clip(np.rint(waveform_S * np.float32(32768)), -32768, 32767)
+    result: NDArray[np.int16] = steps_S.astype(np.int16)
+    return result
+
+
+def encode_mp3(waveform_S: NDArray[np.float32], sample_rate_hz: int) -> bytes:
+    """Encode mono MP3 at the encoder's own variable bit rate; decoding yields as many samples.
+
+    Parameters
+    ----------
+    waveform_S : ndarray of float32, shape (S,)
+        Samples; those beyond ±1 are clipped.
+    sample_rate_hz : int
+        One of `MP3_RATES_HZ`.
+    """
+    file = io.BytesIO()
+    soundfile.write(file, to_int16(waveform_S), sample_rate_hz, format="MP3")
+    return file.getvalue()
+
+
+def _member_header(path: Path) -> tuple[int, int]:
+    """Frames and rate of a container's member."""
     try:
-        if path.exists() and not path.is_file():
+        samples = member_samples(path)
+    except MemberProblem as problem:
+        raise UnusableAudio(str(problem)) from None
+    if samples is not None:
+        return samples
+    stream = _Stream(b"".join(_content(path)))
+    with _opened(stream) as sound:
+        return _total_frames(stream, sound), _checked_rate(sound)
+
+
+def _content(path: Path) -> tuple[bytes, bytes]:
+    """Read a whole file, or a container's member: a head that makes a file of it, and its bytes."""
+    head = b""
+    try:
+        if split_member(path):
+            head, content = read_member(path)
+        elif path.exists() and not path.is_file():
             raise UnusableAudio("not a file that can be read (a folder or a device)")
-        content = path.read_bytes()
+        else:
+            content = path.read_bytes()
+    except MemberProblem as problem:
+        raise UnusableAudio(str(problem)) from None
     except OSError as error:
         raise UnusableAudio(f"cannot be read: {(error.strerror or 'I/O error').lower()}") from None
     except MemoryError:
         raise UnusableAudio("larger than the memory it would be read into") from None
     if not content:
         raise UnusableAudio("the file is empty (0 bytes)")
-    return content
+    return head, content
 
 
 class _Stream(io.BytesIO):

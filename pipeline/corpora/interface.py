@@ -19,6 +19,7 @@ from typing import Literal
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, listed
 from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, scan_header, segment_frames
+from pipeline.audio_members import file_of
 
 MOST_LISTED = 20
 LONGEST_NAME = 255  # bytes of one name in a path, on every file system in use
@@ -53,6 +54,8 @@ class Corpus:
         ``"single"`` or ``"multi"``: how many labels a clip may have.
     notes : tuple of str
         What the adapter left out or chose, a line each, worth showing before a run.
+    view_steps : tuple of str
+        The view recipe that belongs to the corpus; steps that a user adds come after it.
     """
 
     root: Path
@@ -60,6 +63,7 @@ class Corpus:
     classes: tuple[str, ...]
     task: Literal["single", "multi"]
     notes: tuple[str, ...] = ()
+    view_steps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +227,7 @@ def _id_problems(entries: Iterable[Entry]) -> list[str]:
 
 def leads_out(root: Path, path: str) -> bool:
     """Tell whether a path below a resolved root leads out of it, by links or by its own words."""
-    return not Path(os.path.realpath(root / path)).is_relative_to(root)
+    return not Path(os.path.realpath(file_of(root / path))).is_relative_to(root)
 
 
 def _text_problems(entries: Iterable[Entry]) -> list[str]:

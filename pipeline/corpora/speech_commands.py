@@ -1,6 +1,7 @@
 """Google Speech Commands (Warden 2018, arXiv:1804.03209), as unpacked or as a list with folds.
 
-Two layouts are understood. The official archive has a folder per word, ``_background_noise_``,
+Two layouts are understood. The official archive, v0.01 with 30 words or v0.02 with five more, has a
+folder per word, ``_background_noise_``,
 ``validation_list.txt`` and ``testing_list.txt``; without the lists the archive's own rule applies,
 a SHA-1 hash of the speaker that sends 10 % to validation and 10 % to test. A folder with a
 ``metadata.csv`` (``file,label,speaker,fold``) holds labels as they are, split by fold.
@@ -14,9 +15,7 @@ of 12 classes. Each recording gives its first 80 % to train, then 10 % to valida
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -25,7 +24,6 @@ from pathlib import Path
 from typing import Literal
 
 from cache_schema.clip import Clip
-from cache_schema.errors import UsageError
 from pipeline.audio import AUDIO_SUFFIXES, scan_header
 from pipeline.corpora.interface import (
     Corpus,
@@ -35,6 +33,8 @@ from pipeline.corpora.interface import (
     need_folder,
     without_suffix,
 )
+from pipeline.corpora.lists import fold_splits, read_text
+from pipeline.corpora.published import each_row
 
 SILENCE, UNKNOWN, NOISE_FOLDER = "_silence_", "_unknown_", "_background_noise_"
 WANTED_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -43,8 +43,11 @@ OTHER_WORDS = (
     "house", "learn", "marvin", "nine", "one", "seven", "sheila", "six", "three", "tree", "two",
     "visual", "wow", "zero",
 )  # fmt: skip
+LATER_WORDS = ("backward", "follow", "forward", "learn", "visual")  # not in v0.01
 CLASSES_12 = (SILENCE, UNKNOWN, *WANTED_WORDS)
 CLASSES_35 = tuple(sorted(WANTED_WORDS + OTHER_WORDS))
+CLASSES_30 = tuple(word for word in CLASSES_35 if word not in LATER_WORDS)
+CLASSES = {"12": CLASSES_12, "30": CLASSES_30, "35": CLASSES_35}
 SPLITS = ("train", "validation", "test")
 SPLIT_LISTS = {"validation": "validation_list.txt", "test": "testing_list.txt"}
 METADATA = "metadata.csv"
@@ -57,7 +60,7 @@ HASH_RANGE = 2**27 - 1
 def read_speech_commands(
     path: Path,
     *,
-    labels: Literal["12", "35"] = "12",
+    labels: Literal["12", "30", "35"] = "12",
     seed: int = 0,
     validation_folds: str | None = None,
     test_folds: str | None = None,
@@ -69,7 +72,8 @@ def read_speech_commands(
     path : Path
         The unpacked archive, or a folder with ``metadata.csv``.
     labels : str
-        ``"12"`` or ``"35"`` classes.
+        How many classes: ``"12"`` of either version, ``"30"`` for the words of v0.01, ``"35"`` for
+        those of v0.02. With 35 labels words that are not there are told in a note.
     seed : int
         Chooses which unknown words and which cuts of noise are taken (official layout, 12 labels).
     validation_folds, test_folds : str
@@ -79,55 +83,37 @@ def read_speech_commands(
     Raises
     ------
     UsageError
-        Listing everything wrong, such as a folder that is none of the 35 words: see
+        Listing everything wrong, such as a folder that is none of the words: see
         `pipeline.corpora.interface.build_corpus`.
     """
     need_folder(path, "speech-commands")
-    _refuse_lists_elsewhere(path)
+    source = f"speech-commands:{path}"
     problems: list[str] = []
+    notes: list[str] = []
     if (path / METADATA).is_file():
         folds = {
-            "validation": "8" if validation_folds is None else validation_folds,
-            "test": "9" if test_folds is None else test_folds,
+            "validation_folds": "8" if validation_folds is None else validation_folds,
+            "test_folds": "9" if test_folds is None else test_folds,
         }
-        entries = _from_metadata(path, folds, problems)
+        entries = _from_metadata(source, path, folds, problems)
     else:
         if validation_folds is not None or test_folds is not None:
             problems.append(f"validation_folds and test_folds need a {METADATA}; there is none")
-        entries = _from_words(path, problems)
+        words = CLASSES_30 if labels == "30" else CLASSES_35
+        entries = _from_words(source, path, words, problems)
         if labels == "12" and entries:
             entries = _with_twelve_labels(path, entries, seed, problems)
+        else:
+            notes = _absent_words(entries, words)
     return build_corpus(
         path,
         entries,
-        source=f"speech-commands:{path}",
-        classes=CLASSES_12 if labels == "12" else CLASSES_35,
+        source=source,
+        classes=CLASSES[labels],
         task="single",
         problems=problems,
+        notes=notes,
     )
-
-
-def _refuse_lists_elsewhere(path: Path) -> None:
-    """Refuse lists that are links leading out of the corpus: whose text is shown, is not read."""
-    root = path.resolve()
-    links = [name for name in (METADATA, *SPLIT_LISTS.values()) if leads_out(root, name)]
-    if links:
-        raise UsageError(
-            f"corpus speech-commands:{path}: {', '.join(links)} leads out of the corpus by a link; put "
-            "a copy there",
-            kind="corpus",
-        )
-
-
-def _text(path: Path, file: Path) -> str:
-    """Read a list of the corpus."""
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"corpus speech-commands:{path}: {file.name} is not UTF-8 text (byte {error.start})",
-            kind="corpus",
-        ) from None
 
 
 def official_split(file_name: str) -> str:
@@ -148,15 +134,18 @@ def official_split(file_name: str) -> str:
     return "test" if percent < 20 else "train"
 
 
-def _from_words(path: Path, problems: list[str]) -> list[Entry]:
+def _from_words(source: str, path: Path, words: Sequence[str], problems: list[str]) -> list[Entry]:
     """List the recordings of all words, labelled by their folders."""
-    split_of = _split_rule(path, problems)
+    split_of = _split_rule(source, path, problems)
     entries = []
     for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
         if folder.name == NOISE_FOLDER:
             continue
-        if folder.name not in CLASSES_35:
-            problems.append(f"{folder.name}/: unknown label {folder.name!r}, none of the 35 words")
+        if folder.name not in words:
+            hint = " of v0.01 (labels=35 has it)" if folder.name in LATER_WORDS else ""
+            problems.append(
+                f"{folder.name}/: unknown label {folder.name!r}, none of the {len(words)} words{hint}"
+            )
             continue
         for file in _audio_files(folder):
             name = f"{folder.name}/{file.name}"
@@ -166,18 +155,26 @@ def _from_words(path: Path, problems: list[str]) -> list[Entry]:
     return entries
 
 
-def _split_rule(path: Path, problems: list[str]) -> Callable[[str], str]:
+def _absent_words(entries: Sequence[Entry], words: Sequence[str]) -> list[str]:
+    """Note the classes that no clip has, which a student would learn to never say."""
+    there = {label for entry in entries for label in entry.clip.labels}
+    absent = [word for word in words if word not in there]
+    hint = "; labels=30 has the words of v0.01" if set(absent) == set(LATER_WORDS) else ""
+    return [f"no clip of {', '.join(absent)}{hint}"] if absent else []
+
+
+def _split_rule(source: str, path: Path, problems: list[str]) -> Callable[[str], str]:
     """Choose between the archive's lists and its hash."""
-    listed = {split: path / name for split, name in SPLIT_LISTS.items() if (path / name).is_file()}
+    listed = {split: name for split, name in SPLIT_LISTS.items() if (path / name).is_file()}
     if not listed:
         return official_split
     if len(listed) < len(SPLIT_LISTS):
-        there = next(iter(listed.values())).name
+        there = next(iter(listed.values()))
         problems.append(f"{there} is there but not both of {' and '.join(SPLIT_LISTS.values())}")
     known: dict[str, str] = {}
-    for split, file in listed.items():
-        names = _text(path, file).split()
-        known.update({without_suffix(name): split for name in names})
+    for split, name in listed.items():
+        names = read_text(source, path, name).split()
+        known.update({without_suffix(clip): split for clip in names})
     return lambda clip_id: known.get(clip_id, "train")
 
 
@@ -247,39 +244,15 @@ def _audio_files(folder: Path) -> list[Path]:
     )
 
 
-def _from_metadata(path: Path, folds: dict[str, str], problems: list[str]) -> list[Entry]:
+def _from_metadata(
+    source: str, path: Path, folds: dict[str, str], problems: list[str]
+) -> list[Entry]:
     """List the clips of ``metadata.csv``."""
-    split_of = {
-        fold.strip(): split for split, names in folds.items() for fold in names.split(";") if fold
-    }
-    entries, seen = [], set()
-    reader = csv.DictReader(io.StringIO(_text(path, path / METADATA), newline=""), strict=True)
-    try:
-        _check_columns(path, reader.fieldnames or [])
-        for row in reader:
-            place = f"{METADATA} line {reader.line_num}"
-            if None in row or None in row.values():
-                problems.append(f"{place}: not as many cells as the header has columns")
-                continue
-            seen.add(row["fold"])
-            name, split = row["file"], split_of.get(row["fold"], "train")
-            clip = Clip(id=without_suffix(name), path=name, labels=(row["label"],), split=split)
-            entries.append(Entry(clip, place))
-    except csv.Error as error:
-        raise UsageError(
-            f"corpus speech-commands:{path}: {METADATA} line {reader.line_num}: {error}",
-            kind="corpus",
-        ) from None
-    for fold in sorted(set(split_of) - seen):
-        known = ", ".join(sorted(seen)) or "none"
-        problems.append(f"no clip in fold {fold!r} of {split_of[fold]}_folds; folds: {known}")
+    rows = list(each_row(source, path, METADATA, METADATA_COLUMNS, problems))
+    split_of = fold_splits(rows, **folds, problems=problems)
+    entries = []
+    for place, row in rows:
+        name, split = row["file"], split_of.get(row["fold"], "train")
+        clip = Clip(id=without_suffix(name), path=name, labels=(row["label"],), split=split)
+        entries.append(Entry(clip, place))
     return entries
-
-
-def _check_columns(path: Path, columns: Sequence[str]) -> None:
-    if missing := [name for name in METADATA_COLUMNS if name not in columns]:
-        raise UsageError(
-            f"corpus speech-commands:{path}: {METADATA} lacks the column(s) {', '.join(missing)}; "
-            f"found: {', '.join(columns) or 'none'}; needed: {', '.join(METADATA_COLUMNS)}",
-            kind="columns",
-        )

@@ -12,18 +12,20 @@ from pipeline.plan import SignalLayout, cut_units, signal_specs
 from pipeline.unit import batches
 
 
-def layout(name: str, entries: list[int], kind: str = "ragged") -> SignalLayout:
-    return SignalLayout(name, kind, (), "float16", 0.02, 0.01, np.array(entries, np.int64))
+def layout(name: str, entries: list[int], kind: str = "ragged", *, views: int = 1) -> SignalLayout:
+    by_view = np.broadcast_to(np.array(entries, np.int64), (views, len(entries)))
+    return SignalLayout(name, kind, (), "float16", 0.02, 0.01, by_view)
 
 
 @given(
     sizes=st.lists(st.lists(st.integers(0, 300), min_size=1, max_size=40), min_size=1, max_size=4),
     views=st.integers(1, 3),
+    first_view=st.integers(0, 2),
     max_rows=st.integers(1, 12),
 )
 @settings(deadline=None)
 def test_units_cover_every_row_once_within_limits(
-    sizes: list[list[int]], views: int, max_rows: int
+    sizes: list[list[int]], views: int, first_view: int, max_rows: int
 ) -> None:
     names = ["train", "validation", "test", "other"][: len(sizes)]
     entries = [n for split in sizes for n in split]
@@ -32,16 +34,17 @@ def test_units_cover_every_row_once_within_limits(
         Split(name=n, first_clip=int(f), clips=len(s))
         for n, f, s in zip(names, firsts, sizes, strict=False)
     ]
-    ragged = layout("waveform", entries)
-    fixed = layout("logits", [1] * len(entries), "fixed")
-    units = cut_units([ragged, fixed], splits, range(views), max_rows)
+    ragged = layout("waveform", entries, views=views)
+    fixed = layout("logits", [1] * len(entries), "fixed", views=views)
+    numbers = range(first_view, first_view + views)
+    units = cut_units([ragged, fixed], splits, numbers, max_rows)
     seen = [
         (view, clip)
         for view, first, rows in zip(units.view, units.first_clip, units.rows, strict=True)
         for clip in range(first, first + rows)
     ]
-    wanted = [(0, clip) for clip in range(len(entries))]
-    wanted += [(view, clip) for view in range(1, views) for clip in range(len(sizes[0]))]
+    trained, all_clips = range(len(sizes[0])), range(len(entries))
+    wanted = [(view, clip) for view in numbers for clip in (trained if view else all_clips)]
     assert sorted(seen) == sorted(wanted)
     assert len(seen) == len(set(seen))
     assert max(units.rows) <= max_rows
@@ -49,12 +52,24 @@ def test_units_cover_every_row_once_within_limits(
         home = splits[names.index(split)]
         assert home.first_clip <= first
         assert first + rows <= home.first_clip + home.clips
-    specs = {spec.name: spec for spec in signal_specs([ragged, fixed], units)}
+    specs = {spec.name: spec for spec in signal_specs([ragged, fixed], units, first_view)}
     fullest = max(
         sum(entries[f : f + r]) for f, r in zip(units.first_clip, units.rows, strict=True)
     )
     assert specs["waveform"].chunk_length == max(1, fullest)
     assert specs["logits"].chunk_length == max(units.rows)
+
+
+def test_views_of_differing_lengths_are_cut_and_stored_by_their_own() -> None:
+    """The second view is twice as long: half the clips fill a unit."""
+    row = plan.UNIT_BYTES // 2 // 4
+    entries = np.array([[row] * 8, [2 * row] * 8], np.int64)
+    longer = SignalLayout("waveform", "ragged", (), "int16", 1 / 16_000, 0.0, entries)
+    splits = [Split(name="train", first_clip=0, clips=8)]
+    units = cut_units([longer], splits, range(2, 4), 1024)
+    assert units.view == [2, 2, 3, 3, 3, 3]
+    assert units.rows == [4, 4, 2, 2, 2, 2]
+    assert signal_specs([longer], units, 2)[0].chunk_length == 4 * row
 
 
 def test_a_unit_ends_before_its_largest_chunk_passes_the_limit() -> None:

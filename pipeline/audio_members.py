@@ -1,0 +1,144 @@
+"""Audio inside container files: ``pack.h5!/waveform/17`` is row 17 of a dataset of ``pack.h5``.
+
+A member's path is ``CONTAINER!/NAME/ROW``: a file whose name ends as below, the dataset or column, and
+a row number. An ordinary path that looks like one would need a folder called ``x.h5!`` and in it a file
+whose whole name is a number; such a file is not found.
+
+A container is opened where its first member is asked for, once per process, and stays open; threads may
+share it. A process forgets what its parent had open, and a file that was replaced is opened anew.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+CONTAINERS = {
+    ".arrow": "pipeline.arrow_shards:ArrowShard",
+    ".h5": "pipeline.hdf5_packs:Pack",
+    ".hdf": "pipeline.hdf5_packs:Pack",
+    ".hdf5": "pipeline.hdf5_packs:Pack",
+    ".parquet": "pipeline.arrow_shards:ParquetShard",
+}
+_MEMBER = re.compile(r"(.*[^/](\.[a-z0-9]+))!/(.+)/([0-9]{1,18})", re.DOTALL)
+_MOST_OPEN = 64
+# What h5py and pyarrow raise over a damaged file; pyarrow's own errors derive from these as well.
+_DAMAGE = (
+    OSError, ValueError, LookupError, RuntimeError, TypeError, MemoryError, OverflowError, struct.error,
+)  # fmt: skip
+
+
+class MemberProblem(Exception):  # noqa: N818 - a finding about a file, not a failure of the program
+    """Something in a container cannot be used; the message holds no machine path."""
+
+
+class Container(Protocol):
+    """A file that holds many recordings."""
+
+    def __init__(self, file: Path) -> None: ...
+
+    def samples(self, name: str, row: int) -> tuple[int, int] | None:
+        """Frames and rate of a row that holds bare samples; None if it holds an audio file."""
+        ...
+
+    def read(self, name: str, row: int) -> tuple[bytes, bytes]:
+        """A head that makes an audio file of what is stored (or nothing), and what is stored."""
+        ...
+
+
+def split_member(path: str | Path) -> tuple[Path, str, int] | None:
+    """Split a member's path into container, name and row; None for the path of an ordinary file.
+
+    Examples
+    --------
+    >>> split_member("data/train.parquet!/audio/421")
+    (PosixPath('data/train.parquet'), 'audio', 421)
+    >>> split_member("loud!/dog.wav") is None
+    True
+    """
+    match = _MEMBER.fullmatch(path) if "!/" in (path := str(path)) else None
+    if match is None or match[2] not in CONTAINERS:
+        return None
+    return Path(match[1]), match[3], int(match[4])
+
+
+def file_of(path: Path) -> Path:
+    """The file that a path is read from: a member's container, or the path itself."""
+    member = split_member(path)
+    return path if member is None else member[0]
+
+
+def member_samples(path: Path) -> tuple[int, int] | None:
+    """Frames and rate of a member that holds bare samples; None if it holds an audio file.
+
+    Raises
+    ------
+    MemberProblem
+        If the member cannot be read.
+    """
+    with problems_told():
+        container, name, row = _opened(path)
+        return container.samples(name, row)
+
+
+def read_member(path: Path) -> tuple[bytes, bytes]:
+    """Read a member: a head that makes an audio file of what is stored (or nothing), what is stored.
+
+    Raises
+    ------
+    MemberProblem
+        If the member cannot be read.
+    """
+    with problems_told():
+        container, name, row = _opened(path)
+        return container.read(name, row)
+
+
+@contextmanager
+def problems_told() -> Iterator[None]:
+    """Turn whatever a library says of a damaged container into a `MemberProblem`."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise MemberProblem("its container is not there") from None
+    except MemoryError:
+        raise MemberProblem("the container promises more than memory holds") from None
+    except _DAMAGE as error:
+        raise MemberProblem(_one_line(error)) from None
+
+
+def _one_line(error: Exception) -> str:
+    """What a library says, without paths, and without the times and addresses HDF5 ends with."""
+    text = " ".join(str(error).strip("'\"").split()) or type(error).__name__
+    text = re.split(r":? time = ", text)[0]
+    text = re.sub(r"'?[\"']?/[^'\",)]*", "(a path)", text)
+    return f"the container cannot be read: {text if len(text) <= 200 else text[:197] + '...'}"
+
+
+def _opened(path: Path) -> tuple[Container, str, int]:
+    member = split_member(path)
+    if member is None:
+        raise ValueError("not the path of a member")
+    file, name, row = member
+    facts = file.stat()
+    if not file.is_file():
+        raise ValueError("not a file")
+    identity = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    return _open(file, identity), name, row
+
+
+@lru_cache(maxsize=_MOST_OPEN)
+def _open(file: Path, _identity: tuple[int, ...]) -> Container:
+    module, _, attribute = CONTAINERS[file.suffix].partition(":")
+    container: Container = getattr(importlib.import_module(module), attribute)(file)
+    return container
+
+
+os.register_at_fork(after_in_child=_open.cache_clear)

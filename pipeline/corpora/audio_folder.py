@@ -1,0 +1,143 @@
+"""Audio folders of Hugging Face: audio files, listed by a ``metadata.csv`` or ``metadata.jsonl``.
+
+A metadata file tells of the files below its own folder, by ``file_name``. There may be one at the top,
+or one in each folder ``train/``, ``test/``, ``data/train/``. Where the folders are the classes and
+there is no metadata, the kind ``folder`` reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cache_schema.clip import Clip
+from cache_schema.errors import UsageError
+from pipeline.corpora.interface import (
+    SPLIT_NAMES,
+    Corpus,
+    Entry,
+    build_corpus,
+    need_folder,
+    without_suffix,
+)
+from pipeline.corpora.lists import only_present, read_text
+from pipeline.corpora.published import audio_below, each_row
+from pipeline.corpora.shares import with_shares
+
+METADATA = ("metadata.csv", "metadata.jsonl")
+FILE_NAME = "file_name"
+NO_LABEL = "none"
+
+
+def read_audio_folder(
+    path: Path, *, label: str = "label", validation_share: float = 0.1, test_share: float = 0.1
+) -> Corpus:
+    """Read an audio folder.
+
+    The id of a clip is its path without suffix; its split is the first folder on that path that is
+    named like one, else train. Listed files that are not there, and files that no metadata lists, are
+    left out and counted.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    label : str
+        Column with the class; in ``metadata.jsonl`` a list makes the corpus multi-label. ``none``
+        leaves the clips unlabelled.
+    validation_share, test_share : float
+        Shares of the training clips for these splits where no folder holds them.
+
+    Raises
+    ------
+    UsageError
+        Listing everything wrong: see `pipeline.corpora.interface.build_corpus`.
+    """
+    need_folder(path, "audio-folder")
+    source = f"audio-folder:{path}"
+    problems: list[str] = []
+    found: list[tuple[Entry, bool]] = []
+    for name in _metadata(path, problems):
+        for place, row in _rows(source, path, name, label, problems):
+            found.append(_entry(name.parent, place, row, label, problems))
+    entries, missing = only_present(path, [entry for entry, _ in found], problems)
+    listed = {entry.clip.path for entry in entries}
+    unlisted = [name for name in audio_below(path) if name not in listed]
+    if unlisted:
+        missing.append(f"{len(unlisted)} audio files are not in any metadata, first: {unlisted[0]}")
+    shared, notes = with_shares(entries, validation_share, test_share)
+    return build_corpus(
+        path,
+        shared,
+        source=source,
+        task="multi" if any(several for _, several in found) else "single",
+        problems=problems,
+        notes=missing + notes,
+    )
+
+
+def _metadata(path: Path, problems: list[str]) -> list[PurePosixPath]:
+    """All metadata files below the folder that are not hidden, sorted."""
+    files = [file for name in METADATA for file in path.rglob(name) if file.is_file()]
+    names = sorted(PurePosixPath(file.relative_to(path).as_posix()) for file in files)
+    lists = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    if not lists:
+        raise UsageError(
+            f"corpus audio-folder:{path}: no {' or '.join(METADATA)}; where folders are the classes, "
+            f"read folder:{path}",
+            kind="corpus",
+        )
+    folders = [name.parent for name in lists]
+    twice = {folder for folder in folders if folders.count(folder) > 1}
+    problems += [f"{folder}/ has both {' and '.join(METADATA)}" for folder in sorted(twice)]
+    return lists
+
+
+def _rows(
+    source: str, path: Path, name: PurePosixPath, label: str, problems: list[str]
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Rows of a metadata file, each with its place."""
+    needed = [FILE_NAME] if label == NO_LABEL else [FILE_NAME, label]
+    if name.suffix == ".csv":
+        return each_row(source, path, str(name), needed, problems)
+    rows = []
+    for number, line in enumerate(read_text(source, path, str(name)).split("\n"), 1):
+        place = f"{name} line {number}"
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            problems.append(f"{place}: not JSON ({error})")
+            continue
+        if not isinstance(row, dict) or any(column not in row for column in needed):
+            found = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+            problems.append(f"{place}: needed {', '.join(needed)}; found: {found}")
+            continue
+        rows.append((place, row))
+    return rows
+
+
+def _entry(
+    folder: PurePosixPath, place: str, row: dict[str, Any], label: str, problems: list[str]
+) -> tuple[Entry, bool]:
+    """The clip of a row, and whether its label is a list."""
+    name = row[FILE_NAME]
+    if not isinstance(name, str) or not name:
+        problems.append(f"{place}: {FILE_NAME} is {name!r}, expected a path")
+        name = "?"
+    value = None if label == NO_LABEL else row[label]
+    labels = value if isinstance(value, list) else [value]
+    if any(isinstance(one, list | dict | float | bool) for one in labels):
+        problems.append(
+            f"{place}: {label} is {value!r}, expected a name, a number or a list of them"
+        )
+        labels = []
+    path = str(folder / name)
+    folders = [folder.lower() for folder in PurePosixPath(path).parts[:-1]]
+    split = next((SPLIT_NAMES[folder] for folder in folders if folder in SPLIT_NAMES), "train")
+    names = tuple(dict.fromkeys(str(one) for one in labels if one not in (None, "")))
+    clip = Clip(id=without_suffix(path), path=path, labels=names, split=split)
+    return Entry(clip, place), isinstance(value, list)

@@ -1,0 +1,67 @@
+"""Free Spoken Digit Dataset: English digits by a few speakers, ``{digit}_{speaker}_{index}.wav``.
+
+The dataset's README sends index 0 to 4 of each digit and speaker to the test set and trains on the
+rest. It has no validation set: here index 5 to 9, so that validation is like the test, with every
+digit by every speaker as often.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from cache_schema.clip import Clip
+from pipeline.audio import AUDIO_SUFFIXES
+from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, shown_name
+
+DIGITS = tuple("0123456789")
+RECORDINGS = "recordings"
+NAME = re.compile(r"([0-9])_([^_]+)_([0-9]{1,9})")
+FIRST_VALIDATION_INDEX, FIRST_TRAIN_INDEX = 5, 10
+
+
+def read_fsdd(path: Path) -> Corpus:
+    """Read the Free Spoken Digit Dataset.
+
+    Parameters
+    ----------
+    path : Path
+        The dataset's folder, with ``recordings/`` in it, or the folder of the recordings.
+
+    Raises
+    ------
+    UsageError
+        Listing everything wrong, such as a recording with another name: see
+        `pipeline.corpora.interface.build_corpus`.
+    """
+    need_folder(path, "fsdd")
+    folder = path / RECORDINGS if (path / RECORDINGS).is_dir() else path
+    entries, problems = [], []
+    if folder.is_symlink() and folder != path:
+        problems.append(f"{RECORDINGS}: a link to a folder; name the folder it leads to instead")
+    files = sorted(p for p in folder.iterdir() if not (p.is_dir() or p.name.startswith(".")))
+    audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
+    for file in audio:
+        if name := NAME.fullmatch(file.stem):
+            digit, _, index = name.groups()
+            clip = Clip(id=file.stem, path=file.name, labels=(digit,), split=_split(int(index)))
+            entries.append(Entry(clip, file.name))
+        else:
+            shown = shown_name(file.name)
+            problems.append(f"{shown}: not named DIGIT_SPEAKER_INDEX, such as 7_jackson_32.wav")
+    left_out = len(files) - len(audio)
+    return build_corpus(
+        folder,
+        entries,
+        source=f"fsdd:{path}",
+        classes=DIGITS,
+        task="single",
+        problems=problems,
+        notes=[f"{left_out} file(s) without an audio suffix left out"] if left_out else [],
+    )
+
+
+def _split(index: int) -> str:
+    if index < FIRST_VALIDATION_INDEX:
+        return "test"
+    return "validation" if index < FIRST_TRAIN_INDEX else "train"

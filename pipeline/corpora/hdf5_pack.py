@@ -1,0 +1,223 @@
+"""HDF5 packs of PANNs and of PaSST and EfficientAT: many clips in one file, read in place.
+
+The layouts are told in `pipeline.hdf5_packs`. A pack is a split; which one, a word of its name says
+(``balanced_train_segments_mp3.hdf``, ``eval.h5``), and without such a word it trains. Its classes are
+named by a list beside it, as AudioSet's ``class_labels_indices.csv``, else numbered. The id of a clip is
+its ``audio_name`` without the suffix.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.clip import Clip
+from cache_schema.errors import UsageError
+from pipeline.audio import AUDIO_SUFFIXES
+from pipeline.audio_members import MemberProblem, problems_told
+from pipeline.corpora.interface import Corpus, Entry, build_corpus, leads_out
+from pipeline.corpora.shares import split_of_file, with_shares
+
+PACK_SUFFIXES = (".h5", ".hdf", ".hdf5")
+# AudioSet's list of classes, which PANNs and PaSST read, and which pack-corpus writes.
+CLASSES_FILE = "class_labels_indices.csv"
+Task = Literal["auto", "single", "multi"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """What a pack says of its clips: labels have the shape (N, C)."""
+
+    pack: str
+    split: str
+    audio: str
+    names: list[str]
+    labels: NDArray[np.bool_]
+    packed: bool
+    task: Task | None
+
+
+def read_hdf5_pack(
+    path: Path,
+    *,
+    train: str = "",
+    validation: str = "",
+    test: str = "",
+    classes: str = "",
+    task: Task = "auto",
+    validation_share: float = 0.1,
+    test_share: float = 0.1,
+) -> Corpus:
+    """Read a pack or a folder of packs.
+
+    Parameters
+    ----------
+    path : Path
+        The folder, or one pack.
+    train, validation, test : str
+        Packs of these splits, joined by ``;``; if none is given, all of the folder are read.
+    classes : str
+        File with the names of the classes, in AudioSet's form or one a line; relative to the folder.
+    task : str
+        ``"auto"`` is what the pack says, else multi-label if any clip has several labels.
+    validation_share, test_share : float
+        Shares of the training clips for these splits where no pack holds them.
+
+    Raises
+    ------
+    UsageError
+        Listing everything wrong: see `pipeline.corpora.interface.build_corpus`.
+    """
+    folder = path if path.is_dir() else path.parent
+    source = f"hdf5:{path}"
+    problems: list[str] = []
+    packs = _packs(path, folder, {"train": train, "validation": validation, "test": test})
+    found = (_listing(folder, name, split, problems) for name, split in packs.items())
+    listings = [listing for listing in found if listing]
+    names, numbered = _checked_classes(folder, classes, source, listings, problems)
+    entries = [] if problems else [e for one in listings for e in _entries(one, names, problems)]
+    shared, moved = with_shares(entries, validation_share, test_share)
+    return build_corpus(
+        folder,
+        shared,
+        source=source,
+        classes=names or None,
+        task=_said_task(listings) if task == "auto" else task,
+        problems=problems,
+        notes=numbered + moved,
+    )
+
+
+def _said_task(listings: Sequence[_Listing]) -> Task:
+    """The task that all packs agree on, if they say one."""
+    said = {listing.task for listing in listings}
+    return (said.pop() if len(said) == 1 else None) or "auto"
+
+
+def _packs(path: Path, folder: Path, asked: dict[str, str]) -> dict[str, str]:
+    """Names of the packs and their splits."""
+    named = {
+        name: split
+        for split, names in asked.items()
+        for name in filter(None, map(str.strip, names.split(";")))
+    }
+    if named:
+        return named
+    files = [path] if path != folder else sorted(folder.iterdir())
+    packs = [file.name for file in files if file.suffix in PACK_SUFFIXES]
+    if not packs:
+        raise UsageError(
+            f"corpus hdf5:{path}: no packs; their names end in {', '.join(PACK_SUFFIXES)}",
+            kind="corpus",
+        )
+    return {name: split_of_file(name) or "train" for name in packs}
+
+
+def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listing | None:
+    """Read what a pack says of its clips, or note why it cannot be read."""
+    from pipeline.hdf5_packs import Pack
+
+    if leads_out(folder.resolve(), name):
+        problems.append(f"{name} leads out of the folder of packs; put it there")
+        return None
+    if PurePosixPath(name).suffix not in PACK_SUFFIXES:
+        problems.append(f"{name} is no pack; their names end in {', '.join(PACK_SUFFIXES)}")
+        return None
+    try:
+        with problems_told():
+            pack = Pack(folder / name)
+            labels, packed = pack.targets()
+            listing = _Listing(name, split, pack.audio, pack.names(), labels, packed, pack.task)
+            rows = pack.clips
+    except MemberProblem as problem:
+        problems.append(f"{name}: {problem}")
+        return None
+    if not len(listing.names) == len(labels) == rows:
+        problems.append(
+            f"{name}: {len(listing.names)} names, {len(labels)} targets and {rows} recordings"
+        )
+        return None
+    return listing
+
+
+def _checked_classes(
+    folder: Path, classes: str, source: str, listings: Sequence[_Listing], problems: list[str]
+) -> tuple[list[str], list[str]]:
+    """Names of the classes, and a note where they are only numbers."""
+    names = _class_names(folder, classes, source, problems)
+    columns = sorted({listing.labels.shape[1] for listing in listings})
+    if len(columns) > 1:
+        found = ", ".join(f"{one.pack} {one.labels.shape[1]}" for one in listings)
+        problems.append(f"the packs have different numbers of classes: {found}")
+    elif listings and names and not _fits(listings[0], len(names)):
+        problems.append(
+            f"{listings[0].pack} has targets of {columns[0]} columns, the list of classes has "
+            f"{len(names)} names"
+        )
+    if names or not any(columns):
+        return names, []
+    note = f"no list of classes ({CLASSES_FILE}): they are numbered from 0 to {columns[-1] - 1}"
+    return [str(number) for number in range(columns[-1])], [note]
+
+
+def _fits(listing: _Listing, classes: int) -> bool:
+    columns = listing.labels.shape[1]
+    needed = -(-classes // 8) * 8 if listing.packed else classes
+    return int(columns) == needed
+
+
+def _entries(listing: _Listing, classes: Sequence[str], problems: list[str]) -> list[Entry]:
+    """The clips of a pack."""
+    beyond = listing.labels[:, len(classes) :].any(axis=1)
+    if beyond.any():
+        problems.append(
+            f"{listing.pack} row {int(beyond.argmax())}: a label beyond the {len(classes)} classes"
+        )
+        return []
+    entries = []
+    for row, (name, labels_C) in enumerate(zip(listing.names, listing.labels, strict=True)):
+        clip = Clip(
+            id=_without_audio_suffix(name),
+            path=f"{listing.pack}!/{listing.audio}/{row}",
+            labels=tuple(classes[c] for c in np.flatnonzero(labels_C).tolist()),
+            split=listing.split,
+        )
+        entries.append(Entry(clip, f"{listing.pack} row {row}"))
+    return entries
+
+
+def _without_audio_suffix(name: str) -> str:
+    """Cut off only a suffix of audio: an id may have a dot in it."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and f"{dot}{suffix.lower()}" in AUDIO_SUFFIXES else name
+
+
+def _class_names(folder: Path, classes: str, source: str, problems: list[str]) -> list[str]:
+    """Names of the classes by a file; none if there is no such file."""
+    file = folder / Path(classes or CLASSES_FILE).expanduser()
+    if not classes and (not file.is_file() or leads_out(folder.resolve(), CLASSES_FILE)):
+        return []
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise UsageError(f"corpus {source}: classes={classes}: {why}", kind="missing") from None
+    lines = text.splitlines()
+    if lines and re.match(r"index,mid,display_name\b", lines[0]):
+        rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
+        names = [row[2] for row in rows if len(row) == 3]
+        if len(names) != len([row for row in rows if row]):
+            problems.append(f"{file.name}: a line has not three cells: index,mid,display_name")
+    else:
+        names = [line.strip() for line in lines if line.strip()]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    problems += [f"{file.name}: class {name!r} stands there twice" for name in doubled]
+    return names

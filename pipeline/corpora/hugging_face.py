@@ -1,0 +1,302 @@
+"""Hugging Face data sets as they lie on disk: Parquet shards, or what ``save_to_disk`` wrote.
+
+Parquet shards follow the hub's layout, ``data/SPLIT-00000-of-0000N.parquet`` or ``SPLIT/0000.parquet``;
+``save_to_disk`` writes ``SPLIT/data-00000-of-0000N.arrow`` with ``state.json`` beside it. Audio is the
+bytes in its column, decoded like any file; a row that holds only a path is quarantined. The id of a clip
+is its split, as the data set calls it, and its row there: ``train/421``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from cache_schema.clip import Clip
+from cache_schema.errors import UsageError
+from pipeline.audio_members import MemberProblem, problems_told
+from pipeline.corpora.interface import LONGEST_NAME, Corpus, Entry, build_corpus, leads_out
+from pipeline.corpora.lists import read_text
+from pipeline.corpora.shares import named_split, with_shares
+
+NO_LABEL = "none"
+USUAL_LABELS = ("label", "labels")
+_SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-(?P<shards>\d{5})(-[0-9a-f]+)?")
+_LISTS = ("Sequence", "List", "LargeList")
+
+
+@dataclass(slots=True)
+class _Table:
+    """What all shards have in common: columns, and names of the classes where they are recorded."""
+
+    audio: str
+    label: str
+    names: list[str] | None
+
+
+def read_hugging_face(
+    path: Path,
+    *,
+    audio: str = "",
+    label: str = "",
+    train: str = "",
+    validation: str = "",
+    test: str = "",
+    validation_share: float = 0.1,
+    test_share: float = 0.1,
+) -> Corpus:
+    """Read a data set of the `datasets` library from its files.
+
+    Parameters
+    ----------
+    path : Path
+        Folder of the shards (of one configuration), or one shard.
+    audio : str
+        Column with the audio; by default the only one there is.
+    label : str
+        Column of classes: the only ``ClassLabel``, else ``label`` or ``labels``; or ``none``.
+    train, validation, test : str
+        Its splits that serve as these, joined by ``;``; by default a word of their name says it.
+    validation_share, test_share : float
+        Shares of the training clips for these splits where the data set has none.
+
+    Raises
+    ------
+    UsageError
+        Listing everything wrong, as `pipeline.corpora.interface.build_corpus` does.
+    """
+    source = f"hugging-face:{path}"
+    folder = path if path.is_dir() else path.parent
+    problems: list[str] = []
+    shards = _shards(path, source, problems)
+    asked = {"train": train, "validation": validation, "test": test}
+    serves = _serving(list(shards), asked, problems)
+    reading = _Reading(folder, audio, label, problems)
+    entries = [e for split in serves for e in reading.entries(split, serves, shards)]
+    shared, notes = with_shares(entries, validation_share, test_share)
+    return build_corpus(
+        folder,
+        shared,
+        source=source,
+        classes=reading.table.names if reading.table else None,
+        task="multi" if reading.lists else "single",
+        problems=problems,
+        notes=notes,
+    )
+
+
+class _Reading:
+    """Goes through the shards; what is wrong with them is added to `problems`."""
+
+    def __init__(self, folder: Path, audio: str, label: str, problems: list[str]) -> None:
+        self._folder, self._root = folder, folder.resolve()
+        self._audio, self._label, self._problems = audio, label, problems
+        self.table: _Table | None = None
+        self.lists = False
+
+    def entries(
+        self, split: str, serves: dict[str, str], shards: dict[str, list[str]]
+    ) -> Iterator[Entry]:
+        """Yield the clips of a split."""
+        number = 0
+        for file in shards.get(split, []):
+            for row, labels in enumerate(self._labels(file)):
+                path = f"{file}!/{self.table.audio if self.table else ''}/{row}"
+                clip = Clip(id=f"{split}/{number}", path=path, labels=labels, split=serves[split])
+                yield Entry(clip, f"{file} row {row}")
+                number += 1
+
+    def _labels(self, file: str) -> list[tuple[str, ...]]:
+        """The labels of all rows of a shard; none if it cannot be read."""
+        if leads_out(self._root, file):
+            self._problems.append(f"{file} leads out of the data set's folder")
+            return []
+        from pipeline.arrow_shards import ArrowShard, ParquetShard
+
+        kind = ParquetShard if file.endswith(".parquet") else ArrowShard
+        try:
+            with problems_told():
+                shard = kind(self._folder / file)
+                table = self._described(shard)
+                values = (
+                    [None] * shard.rows if table.label == NO_LABEL else shard.column(table.label)
+                )
+        except MemberProblem as problem:
+            self._problems.append(f"{file}: {problem}")
+            return []
+        except UsageError as error:
+            self._problems.append(f"{file}: {error}")
+            return []
+        if self.table is None:
+            self.table = table
+        elif table != self.table:
+            self._problems.append(f"{file}: other columns or classes than in the first shard")
+            return []
+        self.lists = self.lists or any(isinstance(value, list) for value in values)
+        return [self._names(value, f"{file} row {row}") for row, value in enumerate(values)]
+
+    def _described(self, shard: Any) -> _Table:
+        """Find the columns of a shard."""
+        columns, features = list(shard.schema.names), shard.features()
+        known = [name for name in shard.audio_columns() if _type(features.get(name)) == "Audio"]
+        audio = self._audio or _only(known or shard.audio_columns(), "audio", columns)
+        if audio not in shard.audio_columns():
+            raise _wrong_column("audio", audio, "of audio bytes", columns)
+        classes = [name for name in columns if _class_names(features.get(name)) is not None]
+        usual = [name for name in USUAL_LABELS if name in columns]
+        label = self._label or _only(classes or usual, "label", columns)
+        if label not in (NO_LABEL, *columns):
+            raise _wrong_column("label", label, "of that name", columns)
+        return _Table(audio, label, _class_names(features.get(label)))
+
+    def _names(self, value: Any, place: str) -> tuple[str, ...]:
+        """The labels of one row."""
+        names = self.table.names if self.table else None
+        labels = []
+        for one in value if isinstance(value, list) else [value]:
+            if one is None or (names is not None and one == -1):  # how the library writes "unknown"
+                continue
+            if isinstance(one, str) or (names is None and type(one) is int):
+                labels.append(str(one))
+            elif names is not None and type(one) is int and 0 <= one < len(names):
+                labels.append(names[one])
+            else:
+                self._problems.append(
+                    f"{place}: label {one!r} is neither a name nor a class number"
+                )
+        return tuple(dict.fromkeys(labels))
+
+
+def _shards(path: Path, source: str, problems: list[str]) -> dict[str, list[str]]:
+    """Paths of the shards of each split, below the folder and in order."""
+    if path.is_file():
+        match = _SHARD.fullmatch(path.stem)
+        return {match["split"] if match else path.stem: [path.name]}
+    if (path / "dataset_dict.json").is_file():
+        splits = _document(source, path, "dataset_dict.json").get("splits")
+        if not isinstance(splits, list) or not all(map(_is_name, splits)):
+            problems.append("dataset_dict.json lists no splits")
+            return {}
+        return {name: _saved(source, path, f"{name}/", problems)[1] for name in splits}
+    if (path / "state.json").is_file():
+        split, files = _saved(source, path, "", problems)
+        return {split: files}
+    return _parquet(path, source, problems)
+
+
+def _saved(source: str, path: Path, below: str, problems: list[str]) -> tuple[str, list[str]]:
+    """Name and shards of one data set that ``save_to_disk`` wrote."""
+    name = f"{below}state.json"
+    if leads_out(path.resolve(), name) or not (path / name).is_file():
+        problems.append(f"{name} is not there")
+        return "", []
+    state = _document(source, path, name)
+    files = state.get("_data_files")
+    if state.get("_indices_data_files"):
+        problems.append(f"{name}: rows are chosen by an index; flatten_indices() writes them out")
+    elif isinstance(files, list) and all(
+        isinstance(file, dict) and _is_name(file.get("filename")) for file in files
+    ):
+        return str(state.get("_split") or "train"), [below + file["filename"] for file in files]
+    else:
+        problems.append(f"{name} lists no data files")
+    return "", []
+
+
+def _is_name(value: Any) -> bool:
+    """Tell whether something can be a file's name."""
+    return isinstance(value, str) and value.isprintable() and len(value.encode()) <= LONGEST_NAME
+
+
+def _document(source: str, path: Path, name: str) -> dict[str, Any]:
+    try:
+        document = json.loads(read_text(source, path, name))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"corpus {source}: {name} is not JSON ({error})", kind="corpus") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"corpus {source}: {name} is not a JSON object", kind="corpus")
+    return document
+
+
+def _parquet(path: Path, source: str, problems: list[str]) -> dict[str, list[str]]:
+    """Parquet shards by split, which their name says, or their folder's where it is a number."""
+    shards: dict[str, list[str]] = {}
+    for file in sorted(path.rglob("*.parquet")):
+        name = PurePosixPath(file.relative_to(path).as_posix())
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        match = _SHARD.fullmatch(name.stem)
+        stem = name.parent.name or "train" if name.stem.isdigit() else name.stem
+        shards.setdefault(match["split"] if match else stem, []).append(str(name))
+    if not shards:
+        raise UsageError(
+            f"corpus {source}: no shards; expected *.parquet, dataset_dict.json or state.json",
+            kind="corpus",
+        )
+    for split, files in shards.items():
+        folders = sorted({str(PurePosixPath(file).parent) for file in files})
+        if len(folders) > 1:
+            problems.append(f"split {split} lies in {', '.join(folders)}; name one as the path")
+        match = _SHARD.fullmatch(PurePosixPath(files[0]).stem)
+        if match and len(folders) == 1 and len(files) != int(match["shards"]):
+            problems.append(
+                f"split {split}: {len(files)} of {int(match['shards'])} shards are there"
+            )
+    return shards
+
+
+def _serving(names: list[str], asked: dict[str, str], problems: list[str]) -> dict[str, str]:
+    """Say as what each of the data set's splits serves."""
+    serves = {
+        name.strip(): split
+        for split, text in asked.items()
+        for name in text.split(";")
+        if name.strip()
+    }
+    problems += [
+        f"no split {name!r} for {split}; splits: {', '.join(names)}"
+        for name, split in serves.items()
+        if name not in names
+    ]
+    alone = "train" if len(names) == 1 else None
+    return serves or {name: named_split(name) or alone or name for name in names}
+
+
+def _only(found: list[str], option: str, columns: list[str]) -> str:
+    if len(found) != 1:
+        what = f"{len(found)} columns could be it ({', '.join(found)})" if found else "none is"
+        raise UsageError(
+            f"which column is the {option}? {what}; say {option}=COLUMN"
+            + (f" or label={NO_LABEL}" if option == "label" else "")
+            + f"; columns: {', '.join(columns)}",
+            kind="columns",
+        )
+    return found[0]
+
+
+def _wrong_column(option: str, name: str, what: str, columns: list[str]) -> UsageError:
+    return UsageError(
+        f"{option}={name}: no column {what}; columns: {', '.join(columns)}", kind="columns"
+    )
+
+
+def _type(feature: Any) -> str | None:
+    kind = feature.get("_type") if isinstance(feature, dict) else None
+    return kind if isinstance(kind, str) else None
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    """Names of a ``ClassLabel``, or of a list of them; None if it is no such thing."""
+    if isinstance(feature, list) and len(feature) == 1:
+        feature = feature[0]
+    elif _type(feature) in _LISTS:
+        feature = feature.get("feature")
+    names = feature.get("names") if _type(feature) == "ClassLabel" else None
+    if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+        return names
+    return None

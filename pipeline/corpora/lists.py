@@ -1,0 +1,106 @@
+"""Lists that come with a corpus: their text, the splits of their folds, and what is not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from cache_schema.errors import UsageError
+from pipeline.corpora.interface import Entry, leads_out
+
+Row = tuple[str, dict[str, str]]
+
+
+def read_text(source: str, root: Path, name: str) -> str:
+    """Read a list of a corpus.
+
+    Parameters
+    ----------
+    source : str
+        The corpus as the user named it, for messages.
+    root : Path
+        Folder of the corpus.
+    name : str
+        Path of the list below it.
+
+    Raises
+    ------
+    UsageError
+        If the list is not UTF-8, or a link that leads out of the corpus: whose text is shown in
+        messages, is not read.
+    """
+    if leads_out(root.resolve(), name):
+        raise UsageError(
+            f"corpus {source}: {name} leads out of the corpus by a link; put a copy there",
+            kind="corpus",
+        )
+    try:
+        return (root / name).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"corpus {source}: {name} is not UTF-8 text (byte {error.start})", kind="corpus"
+        ) from None
+
+
+def fold_splits(
+    rows: Iterable[Row], *, validation_folds: str, test_folds: str, problems: list[str]
+) -> dict[str, str]:
+    """Map the folds that do not train to their split.
+
+    Parameters
+    ----------
+    rows : iterable of Row
+        Lines of a list with their places, with a column ``fold``.
+    validation_folds, test_folds : str
+        Folds joined by ``;``.
+    problems : list of str
+        Folds that no row has, and folds asked for twice, are noted here.
+    """
+    found = {row["fold"] for _, row in rows}
+    known = ", ".join(sorted(found, key=lambda fold: (len(fold), fold))) or "none"
+    asked = {"validation": _names(validation_folds), "test": _names(test_folds)}
+    problems += [
+        f"no clip in fold {fold!r} of {split}_folds; folds: {known}"
+        for split, folds in asked.items()
+        for fold in folds
+        if fold not in found
+    ]
+    problems += [
+        f"fold {fold!r} is in validation_folds={validation_folds} and in test_folds={test_folds}; "
+        "a fold serves one split, give both options"
+        for fold in asked["validation"]
+        if fold in asked["test"]
+    ]
+    return {fold: split for split, folds in asked.items() for fold in folds}
+
+
+def _names(folds: str) -> list[str]:
+    return [name.strip() for name in folds.split(";") if name.strip()]
+
+
+def only_present(
+    root: Path, entries: Sequence[Entry], problems: list[str]
+) -> tuple[list[Entry], list[str]]:
+    """Leave out the listed clips whose file is not there.
+
+    Returns
+    -------
+    entries : list of Entry
+        Those that are there; a broken or outward link counts as there and ends in quarantine.
+    notes : list of str
+        How many are not, and the first of them. If none is there it is a problem instead.
+    """
+    there: list[Entry] = []
+    missing: list[Entry] = []
+    for entry in entries:
+        path = entry.clip.path
+        # What leads out of the corpus is refused later, whether it is there or not.
+        seen = ".." in PurePosixPath(path).parts or os.path.lexists(root / path)
+        (there if seen else missing).append(entry)
+    if not missing:
+        return there, []
+    note = f"{len(missing)} of {len(entries)} listed clips are not there, first: {missing[0].clip.path}"
+    if not there:
+        problems.append(note)
+    return there, [note]

@@ -1,0 +1,70 @@
+"""Splits of corpora that come as files named after them, and shares for splits that have no file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from pipeline.corpora.interface import SPLIT_NAMES, Entry, check_shares, hashed_split
+
+
+def named_split(name: str) -> str | None:
+    """Find the split in a file's or split's name: the first word that names one.
+
+    Examples
+    --------
+    >>> named_split("eval_segments_mp3"), named_split("FSD50K.val_mp3"), named_split("waveforms")
+    ('test', 'validation', None)
+    """
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
+
+
+def split_of_file(path: str) -> str | None:
+    """Find the split in a file's name or, failing that, in the folders above it, nearest first."""
+    parts = [PurePosixPath(path).stem, *reversed(PurePosixPath(path).parts[:-1])]
+    return next(filter(None, map(named_split, parts)), None)
+
+
+def with_shares(
+    entries: Sequence[Entry], validation: float, test: float
+) -> tuple[list[Entry], list[str]]:
+    """Move shares of the training clips, chosen by a hash of the id, to splits that have no clip.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        All clips.
+    validation, test : float
+        Shares of the training clips for these splits, where they are empty.
+
+    Returns
+    -------
+    entries : list of Entry
+        The same clips in the same order.
+    notes : list of str
+        What was moved.
+
+    Raises
+    ------
+    UsageError
+        If the shares leave nothing to train on.
+    """
+    check_shares(validation, test)
+    there = {entry.clip.split for entry in entries}
+    shares = {"validation": validation, "test": test}
+    shares = {split: 0.0 if split in there else share for split, share in shares.items()}
+    moved = []
+    for entry in entries:
+        clip = entry.clip
+        split = hashed_split(clip.id, **shares) if clip.split == "train" else clip.split
+        moved.append(Entry(replace(clip, split=split), entry.place))
+    notes = [
+        f"no clips are given for {split}: {share:.0%} of the training clips, by a hash of their ids "
+        f"({split}_share=0 leaves them)"
+        for split, share in shares.items()
+        if share and "train" in there
+    ]
+    return moved, notes

@@ -1,0 +1,114 @@
+"""Long recordings cut into windows of one length, whatever kind of corpus they come from."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+
+from cache_schema.clip import Clip
+from cache_schema.errors import UsageError, listed
+from pipeline.corpora.interface import MOST_LISTED, Corpus
+
+# A frame at the lowest rate that is read; nearer windows would be the same.
+SHORTEST_HOP_S = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """How to cut: the options ``?window_s=10&overlap_s=5`` of every kind of corpus.
+
+    Windows begin every ``window_s - overlap_s`` seconds and are all equally long, so that they go
+    through a teacher in full batches. What is left at the end is dropped if it is shorter than half
+    a window; else it gets a window that ends with the recording and overlaps the last one more.
+
+    Attributes
+    ----------
+    window_s : float
+        Length of a window; clips that are not longer stay as they are.
+    overlap_s : float
+        What two windows share, from 0 to 1 ms less than a window.
+
+    Raises
+    ------
+    UsageError
+        With both values, if they are no such lengths.
+    """
+
+    window_s: float
+    overlap_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap_s <= self.window_s - SHORTEST_HOP_S < math.inf:
+            raise UsageError(
+                "window_s must be seconds and overlap_s at least 0 and 1 ms below it, got "
+                f"window_s={self.window_s:g} and overlap_s={self.overlap_s:g}",
+                kind="options",
+            )
+
+    def cut(self, corpus: Corpus) -> Corpus:
+        """Replace the clips that are longer than a window by their windows.
+
+        A window has the labels and the split of its recording and is called ``ID#START``, START
+        being its first second in the file.
+
+        Raises
+        ------
+        UsageError
+            If a window would have the id of another clip.
+        """
+        clips, dropped_s, long = [], 0.0, 0
+        for clip in corpus.clips:
+            starts = self._starts(clip)
+            if not starts:
+                clips.append(clip)
+                continue
+            long += 1
+            length = self._frames(clip)
+            clips += [_window(clip, start, length) for start in starts]
+            dropped_s += (clip.frames - starts[-1] - length) / clip.source_rate_hz
+        _refuse_doubles(clips)
+        note = (
+            f"{long} of {len(corpus.clips)} clips are longer than {self.window_s:g} s and cut into "
+            f"{len(clips) - len(corpus.clips) + long} windows; {dropped_s:.1f} s at their ends dropped"
+        )
+        return replace(corpus, clips=tuple(clips), notes=(*corpus.notes, note))
+
+    def _frames(self, clip: Clip) -> int:
+        return round(self.window_s * clip.source_rate_hz)
+
+    def _starts(self, clip: Clip) -> list[int]:
+        """First frames of a clip's windows, counted from its own; none if it needs no cutting."""
+        length = self._frames(clip)
+        if clip.frames <= length:
+            return []
+        hop = round((self.window_s - self.overlap_s) * clip.source_rate_hz)
+        starts = list(range(0, clip.frames - length + 1, hop))
+        rest = clip.frames - starts[-1] - length
+        return [*starts, clip.frames - length] if 2 * rest >= length else starts
+
+
+def _window(clip: Clip, start: int, frames: int) -> Clip:
+    """Cut one window; its ends are whole frames, so that all windows are equally long."""
+    rate_hz = clip.source_rate_hz
+    first = round(clip.start_s * rate_hz) + start
+    return replace(
+        clip,
+        id=f"{clip.id}#{first / rate_hz:.10g}",
+        start_s=first / rate_hz,
+        end_s=(first + frames) / rate_hz,
+        frames=frames,
+    )
+
+
+def _refuse_doubles(clips: list[Clip]) -> None:
+    """Refuse windows named like a clip that the corpus has already."""
+    doubles = [name for name, count in Counter(clip.id for clip in clips).items() if count > 1]
+    if doubles:
+        more = [f"and {len(doubles) - MOST_LISTED} more"] if len(doubles) > MOST_LISTED else []
+        raise UsageError(
+            f"{len(doubles)} windows have the ids of other clips\n"
+            f"{listed([*map(repr, doubles[:MOST_LISTED]), *more])}\n"
+            "Give the clips ids without '#', then repeat the command.",
+            kind="corpus",
+        )

@@ -1,0 +1,90 @@
+"""Rungs are read as they were written, and no two texts share a folder."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache_schema.errors import UsageError
+from student.compare.ladder import LADDER, NONE, Rung, losses_of, parse_rung, slug, training_words
+from student.settings import resolve_label_weight
+
+FILE_NAME_BYTES = 255
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300)
+near = st.text(alphabet="a~%./ :=", min_size=1, max_size=6)
+weights = st.floats(0.001, 1000).map(lambda weight: f"{weight:g}")
+losses = st.sampled_from(["temporal", "logits", "sp", "iusp"])
+
+
+@st.composite
+def alternatives(draw: st.DrawFn) -> str:
+    """None, or a sum of different losses that may say the weight of the labels."""
+    names = draw(st.lists(losses, unique=True, max_size=4))
+    words = [f"{name}={draw(weights)}" for name in names]
+    if words and draw(st.booleans()):
+        words.insert(draw(st.integers(0, len(words))), f"label={draw(weights)}")
+    return " ".join(words) or NONE
+
+
+@given(st.lists(alternatives(), min_size=1, max_size=4, unique=True), st.integers(1, 3))
+def test_a_rung_is_read_as_it_is_told(several: list[str], spaces: int) -> None:
+    text = "|".join(one.replace(" ", " " * spaces) for one in several)
+    rung = parse_rung(text)
+    assert rung == Rung(tuple(several))
+    assert parse_rung(str(rung)) == rung
+
+
+@given(alternatives())
+def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None:
+    words = training_words(alternative)
+    told = dict.fromkeys(words[::2])
+    given = [w for flag, w in zip(words[::2], words[1::2], strict=True) if flag == "--distill"]
+    assert [f"{loss.name}" for loss in losses_of(alternative)] == [w.split("=")[0] for w in given]
+    assert set(told) <= {"--distill", "--label-weight"}
+    assert ("--label-weight" in told) == ("label=" in alternative)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "got ''"),
+        ("temporal=0.1 |", "got ''"),
+        ("label=1", "got 'label=1'"),
+        ("temporal=0.1 label=1 label=2", "at most one label=WEIGHT"),
+        ("temporal", "expected NAME=WEIGHT"),
+        ("none temporal=0.1", "unknown loss 'none'"),
+        ("tempral=0.1", "Did you mean 'temporal'?"),
+    ],
+)
+def test_what_is_no_rung_is_refused(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        parse_rung(text)
+    assert said in str(refused.value)
+
+
+def test_the_usual_ladder_sums_to_one_or_says_the_weight_of_the_labels() -> None:
+    for text in LADDER:
+        if "label=" not in text:
+            assert 0 < resolve_label_weight(losses_of(text), None) <= 1
+
+
+@given(texts | near, texts | near)
+def test_other_texts_have_other_folders(one: str, other: str) -> None:
+    assert (slug(one) == slug(other)) == (one == other)
+
+
+@given(texts | near)
+def test_a_folder_is_one_safe_name(text: str) -> None:
+    name = slug(text)
+    assert set(name) <= {*string.ascii_letters, *string.digits, *"-_.~%=,+:@"}
+    assert not name.startswith(".")
+    assert 0 < len(f"{name}.lock".encode()) <= FILE_NAME_BYTES
+
+
+def test_a_long_sum_keeps_its_beginning_and_differs_by_its_end() -> None:
+    first, second = (" ".join(["temporal=0.1"] * 20 + [end]) for end in ("sp=1", "sp=2"))
+    assert slug(first) != slug(second)
+    assert slug(first).startswith("temporal=0.1~temporal=0.1~")

@@ -1,0 +1,12 @@
+"""Speech Commands, to be heard in 1.5 s of the archive's own noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from small_corpora import speech_commands
+
+
+def write(folder: Path) -> str:
+    """Write the corpus and say how it is named."""
+    return f"noisy-{speech_commands.write(folder)}?length_s=1.5"
