@@ -106,6 +106,9 @@ def _print(console: Console, cache: Path, report: dict[str, Any]) -> None:
         f"classes   {len(report['classes'])} ({report['task']}): {_few(report['classes'])}"
     )
     console.print(f"audio     {report['sample_rate_hz']} Hz")
+    for step in report["parts"][0]["view_recipe"]:  # that of all parts, or they would be refused
+        for line in _step_lines(step):
+            console.print(line)
     for name, teacher in report["teachers"].items():
         _print_teacher(console, name, teacher)
     for part in report["parts"]:
@@ -139,8 +142,6 @@ def _print_part(console: Console, part: dict[str, Any], statistics: dict[str, An
         f"{part['name']}  views {first}..{last - 1}, {part['rows']} rows, {done} of "
         f"{units} work units done, {part['quarantined']} rows quarantined"
     )
-    for step in part["view_recipe"]:
-        console.print(f"  view step {step}")
     if part["units_missing"]:
         console.print(f"  missing work units: {_few(part['units_missing'])}")
     table = Table("signal", "row", "stored", "hop", "min", "mean", "max", box=None)
@@ -156,6 +157,25 @@ def _print_part(console: Console, part: dict[str, Any], statistics: dict[str, An
         console.print(f"  quarantined {entry['clip']}: {entry['reason']}")
     if part["quarantined"] > 10:
         console.print(f"  and {part['quarantined'] - 10} more; all of them: --json")
+
+
+def _step_lines(step: dict[str, Any] | str) -> list[str]:
+    """Tell a step of a view recipe: as it is asked for, what it draws, what it loaded."""
+    if isinstance(step, str):
+        return [f"view step {step}"]
+    options = ",".join(f"{name}={value}" for name, value in step["options"].items())
+    head = f"view step {step['step']}{':' if options else ''}{options}"
+    lines = [head + (f", draws {', '.join(step['draws'])}" if step["draws"] else "")]
+    for name, fact in step.items():
+        if name not in ("step", "options", "draws"):
+            parts = fact if isinstance(fact, dict) else {"": fact}
+            told = [f"{part} {_few_of(value)}".strip() for part, value in parts.items()]
+            lines.append(f"          {name} {'; '.join(told)}")
+    return lines
+
+
+def _few_of(value: Any) -> str:
+    return f"{len(value)}: {_few(value)}" if isinstance(value, list) else str(value)
 
 
 def _row_text(signal: dict[str, Any]) -> str:

@@ -9,13 +9,21 @@ from typing import Any
 import numpy as np
 
 from cache_schema.clip_table import ClipTable
-from cache_schema.documents import WAVEFORM, CommitRecord, Manifest, PartPlan
+from cache_schema.documents import (
+    VIEW_DRAWS,
+    VIEW_LABELS,
+    WAVEFORM,
+    CommitRecord,
+    Manifest,
+    PartPlan,
+)
 from cache_schema.errors import CacheError, UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import unknown_name
 from cache_schema.promises import read_record
 from cache_schema.reader import Cache, Ragged, Unit
 from cache_schema.teacher_names import qualified
+from cache_schema.view_recipe import RecipeStep, read_step
 from cache_schema.writer import load_manifest, load_plans, missing_units, part_folder
 
 STATISTICS_UNITS = 16
@@ -72,7 +80,7 @@ def _teachers(plans: Sequence[PartPlan]) -> dict[str, dict[str, Any]]:
                     "views_missing": unheard.get(plan.teacher_name, []),
                 },
             )
-            known = {WAVEFORM, *FRONT_ENDS, *entry["signals"]}
+            known = {WAVEFORM, VIEW_DRAWS, VIEW_LABELS, *FRONT_ENDS, *entry["signals"]}
             entry["signals"] += [name for name in _names(plan) if name not in known]
     return teachers
 
@@ -101,7 +109,7 @@ def _part_summary(root: Path, manifest: Manifest, plan: PartPlan) -> dict[str, A
         "teacher": plan.teacher_name,
         "sealed": manifest.sealed(plan.name),
         "views": [plan.view_range.start, plan.view_range.stop],
-        "view_recipe": plan.view_recipe,
+        "view_recipe": [_step_facts(text) for text in plan.view_recipe],
         "seed": plan.seed,
         "source": plan.source,
         "rows": sum(plan.units.rows),
@@ -113,6 +121,11 @@ def _part_summary(root: Path, manifest: Manifest, plan: PartPlan) -> dict[str, A
         "limited_rows": sum(len(record.gains) for record in records),
         "signals": [_signal_summary(plan, name, records) for name in _names(plan)],
     }
+
+
+def _step_facts(text: str) -> dict[str, Any] | str:
+    step = read_step(text)
+    return text if step is None else step.model_dump()
 
 
 def _names(plan: PartPlan) -> list[str]:
@@ -152,7 +165,9 @@ def statistics(cache: Cache) -> dict[str, dict[str, float]]:
     """Range, mean and suspicious rows of each signal over a spread of units (finished caches)."""
     units = [unit for split in cache.splits for unit in cache.units(split)]
     chosen = units[:: max(1, len(units) // STATISTICS_UNITS)]
-    return {name: _signal_statistics(cache, chosen, name) for name in cache.signals}
+    # A range over what was drawn would be one over seconds, decibels and numbers of recordings.
+    names = [name for name in cache.signals if name != VIEW_DRAWS]
+    return {name: _signal_statistics(cache, chosen, name) for name in names}
 
 
 def _signal_statistics(cache: Cache, units: list[Unit], name: str) -> dict[str, float]:
@@ -177,6 +192,8 @@ def _flat_values(signal: Any) -> np.ndarray[Any, Any]:
 def teacher_score(cache: Cache, name: str) -> dict[str, float]:
     """Share of clips whose largest cached logit is their label, for each split (single label).
 
+    A mixture counts for the clip that has the larger share in it.
+
     Empty where a teacher has no logits in every view or other classes than the cache.
     """
     teacher, logits = cache.teachers[name], qualified("logits", name)
@@ -189,9 +206,9 @@ def teacher_score(cache: Cache, name: str) -> dict[str, float]:
     for split in cache.splits:
         right = total = 0
         for unit in cache.units(split, view=0):
-            rows = cache.read_unit(unit, [logits])
-            answers = rows.signals[logits][:, order].argmax(axis=1)
-            hits = rows.labels[np.arange(len(answers)), answers]
+            rows = cache.read_unit(unit, [logits, *cache.target_signals])
+            answers, targets = rows.signals[logits][:, order].argmax(axis=1), rows.targets
+            hits = targets[np.arange(len(answers)), answers] == targets.max(axis=1)
             right += int(hits[rows.labelled].sum())
             total += int(rows.labelled.sum())
         if total:
@@ -226,11 +243,7 @@ def clip_facts(cache: Cache, position: int, view: int = 0) -> dict[str, Any]:
     Each signal is read by itself: a clip that one teacher could not use has the others' answers.
     """
     clip = cache.clip_table.clips(position, position + 1)[0]
-    unit = next(
-        unit
-        for unit in cache.units(clip.split, view)
-        if unit.first_clip <= position < unit.first_clip + unit.rows
-    )
+    unit = next(_units_with(cache, clip.split, position, view))
     signals: dict[str, Any] = {}
     for name in cache.signals:
         rows = cache.read_unit(unit, [name])
@@ -244,5 +257,39 @@ def clip_facts(cache: Cache, position: int, view: int = 0) -> dict[str, Any]:
         "view": view,
         "work_unit": unit.number,
         "quarantined": not signals,
+        "drawn": _drawn(cache, clip.split, position),
         "signals": signals,
     }
+
+
+def _units_with(cache: Cache, split: str, position: int, view: int | None = None) -> Iterator[Unit]:
+    for unit in cache.units(split, view):
+        if unit.first_clip <= position < unit.first_clip + unit.rows:
+            yield unit
+
+
+def _drawn(cache: Cache, split: str, position: int) -> list[dict[str, Any]]:
+    """What was drawn for each view of a clip, by name; a recording is named, not numbered."""
+    names, drawn = cache.view_draw_names, []
+    if not names:
+        return []
+    texts = next(part.plan.view_recipe for part in cache.parts if VIEW_DRAWS in part.names)
+    steps = [step for step in map(read_step, texts) if step for _ in step.draws]
+    for unit in _units_with(cache, split, position):
+        rows = cache.read_unit(unit, [VIEW_DRAWS])
+        for row in np.flatnonzero(rows.clip == position):
+            values = [round(float(value), 6) for value in rows.signals[VIEW_DRAWS][row]]
+            view: dict[str, Any] = {"view": unit.view} | dict(zip(names, values, strict=True))
+            for name, step in zip(names[2:], steps, strict=True):
+                view[name] = _named_recording(step, split, name, view[name])
+            drawn.append(view)
+    return drawn
+
+
+def _named_recording(step: RecipeStep, split: str, name: str, value: float) -> float | str:
+    """Look up a recording by its number among those of the split."""
+    recordings = step.loaded.get("recordings")
+    if not name.endswith(".recording") or not isinstance(recordings, dict):
+        return value
+    own: Any = recordings.get(split, recordings.get("test", []))
+    return str(own[int(value)]) if 0 <= value < len(own) else value

@@ -2,20 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.documents import WAVEFORM
+from cache_schema.documents import VIEW_DRAWS, WAVEFORM
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.reader import Cache
+from cache_schema.view_recipe import place_within
 
 FULL_SCALE = 32768.0
 INK = {"teacher": "#b2182b", "distilled": "#2166ac", "undistilled": "#7f7f7f"}
+COLUMN_INCHES = (8.0, 4.5)  # of a clip alone, and beside others
+
+
+@dataclass(frozen=True, slots=True)
+class HeardClip:
+    """A clip and where in it each model listens.
+
+    Attributes
+    ----------
+    title : str
+        What is shown.
+    samples_S : int16, shape (S,)
+        The waveform.
+    curves : dict
+        Name to (frame times in seconds, attention that sums to 1).
+    place_s : (float, float) or None
+        The stretch to mark.
+    place_name : str
+        What it is.
+    """
+
+    title: str
+    samples_S: NDArray[np.int16]
+    curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+    place_s: tuple[float, float] | None
+    place_name: str = "clip"
 
 
 def _matplotlib() -> Any:
@@ -34,6 +62,8 @@ def _matplotlib() -> Any:
 def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
     """Draw one cached clip: log-mel, temporal attention, and layers and map where cached.
 
+    Where a view surrounds the clip with more, its own place is marked.
+
     Parameters
     ----------
     cache : Cache
@@ -49,11 +79,7 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
         If the clip is quarantined or nothing of it can be drawn.
     """
     signals = facts["signals"]
-    panels = [
-        n
-        for n in (WAVEFORM, "temporal_attention", "layer_attention", "attention_map")
-        if n in signals
-    ]
+    panels = [name for name in _PANELS if name in signals]
     if not panels:
         why = "it is quarantined" if facts["quarantined"] else f"cached: {', '.join(signals)}"
         raise UsageError(f"clip {facts['id']} cannot be drawn: {why}", kind="plot")
@@ -67,66 +93,73 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
         layout="constrained",
         squeeze=False,
     )
+    span_s = max(_end_s(cache, name, signals[name]) for name in panels)
+    row_s = _end_s(cache, panels[0], signals[panels[0]])  # of the waveform, where there is one
+    place_s = place_within(signals[VIEW_DRAWS], row_s) if VIEW_DRAWS in signals else None
     for name, axis in zip(panels, axes[:, 0], strict=True):
         _PANELS[name](axis, cache, signals[name].astype(np.float64))
-    span_s = max(_end_s(cache, name, signals[name]) for name in panels)
-    for axis in axes[:, 0]:
+        _mark(axis, place_s, "clip", shade=name == "temporal_attention")
         axis.set_xlim(0, span_s)
     label = ";".join(facts["labels"]) or "unlabelled"
     axes[0, 0].set_title(
         f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})", fontsize=10
     )
     axes[-1, 0].set_xlabel("time [s]")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=130)
-    pyplot.close(figure)
+    _save(figure, file)
 
 
-def plot_attentions(
-    title: str,
-    samples_S: NDArray[np.int16],
-    sample_rate_hz: int,
-    curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
-    keyword_s: tuple[float, float] | None,
-    file: Path,
-) -> None:
-    """Draw a clip's log-mel over attention curves of teacher and students (paper A, figure 2).
+def plot_attentions(clips: Sequence[HeardClip], sample_rate_hz: int, file: Path) -> None:
+    """Draw clips beside each other, each one's log-mel over its curves (as paper A's figure 2).
 
     Parameters
     ----------
-    title : str
-        What is shown.
-    samples_S : int16, shape (S,)
-        The waveform.
+    clips : sequence of HeardClip
+        One column each.
     sample_rate_hz : int
-        Its rate.
-    curves : dict
-        Name to (frame times in seconds, attention that sums to 1).
-    keyword_s : (float, float) or None
-        Where the keyword lies.
+        Rate of the waveforms.
     file : Path
         PNG to write.
     """
     pyplot = _matplotlib()
-    figure, (top, bottom) = pyplot.subplots(
-        2, 1, figsize=(8, 4.6), sharex=True, layout="constrained"
+    width = COLUMN_INCHES[len(clips) > 1] * len(clips)
+    figure, axes = pyplot.subplots(
+        2, len(clips), figsize=(width, 4.6), sharex="col", layout="constrained", squeeze=False
     )
-    _draw_log_mel(top, samples_S.astype(np.float64), sample_rate_hz)
-    for name, (times_T, attention_T) in curves.items():
+    for clip, (top, bottom) in zip(clips, axes.T, strict=True):
+        _draw_heard(clip, sample_rate_hz, top, bottom)
+    axes[1, 0].legend(fontsize=8, frameon=False)
+    axes[1, 0].set_ylabel("attention [1/s]")
+    _save(figure, file)
+
+
+def _draw_heard(clip: HeardClip, sample_rate_hz: int, top: Any, bottom: Any) -> None:
+    _draw_log_mel(top, clip.samples_S.astype(np.float64), sample_rate_hz)
+    for name, (times_T, attention_T) in clip.curves.items():
         # As a density, so that curves of different frame rates compare.
         hop_s = times_T[1] - times_T[0] if len(times_T) > 1 else 1.0
-        density_T = attention_T / hop_s
-        bottom.plot(times_T, density_T, label=name, lw=1.8, color=INK.get(name))
-    if keyword_s is not None:
-        bottom.axvspan(*keyword_s, color="#fdae61", alpha=0.25, lw=0, label="keyword")
-        for edge_s in keyword_s:
-            top.axvline(edge_s, color="white", ls="--", lw=1)
-    top.set_xlim(0, len(samples_S) / sample_rate_hz)
-    bottom.set(xlabel="time [s]", ylabel="attention [1/s]", ylim=(0, None))
-    bottom.legend(fontsize=8, frameon=False)
-    top.set_title(title, fontsize=10)
+        bottom.plot(times_T, attention_T / hop_s, label=name, lw=1.8, color=INK.get(name))
+    for axis in (top, bottom):
+        _mark(axis, clip.place_s, clip.place_name, shade=axis is bottom)
+    top.set_xlim(0, len(clip.samples_S) / sample_rate_hz)
+    top.set_title(clip.title, fontsize=10)
+    bottom.set(xlabel="time [s]", ylim=(0, None))
+
+
+def _mark(axis: Any, place_s: tuple[float, float] | None, name: str, *, shade: bool) -> None:
+    """Shade a stretch of a curve; on an image draw its two edges."""
+    if place_s is None:
+        return
+    if shade:
+        axis.axvspan(*place_s, color="#fdae61", alpha=0.25, lw=0, label=name)
+        return
+    for edge_s in place_s:
+        axis.axvline(edge_s, color="white", ls="--", lw=1)
+
+
+def _save(figure: Any, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=130)
-    pyplot.close(figure)
+    _matplotlib().close(figure)
 
 
 def _draw_waveform(axis: Any, cache: Cache, samples_S: NDArray[np.float64]) -> None:

@@ -18,11 +18,21 @@ from numpy.typing import NDArray
 from cache_schema import top_k, u8log
 from cache_schema.arrays import Array, ChunkReader, WholeArray, refuse_differing
 from cache_schema.clip_table import ClipTable
-from cache_schema.documents import Manifest, PartEntry, PartIndex, PartPlan, SignalSpec, parse
-from cache_schema.errors import CacheError
+from cache_schema.documents import (
+    VIEW_DRAWS,
+    VIEW_LABELS,
+    Manifest,
+    PartEntry,
+    PartIndex,
+    PartPlan,
+    SignalSpec,
+    parse,
+)
+from cache_schema.errors import CacheError, listed
 from cache_schema.plugins import unknown_name
 from cache_schema.storage import sha256
 from cache_schema.teacher_names import command_of, described, signal_of, teacher_of
+from cache_schema.view_recipe import draw_names
 from cache_schema.writer import (
     INDEX,
     load_manifest,
@@ -90,6 +100,14 @@ class UnitRows:
     labels: NDArray[np.uint8]
     labelled: NDArray[np.bool_]
     signals: dict[str, Any]
+
+    @property
+    def targets(self) -> NDArray[np.float32]:
+        """What is true of each row, (n, C): its clip's labels, or its view's own where these were read.
+
+        A view that mixes two clips has shares of both.
+        """
+        return np.asarray(self.signals.get(VIEW_LABELS, self.labels), np.float32)
 
 
 class SealedPart:
@@ -191,6 +209,7 @@ class Cache:
         self.splits: tuple[str, ...] = tuple(split.name for split in manifest.corpus.splits)
         self.parts = [SealedPart(root, entry) for entry in manifest.parts]
         refuse_misfits(root, manifest, [part.plan for part in self.parts])
+        _refuse_misaligned(root, [part.plan for part in self.parts])
         self.clip_table = ClipTable(root, manifest)
 
     @property
@@ -207,6 +226,32 @@ class Cache:
             found |= {signal.name: signal for signal in part.plan.signals}
         first = ranges[0]
         return {name: s for name, s in first.items() if all(name in r for r in ranges.values())}
+
+    @property
+    def target_signals(self) -> tuple[str, ...]:
+        """What to read for :attr:`UnitRows.targets`: nothing, unless views have labels of their own."""
+        return tuple(name for name in (VIEW_LABELS,) if name in self.signals)
+
+    @cached_property
+    def view_draw_names(self) -> tuple[str, ...]:
+        """Names of the columns of `view_draws`; empty for a cache that keeps no draws.
+
+        Raises
+        ------
+        CacheError
+            Kind ``"damaged"`` if the recipe draws other numbers than are stored.
+        """
+        if VIEW_DRAWS not in self.signals:
+            return ()
+        part = self._home(VIEW_DRAWS, view=0)
+        names, columns = draw_names(part.plan.view_recipe), part.plan.signal(VIEW_DRAWS).row_shape
+        if columns != [len(names)]:
+            raise CacheError(
+                f"{part.plan.name} of {self.root} stores {VIEW_DRAWS} in rows of {columns}, its recipe "
+                f"has {len(names)}: {', '.join(names)}",
+                kind="damaged",
+            )
+        return names
 
     @property
     def teacher(self) -> dict[str, Any] | None:
@@ -286,6 +331,26 @@ class Cache:
             f"{self.root} has no signal {name!r} in view {view}; every view has: "
             f"{', '.join(self.signals)}. Add it: repeat {command_that_adds(name)}",
             kind="missing_signal",
+        )
+
+
+def _refuse_misaligned(root: Path, plans: Sequence[PartPlan]) -> None:
+    """Refuse views that are missing, or cut into work units in two ways, as nobody writes by command."""
+    problems, firsts, views = [], dict[int, PartPlan](), 0
+    for plan in sorted(plans, key=lambda plan: plan.first_view):
+        first = firsts.setdefault(plan.first_view, plan)
+        if plan is first and plan.first_view != views:
+            problems.append(
+                f"{plan.name} begins with view {plan.first_view}, expected view {views}"
+            )
+        elif (plan.views, plan.units) != (first.views, first.units):
+            problems.append(f"{plan.name} cuts its views into other work units than {first.name}")
+        views = plan.view_range.stop
+    if problems:
+        raise CacheError(
+            f"{root}: its parts do not lie side by side; {len(problems)} problem(s)\n"
+            f"{listed(problems[:20])}",
+            kind="damaged",
         )
 
 

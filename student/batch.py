@@ -28,9 +28,9 @@ class Batch:
     lengths_B : Tensor, int64, shape (B,)
         Valid feature frames of each row.
     labels_BC : Tensor, float32, shape (B, C)
-        Multi-hot labels.
+        Multi-hot labels, or shares of two clips' labels where a view mixes them.
     labelled_B : Tensor, bool, shape (B,)
-        Whether the clip has labels.
+        Whether the row has labels.
     signals : mapping of str to Tensor
         Teacher signals in float32, zero-padded along every ragged axis.
     signal_lengths : mapping of str to Tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from rich.console import Console
 from cache_schema.command import Command
 from cache_schema.errors import UsageError
 from cache_schema.reader import Cache, open_cache
-from student.evaluate import clip_curves, read_config, run_answers
+from student.attention_mass import attention_mass
+from student.evaluate import read_config, run_answers
+from student.listening import clip_curves
 from student.metrics import Score, measure
 from student.metrics.teacher import teacher_answers
 from student.repeatable import prepare_torch
@@ -30,10 +33,21 @@ from student.settings import first_teacher
 @click.option(
     "--plot", type=click.Path(path_type=Path), help="PNG of where teacher and student listen."
 )
-@click.option("--clip", metavar="ID", help="The clip to draw.")
-@click.option("--beside", type=click.Path(path_type=Path), help="Another run to draw with it.")
 @click.option(
-    "--mark-s", type=float, nargs=2, help="Start and end of a stretch to mark, in seconds."
+    "--clip", "clips", multiple=True, metavar="ID", help="A clip to draw, repeatable: side by side."
+)
+@click.option(
+    "--beside",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Another run to draw with it, repeatable.",
+)
+@click.option(
+    "--mark-s",
+    type=float,
+    nargs=2,
+    help="Start and end of a stretch to mark, in seconds. Default: the clip itself, where a view "
+    "surrounds it with more.",
 )
 def main(
     run: Path,
@@ -42,23 +56,28 @@ def main(
     report: bool,
     as_json: bool,
     plot: Path | None,
-    clip: str | None,
-    beside: Path | None,
+    clips: tuple[str, ...],
+    beside: tuple[Path, ...],
     mark_s: tuple[float, float] | None,
 ) -> None:
     """Score the best weights of RUN on a split of CACHE."""
     prepare_torch(1)
-    if plot is None and (clip or beside or mark_s):
+    if plot is None and (clips or beside or mark_s):
         raise UsageError("--clip, --beside and --mark-s belong to --plot FILE.png", kind="options")
     if sum([report, as_json, plot is not None]) > 1:
         raise UsageError("give one of --report, --json and --plot", kind="options")
+    if plot is not None and not clips:
+        raise UsageError("--plot needs --clip ID", kind="options")
+    if mark_s is not None and len(clips) > 1:
+        raise UsageError(
+            f"--mark-s is a stretch of one clip, got {len(clips)}: {', '.join(clips)}",
+            kind="options",
+        )
     opened = open_cache(cache)
     if plot is None:
         tell_score(run, opened, split, report=report, as_json=as_json)
-    elif clip is None:
-        raise UsageError("--plot needs --clip ID", kind="options")
     else:
-        draw([run, *([beside] if beside else [])], opened, split, clip, mark_s, plot)
+        draw([run, *beside], opened, split, clips, mark_s, plot)
 
 
 def tell_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: bool) -> None:
@@ -68,11 +87,15 @@ def tell_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: bo
     teacher = teacher_answers(cache, split, config["class_map"], first_teacher(config["distill"]))
     found = measure(student, config["metric"])
     taught = measure(teacher, config["metric"]) if teacher else None
+    mass = attention_mass(run, cache, split)
     if as_json:
         document = _document(run, split, found, taught) | score_document(student, teacher)
+        document["attention_mass"] = mass
         click.echo(json.dumps(document, ensure_ascii=False))
         return
     click.echo(f"{run} on {split}: {found}{_beside(taught)}")
+    if mass is not None:
+        click.echo(_mass_line(mass))
     if report and found.clips:
         click.echo()
         # A log has no width of its own: wide enough for every column.
@@ -85,6 +108,14 @@ def _beside(taught: Score | None) -> str:
         return ""
     remarks = f" ({'; '.join(taught.remarks)})" if taught.uncovered else ""
     return f"; teacher {taught.value:.4f}{remarks}"
+
+
+def _mass_line(mass: dict[str, Any]) -> str:
+    taught = "not cached" if mass["teacher"] is None else f"{mass['teacher']:.1%}"
+    return (
+        f"attention inside the clip: {mass['student']:.1%}; teacher {taught}; by chance "
+        f"{mass['chance']:.1%} ({mass['clips']} clips)"
+    )
 
 
 def _document(run: Path, split: str, found: Score, taught: Score | None) -> dict[str, Any]:
@@ -103,14 +134,18 @@ def draw(
     runs: list[Path],
     cache: Cache,
     split: str,
-    clip: str,
+    clips: Sequence[str],
     mark_s: tuple[float, float] | None,
     file: Path,
 ) -> None:
-    """Draw where the teacher and the students of runs listen in one clip."""
-    from cache_schema.plot import plot_attentions
+    """Draw where the teacher and the students of runs listen in some clips."""
+    from cache_schema.plot import HeardClip, plot_attentions
 
-    samples_S, curves = clip_curves(runs, cache, split, clip)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    plot_attentions(clip, samples_S, cache.sample_rate_hz, curves, mark_s, file)
-    click.echo(f"{file}: {clip}, {', '.join(curves)}")
+    found = clip_curves(runs, cache, split, clips)
+    name = "clip" if mark_s is None else "keyword"
+    columns = [
+        HeardClip(one.clip_id, one.samples_S, one.curves, mark_s or one.place_s, name)
+        for one in found
+    ]
+    plot_attentions(columns, cache.sample_rate_hz, file)
+    click.echo(f"{file}: {', '.join(clips)}; {', '.join(found[0].curves)}")

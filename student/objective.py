@@ -91,7 +91,8 @@ class Objective(nn.Module):
 def label_loss(output: StudentOutput, batch: Batch, mixing: Mixing | None, task: str) -> Tensor:
     """Cross-entropy (single) or mean binary cross-entropy (multi) over the labelled clips; 0 without.
 
-    Gradients flow through ``output.logits_BC`` alone.
+    Labels may be shares, as those of a view that mixes two clips are. Gradients flow through
+    ``output.logits_BC`` alone.
     """
     own_B, weight_B = _each_label_loss(output, batch, task), batch.labelled_B.float()
     if mixing is None:
@@ -108,7 +109,7 @@ def label_loss(output: StudentOutput, batch: Batch, mixing: Mixing | None, task:
 def _each_label_loss(output: StudentOutput, batch: Batch, task: str) -> Tensor:
     logits_BC = output.logits_BC.float()
     if task == "single":
-        return nn.functional.cross_entropy(logits_BC, batch.labels_BC.argmax(1), reduction="none")
+        return nn.functional.cross_entropy(logits_BC, batch.labels_BC, reduction="none")
     return nn.functional.binary_cross_entropy_with_logits(
         logits_BC, batch.labels_BC, reduction="none"
     ).mean(1)

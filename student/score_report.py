@@ -16,7 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from student.metrics import Score, measure, metrics_of
+from student.metrics import measure_all, metrics_of
 from student.metrics.interface import Answers
 from student.metrics.per_class import ClassScores, confusion, per_class
 
@@ -31,8 +31,8 @@ def score_document(student: Answers, teacher: Answers | None) -> dict[str, Any]:
     value that is not defined is ``null``, an infinite one ``"inf"`` or ``"-inf"``.
     """
     both = {"student": student, "teacher": teacher}
-    scores = _scores(student)
-    taught = None if teacher is None else _scores(teacher)
+    scores = measure_all(student)
+    taught = None if teacher is None else measure_all(teacher)
     return {
         "classes": list(student.classes),
         "scores": {name: score.json_value for name, score in scores.items()},
@@ -45,10 +45,6 @@ def score_document(student: Answers, teacher: Answers | None) -> dict[str, Any]:
         },
         "confusion": {who: _matrix_rows(answers) for who, answers in both.items()},
     }
-
-
-def _scores(answers: Answers) -> dict[str, Score]:
-    return {name: measure(answers, name) for name in metrics_of(answers.task)}
 
 
 def _matrix_rows(answers: Answers | None) -> list[list[int]] | None:
@@ -71,7 +67,7 @@ def _metric_table(student: Answers, teacher: Answers | None) -> Iterator[Rendera
     table = Table("metric", box=None)
     table.add_column("student", justify="right")
     table.add_column("teacher", justify="right")
-    found = {who: _scores(a) for who, a in (("student", student), ("teacher", teacher)) if a}
+    found = {who: measure_all(a) for who, a in (("student", student), ("teacher", teacher)) if a}
     names = metrics_of(student.task)
     for name in names:
         values = [scores[name].value for scores in found.values()]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cache_schema.documents import WAVEFORM
+from cache_schema.documents import VIEW_LABELS, WAVEFORM
 from cache_schema.errors import UsageError, listed
 from cache_schema.plugins import (
     load_plugin,
@@ -17,6 +17,7 @@ from cache_schema.plugins import (
 from cache_schema.reader import Cache
 from cache_schema.storage import canonical_json, sha256
 from cache_schema.teacher_names import FIRST, SEPARATOR, qualified
+from student.augmentations import check_augmentations
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss
 from student.models import STUDENTS
@@ -93,6 +94,11 @@ class Settings:
         Teacher classes that stand for each class, where names differ.
     precision : str
         Fabric's name of the arithmetic.
+
+    Raises
+    ------
+    UsageError
+        If the recipe's augmentation leaves a loss without a target.
     """
 
     student: str
@@ -105,6 +111,9 @@ class Settings:
     class_map: dict[str, list[str]] | None = None
     precision: str = "32-true"
 
+    def __post_init__(self) -> None:
+        check_augmentations(self.recipe, {entry.key: entry.loss for entry in self.distill})
+
     @property
     def teacher(self) -> str:
         """The teacher whose score is told beside the student's: the first one learned from."""
@@ -112,7 +121,7 @@ class Settings:
 
     def resolved(self, cache: Cache) -> dict[str, Any]:
         """Settings and facts of the cache as one JSON document."""
-        read = {WAVEFORM, student_class(self.student).front_end}
+        read = {WAVEFORM, VIEW_LABELS, student_class(self.student).front_end}
         read |= {signal for entry in self.distill for signal in entry.signals}
         # A part that this run does not read may come or go without making it another run.
         entries = zip(cache.parts, cache.manifest.parts, strict=True)
@@ -251,23 +260,6 @@ def resolve_label_weight(distill: tuple[Distillation, ...], given: float | None)
             kind="options",
         )
     return 1 - total
-
-
-def check_mixup(distill: tuple[Distillation, ...], alpha: float | None) -> None:
-    """Refuse mixup beside a loss that has no target for a mixture of two clips.
-
-    Raises
-    ------
-    UsageError
-        Naming those losses.
-    """
-    without = [entry.key for entry in distill if not entry.loss.mixes]
-    if alpha is not None and without:
-        raise UsageError(
-            f"mixup (alpha {alpha:g}) has no target for {', '.join(without)}: the teacher heard no "
-            "mixture. Distil logits alone, or switch it off: --mixup 0",
-            kind="options",
-        )
 
 
 def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,17 @@ from cache_schema.teacher_names import teacher_of
 from student.checkpoint import STATE, WEIGHTS, read_json, write_json
 from student.class_map import coverage_report
 from student.curves import CURVES
-from student.evaluate import evaluate_run
-from student.metrics import MAIN_METRIC, Score, check_metric, teacher_score
+from student.evaluate import run_answers
+from student.metrics import (
+    MAIN_METRIC,
+    Score,
+    check_metric,
+    measure,
+    measure_all,
+    teacher_score,
+)
+from student.metrics.interface import Answers
+from student.metrics.teacher import teacher_answers
 from student.objective import Objective, build_objective, check_class_map, class_maps
 from student.settings import Settings, changed_settings, plain
 from student.taught_by import teacher_classes
@@ -22,9 +32,19 @@ from student.training_loop import METRIC_LINES, TRAIN, VALIDATION, Say, Training
 
 CONFIG = "config.json"
 RESULT = "result.json"
+TEST = "test"
+HELD_OUT = (VALIDATION, TEST)
 
 
-def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say) -> dict[str, Any]:
+def train(
+    cache: Cache,
+    settings: Settings,
+    run: Path,
+    *,
+    device: str,
+    say: Say,
+    score_on: Sequence[str] = HELD_OUT,
+) -> dict[str, Any]:
     """Train, or continue a training, and score it.
 
     Parameters
@@ -39,6 +59,9 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
         Fabric's name of the accelerator: ``"cpu"``, ``"cuda"`` or ``"auto"``.
     say : callable
         Receives a line at a time for the user.
+    score_on : sequence of str
+        Splits to score at the end, as far as the cache has them. A run that is finished but for a
+        score is scored without training.
 
     Returns
     -------
@@ -63,19 +86,26 @@ def train(cache: Cache, settings: Settings, run: Path, *, device: str, say: Say)
         check_metric(settings.metric, cache.task)
     _refuse_without_targets(cache, settings)
     objective = build_objective(cache, settings)
+    splits = [split for split in score_on if split in cache.splits]
     with write_lock(run):
-        return _train(cache, settings, run, objective, device, say)
+        return _train(cache, settings, run, objective, device, say, splits)
 
 
 def _train(
-    cache: Cache, settings: Settings, run: Path, objective: Objective, device: str, say: Say
+    cache: Cache,
+    settings: Settings,
+    run: Path,
+    objective: Objective,
+    device: str,
+    say: Say,
+    splits: list[str],
 ) -> dict[str, Any]:
     claim_run(run, settings.resolved(cache))
     for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
         for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
             left_by_a_kill.unlink()
-    done = read_json(run / RESULT)
-    if isinstance(done, dict) and done.keys() >= {"metric", "splits"}:  # else it is made again
+    done = finished_result(run, splits)
+    if done is not None:
         say(f"{run} is finished: all {settings.recipe.epochs} epochs are done.")
         return done
     _tell_coverage(cache, settings, say)
@@ -87,7 +117,16 @@ def _train(
     training = Training(cache, settings, run, objective, device)
     training.teacher = {split: found.json_value for split, found in told.items()}
     training.run_epochs(say)
-    return finish(run, cache, training)
+    return finish(run, training, splits)
+
+
+def finished_result(run: Path, splits: Sequence[str]) -> dict[str, Any] | None:
+    """Read a finished run's result, or None where it must be made again: nothing, or a score lacks."""
+    found = read_json(run / RESULT)
+    if not isinstance(found, dict) or "metric" not in found:
+        return None
+    scored = found.get("splits")
+    return found if isinstance(scored, dict) and scored.keys() >= set(splits) else None
 
 
 def _refuse_without_targets(cache: Cache, settings: Settings) -> None:
@@ -161,25 +200,12 @@ def claim_run(run: Path, config: dict[str, Any]) -> None:
         )
 
 
-def finish(run: Path, cache: Cache, training: Training) -> dict[str, Any]:
-    """Score the best weights on the held-out splits and write ``result.json``."""
+def finish(run: Path, training: Training, splits: Sequence[str]) -> dict[str, Any]:
+    """Score the best weights on these splits and write ``result.json``."""
     config, settings = read_json(run / CONFIG), training.settings
-    splits = {}
-    for split in ("validation", "test"):
-        if split in cache.splits:
-            found = evaluate_run(
-                run, config, cache, split, loader=training.plain_loader, metric=settings.metric
-            )
-            teacher = _teacher(cache, settings, split)
-            splits[split] = {
-                "score": found.json_value,
-                "teacher_score": teacher.json_value if teacher else None,
-                "clips": found.clips,
-                "left_out": list(found.left_out),
-            }
     result = {
-        "metric": settings.metric or MAIN_METRIC[cache.task],
-        "splits": splits,
+        "metric": settings.metric or MAIN_METRIC[training.cache.task],
+        "splits": {split: _scored(run, config, training, split) for split in splits},
         "seed": settings.seed,
         "student": settings.student,
         "student_options": settings.student_options,
@@ -190,3 +216,23 @@ def finish(run: Path, cache: Cache, training: Training) -> dict[str, Any]:
     }
     write_json(run / RESULT, result)
     return result
+
+
+def _scored(run: Path, config: dict[str, Any], training: Training, split: str) -> dict[str, Any]:
+    """Score the best weights and their teacher on a split, by every metric of the task."""
+    cache, settings = training.cache, training.settings
+    student = run_answers(run, config, cache, split, loader=training.plain_loader)
+    teacher = teacher_answers(cache, split, settings.class_map, settings.teacher)
+    found = measure(student, settings.metric)
+    return {
+        "score": found.json_value,
+        "teacher_score": measure(teacher, settings.metric).json_value if teacher else None,
+        "scores": _json_scores(student),
+        "teacher_scores": _json_scores(teacher) if teacher else None,
+        "clips": found.clips,
+        "left_out": list(found.left_out),
+    }
+
+
+def _json_scores(answers: Answers) -> dict[str, float | str | None]:
+    return {name: score.json_value for name, score in measure_all(answers).items()}

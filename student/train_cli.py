@@ -20,7 +20,6 @@ from student.recipes import RECIPES, Average, Recipe, SpecAugment
 from student.repeatable import prepare_torch
 from student.settings import (
     Settings,
-    check_mixup,
     find_recipe,
     parse_distillation,
     parse_student,
@@ -119,7 +118,6 @@ def resolve(options: dict[str, Any]) -> Settings:
     distill = tuple(parse_distillation(text) for text in options["distill"])
     student, student_options = parse_student(options["student"])
     recipe = changed_recipe(find_recipe(options["recipe"], student), options)
-    check_mixup(distill, recipe.mixup)
     return Settings(
         student=student,
         student_options=student_options,

@@ -31,7 +31,7 @@ class TrainingRows:
     """The usable rows of a unit, ready to be batched."""
 
     clips: NDArray[np.int64]
-    labels: NDArray[np.uint8]
+    labels: NDArray[np.float32]
     labelled: NDArray[np.bool_]
     features: Ragged
     feature_grid: TimeGrid
@@ -56,7 +56,7 @@ def collate(places: Sequence[RowPlace]) -> Batch:
     return Batch(
         features_BTM=features_BTM,
         lengths_B=lengths_B,
-        labels_BC=torch.from_numpy(labels.astype(np.float32)),
+        labels_BC=torch.from_numpy(labels),
         labelled_B=torch.tensor([bool(rows.labelled[row]) for rows, row in places]),
         signals={name: padded for name, (padded, _) in signals.items()},
         signal_lengths={name: lengths for name, (_, lengths) in signals.items()},
@@ -113,14 +113,17 @@ class UnitLoader:
         """Return the usable rows of a unit."""
         if unit in self._kept:
             return self._kept[unit]
-        names = tuple(dict.fromkeys((self.source, *self.signals)))
+        wanted = (self.source, *self.signals, *self.cache.target_signals)
+        names = tuple(dict.fromkeys(wanted))
         read = self.cache.read_unit(unit, names)
         signals = {name: read.signals[name] for name in self.signals}
         for name, class_map in self.class_maps.items():
             signals[name] = class_map.apply(signals[name])
         features = self._features(read.signals[self.source])
         grid = TimeGrid(self.front_end.hop_s, self.front_end.first_frame_s)
-        rows = TrainingRows(read.clip, read.labels, read.labelled, features, grid, signals)
+        labels = read.targets
+        labelled = np.asarray(labels.any(axis=1), np.bool_)
+        rows = TrainingRows(read.clip, labels, labelled, features, grid, signals)
         if rows.size_bytes <= self._budget_bytes:
             self._budget_bytes -= rows.size_bytes
             self._kept[unit] = rows

@@ -56,6 +56,7 @@ class AttentionMapLoss(DistillationLoss):
     """
 
     signals = (SIGNAL,)
+    supports = ("masking",)
 
     def __init__(self, setup: LossSetup, *, width: int = 32) -> None:
         super().__init__()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from student.batch import Batch
 from student.models.interface import Student, StudentOutput, TimeGrid
+
+Effect = Literal["safe", "masking", "mixing", "needs a view"]
+"""What an augmentation in the trainer does to a cached answer: nothing; it hides frames of it from the
+student; it mixes it with another clip's; or it makes it an answer to something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,18 +80,19 @@ class DistillationLoss(nn.Module):
     ----------
     signals : tuple of str
         Cached signals it needs.
-    mixes : bool
-        Whether a mixture of two clips has a target: the same mixture of their losses. Such a loss
-        also has `per_clip`.
+    supports : tuple of Effect
+        Effects of augmentation, beside ``safe``, under which its target stays true. ``masking``: it
+        leaves hidden frames out, or its target is one of the whole clip. ``mixing``: the target of a
+        mixture of two clips is the same mixture of their losses; such a loss also has `per_clip`.
     """
 
     signals: ClassVar[tuple[str, ...]]
-    mixes: ClassVar[bool] = False
+    supports: ClassVar[tuple[Effect, ...]]
 
     def forward(self, output: StudentOutput, batch: Batch) -> Tensor:
         """Mean over the clips of the batch, a scalar."""
         raise NotImplementedError
 
     def per_clip(self, output: StudentOutput, batch: Batch) -> Tensor:
-        """Value of each clip, (B,), of which ``forward`` is the mean; only where `mixes`."""
+        """Value of each clip, (B,), of which ``forward`` is the mean; only under ``mixing``."""
         raise NotImplementedError

@@ -53,6 +53,7 @@ class IUSPLoss(DistillationLoss):
     """
 
     signals = (SIGNAL,)
+    supports = ("masking",)
 
     def __init__(self, setup: LossSetup, *, resize: Resize = "mean") -> None:
         super().__init__()

@@ -5,7 +5,7 @@ Shape suffixes: B clips in batch, C classes that the teacher's logits cover.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +70,7 @@ class LogitsLoss(DistillationLoss):
     """
 
     signals = (SIGNAL,)
-    mixes: ClassVar[bool] = True
+    supports = ("masking", "mixing")
     covered_C: Tensor
 
     def __init__(

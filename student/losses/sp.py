@@ -37,6 +37,7 @@ class SPLoss(DistillationLoss):
     """
 
     signals = (SIGNAL,)
+    supports = ("masking",)
 
     def __init__(self, setup: LossSetup) -> None:
         super().__init__()

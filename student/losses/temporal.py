@@ -83,6 +83,7 @@ class TemporalLoss(DistillationLoss):
     """
 
     signals = (SIGNAL,)
+    supports = ("masking",)
 
     def __init__(
         self,

@@ -139,6 +139,11 @@ def measure(answers: Answers, metric: str | None = None) -> Score:
     )
 
 
+def measure_all(answers: Answers) -> dict[str, Score]:
+    """Score answers by every metric of their task, its main one first."""
+    return {name: measure(answers, name) for name in metrics_of(answers.task)}
+
+
 def teacher_score(
     cache: Cache,
     split: str,

@@ -48,8 +48,8 @@ class Answers:
         cls, logits_NC: Tensor, labels_NC: Tensor, *, task: str, classes: tuple[str, ...]
     ) -> Answers:
         """Take answers from tensors of any device and number type."""
-        logits, labels = logits_NC.detach().cpu().double(), labels_NC.cpu().bool()
-        return cls(logits.numpy(), labels.numpy(), task, classes)
+        labels = true_classes(labels_NC.cpu().numpy(), task)
+        return cls(logits_NC.detach().cpu().double().numpy(), labels, task, classes)
 
     def __post_init__(self) -> None:
         wrong = int((~np.isfinite(self.logits_NC)).any(1).sum())
@@ -80,6 +80,22 @@ class Answers:
         said_NC = np.zeros(self.logits_NC.shape, np.bool_)
         said_NC[np.arange(len(said_NC)), self.logits_NC.argmax(1)] = True
         return said_NC
+
+
+def true_classes(labels_NC: NDArray[np.float32], task: str) -> NDArray[np.bool_]:
+    """Say which classes count as right, (N, C), where labels may be shares of a mixture.
+
+    In a single-label task the one with the largest share, in a multi-label one those with half or
+    more.
+
+    >>> true_classes(np.array([[0.4, 0.6, 0.0]], np.float32), "single").tolist()
+    [[False, True, False]]
+    """
+    if task == "multi":
+        return np.asarray(labels_NC >= 0.5)
+    found_NC = np.zeros(labels_NC.shape, np.bool_)
+    found_NC[np.arange(len(found_NC)), labels_NC.argmax(1)] = True
+    return found_NC & (labels_NC > 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from cache_schema.reader import Cache
 from cache_schema.teacher_names import qualified
 from student.class_map import Names, build_class_map
 from student.losses.logits import SIGNAL as LOGITS
-from student.metrics.interface import Answers
+from student.metrics.interface import Answers, true_classes
 from student.taught_by import teacher_classes
 
 
@@ -48,9 +48,9 @@ def teacher_answers(
     covered = list(found.covered)
     logits_NC, labels_NC = [np.zeros((0, len(covered)))], [np.zeros((0, len(covered)), np.bool_)]
     for unit in cache.units(split, 0):
-        rows = cache.read_unit(unit, (signal,))
-        labels = rows.labels[:, covered].astype(np.bool_)
-        kept = rows.labelled & (labels.any(1) if cache.task == "single" else True)
+        rows = cache.read_unit(unit, (signal, *cache.target_signals))
+        labels = true_classes(rows.targets, cache.task)[:, covered]
+        kept = rows.targets.any(1) & (labels.any(1) if cache.task == "single" else True)
         logits_NC.append(found.apply(rows.signals[signal])[kept].astype(np.float64))
         labels_NC.append(labels[kept])
     return Answers(

@@ -135,11 +135,6 @@ def test_it_names_the_signals_it_needs(name: str) -> None:
 
 
 @every_loss
-def test_only_logits_mix(name: str) -> None:
-    assert build(name).mixes == (name == "logits")
-
-
-@every_loss
 @every_student
 @every_task
 def test_it_serves_every_student(name: str, student_name: str, task: str) -> None:

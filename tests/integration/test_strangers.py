@@ -17,12 +17,15 @@ from odd_input import run
 from signing import sign, write_manifest
 from small_finetuning import write_base
 
+from cache_schema.clip import Clip
 from cache_schema.errors import AftersoundError
 from cache_schema.inspect_cli import main as inspect_cache
 from cache_schema.reader import open_cache
+from pipeline.audio import UnusableAudio
 from pipeline.precompute_cli import main as precompute_teacher
 from pipeline.teachers import open_teacher
 from pipeline.views import ViewRecipe
+from pipeline.views.interface import ViewContext
 
 SECRET = "the-secret-42"
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -164,12 +167,30 @@ def test_a_link_out_of_a_corpus_is_quarantined_and_not_heard(tmp_path: Path) -> 
     assert np.abs(np.concatenate(heard)).max() < 0.2 * 32768
 
 
+def nothing_but(root: Path) -> ViewContext:
+    """A corpus of one clip, which is a link."""
+    clip = Clip(id="a", path="a.wav", labels=("x",), split="train")
+    labels = np.ones(1, np.float32)
+    return ViewContext(root, 16_000, range(1), lambda _: clip, lambda _: labels)
+
+
 def test_noise_is_not_taken_from_behind_a_link(tmp_path: Path) -> None:
     (tmp_path / "noise").mkdir()
     soundfile.write(tmp_path / "private.wav", np.full(8000, 0.7), 16_000)
     (tmp_path / "noise/a.wav").symlink_to(tmp_path / "private.wav")
     with pytest.raises(AftersoundError, match="holds no audio"):
-        ViewRecipe(["noise:folder=noise"], corpus_root=tmp_path, sample_rate_hz=16_000, seed=0)
+        ViewRecipe(["noise:folder=noise"], nothing_but(tmp_path), seed=0)
+
+
+def test_a_partner_is_not_taken_from_behind_a_link(tmp_path: Path) -> None:
+    """Half of the views have a partner, which is this clip."""
+    soundfile.write(tmp_path / "private.wav", np.full(8000, 0.7), 16_000)
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/a.wav").symlink_to(tmp_path / "private.wav")
+    recipe = ViewRecipe(["mixup"], nothing_but(tmp_path / "corpus"), seed=0)
+    clip = Clip(id="b", path="b.wav", labels=("x",), split="train")
+    with pytest.raises(UnusableAudio, match="its partner a: its path leaves the corpus"):
+        _ = [recipe.make(np.zeros(8000, np.float32), clip, view) for view in range(20)]
 
 
 def test_lists_of_a_corpus_are_not_read_from_behind_a_link(tmp_path: Path, secret: Path) -> None:

@@ -111,6 +111,18 @@ def test_a_labelled_clip_teaches_its_mixtures_by_its_share_in_each(task: str) ->
     assert value == pytest.approx((0.75 * first + 0.4 * second) / (0.75 + 0.4), abs=1e-6)
 
 
+@both_tasks
+def test_labels_may_be_shares(task: str) -> None:
+    # -ln 1/4 and -ln 3/4 by softmax; by sigmoid ln 2 for the first class whatever its share, and for
+    # the second share 0.6 of -ln 3/4 and 0.4 of -ln 1/4. Alone in its batch, and beside none.
+    expected = 0.4 * LN4 + 0.6 * (LN4 - LN3)
+    if task == "multi":
+        expected = (LN2 + 0.6 * (LN4 - LN3) + 0.4 * LN4) / 2
+    output = said([QUARTER, [90.0, -90.0]])
+    batch = labelled([[0.4, 0.6], [0.0, 0.0]], [True, False])
+    assert label_loss(output, batch, None, task).item() == pytest.approx(expected, abs=1e-6)
+
+
 def test_labels_mix_each_clips_own_with_its_partners() -> None:
     # Losses of class 0 and 1: ln 4 and ln 4/3 in mixture 0, ln 2 both in mixture 1, and in mixture 2
     # ln 4/3 and ln 4. Own classes 0, 1, 0; partners' classes 0 (of 2), 0 (of 0), 1 (of 1).

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from small_finetuning import CLASSES, RATE_HZ, write_clip, write_corpus
+from small_finetuning import CLASSES, RATE_HZ, views_of, write_clip, write_corpus
 
 from cache_schema.clip import Clip
 from pipeline.corpora.interface import Corpus
@@ -17,9 +17,9 @@ from pipeline.finetune_data import LabelledAudio
 
 
 def audio_of(corpus: Corpus, **settings: Any) -> LabelledAudio:
-    limits: dict[str, Any] = {"min_samples": 400, "max_samples": None}
+    usual: dict[str, Any] = {"min_samples": 400, "max_samples": None, "recipe": views_of(corpus)}
     return LabelledAudio(
-        corpus=corpus, sample_rate_hz=RATE_HZ, **(limits | settings), report=lambda line: None
+        corpus=corpus, sample_rate_hz=RATE_HZ, **(usual | settings), report=lambda line: None
     )
 
 
@@ -134,3 +134,54 @@ def test_memory_holds_no_more_than_it_may(tmp_path: Path) -> None:
     for name in "abcd":
         (tmp_path / name).unlink()
     assert len(list(audio.steps("train", 1, seed=(0, 1)))) == 2
+
+
+def test_training_hears_another_view_each_epoch_and_validation_the_cached_one(
+    corpus: Corpus,
+) -> None:
+    recipe = views_of(corpus, "gain", "shift:max_s=0.05")
+    audio = audio_of(corpus, recipe=recipe)
+    (clip,) = (clip for clip in corpus.clips if clip.id == "train-low-9.wav")
+    (other,) = (clip for clip in corpus.clips if clip.id == "validation-low-3.wav")
+    source = {c.id: soundfile.read(corpus.root / c.path, dtype="float32")[0] for c in (clip, other)}
+    cached = [recipe.make(source[clip.id], clip, view).waveform_S for view in range(50)]
+    heard = [
+        next(
+            waveform
+            for (batch,) in audio.steps("train", 1, seed=(0, epoch))
+            for waveform in batch.waveforms
+            if len(waveform) == clip.frames and batch.labels[0, CLASSES.index("low")]
+        )
+        for epoch in range(1, 4)
+    ]
+    assert len({waveform.tobytes() for waveform in [*cached, *heard]}) == 53
+    wanted = recipe.make(source[other.id], other, 0).waveform_S
+    for _ in range(2):
+        batches = audio.of_equal_length("validation", 1)
+        assert any(np.array_equal(batch.waveforms[0], wanted) for batch in batches)
+
+
+def test_a_view_that_cannot_be_made_costs_no_other_view_of_the_clip(tmp_path: Path) -> None:
+    """The partner of half of the views is broken; a resumed run must find the clip usable too."""
+    clips = [write_clip(tmp_path, "a.wav", "train", ("low",), 400)]
+    clips += [Clip(id=f"broken-{i}", path="b.wav", labels=("low",), split="train") for i in "123"]
+    corpus = Corpus(root=tmp_path, clips=tuple(clips), classes=CLASSES, task="single")
+    told: list[str] = []
+    audio = audio_of(corpus, recipe=views_of(corpus, "mixup"))
+    audio.report = told.append
+    heard = [len(list(audio.steps("train", 1, seed=(0, epoch)))) for epoch in range(40)]
+    assert set(heard) == {0, 1}
+    again = audio_of(corpus, recipe=views_of(corpus, "mixup"))
+    assert [len(list(again.steps("train", 1, seed=(0, e)))) for e in range(20, 40)] == heard[20:]
+    assert len(told) == len(set(told)) == 4
+    assert any(line.startswith("left out a.wav: its partner broken-") for line in told)
+
+
+def test_a_view_is_held_to_the_limits_of_the_model(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path, "a.wav", "train", ("low",), 1_000)
+    corpus = Corpus(root=tmp_path, clips=(clip,), classes=CLASSES, task="single")
+    cropped = audio_of(corpus, max_samples=800, recipe=views_of(corpus, "crop:length_s=0.05"))
+    assert [len(b.waveforms[0]) for (b,) in cropped.steps("train", 1, seed=(0, 1))] == [800]
+    placed = audio_of(corpus, max_samples=1_500, recipe=views_of(corpus, "placement:length_s=0.1"))
+    assert list(placed.steps("train", 1, seed=(0, 1))) == []
+    assert placed.unusable == {"a.wav": "1600 samples, the model takes 400 to 1500 samples"}

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_finetuning import FAMILIES, adopted, run, write_base, write_clip, write_corpus
+from small_finetuning import (
+    FAMILIES,
+    adopted,
+    run,
+    views_of,
+    write_base,
+    write_clip,
+    write_corpus,
+)
 
 from cache_schema.errors import RunError, UsageError
 from pipeline.finetune_data import LabelledAudio
@@ -212,7 +220,7 @@ def test_float16_trains_with_a_scaled_loss(tmp_path: Path) -> None:
     teacher.model.classifier = torch.nn.Linear(teacher.model.classifier.in_features, 2)
     audio = LabelledAudio(
         corpus=corpus, sample_rate_hz=teacher.sample_rate_hz, min_samples=teacher.min_samples,
-        max_samples=None, report=lambda line: None,
+        max_samples=None, report=lambda line: None, recipe=views_of(corpus),
     )  # fmt: skip
     recipe = Recipe(epochs=4, batch_size=4, learning_rate=3e-3, precision="16-mixed")
     training = FineTuning(

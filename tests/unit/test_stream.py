@@ -39,6 +39,7 @@ class SmallCache:
     sample_rate_hz = 16_000
     splits = ("train",)
     views = 2
+    target_signals = ()
     root = "small"
     teacher = {"classes": ["yes", "maybe", "no"]}  # noqa: RUF012
 

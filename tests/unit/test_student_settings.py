@@ -10,7 +10,6 @@ import pytest
 from cache_schema.errors import UsageError
 from student.settings import (
     changed_settings,
-    check_mixup,
     find_recipe,
     parse_distillation,
     parse_student,
@@ -72,14 +71,6 @@ def test_a_weight_warms_up_linearly() -> None:
     assert parse_distillation("temporal=0.5").weight_after(0) == 0.5
     with pytest.raises(UsageError, match="warm_up_epochs must be 0 or more, got '-1'"):
         parse_distillation("temporal=0.5:warm_up_epochs=-1")
-
-
-def test_mixup_is_refused_beside_a_loss_over_frames() -> None:
-    both = (parse_distillation("logits=0.3"), parse_distillation("temporal=0.3"))
-    with pytest.raises(UsageError, match="no target for temporal:"):
-        check_mixup(both, 0.3)
-    check_mixup(both, None)
-    check_mixup(both[:1], 0.3)
 
 
 def test_a_students_options_are_checked() -> None:

@@ -1,0 +1,117 @@
+"""Where in single clips the teacher and students listen, as curves to draw.
+
+Shape suffixes: T frames, S samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cache_schema.documents import VIEW_DRAWS, WAVEFORM
+from cache_schema.errors import UsageError
+from cache_schema.reader import Cache, Unit
+from cache_schema.view_recipe import place_within
+from student.evaluate import read_config, student_for
+from student.models.interface import Student
+from student.unit_rows import UnitLoader, collate
+
+TEMPORAL = "temporal_attention"
+
+Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A clip and where each model listens in it.
+
+    Attributes
+    ----------
+    clip_id : str
+        The clip.
+    samples_S : int16, shape (S,)
+        What is heard.
+    curves : dict
+        Name to (frame times in seconds, weights that sum to 1).
+    place_s : (float, float) or None
+        Where the clip itself lies, if a view surrounds it with more.
+    """
+
+    clip_id: str
+    samples_S: NDArray[np.int16]
+    curves: dict[str, Curve]
+    place_s: tuple[float, float] | None
+
+
+def clip_curves(
+    runs: Sequence[Path], cache: Cache, split: str, clip_ids: Sequence[str]
+) -> list[Listening]:
+    """Find where the teacher and each run's student listen in some clips of a split.
+
+    Raises
+    ------
+    UsageError
+        If the split has no such clip.
+    """
+    configs = {run: read_config(run) for run in runs}
+    names = {run: curve_name(config) for run, config in configs.items()}
+    if len(set(names.values())) < len(names):
+        names = {run: f"{name} ({run.name})" for run, name in names.items()}
+    students = {names[run]: student_for(run, c, cache, split) for run, c in configs.items()}
+    return [_listening(students, cache, split, clip_id) for clip_id in clip_ids]
+
+
+def curve_name(config: dict[str, Any]) -> str:
+    """Word for a run in a picture."""
+    return "distilled" if config["distill"] else "undistilled"
+
+
+def _listening(
+    students: Mapping[str, Student], cache: Cache, split: str, clip_id: str
+) -> Listening:
+    unit, row = _find_clip(cache, split, clip_id)
+    names = [WAVEFORM, *(name for name in (TEMPORAL, VIEW_DRAWS) if name in cache.signals)]
+    stored = cache.read_unit(unit, names).signals
+    curves: dict[str, Curve] = {}
+    if TEMPORAL in stored:
+        spec = cache.signals[TEMPORAL]
+        teacher_T = stored[TEMPORAL][row].astype(np.float64)
+        times_T = _times(spec.first_frame_s or 0.0, spec.hop_s or 0.0, len(teacher_T))
+        curves["teacher"] = (times_T, teacher_T / teacher_T.sum())
+    for name, student in students.items():
+        loader = UnitLoader(cache, student.front_end, (), budget_bytes=0)
+        batch = collate([(loader.load(unit), row)])
+        with torch.no_grad():
+            output = student(batch.features_BTM, batch.lengths_B)
+            look_T = student.looks_at(output)[0].numpy().astype(np.float64)
+        curves[name] = (_times(float(output.first_frame_s_B[0]), output.hop_s, len(look_T)), look_T)
+    samples_S = stored[WAVEFORM][row]
+    row_s = len(samples_S) / cache.sample_rate_hz
+    place_s = place_within(stored[VIEW_DRAWS][row], row_s) if VIEW_DRAWS in stored else None
+    return Listening(clip_id, samples_S, curves, place_s)
+
+
+def _times(first_s: float, hop_s: float, frames: int) -> NDArray[np.float64]:
+    return first_s + hop_s * np.arange(frames, dtype=np.float64)
+
+
+def _find_clip(cache: Cache, split: str, clip_id: str) -> tuple[Unit, int]:
+    """Find the unit of view 0 and the usable row that hold a clip."""
+    for unit in cache.units(split, 0):
+        ids = cache.clip_ids(unit.first_clip, unit.first_clip + unit.rows)
+        if clip_id in ids:
+            clips = cache.read_unit(unit, ()).clip.tolist()
+            position = unit.first_clip + ids.index(clip_id)
+            if position in clips:
+                return unit, clips.index(position)
+    raise UsageError(
+        f"split {split!r} of {cache.root} has no usable clip {clip_id!r}. List them: inspect-cache "
+        f"{cache.root}",
+        kind="unknown",
+    )

@@ -1,0 +1,231 @@
+"""Each view step does to a clip what its name says, and refuses what it cannot do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import view_chains
+from view_chains import RATE_HZ, STEPS, TRAIN
+
+from cache_schema.clip import Clip
+from cache_schema.errors import UsageError
+from pipeline.audio import UnusableAudio, resampled_length
+from pipeline.views import View, ViewRecipe
+from pipeline.views.interface import ViewContext
+
+CLIP = view_chains.clips()[TRAIN[0]]
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> ViewContext:
+    return view_chains.write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+def views(
+    context: ViewContext, *steps: str, waveform: np.ndarray, count: int = 20, clip: Clip = CLIP
+) -> list[tuple[View, dict[str, float]]]:
+    """Views of a waveform with their draws by name."""
+    recipe = ViewRecipe(steps, context, seed=0)
+    made = [recipe.make(waveform.astype(np.float32), clip, view) for view in range(count)]
+    named = [dict(zip(recipe.draw_names, v.drawn_P.tolist(), strict=True)) for v in made]
+    return list(zip(made, named, strict=True))
+
+
+def samples(seconds: float) -> int:
+    return round(seconds * RATE_HZ)
+
+
+def test_no_steps_leave_a_clip_as_it_is(context: ViewContext) -> None:
+    recipe = ViewRecipe([], context, seed=0)
+    waveform_S = np.arange(99, dtype=np.float32)
+    made = recipe.make(waveform_S, CLIP, 3)
+    assert made.waveform_S is waveform_S
+    assert recipe.draw_names == ()
+    assert made.drawn_P.shape == (0,)
+    assert recipe.texts == []
+
+
+def test_a_crop_is_a_stretch_of_the_clip_from_anywhere_in_it(context: ViewContext) -> None:
+    ramp = np.arange(1_000)
+    begins = set()
+    for view, drawn in views(context, "crop:length_s=0.1", waveform=ramp, count=200):
+        begin = samples(drawn["crop.start_s"])
+        assert np.array_equal(view.waveform_S, ramp[begin : begin + 800])
+        assert (drawn["clip.start_s"], samples(drawn["clip.end_s"])) == (0, 800)
+        begins.add(begin)
+    assert min(begins) < 10
+    assert max(begins) > 190
+    assert max(begins) <= 200
+
+
+def test_a_clip_no_longer_than_the_crop_stays(context: ViewContext) -> None:
+    for length in (1, 799, 800):
+        ((view, drawn), *_) = views(context, "crop:length_s=0.1", waveform=np.arange(length))
+        assert np.array_equal(view.waveform_S, np.arange(length))
+        assert samples(drawn["clip.end_s"]) == length
+
+
+@pytest.mark.parametrize("further", [[], ["crop:length_s=0.09"], ["shift:max_s=0.08"]])
+def test_the_recorded_place_is_where_the_clip_is_heard(
+    context: ViewContext, further: list[str]
+) -> None:
+    lengths = set()
+    for view, drawn in views(
+        context, "placement:length_s=0.15", *further, waveform=np.ones(500), count=100
+    ):
+        start, stop = samples(drawn["clip.start_s"]), samples(drawn["clip.end_s"])
+        heard = np.zeros(len(view.waveform_S))
+        heard[start:stop] = 1
+        assert np.array_equal(view.waveform_S, heard)
+        lengths.add(stop - start)
+    assert max(lengths) == 500
+    assert len(lengths) == 1 or (not further) is False
+
+
+@pytest.mark.parametrize("hz", [200.0, 700.0])
+def test_speed_changes_length_and_pitch_by_the_drawn_factor(
+    context: ViewContext, hz: float
+) -> None:
+    tone = np.sin(2 * np.pi * hz * np.arange(RATE_HZ) / RATE_HZ)
+    factors = set()
+    for view, drawn in views(context, "speed:low=0.8,high=1.25", waveform=tone):
+        factor = drawn["speed.factor"]
+        assert len(view.waveform_S) == resampled_length(RATE_HZ, round(1000 * factor), 1000)
+        spectrum = np.abs(np.fft.rfft(view.waveform_S * np.hanning(len(view.waveform_S)), 1 << 16))
+        assert spectrum.argmax() * RATE_HZ / (1 << 16) == pytest.approx(hz * factor, rel=5e-3)
+        assert samples(drawn["clip.end_s"]) == len(view.waveform_S)
+        factors.add(round(1000 * factor))
+    assert 800 <= min(factors) < 900 < 1_100 < max(factors) <= 1_250
+
+
+def test_speed_moves_the_place_of_the_clip(context: ViewContext) -> None:
+    for view, drawn in views(
+        context, "placement:length_s=0.25", "speed", waveform=np.ones(800), count=20
+    ):
+        middle = view.waveform_S[samples(drawn["clip.start_s"]) : samples(drawn["clip.end_s"])]
+        assert len(middle) == pytest.approx(800 / drawn["speed.factor"], abs=1)
+        assert middle[5:-5].min() > 0.7
+        rest = view.waveform_S.sum() - middle.sum()
+        assert abs(rest) < 3
+
+
+def test_mixup_adds_the_recorded_partner_by_its_share_and_mixes_labels_alike(
+    context: ViewContext,
+) -> None:
+    own = view_chains.samples_of(CLIP)
+    found = Counter(
+        check_mixture(context, own, view, drawn)
+        for view, drawn in views(context, "mixup", waveform=own, count=400)
+    )
+    assert set(found) == {-1, *TRAIN}
+    assert found[-1] == pytest.approx(200, abs=50)
+    assert all(found[partner] > 20 for partner in TRAIN)
+
+
+def check_mixture(
+    context: ViewContext, own: np.ndarray, view: View, drawn: dict[str, float]
+) -> int:
+    partner, share = int(drawn["mixup.partner"]), drawn["mixup.share"]
+    if partner == -1:
+        assert share == 1
+        assert np.array_equal(view.waveform_S, own)
+        assert np.array_equal(view.labels_C, context.labels(CLIP))
+        return partner
+    clip = view_chains.clips()[partner]
+    other = view_chains.samples_of(clip)[: len(own)]
+    mixture = share * (own - own.mean())
+    mixture[: len(other)] += (1 - share) * (other - other.mean())
+    np.testing.assert_allclose(view.waveform_S, mixture, atol=1e-6)
+    labels = share * context.labels(CLIP) + (1 - share) * context.labels(clip)
+    np.testing.assert_allclose(view.labels_C, labels if clip.labels else 0 * labels, atol=1e-6)
+    return partner
+
+
+def test_the_share_of_alpha_10_lies_about_a_half(context: ViewContext) -> None:
+    made = views(context, "mixup", waveform=np.ones(50), count=400)
+    shares = np.array([drawn["mixup.share"] for _, drawn in made if drawn["mixup.partner"] >= 0])
+    assert shares.mean() == pytest.approx(0.5, abs=0.03)
+    assert shares.std() == pytest.approx(np.sqrt(1 / (4 * 21)), rel=0.2)  # of Beta(10, 10)
+
+
+def test_an_unlabelled_clip_stays_unlabelled_in_every_mixture(context: ViewContext) -> None:
+    unlabelled = view_chains.clips()[TRAIN[-1]]
+    for view, _ in views(context, "mixup", "mixup", waveform=np.ones(50), clip=unlabelled):
+        assert not view.labels_C.any()
+
+
+@pytest.mark.parametrize("place", [0, 7])
+def test_held_out_clips_have_no_partner(context: ViewContext, place: int) -> None:
+    clip = view_chains.clips()[place]
+    for view, drawn in views(context, "mixup", waveform=np.arange(9), clip=clip):
+        assert (drawn["mixup.partner"], drawn["mixup.share"]) == (-1, 1)
+        assert np.array_equal(view.waveform_S, np.arange(9))
+        assert np.array_equal(view.labels_C, context.labels(clip))
+
+
+def test_a_partner_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    context = view_chains.write_corpus(tmp_path)
+    for place in TRAIN:
+        (tmp_path / f"{place}.wav").write_bytes(b"no audio")
+    with pytest.raises(UnusableAudio, match=r"its partner train-\d: not audio") as raised:
+        views(context, "mixup", waveform=np.ones(50))
+    assert str(tmp_path) not in raised.value.reason
+
+
+def test_a_step_that_comes_twice_is_numbered(context: ViewContext) -> None:
+    recipe = ViewRecipe(["gain", "mixup", "gain"], context, seed=0)
+    assert recipe.draw_names[2:] == (
+        "gain.gain_db", "mixup.partner", "mixup.share", "gain-2.gain_db"
+    )  # fmt: skip
+
+
+def test_noise_of_a_silent_stretch_is_not_raised_beyond_all_numbers(tmp_path: Path) -> None:
+    context = view_chains.write_corpus(tmp_path)
+    faint = np.zeros(10 * RATE_HZ, np.float32)
+    faint[::7] = 1e-44
+    for name in ("fan", "rain", "sea"):
+        soundfile.write(tmp_path / f"noise/{name}.wav", faint, RATE_HZ, subtype="FLOAT")
+    for view, _ in views(context, STEPS["noise"], waveform=np.ones(90)):
+        np.testing.assert_allclose(view.waveform_S, 1, atol=1e-6)
+
+
+def test_a_folder_of_noise_is_known_by_its_content(tmp_path: Path) -> None:
+    context = view_chains.write_corpus(tmp_path)
+    here = ViewRecipe(["noise:folder=noise"], context, seed=0)
+    (tmp_path / "noise").rename(tmp_path / "elsewhere")
+    there = ViewRecipe([f"noise:folder={tmp_path / 'elsewhere'}"], context, seed=0)
+    assert here.texts == there.texts
+    (tmp_path / "elsewhere/sea.wav").write_bytes((tmp_path / "elsewhere/fan.wav").read_bytes())
+    other = ViewRecipe(["noise:folder=elsewhere"], context, seed=0)
+    assert other.texts != here.texts
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("crop:length_s=0", "length_s must be seconds above 0, at most 86400, got 0"),
+        ("crop:length_s=nan", "got nan"),
+        ("placement:length_s=1e308", r"got 1e\+308"),
+        ("shift:max_s=-1", "max_s must be seconds from 0 to 86400, got -1"),
+        ("speed:low=1.1,high=0.9", "low=1.1 and high=0.9 must be a range within 0.5 to 2"),
+        ("speed:high=2.5", "low=0.9 and high=2.5"),
+        ("mixup:alpha=0", "alpha must be a number above 0, got 0"),
+        ("mixup:alpha=inf", "got inf"),
+        ("gain:low_db=7", "low_db=7 and high_db=6"),
+        ("noise:folder=none", "holds no audio for train, validation, test"),
+    ],
+)
+def test_options_that_nothing_can_be_made_with_are_refused(
+    context: ViewContext, step: str, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        ViewRecipe([step], context, seed=0)
+
+
+def test_a_crop_shorter_than_a_sample_keeps_one(context: ViewContext) -> None:
+    for view, _ in views(context, "crop:length_s=1e-6", "shift", waveform=np.arange(1, 9)):
+        assert len(view.waveform_S) == 1
