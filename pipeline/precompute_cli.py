@@ -22,6 +22,7 @@ from pipeline.check import check
 from pipeline.plan_report import PlanReport, plan_report
 from pipeline.precompute import Precompute, Request
 from pipeline.repair import mend
+from pipeline.views import VIEWS
 
 # Without a terminal (a batch job's log) progress is a line this often.
 LINE_EVERY_S = 15.0
@@ -63,7 +64,7 @@ LINE_EVERY_S = 15.0
     "view_steps",
     multiple=True,
     metavar="NAME[:option=value,...]",
-    help="Step of the view recipe: gain, shift, noise. Repeat for a chain.",
+    help=f"Step of the view recipe: {', '.join(VIEWS)}. Repeat for a chain.",
 )
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(

@@ -15,10 +15,12 @@ from cache_schema.plugins import load_plugin
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune import finetune
 from pipeline.finetune_recipe import Recipe
+from pipeline.plan import corpus_facts, order_clips
 from pipeline.teachers import MODEL_TYPES, TEACHERS
 from pipeline.teachers.checkpoint import open_checkpoint
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 from pipeline.teachers.untrained import write_untrained_cnn, write_untrained_encoder
+from pipeline.views import ViewRecipe, view_context
 
 RATE_HZ = 16_000
 TONE_HZ = {"high": 3_000, "low": 300}
@@ -67,6 +69,13 @@ def write_corpus(root: Path, task: Task = "single") -> Corpus:
         Clip(id="unlabelled", path="train-low-0.wav", labels=(), split="train", frames=5_600),
     ]
     return Corpus(root=root, clips=tuple(clips), classes=CLASSES, task=task)
+
+
+def views_of(corpus: Corpus, *steps: str) -> ViewRecipe:
+    """A recipe made ready for a corpus."""
+    clips = order_clips(corpus)
+    context = view_context(corpus.root, RATE_HZ, corpus_facts(corpus, clips), lambda i: clips[i])
+    return ViewRecipe(steps, context, seed=0)
 
 
 def write_base(folder: Path, family: str = "wav2vec2", **settings: Any) -> Path:

@@ -264,10 +264,10 @@ def _short(path: str) -> str:
 
 
 def _label_problems(entries: Iterable[Entry], classes: Sequence[str]) -> list[str]:
-    problems = []
+    problems, known = [], set(classes)
     for entry in entries:
         for label in entry.clip.labels:
-            if label not in classes:
+            if label not in known:
                 nearest = difflib.get_close_matches(label, classes, n=1)
                 hint = f", did you mean {nearest[0]!r}?" if nearest else ""
                 problems.append(f"{entry.place}: unknown label {label!r}{hint}")

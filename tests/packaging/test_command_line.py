@@ -25,6 +25,7 @@ OPTIONS = {
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --spec-augment --mixup --average --metric --device "
     "--precision --threads --config",
+    "compare-students": "--student --rung --seeds --train --out --folds --jobs --plan --config",
     "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config",
     "aftersound-demo": "--out --quick --config",
 }

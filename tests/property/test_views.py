@@ -35,7 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     samples=st.lists(st.integers(1, 3_000), min_size=8, max_size=8),
     seed=st.integers(),
 )
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 def test_views_are_as_long_as_planned(
     root: Path, chain: list[str], samples: list[int], seed: int
 ) -> None:
@@ -57,7 +57,7 @@ def test_views_are_as_long_as_planned(
 
 
 @given(chain=CHAINS, order=st.permutations([(p, v) for p in range(8) for v in range(2)]))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 def test_a_view_depends_on_no_other_view_and_no_order(
     root: Path, chain: list[str], order: list[tuple[int, int]]
 ) -> None:
@@ -91,7 +91,7 @@ def test_a_view_is_the_same_in_another_process(root: Path) -> None:
     width_db=st.floats(0, 10),
     view=st.integers(0, 99),
 )
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 def test_the_noise_is_as_loud_as_recorded_against_the_clip_in_its_recorded_place(
     root: Path, samples: int, low_db: float, width_db: float, view: int
 ) -> None:
@@ -117,7 +117,7 @@ def test_the_noise_is_as_loud_as_recorded_against_the_clip_in_its_recorded_place
     ),
     folders=st.booleans(),
 )
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 def test_no_split_hears_the_noise_of_another(
     tmp_path_factory: pytest.TempPathFactory, lengths_s: list[int], folders: bool
 ) -> None:

@@ -1,0 +1,129 @@
+"""Unpack an archive of a stranger: nothing leaves the folder, and nothing fills the disk.
+
+Every member is looked at before the first is written. Members are files and folders, no links.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import stat
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+from cache_schema.errors import RunError
+from pipeline.download import need_room
+
+# What the libraries raise over damaged archives, and zipfile over what it cannot read.
+DAMAGE = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError, RuntimeError,
+)  # fmt: skip
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a ``.tar.gz`` or ``.zip`` into a folder; another file is copied there.
+
+    Raises
+    ------
+    RunError
+        For a damaged archive, a member that leads out of the folder or is a link, or one with more
+        in it than the disk has room for.
+    """
+    try:
+        if archive.name.endswith((".tar.gz", ".tgz", ".tar")):
+            _unpack_tar(archive, folder)
+        elif archive.suffix == ".zip":
+            _unpack_zip(archive, folder)
+        else:
+            shutil.copyfile(archive, folder / archive.name)
+    except DAMAGE as error:
+        raise RunError(
+            f"{archive} cannot be unpacked: {error or type(error).__name__}. Delete it and repeat the "
+            "command.",
+            kind="archive",
+        ) from None
+
+
+def join_parts(last: Path, folder: Path) -> Path:
+    """Make one archive of the parts ``.z01``, ``.z02``... and ``.zip`` of a split one.
+
+    Python's zipfile reads no split archives; Info-ZIP's ``zip`` joins them, as the publishers of FSD50K
+    say. zip 3.0 loses what spans three parts or more; the members' checksums then tell as they are
+    unpacked.
+
+    Returns
+    -------
+    Path
+        The whole archive, in `folder`, also if it is there already.
+
+    Raises
+    ------
+    RunError
+        If there is no ``zip``, or it fails; with the command that does the same.
+    """
+    whole, partial = (folder / f"{last.stem}.{state}.zip" for state in ("whole", "joining"))
+    if whole.exists():
+        return whole
+    command = ["zip", "-q", "-s", "0", str(last), "--out", str(whole)]
+    by_hand = f"Run it where there is one, and repeat the command:\n  {' '.join(command)}"
+    if shutil.which("zip") is None:
+        raise RunError(
+            f"{last.name} is a split archive, which the program zip joins; it is not on the PATH. "
+            f"{by_hand}",
+            kind="archive",
+        )
+    need_room(
+        folder, sum(p.stat().st_size for p in last.parent.glob(f"{last.stem}.z*")), whole.name
+    )
+    partial.unlink(missing_ok=True)
+    run = subprocess.run(
+        [*command[:-1], str(partial)],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if run.returncode != 0:
+        partial.unlink(missing_ok=True)
+        told = (run.stdout + run.stderr).strip()
+        raise RunError(f"zip could not join {last}: {told}\n{by_hand}", kind="archive")
+    partial.replace(whole)
+    return whole
+
+
+def _unpack_tar(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as tar:
+        members = tar.getmembers()
+        odd = [m.name for m in members if not (m.isfile() or m.isdir())]
+        _check(archive, folder, [(member.name, member.size) for member in members], odd)
+        tar.extractall(folder, members, filter="data")
+
+
+def _unpack_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as zip_file:
+        members = zip_file.infolist()
+        odd = [m.filename for m in members if stat.S_ISLNK(m.external_attr >> 16)]
+        _check(archive, folder, [(member.filename, member.file_size) for member in members], odd)
+        zip_file.extractall(folder, members)
+
+
+def _check(archive: Path, folder: Path, members: Iterable[tuple[str, int]], odd: list[str]) -> None:
+    """Refuse members that lead out of the folder, odd ones, and more than there is room for."""
+    total_bytes, leaving = 0, []
+    for name, size in members:
+        total_bytes += size
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts:
+            leaving.append(name)
+    if leaving or odd:
+        what = "leads out of the folder" if leaving else "is a link or no plain file"
+        raise RunError(
+            f"{archive} is not unpacked: its member {(leaving or odd)[0]!r} {what}. "
+            "Delete the archive; what it holds is not the published corpus.",
+            kind="archive",
+        )
+    need_room(folder, total_bytes, f"unpacking {archive.name}")

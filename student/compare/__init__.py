@@ -1,0 +1,1 @@
+"""``compare-students``: a ladder of distillation over caches, students and seeds, in one command."""

@@ -1,0 +1,51 @@
+"""A process of a comparison: ``train-student`` that is told which splits to score.
+
+When its standard input ends, its parent is gone, and it ends at once: a training that nobody waits for
+would lock its run. The state of a run is whole at any moment.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cache_schema.command import Command
+from cache_schema.reader import open_cache
+from student import train_cli
+from student.repeatable import prepare_torch
+from student.train import train
+
+STDIN = 0
+
+
+def _train(
+    cache: Path, out: Path, device: str, threads: int, score_on: Sequence[str], **options: Any
+) -> None:
+    prepare_torch(threads)
+    settings = train_cli.resolve(options)
+    train(open_cache(cache), settings, out, device=device, say=click.echo, score_on=score_on)
+
+
+main = Command(
+    "train-student",
+    callback=_train,
+    params=[
+        click.Option(["--score-on"], multiple=True),
+        *(parameter for parameter in train_cli.main.params if parameter.name != "config"),
+    ],
+)
+
+
+def _end_with_parent() -> None:
+    os.read(STDIN, 1)  # not sys.stdin, whose lock would be missed at the interpreter's end
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    main()

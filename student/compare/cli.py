@@ -1,0 +1,199 @@
+"""``compare-students``: a ladder of distillation over caches, students and seeds."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cache_schema.command import Command
+from cache_schema.errors import RunError, UsageError
+from cache_schema.lock import write_lock
+from cache_schema.reader import Cache, open_cache
+from cache_schema.storage import write_atomic
+from student.compare.ladder import LADDER, Rung, parse_rung, servable
+from student.compare.plan import cost_table
+from student.compare.processes import log_of, work_off
+from student.compare.runs import Comparison, Job, Run, cache_names, check
+from student.compare.table import (
+    csv_table,
+    markdown,
+    metrics_shown,
+    row_document,
+    summary,
+    table_rows,
+)
+from student.metrics import MAIN_METRIC
+from student.models import STUDENTS
+from student.repeatable import prepare_torch
+
+TAIL_LINES = 5
+
+
+@click.command("compare-students", cls=Command)
+@click.argument("caches", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--student",
+    "students",
+    required=True,
+    multiple=True,
+    metavar="NAME[:option=value,...]",
+    help=f"Repeatable: {', '.join(STUDENTS)}.",
+)
+@click.option(
+    "--rung",
+    "rungs",
+    multiple=True,
+    metavar="'LOSS=WEIGHT[:...] ... [label=W] [| ...]'",
+    help="What students learn from beside the labels, repeatable: none, or losses as --distill takes "
+    "them, separated by spaces, with the label weight of a sum that is not convex. Of alternatives "
+    f"separated by | validation chooses one. Default, as far as caches serve it: {'; '.join(LADDER)}.",
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option(
+    "--train",
+    default="",
+    metavar="'--epochs 10 ...'",
+    help="Options of train-student for all runs alike.",
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of runs and tables."
+)
+@click.option(
+    "--folds", is_flag=True, help="The caches are folds of one corpus: one block in the table."
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Trainings at once, a core each. Default: all cores."
+)
+@click.option("--plan", is_flag=True, help="Measure and tell the cost, write nothing.")
+def main(
+    caches: tuple[Path, ...],
+    students: tuple[str, ...],
+    rungs: tuple[str, ...],
+    seeds: int,
+    train: str,
+    out: Path,
+    folds: bool,
+    jobs: int | None,
+    plan: bool,
+) -> None:
+    """Train every student on every CACHE with each rung and seed, and compare on the test split.
+
+    Killed at any moment, the same command continues. The test split is read by what is chosen alone.
+    """
+    prepare_torch(1)
+    jobs = jobs or os.cpu_count() or 1
+    named = cache_names(caches)
+    opened = {name: open_cache(path) for name, path in named.items()}
+    ladder = _ladder(rungs, opened)
+    comparison = Comparison(
+        out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train)
+    )
+    check(comparison, opened, folds=folds)
+    if plan:
+        for line in cost_table(comparison, opened, jobs):
+            click.echo(line)
+        return
+    with write_lock(out):
+        Comparing(comparison, opened, folds=folds).run(jobs)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Split the options of ``train-student`` as a shell does."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(
+            f"--train {text!r} is no list of options: {error}", kind="options"
+        ) from None
+
+
+def _ladder(texts: tuple[str, ...], caches: dict[str, Cache]) -> tuple[Rung, ...]:
+    """Read the rungs, each once; of the usual ones those that the caches can serve."""
+    if texts:
+        return tuple(dict.fromkeys(map(parse_rung, texts)))
+    rungs, left_out = servable(LADDER, caches.values())
+    for rung, reason in left_out.items():
+        click.echo(f"left out {rung}: {reason}")
+    return tuple(rungs)
+
+
+class Comparing:
+    """A comparison under way: what is known of its runs, and its tables."""
+
+    def __init__(self, comparison: Comparison, caches: dict[str, Cache], *, folds: bool) -> None:
+        self.comparison, self.folds = comparison, folds
+        first = next(iter(caches.values()))
+        metric = comparison.settings(comparison.runs()[0]).metric or MAIN_METRIC[first.task]
+        self.metrics = metrics_shown(first.task, metric)
+        self.results: dict[Run, dict[str, Any] | None] = {
+            run: comparison.result(run) for run in comparison.runs()
+        }
+        self.failures: list[Job] = []
+
+    def run(self, jobs: int) -> None:
+        """Do what is left, and tell what came out.
+
+        Raises
+        ------
+        RunError
+            If a run failed, after all others are done.
+        """
+        done = sum(result is not None for result in self.results.values())
+        click.echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
+        self._write()
+        work_off(self.comparison, self._outstanding, jobs, self._end)
+        for line in self._write():
+            click.echo(line)
+        click.echo(f"{self.comparison.out / 'table.md'}")
+        if self.failures:
+            told = "\n".join(self._told(job) for job in self.failures)
+            raise RunError(
+                f"{len(self.failures)} run(s) failed, the others are done\n{told}\n"
+                "Repeat the command to try them again.",
+                kind="failed",
+            )
+
+    def _outstanding(self) -> list[Job]:
+        return self.comparison.outstanding(self.results)
+
+    def _end(self, job: Job, code: int) -> None:
+        """Take up what a process left, and say so."""
+        self.results[job.run] = result = self.comparison.result(job.run)
+        if code or result is None:
+            self.failures.append(job)
+            click.echo(f"{job.run}: failed (exit code {code})")
+            return
+        scores = [f"{split} {entry['score']}" for split, entry in result["splits"].items()]
+        trained = sum(found is not None for found in self.results.values())
+        click.echo(f"[{trained}/{len(self.results)}] {job.run}: {', '.join(scores)}")
+        self._write()
+
+    def _write(self) -> list[str]:
+        """Write all tables anew; gives the summary's lines."""
+        rows = table_rows(self.comparison, self.results, self.metrics, folds=self.folds)
+        lines = summary(rows)
+        document = {
+            "caches": {name: str(path) for name, path in self.comparison.caches.items()},
+            "seeds": self.comparison.seeds,
+            "train": shlex.join(self.comparison.train),
+            "folds": self.folds,
+            "rows": [row_document(row) for row in rows],
+            "summary": lines,
+        }
+        text = markdown(rows) + "".join(f"\n* {line}" for line in lines) + "\n"
+        out = self.comparison.out
+        write_atomic(out / "comparison.json", json.dumps(document, indent=1).encode() + b"\n")
+        write_atomic(out / "table.md", text.encode())
+        write_atomic(out / "table.csv", csv_table(rows).encode())
+        return lines
+
+    def _told(self, job: Job) -> str:
+        """Say what a failed run said last."""
+        log = log_of(self.comparison, job)
+        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+        return "\n".join([f"  - {job.run}, see {log}:", *(f"      {line}" for line in last)])

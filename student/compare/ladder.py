@@ -1,0 +1,125 @@
+"""What is compared: rungs, the alternatives among which validation chooses, and names for folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from cache_schema.errors import UsageError
+from cache_schema.reader import Cache
+from cache_schema.storage import sha256
+from student.settings import Distillation, parse_distillation
+
+NONE = "none"
+OR = "|"
+LABEL = "label="
+# Weights that were set once and not tuned for any corpus; see the README's tables.
+LADDER = (
+    NONE,
+    "logits=0.5:temperature=2",
+    "temporal=0.1",
+    "sp=30 label=1",
+    "iusp=30 label=1",
+    "temporal=0.1 logits=0.5:temperature=2",
+)
+SLUG_CHARACTERS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A way to learn, or several of which validation chooses one.
+
+    Attributes
+    ----------
+    alternatives : tuple of str
+        Each ``none``, or what ``--distill`` gets, joined by single spaces; ``label=W`` among it is
+        the weight of the label loss.
+    """
+
+    alternatives: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f" {OR} ".join(self.alternatives)
+
+
+def parse_rung(text: str) -> Rung:
+    """Read ``none``, ``LOSS=WEIGHT[:option=value,...] ... [label=W]`` or several of them with ``|``.
+
+    >>> parse_rung("temporal=0.1  label=1 | none").alternatives
+    ('temporal=0.1 label=1', 'none')
+
+    Raises
+    ------
+    UsageError
+        For an unknown loss or option, or a sum that is none.
+    """
+    alternatives = [" ".join(piece.split()) for piece in text.split(OR)]
+    for alternative in alternatives:
+        losses = losses_of(alternative)
+        labels = [word for word in alternative.split() if word.startswith(LABEL)]
+        if len(labels) > 1 or not (losses or alternative == NONE):
+            raise UsageError(
+                f"--rung {text!r}: expected none, or losses with at most one {LABEL}WEIGHT, got "
+                f"{alternative!r}. For example: --rung 'sp=30 label=1 | sp=100 label=1'",
+                kind="options",
+            )
+    return Rung(tuple(dict.fromkeys(alternatives)))
+
+
+def losses_of(alternative: str) -> tuple[Distillation, ...]:
+    """Read the losses of an alternative; raises as `parse_distillation`."""
+    words = [] if alternative == NONE else alternative.split()
+    return tuple(parse_distillation(word) for word in words if not word.startswith(LABEL))
+
+
+def training_words(alternative: str) -> list[str]:
+    """Say an alternative as ``train-student`` takes it.
+
+    >>> training_words("sp=30 label=1")
+    ['--distill', 'sp=30', '--label-weight', '1']
+    """
+    words: list[str] = []
+    for word in [] if alternative == NONE else alternative.split():
+        if word.startswith(LABEL):
+            words += ["--label-weight", word.removeprefix(LABEL)]
+        else:
+            words += ["--distill", word]
+    return words
+
+
+def servable(texts: Iterable[str], caches: Iterable[Cache]) -> tuple[list[Rung], dict[str, str]]:
+    """Part rungs into those that every cache can serve, and the others with what is missing.
+
+    Returns
+    -------
+    rungs : list of Rung
+    left_out : dict of str to str
+        Rung to the first cache that cannot serve it and the signals that it lacks.
+    """
+    rungs, left_out, opened = [], {}, list(caches)
+    for rung in map(parse_rung, texts):
+        needed = {s for one in rung.alternatives for loss in losses_of(one) for s in loss.signals}
+        lacking = {c.root: sorted(needed - set(c.signals)) for c in opened}
+        missing = [f"{root} has no {', '.join(names)}" for root, names in lacking.items() if names]
+        if missing:
+            left_out[str(rung)] = missing[0]
+        else:
+            rungs.append(rung)
+    return rungs, left_out
+
+
+def slug(text: str) -> str:
+    """Name a folder after a text: readable, safe, and another one for every other text.
+
+    >>> slug("temporal=0.1 logits=0.5:temperature=2")
+    'temporal=0.1~logits=0.5:temperature=2'
+    """
+    name = (
+        quote(text, safe="=,+:@", errors="surrogateescape").replace("~", "%7E").replace("%20", "~")
+    )
+    if name.startswith("."):
+        name = f"%2E{name[1:]}"
+    if len(name) <= SLUG_CHARACTERS:
+        return name
+    return f"{name[:SLUG_CHARACTERS]}~~{sha256(name.encode())[:16]}"

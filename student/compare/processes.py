@@ -1,0 +1,107 @@
+"""Run the jobs of a comparison in processes beside each other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cache_schema.errors import RunError
+from cache_schema.interrupts import held_interrupts
+from student.compare.runs import Comparison, Job
+
+POLL_S = 0.1
+
+Process = subprocess.Popen[bytes]
+
+
+def log_of(comparison: Comparison, job: Job) -> Path:
+    """File beside the run with what its processes said."""
+    folder = comparison.folder(job.run)
+    return folder.with_name(f"{folder.name}.log")
+
+
+def work_off(
+    comparison: Comparison,
+    outstanding: Callable[[], list[Job]],
+    processes: int,
+    on_end: Callable[[Job, int], None],
+) -> None:
+    """Run what is outstanding, asked again after each end, until nothing is left but what failed.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    outstanding : callable
+        Gives the jobs that are left, in order.
+    processes : int
+        At most so many at once.
+    on_end : callable
+        Called with each job that ended and its exit code.
+
+    Raises
+    ------
+    RunError
+        Kind ``"interrupted"`` after a signal; the processes have saved their states and ended.
+    """
+    running: dict[Job, Process] = {}
+    failed: set[Job] = set()
+    with held_interrupts() as asked:
+        try:
+            while True:
+                busy = {job.run for job in running}
+                waiting = [j for j in outstanding() if j.run not in busy and j not in failed]
+                for job in waiting[: processes - len(running)]:
+                    running[job] = _started(comparison, job)
+                if not running:
+                    return
+                for job in _ended(running, asked):
+                    with running.pop(job) as process:
+                        code = process.wait()
+                    if code:
+                        failed.add(job)
+                    on_end(job, code)
+        finally:
+            _stop(running)
+
+
+def _started(comparison: Comparison, job: Job) -> Process:
+    """Start a process; its standard input stays open as long as this one lives."""
+    log = log_of(comparison, job)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    score_on = [word for split in job.score_on for word in ("--score-on", split)]
+    # -P: what lies in the working directory is no module of ours, as for a console script.
+    program = [sys.executable, "-P", "-m", "student.compare.child", *score_on]
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [*program, *comparison.words(job.run)],
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            process_group=0,  # Ctrl-C reaches this process alone, which tells the others once
+        )
+
+
+def _ended(running: dict[Job, Process], asked: Callable[[], bool]) -> list[Job]:
+    """Wait until a process ends, or a signal asks to stop."""
+    while not asked():
+        ended = [job for job, process in running.items() if process.poll() is not None]
+        if ended:
+            return ended
+        time.sleep(POLL_S)
+    raise RunError(
+        f"stopped. Finished runs are kept, and the {len(running)} under way have saved their states; "
+        "repeat the command to go on.",
+        kind="interrupted",
+    )
+
+
+def _stop(running: dict[Job, Process]) -> None:
+    """Ask processes to stop, and wait until their states are saved."""
+    for process in running.values():
+        process.terminate()
+    for process in running.values():
+        with process:  # which closes its standard input, after the wait
+            process.wait()

@@ -1,0 +1,251 @@
+"""The runs of a comparison: where each lies, what trains it, what is left to do, what is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from cache_schema.errors import UsageError, listed
+from cache_schema.reader import Cache
+from student import train_cli
+from student.checkpoint import read_json
+from student.compare.ladder import Rung, losses_of, slug, training_words
+from student.compare.statistics import mean
+from student.metrics import check_metric
+from student.objective import check_signals
+from student.settings import Settings, changed_settings
+from student.train import CONFIG, HELD_OUT, finished_result
+from student.training_loop import TRAIN, VALIDATION
+
+# What the comparison itself says of each run.
+OURS = ("--student", "--out", "--distill", "--seed")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training: a cache by its name, a student, an alternative and a seed."""
+
+    cache: str
+    student: str
+    alternative: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.cache}, {self.student}, {self.alternative}, seed {self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A run with the splits that it is to be scored on."""
+
+    run: Run
+    score_on: tuple[str, ...]
+
+
+Results = Mapping[Run, dict[str, Any] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What is compared.
+
+    Attributes
+    ----------
+    out : Path
+        Folder of everything.
+    caches : dict of str to Path
+        By their names in tables and folders.
+    students : tuple of str
+        As ``train-student`` takes them.
+    rungs : tuple of Rung
+    seeds : int
+        Seeds 0, 1, ... of each cell.
+    train : tuple of str
+        Options of ``train-student`` for all runs alike, word by word.
+    """
+
+    out: Path
+    caches: dict[str, Path]
+    students: tuple[str, ...]
+    rungs: tuple[Rung, ...]
+    seeds: int
+    train: tuple[str, ...]
+
+    def runs(self) -> list[Run]:
+        """Every run once, seed by seed, so that a table grows evenly."""
+        alternatives = dict.fromkeys(one for rung in self.rungs for one in rung.alternatives)
+        cells = product(range(self.seeds), self.caches, self.students, alternatives)
+        return [Run(cache, student, one, seed) for seed, cache, student, one in cells]
+
+    def seeds_of(self, cache: str, student: str, alternative: str) -> list[Run]:
+        """Runs that differ in their seed alone."""
+        return [Run(cache, student, alternative, seed) for seed in range(self.seeds)]
+
+    def folder(self, run: Run) -> Path:
+        """Folder of a run, an ordinary one."""
+        words = (run.cache, run.student, run.alternative)
+        return self.out.joinpath("runs", *map(slug, words), f"seed-{run.seed}")
+
+    def words(self, run: Run) -> list[str]:
+        """What ``train-student`` gets for a run."""
+        own = ["--student", run.student, "--out", str(self.folder(run)), "--seed", str(run.seed)]
+        learned = training_words(run.alternative)
+        return [str(self.caches[run.cache]), *self.train, *own, *learned]
+
+    def settings(self, run: Run) -> Settings:
+        """Settings of a run; refuses what `train_cli` refuses."""
+        context = train_cli.main.make_context("train-student", self.words(run))
+        return train_cli.resolve(context.params)
+
+    def result(self, run: Run) -> dict[str, Any] | None:
+        """Read a run's result if it is finished, whatever it is scored on."""
+        return finished_result(self.folder(run), ())
+
+    def choices(self, results: Results) -> dict[tuple[str, str, Rung], str]:
+        """Alternative of each rung, by cache and student: its only one, or validation's choice.
+
+        A choice is made once all runs that it depends on are done, by the mean over their seeds; the
+        first of equals.
+        """
+        chosen = {}
+        for cache, student, rung in product(self.caches, self.students, self.rungs):
+            runs = {a: self.seeds_of(cache, student, a) for a in rung.alternatives}
+            if len(runs) == 1:
+                chosen[cache, student, rung] = rung.alternatives[0]
+            elif all(results[run] for several in runs.values() for run in several):
+                scores = {a: mean([_validation(results[r]) for r in runs[a]]) for a in runs}
+                chosen[cache, student, rung] = max(scores, key=lambda a: scores[a])
+        return chosen
+
+    def outstanding(self, results: Results) -> list[Job]:
+        """What is left to do: trainings, and the test scores of what is chosen."""
+        told = {(c, s, one) for (c, s, _), one in self.choices(results).items()}
+        jobs = []
+        for run in self.runs():
+            read_test = (run.cache, run.student, run.alternative) in told
+            score_on = HELD_OUT if read_test else (VALIDATION,)
+            result = results[run]
+            if result is None or not result["splits"].keys() >= set(score_on):
+                jobs.append(Job(run, score_on))
+        return jobs
+
+
+def _validation(result: dict[str, Any] | None) -> float:
+    """Validation score of a finished run; below all others where it has none."""
+    score = result["splits"].get(VALIDATION, {}).get("score") if result else None
+    return float("-inf") if score is None else float(score)
+
+
+def cache_names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name caches after their folders.
+
+    Raises
+    ------
+    UsageError
+        If two have the same name, which tables and folders could not tell apart.
+    """
+    named: dict[str, Path] = {}
+    for path in paths:
+        name = path.resolve().name.removesuffix(".zarr")
+        if named.setdefault(name, path).resolve() != path.resolve():
+            raise UsageError(
+                f"two caches are called {name!r}: {named[name]} and {path}. Rename one: a cache stays "
+                "what it is wherever it lies.",
+                kind="options",
+            )
+    return named
+
+
+def check(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -> None:
+    """Refuse before anything is trained what every run, or the table, would refuse.
+
+    Raises
+    ------
+    UsageError
+        For a split that is missing, a setting that is no run's own, or runs of other settings.
+    CacheError
+        For signals that a cache lacks.
+    """
+    _check_splits(caches, several=any(len(rung.alternatives) > 1 for rung in comparison.rungs))
+    _check_alike(caches, folds=folds)
+    if ours := [word for word in comparison.train if word.split("=")[0] in OURS]:
+        raise UsageError(
+            f"--train must leave {', '.join(ours)} to --student, --out, --rung and --seeds",
+            kind="options",
+        )
+    settings = {run: comparison.settings(run) for run in comparison.runs()}
+    for run, found in settings.items():
+        if found.distill != losses_of(run.alternative):
+            raise UsageError(
+                "the --config of --train has losses of its own; leave distill to --rung",
+                kind="options",
+            )
+    for run in settings:
+        if run.seed == 0:
+            _check_serves(caches[run.cache], settings[run], comparison)
+    _refuse_other_settings(comparison, settings, caches)
+
+
+def _refuse_other_settings(
+    comparison: Comparison, settings: Mapping[Run, Settings], caches: Mapping[str, Cache]
+) -> None:
+    """Refuse runs that were begun with other settings, each difference once."""
+    stale: dict[str, list[Path]] = {}
+    for run, wanted in settings.items():
+        before = read_json(comparison.folder(run) / CONFIG)
+        if isinstance(before, dict):
+            for change in changed_settings(before, wanted.resolved(caches[run.cache])):
+                stale.setdefault(change, []).append(comparison.folder(run))
+    if stale:
+        lines = [f"{change} ({len(runs)} run(s): {runs[0]})" for change, runs in stale.items()]
+        raise UsageError(
+            f"{comparison.out} holds runs of other settings; {len(stale)} differ\n{listed(lines)}\n"
+            "Nothing was changed. Choose another --out.",
+            kind="stale",
+        )
+
+
+def _check_alike(caches: Mapping[str, Cache], *, folds: bool) -> None:
+    """Refuse caches that cannot stand in one table, or in one block of it."""
+    if len({cache.task for cache in caches.values()}) > 1:
+        raise UsageError(
+            f"these caches differ in their task: {_said(caches, 'task')}. Compare them one by one.",
+            kind="classes",
+        )
+    if folds and len({cache.classes for cache in caches.values()}) > 1:
+        raise UsageError(
+            f"--folds takes folds of one corpus; these caches differ in their classes: "
+            f"{_said(caches, 'classes')}",
+            kind="classes",
+        )
+
+
+def _said(caches: Mapping[str, Cache], fact: str) -> str:
+    return "; ".join(f"{name} has {getattr(cache, fact)}" for name, cache in caches.items())
+
+
+def _check_serves(cache: Cache, settings: Settings, comparison: Comparison) -> None:
+    """Refuse a metric of another task, and all missing signals of a cache at once."""
+    if settings.metric is not None:
+        check_metric(settings.metric, cache.task)
+    alternatives = [one for rung in comparison.rungs for one in rung.alternatives]
+    losses = {loss.key: loss for one in alternatives for loss in losses_of(one)}
+    check_signals(cache, replace(settings, distill=tuple(losses.values())))
+
+
+def _check_splits(caches: Mapping[str, Cache], *, several: bool) -> None:
+    needed = {TRAIN, *HELD_OUT} if several else {TRAIN, HELD_OUT[-1]}
+    problems = [
+        f"{cache.root} has no split {split!r}; it has: {', '.join(cache.splits)}"
+        for cache in caches.values()
+        for split in sorted(needed - set(cache.splits))
+    ]
+    if problems:
+        raise UsageError(
+            f"{len(problems)} split(s) to train on, choose by or score are missing\n{listed(problems)}\n"
+            "See the splits: inspect-cache CACHE",
+            kind="split",
+        )

@@ -1,0 +1,264 @@
+"""Results as rows, and rows as Markdown, CSV, JSON and sentences."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from student.compare.ladder import NONE, Rung
+from student.compare.runs import Comparison, Results, Run
+from student.compare.statistics import Paired, deviation, mean, paired
+from student.train import TEST
+
+MORE_METRICS = ("micro-auprc-sonyc", "macro-auprc-sonyc")
+NOT_SHARES = ("d-prime",)
+ABSENT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A rung of a student on a cache, or on the folds of a corpus, by one metric.
+
+    Attributes
+    ----------
+    cache, student : str
+    rung : Rung
+    chosen : tuple of str
+        The alternative taken in each cache; empty before validation has chosen in all of them.
+    metric : str
+    scores : tuple of (float or None)
+        On the test split, of each cache and in it of each seed; None where missing.
+    teacher : float or None
+        Mean over the caches of the teacher's score on the same clips.
+    gain : Paired or None
+        Over ``none`` in the same cache with the same seed, where both are there.
+    """
+
+    cache: str
+    student: str
+    rung: Rung
+    chosen: tuple[str, ...]
+    metric: str
+    scores: tuple[float | None, ...]
+    teacher: float | None
+    gain: Paired | None
+
+    @property
+    def found(self) -> list[float]:
+        """Scores that are there."""
+        return [score for score in self.scores if score is not None]
+
+
+def metrics_shown(task: str, metric: str) -> list[str]:
+    """Metrics of a table, the one that picks epochs first."""
+    return list(dict.fromkeys([metric, *(MORE_METRICS if task == "multi" else ())]))
+
+
+def table_rows(
+    comparison: Comparison, results: Results, metrics: Sequence[str], *, folds: bool
+) -> list[Row]:
+    """Make a row for each block, student, rung and metric; with `folds` all caches are one block."""
+    names = list(comparison.caches)
+    blocks = {f"{len(names)} folds": names} if folds else {name: [name] for name in names}
+    choices = comparison.choices(results)
+    rows = []
+    for (label, caches), student in product(blocks.items(), comparison.students):
+        plain = _runs(comparison, student, dict.fromkeys(caches, NONE))
+        for rung, metric in product(comparison.rungs, metrics):
+            taken = {cache: choices.get((cache, student, rung)) for cache in caches}
+            runs = _runs(comparison, student, taken)
+            chosen = tuple(one for one in taken.values() if one is not None)
+            scores = _scores(results, runs, metric)
+            gain = None if str(rung) == NONE else _gain(scores, _scores(results, plain, metric))
+            rows.append(
+                Row(
+                    cache=label,
+                    student=student,
+                    rung=rung,
+                    chosen=chosen if len(chosen) == len(caches) else (),
+                    metric=metric,
+                    scores=scores,
+                    teacher=_teacher(results, runs, metric),
+                    gain=gain,
+                )
+            )
+    return rows
+
+
+Runs = list[list[Run] | list[None]]
+
+
+def _runs(comparison: Comparison, student: str, taken: Mapping[str, str | None]) -> Runs:
+    """Runs of each cache; None for each seed where validation has chosen no alternative yet."""
+    return [
+        [None] * comparison.seeds if one is None else comparison.seeds_of(cache, student, one)
+        for cache, one in taken.items()
+    ]
+
+
+def _scores(results: Results, runs: Runs, metric: str) -> tuple[float | None, ...]:
+    return tuple(_test(results, run, "scores", metric) for several in runs for run in several)
+
+
+def _teacher(results: Results, runs: Runs, metric: str) -> float | None:
+    """Mean over the caches, once it is known in all of them; it is the same for each seed."""
+    found = [[_test(results, run, "teacher_scores", metric) for run in cell] for cell in runs]
+    of_caches = [next((score for score in cell if score is not None), None) for cell in found]
+    known = [score for score in of_caches if score is not None]
+    return mean(known) if len(known) == len(runs) else None
+
+
+def _test(results: Results, run: Run | None, whose: str, metric: str) -> float | None:
+    """One test score of a run; None where it has none (yet)."""
+    result = results.get(run) if run else None
+    splits = result["splits"] if result else {}
+    score = (splits.get(TEST, {}).get(whose) or {}).get(metric)
+    return None if score is None else float(score)
+
+
+def _gain(scores: Sequence[float | None], plain: Sequence[float | None]) -> Paired | None:
+    pairs = [(a, b) for a, b in zip(scores, plain, strict=True) if a is not None and b is not None]
+    return paired(*zip(*pairs, strict=True)) if pairs else None
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Lay out one line for each rung: its main metric with all figures, the others beside it."""
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    main, more = metrics[0], metrics[1:]
+    head = ["cache", "student", "learned from", f"test {main}, mean ± sd", "each seed"]
+    head += ["gain over none [95 %]", "wins", "teacher", *more]
+    lines = [head, ["---"] * len(head)]
+    for row in rows[:: len(metrics)]:
+        others = [r for r in rows if r.metric != main and _cell(r) == _cell(row)]
+        lines.append([*_figures(row), *map(_spread, others)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(row: Row) -> tuple[str, str, Rung]:
+    return row.cache, row.student, row.rung
+
+
+def _figures(row: Row) -> list[str]:
+    each = ", ".join(_points(score, row.metric) for score in row.scores)
+    gain = wins = "" if str(row.rung) == NONE else ABSENT
+    if row.gain is not None:
+        gain, wins = _interval(row.gain, row.metric), f"{row.gain.wins}/{_pairs(row.gain)}"
+    learned = learned_from(row)
+    teacher = _points(row.teacher, row.metric)
+    return [row.cache, f"`{row.student}`", learned, _spread(row), each, gain, wins, teacher]
+
+
+def learned_from(row: Row) -> str:
+    """Name the rung, and where validation chooses, what it chose."""
+    several = [f"`{alternative}`" for alternative in row.rung.alternatives]
+    if len(several) == 1:
+        return several[0]
+    if not row.chosen:
+        return f"{' or '.join(several)}: not chosen yet"
+    counts = Counter(row.chosen)
+    names = [f"`{a}`" + (f" ×{n}" if len(counts) > 1 else "") for a, n in counts.items()]
+    return f"{', '.join(names)}, chosen on validation"
+
+
+def _spread(row: Row) -> str:
+    """Mean, standard deviation, and how many runs of all are there."""
+    found = row.found
+    if not found:
+        return ABSENT
+    text = _points(mean(found), row.metric)
+    spread = deviation(found)
+    if spread is not None:
+        text += f" ± {_points(spread, row.metric)}"
+    return text if len(found) == len(row.scores) else f"{text} ({len(found)} of {len(row.scores)})"
+
+
+def _interval(gain: Paired, metric: str) -> str:
+    text = _points(gain.mean, metric, signed=True)
+    if gain.half_width is None:
+        return text
+    ends = (gain.mean - gain.half_width, gain.mean + gain.half_width)
+    return f"{text} [{', '.join(_points(end, metric, signed=True) for end in ends)}]"
+
+
+def _pairs(gain: Paired) -> int:
+    return len(gain.differences)
+
+
+def _points(score: float | None, metric: str, *, signed: bool = False) -> str:
+    """Write a share as points of a hundred, and what is none as it is."""
+    if score is None or math.isnan(score):
+        return ABSENT
+    value = score if metric in NOT_SHARES else 100 * score
+    return f"{value:+.1f}" if signed else f"{value:.1f}"
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """One line for each row, numbers in full, lists joined by spaces."""
+    file = io.StringIO()
+    documents = [row_document(row) for row in rows]
+    writer = csv.DictWriter(file, list(documents[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _flat(value) for key, value in one.items()} for one in documents)
+    return file.getvalue()
+
+
+def _flat(value: Any) -> Any:
+    if isinstance(value, list):
+        return " ".join(ABSENT if one is None else str(one) for one in value)
+    return value
+
+
+def row_document(row: Row) -> dict[str, Any]:
+    """Give everything known of a row, ready for JSON; what is missing is null."""
+    gain, half = row.gain, row.gain.half_width if row.gain else None
+    return {
+        "cache": row.cache,
+        "student": row.student,
+        "rung": str(row.rung),
+        "chosen": " / ".join(dict.fromkeys(row.chosen)) or None,
+        "metric": row.metric,
+        "mean": mean(row.found) if row.found else None,
+        "sd": deviation(row.found),
+        "scores": list(row.scores),
+        "missing": len(row.scores) - len(row.found),
+        "teacher": row.teacher,
+        "gain": gain and gain.mean,
+        "gain_low": gain.mean - half if gain and half is not None else None,
+        "gain_high": gain.mean + half if gain and half is not None else None,
+        "differences": list(gain.differences) if gain else [],
+        "wins": gain and gain.wins,
+    }
+
+
+def summary(rows: Sequence[Row]) -> list[str]:
+    """One sentence for each rung but ``none``, over all its cells, by the main metric."""
+    main = [row for row in rows if row.metric == rows[0].metric]
+    rungs = dict.fromkeys(row.rung for row in main if str(row.rung) != NONE)
+    return [_sentence(rung, [row for row in main if row.rung == rung]) for rung in rungs]
+
+
+def _sentence(rung: Rung, rows: Sequence[Row]) -> str:
+    metric = rows[0].metric
+    gains = [row.gain.mean for row in rows if row.gain is not None]
+    parts = []
+    if gains:
+        better = sum(gain > 0 for gain in gains)
+        unit = "" if metric in NOT_SHARES else " points"
+        parts.append(f"better than none in {better} of {len(gains)} cells")
+        parts.append(f"mean gain {_points(mean(gains), metric, signed=True)}{unit}")
+    taught = [
+        (mean(row.found), row.teacher) for row in rows if row.found and row.teacher is not None
+    ]
+    if taught:
+        above = sum(own > teacher for own, teacher in taught)
+        parts.append(f"above the teacher in {above} of {len(taught)} students")
+    missing = sum(len(row.scores) - len(row.found) for row in rows)
+    if missing:
+        parts.append(f"{missing} of {sum(len(row.scores) for row in rows)} scores missing")
+    return f"{rung}: {', '.join(parts)}"

@@ -1,0 +1,101 @@
+"""What consistent teaching is worth: views that the teacher heard, against views that it did not.
+
+    python tests/experiments/consistency.py ../shared NOISY_WORK_FOLDER WORK_FOLDER
+
+The 2-s cache of ``noisy_keywords.py`` has four views. Its rows are written again, without asking
+the teacher, as caches of one and two views, and as one that is inconsistent: the student hears four
+views, the teacher's answers are those of the first. That is what a cached answer becomes under
+augmentation that the teacher did not hear. A cache of eight views is made by raising ``--views``.
+A killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import noisy_keywords
+from esc10 import run
+
+from cache_schema.documents import PartPlan, UnitTable
+from cache_schema.reader import Cache, Unit, open_cache
+from cache_schema.writer import Row, create_cache, seal, write_unit
+
+ANSWERS, FEATURES = ("logits", "temporal_attention"), "mfcc40"
+RUNG = "temporal=0.25 logits=0.5:temperature=2"
+TRAIN = "--epochs 10"
+
+
+def rewritten(source: Cache, out: Path, views: int, *, inconsistent: bool = False) -> Path:
+    """Write some views of a cache of one part as another cache."""
+    if out.is_dir():
+        return out
+    draft = out.with_name(f"{out.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    whole = source.parts[0].plan
+    kept = [unit for unit, view in enumerate(whole.units.view) if view < views]
+    plan = _plan(whole, views, kept)
+    corpus = source.manifest.corpus
+    clips = source.clip_table.clips(0, corpus.clips)
+    create_cache(draft, clips, corpus, source.sample_rate_hz, plan)
+    for number, unit in enumerate(kept):
+        write_unit(draft, plan, number, _rows(source, unit, inconsistent))
+    seal(draft, plan)
+    return draft.rename(out)
+
+
+def _plan(whole: PartPlan, views: int, kept: list[int]) -> PartPlan:
+    table = whole.units.model_dump()
+    columns = {name: [column[unit] for unit in kept] for name, column in table.items()}
+    signals = [spec for spec in whole.signals if spec.name in (FEATURES, *ANSWERS)]
+    changed = {"views": views, "signals": signals, "units": UnitTable(**columns)}
+    return whole.model_copy(update=changed)
+
+
+def _rows(source: Cache, number: int, inconsistent: bool) -> list[Row]:
+    units = {
+        (unit.view, unit.first_clip): unit
+        for split in source.splits
+        for unit in source.units(split)
+    }
+    table = source.parts[0].plan.units
+    heard = units[table.view[number], table.first_clip[number]]
+    answered = units[0, heard.first_clip] if inconsistent else heard
+    features = _signals(source, heard, (FEATURES,))
+    answers = _signals(source, answered, ANSWERS)
+    return [
+        Row(signals={name: values[row] for name, values in (features | answers).items()})
+        for row in range(heard.rows)
+    ]
+
+
+def _signals(source: Cache, unit: Unit, names: tuple[str, ...]) -> dict[str, object]:
+    rows = source.read_unit(unit, names)
+    if len(rows.clip) != unit.rows:
+        raise ValueError(f"{source.root} has quarantined rows; this experiment is for one without")
+    return rows.signals
+
+
+def main(shared: Path, noisy: Path, out: Path) -> None:
+    """Make the caches and compare students on them."""
+    out.mkdir(parents=True, exist_ok=True)
+    four = noisy / "2s.zarr"
+    cache = open_cache(four)
+    made = [
+        rewritten(cache, out / "1-view.zarr", 1),
+        rewritten(cache, out / "4-views-answers-of-1.zarr", 4, inconsistent=True),
+        rewritten(cache, out / "2-views.zarr", 2),
+        rewritten(cache, out / "4-views.zarr", 4),
+    ]
+    eight = out / "8-views.zarr"
+    if not eight.is_dir():
+        shutil.copytree(four, eight.with_suffix(".draft"))
+        eight.with_suffix(".draft").rename(eight)
+    noisy_keywords.speak(shared, noisy, 2, eight, views=8)
+    run("compare-students", *made, eight, "--student", "ds-tc-resnet", "--rung", RUNG,
+        "--train", TRAIN, "--out", out / "compared", log=out / "log")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]))

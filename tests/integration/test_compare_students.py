@@ -1,0 +1,274 @@
+"""A ladder in one command, with real processes: tables, choices, kills, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from commands import command, plain_environment, succeeded, write_tones
+from same_run import assert_same_run
+from small_cache import tree_bytes, write_small_cache
+
+from cache_schema.lock import write_lock
+from student import evaluate_cli
+from student.compare import cli
+
+PROGRAM = "from student.compare.cli import main; main(prog_name='compare-students')"
+LADDER = ("--rung", "none", "--rung", "temporal=0.1 | logits=0.2  temporal=0.5 label=1")
+SECOND = "logits=0.2 temporal=0.5 label=1"
+TRAIN = ("--train", "--epochs 2 --batch-size 8")
+WORDS = ("--student", "tc-resnet", "--seeds", "2", "--jobs", "2", *LADDER)
+TABLES = ("comparison.json", "table.md", "table.csv")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tones of three classes with a toy teacher's answers."""
+    folder = tmp_path_factory.mktemp("tones")
+    corpus, out = write_tones(folder / "corpus"), folder / "tones.zarr"
+    succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", out))
+    return out
+
+
+def started(*words: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *map(str, words)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plain_environment(),
+    )  # fmt: skip
+
+
+def finished(*words: object) -> subprocess.CompletedProcess[str]:
+    process = started(*words)
+    told, failed = process.communicate(timeout=500)
+    return subprocess.CompletedProcess(process.args, process.returncode, told, failed)
+
+
+def here(*words: object) -> Result:
+    """In this process; what trains nothing needs no other."""
+    return CliRunner().invoke(cli.main, [*map(str, words)])
+
+
+@pytest.fixture(scope="module")
+def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """An undisturbed comparison and what it printed."""
+    out = tmp_path_factory.mktemp("compared") / "whole"
+    return out, succeeded(finished(cache, *WORDS, *TRAIN, "--out", out))
+
+
+def runs_below(out: Path) -> list[Path]:
+    return sorted(path.parent for path in out.rglob("config.json"))
+
+
+def document(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    give_up = time.monotonic() + 300
+    while not condition() and process.poll() is None and time.monotonic() < give_up:
+        time.sleep(0.01)
+
+
+def test_one_command_trains_every_cell_and_tells_the_outcome(whole: tuple[Path, str]) -> None:
+    out, printed = whole
+    names = ["logits=0.2~temporal=0.5~label=1", "none", "temporal=0.1"]
+    cells = [out / "runs" / "tones" / "tc-resnet" / name for name in names]
+    assert runs_below(out) == [cell / f"seed-{seed}" for cell in cells for seed in (0, 1)]
+    assert [document(run / "config.json")["label_weight"] for run in runs_below(out)][::2] == [
+        1, 1, 0.9,
+    ]  # fmt: skip
+    assert [document(run / "config.json")["recipe"]["epochs"] for run in runs_below(out)] == [2] * 6
+    lines = printed.splitlines()
+    assert lines[0] == "6 runs, 0 of them trained; 2 at once"
+    assert "[6/6]" in printed
+    assert lines[-1] == str(out / "table.md")
+    assert lines[-2].startswith("temporal=0.1 | logits=0.2 temporal=0.5 label=1: better than none")
+    assert "not chosen" not in (out / "table.md").read_text()
+    assert not list(out.rglob("*.lock"))
+
+
+def test_test_is_read_by_what_validation_chose_alone(whole: tuple[Path, str]) -> None:
+    out, _ = whole
+    rows = document(out / "comparison.json")["rows"]
+    chosen = rows[1]["chosen"]
+    validation: dict[str, list[float]] = {}
+    for run in runs_below(out):
+        splits = document(run / "result.json")["splits"]
+        text = run.parent.name.replace("~", " ")
+        validation.setdefault(text, []).append(splits["validation"]["score"])
+        assert ("test" in splits) == (text in ("none", chosen)), run
+    assert sum(validation[chosen]) == max(sum(validation["temporal=0.1"]), sum(validation[SECOND]))
+
+
+def test_the_tables_scores_are_the_ones_that_evaluate_student_finds(
+    cache: Path, whole: tuple[Path, str]
+) -> None:
+    out, _ = whole
+    (row, _) = document(out / "comparison.json")["rows"]
+    run = out / "runs" / "tones" / "tc-resnet" / "none" / "seed-1"
+    told = CliRunner().invoke(evaluate_cli.main, [str(run), str(cache), "--json"])
+    assert json.loads(told.stdout)["scores"]["accuracy"] == row["scores"][1]
+    assert json.loads(told.stdout)["teacher_score"] == row["teacher"]
+
+
+def test_the_same_command_again_trains_nothing_and_writes_the_same_tables(
+    cache: Path, whole: tuple[Path, str]
+) -> None:
+    out, printed = whole
+    before = tree_bytes(out)
+    again = here(cache, *WORDS, *TRAIN, "--out", out)
+    assert again.stdout.startswith("6 runs, 6 of them trained;")
+    assert again.stdout.splitlines()[-2:] == printed.splitlines()[-2:]
+    assert tree_bytes(out) == before
+
+
+def test_other_settings_are_refused_before_anything_is_trained(
+    cache: Path, whole: tuple[Path, str]
+) -> None:
+    out, _ = whole
+    before = tree_bytes(out)
+    refused = here(cache, *WORDS, "--out", out, "--train", "--epochs 3 --batch-size 8")
+    assert refused.exit_code == 2
+    assert "recipe.epochs: the run has 2, asked for 3 (6 run(s): " in refused.stderr
+    assert "Nothing was changed" in refused.stderr
+    assert tree_bytes(out) == before
+
+
+def test_a_killed_comparison_goes_on_to_the_bits_of_an_undisturbed_one(
+    cache: Path, whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    undisturbed, _ = whole
+    out = tmp_path / "killed"
+    words = (cache, *WORDS, *TRAIN, "--out", out)
+    with started(*words) as process:
+        wait_for(lambda: any(out.rglob("training-state.pt")), process)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    succeeded(finished(*words))
+    assert [run.relative_to(out) for run in runs_below(out)] == [
+        run.relative_to(undisturbed) for run in runs_below(undisturbed)
+    ]
+    for run in runs_below(out):
+        assert_same_run(run, undisturbed / run.relative_to(out))
+    for name in TABLES:
+        assert (out / name).read_bytes() == (undisturbed / name).read_bytes(), name
+
+
+def test_a_comparison_told_to_stop_ends_its_processes_and_says_what_is_kept(
+    cache: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "stopped"
+    words = (cache, *WORDS, "--out", out, "--train", "--epochs 1000 --batch-size 8")
+    with started(*words) as process:
+        wait_for(lambda: any(out.rglob("training-state.pt")), process)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "compare-students: stopped. Finished runs are kept, and the 2 under way" in said
+    assert "Traceback" not in said
+    for run in runs_below(out):
+        with write_lock(run):  # nobody writes it any more
+            pass
+    states = [*out.rglob("training-state.pt")]
+    assert states
+    assert "stopped after" in states[0].parent.with_name("seed-0.log").read_text()
+    assert "-, -" in (out / "table.md").read_text(), "the missing cells are shown"
+
+
+def test_a_run_that_fails_does_not_stop_the_others(
+    cache: Path, whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "failing"
+    shutil.copytree(whole[0], out)
+    first, second = (out / "runs" / "tones" / "tc-resnet" / "none" / f"seed-{s}" for s in (0, 1))
+    for run in (first, second):
+        (run / "result.json").unlink()
+    (first / "training-state.pt").write_bytes(b"no state")
+    failed = finished(cache, *WORDS, *TRAIN, "--out", out)
+    assert failed.returncode == 1
+    assert "tones, tc-resnet, none, seed 0: failed (exit code 1)" in failed.stdout
+    assert "tones, tc-resnet, none, seed 1: validation" in failed.stdout
+    assert "1 run(s) failed, the others are done" in failed.stderr
+    assert f"see {first}.log" in failed.stderr
+    assert "training-state.pt is damaged" in failed.stderr
+    assert document(out / "comparison.json")["rows"][0]["missing"] == 1
+
+
+def test_a_plan_tells_the_cost_and_writes_nothing(
+    cache: Path, whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    planned = here(cache, *WORDS, *TRAIN, "--out", tmp_path / "planned", "--plan")
+    assert planned.exit_code == 0, planned.output
+    line, total = planned.stdout.splitlines()
+    assert line.startswith("tones, tc-resnet: 0.0")
+    assert "CPU-hours a run of 2 epochs; 0 of 6 runs done" in line
+    assert total.startswith("total left: ")
+    assert total.endswith("with --jobs 2")
+    assert os.listdir(tmp_path) == []
+    done = here(cache, *WORDS, *TRAIN, "--out", whole[0], "--plan")
+    assert "6 of 6 runs done, 0.00 CPU-hours left" in done.stdout
+
+
+def test_the_usual_ladder_is_what_the_cache_serves(cache: Path, tmp_path: Path) -> None:
+    told = here(cache, "--student", "tc-resnet", "--out", tmp_path / "o", *TRAIN, "--plan").stdout
+    assert f"left out sp=30 label=1: {cache} has no clip_embedding" in told
+    assert f"left out iusp=30 label=1: {cache} has no frame_embedding" in told
+    assert "0 of 12 runs done" in told, "none, logits, temporal and both"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rung", "sp=1"), "loss 'sp' needs the signal 'clip_embedding'"),
+        (("--train", "--seed 5"), "must leave --seed to"),
+        (("--train", "--epochs '3"), "is no list of options"),
+        (("--train", "--nonsense"), "No such option"),
+        (("--rung", "temporal=0.1 logits=1"), "leaves no weight for the labels"),
+        (("--train", "--metric micro-ap", "--student", "tc-resnat"), "Did you mean 'tc-resnet'?"),
+    ],
+)
+def test_what_no_run_could_do_is_refused_first(
+    cache: Path, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    out = tmp_path / "refused"
+    refused = here(cache, "--student", "tc-resnet", "--out", out, *words)
+    assert refused.exit_code in (2, 3)
+    assert said in refused.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_losses_from_a_file_of_the_trainer_are_refused(cache: Path, tmp_path: Path) -> None:
+    file = tmp_path / "train.toml"
+    file.write_text('distill = ["temporal=0.1"]\n')
+    refused = here(
+        cache, "--student", "tc-resnet", "--out", tmp_path / "o", "--train", f"--config {file}"
+    )
+    assert refused.exit_code == 2
+    assert "leave distill to --rung" in refused.stderr
+
+
+def test_caches_that_could_not_be_told_apart_or_scored_are_refused(
+    cache: Path, tmp_path: Path
+) -> None:
+    small = write_small_cache(tmp_path / "small.zarr")
+    words = ("--student", "tc-resnet", "--out", tmp_path / "out")
+    unscored = here(small, *words, "--rung", "temporal=0.1 | temporal=0.5")
+    assert f"{small} has no split 'validation'" in unscored.stderr
+    folds = here(cache, small, *words, "--rung", "none", "--folds")
+    assert "differ in their classes" in folds.stderr
+    twin = tmp_path / "elsewhere" / "tones.zarr"
+    shutil.copytree(cache, twin)
+    twins = here(cache, twin, *words)
+    assert f"two caches are called 'tones': {cache} and {twin}" in twins.stderr
+    assert [unscored.exit_code, folds.exit_code, twins.exit_code] == [2, 2, 2]

@@ -1,0 +1,176 @@
+"""Tables of a comparison, from results as runs leave them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from student.compare.ladder import parse_rung
+from student.compare.runs import Comparison, Job, Run
+from student.compare.table import (
+    csv_table,
+    markdown,
+    metrics_shown,
+    row_document,
+    summary,
+    table_rows,
+)
+from student.train import HELD_OUT
+
+EITHER = "temporal=0.1 | temporal=0.5"
+BOTH = ["accuracy"]
+
+
+def comparison(
+    *rungs: str, caches: tuple[str, ...] = ("sc",), seeds: int = 3, student: str = "tc-resnet"
+) -> Comparison:
+    named = {name: Path(f"{name}.zarr") for name in caches}
+    return Comparison(Path("out"), named, (student,), tuple(map(parse_rung, rungs)), seeds, ())
+
+
+def result(test: float | None, validation: float = 0.5, **more: float) -> dict[str, Any]:
+    """What a run leaves; without a test score only validation was read."""
+    splits: dict[str, Any] = {"validation": {"score": validation, "scores": {}}}
+    if test is not None:
+        scores = {"accuracy": test, "mAP": test, **more}
+        taught = {"accuracy": 0.9, "mAP": 0.9}
+        splits["test"] = {"score": test, "scores": scores, "teacher_scores": taught}
+    return {"metric": "accuracy", "splits": splits}
+
+
+def results(
+    plan: Comparison, scores: dict[str, list[float | None]], cache: str = "sc"
+) -> dict[Run, dict[str, Any] | None]:
+    """Test scores of seeds 0, 1, ... by alternative; the rest is missing."""
+    found: dict[Run, dict[str, Any] | None] = dict.fromkeys(plan.runs())
+    for alternative, values in scores.items():
+        for seed, value in enumerate(values):
+            if value is not None:
+                found[Run(cache, plan.students[0], alternative, seed)] = result(value)
+    return found
+
+
+def test_a_rung_is_compared_with_none_seed_by_seed() -> None:
+    plan = comparison("none", "temporal=0.1")
+    found = results(plan, {"none": [0.81, 0.80, 0.79], "temporal=0.1": [0.82, 0.82, 0.82]})
+    rows = table_rows(plan, found, BOTH, folds=False)
+    # Differences 1, 2, 3 points: 2 ± 4.30265 * 1 / sqrt(3).
+    assert markdown(rows) == (
+        "| cache | student | learned from | test accuracy, mean ± sd | each seed "
+        "| gain over none [95 %] | wins | teacher |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "| sc | `tc-resnet` | `none` | 80.0 ± 1.0 | 81.0, 80.0, 79.0 |  |  | 90.0 |\n"
+        "| sc | `tc-resnet` | `temporal=0.1` | 82.0 ± 0.0 | 82.0, 82.0, 82.0 "
+        "| +2.0 [-0.5, +4.5] | 3/3 | 90.0 |\n"
+    )
+    (line,) = summary(rows)
+    assert line == (
+        "temporal=0.1: better than none in 1 of 1 cells, mean gain +2.0 points, above the teacher in "
+        "0 of 1 students"
+    )
+
+
+def test_what_is_missing_is_shown_as_such() -> None:
+    plan = comparison("none", "temporal=0.1", "logits=0.5")
+    found = results(plan, {"none": [0.8, None, 0.6], "temporal=0.1": [0.9, 0.7, None]})
+    lines = markdown(table_rows(plan, found, BOTH, folds=False)).splitlines()[2:]
+    assert "| 70.0 ± 14.1 (2 of 3) | 80.0, -, 60.0 |" in lines[0]
+    assert "| 90.0, 70.0, - | +10.0 | 1/1 |" in lines[1], "one seed is there of both"
+    assert lines[2] == "| sc | `tc-resnet` | `logits=0.5` | - | -, -, - | - | - | - |"
+    rows = table_rows(plan, found, BOTH, folds=False)
+    assert summary(rows)[0].endswith(", 1 of 3 scores missing")
+    assert summary(rows)[1] == "logits=0.5: 3 of 3 scores missing"
+    document = row_document(rows[2])
+    assert (document["mean"], document["gain"], document["missing"]) == (None, None, 3)
+
+
+def test_nothing_is_compared_where_none_is_no_rung() -> None:
+    plan = comparison("temporal=0.1")
+    rows = table_rows(plan, results(plan, {"temporal=0.1": [0.95] * 3}), BOTH, folds=False)
+    assert [row.gain for row in rows] == [None]
+    assert summary(rows) == ["temporal=0.1: above the teacher in 1 of 1 students"]
+
+
+def test_validation_chooses_and_the_test_of_the_others_is_not_asked_for() -> None:
+    plan = comparison(EITHER, seeds=2)
+    low, high = plan.rungs[0].alternatives
+    found: dict[Run, dict[str, Any] | None] = dict.fromkeys(plan.runs())
+    assert [job.score_on for job in plan.outstanding(found)] == [("validation",)] * 4
+    for seed, validation in enumerate((0.6, 0.8)):
+        found[Run("sc", "tc-resnet", high, seed)] = result(None, validation)
+    assert plan.choices(found) == {}
+    for seed, validation in enumerate((0.9, 0.3)):
+        found[Run("sc", "tc-resnet", low, seed)] = result(None, validation)
+    assert list(plan.choices(found).values()) == [high], "0.7 on average, and not 0.6"
+    chosen = [Run("sc", "tc-resnet", high, seed) for seed in (0, 1)]
+    assert plan.outstanding(found) == [Job(run, HELD_OUT) for run in chosen]
+    text = markdown(table_rows(plan, found, BOTH, folds=False))
+    assert "| `temporal=0.5`, chosen on validation | - |" in text
+    found |= {run: result(0.7, 0.7) for run in chosen}
+    assert plan.outstanding(found) == []
+
+
+def test_a_rung_without_a_choice_says_so() -> None:
+    plan = comparison(EITHER)
+    text = markdown(table_rows(plan, dict.fromkeys(plan.runs()), BOTH, folds=False))
+    assert "| `temporal=0.1` or `temporal=0.5`: not chosen yet | - |" in text
+
+
+def test_a_run_that_two_rungs_share_is_trained_once() -> None:
+    plan = comparison("none", "temporal=0.1", EITHER, seeds=1)
+    assert [run.alternative for run in plan.runs()] == ["none", "temporal=0.1", "temporal=0.5"]
+    jobs = plan.outstanding(dict.fromkeys(plan.runs()))
+    assert [job.score_on for job in jobs] == [HELD_OUT, HELD_OUT, ("validation",)]
+
+
+def test_seeds_go_first_so_that_a_table_grows_evenly() -> None:
+    plan = comparison("none", "temporal=0.1", caches=("a", "b"), seeds=2)
+    order = [(run.seed, run.cache, run.alternative) for run in plan.runs()]
+    assert order[:4] == [(0, c, r) for c in "ab" for r in ("none", "temporal=0.1")]
+    assert [seed for seed, _, _ in order] == [0] * 4 + [1] * 4
+
+
+def test_folds_are_one_block_of_pairs() -> None:
+    plan = comparison("none", "temporal=0.1", caches=("fold1", "fold2"), seeds=1)
+    found = results(plan, {"none": [0.5], "temporal=0.1": [0.6]}, "fold1")
+    found |= {
+        run: one
+        for run, one in results(plan, {"none": [0.7], "temporal=0.1": [0.7]}, "fold2").items()
+        if run.cache == "fold2"
+    }
+    rows = table_rows(plan, found, BOTH, folds=True)
+    assert [(row.cache, row.scores) for row in rows] == [
+        ("2 folds", (0.5, 0.7)),
+        ("2 folds", (0.6, 0.7)),
+    ]
+    assert rows[1].gain is not None
+    assert rows[1].gain.differences == pytest.approx((0.1, 0.0))
+    assert rows[1].gain.wins == 1
+
+
+def test_a_multi_label_task_shows_both_auprc_beside_map() -> None:
+    metrics = metrics_shown("multi", "mAP")
+    assert metrics == ["mAP", "micro-auprc-sonyc", "macro-auprc-sonyc"]
+    assert metrics_shown("single", "accuracy") == ["accuracy"]
+    plan = comparison("none", seeds=1)
+    more = {"micro-auprc-sonyc": 0.25, "macro-auprc-sonyc": 0.125}
+    found = {plan.runs()[0]: result(0.5, **more)}
+    lines = markdown(table_rows(plan, found, metrics, folds=False)).splitlines()
+    assert lines[0].endswith("| teacher | micro-auprc-sonyc | macro-auprc-sonyc |")
+    assert lines[2].endswith("| 50.0 | 50.0 |  |  | 90.0 | 25.0 | 12.5 |")
+
+
+def test_the_csv_has_every_number_in_full() -> None:
+    plan = comparison("none", "temporal=0.1", seeds=2)
+    found = results(plan, {"none": [0.5, 0.25], "temporal=0.1": [0.75, None]})
+    rows = table_rows(plan, found, BOTH, folds=False)
+    lines = list(csv.DictReader(io.StringIO(csv_table(rows))))
+    assert lines[1]["rung"] == "temporal=0.1"
+    assert lines[1]["scores"] == "0.75 -"
+    assert (lines[1]["gain"], lines[1]["wins"]) == ("0.25", "1")
+    assert json.loads(json.dumps(row_document(rows[0])))["scores"] == [0.5, 0.25]
