@@ -11,6 +11,7 @@ import pytest
 
 from cache_schema.plugins import load_plugin
 from pipeline.audio import decode, resampled_length
+from pipeline.audio_members import file_of
 from pipeline.corpora import CORPORA, read_corpus
 from pipeline.corpora.interface import Corpus
 
@@ -38,8 +39,9 @@ def _holds_what_a_corpus_promises(corpus: Corpus) -> None:
         assert (corpus.root / clip.path).resolve().is_relative_to(corpus.root)
         assert not clip.id.startswith("/")
         assert str(corpus.root) not in clip.id
-        assert clip.frames > 0
-        assert clip.source_rate_hz > 0
+        # A list may name what is gone: such a clip stays, to end in quarantine with its reason.
+        there = file_of(corpus.root / clip.path).is_file()
+        assert (clip.frames > 0) == (clip.source_rate_hz > 0) == there
 
 
 def test_every_corpus_has_a_layout_here() -> None:
@@ -68,7 +70,7 @@ def test_clips_do_not_depend_on_where_the_corpus_lies(tmp_path: Path, kind: str)
 @pytest.mark.parametrize("kind", CORPORA)
 def test_a_scanned_clip_decodes_to_its_planned_length(tmp_path: Path, kind: str) -> None:
     corpus = read_corpus(_written(kind, tmp_path))
-    for clip in corpus.clips[::3]:
+    for clip in [clip for clip in corpus.clips if clip.frames][::3]:
         decoded = decode(
             corpus.root / clip.path, start_s=clip.start_s, end_s=clip.end_s, sample_rate_hz=8000
         )
