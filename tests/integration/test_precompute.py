@@ -139,7 +139,7 @@ def test_another_corpus_is_refused(corpus: Path, cache_dir: Path, tmp_path: Path
         (["--signal", "logit"], "Did you mean 'logits'"),
         (
             ["--view", "gian"],
-            "unknown view 'gian'; known: gain, shift, noise. Did you mean 'gain'?",
+            "known: crop, gain, mixup, noise, placement, shift, speed. Did you mean 'gain'?",
         ),
         (["--view", "gain:low=3"], "Did you mean 'low_db'"),
         (["--views", "2"], "--views 2 without --view"),

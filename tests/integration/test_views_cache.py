@@ -164,7 +164,7 @@ def test_check_and_repair_make_the_same_views_again(
     output = succeeded(precompute(corpus, chain, four_views, "--views", 4, "--check", 20))
     assert "20 rows recomputed" in output
     out = Path(shutil.copytree(four_views, tmp_path / "c"))
-    for name in ("view_draws/c/1", "view_labels/c/2", "waveform/c/3"):
+    for name in ("view_draws/c/1/0", "view_labels/c/2/0", "waveform/c/3"):
         (path,) = [p for p in files(out) if p.as_posix().endswith(name)]
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 8
