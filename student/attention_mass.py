@@ -85,7 +85,10 @@ def _of_batch(
     """Shares of those rows of a batch whose clip is a part of them."""
     place_B2 = batch.signals[VIEW_DRAWS][:, :2].double()
     source = loader.cache.signals[loader.source]
-    row_s_B = batch.signal_lengths[loader.source] * (source.hop_s or 0.0)
+    hop_s, first_s = source.hop_s or 0.0, source.first_frame_s or 0.0
+    # Frames of features have their centres inside the row, as far from both ends; samples fill it.
+    past_last_s = 2 * first_s - hop_s if first_s else 0.0
+    row_s_B = batch.signal_lengths[loader.source] * hop_s + past_last_s
     clip_s_B = place_B2[:, 1] - place_B2[:, 0]
     part_B = (clip_s_B > 0) & (clip_s_B < row_s_B - ROUNDING_S)
     output = student(batch.features_BTM, batch.lengths_B)

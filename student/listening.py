@@ -5,6 +5,7 @@ Shape suffixes: T frames, S samples.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +60,8 @@ def clip_curves(
     UsageError
         If the split has no such clip.
     """
-    configs = {run: read_config(run) for run in runs}
-    names = {run: curve_name(config) for run, config in configs.items()}
-    if len(set(names.values())) < len(names):
-        names = {run: f"{name} ({run.name})" for run, name in names.items()}
+    configs = {run: read_config(run) for run in dict.fromkeys(run.resolve() for run in runs)}
+    names = _told_apart({run: curve_name(config) for run, config in configs.items()})
     students = {names[run]: student_for(run, c, cache, split) for run, c in configs.items()}
     return [_listening(students, cache, split, clip_id) for clip_id in clip_ids]
 
@@ -72,12 +71,21 @@ def curve_name(config: dict[str, Any]) -> str:
     return "distilled" if config["distill"] else "undistilled"
 
 
+def _told_apart(names: Mapping[Path, str]) -> dict[Path, str]:
+    """Add to equal names what tells the runs' folders apart."""
+    if len(set(names.values())) == len(names):
+        return dict(names)
+    above = os.path.commonpath(list(names))
+    return {run: f"{name} ({run.relative_to(above)})" for run, name in names.items()}
+
+
 def _listening(
     students: Mapping[str, Student], cache: Cache, split: str, clip_id: str
 ) -> Listening:
-    unit, row = _find_clip(cache, split, clip_id)
+    unit, position = _find_clip(cache, split, clip_id)
     names = [WAVEFORM, *(name for name in (TEMPORAL, VIEW_DRAWS) if name in cache.signals)]
-    stored = cache.read_unit(unit, names).signals
+    read = cache.read_unit(unit, names)
+    stored, row = read.signals, _row(read.clip, position, clip_id)
     curves: dict[str, Curve] = {}
     if TEMPORAL in stored:
         spec = cache.signals[TEMPORAL]
@@ -86,7 +94,8 @@ def _listening(
         curves["teacher"] = (times_T, teacher_T / teacher_T.sum())
     for name, student in students.items():
         loader = UnitLoader(cache, student.front_end, (), budget_bytes=0)
-        batch = collate([(loader.load(unit), row)])
+        rows = loader.load(unit)
+        batch = collate([(rows, _row(rows.clips, position, clip_id))])
         with torch.no_grad():
             output = student(batch.features_BTM, batch.lengths_B)
             look_T = student.looks_at(output)[0].numpy().astype(np.float64)
@@ -102,16 +111,21 @@ def _times(first_s: float, hop_s: float, frames: int) -> NDArray[np.float64]:
 
 
 def _find_clip(cache: Cache, split: str, clip_id: str) -> tuple[Unit, int]:
-    """Find the unit of view 0 and the usable row that hold a clip."""
+    """Find the unit of view 0 that holds a clip, and the clip's position in the clip table."""
     for unit in cache.units(split, 0):
         ids = cache.clip_ids(unit.first_clip, unit.first_clip + unit.rows)
         if clip_id in ids:
-            clips = cache.read_unit(unit, ()).clip.tolist()
-            position = unit.first_clip + ids.index(clip_id)
-            if position in clips:
-                return unit, clips.index(position)
+            return unit, unit.first_clip + ids.index(clip_id)
     raise UsageError(
-        f"split {split!r} of {cache.root} has no usable clip {clip_id!r}. List them: inspect-cache "
+        f"split {split!r} of {cache.root} has no clip {clip_id!r}. List them: inspect-cache "
         f"{cache.root}",
         kind="unknown",
     )
+
+
+def _row(clips: NDArray[np.int64], position: int, clip_id: str) -> int:
+    """Row of a clip among the usable ones of a unit, which differ with the signals read."""
+    rows = np.flatnonzero(clips == position)
+    if not len(rows):
+        raise UsageError(f"clip {clip_id!r} is quarantined; choose a usable clip", kind="unknown")
+    return int(rows[0])

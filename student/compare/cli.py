@@ -153,7 +153,8 @@ class Comparing:
         if self.failures:
             told = "\n".join(self._told(job) for job in self.failures)
             raise RunError(
-                f"{len(self.failures)} run(s) failed, the others are done\n{told}\n"
+                f"{len(self.failures)} run(s) failed; the others are done, but for choices that "
+                f"wait for them\n{told}\n"
                 "Repeat the command to try them again.",
                 kind="failed",
             )

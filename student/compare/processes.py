@@ -29,7 +29,7 @@ def work_off(
     processes: int,
     on_end: Callable[[Job, int], None],
 ) -> None:
-    """Run what is outstanding, asked again after each end, until nothing is left but what failed.
+    """Run what is outstanding, asked again after each end, each job once.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def work_off(
         Kind ``"interrupted"`` after a signal; the processes have saved their states and ended.
     """
     running: dict[Job, Process] = {}
-    failed: set[Job] = set()
+    tried: set[Job] = set()
     with held_interrupts() as asked:
         try:
             while True:
                 busy = {job.run for job in running}
-                waiting = [j for j in outstanding() if j.run not in busy and j not in failed]
+                waiting = [j for j in outstanding() if j.run not in busy and j not in tried]
                 for job in waiting[: processes - len(running)]:
                     running[job] = _started(comparison, job)
                 if not running:
@@ -60,8 +60,7 @@ def work_off(
                 for job in _ended(running, asked):
                     with running.pop(job) as process:
                         code = process.wait()
-                    if code:
-                        failed.add(job)
+                    tried.add(job)
                     on_end(job, code)
         finally:
             _stop(running)

@@ -236,12 +236,25 @@ def _check_serves(cache: Cache, settings: Settings, comparison: Comparison) -> N
     check_signals(cache, replace(settings, distill=tuple(losses.values())))
 
 
+def _labelled(cache: Cache, split: str) -> bool:
+    units = cache.units(split, 0)
+    return any(
+        cache.clip_table.labels(unit.first_clip, unit.first_clip + unit.rows).any()
+        for unit in units
+    )
+
+
 def _check_splits(caches: Mapping[str, Cache], *, several: bool) -> None:
     needed = {TRAIN, *HELD_OUT} if several else {TRAIN, HELD_OUT[-1]}
     problems = [
         f"{cache.root} has no split {split!r}; it has: {', '.join(cache.splits)}"
         for cache in caches.values()
         for split in sorted(needed - set(cache.splits))
+    ]
+    problems += [
+        f"{cache.root} has no labelled clip in split {VALIDATION!r} to choose alternatives by"
+        for cache in caches.values()
+        if several and VALIDATION in cache.splits and not _labelled(cache, VALIDATION)
     ]
     if problems:
         raise UsageError(

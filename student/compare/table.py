@@ -119,7 +119,8 @@ def _test(results: Results, run: Run | None, whose: str, metric: str) -> float |
     result = results.get(run) if run else None
     splits = result["splits"] if result else {}
     score = (splits.get(TEST, {}).get(whose) or {}).get(metric)
-    return None if score is None else float(score)
+    # A d' of perfect rankings is infinite, and has no mean with others.
+    return None if score is None or not math.isfinite(float(score)) else float(score)
 
 
 def _gain(scores: Sequence[float | None], plain: Sequence[float | None]) -> Paired | None:
@@ -257,7 +258,7 @@ def _sentence(rung: Rung, rows: Sequence[Row]) -> str:
     ]
     if taught:
         above = sum(own > teacher for own, teacher in taught)
-        parts.append(f"above the teacher in {above} of {len(taught)} students")
+        parts.append(f"above the teacher in {above} of {len(taught)} cells")
     missing = sum(len(row.scores) - len(row.found) for row in rows)
     if missing:
         parts.append(f"{missing} of {sum(len(row.scores) for row in rows)} scores missing")

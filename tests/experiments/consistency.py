@@ -90,6 +90,7 @@ def main(shared: Path, noisy: Path, out: Path) -> None:
     ]
     eight = out / "8-views.zarr"
     if not eight.is_dir():
+        shutil.rmtree(eight.with_suffix(".draft"), ignore_errors=True)
         shutil.copytree(four, eight.with_suffix(".draft"))
         eight.with_suffix(".draft").rename(eight)
     noisy_keywords.speak(shared, noisy, 2, eight, views=8)

@@ -272,3 +272,17 @@ def test_caches_that_could_not_be_told_apart_or_scored_are_refused(
     twins = here(cache, twin, *words)
     assert f"two caches are called 'tones': {cache} and {twin}" in twins.stderr
     assert [unscored.exit_code, folds.exit_code, twins.exit_code] == [2, 2, 2]
+
+
+def test_a_cache_without_validation_is_compared_once_and_done(tmp_path: Path) -> None:
+    """Its runs can never have the score that others have; they are not begun again for it."""
+    corpus, small = write_tones(tmp_path / "corpus"), tmp_path / "tones.zarr"
+    shares = "?validation=0&test=0.3"
+    succeeded(
+        command(
+            "precompute-teacher", f"folder:{corpus}{shares}", "--teacher", "toy", "--out", small
+        )
+    )
+    words = (small, "--student", "tc-resnet", "--rung", "none", "--seeds", "1", "--jobs", "1")
+    told = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))
+    assert told.count("seed 0: test") == 1

@@ -20,6 +20,7 @@ from student import attention_mass as module
 from student import evaluate_cli
 from student.attention_mass import attention_mass, mass_inside
 from student.checkpoint import save_weights, write_json
+from student.listening import clip_curves
 from student.settings import build_student
 from student.unit_rows import UnitLoader, collate
 
@@ -171,6 +172,22 @@ def test_several_clips_and_runs_are_drawn_side_by_side(
     assert sizes[0] > sizes[1]
 
 
+def test_runs_of_one_name_are_told_apart_by_their_folders(views: Path, tmp_path: Path) -> None:
+    """As the runs of a comparison, whose folders are all called seed-N."""
+    distill = [{"name": "temporal", "teachers": [""]}]
+    runs = [
+        write_run(tmp_path / rung / "seed-0", distill=distill if rung != "none" else [])
+        for rung in ("none", "temporal", "both")
+    ]
+    (heard,) = clip_curves(runs, open_cache(views), "test", ["clip-6"])
+    assert list(heard.curves) == [
+        "teacher",
+        "undistilled (none/seed-0)",
+        "distilled (temporal/seed-0)",
+        "distilled (both/seed-0)",
+    ]
+
+
 def _width(picture: Path) -> int:
     return int.from_bytes(picture.read_bytes()[16:20], "big")
 
@@ -181,7 +198,7 @@ def _width(picture: Path) -> int:
         (["--plot", "p.png"], "--plot needs --clip ID"),
         (["--clip", "a"], "belong to --plot"),
         (["--plot", "p.png", "--clip", "a", "--clip", "b", "--mark-s", "0", "1"], "of one clip, got 2"),
-        (["--plot", "p.png", "--clip", "nobody"], "no usable clip 'nobody'"),
+        (["--plot", "p.png", "--clip", "nobody"], "no clip 'nobody'"),
     ],
 )  # fmt: skip
 def test_wrong_words_are_refused(views: Path, run: Path, words: list[str], message: str) -> None:

@@ -20,13 +20,15 @@ OPTIONS = {
     "--seed --unit-rows --codec --workers --scheduler --plan --check --repair --device --config",
     "finetune-teacher": "--base --out --pooling --epochs --freeze-layers --train-front-end "
     "--learning-rate --layer-decay --batch-size --accumulate --balanced --spec-augment --mixup "
-    "--noise-snr-db --precision --patience --seed --device --threads --config",
+    "--noise-snr-db --view --precision --patience --seed --device --threads --config",
     "inspect-cache": "--verify --json --clip --plot --config",
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --spec-augment --mixup --average --metric --device "
     "--precision --threads --config",
     "compare-students": "--student --rung --seeds --train --out --folds --jobs --plan --config",
     "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config",
+    "prepare-corpus": "--out --from --config",
+    "pack-corpus": "--to --out --sample-rate --config",
     "aftersound-demo": "--out --quick --config",
 }
 

@@ -71,7 +71,7 @@ def test_a_rung_is_compared_with_none_seed_by_seed() -> None:
     (line,) = summary(rows)
     assert line == (
         "temporal=0.1: better than none in 1 of 1 cells, mean gain +2.0 points, above the teacher in "
-        "0 of 1 students"
+        "0 of 1 cells"
     )
 
 
@@ -93,7 +93,7 @@ def test_nothing_is_compared_where_none_is_no_rung() -> None:
     plan = comparison("temporal=0.1")
     rows = table_rows(plan, results(plan, {"temporal=0.1": [0.95] * 3}), BOTH, folds=False)
     assert [row.gain for row in rows] == [None]
-    assert summary(rows) == ["temporal=0.1: above the teacher in 1 of 1 students"]
+    assert summary(rows) == ["temporal=0.1: above the teacher in 1 of 1 cells"]
 
 
 def test_validation_chooses_and_the_test_of_the_others_is_not_asked_for() -> None:
