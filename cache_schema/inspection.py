@@ -209,8 +209,9 @@ def teacher_score(cache: Cache, name: str) -> dict[str, float]:
             rows = cache.read_unit(unit, [logits, *cache.target_signals])
             answers, targets = rows.signals[logits][:, order].argmax(axis=1), rows.targets
             hits = targets[np.arange(len(answers)), answers] == targets.max(axis=1)
-            right += int(hits[rows.labelled].sum())
-            total += int(rows.labelled.sum())
+            labelled = targets.any(axis=1)  # of the view: a mixture with an unlabelled clip is not
+            right += int(hits[labelled].sum())
+            total += int(labelled.sum())
         if total:
             scores[split] = right / total
     return scores

@@ -259,7 +259,11 @@ def _train(
 
 
 def _view_recipe(corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe) -> ViewRecipe:
-    """Prepare the corpus' views as `pipeline.precompute` does, with the same seed alike."""
+    """Prepare the corpus' views as `pipeline.precompute` does, with the same seed alike.
+
+    Only labelled clips are partners of a mixup: the loss has no use for the others.
+    """
+    corpus = replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.labels))
     clips = order_clips(corpus)
     context = view_context(
         corpus.root, teacher.sample_rate_hz, corpus_facts(corpus, clips), lambda i: clips[i]

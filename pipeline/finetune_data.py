@@ -74,6 +74,7 @@ class LabelledAudio:
     unusable: dict[str, str] = field(default_factory=dict)
     _kept: dict[str, NDArray[np.int16] | Waveform] = field(default_factory=dict)
     _kept_bytes: int = 0
+    _undecodable: set[str] = field(default_factory=set)
 
     def clips(self, split: str) -> list[Clip]:
         """List the labelled clips of a split in the corpus' order.
@@ -179,6 +180,8 @@ class LabelledAudio:
 
     def _decoded(self, clip: Clip) -> Waveform | None:
         """Decode one clip, or take it from memory; None, and a note of why, if it is unusable."""
+        if clip.id in self._undecodable:
+            return None
         if (kept := self._kept.get(clip.id)) is not None:
             return _as_float(kept)
         try:
@@ -191,6 +194,7 @@ class LabelledAudio:
                 sample_rate_hz=self.sample_rate_hz,
             ).waveform
         except UnusableAudio as error:
+            self._undecodable.add(clip.id)
             self._skip(clip, error.reason)
             return None
         self._keep(clip, waveform)

@@ -138,17 +138,22 @@ def planned_samples(
     unvaried = np.array([decoded_samples(clip, waveform_hz) for clip in clips], np.int64)
 
     def heard(view: int) -> NDArray[np.int64]:
-        varied = recipe.lengths(clips, unvaried, view)
-        at_teacher = _per_length(
-            varied, lambda n: resampled_length(n, waveform_hz, teacher.sample_rate_hz)
-        )
-        longest = teacher.max_samples or int(at_teacher.max(initial=1))
-        fits = (teacher.min_samples <= at_teacher) & (at_teacher <= longest)
-        return np.where(fits, at_teacher, 0)
+        return heard_samples(recipe.lengths(clips, unvaried, view), teacher, waveform_hz)
 
     if not recipe.draws_length:
         return np.broadcast_to(heard(views.start), (len(views), len(clips)))
     return np.stack([heard(view) for view in views])
+
+
+def heard_samples(
+    samples: NDArray[np.int64], teacher: Teacher, waveform_hz: int
+) -> NDArray[np.int64]:
+    """Samples of rows at the teacher's rate; 0 where there are none or the teacher takes no such row."""
+    rate = teacher.sample_rate_hz
+    at_teacher = _per_length(samples, lambda n: resampled_length(n, waveform_hz, rate))
+    longest = teacher.max_samples or int(at_teacher.max(initial=1))
+    fits = (teacher.min_samples <= at_teacher) & (at_teacher <= longest)
+    return np.where(fits, at_teacher, 0)
 
 
 def decoded_samples(clip: Clip, rate_hz: int) -> int:

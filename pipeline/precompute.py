@@ -23,6 +23,7 @@ from cache_schema.documents import (
 from cache_schema.errors import CacheError, UsageError, listed
 from cache_schema.front_ends import front_end_facts
 from cache_schema.lock import write_lock
+from cache_schema.reader import SealedPart
 from cache_schema.sweep import sweep
 from cache_schema.teacher_names import command_of, described, qualified, require_teacher_name
 from cache_schema.writer import (
@@ -43,6 +44,7 @@ from pipeline.plan import (
     corpus_facts,
     cut_units,
     heard_audio,
+    heard_samples,
     make_part,
     order_clips,
     own_facts,
@@ -140,18 +142,33 @@ class Precompute:
     def _samples(self, views: range) -> NDArray[np.int64]:
         return planned_samples(self.clips, self.teacher, self.waveform_hz, self.recipe, views)
 
+    def _cached_samples(self, base: PartPlan) -> NDArray[np.int64]:
+        """Samples of the rows of a part as it was cached, whatever is said of its views now."""
+        out, table = self.request.out, base.units
+        entry = next(part for part in load_manifest(out).parts if part.name == base.name)
+        part = SealedPart(out, entry)
+        samples = np.zeros((base.views, len(self.clips)), np.int64)
+        units = zip(table.view, table.first_clip, table.rows, strict=True)
+        for unit, (view, first, rows) in enumerate(units):
+            place = view - base.first_view
+            samples[place, first : first + rows] = part.lengths(WAVEFORM, unit)
+        return heard_samples(samples, self.teacher, self.waveform_hz)
+
     def layouts(
-        self, names: Sequence[str], views: range, own: Sequence[PartPlan] = ()
+        self, names: Sequence[str], samples: NDArray[np.int64], own: Sequence[PartPlan] = ()
     ) -> list[SignalLayout]:
-        """Layouts of some signals over all rows, stored as said or else as in the `own` parts."""
+        """Layouts of some signals over rows of these lengths, (views, clips).
+
+        They are stored as said, or else as in the `own` parts.
+        """
         storage = cached_storage(own) | self._storage
         columns = {VIEW_DRAWS: len(self.recipe.draw_names), VIEW_LABELS: len(self.corpus.classes)}
-        return signal_layouts(names, self.teacher, self._samples(views), storage, columns)
+        return signal_layouts(names, self.teacher, samples, storage, columns)
 
     def first_part(self) -> PartPlan:
         """Plan of the first part of a new cache."""
         views = range(self.request.views)
-        return self._fresh_part("part-000", self.layouts(self.names, views), views)
+        return self._fresh_part("part-000", self.layouts(self.names, self._samples(views)), views)
 
     def _fresh_part(self, name: str, layouts: Sequence[SignalLayout], views: range) -> PartPlan:
         return make_part(
@@ -194,12 +211,13 @@ class Precompute:
             missing = [name for name in names if name not in here]
             if missing and any(signal.name == WAVEFORM for signal in plan.signals):
                 name = f"part-{len(plans) + len(added):03d}"
-                layouts = self.layouts(missing, plan.view_range, own)
+                layouts = self.layouts(missing, self._cached_samples(plan), own)
                 added.append(self._part_beside(plan, name, layouts))
         if self.request.views > have_views:
             name = f"part-{len(plans) + len(added):03d}"
             views = range(have_views, self.request.views)
-            added.append(self._fresh_part(name, self.layouts(names, views, own), views))
+            layouts = self.layouts(names, self._samples(views), own)
+            added.append(self._fresh_part(name, layouts, views))
         return added
 
     def refuse_stale(self, manifest: Manifest, plans: Sequence[PartPlan]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from cache_schema.errors import UsageError
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.speech_commands import NOISE_FOLDER, read_speech_commands
 
@@ -49,6 +50,12 @@ def read_noisy_speech_commands(
     UsageError
         As `pipeline.corpora.speech_commands.read_speech_commands`.
     """
+    if "," in noise:
+        raise UsageError(
+            f"corpus noisy-speech-commands: noise={noise!r} holds a comma, which separates the options "
+            "of a view; name the folder by a path without one",
+            kind="options",
+        )
     quiet = read_speech_commands(
         path,
         labels=labels,
@@ -57,7 +64,7 @@ def read_noisy_speech_commands(
         test_folds=test_folds,
     )
     steps = (
-        f"placement:length_s={length_s:g}",
-        f"noise:folder={noise},low_db={low_db:g},high_db={high_db:g}",
+        f"placement:length_s={length_s:.10g}",
+        f"noise:folder={noise},low_db={low_db:.10g},high_db={high_db:.10g}",
     )
     return replace(quiet, view_steps=steps)

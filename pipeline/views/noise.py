@@ -138,6 +138,13 @@ def _dealt(found: list[Recording], rate_hz: int) -> dict[str, list[Recording]]:
     """Give each split its own noise."""
     dealt: dict[str, list[Recording]] = {split: [] for split in TIME_SHARES}
     tops = {PurePosixPath(recording.name).parts[0].lower() for recording in found}
+    if tops & set(SPLIT_NAMES) and not tops <= set(SPLIT_NAMES):
+        raise UsageError(
+            f"view noise: {', '.join(sorted(tops & set(SPLIT_NAMES)))} look like splits, "
+            f"{', '.join(sorted(tops - set(SPLIT_NAMES))[:5])} like noise for all; move one kind "
+            "elsewhere.",
+            kind="options",
+        )
     if tops and tops <= set(SPLIT_NAMES):
         for recording in found:
             dealt[SPLIT_NAMES[PurePosixPath(recording.name).parts[0].lower()]].append(recording)

@@ -103,6 +103,22 @@ def test_more_views_later_are_the_views_of_a_cache_made_at_once(
             np.testing.assert_array_equal(value, at_once[place][name], err_msg=f"{name} of {place}")
 
 
+def test_a_second_teacher_hears_views_of_any_length_that_it_is_not_told_of(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """Lengths are those that are cached; the request says neither the steps nor the seed."""
+    out, steps = tmp_path / "c", ("speed:low=0.5,high=2", "placement:length_s=0.3")
+    succeeded(precompute(corpus, steps, out, "--views", 3))
+    further = ("--teacher", "toy:classes=x;y", "--teacher-name", "b", "--out", out)
+    succeeded(command("precompute-teacher", f"folder:{corpus}", *further))
+    succeeded(precompute(corpus, steps, out, "--views", 3, "--signal", "mfcc"))
+    rows = rows_of(open_cache(out)).values()
+    assert len({len(row["waveform"]) for row in rows}) > 3
+    for row in rows:
+        assert len(row["temporal_attention@b"]) == len(row["temporal_attention"])
+        assert row["logits@b"].shape == (2,)
+
+
 def files(root: Path) -> list[Path]:
     return [path for path in root.rglob("*") if path.is_file()]
 

@@ -404,6 +404,15 @@ def test_the_command_uses_an_unpacked_corpus_where_it_lies(tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+def test_a_list_beside_packed_audio_does_not_make_a_corpus(tmp_path: Path) -> None:
+    (tmp_path / "annotations.csv").write_text("split\n")
+    (tmp_path / "audio-0.tar.gz").write_bytes(b"no archive")
+    code, output = run(prepare_corpus, "sonyc-ust", "--out", tmp_path / "o", "--from", tmp_path)
+    assert code == 2
+    assert "missing" in output
+    assert "is ready" not in output
+
+
 def test_the_command_names_the_known_and_what_is_missing(tmp_path: Path) -> None:
     code, output = run(prepare_corpus, "esc-50", "--out", tmp_path)
     assert code == 2
