@@ -26,6 +26,7 @@ from cache_schema.lock import write_lock
 from cache_schema.reader import SealedPart
 from cache_schema.sweep import sweep
 from cache_schema.teacher_names import command_of, described, qualified, require_teacher_name
+from cache_schema.view_recipe import read_step
 from cache_schema.writer import (
     MANIFEST,
     add_part,
@@ -236,7 +237,7 @@ class Precompute:
             "corpus": manifest.corpus.model_dump(),
             "codec": first.codec,
             "seed": first.seed,
-            "views": first.view_recipe,
+            "views": _steps(first.view_recipe),
         }
         wanted = {"corpus": self.facts.model_dump(), **self._view_facts()}
         own = [plan for plan in plans if plan.teacher_name == self.teacher_name]
@@ -272,10 +273,10 @@ class Precompute:
     def _view_facts(self) -> dict[str, Any]:
         """What the request says of the views; of a further teacher's what is not a default."""
         request = self.request
-        said = {"codec": request.codec, "seed": request.seed, "views": self.recipe.texts}
+        said = {"codec": request.codec, "seed": request.seed, "views": _steps(self.recipe.texts)}
         if not self.teacher_name:
             return said
-        defaults = {option.name: option.default for option in fields(Request)} | {"views": []}
+        defaults = {option.name: option.default for option in fields(Request)} | {"views": {}}
         return {key: value for key, value in said.items() if value != defaults[key]}
 
     def _refuse_views_unheard_of(self, plans: Sequence[PartPlan]) -> None:
@@ -388,6 +389,15 @@ def _first_teachers_cache(request: Request) -> Manifest:
             kind="missing",
         )
     return load_manifest(request.out)
+
+
+def _steps(recipe: Sequence[str]) -> dict[str, Any]:
+    """The facts of each step of a recipe under its number and name, as messages tell what differs."""
+    steps = {f"{number} {text}": read_step(text) for number, text in enumerate(recipe, 1)}
+    return {
+        f"{text.split()[0]} {step.step}" if step else text: step and step.model_dump()
+        for text, step in steps.items()
+    }
 
 
 def _as_seen_anywhere(teacher: str) -> str:

@@ -199,7 +199,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
     assert failed.returncode == 1
     assert "tones, tc-resnet, none, seed 0: failed (exit code 1)" in failed.stdout
     assert "tones, tc-resnet, none, seed 1: validation" in failed.stdout
-    assert "1 run(s) failed, the others are done" in failed.stderr
+    assert "1 run(s) failed; the others are done" in failed.stderr
     assert f"see {first}.log" in failed.stderr
     assert "training-state.pt is damaged" in failed.stderr
     assert document(out / "comparison.json")["rows"][0]["missing"] == 1
@@ -277,12 +277,8 @@ def test_caches_that_could_not_be_told_apart_or_scored_are_refused(
 def test_a_cache_without_validation_is_compared_once_and_done(tmp_path: Path) -> None:
     """Its runs can never have the score that others have; they are not begun again for it."""
     corpus, small = write_tones(tmp_path / "corpus"), tmp_path / "tones.zarr"
-    shares = "?validation=0&test=0.3"
-    succeeded(
-        command(
-            "precompute-teacher", f"folder:{corpus}{shares}", "--teacher", "toy", "--out", small
-        )
-    )
+    shutil.rmtree(corpus / "validation")
+    succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", small))
     words = (small, "--student", "tc-resnet", "--rung", "none", "--seeds", "1", "--jobs", "1")
     told = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))
     assert told.count("seed 0: test") == 1

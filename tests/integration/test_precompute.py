@@ -352,12 +352,13 @@ def test_odd_names_and_places_are_no_trouble(corpus: Path, tmp_path: Path) -> No
 def test_noise_may_lie_anywhere_and_is_known_by_its_content(corpus: Path, tmp_path: Path) -> None:
     noise = tmp_path / "noise"
     noise.mkdir()
-    soundfile.write(noise / "n.wav", np.random.default_rng(0).normal(0, 0.1, 16000), RATE_HZ)
+    long_samples = 10 * RATE_HZ  # so that each split has a stretch of its own
+    soundfile.write(noise / "n.wav", np.random.default_rng(0).normal(0, 0.1, long_samples), RATE_HZ)
     out = tmp_path / "c"
     succeeded(precompute(corpus, out, "--view", f"noise:folder={noise}"))
     assert str(tmp_path).encode() not in (out / "parts/part-000/plan.json").read_bytes()
     moved = noise.rename(tmp_path / "elsewhere")
     assert "nothing to do" in succeeded(precompute(corpus, out, "--view", f"noise:folder={moved}"))
-    soundfile.write(moved / "n.wav", np.zeros(16000) + 0.1, RATE_HZ)
+    soundfile.write(moved / "n.wav", np.zeros(long_samples) + 0.1, RATE_HZ)
     run = precompute(corpus, out, "--view", f"noise:folder={moved}")
     assert run.returncode == 3

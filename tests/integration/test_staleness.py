@@ -80,8 +80,7 @@ def cache_dir(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ([*SHIFTED, "--teacher-option", "classes=a;b"], "", [
             "teacher.classes: cache ['high', 'low', 'middle'], this run ['a', 'b']",
         ]),
-        # The two recipes are alike for longer than a message is.
-        (SHIFTED_FURTHER, "", ["'max_s': '0.1'}}\"], this run ...", "'max_s': '0.2'}}\"]"]),
+        (SHIFTED_FURTHER, "", ["shift.options.max_s: cache '0.1', this run '0.2'"]),
         ([*SHIFTED, "--signal", "logits:top_k=1"], "", [
             "storage.logits: cache 'top_k=2', this run 'top_k=1'",
         ]),
