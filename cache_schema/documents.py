@@ -405,7 +405,16 @@ class ArrayMetadata(Document):
     node_type: Literal["array"]
     shape: Annotated[list[Count], Field(min_length=1, max_length=4)]
     data_type: Literal[
-        "float16", "float32", "float64", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"
+        "float16",
+        "float32",
+        "float64",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
     ]
     chunk_grid: _ChunkGrid
     chunk_key_encoding: _KeyEncoding
