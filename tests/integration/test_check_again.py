@@ -68,7 +68,7 @@ def test_every_row_of_a_full_cache_is_found_as_it_was(corpus: Path, cache_dir: P
     assert report.rows == sum(sum(plan.units.rows) for plan in parts.values())
     assert set(report.deviations) == {
         "logits", "temporal_attention", "attention_dropped_mass", "waveform", "log_mel", "mfcc",
-        "layer_attention", "attention_map",
+        "layer_attention", "attention_map", "view_draws",
     }  # fmt: skip
     assert max(report.deviations.values()) <= TOLERANCE
     named = check(further(corpus, cache_dir), None)
