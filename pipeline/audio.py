@@ -198,6 +198,17 @@ def resample(
     return result
 
 
+def resample_exactly(
+    waveform_S: NDArray[np.float32], source_rate_hz: int, sample_rate_hz: int
+) -> NDArray[np.float32]:
+    """Resample to exactly `resampled_length` samples; soxr rounds some exact halves downward."""
+    if source_rate_hz == sample_rate_hz:
+        return waveform_S
+    samples = resampled_length(len(waveform_S), source_rate_hz, sample_rate_hz)
+    resampled_S = resample(waveform_S, source_rate_hz, sample_rate_hz)[:samples]
+    return np.pad(resampled_S, (0, samples - len(resampled_S)))
+
+
 def write_flac(path: Path, waveform_S: NDArray[np.float32], sample_rate_hz: int) -> None:
     """Write mono 16-bit FLAC, making the folder; samples beyond ±1 are clipped."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -386,14 +397,10 @@ def _mean_over_channels(block_SK: NDArray[np.float32]) -> NDArray[np.float32]:
 def _resampled(
     mono_S: NDArray[np.float32], source_rate_hz: int, sample_rate_hz: int
 ) -> NDArray[np.float32]:
-    """Resample to exactly `resampled_length` samples; soxr rounds some exact halves downward."""
-    samples = resampled_length(len(mono_S), source_rate_hz, sample_rate_hz)
-    if samples == 0:
+    """Resample what leaves at least a sample."""
+    if resampled_length(len(mono_S), source_rate_hz, sample_rate_hz) == 0:
         raise UnusableAudio(
             f"too short: {len(mono_S)} frame(s) at {source_rate_hz} Hz are no sample at "
             f"{sample_rate_hz} Hz"
         )
-    if source_rate_hz == sample_rate_hz:
-        return mono_S
-    resampled_S = resample(mono_S, source_rate_hz, sample_rate_hz)[:samples]
-    return np.pad(resampled_S, (0, samples - len(resampled_S)))
+    return resample_exactly(mono_S, source_rate_hz, sample_rate_hz)

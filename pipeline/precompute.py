@@ -393,11 +393,11 @@ def _first_teachers_cache(request: Request) -> Manifest:
 
 def _steps(recipe: Sequence[str]) -> dict[str, Any]:
     """The facts of each step of a recipe under its number and name, as messages tell what differs."""
-    steps = {f"{number} {text}": read_step(text) for number, text in enumerate(recipe, 1)}
-    return {
-        f"{text.split()[0]} {step.step}" if step else text: step and step.model_dump()
-        for text, step in steps.items()
-    }
+    steps = {}
+    for number, text in enumerate(recipe, 1):
+        step = read_step(text)
+        steps[f"{number} {step.step if step else text}"] = step and step.model_dump()
+    return steps
 
 
 def _as_seen_anywhere(teacher: str) -> str:

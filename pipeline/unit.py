@@ -33,7 +33,7 @@ from cache_schema.reader import SealedPart
 from cache_schema.storage import sha256
 from cache_schema.teacher_names import qualified, signal_of
 from cache_schema.writer import Row, load_manifest, load_plan, write_unit
-from pipeline.audio import UnusableAudio, decode, resample, resampled_length
+from pipeline.audio import UnusableAudio, decode, resample_exactly, resampled_length
 from pipeline.corpora.interface import leads_out
 from pipeline.differences import differences, without_name
 from pipeline.plan import decoded_samples, planned_samples
@@ -284,11 +284,7 @@ class UnitWorker:
     def _waveform(self, heard: Heard) -> NDArray[np.float32]:
         """A row at the teacher's rate, of exactly the length that was planned."""
         waveform_S = (heard.samples_S / np.float32(FULL_SCALE)).astype(np.float32)
-        if self.teacher.sample_rate_hz == self.waveform_hz:
-            return waveform_S
-        samples = self._length(heard)
-        resampled_S = resample(waveform_S, self.waveform_hz, self.teacher.sample_rate_hz)[:samples]
-        return np.pad(resampled_S, (0, samples - len(resampled_S)))
+        return resample_exactly(waveform_S, self.waveform_hz, self.teacher.sample_rate_hz)
 
     def _answer(self, heard: Sequence[Heard | Row]) -> list[Row]:
         rows: list[Row] = [h if isinstance(h, Row) else Row() for h in heard]

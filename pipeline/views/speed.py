@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from cache_schema.errors import UsageError
-from pipeline.audio import resample, resampled_length
+from pipeline.audio import resample_exactly, resampled_length
 from pipeline.views.interface import Drawn, PlainStep, Variant
 
 # Factors are whole thousandths, so that length and resampler go by the same ratio of whole rates.
@@ -47,11 +47,9 @@ class Speed(PlainStep):
 
     def apply(self, heard: Variant, drawn: Drawn) -> Variant:
         """Resample as if the clip had been recorded at `factor` times its rate."""
-        samples = self.length(len(heard.waveform_S), drawn)
-        played_S = resample(heard.waveform_S, round(drawn[0] * UNIT), UNIT)[:samples]
         return replace(
             heard,
-            waveform_S=np.pad(played_S, (0, samples - len(played_S))),
+            waveform_S=resample_exactly(heard.waveform_S, round(drawn[0] * UNIT), UNIT),
             start=self.length(heard.start, drawn),
             stop=self.length(heard.stop, drawn),
         )
