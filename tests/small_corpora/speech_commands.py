@@ -1,22 +1,23 @@
-"""Speech Commands as its archive unpacks: three words by eight speakers, lists, two noises."""
+"""Speech Commands as its archive unpacks: words by eight speakers, lists, two noises."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 RATE_HZ = 16_000
-WORD_HZ = {"cat": 600.0, "no": 300.0, "yes": 1_500.0}
+WORDS = ("cat", "no", "yes")
 SPEAKERS = [f"{number:08x}" for number in range(0x10, 0x18)]
 LISTS = {"validation_list.txt": SPEAKERS[4:6], "testing_list.txt": SPEAKERS[6:]}
 NOISES = {"white_noise.wav": 12, "running_tap.wav": 15}
 
 
-def write(folder: Path) -> str:
-    """Write the corpus and say how it is named."""
-    for word, hz in WORD_HZ.items():
+def write(folder: Path, words: Sequence[str] = WORDS) -> str:
+    """Write the corpus, a tone for each word, and say how it is named."""
+    for word, hz in zip(words, np.linspace(300, 3_000, len(words)), strict=True):
         (folder / word).mkdir(parents=True)
         for i, speaker in enumerate(SPEAKERS):
             time_s = np.arange(RATE_HZ) / RATE_HZ
@@ -29,6 +30,6 @@ def write(folder: Path) -> str:
         noise = np.random.default_rng(seed).uniform(-0.1, 0.1, seconds * RATE_HZ)
         soundfile.write(noises / name, noise, RATE_HZ)
     for name, speakers in LISTS.items():
-        lines = [f"{word}/{speaker}_nohash_0.wav" for word in WORD_HZ for speaker in speakers]
+        lines = [f"{word}/{speaker}_nohash_0.wav" for word in words for speaker in speakers]
         (folder / name).write_text("\n".join([*lines, "yes/00000099_nohash_0.wav"]) + "\n")
     return f"speech-commands:{folder}"
