@@ -16,7 +16,7 @@ class Clip:
     path : str
         POSIX path relative to the corpus root; never leaves it.
     labels : tuple of str
-        Class names; empty means unlabelled.
+        Class names; empty means unlabelled, unless `none_present`.
     split : str
         ``"train"``, ``"validation"``, ``"test"`` or a name of the corpus.
     start_s, end_s : float
@@ -25,6 +25,8 @@ class Clip:
         Source samples per channel in the stretch by the header scan; 0 when the header is unreadable.
     source_rate_hz : int
         Sample rate of the file; 0 when the header is unreadable.
+    none_present : bool
+        Somebody listened for every class and found none: labelled, and a negative of all (multi-label).
     """
 
     id: str
@@ -35,3 +37,9 @@ class Clip:
     end_s: float | None = None
     frames: int = 0
     source_rate_hz: int = 0
+    none_present: bool = False
+
+    @property
+    def labelled(self) -> bool:
+        """Whether anybody said what is in it."""
+        return bool(self.labels) or self.none_present

@@ -1,7 +1,7 @@
 """The table of clips of a cache: ids, paths, splits, labels and planned source frames.
 
 Strings are UTF-8 bytes with offsets, labels are bit-packed. Rows are in the order of the plan:
-clips of one split lie together.
+clips of one split lie together. The column of clips with none of the classes is there if one has none.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from cache_schema.documents import Manifest
 from cache_schema.errors import CacheError
 
 FOLDER = "clips"
+NONE_PRESENT = "none_present"
 
 
 def write_clip_table(root: Path, clips: Sequence[Clip], classes: Sequence[str]) -> None:
@@ -38,6 +39,9 @@ def write_clip_table(root: Path, clips: Sequence[Clip], classes: Sequence[str]) 
     write_whole(folder / "end_s", np.array(ends, np.float64))
     write_whole(folder / "frames", np.array([c.frames for c in clips], np.int64))
     write_whole(folder / "source_rate_hz", np.array([c.source_rate_hz for c in clips], np.int32))
+    none_present = np.array([clip.none_present for clip in clips], np.uint8)
+    if none_present.any():
+        write_whole(folder / NONE_PRESENT, none_present)
 
 
 def _write_strings(folder: Path, name: str, values: Sequence[str]) -> None:
@@ -88,11 +92,18 @@ class ClipTable:
         packed = self._column("labels")[first:last]
         return np.unpackbits(packed, axis=1, count=len(self._manifest.corpus.classes))
 
+    def none_present(self, first: int, last: int) -> NDArray[np.bool_]:
+        """Which of clips ``first:last`` are labelled with none of the classes, shape (clips,)."""
+        if f"{FOLDER}/{NONE_PRESENT}/zarr.json" not in self._manifest.clip_table:
+            return np.zeros(last - first, np.bool_)
+        return self._column(NONE_PRESENT)[first:last].astype(np.bool_)
+
     def clips(self, first: int, last: int) -> list[Clip]:
         """Whole clips ``first:last``."""
         columns: dict[str, Any] = {n: self.strings(n, first, last) for n in ("id", "path", "split")}
         numbers = ("start_s", "end_s", "frames", "source_rate_hz")
         columns |= {name: self._column(name)[first:last].tolist() for name in numbers}
+        columns[NONE_PRESENT] = self.none_present(first, last).tolist()
         classes, hot = self._manifest.corpus.classes, self.labels(first, last)
         return [
             Clip(

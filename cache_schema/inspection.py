@@ -209,9 +209,8 @@ def teacher_score(cache: Cache, name: str) -> dict[str, float]:
             rows = cache.read_unit(unit, [logits, *cache.target_signals])
             answers, targets = rows.signals[logits][:, order].argmax(axis=1), rows.targets
             hits = targets[np.arange(len(answers)), answers] == targets.max(axis=1)
-            labelled = targets.any(axis=1)  # of the view: a mixture with an unlabelled clip is not
-            right += int(hits[labelled].sum())
-            total += int(labelled.sum())
+            right += int(hits[rows.labelled].sum())
+            total += int(rows.labelled.sum())
         if total:
             scores[split] = right / total
     return scores
@@ -254,6 +253,7 @@ def clip_facts(cache: Cache, position: int, view: int = 0) -> dict[str, Any]:
         "id": clip.id,
         "path": clip.path,
         "labels": list(clip.labels),
+        "labelled": clip.labelled,
         "split": clip.split,
         "view": view,
         "work_unit": unit.number,

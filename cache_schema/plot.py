@@ -100,7 +100,8 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
         _PANELS[name](axis, cache, signals[name].astype(np.float64))
         _mark(axis, place_s, "clip", shade=name == "temporal_attention")
         axis.set_xlim(0, span_s)
-    label = ";".join(facts["labels"]) or "unlabelled"
+    nothing = "none of the classes" if facts["labelled"] else "unlabelled"
+    label = ";".join(facts["labels"]) or nothing
     axes[0, 0].set_title(
         f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})", fontsize=10
     )

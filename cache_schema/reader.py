@@ -90,15 +90,15 @@ class UnitRows:
         Position of each row's clip in the clip table.
     labels : uint8, shape (n, C)
         Multi-hot labels.
-    labelled : bool, shape (n,)
-        Whether the clip has any label.
+    none_present : bool, shape (n,)
+        Whether the clip is labelled with none of the classes.
     signals : dict
         Array of shape (n, ...) for fixed signals, :class:`Ragged` otherwise.
     """
 
     clip: NDArray[np.int64]
     labels: NDArray[np.uint8]
-    labelled: NDArray[np.bool_]
+    none_present: NDArray[np.bool_]
     signals: dict[str, Any]
 
     @property
@@ -107,6 +107,20 @@ class UnitRows:
 
         A view that mixes two clips has shares of both.
         """
+        return np.maximum(self._said, 0)
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        """Whether the clip, or the view where these were read, has labels; shape (n,)."""
+        said = self._said
+        known: NDArray[np.bool_] = (said > 0).any(axis=1) | self.none_present & (said == 0).all(
+            axis=1
+        )
+        return known
+
+    @property
+    def _said(self) -> NDArray[np.float32]:
+        """Labels, -1 throughout for a view that nobody can label."""
         return np.asarray(self.signals.get(VIEW_LABELS, self.labels), np.float32)
 
 
@@ -311,9 +325,9 @@ class Cache:
         signals = {name: part.read(name, unit.number, keep) for name, part in homes.items()}
         last = unit.first_clip + unit.rows
         labels = self.clip_table.labels(unit.first_clip, last)[keep]
+        none_present = self.clip_table.none_present(unit.first_clip, last)[keep]
         clip = np.arange(unit.first_clip, last, dtype=np.int64)[keep]
-        labelled = np.asarray(labels.any(axis=1), np.bool_)
-        return UnitRows(clip, labels, labelled, signals)
+        return UnitRows(clip, labels, none_present, signals)
 
     def clip_ids(self, first: int = 0, last: int | None = None) -> list[str]:
         """Ids of clips ``first:last``, in the order of the clip table."""

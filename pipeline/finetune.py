@@ -155,7 +155,7 @@ def _facts(
 ) -> dict[str, Any]:
     """Collect what the result depends on, without any path of this machine."""
     listing = [
-        (c.id, c.path, c.labels, c.split, c.start_s, c.end_s, c.frames)
+        (c.id, c.path, c.labels, c.none_present, c.split, c.start_s, c.end_s, c.frames)
         for c in sorted(corpus.clips, key=lambda clip: clip.id)
     ]
     return {
@@ -263,7 +263,7 @@ def _view_recipe(corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe) ->
 
     Only labelled clips are partners of a mixup: the loss has no use for the others.
     """
-    corpus = replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.labels))
+    corpus = replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.labelled))
     clips = order_clips(corpus)
     context = view_context(
         corpus.root, teacher.sample_rate_hz, corpus_facts(corpus, clips), lambda i: clips[i]

@@ -84,9 +84,9 @@ class LabelledAudio:
         RunError
             If there is none.
         """
-        found = [clip for clip in self.corpus.clips if clip.split == split and clip.labels]
+        found = [clip for clip in self.corpus.clips if clip.split == split and clip.labelled]
         if not found:
-            known = sorted({clip.split for clip in self.corpus.clips if clip.labels})
+            known = sorted({clip.split for clip in self.corpus.clips if clip.labelled})
             raise RunError(
                 f"the corpus has no labelled clip in split {split!r}, only in "
                 f"{', '.join(known) or 'none'}; fine-tuning needs train and validation clips",
@@ -96,7 +96,7 @@ class LabelledAudio:
 
     def has(self, split: str) -> bool:
         """Say whether a split has labelled clips."""
-        return any(clip.split == split and clip.labels for clip in self.corpus.clips)
+        return any(clip.split == split and clip.labelled for clip in self.corpus.clips)
 
     def steps(
         self,
@@ -223,9 +223,10 @@ def _as_float(kept: NDArray[np.int16] | Waveform) -> Waveform:
 
 
 def _balancing_shares(clips: Sequence[Clip]) -> NDArray[np.float64]:
-    """Give each clip's probability of being drawn."""
-    sizes = Counter(label for clip in clips for label in clip.labels)
-    weights = np.array([sum(1 / sizes[label] for label in clip.labels) for clip in clips])
+    """Give each clip's probability of being drawn; clips with none of the classes count as one more."""
+    classes = [clip.labels or (None,) for clip in clips]
+    sizes = Counter(label for labels in classes for label in labels)
+    weights = np.array([sum(1 / sizes[label] for label in labels) for labels in classes])
     shares: NDArray[np.float64] = weights / weights.sum()
     return shares
 

@@ -96,7 +96,7 @@ def corpus_facts(corpus: Corpus, clips: Sequence[Clip]) -> CorpusFacts:
         [
             c.id,
             c.path,
-            list(c.labels),
+            [None] if c.none_present else list(c.labels),
             c.split,
             c.start_s,
             c.end_s,

@@ -121,9 +121,7 @@ class UnitLoader:
             signals[name] = class_map.apply(signals[name])
         features = self._features(read.signals[self.source])
         grid = TimeGrid(self.front_end.hop_s, self.front_end.first_frame_s)
-        labels = read.targets
-        labelled = np.asarray(labels.any(axis=1), np.bool_)
-        rows = TrainingRows(read.clip, labels, labelled, features, grid, signals)
+        rows = TrainingRows(read.clip, read.targets, read.labelled, features, grid, signals)
         if rows.size_bytes <= self._budget_bytes:
             self._budget_bytes -= rows.size_bytes
             self._kept[unit] = rows

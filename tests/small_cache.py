@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -104,14 +105,16 @@ def rows(part: PartPlan, unit: int) -> list[Row]:
     return [row(first + i, view, names) for i in range(part.units.rows[unit])]
 
 
-def lay_out(root: Path, part: PartPlan | None = None) -> PartPlan:
+def lay_out(
+    root: Path, part: PartPlan | None = None, listed: Sequence[Clip] | None = None
+) -> PartPlan:
     """Create the cache with its first part, nothing computed."""
     part = part or first_plan()
     facts = CorpusFacts(
         fingerprint="0" * 64, classes=list(CLASSES), task="single", clips=6,
         splits=[Split(name="train", first_clip=0, clips=4), Split(name="test", first_clip=4, clips=2)],
     )  # fmt: skip
-    create_cache(root, clips(), facts, 1000, part)
+    create_cache(root, listed or clips(), facts, 1000, part)
     return part
 
 
@@ -122,9 +125,9 @@ def compute(root: Path, part: PartPlan) -> None:
     seal(root, part)
 
 
-def write_small_cache(root: Path) -> Path:
+def write_small_cache(root: Path, listed: Sequence[Clip] | None = None) -> Path:
     """The whole cache."""
-    compute(root, lay_out(root))
+    compute(root, lay_out(root, listed=listed))
     add_part(root, second_plan())
     compute(root, second_plan())
     return root

@@ -65,6 +65,8 @@ def context(root: Path) -> ViewContext:
     """The corpus that was written."""
 
     def labels(clip: Clip) -> np.ndarray:
+        if not clip.labelled:
+            return np.full(len(CLASSES), -1, np.float32)
         return np.array([name in clip.labels for name in CLASSES], np.float32)
 
     return ViewContext(root, RATE_HZ, TRAIN, lambda place: clips()[place], labels)

@@ -8,8 +8,7 @@ As in the challenge's baseline, volunteers (annotators above 0) decide what trai
 at least one of them says so. What validates and tests was verified, which is annotator 0. A presence of
 -1 means that the annotator was not asked and counts for nothing.
 
-A recording with none of the tags has no label, which everywhere else means that nobody labelled it:
-it is not scored and teaches nothing but the teacher's answer. A note says how many there are.
+A recording with none of the tags is a negative of all of them, and trains and is scored as one.
 
 The fine classes numbered X, such as ``engine-of-uncertain-size``, say that some fine class of the group
 is or may be there. They are no classes, there as here. But there the loss leaves out the group's fine
@@ -100,10 +99,7 @@ def read_sonyc_ust(
         classes=[_class_name(tag) for tag in tags],
         task="multi",
         problems=problems,
-        notes=notes
-        + _left_out(recordings)
-        + _open_ended(list(usable.values()), aggregation)
-        + _untagged(kept),
+        notes=notes + _left_out(recordings) + _open_ended(list(usable.values()), aggregation),
     )
 
 
@@ -126,7 +122,13 @@ class _Recording:
         """Make the clip, without a path where the recording is not there."""
         stem = without_suffix(name)
         present = tuple(_class_name(tag) for tag in tags if self.has(tag, aggregation))
-        clip = Clip(id=stem, path=files.get(stem, ""), labels=present, split=self.split)
+        clip = Clip(
+            id=stem,
+            path=files.get(stem, ""),
+            labels=present,
+            split=self.split,
+            none_present=not present,
+        )
         return Entry(clip, self.place)
 
 
@@ -182,11 +184,4 @@ def _open_ended(recordings: Sequence[_Recording], aggregation: Aggregation) -> l
         f"{count} of {len(recordings)} recordings have an unknown fine class (numbered X): the fine "
         "tags of that group count as absent unless named"
     )
-    return [note] if count else []
-
-
-def _untagged(entries: Sequence[Entry]) -> list[str]:
-    """Say how many recordings have no tag and so pass for unlabelled."""
-    count = sum(not entry.clip.labels for entry in entries)
-    note = f"{count} of {len(entries)} recordings have none of the tags and count as unlabelled"
     return [note] if count else []

@@ -23,7 +23,7 @@ from cache_schema.documents import CorpusFacts
 from cache_schema.plugins import load_plugin, parse_named_options, typed_options
 from cache_schema.storage import canonical_json
 from cache_schema.view_recipe import draw_names
-from pipeline.views.interface import Drawn, Variant, ViewContext, ViewStep
+from pipeline.views.interface import UNKNOWN, Drawn, Variant, ViewContext, ViewStep
 
 VIEWS = {
     "crop": "pipeline.views.crop:Crop",
@@ -44,7 +44,7 @@ def view_context(
     place = {name: i for i, name in enumerate(facts.classes)}
 
     def labels(of: Clip) -> NDArray[np.float32]:
-        labels_C = np.zeros(len(place), np.float32)
+        labels_C = np.full(len(place), 0 if of.labelled else UNKNOWN, np.float32)
         labels_C[[place[label] for label in of.labels]] = 1
         return labels_C
 

@@ -20,6 +20,8 @@ from cache_schema.errors import UsageError
 MOST_DB = 100.0
 # A day: no clip is longer, and its samples are still counted.
 MOST_S = 86_400.0
+# In place of a label: nobody said what is in the clip.
+UNKNOWN = -1
 
 Drawn = tuple[float, ...]
 Waveform = NDArray[np.float32]
@@ -40,7 +42,7 @@ class ViewContext:
     clip : callable
         The clip at a position.
     labels : callable
-        Multi-hot labels (C,) of a clip, all zero where it is unlabelled.
+        Multi-hot labels (C,) of a clip, `UNKNOWN` throughout where it is unlabelled.
     """
 
     corpus_root: Path
@@ -61,7 +63,7 @@ class Variant:
     start, stop : int
         The samples of it that hold the clip itself.
     labels_C : ndarray, float32
-        What is true of it: multi-hot, or mixed by a partner's share.
+        What is true of it: multi-hot, or mixed by a partner's share; or `UNKNOWN` throughout.
     split : str
         The clip's.
     """

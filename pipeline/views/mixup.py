@@ -15,7 +15,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio import UnusableAudio, decode
 from pipeline.corpora.interface import leads_out
-from pipeline.views.interface import Drawn, PlainStep, Variant, ViewContext, Waveform
+from pipeline.views.interface import UNKNOWN, Drawn, PlainStep, Variant, ViewContext, Waveform
 
 # Of the clips, as in PSLA.
 MIXED_SHARE = 0.5
@@ -26,7 +26,7 @@ class Mixup(PlainStep):
     """Mix half of the training views with a clip of the training split, as its file has it.
 
     As PSLA (Gong, Chung and Glass 2021, https://arxiv.org/abs/2102.01243, section III-C) does; there
-    alpha is 10. A view mixed with or of an unlabelled clip is unlabelled, its labels all zero. Other
+    alpha is 10. A view mixed with or of an unlabelled clip is unlabelled, its labels `UNKNOWN`. Other
     splits hear no partner.
 
     Fine-tuning mixes clips of a batch (`pipeline.finetune_augmentation.mixup`), which are in memory and
@@ -73,9 +73,9 @@ class Mixup(PlainStep):
             return heard
         clip, share = self._context.clip(int(drawn[0])), np.float32(drawn[1])
         waveform_S = mixed(heard.waveform_S, self._decoded(clip), share)
-        labels_C = np.zeros_like(heard.labels_C)
-        if clip.labels and heard.labels_C.any():
-            labels_C = share * heard.labels_C + (1 - share) * self._context.labels(clip)
+        own_C, partner_C = heard.labels_C, self._context.labels(clip)
+        unknown_C = (own_C < 0) | (partner_C < 0)
+        labels_C = np.where(unknown_C, UNKNOWN, share * own_C + (1 - share) * partner_C)
         return replace(heard, waveform_S=waveform_S, labels_C=labels_C)
 
     def _decoded(self, clip: Clip) -> Waveform:

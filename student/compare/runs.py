@@ -237,11 +237,7 @@ def _check_serves(cache: Cache, settings: Settings, comparison: Comparison) -> N
 
 
 def _labelled(cache: Cache, split: str) -> bool:
-    units = cache.units(split, 0)
-    return any(
-        cache.clip_table.labels(unit.first_clip, unit.first_clip + unit.rows).any()
-        for unit in units
-    )
+    return any(cache.read_unit(unit, ()).labelled.any() for unit in cache.units(split, 0))
 
 
 def _check_splits(caches: Mapping[str, Cache], *, several: bool) -> None:

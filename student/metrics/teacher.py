@@ -50,7 +50,7 @@ def teacher_answers(
     for unit in cache.units(split, 0):
         rows = cache.read_unit(unit, (signal, *cache.target_signals))
         labels = true_classes(rows.targets, cache.task)[:, covered]
-        kept = rows.targets.any(1) & (labels.any(1) if cache.task == "single" else True)
+        kept = rows.labelled & (labels.any(1) if cache.task == "single" else True)
         logits_NC.append(found.apply(rows.signals[signal])[kept].astype(np.float64))
         labels_NC.append(labels[kept])
     return Answers(

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from commands import CLASSES, RATE_HZ, command, succeeded, write_tones
 from small_cache import tree_bytes
+from small_corpora import sonyc_ust
 
 from cache_schema.documents import CommitRecord
 from cache_schema.inspection import clip_facts, find_clip
@@ -284,6 +285,24 @@ def test_unlabelled_audio_is_cached_under_the_teachers_classes(
     run = ["train-student", out, "--student", "tc-resnet", "--out", tmp_path / "run", "--epochs", 1]
     output = succeeded(command(*run, "--distill", "logits=1"))
     assert "epoch 1/1" in output
+
+
+def test_recordings_with_none_of_the_tags_train_and_are_scored(tmp_path: Path) -> None:
+    text = sonyc_ust.write(tmp_path / "sonyc")
+    untagged = [("test", "03_000100.wav", 0, ()), ("train", "02_000007.wav", 11, ())]
+    others = [row for row in sonyc_ust.ANNOTATIONS if row[1] not in {row[1] for row in untagged}]
+    sonyc_ust.write_annotations(tmp_path / "sonyc/annotations.csv", (*others, *untagged))
+    out = tmp_path / "c"
+    succeeded(command("precompute-teacher", text, "--teacher", "toy", "--out", out))
+    cache = open_cache(out)
+    for split, expected in (("train", [[0] * 8, [1, *[0] * 6, 1]]), ("test", [[0] * 8])):
+        rows = cache.read_unit(cache.units(split)[0], [])
+        assert sorted(rows.targets.tolist()) == expected
+        assert rows.labelled.all()
+    run = ["train-student", out, "--student", "tc-resnet", "--out", tmp_path / "run"]
+    succeeded(command(*run, "--epochs", 1, "--distill", "logits=0.5"))
+    scored = succeeded(command("evaluate-student", tmp_path / "run", out, "--json"))
+    assert json.loads(scored)["clips"] == 1
 
 
 def test_u8log_and_zstd_are_stored_verified_and_read(

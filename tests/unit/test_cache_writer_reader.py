@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import zarr
 from cache_schema.documents import SignedManifest
 from cache_schema.errors import CacheError, UsageError
 from cache_schema.inspection import clip_facts, summary
-from cache_schema.reader import Ragged, open_cache
+from cache_schema.reader import Ragged, UnitRows, open_cache
 from cache_schema.storage import canonical_json, sha256
 from cache_schema.sweep import sweep
 from cache_schema.verify import verify
@@ -213,6 +214,29 @@ def test_other_values_after_sealing_are_refused(cache_dir: Path) -> None:
     write_unit(cache_dir, plan, 1, small_cache.rows(plan, 1))
     seal(cache_dir, plan)
     assert verify(cache_dir) == []
+
+
+def test_a_clip_with_none_of_the_classes_is_no_unlabelled_one(tmp_path: Path) -> None:
+    clips = small_cache.clips()
+    clips[1] = replace(clips[1], labels=(), none_present=True)
+    clips[2] = replace(clips[2], labels=())
+    cache = open_cache(small_cache.write_small_cache(tmp_path / "c.zarr", clips))
+    assert cache.clip_table.clips(0, 6) == clips
+    rows = cache.read_unit(cache.units("train")[0], [])
+    assert rows.clip.tolist() == [0, 1, 2]
+    assert rows.labelled.tolist() == [True, True, False]
+    assert rows.targets.tolist() == [[1, 0], [0, 0], [0, 0]]
+    assert [clip_facts(cache, place)["labelled"] for place in range(3)] == [True, True, False]
+    assert verify(tmp_path / "c.zarr") == []
+
+
+def test_a_view_is_labelled_if_all_that_is_mixed_in_it_is() -> None:
+    shares = np.array([[0.25, 0.75], [0.3, 0], [0, 0], [-1, -1], [0, 0], [-1, -1]], np.float16)
+    none_present = np.array([False, True, True, True, False, False])
+    of_clips = np.zeros((6, 2), np.uint8)
+    rows = UnitRows(np.arange(6), of_clips, none_present, {"view_labels": shares})
+    assert rows.labelled.tolist() == [True, True, True, False, False, False]
+    np.testing.assert_array_equal(rows.targets, np.maximum(shares, 0))
 
 
 def test_a_hole_in_the_clip_table_never_passes_for_unlabelled_clips(cache_dir: Path) -> None:

@@ -85,12 +85,13 @@ def test_a_held_out_recording_that_nobody_verified_is_left_out(tmp_path: Path) -
     assert any("1 of 5 recordings left out" in note for note in corpus.notes)
 
 
-def test_a_recording_without_a_tag_is_noted_as_unlabelled(tmp_path: Path) -> None:
+def test_a_recording_without_a_tag_is_labelled_as_a_negative_of_all(tmp_path: Path) -> None:
     text = sonyc_ust.write(tmp_path)
     rows = (*sonyc_ust.ANNOTATIONS[:-1], ("test", "03_000100.wav", 0, ()))
     sonyc_ust.write_annotations(tmp_path / "annotations.csv", rows)
-    notes = read_corpus(text).notes
-    assert "1 of 4 recordings have none of the tags and count as unlabelled" in notes
+    clips = read_corpus(text).clips
+    assert [(clip.id, clip.labels) for clip in clips if clip.none_present] == [("03_000100", ())]
+    assert all(clip.labelled for clip in clips)
 
 
 def test_recordings_may_all_lie_in_audio(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,18 @@ def test_a_clip_of_several_classes_is_drawn_by_the_sum_of_their_weights(tmp_path
     times = drawn(clips, tmp_path, 1_000, balanced=True)
     for i, weight in enumerate((1 / 3, 1 / 3, 5 / 6, 1 / 2)):
         assert times[400 + i] == pytest.approx(4_000 * weight / 2, rel=0.1)
+
+
+def test_clips_with_none_of_the_classes_are_balanced_as_one_more(tmp_path: Path) -> None:
+    """Of 20 clips 10 have none of two classes, 8 are high, one is low, one has both."""
+    labels = [("high", "low"), ("low",), *[("high",)] * 8, *[()] * 10]
+    clips = [
+        replace(write_clip(tmp_path, f"{i}.wav", "train", names, 400 + i), none_present=not names)
+        for i, names in enumerate(labels)
+    ]
+    times = drawn(clips, tmp_path, 100, balanced=True)
+    assert times.total() == 2_000
+    assert sum(times[400 + i] for i in range(10, 20)) == pytest.approx(2_000 / 3, rel=0.1)
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])

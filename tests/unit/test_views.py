@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio import UnusableAudio, resampled_length
 from pipeline.views import View, ViewRecipe
-from pipeline.views.interface import ViewContext
+from pipeline.views.interface import UNKNOWN, ViewContext
 
 CLIP = view_chains.clips()[TRAIN[0]]
 
@@ -141,7 +142,8 @@ def check_mixture(
     mixture[: len(other)] += (1 - share) * (other - other.mean())
     np.testing.assert_allclose(view.waveform_S, mixture, atol=1e-6)
     labels = share * context.labels(CLIP) + (1 - share) * context.labels(clip)
-    np.testing.assert_allclose(view.labels_C, labels if clip.labels else 0 * labels, atol=1e-6)
+    expected = labels if clip.labels else np.full_like(labels, UNKNOWN)
+    np.testing.assert_allclose(view.labels_C, expected, atol=1e-6)
     return partner
 
 
@@ -155,7 +157,18 @@ def test_the_share_of_alpha_10_lies_about_a_half(context: ViewContext) -> None:
 def test_an_unlabelled_clip_stays_unlabelled_in_every_mixture(context: ViewContext) -> None:
     unlabelled = view_chains.clips()[TRAIN[-1]]
     for view, _ in views(context, "mixup", "mixup", waveform=np.ones(50), clip=unlabelled):
-        assert not view.labels_C.any()
+        assert (view.labels_C == UNKNOWN).all()
+
+
+def test_a_clip_with_none_of_the_classes_takes_its_partners_labels_by_their_share(
+    context: ViewContext,
+) -> None:
+    nothing = replace(CLIP, labels=(), none_present=True)
+    for view, drawn in views(context, "mixup", waveform=np.ones(50), clip=nothing):
+        partner, share = int(drawn["mixup.partner"]), drawn["mixup.share"]
+        labels = context.labels(view_chains.clips()[partner]) if partner >= 0 else np.zeros(2)
+        expected = (1 - share) * labels if labels.min() >= 0 else labels
+        np.testing.assert_allclose(view.labels_C, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("place", [0, 7])
