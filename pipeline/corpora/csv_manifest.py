@@ -3,7 +3,8 @@
 Columns: ``path``; ``label`` or ``labels`` (several joined by ``;``, empty for unlabelled); and,
 where wanted, ``id``, ``split``, ``start_s``, ``end_s``. ``speaker``, ``keyword_start_s`` and
 ``keyword_end_s`` may stand there as annotations and are not read. Any other column is an error, so
-that a misspelt ``split`` does not pass for none.
+that a misspelt ``split`` does not pass for none. Cells are separated by tabs if the header has one, else
+by commas.
 """
 
 from __future__ import annotations
@@ -14,65 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cache_schema.errors import UsageError, listed
-from pipeline.corpora.interface import Corpus
 from pipeline.corpora.manifest import (
     FIELDS_SHOWN,
     LABEL_FIELDS,
     Row,
-    Task,
-    corpus_of_rows,
     field_problems,
+    manifest_adapter,
     read_text,
     split_labels,
 )
-
-
-def read_csv(
-    path: Path,
-    *,
-    root: str = "",
-    classes: str = "",
-    task: Task = "auto",
-    validation: float = 0.1,
-    test: float = 0.1,
-) -> Corpus:
-    """Read a manifest in UTF-8, separated by tabs if its header has one, else by commas.
-
-    Without an ``id`` a clip is named by its path without suffix, a segment by that, ``#`` and its
-    start. Without a ``split`` column it is chosen by a hash of the recording's path.
-
-    Parameters
-    ----------
-    path : Path
-        The manifest.
-    root : str
-        Folder the paths are relative to; by default the manifest's own.
-    classes : str
-        Classes in order, joined by ``;``; other labels are errors. By default the sorted labels
-        found.
-    task : str
-        ``"auto"`` is multi-label if any clip has several labels.
-    validation, test : float
-        Shares of these splits where the manifest has no ``split`` column.
-
-    Raises
-    ------
-    UsageError
-        Listing everything wrong with line numbers: see
-        `pipeline.corpora.interface.build_corpus`.
-    """
-    problems: list[str] = []
-    return corpus_of_rows(
-        path,
-        _rows(path, problems),
-        kind="csv",
-        problems=problems,
-        root=root,
-        classes=classes,
-        task=task,
-        validation=validation,
-        test=test,
-    )
 
 
 def _rows(path: Path, problems: list[str]) -> Iterator[Row]:
@@ -114,3 +65,6 @@ def _check_columns(path: Path, columns: list[str]) -> None:
             f"found:  {', '.join(columns) or 'none'}\nknown:  {FIELDS_SHOWN}",
             kind="columns",
         )
+
+
+read_csv = manifest_adapter("csv", _rows)

@@ -15,12 +15,11 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import (
     Corpus,
-    Entry,
     build_corpus,
     need_folder,
     without_suffix,
 )
-from pipeline.corpora.lists import Row, fold_splits, only_present
+from pipeline.corpora.lists import Row, folded_entries, only_present
 from pipeline.corpora.published import each_row
 
 COLUMNS = ("filename", "fold", "target", "category")
@@ -57,10 +56,8 @@ def read_esc(
     rows = list(each_row(source, path, name, LISTS[name], problems))
     if subset == "10":
         rows = [(place, row) for place, row in rows if row.get("esc10", "True") == "True"]
-    split_of = fold_splits(
-        rows, validation_folds=validation_folds, test_folds=test_folds, problems=problems
-    )
-    listed = [Entry(_clip(row, split_of.get(row["fold"], "train")), place) for place, row in rows]
+    folds = {"validation_folds": validation_folds, "test_folds": test_folds}
+    listed = folded_entries(rows, _clip, **folds, problems=problems)
     entries, notes = only_present(path, listed, problems)
     return build_corpus(
         path,

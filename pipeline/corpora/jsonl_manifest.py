@@ -12,15 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora.interface import Corpus, shown_name
+from pipeline.corpora.interface import shown_name
 from pipeline.corpora.manifest import (
     FIELDS_SHOWN,
     KNOWN_FIELDS,
     LABEL_FIELDS,
     Row,
-    Task,
-    corpus_of_rows,
     field_problems,
+    manifest_adapter,
     read_text,
     split_labels,
 )
@@ -30,37 +29,6 @@ _TYPES: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(LABEL_FIELDS, (str, "text or a list of texts")),
     **dict.fromkeys(("start_s", "end_s", "keyword_start_s", "keyword_end_s"), _NUMBER),
 }
-
-
-def read_jsonl(
-    path: Path,
-    *,
-    root: str = "",
-    classes: str = "",
-    task: Task = "auto",
-    validation: float = 0.1,
-    test: float = 0.1,
-) -> Corpus:
-    """Read a manifest in JSON Lines; the options are those of `read_csv`.
-
-    Raises
-    ------
-    UsageError
-        Listing everything wrong with line numbers: see
-        `pipeline.corpora.interface.build_corpus`.
-    """
-    problems: list[str] = []
-    return corpus_of_rows(
-        path,
-        _rows(path, problems),
-        kind="jsonl",
-        problems=problems,
-        root=root,
-        classes=classes,
-        task=task,
-        validation=validation,
-        test=test,
-    )
 
 
 def _rows(path: Path, problems: list[str]) -> Iterator[Row]:
@@ -128,3 +96,6 @@ def _value_problems(fields: dict[str, Any]) -> list[str]:
         elif shown_name("".join(map(str, texts))) != "".join(map(str, texts)):
             problems.append(f"{name} is not text that UTF-8 can hold: {json.dumps(value)[:60]}")
     return problems
+
+
+read_jsonl = manifest_adapter("jsonl", _rows)

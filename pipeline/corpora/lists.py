@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import Entry, leads_out
 
@@ -43,20 +44,35 @@ def read_text(source: str, root: Path, name: str) -> str:
         ) from None
 
 
-def fold_splits(
-    rows: Iterable[Row], *, validation_folds: str, test_folds: str, problems: list[str]
-) -> dict[str, str]:
-    """Map the folds that do not train to their split.
+def folded_entries(
+    rows: Sequence[Row],
+    clip_of: Callable[[dict[str, str], str], Clip],
+    *,
+    validation_folds: str,
+    test_folds: str,
+    problems: list[str],
+) -> list[Entry]:
+    """Make the clip of each row, in the split that its fold serves; folds that are not named train.
 
     Parameters
     ----------
-    rows : iterable of Row
+    rows : sequence of Row
         Lines of a list with their places, with a column ``fold``.
+    clip_of : callable
+        Makes the clip of a line and its split.
     validation_folds, test_folds : str
         Folds joined by ``;``.
     problems : list of str
         Folds that no row has, and folds asked for twice, are noted here.
     """
+    split_of = _fold_splits(rows, validation_folds, test_folds, problems)
+    return [Entry(clip_of(row, split_of.get(row["fold"], "train")), place) for place, row in rows]
+
+
+def _fold_splits(
+    rows: Sequence[Row], validation_folds: str, test_folds: str, problems: list[str]
+) -> dict[str, str]:
+    """Map the folds that do not train to their split."""
     found = {row["fold"] for _, row in rows}
     known = ", ".join(sorted(found, key=lambda fold: (len(fold), fold))) or "none"
     asked = {"validation": _names(validation_folds), "test": _names(test_folds)}

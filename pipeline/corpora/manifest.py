@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from pipeline.corpora.interface import (
 )
 
 Task = Literal["auto", "single", "multi"]
+Adapter = Callable[..., Corpus]
 LABEL_FIELDS = ("label", "labels")
 OPTIONAL_FIELDS = ("id", "split", "start_s", "end_s")
 ANNOTATION_FIELDS = ("speaker", "keyword_start_s", "keyword_end_s")
@@ -83,49 +84,78 @@ def read_text(path: Path, kind: str) -> str:
         ) from None
 
 
-def corpus_of_rows(
-    path: Path,
-    rows: Iterable[Row],
-    *,
-    kind: str,
-    problems: list[str],
-    root: str,
-    classes: str,
-    task: Task,
-    validation: float,
-    test: float,
-) -> Corpus:
-    """Make a corpus of a manifest's rows; the options are those of the adapters.
+def manifest_adapter(kind: str, rows_of: Callable[[Path, list[str]], Iterable[Row]]) -> Adapter:
+    """Make the adapter of a kind of manifest.
 
-    `problems` are those of the reader of the rows; it may add to them while it yields.
-
-    Raises
-    ------
-    UsageError
-        Listing everything wrong with line numbers: see
-        `pipeline.corpora.interface.build_corpus`.
+    Parameters
+    ----------
+    kind : str
+        As users name it.
+    rows_of : callable
+        Yields the rows of a manifest; adds what is wrong with the others to the list it is given.
     """
-    check_shares(validation, test)
-    folder = Path(root).expanduser() if root else path.parent
-    if not folder.is_dir():
-        raise UsageError(f"corpus {kind}:{path}: root={root} is not a folder", kind="missing")
-    entries = []
-    for row in rows:
-        split = row.fields.get("split")
-        if split is None:
-            name = without_suffix(row.fields["path"])
-            split = hashed_split(name, validation=validation, test=test)
-        clip, found = _clip(row, SPLIT_NAMES.get(split.lower(), split))
-        problems += [f"line {row.line}: {problem}" for problem in found]
-        entries.append(Entry(clip, f"line {row.line}"))
-    return build_corpus(
-        folder,
-        entries,
-        source=f"{kind}:{path}",
-        classes=[name for name in classes.split(";") if name] or None,
-        task=task,
-        problems=problems,
-    )
+
+    def read(
+        path: Path,
+        *,
+        root: str = "",
+        classes: str = "",
+        task: Task = "auto",
+        validation: float = 0.1,
+        test: float = 0.1,
+    ) -> Corpus:
+        """Read a manifest in UTF-8.
+
+        Without an ``id`` a clip is named by its path without suffix, a segment by that, ``#`` and its
+        start. Without a ``split`` it is chosen by a hash of the recording's path.
+
+        Parameters
+        ----------
+        path : Path
+            The manifest.
+        root : str
+            Folder the paths are relative to; by default the manifest's own.
+        classes : str
+            Classes in order, joined by ``;``; other labels are errors. By default the sorted labels
+            found.
+        task : str
+            ``"auto"`` is multi-label if any clip has several labels.
+        validation, test : float
+            Shares of these splits where the manifest has no ``split``.
+
+        Raises
+        ------
+        UsageError
+            Listing everything wrong with line numbers: see
+            `pipeline.corpora.interface.build_corpus`.
+        """
+        check_shares(validation, test)
+        folder = Path(root).expanduser() if root else path.parent
+        if not folder.is_dir():
+            raise UsageError(f"corpus {kind}:{path}: root={root} is not a folder", kind="missing")
+        problems: list[str] = []
+        entries = [_entry(row, validation, test, problems) for row in rows_of(path, problems)]
+        return build_corpus(
+            folder,
+            entries,
+            source=f"{kind}:{path}",
+            classes=[name for name in classes.split(";") if name] or None,
+            task=task,
+            problems=problems,
+        )
+
+    return read
+
+
+def _entry(row: Row, validation: float, test: float, problems: list[str]) -> Entry:
+    """Make the entry of a row, in its own split or one chosen by a hash."""
+    split = row.fields.get("split")
+    if split is None:
+        name = without_suffix(row.fields["path"])
+        split = hashed_split(name, validation=validation, test=test)
+    clip, found = _clip(row, SPLIT_NAMES.get(split.lower(), split))
+    problems += [f"line {row.line}: {problem}" for problem in found]
+    return Entry(clip, f"line {row.line}")
 
 
 def _clip(row: Row, split: str) -> tuple[Clip, list[str]]:

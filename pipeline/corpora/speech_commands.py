@@ -33,7 +33,7 @@ from pipeline.corpora.interface import (
     need_folder,
     without_suffix,
 )
-from pipeline.corpora.lists import fold_splits, read_text
+from pipeline.corpora.lists import folded_entries, read_text
 from pipeline.corpora.published import each_row
 
 SILENCE, UNKNOWN, NOISE_FOLDER = "_silence_", "_unknown_", "_background_noise_"
@@ -249,10 +249,9 @@ def _from_metadata(
 ) -> list[Entry]:
     """List the clips of ``metadata.csv``."""
     rows = list(each_row(source, path, METADATA, METADATA_COLUMNS, problems))
-    split_of = fold_splits(rows, **folds, problems=problems)
-    entries = []
-    for place, row in rows:
-        name, split = row["file"], split_of.get(row["fold"], "train")
-        clip = Clip(id=without_suffix(name), path=name, labels=(row["label"],), split=split)
-        entries.append(Entry(clip, place))
-    return entries
+    return folded_entries(rows, _listed_clip, **folds, problems=problems)
+
+
+def _listed_clip(row: dict[str, str], split: str) -> Clip:
+    name = row["file"]
+    return Clip(id=without_suffix(name), path=name, labels=(row["label"],), split=split)

@@ -12,12 +12,11 @@ from pathlib import Path
 from cache_schema.clip import Clip
 from pipeline.corpora.interface import (
     Corpus,
-    Entry,
     build_corpus,
     need_folder,
     without_suffix,
 )
-from pipeline.corpora.lists import Row, fold_splits, only_present
+from pipeline.corpora.lists import Row, folded_entries, only_present
 from pipeline.corpora.published import each_row, need_lists
 
 METADATA = "metadata/UrbanSound8K.csv"
@@ -50,10 +49,8 @@ def read_urbansound8k(path: Path, *, validation_folds: str = "9", test_folds: st
     problems: list[str] = []
     rows = list(each_row(source, path, METADATA, COLUMNS, problems))
     problems += _number_problems(rows)
-    split_of = fold_splits(
-        rows, validation_folds=validation_folds, test_folds=test_folds, problems=problems
-    )
-    listed = [Entry(_clip(row, split_of.get(row["fold"], "train")), place) for place, row in rows]
+    folds = {"validation_folds": validation_folds, "test_folds": test_folds}
+    listed = folded_entries(rows, _clip, **folds, problems=problems)
     entries, notes = only_present(path, listed, problems)
     return build_corpus(
         path,

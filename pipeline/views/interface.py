@@ -121,6 +121,34 @@ class PlainStep:
         return samples
 
 
+class TowardsLength(PlainStep):
+    """A step that brings clips towards a length, and draws where the shorter begins in the longer.
+
+    Parameters
+    ----------
+    length_s : float
+        The length in seconds.
+    """
+
+    draws = ("start_s",)
+    changes_length = True
+
+    def __init__(self, *, length_s: float) -> None:
+        check_seconds(type(self).__name__.lower(), "length_s", length_s)
+        self.length_s = length_s
+        self.rate_hz = 0
+
+    def prepare(self, context: ViewContext) -> dict[str, Any]:
+        """Remember the rate."""
+        self.rate_hz = context.sample_rate_hz
+        return {}
+
+    def draw(self, samples: int, split: str, random: np.random.Generator) -> Drawn:
+        """Draw where the shorter of the two begins."""
+        room = abs(samples - self.length(samples, ()))
+        return (int(random.integers(room + 1)) / self.rate_hz,)
+
+
 def check_range(step: str, low_db: float, high_db: float) -> None:
     """Refuse a range of decibels that nothing can be drawn from.
 
