@@ -155,7 +155,15 @@ def _facts(
 ) -> dict[str, Any]:
     """Collect what the result depends on, without any path of this machine."""
     listing = [
-        (c.id, c.path, c.labels, c.none_present, c.split, c.start_s, c.end_s, c.frames)
+        (
+            c.id,
+            c.path,
+            (None,) if c.none_present else c.labels,
+            c.split,
+            c.start_s,
+            c.end_s,
+            c.frames,
+        )
         for c in sorted(corpus.clips, key=lambda clip: clip.id)
     ]
     return {

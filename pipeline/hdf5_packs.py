@@ -3,10 +3,14 @@
 Two layouts, each with ``audio_name`` (N,) bytes beside the audio:
 
 * PANNs (qiuqiangkong/audioset_tagging_cnn): ``waveform`` (N, S) int16 (once float32), ``target`` (N, C)
-  bool, attribute ``sample_rate``. Shorter clips end in zeros. Packs written here also hold ``samples``
-  (N,), the length of each clip, which readers of the original layout do not look for.
+  bool, attribute ``sample_rate``. Shorter clips end in zeros. Rows of recordings that were not there
+  when it was written are empty: no name, no label, silence.
 * PaSST and EfficientAT: ``mp3`` (N,) of variable-length uint8, each a whole MP3 file, and ``target``
   (N, ⌈C / 8⌉) uint8, the bits of C classes as `numpy.packbits` packs them.
+
+Packs written here also hold ``labelled`` (N,), which tells a clip with none of the classes from one
+that nobody labelled, and with waveforms ``samples`` (N,), the length of each clip. Readers of the
+original layouts do not look for them.
 
 Shape suffixes: N = clips of the pack, C = classes, S = samples.
 """
@@ -24,7 +28,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-WAVEFORM, MP3, NAMES, TARGET, SAMPLES = "waveform", "mp3", "audio_name", "target", "samples"
+WAVEFORM, MP3, NAMES, TARGET = "waveform", "mp3", "audio_name", "target"
+SAMPLES, LABELLED = "samples", "labelled"
 DEFAULT_RATE_HZ = 32_000
 # Above it a damaged shape is likelier than audio: no rate, and more samples than the file can hold.
 _HIGHEST_RATE_HZ = 1_000_000
@@ -94,14 +99,23 @@ class Pack:
     def targets(self) -> tuple[NDArray[np.bool_], bool]:
         """Labels, shape (N, C), and whether they were packed into bits (then C is a multiple of 8)."""
         targets = self._array(TARGET, 2)
-        if targets.dtype == np.uint8:
-            return np.unpackbits(self._blocks(targets), axis=1).astype(bool), True
-        if targets.dtype.kind not in "bif":
+        if targets.dtype.kind not in "buif":
             raise ValueError(f"{TARGET} is {targets.dtype}, expected bool or packed uint8")
         values = self._blocks(targets)
-        if not np.isin(values, (0, 1)).all():
+        plain = bool(np.isin(values, (0, 1)).all())
+        # Beside waveforms bytes are bits only if they must be: people write 0 and 1 as uint8 too.
+        if targets.dtype == np.uint8 and (self.audio == MP3 or not plain):
+            return np.unpackbits(values, axis=1).astype(bool), True
+        if not plain:
             raise ValueError(f"{TARGET} holds other values than 0 and 1")
         return values.astype(bool), False
+
+    def labelled(self, labels_NC: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which clips somebody labelled, shape (N,): those with a label, unless the pack says more."""
+        if LABELLED not in self._h5:
+            return np.asarray(labels_NC.any(axis=1))
+        said: NDArray[np.bool_] = self._blocks(self._array(LABELLED, 1)).astype(bool)
+        return said
 
     def samples(self, name: str, row: int) -> tuple[int, int] | None:
         """Frames and rate of a waveform; None for an MP3."""
@@ -235,6 +249,7 @@ class PackWriter:
         self._file, self._partial = file, file.with_name(f"{file.name}.partial")
         self.rows, self._audio = 0, audio
         self._names: list[bytes] = []
+        self._labelled: list[bool] = []
         self._output = _Output(self._partial, "w+")
         self._h5 = h5py.File(self._output, "w")
         self._h5.attrs.create("sample_rate", rate_hz, dtype=np.int32)
@@ -253,10 +268,13 @@ class PackWriter:
         growing = (None,) * len(shape)
         return self._h5.create_dataset(name, shape, dtype, chunks=chunk, maxshape=growing)
 
-    def add(self, name: str, labels_C: NDArray[np.bool_], content: NDArray[Any]) -> None:
+    def add(
+        self, name: str, labels_C: NDArray[np.bool_], content: NDArray[Any], *, labelled: bool
+    ) -> None:
         """Append a clip: its name, labels of shape (C,), int16 samples or the bytes of an MP3."""
         row = self.rows
         self._names.append(name.encode())
+        self._labelled.append(labelled)
         self._targets[row] = np.packbits(labels_C) if self._audio == MP3 else labels_C
         if self._audio == MP3:
             self._content[row] = content
@@ -272,6 +290,7 @@ class PackWriter:
         self._content.resize(rows, axis=0)
         self._targets.resize(rows, axis=0)
         h5[NAMES] = np.array(self._names, dtype="S")
+        h5[LABELLED] = np.array(self._labelled, np.bool_)
         if self._audio == WAVEFORM:
             h5[SAMPLES] = np.array(self._lengths, np.int64)
         h5.close()

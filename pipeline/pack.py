@@ -210,7 +210,7 @@ def _write_pack(
                 unusable.append((clip.id, made))
             else:
                 labels_C = np.isin(classes, clip.labels)
-                writer.add(clip.id + suffix, labels_C, made.content)
+                writer.add(clip.id + suffix, labels_C, made.content, labelled=clip.labelled)
                 clipped += made.clipped
             tell()
         if not writer.rows:

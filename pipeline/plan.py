@@ -172,11 +172,12 @@ def heard_audio(teacher: Teacher, waveform_hz: int | None) -> dict[str, Any]:
 
 
 def wanted_signals(
-    names: Sequence[str], teacher: Teacher, recipe: ViewRecipe, *, further: bool
+    names: Sequence[str], teacher: Teacher, recipe: ViewRecipe, *, classes: int, further: bool
 ) -> list[str]:
     """Signals to store: the defaults the teacher can give, the named ones, and what views need.
 
-    A `further` teacher adds nothing but its own: waveform and features are the first one's part.
+    `classes` are those of the corpus; without any there are no labels to mix. A `further` teacher adds
+    nothing but its own: waveform and features are the first one's part.
 
     Raises
     ------
@@ -200,7 +201,7 @@ def wanted_signals(
         wanted.append(DROPPED_MASS)
     if recipe.draw_names and not further:
         wanted.append(VIEW_DRAWS)
-    if recipe.mixes_labels and not further:
+    if recipe.mixes_labels and classes and not further:
         wanted.append(VIEW_LABELS)
     return list(dict.fromkeys(wanted))
 

@@ -121,7 +121,9 @@ class Precompute:
             self._refuse_useless_views()
         named, self._storage = parse_signals(request.signals)
         further = cached is not None
-        wanted = wanted_signals(named, self.teacher, self.recipe, further=further)
+        wanted = wanted_signals(
+            named, self.teacher, self.recipe, classes=len(self.corpus.classes), further=further
+        )
         self.names = [qualified(name, self.teacher_name) for name in wanted]
         self.samples = self._samples(range(1))[0]
 

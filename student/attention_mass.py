@@ -17,13 +17,11 @@ from torch import Tensor
 
 from cache_schema.documents import VIEW_DRAWS
 from cache_schema.reader import Cache
-from cache_schema.teacher_names import qualified
 from cache_schema.view_recipe import ROUNDING_S
 from student.batch import Batch
 from student.evaluate import EVALUATION_BATCH, read_config, student_for
-from student.listening import TEMPORAL
+from student.listening import teacher_signal
 from student.models.interface import Student
-from student.settings import first_teacher
 from student.stream import Stream
 from student.unit_rows import UnitLoader
 
@@ -59,7 +57,7 @@ def attention_mass(run: Path, cache: Cache, split: str) -> dict[str, Any] | None
     student = student_for(run, config, cache, split)
     if VIEW_DRAWS not in cache.signals:
         return None
-    teacher = qualified(TEMPORAL, first_teacher(config["distill"]))
+    teacher = teacher_signal(config)
     teacher_signals = tuple(name for name in (teacher,) if name in cache.signals)
     loader = UnitLoader(cache, student.front_end, ())
     # The signal that features come from tells how long a row is.

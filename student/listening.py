@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from cache_schema.documents import VIEW_DRAWS, WAVEFORM
 from cache_schema.errors import UsageError
 from cache_schema.reader import Cache, Unit
+from cache_schema.teacher_names import qualified
 from cache_schema.view_recipe import place_within
 from student.evaluate import read_config, student_for
 from student.models.interface import Student
+from student.settings import first_teacher
 from student.unit_rows import UnitLoader, collate
 
 TEMPORAL = "temporal_attention"
@@ -63,7 +65,13 @@ def clip_curves(
     configs = {run: read_config(run) for run in dict.fromkeys(run.resolve() for run in runs)}
     names = _told_apart({run: curve_name(config) for run, config in configs.items()})
     students = {names[run]: student_for(run, c, cache, split) for run, c in configs.items()}
-    return [_listening(students, cache, split, clip_id) for clip_id in clip_ids]
+    teacher = teacher_signal(next(iter(configs.values())))
+    return [_listening(students, teacher, cache, split, clip_id) for clip_id in clip_ids]
+
+
+def teacher_signal(config: dict[str, Any]) -> str:
+    """Name the attention of the teacher that a run learns from."""
+    return qualified(TEMPORAL, first_teacher(config["distill"]))
 
 
 def curve_name(config: dict[str, Any]) -> str:
@@ -80,16 +88,16 @@ def _told_apart(names: Mapping[Path, str]) -> dict[Path, str]:
 
 
 def _listening(
-    students: Mapping[str, Student], cache: Cache, split: str, clip_id: str
+    students: Mapping[str, Student], teacher: str, cache: Cache, split: str, clip_id: str
 ) -> Listening:
     unit, position = _find_clip(cache, split, clip_id)
-    names = [WAVEFORM, *(name for name in (TEMPORAL, VIEW_DRAWS) if name in cache.signals)]
+    names = [WAVEFORM, *(name for name in (teacher, VIEW_DRAWS) if name in cache.signals)]
     read = cache.read_unit(unit, names)
     stored, row = read.signals, _row(read.clip, position, clip_id)
     curves: dict[str, Curve] = {}
-    if TEMPORAL in stored:
-        spec = cache.signals[TEMPORAL]
-        teacher_T = stored[TEMPORAL][row].astype(np.float64)
+    if teacher in stored:
+        spec = cache.signals[teacher]
+        teacher_T = stored[teacher][row].astype(np.float64)
         times_T = _times(spec.first_frame_s or 0.0, spec.hop_s or 0.0, len(teacher_T))
         curves["teacher"] = (times_T, teacher_T / teacher_T.sum())
     for name, student in students.items():

@@ -76,15 +76,7 @@ def train(
         If a loss is not finite, naming the clips; if another process writes the run; if a signal
         stopped the training.
     """
-    check_class_map(cache, settings)
-    if TRAIN not in cache.splits:
-        raise UsageError(
-            f"{cache.root} has no split {TRAIN!r} to train on; it has: {', '.join(cache.splits)}",
-            kind="split",
-        )
-    if settings.metric is not None:
-        check_metric(settings.metric, cache.task)
-    _refuse_without_targets(cache, settings)
+    check_trainable(cache, settings)
     objective = build_objective(cache, settings)
     splits = [split for split in score_on if split in cache.splits]
     with write_lock(run):
@@ -127,6 +119,27 @@ def finished_result(run: Path, splits: Sequence[str]) -> dict[str, Any] | None:
         return None
     scored = found.get("splits")
     return found if isinstance(scored, dict) and scored.keys() >= set(splits) else None
+
+
+def check_trainable(cache: Cache, settings: Settings) -> None:
+    """Refuse what no training could begin with; signals are for the objective to find.
+
+    Raises
+    ------
+    UsageError
+        For a class map, metric or split that the cache has not, or if there is nothing to learn.
+    CacheError
+        Kind ``"empty"`` where no training clip can be used.
+    """
+    check_class_map(cache, settings)
+    if TRAIN not in cache.splits:
+        raise UsageError(
+            f"{cache.root} has no split {TRAIN!r} to train on; it has: {', '.join(cache.splits)}",
+            kind="split",
+        )
+    if settings.metric is not None:
+        check_metric(settings.metric, cache.task)
+    _refuse_without_targets(cache, settings)
 
 
 def _refuse_without_targets(cache: Cache, settings: Settings) -> None:

@@ -139,5 +139,7 @@ def _entry(
     folders = [folder.lower() for folder in PurePosixPath(path).parts[:-1]]
     split = next((SPLIT_NAMES[folder] for folder in folders if folder in SPLIT_NAMES), "train")
     names = tuple(dict.fromkeys(str(one) for one in labels if one not in (None, "")))
-    clip = Clip(id=without_suffix(path), path=path, labels=names, split=split)
+    clip = Clip(
+        id=without_suffix(path), path=path, labels=names, split=split, none_present=value == []
+    )
     return Entry(clip, place), isinstance(value, list)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cache_schema.clip import Clip
+from pipeline.audio import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
     Corpus,
     Entry,
@@ -92,7 +93,10 @@ def read_audioset(
         entries += kept
         notes += gone
     if not entries:
-        problems.append("none of the listed clips is there; files are named ID.wav or ID_START.wav")
+        problems.append(
+            "none of the listed clips is there; files are named ID or ID_START and end in "
+            f"{', '.join(AUDIO_SUFFIXES)}"
+        )
     corpus = build_corpus(
         path,
         entries,

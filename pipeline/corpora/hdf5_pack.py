@@ -1,16 +1,16 @@
 """HDF5 packs of PANNs and of PaSST and EfficientAT: many clips in one file, read in place.
 
-The layouts are told in `pipeline.hdf5_packs`. A pack is a split; which one, a word of its name says
-(``balanced_train_segments_mp3.hdf``, ``eval.h5``), and without such a word it trains. Its classes are
-named by a list beside it, as AudioSet's ``class_labels_indices.csv``, else numbered. The id of a clip is
-its ``audio_name`` without the suffix.
+The layouts are told in `pipeline.hdf5_packs`. A pack is a split; which one, a word of its name or
+folder says (``balanced_train_segments_mp3.hdf``, ``eval.h5``), and without such a word it trains. Its
+classes are named by a list beside it, as AudioSet's ``class_labels_indices.csv``, else numbered. The id
+of a clip is its ``audio_name`` without the suffix; a row without a name holds no recording. A row
+without a label is unlabelled, unless the pack says that it has none of the classes.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,23 +24,25 @@ from cache_schema.errors import UsageError
 from pipeline.audio import AUDIO_SUFFIXES
 from pipeline.audio_members import MemberProblem, problems_told
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, leads_out
-from pipeline.corpora.shares import split_of_file, with_shares
+from pipeline.corpora.shares import asked_splits, not_read, split_of_file, with_shares
 
 PACK_SUFFIXES = (".h5", ".hdf", ".hdf5")
 # AudioSet's list of classes, which PANNs and PaSST read, and which pack-corpus writes.
 CLASSES_FILE = "class_labels_indices.csv"
+CLASSES_HEADER = ["index", "mid", "display_name"]
 Task = Literal["auto", "single", "multi"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """What a pack says of its clips: labels have the shape (N, C)."""
+    """What a pack says of its clips: labels have the shape (N, C), `labelled` has (N,)."""
 
     pack: str
     split: str
     audio: str
     names: list[str]
     labels: NDArray[np.bool_]
+    labelled: NDArray[np.bool_]
     packed: bool
     task: Task | None
 
@@ -63,9 +65,10 @@ def read_hdf5_pack(
     path : Path
         The folder, or one pack.
     train, validation, test : str
-        Packs of these splits, joined by ``;``; if none is given, all of the folder are read.
+        Packs of these splits, joined by ``;``; if none is given, all below the folder are read.
     classes : str
-        File with the names of the classes, in AudioSet's form or one a line; relative to the folder.
+        File with the names of the classes, in the form of AudioSet's list or FSD50K's vocabulary, or one
+        a line; relative to the folder.
     task : str
         ``"auto"`` is what the pack says, else multi-label if any clip has several labels.
     validation_share, test_share : float
@@ -79,7 +82,8 @@ def read_hdf5_pack(
     folder = path if path.is_dir() else path.parent
     source = f"hdf5:{path}"
     problems: list[str] = []
-    packs = _packs(path, folder, {"train": train, "validation": validation, "test": test})
+    asked = {"train": train, "validation": validation, "test": test}
+    packs, left = _packs(path, folder, asked_splits(asked, problems))
     found = (_listing(folder, name, split, problems) for name, split in packs.items())
     listings = [listing for listing in found if listing]
     names, numbered = _checked_classes(folder, classes, source, listings, problems)
@@ -92,7 +96,7 @@ def read_hdf5_pack(
         classes=names or None,
         task=_said_task(listings) if task == "auto" else task,
         problems=problems,
-        notes=numbered + moved,
+        notes=left + numbered + _empty_rows(listings) + moved,
     )
 
 
@@ -102,23 +106,18 @@ def _said_task(listings: Sequence[_Listing]) -> Task:
     return (said.pop() if len(said) == 1 else None) or "auto"
 
 
-def _packs(path: Path, folder: Path, asked: dict[str, str]) -> dict[str, str]:
-    """Names of the packs and their splits."""
-    named = {
-        name: split
-        for split, names in asked.items()
-        for name in filter(None, map(str.strip, names.split(";")))
-    }
-    if named:
-        return named
-    files = [path] if path != folder else sorted(folder.iterdir())
-    packs = [file.name for file in files if file.suffix in PACK_SUFFIXES]
+def _packs(path: Path, folder: Path, asked: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Names of the packs and their splits, and a note of those that were not asked for."""
+    files = [path] if path != folder else sorted(folder.rglob("*"))
+    packs = [str(f.relative_to(folder)) for f in files if f.suffix in PACK_SUFFIXES]
+    if asked:
+        return asked, not_read("pack", [name for name in packs if name not in asked])
     if not packs:
         raise UsageError(
             f"corpus hdf5:{path}: no packs; their names end in {', '.join(PACK_SUFFIXES)}",
             kind="corpus",
         )
-    return {name: split_of_file(name) or "train" for name in packs}
+    return {name: split_of_file(name) or "train" for name in packs}, []
 
 
 def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listing | None:
@@ -135,15 +134,14 @@ def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listi
         with problems_told():
             pack = Pack(folder / name)
             labels, packed = pack.targets()
-            listing = _Listing(name, split, pack.audio, pack.names(), labels, packed, pack.task)
-            rows = pack.clips
+            labelled = pack.labelled(labels)
+            names, rows = pack.names(), pack.clips
+            listing = _Listing(name, split, pack.audio, names, labels, labelled, packed, pack.task)
     except MemberProblem as problem:
         problems.append(f"{name}: {problem}")
         return None
-    if not len(listing.names) == len(labels) == rows:
-        problems.append(
-            f"{name}: {len(listing.names)} names, {len(labels)} targets and {rows} recordings"
-        )
+    if not len(names) == len(labels) == len(labelled) == rows:
+        problems.append(f"{name}: {len(names)} names, {len(labels)} targets and {rows} recordings")
         return None
     return listing
 
@@ -165,6 +163,8 @@ def _checked_classes(
     if names or not any(columns):
         return names, []
     note = f"no list of classes ({CLASSES_FILE}): they are numbered from 0 to {columns[-1] - 1}"
+    if any(listing.packed for listing in listings):
+        note += ", the last of which may be padding of their bits; name a list with classes=FILE"
     return [str(number) for number in range(columns[-1])], [note]
 
 
@@ -184,14 +184,26 @@ def _entries(listing: _Listing, classes: Sequence[str], problems: list[str]) -> 
         return []
     entries = []
     for row, (name, labels_C) in enumerate(zip(listing.names, listing.labels, strict=True)):
+        if not name:
+            continue
         clip = Clip(
             id=_without_audio_suffix(name),
             path=f"{listing.pack}!/{listing.audio}/{row}",
             labels=tuple(classes[c] for c in np.flatnonzero(labels_C).tolist()),
             split=listing.split,
+            none_present=bool(listing.labelled[row] and not labels_C.any()),
         )
         entries.append(Entry(clip, f"{listing.pack} row {row}"))
     return entries
+
+
+def _empty_rows(listings: Sequence[_Listing]) -> list[str]:
+    """Say how many rows hold no recording."""
+    return [
+        f"{count} of {len(names)} rows of {listing.pack} are empty, as PANNs leaves what it had not"
+        for listing in listings
+        if (count := (names := listing.names).count(""))
+    ]
 
 
 def _without_audio_suffix(name: str) -> str:
@@ -210,14 +222,28 @@ def _class_names(folder: Path, classes: str, source: str, problems: list[str]) -
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "not UTF-8 text"
         raise UsageError(f"corpus {source}: classes={classes}: {why}", kind="missing") from None
-    lines = text.splitlines()
-    if lines and re.match(r"index,mid,display_name\b", lines[0]):
-        rows = list(csv.reader(io.StringIO(text, newline="")))[1:]
-        names = [row[2] for row in rows if len(row) == 3]
-        if len(names) != len([row for row in rows if row]):
-            problems.append(f"{file.name}: a line has not three cells: index,mid,display_name")
-    else:
-        names = [line.strip() for line in lines if line.strip()]
+    names = _names_in(text, file.name, problems)
     doubled = sorted({name for name in names if names.count(name) > 1})
     problems += [f"{file.name}: class {name!r} stands there twice" for name in doubled]
     return names
+
+
+def _names_in(text: str, file: str, problems: list[str]) -> list[str]:
+    """Read a list of classes in any of its forms."""
+    try:
+        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)]
+    except csv.Error as error:
+        problems.append(f"{file}: {error}")
+        return []
+    if rows and [cell.strip() for cell in rows[0]] == CLASSES_HEADER:
+        if any(len(row) != 3 for row in rows):
+            problems.append(f"{file}: a line has not three cells: {','.join(CLASSES_HEADER)}")
+        return [row[2] for row in rows[1:] if len(row) == 3]
+    if all(len(row) == 3 and row[0] == str(number) for number, row in enumerate(rows)):
+        return [row[1] for row in rows]  # FSD50K's vocabulary.csv: number, name, mid
+    if numbered := [",".join(row) for row in rows if len(row) > 1 and row[0].strip().isdigit()]:
+        problems.append(
+            f"{file}: {numbered[0][:60]!r} is no class; expected {','.join(CLASSES_HEADER)}, FSD50K's "
+            "vocabulary or a name a line"
+        )
+    return [line.strip() for line in text.splitlines() if line.strip()]

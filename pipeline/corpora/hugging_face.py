@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +20,7 @@ from cache_schema.errors import UsageError
 from pipeline.audio_members import MemberProblem, problems_told
 from pipeline.corpora.interface import LONGEST_NAME, Corpus, Entry, build_corpus, leads_out
 from pipeline.corpora.lists import read_text
-from pipeline.corpora.shares import named_split, with_shares
+from pipeline.corpora.shares import asked_splits, named_split, not_read, with_shares
 
 NO_LABEL = "none"
 USUAL_LABELS = ("label", "labels")
@@ -73,7 +73,7 @@ def read_hugging_face(
     problems: list[str] = []
     shards = _shards(path, source, problems)
     asked = {"train": train, "validation": validation, "test": test}
-    serves = _serving(list(shards), asked, problems)
+    serves = _serving(list(shards), asked_splits(asked, problems), problems)
     reading = _Reading(folder, audio, label, problems)
     entries = [e for split in serves for e in reading.entries(split, serves, shards)]
     shared, notes = with_shares(entries, validation_share, test_share)
@@ -84,7 +84,7 @@ def read_hugging_face(
         classes=reading.table.names if reading.table else None,
         task="multi" if reading.lists else "single",
         problems=problems,
-        notes=notes,
+        notes=not_read("split", [name for name in shards if name not in serves]) + notes,
     )
 
 
@@ -103,14 +103,19 @@ class _Reading:
         """Yield the clips of a split."""
         number = 0
         for file in shards.get(split, []):
-            for row, labels in enumerate(self._labels(file)):
-                path = f"{file}!/{self.table.audio if self.table else ''}/{row}"
-                clip = Clip(id=f"{split}/{number}", path=path, labels=labels, split=serves[split])
+            for row, value in enumerate(self._values(file)):
+                clip = Clip(
+                    id=f"{split}/{number}",
+                    path=f"{file}!/{self.table.audio if self.table else ''}/{row}",
+                    labels=self._names(value, f"{file} row {row}"),
+                    split=serves[split],
+                    none_present=value == [],
+                )
                 yield Entry(clip, f"{file} row {row}")
                 number += 1
 
-    def _labels(self, file: str) -> list[tuple[str, ...]]:
-        """The labels of all rows of a shard; none if it cannot be read."""
+    def _values(self, file: str) -> list[Any]:
+        """The labels of all rows of a shard, as they are stored; none if it cannot be read."""
         if leads_out(self._root, file):
             self._problems.append(f"{file} leads out of the data set's folder")
             return []
@@ -136,7 +141,12 @@ class _Reading:
             self._problems.append(f"{file}: other columns or classes than in the first shard")
             return []
         self.lists = self.lists or any(isinstance(value, list) for value in values)
-        return [self._names(value, f"{file} row {row}") for row, value in enumerate(values)]
+        if table.names is None and _multi_hot(values):
+            self._problems.append(
+                f"{file}: {table.label} has a 0 or 1 for each class, expected lists of classes"
+            )
+            return []
+        return values
 
     def _described(self, shard: Any) -> _Table:
         """Find the columns of a shard."""
@@ -168,6 +178,16 @@ class _Reading:
                     f"{place}: label {one!r} is neither a name nor a class number"
                 )
         return tuple(dict.fromkeys(labels))
+
+
+def _multi_hot(values: Sequence[Any]) -> bool:
+    """Tell whether rows are lists of zeros and ones alike in length: no list names a class twice."""
+    lists = [value for value in values if isinstance(value, list)]
+    return (
+        len({len(value) for value in lists}) == 1
+        and all(type(one) is int and one in (0, 1) for value in lists for one in value)
+        and any(len(set(value)) < len(value) for value in lists)
+    )
 
 
 def _shards(path: Path, source: str, problems: list[str]) -> dict[str, list[str]]:
@@ -252,19 +272,13 @@ def _parquet(path: Path, source: str, problems: list[str]) -> dict[str, list[str
 
 def _serving(names: list[str], asked: dict[str, str], problems: list[str]) -> dict[str, str]:
     """Say as what each of the data set's splits serves."""
-    serves = {
-        name.strip(): split
-        for split, text in asked.items()
-        for name in text.split(";")
-        if name.strip()
-    }
     problems += [
         f"no split {name!r} for {split}; splits: {', '.join(names)}"
-        for name, split in serves.items()
+        for name, split in asked.items()
         if name not in names
     ]
     alone = "train" if len(names) == 1 else None
-    return serves or {name: named_split(name) or alone or name for name in names}
+    return asked or {name: named_split(name) or alone or name for name in names}
 
 
 def _only(found: list[str], option: str, columns: list[str]) -> str:

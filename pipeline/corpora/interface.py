@@ -29,11 +29,13 @@ SPLIT_NAMES = {
     "training": "train",
     "validation": "validation",
     "valid": "validation",
+    "validate": "validation",
     "val": "validation",
     "dev": "validation",
     "test": "test",
     "testing": "test",
     "eval": "test",
+    "evaluate": "test",
     "evaluation": "test",
 }
 
@@ -97,7 +99,7 @@ def build_corpus(
     classes : sequence of str, optional
         The only labels allowed, in order; by default the sorted labels found.
     task : str
-        ``"auto"`` is multi-label if any clip has several labels.
+        ``"auto"`` is multi-label if any clip has several labels, or none of the classes.
     problems : iterable of str
         What the adapter has already found wrong.
     notes : sequence of str
@@ -115,7 +117,7 @@ def build_corpus(
     root = root.resolve()
     clips = [entry.clip for entry in entries]
     labels = sorted({label for clip in clips for label in clip.labels})
-    several = any(len(clip.labels) > 1 for clip in clips)
+    several = any(len(clip.labels) > 1 or clip.none_present for clip in clips)
     found += _text_problems(entries) + _id_problems(entries) + _path_problems(entries)
     if classes is not None:
         found += _label_problems(entries, classes)
@@ -123,7 +125,7 @@ def build_corpus(
         found += [
             f"{entry.place}: {len(entry.clip.labels)} labels in a single-label corpus"
             for entry in entries
-            if len(entry.clip.labels) > 1
+            if len(entry.clip.labels) > 1 or entry.clip.none_present
         ]
     if not entries and not found:
         found.append(f"no clips; audio files end in {', '.join(AUDIO_SUFFIXES)}")

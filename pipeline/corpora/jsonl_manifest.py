@@ -1,8 +1,9 @@
 """A manifest in JSON Lines: one JSON object to a line, one clip to an object.
 
 The fields are the columns of a CSV manifest (`pipeline.corpora.csv_manifest`). ``labels`` may also be
-a list, whose labels may then hold any character; seconds may be numbers or text; null is as good
-as no field. Lines may differ in the fields they have, except that ``split`` stands in all or none.
+a list, whose labels may then hold any character, and which is empty if the clip has none of the
+classes; seconds may be numbers or text; null is as good as no field. Lines may differ in the fields they
+have, except that ``split`` stands in all or none.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def _fields(text: str) -> dict[str, Any]:
         raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
     if not isinstance(document, dict):
         raise ValueError(f"expected a JSON object, got {text.strip()[:60]}")
-    given = {name: [] if name in LABEL_FIELDS and v is None else v for name, v in document.items()}
+    given = {name: "" if name in LABEL_FIELDS and v is None else v for name, v in document.items()}
     return {name: value for name, value in given.items() if value is not None}
 
 

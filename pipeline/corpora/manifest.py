@@ -40,7 +40,8 @@ class Row:
     fields : mapping of str to str
         All but the labels, as text without blanks around it.
     labels : sequence of str
-        As listed; empty ones and repetitions do no harm.
+        As listed; empty ones and repetitions do no harm. Not one, not even an empty one, says that the
+        clip has none of the classes.
     """
 
     line: int
@@ -177,6 +178,7 @@ def _clip(row: Row, split: str) -> tuple[Clip, list[str]]:
         split=split,
         start_s=start_s or 0.0,
         end_s=end_s,
+        none_present=not row.labels,
     )
     return clip, problems
 

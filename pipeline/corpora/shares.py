@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -26,6 +26,31 @@ def split_of_file(path: str) -> str | None:
     """Find the split in a file's name or, failing that, in the folders above it, nearest first."""
     parts = [PurePosixPath(path).stem, *reversed(PurePosixPath(path).parts[:-1])]
     return next(filter(None, map(named_split, parts)), None)
+
+
+def asked_splits(asked: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    """Map what options name to the split that it serves.
+
+    Parameters
+    ----------
+    asked : mapping of str to str
+        For each split what serves it, joined by ``;``.
+    problems : list of str
+        What is named for two splits is noted here.
+    """
+    serves: dict[str, str] = {}
+    for split, names in asked.items():
+        for name in filter(None, map(str.strip, names.split(";"))):
+            if serves.setdefault(name, split) != split:
+                problems.append(
+                    f"{name} is named for {serves[name]} and for {split}; it serves one"
+                )
+    return serves
+
+
+def not_read(what: str, names: Sequence[str]) -> list[str]:
+    """Say which packs or splits options leave out."""
+    return [f"not read, as no option names it: {what} {name}" for name in names]
 
 
 def with_shares(

@@ -8,7 +8,8 @@ As in the challenge's baseline, volunteers (annotators above 0) decide what trai
 at least one of them says so. What validates and tests was verified, which is annotator 0. A presence of
 -1 means that the annotator was not asked and counts for nothing.
 
-A recording with none of the tags is a negative of all of them, and trains and is scored as one.
+A recording with none of the tags is a negative of all of them, and trains and is scored as one. One
+that has only fine classes numbered X is none: it counts as unlabelled at the fine level.
 
 The fine classes numbered X, such as ``engine-of-uncertain-size``, say that some fine class of the group
 is or may be there. They are no classes, there as here. But there the loss leaves out the group's fine
@@ -127,7 +128,7 @@ class _Recording:
             path=files.get(stem, ""),
             labels=present,
             split=self.split,
-            none_present=not present,
+            none_present=not any(self.has(tag, aggregation) for tag in (*tags, *OPEN_ENDED)),
         )
         return Entry(clip, self.place)
 

@@ -39,8 +39,9 @@ class Recording:
 
 
 class Noise(PlainStep):
-    """Mix noise at an SNR uniform in [`low_db`, `high_db`]; no split hears another one's noise.
+    """Mix noise at an SNR uniform in [`low_db`, `high_db`], each split's own.
 
+    Train, validation and test hear none of each other's noise, a split of another name hears the test's.
     The ratio is that of the mean powers of the clip itself and of the noise, which covers the whole
     view. A clip without any power gets the noise at its own level.
 

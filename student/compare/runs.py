@@ -14,10 +14,9 @@ from student import train_cli
 from student.checkpoint import read_json
 from student.compare.ladder import Rung, losses_of, slug, training_words
 from student.compare.statistics import mean
-from student.metrics import check_metric
-from student.objective import check_signals
+from student.objective import check_signals, class_maps
 from student.settings import Settings, changed_settings
-from student.train import CONFIG, HELD_OUT, finished_result
+from student.train import CONFIG, HELD_OUT, check_trainable, finished_result
 from student.training_loop import TRAIN, VALIDATION
 
 # What the comparison itself says of each run.
@@ -128,7 +127,8 @@ class Comparison:
             read_test = (run.cache, run.student, run.alternative) in told
             score_on = HELD_OUT if read_test else (VALIDATION,)
             result = results[run]
-            if result is None or not result["splits"].keys() >= set(score_on):
+            # Where one split has no choice to make there may be no validation to score.
+            if result is None or score_on[-1] not in result["splits"]:
                 jobs.append(Job(run, score_on))
         return jobs
 
@@ -185,7 +185,8 @@ def check(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -
             )
     for run in settings:
         if run.seed == 0:
-            _check_serves(caches[run.cache], settings[run], comparison)
+            check_trainable(caches[run.cache], settings[run])
+            _check_signals(caches[run.cache], settings[run], comparison)
     _refuse_other_settings(comparison, settings, caches)
 
 
@@ -227,17 +228,17 @@ def _said(caches: Mapping[str, Cache], fact: str) -> str:
     return "; ".join(f"{name} has {getattr(cache, fact)}" for name, cache in caches.items())
 
 
-def _check_serves(cache: Cache, settings: Settings, comparison: Comparison) -> None:
-    """Refuse a metric of another task, and all missing signals of a cache at once."""
-    if settings.metric is not None:
-        check_metric(settings.metric, cache.task)
+def _check_signals(cache: Cache, settings: Settings, comparison: Comparison) -> None:
+    """Refuse all missing signals of a cache at once, and teachers that lack a class."""
     alternatives = [one for rung in comparison.rungs for one in rung.alternatives]
     losses = {loss.key: loss for one in alternatives for loss in losses_of(one)}
     check_signals(cache, replace(settings, distill=tuple(losses.values())))
+    class_maps(cache, settings)
 
 
 def _labelled(cache: Cache, split: str) -> bool:
-    return any(cache.read_unit(unit, ()).labelled.any() for unit in cache.units(split, 0))
+    """Tell whether any clip has a label; negatives of all classes alone cannot be ranked."""
+    return any(cache.read_unit(unit, ()).labels.any() for unit in cache.units(split, 0))
 
 
 def _check_splits(caches: Mapping[str, Cache], *, several: bool) -> None:

@@ -265,13 +265,16 @@ def test_caches_that_could_not_be_told_apart_or_scored_are_refused(
     words = ("--student", "tc-resnet", "--out", tmp_path / "out")
     unscored = here(small, *words, "--rung", "temporal=0.1 | temporal=0.5")
     assert f"{small} has no split 'validation'" in unscored.stderr
+    alone = here(small, *words, "--rung", "none", "--train", "--label-weight 0")
+    assert "leaves nothing to learn from" in alone.stderr
     folds = here(cache, small, *words, "--rung", "none", "--folds")
     assert "differ in their classes" in folds.stderr
     twin = tmp_path / "elsewhere" / "tones.zarr"
     shutil.copytree(cache, twin)
     twins = here(cache, twin, *words)
     assert f"two caches are called 'tones': {cache} and {twin}" in twins.stderr
-    assert [unscored.exit_code, folds.exit_code, twins.exit_code] == [2, 2, 2]
+    refused = (unscored, alone, folds, twins)
+    assert [one.exit_code for one in refused] == [2, 2, 2, 2]
 
 
 def test_a_cache_without_validation_is_compared_once_and_done(tmp_path: Path) -> None:
@@ -282,3 +285,5 @@ def test_a_cache_without_validation_is_compared_once_and_done(tmp_path: Path) ->
     words = (small, "--student", "tc-resnet", "--rung", "none", "--seeds", "1", "--jobs", "1")
     told = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))
     assert told.count("seed 0: test") == 1
+    again = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))
+    assert "seed 0: test" not in again

@@ -90,6 +90,68 @@ def test_classes_may_be_one_name_a_line(tmp_path: Path) -> None:
     assert "No such file" in refusal(f"hdf5:{tmp_path}?classes=other.txt")
 
 
+def test_fsd50ks_vocabulary_names_the_classes(tmp_path: Path) -> None:
+    panns(tmp_path / "train.h5")
+    lines = ["0,Accordion,/m/0mkg", "1,Acoustic_guitar,/m/042v_gx", "2,Alarm,/m/07pp_mv"]
+    (tmp_path / "vocabulary.csv").write_text("\n".join(lines))
+    corpus = read_corpus(f"hdf5:{tmp_path}?classes=vocabulary.csv")
+    assert corpus.classes == ("Accordion", "Acoustic_guitar", "Alarm")
+
+
+@pytest.mark.parametrize("header", ["index,mid,display_name", '"index","mid","display_name"'])
+def test_the_header_of_audiosets_list_may_be_quoted(tmp_path: Path, header: str) -> None:
+    panns(tmp_path / "train.h5")
+    lines = [header, '0,/m/09x0r,"Speech"', '1,/m/05zppz,"Male speech, man speaking"', "2,/m/x,Dog"]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    corpus = read_corpus(f"hdf5:{tmp_path}?classes=list.csv")
+    assert corpus.classes == ("Speech", "Male speech, man speaking", "Dog")
+
+
+def test_a_table_in_another_form_is_no_list_of_names(tmp_path: Path) -> None:
+    panns(tmp_path / "train.h5")
+    (tmp_path / "names.csv").write_text("number,name\n0,cat\n1,dog")
+    assert "'0,cat' is no class; expected index,mid," in refusal(
+        f"hdf5:{tmp_path}?classes=names.csv"
+    )
+
+
+def test_rows_that_panns_left_empty_are_no_clips(tmp_path: Path) -> None:
+    with h5py.File(panns(tmp_path / "train.h5"), "r+") as pack:
+        for row in (0, 2):
+            pack["audio_name"][row], pack["target"][row], pack["waveform"][row] = b"", False, 0
+    corpus = read_corpus(f"hdf5:{tmp_path}?validation_share=0&test_share=0")
+    assert [clip.path for clip in corpus.clips] == ["train.h5!/waveform/1", "train.h5!/waveform/3"]
+    assert "2 of 4 rows of train.h5 are empty, as PANNs leaves what it had not" in corpus.notes
+
+
+def test_packs_are_found_in_folders_and_those_not_asked_for_are_told(tmp_path: Path) -> None:
+    (tmp_path / "unbalanced_train").mkdir()
+    part = "unbalanced_train/unbalanced_train_part00.h5"
+    for name in ("balanced_train.h5", part, "eval.h5"):
+        panns(tmp_path / name)
+    assert splits(f"hdf5:{tmp_path}?validation_share=0") == {"train": 8, "test": 4}
+    corpus = read_corpus(f"hdf5:{tmp_path}?train={part}&test=eval.h5")
+    assert len(corpus.clips) == 8
+    assert "not read, as no option names it: pack balanced_train.h5" in corpus.notes
+    assert "eval.h5 is named for train and for test; it serves one" in refusal(
+        f"hdf5:{tmp_path}?train=eval.h5&test=eval.h5"
+    )
+
+
+def test_zeros_and_ones_beside_waveforms_are_labels_whatever_their_type(tmp_path: Path) -> None:
+    (tmp_path / "bits").mkdir()
+    for name in ("train.h5", "bits/train.h5"):
+        with h5py.File(panns(tmp_path / name), "r+") as pack:
+            targets = pack["target"][:].astype(np.uint8)
+            del pack["target"]
+            pack["target"] = targets * (128 if name.startswith("bits") else 1)
+    no_shares = "?validation_share=0&test_share=0"
+    plain = read_corpus(f"hdf5:{tmp_path / 'train.h5'}{no_shares}")
+    assert [clip.labels for clip in plain.clips] == [("0",), ("1",), ("2",), ("0",)]
+    bits = read_corpus(f"hdf5:{tmp_path / 'bits'}{no_shares}")
+    assert [clip.labels for clip in bits.clips] == [("0",), ("8",), ("16",), ("0",)]
+
+
 def test_bits_beyond_the_classes_are_refused(folder: Path) -> None:
     with h5py.File(folder / "FSD50K.train_mp3.hdf", "r+") as pack:
         pack["target"][1, 1] = 0b00100000

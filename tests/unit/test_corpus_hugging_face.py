@@ -67,6 +67,9 @@ def test_the_splits_of_the_data_set_may_be_told(tmp_path: Path) -> None:
     counts = Counter(clip.split for clip in read_corpus(text).clips)
     assert counts == {"train": 4, "validation": 2, "test": 2}
     assert "no split 'fold9' for test; splits: fold0" in refusal(f"{text};fold9")
+    assert "fold0 is named for train and for test; it serves one" in refusal(f"{text};fold0")
+    some = read_corpus(f"hugging-face:{tmp_path}?train=fold0&validation=fold2&test=fold3")
+    assert "not read, as no option names it: split fold1" in some.notes
 
 
 def test_several_classes_make_the_corpus_multi_label(tmp_path: Path) -> None:
@@ -76,6 +79,24 @@ def test_several_classes_make_the_corpus_multi_label(tmp_path: Path) -> None:
         corpus = read_corpus(one_shard(tmp_path, table(0, [[0, 2], [], [1]], feature)))
         assert (corpus.task, corpus.classes) == ("multi", CLASSES)
         assert [clip.labels for clip in corpus.clips] == [("cat", "owl"), (), ("dog",)]
+
+
+def test_an_empty_list_says_that_none_of_the_classes_is_there(tmp_path: Path) -> None:
+    feature = {"feature": dict(hugging_face.CLASS), "_type": "List"}
+    clips = read_corpus(one_shard(tmp_path, table(0, [[0, 2], [], None], feature))).clips
+    assert [(clip.labels, clip.none_present) for clip in clips] == [
+        (("cat", "owl"), False),
+        ((), True),
+        ((), False),
+    ]
+
+
+def test_a_zero_or_one_for_each_class_is_no_list_of_classes(tmp_path: Path) -> None:
+    rows = [[0, 0, 1], [1, 0, 0], None]
+    told = refusal(one_shard(tmp_path, table(0, rows, metadata=False)))
+    assert "label has a 0 or 1 for each class, expected lists of classes" in told
+    numbers = read_corpus(one_shard(tmp_path, table(0, [[0, 1], [1], []], metadata=False)))
+    assert numbers.classes == ("0", "1")
 
 
 def test_an_unknown_class_is_no_label(tmp_path: Path) -> None:

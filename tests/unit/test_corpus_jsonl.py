@@ -67,6 +67,18 @@ def test_null_is_no_field_and_a_null_label_is_unlabelled(tmp_path: Path) -> None
     assert [(clip.id, clip.labels) for clip in corpus.clips] == [("a", ())]
 
 
+def test_an_empty_list_says_that_none_of_the_classes_is_there(tmp_path: Path) -> None:
+    rows = ({"path": "a.wav", "labels": []}, {"path": "b.wav", "label": "x"})
+    corpus = read_corpus(manifest(tmp_path, *rows))
+    assert corpus.task == "multi"
+    assert [(clip.none_present, clip.labelled) for clip in corpus.clips] == [
+        (True, True),
+        (False, True),
+    ]
+    single = manifest(tmp_path, *rows) + "?task=single"
+    assert "line 1: 0 labels in a single-label corpus" in refusal(single)
+
+
 def test_blank_lines_and_separators_within_text_are_no_lines(tmp_path: Path) -> None:
     line = '{"path": "a.wav", "label": "left\u2028right"}\r'
     corpus = read_corpus(manifest(tmp_path, "", line, "  ", {"path": "b.wav", "label": "x"}, ""))

@@ -94,6 +94,15 @@ def test_a_recording_without_a_tag_is_labelled_as_a_negative_of_all(tmp_path: Pa
     assert all(clip.labelled for clip in clips)
 
 
+def test_a_recording_with_an_unknown_fine_class_alone_is_no_negative(tmp_path: Path) -> None:
+    text = sonyc_ust.write(tmp_path)
+    rows = (*sonyc_ust.ANNOTATIONS[:-1], ("test", "03_000100.wav", 0, (OPEN_ENDED[0],)))
+    sonyc_ust.write_annotations(tmp_path / "annotations.csv", rows)
+    fine, coarse = (read_corpus(f"{text}?labels={level}").clips[-1] for level in ("fine", "coarse"))
+    assert (fine.labels, fine.labelled) == ((), False)
+    assert (coarse.labels, coarse.labelled) == (("engine",), True)
+
+
 def test_recordings_may_all_lie_in_audio(tmp_path: Path) -> None:
     text = sonyc_ust.write(tmp_path)
     before = labels(text)

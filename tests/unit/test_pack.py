@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,28 @@ def test_a_waveform_pack_is_the_corpus_again(corpus: Path, tmp_path: Path) -> No
     waveforms = heard(again)
     for name, waveform in heard(before).items():
         assert np.array_equal(waveform, waveforms[name])
+
+
+@pytest.mark.parametrize("to", ["hdf5-waveform", "hdf5-mp3"])
+def test_a_clip_with_none_of_the_classes_is_not_packed_as_an_unlabelled_one(
+    tmp_path: Path, to: str
+) -> None:
+    rows = [[], None, ["cat"], ["cat", "dog"]]
+    for number in range(len(rows)):
+        soundfile.write(tmp_path / f"{number}.wav", np.full(800, 0.1), RATE_HZ)
+    lines = [{"path": f"{i}.wav", "labels": row, "split": "train"} for i, row in enumerate(rows)]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    out = tmp_path / "packs"
+    code, told = run(pack_corpus, f"jsonl:{tmp_path / 'c.jsonl'}", "--to", to, "--out", out)
+    assert code == 0, told
+    corpus = read_corpus(f"hdf5:{out}?validation_share=0&test_share=0")
+    facts = {clip.id: (clip.labels, clip.none_present, clip.labelled) for clip in corpus.clips}
+    assert facts == {
+        "0": ((), True, True),
+        "1": ((), False, False),
+        "2": (("cat",), False, True),
+        "3": (("cat", "dog"), False, True),
+    }
 
 
 def test_samples_of_more_than_16_bits_are_rounded_by_half_a_step(tmp_path: Path) -> None:
