@@ -40,7 +40,7 @@ class OfficialCorpus:
     archives : tuple of Archive
         All of its files.
     holds : tuple of str
-        Paths in the unpacked corpus by which it is recognised.
+        Paths in the unpacked corpus, or patterns of them, by which it is recognised.
     inside : str
         Folder of the archives that is the corpus.
     remark : str
@@ -166,7 +166,7 @@ OFFICIAL_CORPORA = {
     "sonyc-ust": OfficialCorpus(
         kind="sonyc-ust",
         archives=_from_record(3966543, SONYC_UST_DIGESTS),
-        holds=("annotations.csv",),
+        holds=("annotations.csv", "**/*.wav"),
     ),
     "audioset": OfficialCorpus(
         kind="audioset",

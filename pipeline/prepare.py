@@ -90,7 +90,7 @@ def _unpacked_in(source: Path, corpus: OfficialCorpus) -> Path | None:
 
 
 def _lacking(place: Path, corpus: OfficialCorpus) -> list[str]:
-    return [path for path in corpus.holds if not (place / path).exists()]
+    return [path for path in corpus.holds if next(place.glob(path), None) is None]
 
 
 def _need_held(place: Path, corpus: OfficialCorpus) -> None:

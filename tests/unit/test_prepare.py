@@ -19,6 +19,7 @@ import pytest
 from odd_input import run
 from small_corpora.esc import write as write_esc
 from small_corpora.fsd50k import write as write_fsd50k
+from small_corpora.sonyc_ust import write as write_sonyc_ust
 from small_disk import fail_on_a_full_disk, skip_without_mounts
 
 from cache_schema.errors import RunError, UsageError
@@ -411,6 +412,20 @@ def test_a_list_beside_packed_audio_does_not_make_a_corpus(tmp_path: Path) -> No
     assert code == 2
     assert "missing" in output
     assert "is ready" not in output
+
+
+def test_a_list_without_audio_does_not_make_a_corpus(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    write_sonyc_ust(mine)
+    words = ("sonyc-ust", "--out", tmp_path / "out", "--from", mine)
+    code, output = run(prepare_corpus, *words)
+    assert code == 0
+    assert "is ready" in output
+    for recording in mine.rglob("*.wav"):
+        recording.unlink()
+    code, output = run(prepare_corpus, *words)
+    assert code == 2
+    assert "holds neither the corpus unpacked (annotations.csv, **/*.wav) nor all" in output
 
 
 def test_the_command_names_the_known_and_what_is_missing(tmp_path: Path) -> None:
