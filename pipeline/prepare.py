@@ -78,13 +78,7 @@ def prepare(
 
 
 def _unpacked_in(source: Path, corpus: OfficialCorpus) -> Path | None:
-    """Find the corpus unpacked, with or without the folder that its archive has.
-
-    A list that is published beside the archives of audio says nothing of whether those are unpacked.
-    """
-    packed = [archive.name for archive in corpus.archives if archive.name not in corpus.holds]
-    if any((source / name).is_file() for name in packed):
-        return None
+    """Find the corpus unpacked, with or without the folder that its archive has."""
     places = (source, source / corpus.inside)
     return next((place for place in places if not _lacking(place, corpus)), None)
 
