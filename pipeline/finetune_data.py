@@ -82,11 +82,11 @@ class LabelledAudio:
         Raises
         ------
         RunError
-            If there is none.
+            If there is none, or only such as have none of the classes, which nothing can be learnt from.
         """
         found = [clip for clip in self.corpus.clips if clip.split == split and clip.labelled]
-        if not found:
-            known = sorted({clip.split for clip in self.corpus.clips if clip.labelled})
+        if not any(clip.labels for clip in found):
+            known = sorted({clip.split for clip in self.corpus.clips if clip.labels})
             raise RunError(
                 f"the corpus has no labelled clip in split {split!r}, only in "
                 f"{', '.join(known) or 'none'}; fine-tuning needs train and validation clips",
@@ -96,7 +96,7 @@ class LabelledAudio:
 
     def has(self, split: str) -> bool:
         """Say whether a split has labelled clips."""
-        return any(clip.split == split and clip.labelled for clip in self.corpus.clips)
+        return any(clip.split == split and clip.labels for clip in self.corpus.clips)
 
     def steps(
         self,

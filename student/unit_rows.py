@@ -45,6 +45,7 @@ class TrainingRows:
 
 
 RowPlace = tuple[TrainingRows, int]
+BUDGET_BYTES = 2 << 30
 
 
 def collate(places: Sequence[RowPlace]) -> Batch:
@@ -98,7 +99,7 @@ class UnitLoader:
         signals: Sequence[str],
         *,
         class_maps: Mapping[str, ClassMap] | None = None,
-        budget_bytes: int = 2 << 30,
+        budget_bytes: int = BUDGET_BYTES,
     ) -> None:
         self.cache = cache
         self.front_end = FRONT_ENDS[front_end]

@@ -16,7 +16,7 @@ from student.compare.runs import Comparison, Run
 from student.objective import Objective, build_objective, class_maps, needed_signals
 from student.settings import Settings
 from student.training_loop import TRAIN, VALIDATION
-from student.unit_rows import TrainingRows, UnitLoader, collate
+from student.unit_rows import BUDGET_BYTES, TrainingRows, UnitLoader, collate
 
 STEPS = 3
 HOUR_S = 3600.0
@@ -24,21 +24,24 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class ClipCost:
-    """CPU time of one clip, in seconds.
+    """CPU time of one clip, in seconds, and its memory.
 
     Attributes
     ----------
     load_s : float
-        To read it and compute its features, once for each view.
+        To read it and compute its features, once for each view that memory holds.
     step_s : float
         To learn from it, once an epoch.
     hear_s : float
         To be asked about it, once an epoch on the validation split.
+    row_bytes : float
+        Held of each of its views.
     """
 
     load_s: float
     step_s: float
     hear_s: float
+    row_bytes: float
 
 
 def cost_table(comparison: Comparison, caches: Mapping[str, Cache], jobs: int) -> Iterator[str]:
@@ -61,10 +64,12 @@ def cost_table(comparison: Comparison, caches: Mapping[str, Cache], jobs: int) -
 
 
 def run_hours(cache: Cache, settings: Settings, cost: ClipCost) -> float:
-    """CPU-hours of one run, of which features are held in memory from epoch to epoch."""
+    """CPU-hours of one run; features that memory does not hold are computed in every epoch."""
     epochs = settings.recipe.epochs
     clips, held_out = _clips(cache, TRAIN), _clips(cache, VALIDATION)
-    loads = clips * min(cache.views, epochs) + held_out
+    rows = clips * min(cache.views, epochs) + held_out
+    held = min(rows, BUDGET_BYTES / cost.row_bytes)
+    loads = held + (1 - held / rows) * epochs * (clips + held_out)
     steps_s = epochs * (clips * cost.step_s + held_out * cost.hear_s)
     return (loads * cost.load_s + steps_s) / HOUR_S
 
@@ -81,6 +86,7 @@ def measured(cache: Cache, settings: Settings) -> ClipCost:
     began_s = time.process_time()
     rows = _first_rows(loader, cache.units(TRAIN, 0))
     load_s = (time.process_time() - began_s) / len(rows.clips)
+    row_bytes = rows.size_bytes / len(rows.clips)
     size = settings.recipe.batch_size
     places = [(rows, row) for row in range(len(rows.clips))]
     batches = [collate(places[first : first + size]) for first in range(0, len(places), size)]
@@ -97,7 +103,7 @@ def measured(cache: Cache, settings: Settings) -> ClipCost:
         for batch in chosen:
             objective.student(batch.features_BTM, batch.lengths_B)
     heard_s = time.process_time()
-    return ClipCost(load_s, (learned_s - began_s) / clips, (heard_s - learned_s) / clips)
+    return ClipCost(load_s, (learned_s - began_s) / clips, (heard_s - learned_s) / clips, row_bytes)
 
 
 def _first_rows(loader: UnitLoader, units: list[Unit]) -> TrainingRows:

@@ -1,0 +1,31 @@
+"""What a comparison is said to cost, from what a clip costs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from small_cache import write_small_cache
+
+from cache_schema.reader import open_cache
+from student.compare.ladder import parse_rung
+from student.compare.plan import HOUR_S, ClipCost, run_hours
+from student.compare.runs import Comparison, Run
+from student.unit_rows import BUDGET_BYTES
+
+
+@pytest.mark.parametrize(
+    ("row_bytes", "loads"), [(1.0, 8), (BUDGET_BYTES / 4, 4 + 20 / 2), (math.inf, 20)]
+)
+def test_what_memory_does_not_hold_is_loaded_in_every_epoch(
+    tmp_path: Path, row_bytes: float, loads: float
+) -> None:
+    """Four training clips in two views, five epochs: 8 rows, visited 20 times."""
+    path = write_small_cache(tmp_path / "small.zarr")
+    rungs = (parse_rung("none"),)
+    named = {"small": path}
+    comparison = Comparison(tmp_path, named, ("tc-resnet",), rungs, 1, ("--epochs", "5"))
+    settings = comparison.settings(Run("small", "tc-resnet", "none", 0))
+    cost = ClipCost(load_s=1.0, step_s=10.0, hear_s=0.0, row_bytes=row_bytes)
+    assert run_hours(open_cache(path), settings, cost) * HOUR_S == pytest.approx(loads + 200)
