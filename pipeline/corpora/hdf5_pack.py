@@ -109,7 +109,7 @@ def _said_task(listings: Sequence[_Listing]) -> Task:
 def _packs(path: Path, folder: Path, asked: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """Names of the packs and their splits, and a note of those that were not asked for."""
     files = [path] if path != folder else sorted(folder.rglob("*"))
-    packs = [str(f.relative_to(folder)) for f in files if f.suffix in PACK_SUFFIXES]
+    packs = [f.relative_to(folder).as_posix() for f in files if f.suffix in PACK_SUFFIXES]
     if asked:
         return asked, not_read("pack", [name for name in packs if name not in asked])
     if not packs:
