@@ -195,7 +195,7 @@ def _points(score: float | None, metric: str, *, signed: bool = False) -> str:
     """Write a share as points of a hundred, and what is none as it is."""
     if score is None or math.isnan(score):
         return ABSENT
-    value = score if metric in NOT_SHARES else 100 * score
+    value = round(score if metric in NOT_SHARES else 100 * score, 1) + 0.0  # no -0.0
     return f"{value:+.1f}" if signed else f"{value:.1f}"
 
 
