@@ -127,7 +127,7 @@ class Comparison:
             read_test = (run.cache, run.student, run.alternative) in told
             score_on = HELD_OUT if read_test else (VALIDATION,)
             result = results[run]
-            # Where one split has no choice to make there may be no validation to score.
+            # The last of them is what counts: a cache may have no validation split to score.
             if result is None or score_on[-1] not in result["splits"]:
                 jobs.append(Job(run, score_on))
         return jobs
