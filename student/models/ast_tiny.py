@@ -19,7 +19,7 @@ from torch.nn import functional
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from student.models.interface import Student, StudentOutput
-from student.models.layers import MaskedBatchNorm, frame_mask
+from student.models.layers import MaskedBatchNorm, lengths_of, mask_of, masked
 from student.recipes import Exponential, Recipe
 
 PATCH = 16
@@ -55,6 +55,8 @@ class ASTTiny(Student):
 
     front_end = "log_mel128"
     native_attention = True
+    why_not_step = "each of its frames attends to the whole clip"
+    shortest_frames = PATCH
     recipe = Recipe("adam", 5e-4, Exponential(0.02), warm_up_steps=100)
 
     def __init__(self, classes: int, *, layers: int = 12, stride: int = 10) -> None:
@@ -78,27 +80,29 @@ class ASTTiny(Student):
         self.classifier = nn.Linear(WIDTH, classes)
         self._start()
 
-    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`Student`."""
         image_BDTF = self._embedded(features_BTM, lengths_B)
         columns, rows = image_BDTF.shape[2:]
-        lengths_B = (lengths_B - PATCH).clamp_min(0) // self.stride + 1
-        mask_BT = frame_mask(lengths_B, columns)
+        if lengths_B is not None:
+            lengths_B = (lengths_B - PATCH).clamp_min(0) // self.stride + 1
+        mask_BT = mask_of(lengths_B, columns, "BT")
         patches_BND = image_BDTF.permute(0, 2, 3, 1).flatten(1, 2)
         class_B1D = self.class_token.expand(len(patches_BND), 1, -1)
         tokens_BND = torch.cat([class_B1D, patches_BND], 1)
-        mask_BN = functional.pad(mask_BT.repeat_interleave(rows, 1), (1, 0), value=True)
-        tokens_BND, scores_BHN = self._attended(tokens_BND, mask_BN)
+        tokens_BND, scores_BHN = self._attended(tokens_BND, _token_mask(mask_BT, rows))
         logits_BC = self.classifier(tokens_BND[:, 0])
         context_BTD = tokens_BND[:, 1:].reshape(-1, columns, rows, WIDTH).mean(2)
-        context_BTD = context_BTD * mask_BT[:, :, None]
-        scores_BHT = scores_BHN[:, :, 1:].reshape(-1, HEADS, columns, rows).logsumexp(3)
-        attention_BHT = scores_BHT.masked_fill(~mask_BT[:, None], -torch.inf)
+        attention_BHT = scores_BHN[:, :, 1:].reshape(-1, HEADS, columns, rows).logsumexp(3)
+        if mask_BT is not None:
+            context_BTD = context_BTD * mask_BT[:, :, None]
+            attention_BHT = attention_BHT.masked_fill(~mask_BT[:, None], -torch.inf)
+        valid_B = lengths_of(lengths_B, context_BTD)
         preset = FRONT_ENDS[self.front_end]
         first_s = preset.first_frame_s + (PATCH - 1) / 2 * preset.hop_s
-        first_s_B = torch.full_like(lengths_B, first_s, dtype=features_BTM.dtype)
+        first_s_B = torch.full_like(valid_B, first_s, dtype=features_BTM.dtype)
         hop_s = preset.hop_s * self.stride
-        return StudentOutput(logits_BC, context_BTD, lengths_B, hop_s, first_s_B, attention_BHT)
+        return StudentOutput(logits_BC, context_BTD, valid_B, hop_s, first_s_B, attention_BHT)
 
     def looks_at(self, output: StudentOutput) -> Tensor:
         """Give its own attention: the mean over heads of each one's shares of time."""
@@ -106,17 +110,17 @@ class ASTTiny(Student):
             raise ValueError("a spectrogram transformer's output always has attention scores")
         return output.attention_BHT.softmax(2).mean(1)
 
-    def _embedded(self, features_BTM: Tensor, lengths_B: Tensor) -> Tensor:
+    def _embedded(self, features_BTM: Tensor, lengths_B: Tensor | None) -> Tensor:
         """Normalise, cut into patches and add positions: (B, D, T, F)."""
-        mask_B1T = frame_mask(lengths_B, features_BTM.shape[1])[:, None]
-        bands_BMT = self.input_norm(features_BTM.transpose(1, 2) * mask_B1T, mask_B1T)
+        mask_B1T = mask_of(lengths_B, features_BTM.shape[1], "B1T")
+        bands_BMT = self.input_norm(masked(features_BTM.transpose(1, 2), mask_B1T), mask_B1T)
         bands_BMT = functional.pad(bands_BMT, (0, max(0, PATCH - bands_BMT.shape[2])))
         image_BDTF: Tensor = self.patches(bands_BMT.transpose(1, 2)[:, None])
         times_TD = sinusoids(image_BDTF.shape[2], WIDTH).to(image_BDTF)
         positions_TFD = times_TD[:, None] + self.row_positions_FD
         return image_BDTF + positions_TFD.permute(2, 0, 1)
 
-    def _attended(self, tokens_BND: Tensor, mask_BN: Tensor) -> tuple[Tensor, Tensor]:
+    def _attended(self, tokens_BND: Tensor, mask_BN: Tensor | None) -> tuple[Tensor, Tensor]:
         """Give the last layer's tokens and its class token's scores (B, H, N) before their softmax."""
         for layer in self.layers:
             heads = layer.heads(tokens_BND)  # type: ignore[operator]
@@ -156,12 +160,20 @@ class _Layer(nn.Module):
         return query, key, value
 
     def forward(
-        self, tokens_BND: Tensor, heads: tuple[Tensor, Tensor, Tensor], mask_BN: Tensor
+        self, tokens_BND: Tensor, heads: tuple[Tensor, Tensor, Tensor], mask_BN: Tensor | None
     ) -> Tensor:
-        mixed = functional.scaled_dot_product_attention(*heads, attn_mask=mask_BN[:, None, None])
+        mask_B11N = None if mask_BN is None else mask_BN[:, None, None]
+        mixed = functional.scaled_dot_product_attention(*heads, attn_mask=mask_B11N)
         tokens_BND = tokens_BND + self.proj(mixed.transpose(1, 2).flatten(2))
         hidden_BND: Tensor = self.mlp(self.norm2(tokens_BND))
         return tokens_BND + hidden_BND
+
+
+def _token_mask(mask_BT: Tensor | None, rows: int) -> Tensor | None:
+    """Valid tokens of valid columns, the class token always: (B, N)."""
+    if mask_BT is None:
+        return None
+    return functional.pad(mask_BT.repeat_interleave(rows, 1), (1, 0), value=True)
 
 
 def sinusoids(positions: int, width: int) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from cache_schema.front_ends import FRONT_ENDS
 from student.models.bidirectional import both_ways
 from student.models.interface import Student, StudentOutput
-from student.models.layers import MaskedBatchNorm, frame_mask, init_as_keras
+from student.models.layers import MaskedBatchNorm, init_as_keras, lengths_of, mask_of, masked
 from student.recipes import Exponential, Recipe
 
 GRU_WIDTH = 128
@@ -42,6 +42,8 @@ class AttRNN(Student):
 
     front_end = "mfcc"
     native_attention = True
+    why_not_any_length = "its recurrences export for one length only"
+    why_not_step = "it reads the clip backwards too"
     recipe = Recipe("adam", 1e-3, Exponential(0.02))
     heads: ClassVar[int] = 1
     dropped: ClassVar[float] = 0.1
@@ -63,29 +65,39 @@ class AttRNN(Student):
         self.classifier = nn.Linear(32, classes)
         init_as_keras(self)
 
-    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`Student`."""
-        mask_BT = frame_mask(lengths_B, features_BTM.shape[1])
-        mask_B1T1 = mask_BT[:, None, :, None]
-        image_B1TM = features_BTM[:, None] * mask_B1T1
-        image = self.first_norm(torch.relu(self.first_conv(image_B1TM)) * mask_B1T1, mask_B1T1)
-        image = self.second_norm(torch.relu(self.second_conv(image)) * mask_B1T1, mask_B1T1)
+        frames = features_BTM.shape[1]
+        mask = mask_of(lengths_B, frames, "B1T1")
+        image = masked(features_BTM[:, None], mask)
+        image = self.first_norm(masked(torch.relu(self.first_conv(image)), mask), mask)
+        image = self.second_norm(masked(torch.relu(self.second_conv(image)), mask), mask)
         hidden_BTD = both_ways(self.first_gru, image[:, 0], lengths_B)
         context_BTD = both_ways(self.second_gru, hidden_BTD, lengths_B)
-        clip_B = torch.arange(len(lengths_B), device=lengths_B.device)
-        middle_BD = context_BTD[clip_B, lengths_B // 2]
-        query_BHD = self.query(middle_BD).unflatten(1, (self.heads, self.context_width))
+        query_BHD = self.query(_middle(context_BTD, lengths_B)).unflatten(
+            1, (self.heads, self.context_width)
+        )
         scores_BHT = torch.einsum("bhd,btd->bht", query_BHD, context_BTD)
-        scores_BHT = scores_BHT.masked_fill(~mask_BT[:, None], -torch.inf)
+        if (mask_B1T := mask_of(lengths_B, frames, "B1T")) is not None:
+            scores_BHT = scores_BHT.masked_fill(~mask_B1T, -torch.inf)
         summary_BHD = torch.einsum("bht,btd->bhd", scores_BHT.softmax(2), context_BTD)
         hidden = torch.relu(self.first_dense(self.dropout(summary_BHD.flatten(1))))
         logits_BC = self.classifier(self.second_dense(hidden))
         preset = FRONT_ENDS[self.front_end]
-        first_s_B = torch.full_like(lengths_B, preset.first_frame_s, dtype=features_BTM.dtype)
-        return StudentOutput(logits_BC, context_BTD, lengths_B, preset.hop_s, first_s_B, scores_BHT)
+        valid_B = lengths_of(lengths_B, features_BTM)
+        first_s_B = torch.full_like(valid_B, preset.first_frame_s, dtype=features_BTM.dtype)
+        return StudentOutput(logits_BC, context_BTD, valid_B, preset.hop_s, first_s_B, scores_BHT)
 
     def looks_at(self, output: StudentOutput) -> Tensor:
         """Give its own attention, the mean of its heads."""
         if output.attention_BHT is None:
             raise ValueError("this output has no attention scores; it is another student's")
         return output.attention_BHT.softmax(2).mean(1)
+
+
+def _middle(context_BTD: Tensor, lengths_B: Tensor | None) -> Tensor:
+    """Middle frame of each clip: (B, T, D) → (B, D)."""
+    if lengths_B is None:
+        return context_BTD[:, context_BTD.shape[1] // 2]
+    clip_B = torch.arange(len(lengths_B), device=lengths_B.device)
+    return context_BTD[clip_B, lengths_B // 2]

@@ -18,11 +18,14 @@ from torch import Tensor, nn
 from student.models.layers import frame_mask
 
 
-def both_ways(gru: nn.GRU, values_BTD: Tensor, lengths_B: Tensor) -> Tensor:
+def both_ways(gru: nn.GRU, values_BTD: Tensor, lengths_B: Tensor | None) -> Tensor:
     """Run a one-layer bidirectional GRU over valid frames only: (B, T, D) → (B, T, 2 · H).
 
-    The result is that of the packed sequence, 0 on padding.
+    The result is that of the packed sequence, 0 on padding; without lengths nothing is padding.
     """
+    if lengths_B is None:
+        context_BTD: Tensor = gru(values_BTD)[0]
+        return context_BTD
     onward, back = gru.all_weights
     turn_BT = _turned(lengths_B, values_BTD.shape[1])
     onward_BTH = _one_way(onward, values_BTD)

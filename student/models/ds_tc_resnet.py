@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from cache_schema.front_ends import FRONT_ENDS
 from student.models.evidence import pooled_evidence
 from student.models.interface import Student, StudentOutput
-from student.models.layers import MaskedBatchNorm, frame_mask, init_as_keras, masked_mean
+from student.models.layers import (
+    MaskedBatchNorm,
+    init_as_keras,
+    lengths_of,
+    mask_of,
+    masked,
+    masked_mean,
+)
 from student.recipes import Exponential, Recipe
 
 MOMENTUM = 0.99
@@ -66,17 +73,18 @@ class DSTCResNet(Student):
         self.classifier = nn.Linear(self.context_width, classes)
         init_as_keras(self)
 
-    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`Student`."""
-        mask_B1T = frame_mask(lengths_B, features_BTM.shape[1])[:, None]
-        hidden_BDT = features_BTM.transpose(1, 2) * mask_B1T
+        mask_B1T = mask_of(lengths_B, features_BTM.shape[1], "B1T")
+        hidden_BDT = masked(features_BTM.transpose(1, 2), mask_B1T)
         for block in self.blocks:
             hidden_BDT = block(hidden_BDT, mask_B1T)
         logits_BC = self.classifier(masked_mean(hidden_BDT, lengths_B))
         preset = FRONT_ENDS[self.front_end]
-        first_s_B = torch.full_like(lengths_B, preset.first_frame_s, dtype=features_BTM.dtype)
+        valid_B = lengths_of(lengths_B, features_BTM)
+        first_s_B = torch.full_like(valid_B, preset.first_frame_s, dtype=features_BTM.dtype)
         context_BTD = hidden_BDT.transpose(1, 2)
-        return StudentOutput(logits_BC, context_BTD, lengths_B, preset.hop_s, first_s_B)
+        return StudentOutput(logits_BC, context_BTD, valid_B, preset.hop_s, first_s_B)
 
     def looks_at(self, output: StudentOutput) -> Tensor:
         """Each frame's share of the evidence for the answer (class activation mapping)."""
@@ -99,7 +107,7 @@ class _Block(nn.Module):
             MaskedBatchNorm(stage.width, momentum=MOMENTUM) if stage.residual else None
         )
 
-    def forward(self, hidden_BDT: Tensor, mask_B1T: Tensor) -> Tensor:
+    def forward(self, hidden_BDT: Tensor, mask_B1T: Tensor | None) -> Tensor:
         branch_BDT = self.norm(self.pointwise(self.depthwise(hidden_BDT)), mask_B1T)
         if self.shortcut is not None and self.shortcut_norm is not None:
             branch_BDT = branch_BDT + self.shortcut_norm(self.shortcut(hidden_BDT), mask_B1T)

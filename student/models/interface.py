@@ -65,11 +65,42 @@ class Student(nn.Module):
     """Whether its output has ``attention_BHT``."""
     recipe: ClassVar[Recipe]
     """Optimiser and learning rate where nothing else is asked for."""
+    why_not_any_length: ClassVar[str] = ""
+    """Why an exported form has one length of clips; empty if it can have any."""
+    why_not_step: ClassVar[str] = "it takes a mean over the whole clip"
+    """Why it cannot answer frame by frame; empty if it has `step` and `initial_state`."""
+    shortest_frames: ClassVar[int] = 1
+    """Feature frames that a form of any length needs at least."""
     context_width: int
     """Width D of the context representation; set by each student's ``__init__``."""
 
-    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
-        """Answer a zero-padded batch with its valid frame counts."""
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
+        """Answer a zero-padded batch with its valid frame counts; None if all frames are valid."""
+        raise NotImplementedError
+
+    def for_clip(self, frames: int | None) -> nn.Module:
+        """Give a copy for a device, (B, T, M) to logits (B, C): no masks, normalisation folded.
+
+        Parameters
+        ----------
+        frames : int or None
+            Length T of its clips; None for a form of any length.
+
+        Raises
+        ------
+        UsageError
+            If the student has no such form.
+        """
+        from student.models.device_forms import ClipForm  # which builds on this class
+
+        return ClipForm(self, frames)
+
+    def initial_state(self, clips: int) -> tuple[Tensor, ...]:
+        """State before the first frame, each tensor with the clips first."""
+        raise NotImplementedError
+
+    def step(self, frame_BM: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Answer the clip so far: logits (B, C) after one more frame, then the state after it."""
         raise NotImplementedError
 
     def looks_at(self, output: StudentOutput) -> Tensor:

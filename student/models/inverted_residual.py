@@ -124,12 +124,13 @@ class InvertedResidual(nn.Module):
         self.bn3 = dialect.norm(shape.after)
         self.drop_connect = DropConnect(drop_connect)
 
-    def forward(self, image_BCTF: Tensor, mask_B1T1: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image_BCTF: Tensor, mask_B1T1: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Give the image, zero on padding, and its mask."""
         branch = image_BCTF
         if self.conv_pw is not None and self.bn1 is not None:
             branch = self.activation(self.bn1(self.conv_pw(branch), mask_B1T1))
-        mask_B1T1 = mask_B1T1[:, :, :: self.stride]
+        if mask_B1T1 is not None:
+            mask_B1T1 = mask_B1T1[:, :, :: self.stride]
         branch = self.activation(self.bn2(self.conv_dw(branch), mask_B1T1))
         if self.se is not None:
             branch = self.se(branch, mask_B1T1)
@@ -157,7 +158,7 @@ class SqueezeExcite(nn.Module):
         self.squeeze = dialect.squeeze
         self.gate = dialect.gate
 
-    def forward(self, image_BCTF: Tensor, mask_B1T1: Tensor) -> Tensor:
+    def forward(self, image_BCTF: Tensor, mask_B1T1: Tensor | None) -> Tensor:
         """Gate an image that is zero on padding."""
         mean_BC11 = mean_over_valid(image_BCTF, mask_B1T1)[:, :, None, None]
         hidden = self.squeeze(self.conv_reduce(mean_BC11))
@@ -174,8 +175,10 @@ class DropConnect(nn.Dropout):
         return branch_BCTF * super().forward(branch_BCTF.new_ones(len(branch_BCTF), 1, 1, 1))
 
 
-def mean_over_valid(image_BCTF: Tensor, mask_B1T1: Tensor) -> Tensor:
+def mean_over_valid(image_BCTF: Tensor, mask_B1T1: Tensor | None) -> Tensor:
     """Mean over valid frames and all bands of an image that is zero on padding: (B, C)."""
+    if mask_B1T1 is None:
+        return image_BCTF.mean((2, 3))
     return image_BCTF.mean(3).sum(2) / mask_B1T1.sum((2, 3))
 
 

@@ -16,8 +16,41 @@ def frame_mask(lengths_B: Tensor, frames: int) -> Tensor:
     return torch.arange(frames, device=lengths_B.device) < lengths_B[:, None]
 
 
-def masked_mean(values_BCT: Tensor, lengths_B: Tensor) -> Tensor:
+def mask_of(lengths_B: Tensor | None, frames: int, axes: str) -> Tensor | None:
+    """Valid frames as `axes` lays them out, or None where every frame is valid.
+
+    Parameters
+    ----------
+    lengths_B : Tensor or None
+        Valid frames of each clip.
+    frames : int
+        Frames of the batch.
+    axes : str
+        Shape in suffixes: ``"B1T1"`` gives (B, 1, T, 1).
+    """
+    if lengths_B is None:
+        return None
+    sizes = {"B": len(lengths_B), "T": frames, "1": 1}
+    return frame_mask(lengths_B, frames).view([sizes[axis] for axis in axes])
+
+
+def masked(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Zero what a mask leaves out; None leaves nothing out."""
+    return values if mask is None else values * mask
+
+
+def lengths_of(lengths_B: Tensor | None, values_BT: Tensor) -> Tensor:
+    """Valid frames of each clip as a tensor: all of them where nothing is masked."""
+    if lengths_B is not None:
+        return lengths_B
+    clips, frames = values_BT.shape[:2]
+    return torch.full((clips,), frames, dtype=torch.int64, device=values_BT.device)
+
+
+def masked_mean(values_BCT: Tensor, lengths_B: Tensor | None) -> Tensor:
     """Mean over valid frames: (B, C, T) → (B, C)."""
+    if lengths_B is None:
+        return values_BCT.mean(2)
     mask_B1T = frame_mask(lengths_B, values_BCT.shape[2])[:, None]
     return (values_BCT * mask_B1T).sum(2) / lengths_B[:, None]
 
@@ -54,8 +87,8 @@ class MaskedBatchNorm(nn.Module):
         self.register_buffer("running_variance", torch.ones(channels))
         self.register_buffer("batches_seen", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
-        """Normalise (B, C, T) or (B, C, T, F) under a mask (B, 1, T) or (B, 1, T, 1)."""
+    def forward(self, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Normalise (B, C, T) or (B, C, T, F) under a mask (B, 1, T) or (B, 1, T, 1), or none."""
         if self.training:
             return self._by_the_batch(values, mask)
         normalised = nn.functional.batch_norm(
@@ -66,10 +99,12 @@ class MaskedBatchNorm(nn.Module):
             self.shift,
             eps=self.epsilon,
         )
-        return normalised * mask
+        return masked(normalised, mask)
 
-    def _by_the_batch(self, values: Tensor, mask: Tensor) -> Tensor:
+    def _by_the_batch(self, values: Tensor, mask: Tensor | None) -> Tensor:
         """Put valid frames next to each other, so that torch's own kernel sees nothing else."""
+        if mask is None:
+            return self._normalised(values)
         valid_N = mask.flatten().nonzero()[:, 0]
         if len(valid_N) == mask.numel():
             return self._normalised(values)

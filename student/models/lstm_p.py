@@ -39,9 +39,18 @@ class LSTMP(LastOutputStudent):
         self.head = nn.Linear(PROJECTED, classes)
         init_as_keras(self)
 
-    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`student.models.interface.Student`."""
         return self.answer(self.lstm(features_BTM), lengths_B, skipped_frames=0)
+
+    def initial_state(self, clips: int) -> tuple[Tensor, Tensor]:
+        """No frame seen: the cell (B, U) and the output (B, P), both 0."""
+        return self.lstm.initial_state(clips)
+
+    def step(self, frame_BM: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """See :class:`student.models.interface.Student`."""
+        cell_BU, output_BP = self.lstm.step(frame_BM, *state)
+        return self.head(output_BP), cell_BU, output_BP
 
 
 class PeepholeLSTM(nn.Module):
@@ -79,14 +88,23 @@ class PeepholeLSTM(nn.Module):
         features = features_BTM.shape[2]
         input_kernel_GM, output_kernel_GP = self.gates.weight.tensor_split([features], dim=1)
         driven_BTG = nn.functional.linear(features_BTM, input_kernel_GM, self.gates.bias)
-        cell_BU = features_BTM.new_zeros(len(features_BTM), self.projection.in_features)
-        output_BP = features_BTM.new_zeros(len(features_BTM), self.projection.out_features)
+        cell_BU, output_BP = self.initial_state(len(features_BTM))
         outputs = []
         for driven_BG in driven_BTG.unbind(1):
             gates_BG = torch.addmm(driven_BG, output_BP, output_kernel_GP.t())
             cell_BU, output_BP = self._step(gates_BG, cell_BU)
             outputs.append(output_BP)
         return torch.stack(outputs, 1)
+
+    def initial_state(self, clips: int) -> tuple[Tensor, Tensor]:
+        """Cell (B, U) and output (B, P) before the first step."""
+        units, projected = self.projection.in_features, self.projection.out_features
+        zeros = self.projection.weight.new_zeros
+        return zeros(clips, units), zeros(clips, projected)
+
+    def step(self, frame_BM: Tensor, cell_BU: Tensor, output_BP: Tensor) -> tuple[Tensor, Tensor]:
+        """Give cell and output after one frame."""
+        return self._step(self.gates(torch.cat([frame_BM, output_BP], 1)), cell_BU)
 
     def _step(self, gates_BG: Tensor, cell_BU: Tensor) -> tuple[Tensor, Tensor]:
         """Give cell and output after a step, from its gates before peepholes and the cell."""

@@ -22,7 +22,7 @@ from student.models.inverted_residual import (
     init_convolutions,
     same_conv,
 )
-from student.models.layers import MaskedBatchNorm, frame_mask, masked_mean
+from student.models.layers import MaskedBatchNorm, lengths_of, mask_of, masked, masked_mean
 
 FRAMES_PER_FRAME = 32
 """Feature frames per frame of the context: five strides of 2."""
@@ -75,20 +75,22 @@ class SpectrogramCNN(Student):
         """Give logits (B, C) of the context's mean."""
         raise NotImplementedError
 
-    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`Student`."""
         context_BTD = self._context(features_BTM, lengths_B)
-        lengths_B = (lengths_B + FRAMES_PER_FRAME - 1) // FRAMES_PER_FRAME
+        if lengths_B is not None:
+            lengths_B = (lengths_B + FRAMES_PER_FRAME - 1) // FRAMES_PER_FRAME
         logits_BC = self.classify(masked_mean(context_BTD.transpose(1, 2), lengths_B))
         preset = FRONT_ENDS[self.front_end]
-        first_s_B = torch.full_like(lengths_B, preset.first_frame_s, dtype=features_BTM.dtype)
+        valid_B = lengths_of(lengths_B, context_BTD)
+        first_s_B = torch.full_like(valid_B, preset.first_frame_s, dtype=features_BTM.dtype)
         hop_s = preset.hop_s * FRAMES_PER_FRAME
-        return StudentOutput(logits_BC, context_BTD, lengths_B, hop_s, first_s_B)
+        return StudentOutput(logits_BC, context_BTD, valid_B, hop_s, first_s_B)
 
-    def _context(self, features_BTM: Tensor, lengths_B: Tensor) -> Tensor:
-        mask_B1T = frame_mask(lengths_B, features_BTM.shape[1])[:, None]
-        bands_BMT = self.input_norm(features_BTM.transpose(1, 2) * mask_B1T, mask_B1T)
-        mask = mask_B1T[:, :, ::2, None]
+    def _context(self, features_BTM: Tensor, lengths_B: Tensor | None) -> Tensor:
+        mask_B1T = mask_of(lengths_B, features_BTM.shape[1], "B1T")
+        bands_BMT = self.input_norm(masked(features_BTM.transpose(1, 2), mask_B1T), mask_B1T)
+        mask = None if mask_B1T is None else mask_B1T[:, :, ::2, None]
         image = self.conv_stem(bands_BMT.transpose(1, 2)[:, None])
         image = self.activation(self.bn1(image, mask))
         for stage in self.blocks:

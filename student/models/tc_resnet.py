@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from cache_schema.front_ends import FRONT_ENDS
 from student.models.evidence import pooled_evidence
 from student.models.interface import Student, StudentOutput
-from student.models.layers import MaskedBatchNorm, frame_mask, init_as_keras, masked_mean
+from student.models.layers import (
+    MaskedBatchNorm,
+    init_as_keras,
+    lengths_of,
+    mask_of,
+    masked,
+    masked_mean,
+)
 from student.recipes import Exponential, Recipe
 
 STEM_WIDTH = 50
@@ -51,23 +58,25 @@ class TCResNet(Student):
         self.classifier = nn.Linear(self.context_width, classes)
         init_as_keras(self)
 
-    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`Student`."""
         preset = FRONT_ENDS[self.front_end]
-        first_s_B = torch.full_like(lengths_B, preset.first_frame_s, dtype=features_BTM.dtype)
+        valid_B = lengths_of(lengths_B, features_BTM)
+        first_s_B = torch.full_like(valid_B, preset.first_frame_s, dtype=features_BTM.dtype)
         hop_s = preset.hop_s
-        mask_B1T = frame_mask(lengths_B, features_BTM.shape[1])[:, None]
-        hidden_BDT = features_BTM.transpose(1, 2) * mask_B1T
+        mask_B1T = mask_of(lengths_B, features_BTM.shape[1], "B1T")
+        hidden_BDT = masked(features_BTM.transpose(1, 2), mask_B1T)
         hidden_BDT = torch.relu(self.stem_norm(self.stem(hidden_BDT), mask_B1T))
         for block in self.blocks:
             if block.stride == 2:
                 # Centre of the first output frame: frame 1 of an even clip, frame 0 of an odd one.
-                first_s_B = first_s_B + hop_s * (lengths_B % 2 == 0)
+                first_s_B = first_s_B + hop_s * (valid_B % 2 == 0)
                 hop_s *= 2
+                valid_B = (valid_B + 1) // 2
             hidden_BDT, lengths_B = block(hidden_BDT, lengths_B)
         pooled_BD = masked_mean(hidden_BDT, lengths_B)
         logits_BC = self.classifier(self.dropout(pooled_BD))
-        return StudentOutput(logits_BC, hidden_BDT.transpose(1, 2), lengths_B, hop_s, first_s_B)
+        return StudentOutput(logits_BC, hidden_BDT.transpose(1, 2), valid_B, hop_s, first_s_B)
 
     def looks_at(self, output: StudentOutput) -> Tensor:
         """Each frame's share of the evidence for the answer.
@@ -91,10 +100,11 @@ class _Block(nn.Module):
         self.shortcut = None if before == after else nn.Conv1d(before, after, 1, stride=2)
         self.shortcut_norm = None if before == after else MaskedBatchNorm(after, momentum=MOMENTUM)
 
-    def forward(self, hidden_BDT: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, hidden_BDT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
         branch_BDT = self.first(_padded_as_tensorflow(hidden_BDT, lengths_B, self.stride))
-        lengths_B = (lengths_B + self.stride - 1) // self.stride
-        mask_B1T = frame_mask(lengths_B, branch_BDT.shape[2])[:, None]
+        if lengths_B is not None:
+            lengths_B = (lengths_B + self.stride - 1) // self.stride
+        mask_B1T = mask_of(lengths_B, branch_BDT.shape[2], "B1T")
         branch_BDT = torch.relu(self.first_norm(branch_BDT, mask_B1T))
         branch_BDT = self.second_norm(self.second(branch_BDT), mask_B1T)
         if self.shortcut is not None and self.shortcut_norm is not None:
@@ -102,15 +112,20 @@ class _Block(nn.Module):
         return torch.relu(hidden_BDT + branch_BDT), lengths_B
 
 
-def _padded_as_tensorflow(hidden_BDT: Tensor, lengths_B: Tensor, stride: int) -> Tensor:
+def _padded_as_tensorflow(hidden_BDT: Tensor, lengths_B: Tensor | None, stride: int) -> Tensor:
     """Pad for a 'same' convolution with the 9-frame kernel.
 
     With stride 2 TensorFlow puts 4 zeros before a clip of odd length but 3 before one of even
     length, whatever the length of the batch around it.
     """
     half = KERNEL // 2
+    frames = hidden_BDT.shape[2]
+    if stride == 2 and lengths_B is None and isinstance(frames, int):
+        return nn.functional.pad(hidden_BDT, (half - (frames % 2 == 0), half))
     padded_BDT = nn.functional.pad(hidden_BDT, (half, half))
     if stride == 1:
         return padded_BDT
+    if lengths_B is None:  # a length that is known only when an exported graph runs
+        lengths_B = torch.full((1,), frames, device=hidden_BDT.device)
     later_BDT = nn.functional.pad(padded_BDT, (0, 1))[:, :, 1:]
     return torch.where((lengths_B % 2 == 0)[:, None, None], later_BDT, padded_BDT)
