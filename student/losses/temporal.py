@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cache_schema.errors import UsageError
 from student.batch import Batch
 from student.losses.frames import (
+    ROUNDING,
     frame_times,
     interpolate,
     log_distribution,
@@ -28,8 +29,7 @@ from student.models.layers import frame_mask
 
 SIGNAL = "temporal_attention"
 SMALLEST_TARGET = 1e-6
-MOST_FRAMES_APART = 2
-"""Student frames further apart than so many of the teacher's would miss what lies between them."""
+MAX_SHARPEN = 10.0
 
 
 class TemporalLoss(DistillationLoss):
@@ -38,11 +38,11 @@ class TemporalLoss(DistillationLoss):
     The student's attention is ``softmax over valid frames of q . c'_t`` with c' its context
     representation and q a trainable vector that is dropped after training. The teacher's is the
     cached rollout, interpolated linearly to the student's frames and renormalised to sum to 1;
-    where those are more than two teacher frames apart, its mean over each of them. The loss is
-    their Kullback-Leibler divergence in nats, averaged over clips. Frames that augmentation hid
-    from the student are left out and both sides renormalised over the others; a clip without a
-    visible frame, or without teacher weight on one, adds 0. The paper's weights are 0.1, 0.25 and
-    0.5, with the rest of 1 on the label loss.
+    where those are further apart than the teacher's, its mean over each of them, so that every
+    teacher frame counts. The loss is their Kullback-Leibler divergence in nats, averaged over
+    clips. Frames that augmentation hid from the student are left out and both sides renormalised
+    over the others; a clip without a visible frame, or without teacher weight on one, adds 0. The
+    paper's weights are 0.1, 0.25 and 0.5, with the rest of 1 on the label loss.
 
     Parameters
     ----------
@@ -52,10 +52,18 @@ class TemporalLoss(DistillationLoss):
         ``forward`` is KL(teacher || student), the usual reading of a distillation target and the
         default; the paper does not state one. ``reverse`` is KL(student || teacher), the teacher
         floored at 1e-6.
-    align : {"time", "ends"}
+    align : {"time", "edges", "ends"}
         ``time`` (default) compares frames at the same time, by hop and first frame of both; beyond
-        the teacher's ends its outermost frame is held. ``ends`` lays first on first and last on last
-        frame, the paper's plain interpolation to the student's length.
+        the teacher's ends its outermost frame is held. The others stretch the teacher's curve to the
+        student's length whatever their times; the paper does not say which of them it used.
+        ``edges`` lays the outer edges of both on each other, reading at (i + 1/2) U / T - 1/2, as
+        ``torch.nn.functional.interpolate(mode="linear")`` does by default. ``ends`` lays the
+        centres of first and last frame on each other (``align_corners=True``); from 49 to 25 frames
+        that takes every second one and no other.
+    sharpen : float
+        Power G that the cached attention is raised to over the valid frames of a clip before it is
+        aligned, and renormalised. The residual half of a rollout makes it nearly flat; G above 1
+        brings its contrast back. 1 leaves it as it is, which is the paper's.
     scale : bool
         Divide scores by the root of D. Off by default: the paper draws the bare product.
     source : {"auxiliary", "native"}
@@ -71,7 +79,8 @@ class TemporalLoss(DistillationLoss):
     ------
     UsageError
         If `source` is ``native`` and the student has no attention or `scale` is on, or `align` is
-        ``time`` and the cache does not say where the teacher's frames lie.
+        ``time`` and the cache does not say where the teacher's frames lie, or `sharpen` is not
+        above 0 and at most 10.
 
     Examples
     --------
@@ -90,7 +99,8 @@ class TemporalLoss(DistillationLoss):
         setup: LossSetup,
         *,
         direction: Literal["forward", "reverse"] = "forward",
-        align: Literal["time", "ends"] = "time",
+        align: Literal["time", "edges", "ends"] = "time",
+        sharpen: float = 1.0,
         scale: bool = False,
         source: Literal["auxiliary", "native"] = "auxiliary",
         renormalise: bool = True,
@@ -98,10 +108,12 @@ class TemporalLoss(DistillationLoss):
         super().__init__()
         if source == "native":
             _check_native(setup, scale)
+        _check_sharpen(sharpen)
         self.teacher_grid = None
         if align == "time":
             self.teacher_grid = stated_grid(setup, "temporal", SIGNAL, "Use temporal:align=ends.")
-        self.direction, self.renormalise = direction, renormalise
+        self.align, self.direction, self.renormalise = align, direction, renormalise
+        self.sharpen = sharpen
         self.factor = setup.context_dim**-0.5 if scale else 1.0
         self.query_D = None
         if source == "auxiliary":
@@ -115,7 +127,8 @@ class TemporalLoss(DistillationLoss):
         visible_BT = visible_frames(output, batch)
         lengths_B = batch.signal_lengths[SIGNAL]
         positions_BTN = self._positions(output, lengths_B)
-        read_BN = interpolate(batch.signals[SIGNAL], lengths_B, positions_BTN.flatten(1))
+        teacher_BU = sharpened(batch.signals[SIGNAL], lengths_B, self.sharpen)
+        read_BN = interpolate(teacher_BU, lengths_B, positions_BTN.flatten(1))
         teacher_BT = read_BN.view_as(positions_BTN).mean(2) * visible_BT
         mass_B1 = teacher_BT.sum(1, keepdim=True)
         if self.renormalise:
@@ -141,15 +154,22 @@ class TemporalLoss(DistillationLoss):
         """Teacher frames, fractional, that each student frame meets, shape (B, T, N)."""
         frames = output.context_BTD.shape[1]
         if self.teacher_grid is None:
-            frame_T = torch.arange(frames, device=teacher_B.device, dtype=torch.float32)
-            steps_B = (teacher_B - 1) / (output.context_lengths_B - 1).clamp_min(1)
-            return (frame_T * steps_B[:, None])[:, :, None]
+            return self._stretched(output.context_lengths_B, teacher_B, frames)[:, :, None]
         times_s_BT = frame_times(output.first_frame_s_B, output.hop_s, frames)
         ratio = output.hop_s / self.teacher_grid.hop_s
-        reads = 1 if ratio <= MOST_FRAMES_APART else math.ceil(ratio)
+        # At a ratio of exactly 2 single points would read every second teacher frame and no other.
+        reads = max(1, math.ceil(ratio - ROUNDING))
         middle_N = (torch.arange(reads, device=teacher_B.device) + 0.5) / reads - 0.5
         times_s_BTN = times_s_BT[:, :, None] + middle_N * output.hop_s
         return (times_s_BTN - self.teacher_grid.first_frame_s) / self.teacher_grid.hop_s
+
+    def _stretched(self, student_B: Tensor, teacher_B: Tensor, frames: int) -> Tensor:
+        """Teacher frames, fractional, of a curve stretched to the student's length, (B, T)."""
+        frame_T = torch.arange(frames, device=teacher_B.device, dtype=torch.float32)
+        if self.align == "ends":
+            steps_B = (teacher_B - 1) / (student_B - 1).clamp_min(1)
+            return frame_T * steps_B[:, None]
+        return (frame_T + 0.5) * (teacher_B / student_B)[:, None] - 0.5
 
 
 def _check_native(setup: LossSetup, scale: bool) -> None:
@@ -165,6 +185,32 @@ def _check_native(setup: LossSetup, scale: bool) -> None:
             "scale=true. Leave out scale, or use temporal:source=auxiliary,scale=true.",
             kind="options",
         )
+
+
+def _check_sharpen(sharpen: float) -> None:
+    if not 0 < sharpen <= MAX_SHARPEN:
+        raise UsageError(
+            f"loss temporal: sharpen must be above 0 and at most {MAX_SHARPEN:g}, got {sharpen:g}. "
+            "For example: --distill temporal=0.25:sharpen=3",
+            kind="options",
+        )
+
+
+def sharpened(weights_BU: Tensor, lengths_B: Tensor, power: float) -> Tensor:
+    """Raise each clip's weights to a power and renormalise them over its valid frames; 0 beyond.
+
+    A clip whose weights are all 0 stays so. By the largest first: small weights do not vanish.
+
+    >>> weights, lengths = torch.tensor([[0.25, 0.75, 9.0]]), torch.tensor([2])
+    >>> sharpened(weights, lengths, 2.0).tolist()
+    [[0.10000000149011612, 0.8999999761581421, 0.0]]
+    """
+    if power == 1:
+        return weights_BU
+    valid_BU = weights_BU.masked_fill(~frame_mask(lengths_B, weights_BU.shape[1]), 0.0)
+    largest_B1 = valid_BU.amax(1, keepdim=True)
+    raised_BU = torch.where(largest_B1 > 0, valid_BU / largest_B1, 0.0) ** power
+    return raised_BU / raised_BU.sum(1, keepdim=True).clamp_min(1.0)
 
 
 def attention_divergence(

@@ -44,7 +44,7 @@ def _one_way(weights: Sequence[Tensor], values_BTD: Tensor) -> Tensor:
         has_biases=True,
         num_layers=1,
         dropout=0.0,
-        train=False,  # concerns dropout between layers, and there is one layer
+        train=torch.is_grad_enabled(),  # cuDNN keeps what a gradient needs only then
         bidirectional=False,
         batch_first=True,
     )

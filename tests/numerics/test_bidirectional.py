@@ -42,6 +42,23 @@ def test_values_and_gradients_equal_those_of_packed_sequences(
         assert torch.allclose(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("learns", [True, False])
+def test_cudnn_is_asked_to_keep_what_a_gradient_needs(
+    gru: nn.GRU, learns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuDNN refuses the backward pass of a GRU that was not run for training."""
+    plain, flags = torch.gru, []
+
+    def recorded(*args: object, train: bool, **options: object) -> object:
+        flags.append(train)
+        return plain(*args, train=train, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(torch, "gru", recorded)
+    with torch.set_grad_enabled(learns):
+        both_ways(gru.eval(), torch.randn(2, FRAMES, 6), torch.tensor([5, 11]))
+    assert flags == [learns, learns]
+
+
 def test_what_lies_in_the_padding_changes_nothing(gru: nn.GRU) -> None:
     lengths_B = torch.tensor([5, 11])
     values_BTD = torch.randn(2, FRAMES, 6)

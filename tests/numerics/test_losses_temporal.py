@@ -23,8 +23,10 @@ from loss_inputs import (
     times,
 )
 
+from cache_schema.errors import UsageError
 from student.batch import Batch
-from student.losses.temporal import TemporalLoss, attention_divergence
+from student.losses.frames import interpolate
+from student.losses.temporal import TemporalLoss, attention_divergence, sharpened
 from student.models.interface import StudentOutput, TimeGrid
 
 OPTIONS: list[dict[str, Any]] = [
@@ -36,6 +38,9 @@ OPTIONS: list[dict[str, Any]] = [
     {"renormalise": False},
     {"direction": "reverse", "renormalise": False, "source": "native"},
     {"align": "ends", "renormalise": False},
+    {"align": "edges"},
+    {"sharpen": 3.0},
+    {"sharpen": 0.5, "align": "edges", "renormalise": False},
 ]
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=str)
 
@@ -60,10 +65,21 @@ def oracle(loss: TemporalLoss, output: StudentOutput, batch: Batch, **options: A
     for clip, frames in enumerate(STUDENT_FRAMES):
         heard = int(batch.signal_lengths["temporal_attention"][clip])
         teacher = batch.signals["temporal_attention"][clip, :heard].double().numpy()
+        teacher = teacher ** options.get("sharpen", 1.0)
+        teacher = teacher / teacher.sum()
         if options.get("align") == "ends":
             target = np.interp(np.linspace(0, heard - 1, frames), np.arange(heard), teacher)
+        elif options.get("align") == "edges":
+            centres = (np.arange(frames) + 0.5) * heard / frames - 0.5
+            target = np.interp(centres, np.arange(heard), teacher)
         else:
-            target = np.interp(times(STUDENT_GRID, frames), times(TEACHER_GRID, heard), teacher)
+            # Two teacher frames to a student's: the mean at the middles of its two halves.
+            halves = [
+                times(STUDENT_GRID, frames) + side * STUDENT_GRID.hop_s for side in (-1 / 4, 1 / 4)
+            ]
+            target = np.mean(
+                [np.interp(at, times(TEACHER_GRID, heard), teacher) for at in halves], 0
+            )
         visible = oracle_visible(batch, clip, frames)
         target, student = target[visible], student_attention(loss, output, clip)[visible]
         student = student / student.sum()
@@ -128,6 +144,64 @@ def test_a_coarse_student_meets_all_that_its_frames_cover() -> None:
     output = output_of(torch.zeros(1, 3, FEATURES), coarse)
     value = TemporalLoss(loss_setup())(output, batch_of({"temporal_attention": peak}, {}))
     assert value.item() == pytest.approx(math.log(3), abs=1e-5)
+
+
+def read_weights(ratio: float, frames: int = 40) -> torch.Tensor:
+    """How much of each teacher frame a student `ratio` times as coarse reads, in student frames."""
+    coarse = TimeGrid(ratio * TEACHER_GRID.hop_s, TEACHER_GRID.first_frame_s)
+    student = torch.zeros(frames, math.ceil(frames / ratio), FEATURES)
+    loss = TemporalLoss(loss_setup(), renormalise=False)
+    output = output_of(student, coarse)
+    positions_BTN = loss._positions(output, torch.full((frames,), frames))
+    one_hot = torch.eye(frames)  # clip u has all its weight on teacher frame u
+    read = interpolate(one_hot, torch.full((frames,), frames), positions_BTN.flatten(1))
+    return read.view_as(positions_BTN).mean(2).sum(1)
+
+
+@pytest.mark.parametrize("ratio", [1.999, 2.0, 2.001, 3.0, 4.0])
+def test_every_teacher_frame_is_read_alike_by_a_coarser_student(ratio: float) -> None:
+    weights = read_weights(ratio)[4:-6]  # away from the ends, where the outermost frame is held
+    assert weights.min() > 0.7 / ratio
+    assert weights.max() < 1.3 / ratio
+
+
+def test_a_student_of_twice_the_hop_reads_the_mean_of_its_frame_by_hand() -> None:
+    # Student frame 1 lies on teacher frame 2 and reads at 1.5 and 2.5: (w1 + 2 w2 + w3) / 4.
+    # Weights (0, 4, 2, 4, 0)/10 give it 3/10; frames 0 and 2 read (0, 0, 4, 0)/4 and (4, 0, 0)/4.
+    coarse = TimeGrid(2 * TEACHER_GRID.hop_s, TEACHER_GRID.first_frame_s)
+    output = output_of(torch.zeros(1, 3, FEATURES), coarse)
+    batch = batch_of({"temporal_attention": torch.tensor([[0.0, 0.4, 0.2, 0.4, 0.0]])}, {})
+    # Targets (1, 3, 1)/5 against uniform: 3/5 ln(9/5) + 2/5 ln(3/5).
+    value = TemporalLoss(loss_setup())(output, batch)
+    assert value.item() == pytest.approx(0.6 * math.log(1.8) + 0.4 * math.log(0.6), abs=1e-6)
+
+
+def test_sharpening_by_hand() -> None:
+    # (1/4, 3/4) squared is (1, 9)/10: against uniform 1/10 ln(1/5) + 9/10 ln(9/5).
+    value = TemporalLoss(loss_setup(), sharpen=2.0)(*small([0.25, 0.75]))
+    assert value.item() == pytest.approx(0.1 * math.log(0.2) + 0.9 * math.log(1.8), abs=1e-6)
+
+
+def test_sharpening_small_weights_loses_none() -> None:
+    # float32 cannot hold (1e-5)^10: the largest weight of the clip is divided out first.
+    flat = torch.full((1, 1000), 1e-5)
+    assert sharpened(flat, torch.tensor([1000]), 10.0).sum().item() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("sharpen", [0.0, -1.0, 10.5, float("nan"), float("inf")])
+def test_a_power_out_of_bounds_is_a_usage_error(sharpen: float) -> None:
+    with pytest.raises(UsageError, match=r"above 0 and at most 10"):
+        TemporalLoss(loss_setup(), sharpen=sharpen)
+
+
+def test_edges_is_torchs_own_interpolation() -> None:
+    teacher = torch.rand(2, 49, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(teacher[:, None], size=25, mode="linear")[:, 0]
+    loss = TemporalLoss(loss_setup(), align="edges")
+    output = output_of(torch.zeros(2, 25, FEATURES), STUDENT_GRID)
+    lengths = torch.tensor([49, 49])
+    read = interpolate(teacher, lengths, loss._positions(output, lengths)[:, :, 0])
+    torch.testing.assert_close(read, expected)
 
 
 def test_a_hidden_frame_is_left_out_on_both_sides() -> None:
