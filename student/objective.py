@@ -25,6 +25,7 @@ from student.taught_by import (
     teacher_classes,
     teacher_facts,
 )
+from student.unit_rows import typical_frames
 
 
 class Objective(nn.Module):
@@ -135,6 +136,7 @@ def build_objective(cache: Cache, settings: Settings) -> Objective:
     check_signals(cache, settings)
     torch.manual_seed(settings.seed)
     student = build_student(settings.student, settings.student_options, len(cache.classes))
+    student.start_memory(typical_frames(cache, student.front_end))
     maps = class_maps(cache, settings)
     losses = {
         entry.key: entry.loss(

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from cache_schema.errors import CacheError
-from cache_schema.front_ends import FRONT_ENDS, FrontEnd, front_end_facts
+from cache_schema.front_ends import FRONT_ENDS, FrontEnd, frame_count, front_end_facts
 from cache_schema.reader import Cache, Ragged, Unit
 from student.batch import Batch, pad_rows
 from student.class_map import ClassMap
@@ -143,6 +143,21 @@ class UnitLoader:
         starts = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
         empty = np.zeros((0, self.front_end.features), np.float32)
         return Ragged(np.concatenate([empty, *rows]), starts)
+
+
+def typical_frames(cache: Cache, front_end: str) -> int:
+    """Median feature frames of a training clip, by the first training unit with a usable row.
+
+    The rows of a split lie in random order, so any unit is a fair sample; 1 where there is none.
+    """
+    preset = FRONT_ENDS[front_end]
+    source = _feature_source(cache, preset)
+    for unit in cache.units("train", 0) if "train" in cache.splits else ():
+        lengths = [len(row) for row in cache.read_unit(unit, (source,)).signals[source]]
+        if lengths:
+            frames = int(np.median(lengths))
+            return frame_count(frames, preset) if source == WAVEFORM else frames
+    return 1
 
 
 def _feature_source(cache: Cache, front_end: FrontEnd) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
 from student.models.bidirectional import both_ways
+from student.models.gate_start import GateStart, start_gru
 from student.models.interface import Student, StudentOutput
 from student.models.layers import MaskedBatchNorm, init_as_keras, lengths_of, mask_of, masked
 from student.recipes import Exponential, Recipe
@@ -30,6 +31,9 @@ class AttRNN(Student):
     ----------
     classes : int
         Size of the answer.
+    gates : {"chrono", "keras"}
+        Start of the GRUs' update gates. What answers here is a weighted sum over all frames, so
+        nothing has to be carried to the end of the clip.
 
     Attributes
     ----------
@@ -48,8 +52,9 @@ class AttRNN(Student):
     heads: ClassVar[int] = 1
     dropped: ClassVar[float] = 0.1
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, gates: GateStart = "keras") -> None:
         super().__init__()
+        self.gates_start = gates
         self.context_width = 2 * GRU_WIDTH
         bands = FRONT_ENDS[self.front_end].features
         self.first_conv = nn.Conv2d(1, 10, (5, 1), padding=(2, 0))
@@ -64,6 +69,12 @@ class AttRNN(Student):
         self.second_dense = nn.Linear(64, 32)
         self.classifier = nn.Linear(32, classes)
         init_as_keras(self)
+
+    def start_memory(self, frames: int) -> None:
+        """See :class:`student.models.interface.Student`."""
+        if self.gates_start == "chrono":
+            start_gru(self.first_gru, frames)
+            start_gru(self.second_gru, frames)
 
     def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`Student`."""

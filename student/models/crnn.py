@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
+from student.models.gate_start import GateStart, start_gru
 from student.models.interface import StudentOutput
 from student.models.last_output import LastOutputStudent
 from student.models.layers import init_as_keras, mask_of, masked
@@ -31,12 +32,15 @@ class CRNN(LastOutputStudent):
     ----------
     classes : int
         Size of the answer.
+    gates : {"chrono", "keras"}
+        Start of the GRU's update gate.
     """
 
     front_end = "mfcc"
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, gates: GateStart = "chrono") -> None:
         super().__init__()
+        self.gates_start = gates
         self.context_width = GRU_WIDTH
         self.bands = FRONT_ENDS[self.front_end].features
         self.first_conv = nn.Conv2d(1, CHANNELS, (3, 3))
@@ -47,6 +51,11 @@ class CRNN(LastOutputStudent):
             nn.Linear(GRU_WIDTH, 128), nn.Linear(128, 256), nn.ReLU(), nn.Linear(256, classes)
         )
         init_as_keras(self)
+
+    def start_memory(self, frames: int) -> None:
+        """See :class:`student.models.interface.Student`."""
+        if self.gates_start == "chrono":
+            start_gru(self.gru, frames - (SHORTEST_FRAMES - 1))
 
     def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`student.models.interface.Student`."""

@@ -103,6 +103,12 @@ class Student(nn.Module):
         """Answer the clip so far: logits (B, C) after one more frame, then the state after it."""
         raise NotImplementedError
 
+    def start_memory(self, frames: int) -> None:
+        """Prepare an untrained student for clips of about so many feature frames.
+
+        Only a recurrence has something to prepare.
+        """
+
     def looks_at(self, output: StudentOutput) -> Tensor:
         """Where in time the student finds its answer: (B, T), non-negative, sums to 1."""
         raise NotImplementedError

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
+from student.models.gate_start import GateStart, chrono_bias
 from student.models.interface import StudentOutput
 from student.models.last_output import LastOutputStudent
 from student.models.layers import init_as_keras
@@ -27,17 +28,25 @@ class LSTMP(LastOutputStudent):
     ----------
     classes : int
         Size of the answer.
+    gates : {"chrono", "keras"}
+        Start of the input and forget gates.
     """
 
     front_end = "mfcc"
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, gates: GateStart = "chrono") -> None:
         super().__init__()
+        self.gates_start = gates
         self.context_width = PROJECTED
         self.lstm = PeepholeLSTM(FRONT_ENDS[self.front_end].features, UNITS, PROJECTED)
         self.dropout = nn.Dropout(0.3)
         self.head = nn.Linear(PROJECTED, classes)
         init_as_keras(self)
+
+    def start_memory(self, frames: int) -> None:
+        """See :class:`student.models.interface.Student`."""
+        if self.gates_start == "chrono":
+            self.lstm.start_memory(frames)
 
     def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`student.models.interface.Student`."""
@@ -82,6 +91,18 @@ class PeepholeLSTM(nn.Module):
         self.input_peephole_U = nn.Parameter(torch.empty(units).uniform_(-bound, bound))
         self.forget_peephole_U = nn.Parameter(torch.empty(units).uniform_(-bound, bound))
         self.output_peephole_U = nn.Parameter(torch.empty(units).uniform_(-bound, bound))
+
+    @torch.no_grad()
+    def start_memory(self, frames: int) -> None:
+        """Start the forget gate by `chrono_bias` and the input gate by its negative.
+
+        A unit that keeps its cell for u frames writes to it about once in u frames, so that the cell
+        neither fills up nor empties.
+        """
+        keep_U = chrono_bias(self.projection.in_features, frames)
+        write_bias_U, _, keep_bias_U, _ = self.gates.bias.chunk(4)
+        write_bias_U.copy_(-keep_U)
+        keep_bias_U.copy_(keep_U - FORGET_BIAS)
 
     def forward(self, features_BTM: Tensor) -> Tensor:
         """Give the projected output of every step, starting from zeros: (B, T, M) → (B, T, P)."""

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from student.models.att_rnn import AttRNN
+from student.models.gate_start import GateStart
 
 
 class MHAttRNN(AttRNN):
@@ -20,14 +21,16 @@ class MHAttRNN(AttRNN):
     ----------
     classes : int
         Size of the answer.
+    gates : {"chrono", "keras"}
+        As Att-RNN takes it.
     """
 
     front_end = "mfcc_8khz"
     heads = 4
     dropped = 0.2
 
-    def __init__(self, classes: int) -> None:
-        super().__init__(classes)
+    def __init__(self, classes: int, *, gates: GateStart = "keras") -> None:
+        super().__init__(classes, gates=gates)
         with torch.no_grad():
             # Keras has a query layer for each head and starts each by its own size.
             for kernel_DD in self.query.weight.chunk(self.heads):
