@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from cache_schema.errors import RunError, UsageError, listed
 from cache_schema.lock import write_lock
 from cache_schema.plugins import load_plugin
-from cache_schema.storage import write_atomic
+from cache_schema.storage import canonical_json, sha256, write_atomic
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune_data import LabelledAudio
 from pipeline.finetune_recipe import Recipe, resolved_precision
@@ -293,6 +293,11 @@ def _figures(training: FineTuning) -> dict[str, Any]:
 
 def _write_folder(folder: Path, teacher: HuggingFaceTeacher, result: dict[str, Any]) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # left by a kill
+    # The same training on another machine gives weights that differ by rounding: what was trained,
+    # and on what, tells that both are the same teacher.
+    recipe = json.loads(json.dumps(result["facts"]))
+    del recipe["base"], recipe["base_revision"]
+    teacher.model.config.aftersound_fine_tuning_sha256 = sha256(canonical_json(recipe))
     try:
         teacher.save(folder)
     except SafetensorError as error:  # of the disk: it is no OSError

@@ -190,7 +190,9 @@ class HuggingFaceTeacher(ABC):
             )
 
     def _provenance(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        recipe = getattr(self.checkpoint.config, "aftersound_fine_tuning_sha256", None)
         return {
+            **({} if recipe is None else {"fine_tuning_sha256": str(recipe)}),
             "id": self.checkpoint.id,
             "family": self.family,
             "model_type": self.checkpoint.model_type,
