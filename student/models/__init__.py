@@ -13,4 +13,5 @@ STUDENTS = {
     "efficientnet-b0": "student.models.efficientnet:EfficientNetB0",
     "efficientnet-b2": "student.models.efficientnet:EfficientNetB2",
     "ast-tiny": "student.models.ast_tiny:ASTTiny",
+    "bc-resnet": "student.models.bc_resnet:BCResNet",
 }

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin
 from student.batch import Batch
 from student.models import STUDENTS
+from student.models.bc_resnet import BCResNet
 from student.models.interface import Student, StudentOutput, TimeGrid, count_parameters_keras
 from student.objective import Objective
 from student.settings import Settings
@@ -74,7 +76,7 @@ def objective_of(name: str, student: Student, task: str) -> Objective:
 
 
 def without_dropout(module: torch.nn.Module) -> None:
-    if isinstance(module, torch.nn.Dropout):
+    if isinstance(module, torch.nn.Dropout | torch.nn.Dropout1d):
         module.p = 0.0
 
 
@@ -92,6 +94,25 @@ def test_ds_tc_resnet_trains_75k_for_35_labels_as_published() -> None:
     assert sum(p.numel() for p in student.parameters()) == 74_651
     assert count_parameters_keras(student) == 76_187
     assert count_parameters_keras(build("ds-tc-resnet")) == 73_220
+
+
+@pytest.mark.parametrize(
+    ("width", "count"),
+    # Kim et al. 2021, table 1, in thousands: 9.2, 27.3, 54.2, 188 and 321.
+    [(1, 9_232), (1.5, 17_154), (2, 27_284), (3, 54_168), (6, 187_812), (8, 321_068)],
+)
+def test_bc_resnet_has_the_papers_parameters_beside_its_input_norm(
+    width: float, count: int
+) -> None:
+    student = BCResNet(12, width=width)
+    of_norm = sum(p.numel() for p in student.input_norm.parameters())
+    assert sum(p.numel() for p in student.parameters()) - of_norm == count
+
+
+@pytest.mark.parametrize("width", [0.99, 8.01, float("nan")])
+def test_bc_resnet_of_another_width_is_a_usage_error(width: float) -> None:
+    with pytest.raises(UsageError, match="width must be 1 to 8"):
+        BCResNet(12, width=width)
 
 
 @every_student
