@@ -153,7 +153,8 @@ class SubSpectralNorm(nn.Module):
         groups = hidden_BCTF.view(batch, channels, frames, SUB_BANDS, bands // SUB_BANDS)
         groups = groups.transpose(2, 3).flatten(1, 2)
         normalised: Tensor = self.norm(groups, mask_B1T1)
-        return normalised.unflatten(1, (channels, SUB_BANDS)).transpose(2, 3).flatten(3)
+        by_group = normalised.view(batch, channels, SUB_BANDS, frames, bands // SUB_BANDS)
+        return by_group.transpose(2, 3).flatten(3)
 
 
 def _norm(channels: int) -> MaskedBatchNorm:
