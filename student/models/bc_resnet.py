@@ -21,7 +21,7 @@ from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from student.models.evidence import pooled_evidence
 from student.models.interface import Student, StudentOutput
-from student.models.layers import MaskedBatchNorm, frame_mask, masked_mean
+from student.models.layers import MaskedBatchNorm, lengths_of, mask_of, masked, masked_mean
 from student.recipes import Exponential, Recipe
 
 MIN_WIDTH, MAX_WIDTH = 1.0, 8.0
@@ -79,11 +79,11 @@ class BCResNet(Student):
         self.head_norm = _norm(self.context_width)
         self.classifier = nn.Linear(self.context_width, classes)
 
-    def forward(self, features_BTM: Tensor, lengths_B: Tensor) -> StudentOutput:
+    def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`Student`."""
-        mask_B1T = frame_mask(lengths_B, features_BTM.shape[1])[:, None]
-        mask_B1T1 = mask_B1T[:, :, :, None]
-        features_BMT = self.input_norm(features_BTM.transpose(1, 2) * mask_B1T, mask_B1T)
+        mask_B1T = mask_of(lengths_B, features_BTM.shape[1], "B1T")
+        mask_B1T1 = mask_of(lengths_B, features_BTM.shape[1], "B1T1")
+        features_BMT = self.input_norm(masked(features_BTM.transpose(1, 2), mask_B1T), mask_B1T)
         image_B1TM = features_BMT.transpose(1, 2)[:, None]
         hidden_BCTF = torch.relu(self.stem_norm(self.stem(image_B1TM), mask_B1T1))
         for block in self.blocks:
@@ -92,9 +92,10 @@ class BCResNet(Student):
         context_BDT = torch.relu(self.head_norm(hidden_BDT1, mask_B1T1))[..., 0]
         logits_BC = self.classifier(masked_mean(context_BDT, lengths_B))
         preset = FRONT_ENDS[self.front_end]
-        first_s_B = torch.full_like(lengths_B, preset.first_frame_s, dtype=features_BTM.dtype)
+        valid_B = lengths_of(lengths_B, features_BTM)
+        first_s_B = torch.full_like(valid_B, preset.first_frame_s, dtype=features_BTM.dtype)
         context_BTD = context_BDT.transpose(1, 2)
-        return StudentOutput(logits_BC, context_BTD, lengths_B, preset.hop_s, first_s_B)
+        return StudentOutput(logits_BC, context_BTD, valid_B, preset.hop_s, first_s_B)
 
     def looks_at(self, output: StudentOutput) -> Tensor:
         """Each frame's share of the evidence for the answer (class activation mapping)."""
@@ -126,13 +127,14 @@ class _Block(nn.Module):
         self.mix = nn.Conv1d(channels, channels, 1, bias=False)
         self.dropout = nn.Dropout1d(DROPPED)
 
-    def forward(self, hidden_BCTF: Tensor, mask_B1T1: Tensor) -> Tensor:
+    def forward(self, hidden_BCTF: Tensor, mask_B1T1: Tensor | None) -> Tensor:
         within_BCTF = hidden_BCTF
         if self.is_transition:
             within_BCTF = torch.relu(self.widen_norm(self.widen(hidden_BCTF), mask_B1T1))
         within_BCTF = self.band_norm(self.over_bands(within_BCTF), mask_B1T1)
         mean_BCT = self.over_time(within_BCTF.mean(3))
-        mean_BCT = functional.silu(self.time_norm(mean_BCT, mask_B1T1[..., 0]))
+        mask_B1T = None if mask_B1T1 is None else mask_B1T1[..., 0]
+        mean_BCT = functional.silu(self.time_norm(mean_BCT, mask_B1T))
         sum_BCTF = within_BCTF + self.dropout(self.mix(mean_BCT))[..., None]
         return torch.relu(sum_BCTF if self.is_transition else sum_BCTF + hidden_BCTF)
 
@@ -147,7 +149,7 @@ class SubSpectralNorm(nn.Module):
         super().__init__()
         self.norm = _norm(channels * SUB_BANDS)
 
-    def forward(self, hidden_BCTF: Tensor, mask_B1T1: Tensor) -> Tensor:
+    def forward(self, hidden_BCTF: Tensor, mask_B1T1: Tensor | None) -> Tensor:
         """Normalise (B, C, T, F) over batch, valid frames and the F / 5 bands of a group."""
         batch, channels, frames, bands = hidden_BCTF.shape
         groups = hidden_BCTF.view(batch, channels, frames, SUB_BANDS, bands // SUB_BANDS)

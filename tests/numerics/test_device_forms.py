@@ -19,6 +19,7 @@ CLASSES = 5
 LEFT_UNFOLDED = {
     "att-rnn": 2, "mhatt-rnn": 2,  # behind an activation
     "mobilenet": 1, "efficientnet-b0": 1, "efficientnet-b2": 1, "ast-tiny": 1,  # the input's own
+    "bc-resnet": 13,  # the input's own, and of groups of bands
 }  # fmt: skip
 every_student = pytest.mark.parametrize("name", STUDENTS)
 STEPPED = [name for name in STUDENTS if name in ("crnn", "lstm-p")]
