@@ -31,6 +31,17 @@ class Exponential:
 
 
 @dataclass(frozen=True, slots=True)
+class Cosine:
+    """Falls along half a cosine to the share `floor` at the end (Loshchilov & Hutter 2017)."""
+
+    floor: float = 0.0
+
+    def factor(self, progress: float) -> float:
+        """See `Schedule`."""
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True, slots=True)
 class Steps:
     """Multiplied by `drop` at the share `first` of the training and after every further `every`."""
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cache_schema.errors import CacheError, RunError, UsageError, listed
 from cache_schema.lock import write_lock
 from cache_schema.reader import Cache
@@ -232,7 +234,11 @@ def finish(run: Path, training: Training, splits: Sequence[str]) -> dict[str, An
 
 
 def _scored(run: Path, config: dict[str, Any], training: Training, split: str) -> dict[str, Any]:
-    """Score the best weights and their teacher on a split, by every metric of the task."""
+    """Score the best weights and their teacher on a split, by every metric of the task.
+
+    ``right`` has a bit for each scored clip in the cache's order, first clip first, as hexadecimal
+    digits: what paired statistics over clips need.
+    """
     cache, settings = training.cache, training.settings
     student = run_answers(run, config, cache, split, loader=training.plain_loader)
     teacher = teacher_answers(cache, split, settings.class_map, settings.teacher)
@@ -243,6 +249,7 @@ def _scored(run: Path, config: dict[str, Any], training: Training, split: str) -
         "scores": _json_scores(student),
         "teacher_scores": _json_scores(teacher) if teacher else None,
         "clips": found.clips,
+        "right": np.packbits(student.right()).tobytes().hex(),
         "left_out": list(found.left_out),
     }
 

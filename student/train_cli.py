@@ -16,7 +16,15 @@ from student.class_map import read_class_map
 from student.losses import LOSSES
 from student.metrics import METRICS
 from student.models import STUDENTS
-from student.recipes import RECIPES, Average, Recipe, SpecAugment
+from student.recipes import (
+    RECIPES,
+    Average,
+    Cosine,
+    Exponential,
+    Recipe,
+    Schedule,
+    SpecAugment,
+)
 from student.repeatable import prepare_torch
 from student.settings import (
     Settings,
@@ -66,6 +74,11 @@ from student.train import train
     "--learning-rate",
     type=Number(min=0, min_open=True),
     help="The highest rate. Default: the recipe's.",
+)
+@click.option(
+    "--schedule",
+    metavar="exponential:last=S|cosine[:floor=S]",
+    help="Fall of the rate, to a share S of the highest at the end. Default: the recipe's.",
 )
 @click.option(
     "--spec-augment/--no-spec-augment",
@@ -135,6 +148,8 @@ def changed_recipe(recipe: Recipe, options: dict[str, Any]) -> Recipe:
     """Change in a recipe what the command line says."""
     names = ("epochs", "batch_size", "learning_rate")
     recipe = replace(recipe, **{name: options[name] for name in names if options[name] is not None})
+    if options["schedule"] is not None:
+        recipe = replace(recipe, schedule=parse_schedule(options["schedule"]))
     if options["spec_augment"] is not None:
         masks = (recipe.spec_augment or SpecAugment()) if options["spec_augment"] else None
         recipe = replace(recipe, spec_augment=masks)
@@ -143,6 +158,30 @@ def changed_recipe(recipe: Recipe, options: dict[str, Any]) -> Recipe:
     if options["average"] is not None:
         recipe = replace(recipe, average=parse_average(options["average"]))
     return recipe
+
+
+def parse_schedule(text: str) -> Schedule:
+    """Read ``exponential:last=0.02``, ``cosine`` or ``cosine:floor=0.01``.
+
+    Raises
+    ------
+    UsageError
+        For anything else.
+    """
+    kind, options = parse_named_options(text)
+    shares: dict[str, str | None] = {"exponential": options.get("last"), "cosine": "0"}
+    try:
+        share = float(options.get("floor", shares[kind]) or "nan")
+    except (KeyError, ValueError):
+        share = float("nan")
+    known = {"last"} if kind == "exponential" else {"floor"}
+    if not 0 <= share <= 1 or not options.keys() <= known or (kind, share) == ("exponential", 0):
+        raise UsageError(
+            f"--schedule {text}: expected exponential:last=S with a share above 0, or cosine:floor=S "
+            "with one from 0, at most 1. For example: --schedule cosine:floor=0.01",
+            kind="options",
+        )
+    return Exponential(share) if kind == "exponential" else Cosine(share)
 
 
 def parse_average(text: str) -> Average | None:

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,10 +14,12 @@ from cache_schema.errors import RunError, UsageError
 from cache_schema.lock import write_lock
 from cache_schema.reader import Cache, open_cache
 from cache_schema.storage import write_atomic
+from student.compare.known_runs import KnownRuns
 from student.compare.ladder import LADDER, Rung, parse_rung, servable
+from student.compare.ledger import Ledger
 from student.compare.plan import cost_table
 from student.compare.processes import log_of, work_off
-from student.compare.runs import Comparison, Job, Run, cache_names, check
+from student.compare.runs import Comparison, Job, cache_names, check
 from student.compare.table import (
     csv_table,
     markdown,
@@ -69,6 +70,12 @@ TAIL_LINES = 5
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Trainings at once, a core each. Default: all cores."
 )
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of finished runs, a JSON line each: what is there is not trained again, wherever it "
+    "was trained; what ends is added.",
+)
 @click.option("--plan", is_flag=True, help="Measure and tell the cost, write nothing.")
 def main(
     caches: tuple[Path, ...],
@@ -79,6 +86,7 @@ def main(
     out: Path,
     folds: bool,
     jobs: int | None,
+    ledger: Path | None,
     plan: bool,
 ) -> None:
     """Train every student on every CACHE with each rung and seed, and compare on the test split.
@@ -94,12 +102,13 @@ def main(
         out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train)
     )
     check(comparison, opened, folds=folds)
+    known = KnownRuns(comparison, opened, Ledger(ledger) if ledger else None)
     if plan:
-        for line in cost_table(comparison, opened, jobs):
+        for line in cost_table(comparison, opened, known.results, jobs):
             click.echo(line)
         return
     with write_lock(out):
-        Comparing(comparison, opened, folds=folds).run(jobs)
+        Comparing(comparison, opened, known, folds=folds).run(jobs)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -125,14 +134,14 @@ def _ladder(texts: tuple[str, ...], caches: dict[str, Cache]) -> tuple[Rung, ...
 class Comparing:
     """A comparison under way: what is known of its runs, and its tables."""
 
-    def __init__(self, comparison: Comparison, caches: dict[str, Cache], *, folds: bool) -> None:
-        self.comparison, self.folds = comparison, folds
+    def __init__(
+        self, comparison: Comparison, caches: dict[str, Cache], known: KnownRuns, *, folds: bool
+    ) -> None:
+        self.comparison, self.known, self.folds = comparison, known, folds
+        self.results = known.results
         first = next(iter(caches.values()))
         metric = comparison.settings(comparison.runs()[0]).metric or MAIN_METRIC[first.task]
         self.metrics = metrics_shown(first.task, metric)
-        self.results: dict[Run, dict[str, Any] | None] = {
-            run: comparison.result(run) for run in comparison.runs()
-        }
         self.failures: list[Job] = []
 
     def run(self, jobs: int) -> None:
@@ -143,6 +152,7 @@ class Comparing:
         RunError
             If a run failed, after all others are done.
         """
+        self.known.write_down()
         done = sum(result is not None for result in self.results.values())
         click.echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
         self._write()
@@ -164,7 +174,7 @@ class Comparing:
 
     def _end(self, job: Job, code: int) -> None:
         """Take up what a process left, and say so."""
-        self.results[job.run] = result = self.comparison.result(job.run)
+        result = self.known.look_again(job.run)
         if code or result is None:
             self.failures.append(job)
             click.echo(f"{job.run}: failed (exit code {code})")

@@ -12,7 +12,7 @@ import torch
 from cache_schema.reader import Cache, Unit
 from student.batch import Batch
 from student.compare.ladder import losses_of
-from student.compare.runs import Comparison, Run
+from student.compare.runs import Comparison, Results, Run
 from student.objective import Objective, build_objective, class_maps, needed_signals
 from student.settings import Settings
 from student.training_loop import TRAIN, VALIDATION
@@ -44,14 +44,16 @@ class ClipCost:
     row_bytes: float
 
 
-def cost_table(comparison: Comparison, caches: Mapping[str, Cache], jobs: int) -> Iterator[str]:
+def cost_table(
+    comparison: Comparison, caches: Mapping[str, Cache], results: Results, jobs: int
+) -> Iterator[str]:
     """Say for each cache and student what a run costs, what is done and what is left."""
     alternatives = dict.fromkeys(one for rung in comparison.rungs for one in rung.alternatives)
     heaviest = max(alternatives, key=lambda one: len(losses_of(one)))
     total_h = 0.0
     for name, student in product(caches, comparison.students):
         runs = [run for run in comparison.runs() if (run.cache, run.student) == (name, student)]
-        done = sum(comparison.result(run) is not None for run in runs)
+        done = sum(results[run] is not None for run in runs)
         settings = comparison.settings(Run(name, student, heaviest, 0))
         hours = run_hours(caches[name], settings, measured(caches[name], settings))
         left_h = hours * (len(runs) - done)

@@ -81,6 +81,11 @@ class Answers:
         said_NC[np.arange(len(said_NC)), self.logits_NC.argmax(1)] = True
         return said_NC
 
+    def right(self) -> NDArray[np.bool_]:
+        """Clips whose predicted classes are exactly the true ones, (N,)."""
+        correct_N: NDArray[np.bool_] = (self.said() == self.labels_NC).all(1)
+        return correct_N
+
 
 def true_classes(labels_NC: NDArray[np.float32], task: str) -> NDArray[np.bool_]:
     """Say which classes count as right, (N, C), where labels may be shares of a mixture.

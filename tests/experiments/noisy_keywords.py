@@ -6,7 +6,7 @@ Keywords are those of ``speech_commands_v2_12`` (folds 0-7 train, 8 validates, 9
 two splits), the noise is the six background recordings, cut by time, and ESC-10, by its folds (1-3
 train, 4 validates, 5 tests), at 0 to 10 dB. For each length a teacher is fine-tuned from Whisper
 tiny.en's encoder, hearing another view of each clip in every epoch, and speaks once over
-four cached views of its own. A killed run goes on where it was.
+eight cached views of its own. A killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import soundfile
 from esc10 import clips, run
 
-VIEWS = 4
+VIEWS = 8
 EPOCHS = {2: 3, 4: 3, 6: 2, 8: 2}
 CUTS = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
 FOLDS = {"train": "123", "validation": "4", "test": "5"}

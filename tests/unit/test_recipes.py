@@ -6,7 +6,9 @@ import math
 
 import pytest
 
-from student.recipes import RECIPES, Exponential, RampDown, Steps
+from cache_schema.errors import UsageError
+from student.recipes import RECIPES, Cosine, Exponential, RampDown, Steps
+from student.train_cli import parse_schedule
 
 
 def test_kws_streaming_falls_from_first_to_last_rate() -> None:
@@ -46,3 +48,30 @@ def test_a_schedule_keeps_its_shape_in_another_number_of_epochs() -> None:
         0.5**n for n in (4, 5, 6)
     )]  # fmt: skip
     assert RampDown(0.1, 0.5, 0.9, 0.0).factor(0.7) == pytest.approx(0.5)
+
+
+def test_a_cosine_falls_slowly_fast_slowly_to_its_floor() -> None:
+    assert [Cosine(0.1).factor(p) for p in (0, 0.5, 1)] == pytest.approx([1, 0.55, 0.1])
+    assert Cosine().factor(1 / 3) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("text", "schedule"),
+    [
+        ("cosine", Cosine(0.0)),
+        ("cosine:floor=0.01", Cosine(0.01)),
+        ("exponential:last=0.05", Exponential(0.05)),
+    ],
+)
+def test_schedules_by_name(text: str, schedule: Cosine | Exponential) -> None:
+    assert parse_schedule(text) == schedule
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["linear", "exponential", "exponential:last=0", "exponential:last=2", "exponential:floor=1",
+     "cosine:floor=nan", "cosine:floor=-1", "cosine:last=1", "cosine:floor=x"],
+)  # fmt: skip
+def test_what_is_no_schedule_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="For example: --schedule cosine"):
+        parse_schedule(text)

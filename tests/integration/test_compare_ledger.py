@@ -1,0 +1,149 @@
+"""Finished runs outlive their folder: a ledger of one machine serves another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from commands import command, succeeded, write_tones
+
+from cache_schema.reader import open_cache
+from student import evaluate_cli
+from student.compare import cli
+from student.compare.ledger import run_facts, run_key
+from student.compare.runs import Comparison, Run
+
+WORDS = ("--student", "tc-resnet", "--rung", "none", "--rung", "temporal=0.25")
+TRAIN = ("--train", "--epochs 1 --batch-size 8")
+
+
+def compared(*words: object) -> Result:
+    return CliRunner().invoke(cli.main, [*map(str, words)])
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tones")
+    corpus, out = write_tones(folder / "corpus"), folder / "tones.zarr"
+    succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", out))
+    return out
+
+
+@pytest.fixture(scope="module")
+def first(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A ledger of two runs with seed 0, and their folder."""
+    folder = tmp_path_factory.mktemp("first")
+    ledger = folder / "results" / "tones.jsonl"
+    found = compared(
+        cache, *WORDS, *TRAIN, "--seeds", 1, "--out", folder / "out", "--ledger", ledger
+    )
+    assert found.exit_code == 0, found.output
+    return ledger, folder / "out"
+
+
+def test_a_line_says_what_was_run_what_it_scored_and_which_clips_were_right(
+    cache: Path, first: tuple[Path, Path]
+) -> None:
+    ledger, out = first
+    alone, taught = lines_of(ledger)
+    assert alone["cache_name"] == "tones"
+    assert alone["facts"]["settings"]["seed"] == 0
+    assert alone["facts"]["cache"]["teachers"] == {}
+    assert list(taught["facts"]["cache"]["signals"]) == ["temporal_attention"]
+    assert taught["facts"]["cache"]["teachers"][""].keys() >= {"weights_sha256", "options"}
+    assert len(alone["curves"]["validation_accuracy"]) == 1
+    assert alone["versions"].keys() >= {"torch", "aftersound"}
+    test = alone["result"]["splits"]["test"]
+    right = np.unpackbits(np.frombuffer(bytes.fromhex(test["right"]), np.uint8))[: test["clips"]]
+    assert right.mean() == pytest.approx(test["score"])
+    run = out / "runs" / "tones" / "tc-resnet" / "none" / "seed-0"
+    assert alone["result"] == json.loads((run / "result.json").read_text())
+    told = CliRunner().invoke(evaluate_cli.main, [str(run), str(cache), "--json"])
+    assert json.loads(told.stdout)["score"] == test["score"]
+
+
+def test_what_the_ledger_has_is_not_trained_again_anywhere(
+    cache: Path, first: tuple[Path, Path], tmp_path: Path
+) -> None:
+    ledger = shutil.copy(first[0], tmp_path / "tones.jsonl")
+    elsewhere = tmp_path / "elsewhere" / "tones.zarr"
+    shutil.copytree(cache, elsewhere)
+    words = (elsewhere, *WORDS, *TRAIN, "--seeds", 1, "--ledger", ledger)
+    again = compared(*words, "--out", tmp_path / "out")
+    assert again.exit_code == 0, again.output
+    assert again.stdout.startswith("2 runs, 2 of them trained")
+    assert not list((tmp_path / "out").rglob("config.json"))
+    for name in ("table.md", "table.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (first[1] / name).read_bytes()
+    assert Path(ledger).read_bytes() == first[0].read_bytes()
+
+
+def test_a_plan_counts_what_the_ledger_lacks(
+    cache: Path, first: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = (cache, *WORDS, *TRAIN, "--ledger", first[0], "--out", tmp_path / "out", "--plan")
+    assert "2 of 4 runs done" in compared(*words, "--seeds", 2).stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_are_done_come_into_a_new_ledger(
+    cache: Path, first: tuple[Path, Path], tmp_path: Path
+) -> None:
+    out = shutil.copytree(first[1], tmp_path / "out")
+    ledger = tmp_path / "new.jsonl"
+    words = (cache, *WORDS, *TRAIN, "--seeds", 1, "--out", out, "--ledger", ledger)
+    assert compared(*words).exit_code == 0
+    assert ledger.read_bytes() == first[0].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("train", "found"),
+    [(TRAIN[1], True), ("--epochs 2 --batch-size 8", False), ("--epochs 1 --batch-size 4", False)],
+)
+def test_a_key_is_of_settings_and_of_what_is_read(
+    cache: Path, first: tuple[Path, Path], train: str, found: bool, tmp_path: Path
+) -> None:
+    comparison = Comparison(tmp_path, {"tones": cache}, ("tc-resnet",), (), 1, tuple(train.split()))
+    settings = comparison.settings(Run("tones", "tc-resnet", "temporal=0.25", 0))
+    key = run_key(run_facts(open_cache(cache), settings))
+    assert (key == lines_of(first[0])[1]["key"]) == found
+
+
+def test_another_teacher_of_the_same_training_is_the_same_but_not_one_of_another(
+    cache: Path, tmp_path: Path
+) -> None:
+    opened = open_cache(cache)
+    comparison = Comparison(tmp_path, {"tones": cache}, ("tc-resnet",), (), 1, ())
+    taught = comparison.settings(Run("tones", "tc-resnet", "temporal=0.25", 0))
+    alone = comparison.settings(Run("tones", "tc-resnet", "none", 0))
+    before = dict(opened.teachers[""])
+
+    def keys(**facts: str) -> tuple[str, str]:
+        opened.__dict__["teachers"] = {"": {**before, **facts}}
+        return run_key(run_facts(opened, taught)), run_key(run_facts(opened, alone))
+
+    one = keys(weights_sha256="a", fine_tuning_sha256="t")
+    assert keys(weights_sha256="b", fine_tuning_sha256="t") == one
+    assert keys(weights_sha256="a", fine_tuning_sha256="u")[0] != one[0]
+    assert keys(weights_sha256="a")[0] != keys(weights_sha256="b")[0]
+    # What learns from labels alone reads nothing of a teacher.
+    assert len({keys(weights_sha256=name)[1] for name in "abc"}) == 1
+
+
+def test_lines_that_are_none_are_named(cache: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "bad.jsonl"
+    ledger.write_text('{"key": "k", "result": {"splits": {}}}\n[]\nnot json\n{"key": 1}\n')
+    found = compared(cache, *WORDS, *TRAIN, "--out", tmp_path / "out", "--ledger", ledger)
+    assert found.exit_code == 1
+    assert "3 line(s) that are no finished run" in found.stderr
+    assert "line 2" in found.stderr
+    assert not (tmp_path / "out").exists()
