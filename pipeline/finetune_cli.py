@@ -123,7 +123,7 @@ def main(
     from pipeline.finetune_recipe import Recipe
 
     torch.set_num_threads(threads)
-    heard = read_corpus(corpus)
+    heard = read_corpus(corpus, output=out)
     finetune(
         replace(heard, view_steps=(*heard.view_steps, *view_steps)),
         base,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.errors import RunError
 from pipeline.audio import UnusableAudio, decode
-from pipeline.corpora.interface import Corpus, leads_out
+from pipeline.corpora.interface import Corpus
+from pipeline.corpora.walk import leads_out
 from pipeline.views import View, ViewRecipe
 
 # Steps are cut from a shuffled window of this many steps sorted by length: little padding.

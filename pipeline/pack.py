@@ -33,7 +33,8 @@ from pipeline.audio import (
 )
 from pipeline.audio_members import MemberProblem, problems_told
 from pipeline.corpora.hdf5_pack import CLASSES_FILE
-from pipeline.corpora.interface import Corpus, leads_out
+from pipeline.corpora.interface import Corpus
+from pipeline.corpora.walk import leads_out
 from pipeline.hdf5_packs import MP3, WAVEFORM, Pack, PackWriter
 from pipeline.plan import corpus_facts, order_clips
 

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cache_schema.command import Command
 from pipeline.corpora import read_corpus
+from pipeline.corpora.walk import spelled
 from pipeline.pack import FORMATS, Packed, pack_corpus, plan_packing
 
 MOST_SHOWN = 10
@@ -41,7 +42,7 @@ def main(corpus: str, to: str, out: Path, sample_rate_hz: int | None) -> None:
     that are missing.
     """
     console = Console(soft_wrap=True, markup=False, highlight=False)
-    found = read_corpus(corpus)
+    found = read_corpus(corpus, output=out)
     for note in found.notes:
         console.print(note)
     packing = plan_packing(found, to, out.resolve(), sample_rate_hz)
@@ -54,7 +55,7 @@ def main(corpus: str, to: str, out: Path, sample_rate_hz: int | None) -> None:
         tasks = {split: bar.add_task(split, total=total) for split, total in totals.items()}
         for packed in pack_corpus(packing, lambda split, clips: bar.advance(tasks[split], clips)):
             _print_pack(console, packed)
-    console.print(f"Read them: precompute-teacher hdf5:{out}")
+    console.print(f"Read them: precompute-teacher hdf5:{spelled(out)}")
 
 
 def _print_pack(console: Console, packed: Packed) -> None:

@@ -38,7 +38,8 @@ from cache_schema.storage import sha256
 from cache_schema.teacher_names import signal_of
 from pipeline.audio import DECODER, RESAMPLER, resampled_length
 from pipeline.audio_members import file_of
-from pipeline.corpora.interface import Corpus, leads_out
+from pipeline.corpora.interface import Corpus
+from pipeline.corpora.walk import leads_out
 from pipeline.differences import without_name
 from pipeline.storage_types import (
     LOGITS,

@@ -91,7 +91,7 @@ class Precompute:
         self.request = request
         self.teacher_name = request.teacher_name or ""
         cached = None if request.teacher_name is None else _first_teachers_cache(request)
-        self.corpus: Corpus = read_corpus(request.corpus)
+        self.corpus: Corpus = read_corpus(request.corpus, output=request.out)
         self.clips: list[Clip] = order_clips(self.corpus)
         if cached is not None and not self.corpus.classes:
             classes, task = tuple(cached.corpus.classes), cached.corpus.task

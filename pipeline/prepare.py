@@ -13,6 +13,7 @@ from pathlib import Path
 from cache_schema.errors import RunError, UsageError, listed
 from cache_schema.lock import write_lock
 from cache_schema.plugins import unknown_name
+from pipeline.corpora.walk import spelled
 from pipeline.download import Report, digest_problem, fetch
 from pipeline.official_corpora import OFFICIAL_CORPORA, OfficialCorpus
 from pipeline.unpack import join_parts, unpack
@@ -73,7 +74,9 @@ def prepare(
     report(f"{place} is ready")
     if corpus.remark:
         report(corpus.remark)
-    report(f"Next: precompute-teacher {corpus.kind}:{place} --teacher TEACHER --out {name}.zarr")
+    report(
+        f"Next: precompute-teacher {corpus.kind}:{spelled(place)} --teacher TEACHER --out {name}.zarr"
+    )
     return place
 
 

@@ -34,7 +34,7 @@ from cache_schema.storage import sha256
 from cache_schema.teacher_names import qualified, signal_of
 from cache_schema.writer import Row, load_manifest, load_plan, write_unit
 from pipeline.audio import UnusableAudio, decode, resample_exactly, resampled_length
-from pipeline.corpora.interface import leads_out
+from pipeline.corpora.walk import leads_out
 from pipeline.differences import differences, without_name
 from pipeline.plan import decoded_samples, planned_samples
 from pipeline.teachers import open_teacher

@@ -5,11 +5,16 @@ A new kind is one file with a ``read_x(path, *, options) -> Corpus`` and one lin
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from cache_schema.errors import UsageError
-from cache_schema.plugins import load_plugin, typed_options
+from cache_schema.plugins import load_plugin, typed_options, unknown_name
+from pipeline.corpora.hub_cache import hub_repository, refuse_hub_repository
 from pipeline.corpora.interface import Corpus
+from pipeline.corpora.walk import Bounds, reading_within, spelled
 from pipeline.corpora.windows import Windows
 
 CORPORA = {
@@ -31,13 +36,23 @@ CORPORA = {
 }
 # Options of every kind; the others are the adapter's own.
 WINDOW_OPTIONS = ("window_s", "overlap_s")
+LINKS_OPTION = "links"
 
 
-def read_corpus(text: str) -> Corpus:
+def read_corpus(text: str, *, output: Path | None = None) -> Corpus:
     """Read the corpus that ``KIND:PATH[?option=value&...]`` names, and scan its headers.
 
-    Every kind takes ``window_s`` and ``overlap_s``, which cut long recordings: see
-    `pipeline.corpora.windows.Windows`.
+    In PATH ``?`` is written ``%3F`` and ``%`` is written ``%25``, in a value ``&`` is ``%26``; any
+    character may be written so. Every kind takes ``window_s`` and ``overlap_s``, which cut long
+    recordings: see `pipeline.corpora.windows.Windows`; and ``links=FOLDER``: links may then lead to
+    anything below FOLDER, which must hold the corpus, and clips' paths begin there.
+
+    Parameters
+    ----------
+    text : str
+        The corpus.
+    output : Path, optional
+        What the running command writes; it may lie in the corpus and is none of its inputs.
 
     Raises
     ------
@@ -48,27 +63,55 @@ def read_corpus(text: str) -> Corpus:
     --------
     >>> read_corpus("folder:recordings?validation=0.2&test=0")  # doctest: +SKIP
     """
-    kind, colon, rest = text.partition(":")
-    if not colon and Path(text).exists():
+    kind, path, options = _parsed(text)
+    refuse_hub_repository(kind, path)
+    links = options.pop(LINKS_OPTION, "")
+    reach = _folder_of_links(links) if links else hub_repository(path)
+    cutting = {name: options.pop(name) for name in WINDOW_OPTIONS if name in options}
+    windows = Windows(**typed_options(Windows, cutting, "windows")) if cutting else None
+    read = load_plugin(CORPORA, kind, "corpus")
+    bounds = Bounds(reach, output.resolve() if output else None)
+    with reading_within(bounds):
+        corpus: Corpus = read(path, **typed_options(read, options, f"corpus {kind}"))
+    if reach is not None:
+        corpus = corpus.below(reach)
+    return windows.cut(corpus) if windows else corpus
+
+
+def _parsed(text: str) -> tuple[str, Path, dict[str, str]]:
+    """Split a corpus' name into kind, path and options, and find the path."""
+    kind, _, rest = text.partition(":")
+    if kind not in CORPORA and _is_path(text):
         raise UsageError(
             f"corpus {text!r} lacks its kind: write KIND:PATH, for example "
-            f"{'csv' if Path(text).is_file() else 'folder'}:{text}",
+            f"{'csv' if Path(text).is_file() else 'folder'}:{spelled(text)}",
             kind="usage",
         )
-    read = load_plugin(CORPORA, kind, "corpus")
-    place, _, query = rest.partition("?")
-    if not place:
+    if kind not in CORPORA:
+        raise unknown_name(kind, CORPORA, "corpus")
+    written, _, query = rest.partition("?")
+    if not written:
         raise UsageError(
             f"corpus {text!r} names no path: write {kind}:PATH[?option=value&...]", kind="usage"
         )
-    path = Path(place).expanduser()
+    path = _found(written)
     if not path.exists():
-        raise UsageError(f"corpus {text!r}: {place} does not exist", kind="missing")
-    options = _options(text, query)
-    cutting = {name: options.pop(name) for name in WINDOW_OPTIONS if name in options}
-    windows = Windows(**typed_options(Windows, cutting, "windows")) if cutting else None
-    corpus: Corpus = read(path, **typed_options(read, options, f"corpus {kind}"))
-    return windows.cut(corpus) if windows else corpus
+        hint = "; in a path ? is written %3F, and % is %25" if {"?", "%"} & set(rest) else ""
+        raise UsageError(f"corpus {text!r}: {path} does not exist{hint}", kind="missing")
+    return kind, path, _options(text, query)
+
+
+def _is_path(text: str) -> bool:
+    """Tell whether a corpus without a kind is a path that exists, or begins with a drive's letter."""
+    return bool(re.match(r"[A-Za-z]:[\\/]", text)) or ("\0" not in text and Path(text).exists())
+
+
+def _found(written: str) -> Path:
+    """The path that is meant: as written where that exists, else with its %XX decoded."""
+    as_written = Path(os.path.expanduser(written))
+    if "\0" in unquote(written):
+        raise UsageError(f"corpus path {written!r} holds a NUL character", kind="usage")
+    return as_written if as_written.exists() else Path(os.path.expanduser(unquote(written)))
 
 
 def _options(text: str, query: str) -> dict[str, str]:
@@ -78,8 +121,16 @@ def _options(text: str, query: str) -> dict[str, str]:
         name, equals, value = item.partition("=")
         if not equals or not name or name in options:
             raise UsageError(
-                f"corpus {text!r}: expected ?option=value&... with each option once, got {item!r}",
+                f"corpus {text!r}: expected ?option=value&... with each option once, got {item!r}; "
+                "in a path ? is written %3F, in a value & is %26",
                 kind="options",
             )
-        options[name] = value
+        options[name] = unquote(value)
     return options
+
+
+def _folder_of_links(text: str) -> Path:
+    folder = Path(os.path.expanduser(text))
+    if not folder.is_dir():
+        raise UsageError(f"links={text} is not a folder that exists", kind="options")
+    return folder.resolve()

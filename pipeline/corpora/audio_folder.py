@@ -25,6 +25,7 @@ from pipeline.corpora.interface import (
 from pipeline.corpora.lists import only_present, read_text
 from pipeline.corpora.published import audio_below, each_row
 from pipeline.corpora.shares import with_shares
+from pipeline.corpora.walk import listed_folder
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE_NAME = "file_name"
@@ -80,9 +81,8 @@ def read_audio_folder(
 
 def _metadata(path: Path, problems: list[str]) -> list[PurePosixPath]:
     """All metadata files below the folder that are not hidden, sorted."""
-    files = [file for name in METADATA for file in path.rglob(name) if file.is_file()]
-    names = sorted(PurePosixPath(file.relative_to(path).as_posix()) for file in files)
-    lists = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    names = map(PurePosixPath, listed_folder(path).files)
+    lists = sorted(name for name in names if name.name in METADATA)
     if not lists:
         raise UsageError(
             f"corpus audio-folder:{path}: no {' or '.join(METADATA)}; where folders are the classes, "

@@ -1,14 +1,12 @@
 """A folder of audio: a class per folder, with or without a folder per split above them.
 
 ``ROOT/dog/a.wav`` and ``ROOT/train/dog/a.wav`` are both understood; the second where every folder
-of ROOT is named like a split (train, validation, valid, val, dev, test, ...). Without split folders
-10 % of the clips go to validation and 10 % to test, chosen by a hash of the id.
+of ROOT that holds audio is named like a split (train, validation, valid, val, dev, test, ...). Without
+split folders 10 % of the clips go to validation and 10 % to test, chosen by a hash of the id.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -19,24 +17,35 @@ from pipeline.corpora.interface import (
     SPLIT_NAMES,
     Corpus,
     Entry,
+    Ids,
     build_corpus,
     check_shares,
+    clip_name,
     hashed_split,
     need_folder,
-    shown_name,
     without_suffix,
 )
+from pipeline.corpora.lists import fold_splits
+from pipeline.corpora.walk import files_below, shown_name, spelled
 
 Labels = Literal["folder", "prefix", "none"]
 
 
 def read_folder(
-    path: Path, *, validation: float = 0.1, test: float = 0.1, labels: Labels = "folder"
+    path: Path,
+    *,
+    validation: float = 0.1,
+    test: float = 0.1,
+    labels: Labels = "folder",
+    splits: Literal["auto", "none"] = "auto",
+    validation_folds: str = "",
+    test_folds: str = "",
+    ids: Ids = "stem",
 ) -> Corpus:
     """Read a folder of audio files.
 
-    Hidden files and folders are skipped, files without an audio suffix are left out and counted.
-    The id of a clip is its path without suffix.
+    Only folders that hold audio count. Hidden files, folders of file managers and outputs of ours are
+    skipped, files without an audio suffix are left out and counted.
 
     Parameters
     ----------
@@ -47,6 +56,12 @@ def read_folder(
     labels : str
         ``"folder"``: the class is the (first) folder; ``"prefix"``: it is the file's name up to the
         first underscore; ``"none"``: the clips are unlabelled.
+    splits : str
+        ``"none"``: folders at the top are classes, even if they are named like splits.
+    validation_folds, test_folds : str
+        Folders at the top that are folds and serve these splits, joined by ``;``; the others train.
+    ids : str
+        The id of a clip is its path, without suffix (``"stem"``) or with it (``"path"``).
 
     Raises
     ------
@@ -55,71 +70,59 @@ def read_folder(
     """
     need_folder(path, "folder")
     check_shares(validation, test)
-    problems: list[str] = []
-    files = list(_walk(path, path, problems))
-    audio = [name for name in files if PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES]
-    has_splits = _has_split_folders(path)
+    found = files_below(path)
+    problems = found.problems
+    audio = [name for name in found.files if PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES]
+    tops = {PurePosixPath(name).parts[0] for name in audio if "/" in name}
+    if validation_folds or test_folds:
+        asked = fold_splits(tops, validation_folds, test_folds, problems)
+        split_of = {top: asked.get(top, "train") for top in tops}
+    else:
+        split_of = {} if splits == "none" else _split_folders(path, tops)
     entries = []
     for name in audio:
-        parts = PurePosixPath(name).parts
-        if has_splits and len(parts) > 1:
-            split, inner = SPLIT_NAMES[parts[0].lower()], parts[1:]
-        else:
-            split, inner = (
-                hashed_split(without_suffix(name), validation=validation, test=test),
-                parts,
-            )
+        stem, parts = without_suffix(name), PurePosixPath(name).parts
+        split = split_of.get(parts[0])
+        inner = parts if split is None else parts[1:]
+        split = split or hashed_split(stem, validation=validation, test=test)
         label = _label(inner, labels)
         if label == "":
             problems.append(f"{name}: lies in no class folder (or ask for ?labels=prefix or none)")
         else:
             clip_labels = () if label is None else (label,)
-            clip = Clip(id=without_suffix(name), path=name, labels=clip_labels, split=split)
-            entries.append(Entry(clip, name))
-    left_out = len(files) - len(audio)
+            clip_id = clip_name(name, ids)
+            entries.append(
+                Entry(Clip(id=clip_id, path=name, labels=clip_labels, split=split), name)
+            )
+    left_out = len(found.files) - len(audio)
+    left = [f"{left_out} file(s) without an audio suffix left out"] if left_out else []
     return build_corpus(
         path,
         entries,
         source=f"folder:{path}",
         task="single",
         problems=problems,
-        notes=[f"{left_out} file(s) without an audio suffix left out"] if left_out else [],
+        notes=left + found.notes,
     )
 
 
-def _walk(folder: Path, root: Path, problems: list[str]) -> Iterator[str]:
-    """Yield the POSIX paths of all files that are not hidden, sorted folder by folder."""
-    try:
-        with os.scandir(folder) as listing:
-            found = sorted(listing, key=lambda entry: entry.name)
-    except OSError as error:
-        problems.append(f"{shown_name(folder.relative_to(root).as_posix())}: {error.strerror}")
-        return
-    for entry in found:
-        path = Path(entry.path)
-        name = path.relative_to(root).as_posix()
-        if entry.name.startswith("."):
-            continue
-        if not path.is_dir():
-            yield name
-        elif entry.is_symlink():
-            problems.append(f"{name}: a link to a folder; links to folders are not followed")
-        else:
-            yield from _walk(path, root, problems)
-
-
-def _has_split_folders(path: Path) -> bool:
-    """Tell whether all folders at the top are named like splits, none of them twice."""
-    names = [p.name.lower() for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    splits = [name for name in names if name in SPLIT_NAMES]
-    others = [name for name in names if name not in SPLIT_NAMES]
-    if "train" in splits and others:
+def _split_folders(path: Path, tops: set[str]) -> dict[str, str]:
+    """Map the folders at the top to the splits that they are named like, if all of them are."""
+    splits = sorted(top for top in tops if top.lower() in SPLIT_NAMES)
+    others = sorted(tops.difference(splits))
+    if "train" in map(str.lower, splits) and others:
         raise UsageError(
-            f"folder:{path}: {', '.join(splits)} look like splits, {', '.join(others)} like classes; "
-            "move one kind elsewhere, or list the clips in a csv: manifest.",
+            f"folder:{path}: {_few(splits)} look like splits, {_few(others)} like classes. If all are "
+            f"classes: folder:{spelled(path)}?splits=none. Else move one kind elsewhere, or list the "
+            "clips in a csv: manifest.",
             kind="corpus",
         )
-    return bool(names) and not others
+    return {} if others else {top: SPLIT_NAMES[top.lower()] for top in splits}
+
+
+def _few(names: list[str]) -> str:
+    more = [f"{len(names) - 10} more"] if len(names) > 10 else []
+    return ", ".join([*map(shown_name, names[:10]), *more])
 
 
 def _label(inner: tuple[str, ...], labels: Labels) -> str | None:

@@ -8,11 +8,12 @@ digit by every speaker as often.
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cache_schema.clip import Clip
 from pipeline.audio import AUDIO_SUFFIXES
-from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, shown_name
+from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
+from pipeline.corpora.walk import leads_out, link_way_out, listed_folder, shown_name
 
 DIGITS = tuple("0123456789")
 RECORDINGS = "recordings"
@@ -37,17 +38,18 @@ def read_fsdd(path: Path) -> Corpus:
     need_folder(path, "fsdd")
     folder = path / RECORDINGS if (path / RECORDINGS).is_dir() else path
     entries, problems = [], []
-    if folder.is_symlink() and folder != path:
-        problems.append(f"{RECORDINGS}: a link to a folder; name the folder it leads to instead")
-    files = sorted(p for p in folder.iterdir() if not (p.is_dir() or p.name.startswith(".")))
-    audio = [file for file in files if file.suffix.lower() in AUDIO_SUFFIXES]
+    if folder != path and leads_out(path.resolve(), RECORDINGS):
+        problems.append(f"{RECORDINGS}: a link to a folder that {link_way_out(path, RECORDINGS)}")
+    files = [name for name in listed_folder(folder).files if "/" not in name]
+    audio = [file for file in files if PurePosixPath(file).suffix.lower() in AUDIO_SUFFIXES]
     for file in audio:
-        if name := NAME.fullmatch(file.stem):
+        stem = without_suffix(file)
+        if name := NAME.fullmatch(stem):
             digit, _, index = name.groups()
-            clip = Clip(id=file.stem, path=file.name, labels=(digit,), split=_split(int(index)))
-            entries.append(Entry(clip, file.name))
+            clip = Clip(id=stem, path=file, labels=(digit,), split=_split(int(index)))
+            entries.append(Entry(clip, file))
         else:
-            shown = shown_name(file.name)
+            shown = shown_name(file)
             problems.append(f"{shown}: not named DIGIT_SPEAKER_INDEX, such as 7_jackson_32.wav")
     left_out = len(files) - len(audio)
     return build_corpus(

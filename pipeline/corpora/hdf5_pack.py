@@ -23,8 +23,9 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio import AUDIO_SUFFIXES
 from pipeline.audio_members import MemberProblem, problems_told
-from pipeline.corpora.interface import Corpus, Entry, build_corpus, leads_out
+from pipeline.corpora.interface import Corpus, Entry, build_corpus
 from pipeline.corpora.shares import asked_splits, not_read, split_of_file, with_shares
+from pipeline.corpora.walk import leads_out, link_way_out, listed_folder
 
 PACK_SUFFIXES = (".h5", ".hdf", ".hdf5")
 # AudioSet's list of classes, which PANNs and PaSST read, and which pack-corpus writes.
@@ -108,8 +109,8 @@ def _said_task(listings: Sequence[_Listing]) -> Task:
 
 def _packs(path: Path, folder: Path, asked: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """Names of the packs and their splits, and a note of those that were not asked for."""
-    files = [path] if path != folder else sorted(folder.rglob("*"))
-    packs = [f.relative_to(folder).as_posix() for f in files if f.suffix in PACK_SUFFIXES]
+    files = [path.name] if path != folder else listed_folder(folder).files
+    packs = [name for name in files if PurePosixPath(name).suffix in PACK_SUFFIXES]
     if asked:
         return asked, not_read("pack", [name for name in packs if name not in asked])
     if not packs:
@@ -125,7 +126,7 @@ def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listi
     from pipeline.hdf5_packs import Pack
 
     if leads_out(folder.resolve(), name):
-        problems.append(f"{name} leads out of the folder of packs; put it there")
+        problems.append(f"{name} leads out of the folder: it {link_way_out(folder, name)}")
         return None
     if PurePosixPath(name).suffix not in PACK_SUFFIXES:
         problems.append(f"{name} is no pack; their names end in {', '.join(PACK_SUFFIXES)}")

@@ -18,9 +18,10 @@ from typing import Any
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio_members import MemberProblem, problems_told
-from pipeline.corpora.interface import LONGEST_NAME, Corpus, Entry, build_corpus, leads_out
+from pipeline.corpora.interface import LONGEST_NAME, Corpus, Entry, build_corpus
 from pipeline.corpora.lists import read_text
 from pipeline.corpora.shares import asked_splits, named_split, not_read, with_shares
+from pipeline.corpora.walk import leads_out, link_way_out, listed_folder
 
 NO_LABEL = "none"
 USUAL_LABELS = ("label", "labels")
@@ -117,7 +118,9 @@ class _Reading:
     def _values(self, file: str) -> list[Any]:
         """The labels of all rows of a shard, as they are stored; none if it cannot be read."""
         if leads_out(self._root, file):
-            self._problems.append(f"{file} leads out of the data set's folder")
+            self._problems.append(
+                f"{file} leads out of the folder: it {link_way_out(self._folder, file)}"
+            )
             return []
         from pipeline.arrow_shards import ArrowShard, ParquetShard
 
@@ -246,9 +249,8 @@ def _document(source: str, path: Path, name: str) -> dict[str, Any]:
 def _parquet(path: Path, source: str, problems: list[str]) -> dict[str, list[str]]:
     """Parquet shards by split, which their name says, or their folder's where it is a number."""
     shards: dict[str, list[str]] = {}
-    for file in sorted(path.rglob("*.parquet")):
-        name = PurePosixPath(file.relative_to(path).as_posix())
-        if any(part.startswith(".") for part in name.parts):
+    for name in map(PurePosixPath, listed_folder(path).files):
+        if name.suffix != ".parquet":
             continue
         match = _SHARD.fullmatch(name.stem)
         stem = name.parent.name or "train" if name.stem.isdigit() else name.stem

@@ -19,8 +19,9 @@ from typing import Literal
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, listed
 from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, scan_header, segment_frames
-from pipeline.audio_members import file_of
+from pipeline.corpora.walk import leads_into, leads_out, limit_of, shown_name
 
+Ids = Literal["stem", "path"]
 MOST_LISTED = 20
 LONGEST_NAME = 255  # bytes of one name in a path, on every file system in use
 SCAN_THREADS = 8
@@ -66,6 +67,12 @@ class Corpus:
     task: Literal["single", "multi"]
     notes: tuple[str, ...] = ()
     view_steps: tuple[str, ...] = ()
+
+    def below(self, folder: Path) -> Corpus:
+        """Give the same corpus with paths that begin at a resolved folder above its root."""
+        inner = PurePosixPath(self.root.relative_to(folder))
+        clips = tuple(replace(clip, path=str(inner / clip.path)) for clip in self.clips)
+        return replace(self, root=folder, clips=clips)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +206,11 @@ def without_suffix(path: str) -> str:
     return str(pure.with_suffix("")) if pure.name else path
 
 
+def clip_name(path: str, ids: Ids) -> str:
+    """Name a clip by its path: with its suffix, for files that differ in nothing else, or without."""
+    return path if ids == "path" else without_suffix(path)
+
+
 def _raise_if_any(problems: Sequence[str], source: str) -> None:
     if not problems:
         return
@@ -215,21 +227,21 @@ def _raise_if_any(problems: Sequence[str], source: str) -> None:
 
 def _id_problems(entries: Iterable[Entry]) -> list[str]:
     problems = []
-    first_place: dict[str, str] = {}
+    first: dict[str, Entry] = {}
+    stems = 0
     for entry in entries:
+        earlier = first.setdefault(entry.clip.id, entry)
         if not entry.clip.id:
             problems.append(f"{entry.place}: the id is empty")
-        elif entry.clip.id in first_place:
-            earlier = first_place[entry.clip.id]
-            problems.append(f"{entry.place}: id {entry.clip.id!r} is already that of {earlier}")
-        else:
-            first_place[entry.clip.id] = entry.place
+        elif earlier is not entry:
+            problems.append(
+                f"{entry.place}: id {entry.clip.id!r} is already that of {earlier.place}"
+            )
+            paths = {entry.clip.path, earlier.clip.path}
+            stems += len(paths) == 2 and len(set(map(without_suffix, paths))) == 1
+    if stems:
+        problems.insert(0, f"{stems} paths differ in their suffix alone: ?ids=path keeps it in ids")
     return problems
-
-
-def leads_out(root: Path, path: str) -> bool:
-    """Tell whether a path below a resolved root leads out of it, by links or by its own words."""
-    return not Path(os.path.realpath(file_of(root / path))).is_relative_to(root)
 
 
 def _text_problems(entries: Iterable[Entry]) -> list[str]:
@@ -240,11 +252,6 @@ def _text_problems(entries: Iterable[Entry]) -> list[str]:
         if shown_name(entry.clip.id + entry.clip.path + "".join(entry.clip.labels))
         != entry.clip.id + entry.clip.path + "".join(entry.clip.labels)
     ]
-
-
-def shown_name(name: str) -> str:
-    """Write a file's name as text, with bytes that are none spelled out."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _path_problems(entries: Iterable[Entry]) -> list[str]:
@@ -281,13 +288,14 @@ def _label_problems(entries: Iterable[Entry], classes: Sequence[str]) -> list[st
 def _scanned(root: Path, clips: Sequence[Clip]) -> list[Clip]:
     """Fill in frames and rate; each file's header is read once, however many segments it has."""
     paths = list(dict.fromkeys(clip.path for clip in clips))
+    limit = limit_of(root)  # asked here: threads have bounds of their own
+
+    def header(path: str) -> tuple[int, int]:
+        return scan_header(root / path) if leads_into(limit, root / path) else (0, 0)
+
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
-        headers = dict(zip(paths, pool.map(lambda path: _header(root, path), paths), strict=True))
+        headers = dict(zip(paths, pool.map(header, paths), strict=True))
     return [_measured(clip, *headers[clip.path]) for clip in clips]
-
-
-def _header(root: Path, path: str) -> tuple[int, int]:
-    return (0, 0) if leads_out(root, path) else scan_header(root / path)
 
 
 def _measured(clip: Clip, total_frames: int, rate_hz: int) -> Clip:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.corpora.interface import shown_name
 from pipeline.corpora.manifest import (
     FIELDS_SHOWN,
     KNOWN_FIELDS,
@@ -24,6 +23,7 @@ from pipeline.corpora.manifest import (
     read_text,
     split_labels,
 )
+from pipeline.corpora.walk import shown_name
 
 _NUMBER = (str | int | float, "a number")
 _TYPES: dict[str, tuple[Any, str]] = {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from pipeline.corpora.interface import Entry, leads_out
+from pipeline.corpora.interface import Entry
+from pipeline.corpora.walk import leads_out, link_way_out
 
 Row = tuple[str, dict[str, str]]
 
@@ -33,7 +34,7 @@ def read_text(source: str, root: Path, name: str) -> str:
     """
     if leads_out(root.resolve(), name):
         raise UsageError(
-            f"corpus {source}: {name} leads out of the corpus by a link; put a copy there",
+            f"corpus {source}: {name} leads out of the corpus by a link: it {link_way_out(root, name)}",
             kind="corpus",
         )
     try:
@@ -65,15 +66,15 @@ def folded_entries(
     problems : list of str
         Folds that no row has, and folds asked for twice, are noted here.
     """
-    split_of = _fold_splits(rows, validation_folds, test_folds, problems)
+    found = {row["fold"] for _, row in rows}
+    split_of = fold_splits(found, validation_folds, test_folds, problems)
     return [Entry(clip_of(row, split_of.get(row["fold"], "train")), place) for place, row in rows]
 
 
-def _fold_splits(
-    rows: Sequence[Row], validation_folds: str, test_folds: str, problems: list[str]
+def fold_splits(
+    found: Collection[str], validation_folds: str, test_folds: str, problems: list[str]
 ) -> dict[str, str]:
-    """Map the folds that do not train to their split."""
-    found = {row["fold"] for _, row in rows}
+    """Map the folds that do not train to their split; `found` are all there are."""
     known = ", ".join(sorted(found, key=lambda fold: (len(fold), fold))) or "none"
     asked = {"validation": _names(validation_folds), "test": _names(test_folds)}
     problems += [

@@ -9,12 +9,13 @@ noise covers the whole clip, and no split hears the noise of another.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.speech_commands import NOISE_FOLDER, read_speech_commands
+from pipeline.corpora.walk import limit_of
 
 
 def read_noisy_speech_commands(
@@ -63,8 +64,10 @@ def read_noisy_speech_commands(
         validation_folds=validation_folds,
         test_folds=test_folds,
     )
+    # Paths begin where links may lead to, if any may.
+    folder = PurePosixPath(quiet.root.relative_to(limit_of(quiet.root))) / noise
     steps = (
         f"placement:length_s={length_s:.10g}",
-        f"noise:folder={noise},low_db={low_db:.10g},high_db={high_db:.10g}",
+        f"noise:folder={folder},low_db={low_db:.10g},high_db={high_db:.10g}",
     )
     return replace(quiet, view_steps=steps)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import UsageError, listed
 from pipeline.audio import AUDIO_SUFFIXES
-from pipeline.corpora.interface import Entry, shown_name
+from pipeline.corpora.interface import Entry
 from pipeline.corpora.lists import read_text
+from pipeline.corpora.walk import listed_folder, shown_name
 
 
 def need_lists(source: str, root: Path, names: Sequence[str]) -> None:
@@ -87,26 +87,16 @@ def each_row(
 def audio_below(root: Path) -> Iterator[str]:
     """Yield the paths below a folder of all audio files, sorted folder by folder.
 
-    Hidden names are left out, links to folders are not followed.
+    What `pipeline.corpora.walk.files_below` skips is left out.
 
     Raises
     ------
     UsageError
-        If a folder cannot be listed: its clips would pass for missing.
+        If a folder cannot be listed, or is a link that is not followed.
     """
-    for place, folders, files in os.walk(root, onerror=_refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        inner = Path(place).relative_to(root).as_posix()
-        prefix = "" if inner == "." else f"{inner}/"
-        for name in sorted(files):
-            if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."):
-                yield prefix + name
-
-
-def _refuse(error: OSError) -> None:
-    raise UsageError(
-        f"folder {error.filename} cannot be listed: {error.strerror}", kind="corpus"
-    ) from None
+    for name in listed_folder(root).files:
+        if name.lower().endswith(AUDIO_SUFFIXES):
+            yield name
 
 
 def audio_by_stem(root: Path, folder: str, problems: list[str]) -> dict[str, str]:

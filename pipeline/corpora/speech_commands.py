@@ -24,17 +24,11 @@ from pathlib import Path
 from typing import Literal
 
 from cache_schema.clip import Clip
-from pipeline.audio import AUDIO_SUFFIXES, scan_header
-from pipeline.corpora.interface import (
-    Corpus,
-    Entry,
-    build_corpus,
-    leads_out,
-    need_folder,
-    without_suffix,
-)
+from pipeline.audio import scan_header
+from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
 from pipeline.corpora.lists import folded_entries, read_text
-from pipeline.corpora.published import each_row
+from pipeline.corpora.published import audio_below, each_row
+from pipeline.corpora.walk import leads_out, shown_name
 
 SILENCE, UNKNOWN, NOISE_FOLDER = "_silence_", "_unknown_", "_background_noise_"
 WANTED_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -138,19 +132,23 @@ def _from_words(source: str, path: Path, words: Sequence[str], problems: list[st
     """List the recordings of all words, labelled by their folders."""
     split_of = _split_rule(source, path, problems)
     entries = []
-    for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        if folder.name == NOISE_FOLDER:
-            continue
-        if folder.name not in words:
-            hint = " of v0.01 (labels=35 has it)" if folder.name in LATER_WORDS else ""
+    by_word: dict[str, list[str]] = {}
+    for name in audio_below(path):
+        folder, slash, file = name.partition("/")
+        if slash and "/" not in file:
+            by_word.setdefault(folder, []).append(name)
+    by_word.pop(NOISE_FOLDER, None)
+    for word, names in by_word.items():
+        if word not in words:
+            hint = " of v0.01 (labels=35 has it)" if word in LATER_WORDS else ""
+            shown = shown_name(word)
             problems.append(
-                f"{folder.name}/: unknown label {folder.name!r}, none of the {len(words)} words{hint}"
+                f"{shown}/: unknown label {shown!r}, none of the {len(words)} words{hint}"
             )
             continue
-        for file in _audio_files(folder):
-            name = f"{folder.name}/{file.name}"
+        for name in names:
             clip_id = without_suffix(name)
-            clip = Clip(id=clip_id, path=name, labels=(folder.name,), split=split_of(clip_id))
+            clip = Clip(id=clip_id, path=name, labels=(word,), split=split_of(clip_id))
             entries.append(Entry(clip, name))
     return entries
 
@@ -206,8 +204,8 @@ def _with_twelve_labels(
 def _noise_recordings(path: Path) -> list[tuple[str, float]]:
     """List path and length in seconds of the noise recordings, long ones only."""
     folder = path / NOISE_FOLDER
-    files = _audio_files(folder) if folder.is_dir() else []
-    names = [f"{NOISE_FOLDER}/{file.name}" for file in files]
+    files = audio_below(folder) if folder.is_dir() else []
+    names = [f"{NOISE_FOLDER}/{file}" for file in files if "/" not in file]
     root = path.resolve()
     headers = [(name, scan_header(root / name)) for name in names if not leads_out(root, name)]
     lengths = [(name, frames / rate_hz) for name, (frames, rate_hz) in headers if frames]
@@ -233,15 +231,6 @@ def _silence(noises: Sequence[tuple[str, float]], split: str, number: int, seed:
 def _draw(seed: int, name: str) -> int:
     """Draw a number that depends on the seed and the name alone."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8], "big")
-
-
-def _audio_files(folder: Path) -> list[Path]:
-    """List the audio files of one folder, hidden ones left out."""
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in AUDIO_SUFFIXES and not file.name.startswith(".")
-    )
 
 
 def _from_metadata(

@@ -14,7 +14,7 @@ import numpy as np
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio import UnusableAudio, decode
-from pipeline.corpora.interface import leads_out
+from pipeline.corpora.walk import leads_out
 from pipeline.views.interface import UNKNOWN, Drawn, PlainStep, Variant, ViewContext, Waveform
 
 # Of the clips, as in PSLA.

@@ -13,7 +13,8 @@ import numpy as np
 
 from cache_schema.errors import UsageError
 from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, decode
-from pipeline.corpora.interface import SPLIT_NAMES, leads_out
+from pipeline.corpora.interface import SPLIT_NAMES
+from pipeline.corpora.walk import files_below, leads_out
 from pipeline.views.interface import (
     Drawn,
     PlainStep,
@@ -123,8 +124,7 @@ def _power(waveform_S: Waveform) -> float:
 
 def _decoded(folder: Path, rate_hz: int) -> Iterator[tuple[str, Waveform, str]]:
     """Yield name, samples and digest of every recording below a folder, in the order of names."""
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    for name in names:
+    for name in sorted(files_below(folder).files):
         if PurePosixPath(name).suffix.lower() not in AUDIO_SUFFIXES or leads_out(folder, name):
             continue
         try:

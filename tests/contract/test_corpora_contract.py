@@ -68,6 +68,35 @@ def test_clips_do_not_depend_on_where_the_corpus_lies(tmp_path: Path, kind: str)
 
 
 @pytest.mark.parametrize("kind", CORPORA)
+def test_outputs_and_foreign_folders_in_a_corpus_are_no_inputs(tmp_path: Path, kind: str) -> None:
+    text = _written(kind, tmp_path / "corpus")
+    before = read_corpus(text)
+    (tmp_path / "corpus").rename(tmp_path / "original")
+    for name in ("", "__MACOSX", "train/__MACOSX", "out", "old.zarr", "out.partial"):
+        shutil.copytree(tmp_path / "original", tmp_path / "corpus" / name, dirs_exist_ok=True)
+    (tmp_path / "corpus/old.zarr/zarr.json").write_text("{}")
+    (tmp_path / "corpus/out.lock").write_text("{}")
+    after = read_corpus(text, output=tmp_path / "corpus/out")
+    assert (after.clips, after.classes) == (before.clips, before.classes)
+
+
+@pytest.mark.parametrize("kind", CORPORA)
+def test_links_are_an_option_of_every_kind(tmp_path: Path, kind: str) -> None:
+    """Every file of the corpus is a link out of it, as in a tree of links."""
+    text = _written(kind, tmp_path / "corpus")
+    before = read_corpus(text)
+    (tmp_path / "corpus").rename(tmp_path / "pool")
+    for file in [p for p in (tmp_path / "pool").rglob("*") if p.is_file()]:
+        link = tmp_path / "corpus" / file.relative_to(tmp_path / "pool")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(file)
+    after = read_corpus(f"{text}{'&' if '?' in text else '?'}links={tmp_path}")
+    assert after.root == tmp_path
+    names = [(c.id, c.labels, c.split, c.frames) for c in before.clips]
+    assert [(c.id, c.labels, c.split, c.frames) for c in after.clips] == names
+
+
+@pytest.mark.parametrize("kind", CORPORA)
 def test_a_scanned_clip_decodes_to_its_planned_length(tmp_path: Path, kind: str) -> None:
     corpus = read_corpus(_written(kind, tmp_path))
     for clip in [clip for clip in corpus.clips if clip.frames][::3]:

@@ -16,7 +16,7 @@ from small_corpora import hdf5, hugging_face
 
 from pipeline.audio import UnusableAudio, decode, scan_header
 from pipeline.audio_members import MemberProblem, file_of, problems_told, split_member
-from pipeline.corpora.interface import leads_out
+from pipeline.corpora.walk import leads_out
 
 RATE_HZ = hdf5.RATE_HZ
 

@@ -1,0 +1,206 @@
+"""The files below a corpus' folder: one walk for every kind, and how far a reading may go.
+
+Hidden names, folders that file managers and archives leave behind, and outputs of our own commands
+are not read, and named once. Links to folders are followed only as far as ``?links=FOLDER`` allows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from cache_schema.errors import UsageError
+from cache_schema.storage import PARTIAL_SUFFIX
+from pipeline.audio_members import file_of
+
+# What macOS archives, network disks, Windows and Python put beside the files of a user.
+FOREIGN_FOLDERS = frozenset(
+    ("__MACOSX", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information",
+     "lost+found", "__pycache__")
+)  # fmt: skip
+# A folder with one of these at its top is a cache, or a teacher by finetune-teacher.
+OUTPUT_FILES = {"zarr.json": "a cache", "training.json": "a teacher"}
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far the reading of a corpus may go.
+
+    Attributes
+    ----------
+    reach : Path, optional
+        Resolved folder that links may lead to anything below; by default they stay in the corpus.
+    output : Path, optional
+        What the running command writes, which is none of its inputs.
+    """
+
+    reach: Path | None = None
+    output: Path | None = None
+
+
+NO_BOUNDS = Bounds()
+_bounds: ContextVar[Bounds] = ContextVar("bounds of a corpus", default=NO_BOUNDS)
+
+
+@contextmanager
+def reading_within(bounds: Bounds) -> Iterator[None]:
+    """Read a corpus within these bounds."""
+    token = _bounds.set(bounds)
+    try:
+        yield
+    finally:
+        _bounds.reset(token)
+
+
+def limit_of(root: Path) -> Path:
+    """The folder that what is below a resolved root must not lead out of.
+
+    Raises
+    ------
+    UsageError
+        If links may lead to another folder, but not one that holds the root.
+    """
+    reach = _bounds.get().reach
+    if reach is None:
+        return root
+    if not root.is_relative_to(reach):
+        raise UsageError(
+            f"links={reach} does not hold the corpus' folder {root}; name a folder that holds both "
+            f"it and what the links lead to, for example ?links={os.path.commonpath([reach, root])}",
+            kind="options",
+        )
+    return reach
+
+
+def leads_out(root: Path, path: str) -> bool:
+    """Tell whether a path below a resolved root leads out of it, by links or by its own words."""
+    return not leads_into(limit_of(root), root / path)
+
+
+def leads_into(limit: Path, path: Path) -> bool:
+    """Tell whether a path, or the container it is in, really lies below a resolved folder."""
+    return Path(os.path.realpath(file_of(path))).is_relative_to(limit)
+
+
+def shown_name(name: str) -> str:
+    """Write a file's name as text, with bytes that are none spelled out."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def spelled(path: Path | str) -> str:
+    """Write a path as it stands in the name of a corpus.
+
+    Examples
+    --------
+    >>> spelled("what?/100%")
+    'what%3F/100%25'
+    """
+    return str(path).replace("%", "%25").replace("?", "%3F").replace("&", "%26")
+
+
+def link_way_out(root: Path, name: str) -> str:
+    """Say where a link leads that is not followed, and how to have it followed.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the corpus.
+    name : str
+        Path of the link below it.
+    """
+    target = Path(os.path.realpath(root / name))
+    below = spelled(os.path.commonpath([os.path.realpath(root), target]))
+    shown = shown_name(str(target))
+    return f"leads to {shown}, which is not followed; if you trust it, add ?links={below}"
+
+
+@dataclass(slots=True)
+class Found:
+    """What a walk found.
+
+    Attributes
+    ----------
+    files : list of str
+        POSIX paths below the root, sorted folder by folder.
+    skipped : list of str
+        Folders that are never read, as POSIX paths with what they are.
+    problems : list of str
+        Folders that cannot be listed, and links to folders that are not followed.
+    """
+
+    files: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """A line that names what was skipped, for the notes of a corpus."""
+        return [f"not read: {', '.join(self.skipped)}"] if self.skipped else []
+
+
+def files_below(root: Path) -> Found:
+    """List all files below a folder but hidden ones, foreign folders and outputs of ours."""
+    found = Found()
+    _walk(root, PurePosixPath(), found, {os.path.realpath(root)})
+    return found
+
+
+def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> None:
+    """Walk one folder; `within` are the real folders above it, which a link may not lead to again."""
+    try:
+        with os.scandir(root / folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        found.problems.append(f"{shown_name(str(folder))}: {error.strerror}")
+        return
+    for entry in entries:
+        name = folder / entry.name
+        if entry.name.startswith(".") or entry.name.endswith(PARTIAL_SUFFIX):
+            continue
+        # A link may lead in a circle, which the entry itself would raise over.
+        if not (os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()):
+            found.files.append(str(name))
+        elif why := _never_read(Path(entry.path)):
+            found.skipped.append(f"{shown_name(str(name))}{why}")
+        elif entry.is_symlink() and not _followed(root, name, within):
+            found.problems.append(
+                f"{shown_name(str(name))}: a link to a folder that {link_way_out(root, str(name))}"
+            )
+        else:
+            _walk(root, name, found, within | {os.path.realpath(entry.path)})
+
+
+def _never_read(folder: Path) -> str:
+    """Say what a folder is that holds no recordings of the corpus; nothing if it may."""
+    if folder.name in FOREIGN_FOLDERS:
+        return "/"
+    output = _bounds.get().output
+    if output is not None and Path(os.path.realpath(folder)) == output:
+        return " (--out of this command)"
+    what = [what for name, what in OUTPUT_FILES.items() if (folder / name).is_file()]
+    return f" ({what[0]})" if what else ""
+
+
+def _followed(root: Path, name: PurePosixPath, within: set[str]) -> bool:
+    """Tell whether a link to a folder is followed: if asked for, within reach, and not in a circle."""
+    asked = _bounds.get().reach is not None
+    circle = os.path.realpath(root / name) in within
+    return asked and not circle and not leads_out(root.resolve(), str(name))
+
+
+def listed_folder(root: Path) -> Found:
+    """As `files_below`, for readers that a folder which cannot be listed would mislead.
+
+    Raises
+    ------
+    UsageError
+        If there is one, or a link to a folder that is not followed: its clips would pass for missing.
+    """
+    found = files_below(root)
+    if found.problems:
+        raise UsageError(f"corpus folder {root}: {found.problems[0]}", kind="corpus")
+    return found
