@@ -243,4 +243,5 @@ def _from_metadata(
 
 def _listed_clip(row: dict[str, str], split: str) -> Clip:
     name = row["file"]
-    return Clip(id=without_suffix(name), path=name, labels=(row["label"],), split=split)
+    labels = (row["label"],) if row["label"] else ()  # an empty one: nobody labelled the clip
+    return Clip(id=without_suffix(name), path=name, labels=labels, split=split)

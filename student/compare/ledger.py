@@ -36,13 +36,19 @@ def run_facts(cache: Cache, settings: Settings) -> dict[str, Any]:
     return {
         "training_revision": TRAINING_REVISION,
         "cache": _cache_facts(cache, settings),
-        "settings": {**asdict(settings), "distill": [plain(entry) for entry in settings.distill]},
+        "settings": settings_facts(settings),
     }
+
+
+def settings_facts(settings: Settings) -> dict[str, Any]:
+    """Settings of a run as a line has them."""
+    facts = {**asdict(settings), "distill": [plain(entry) for entry in settings.distill]}
+    return json.loads(json.dumps(facts))  # type: ignore[no-any-return]
 
 
 def run_key(facts: Mapping[str, Any]) -> str:
     """Name a run's facts."""
-    return sha256(canonical_json(json.loads(json.dumps(facts))))
+    return sha256(canonical_json(facts))
 
 
 def _cache_facts(cache: Cache, settings: Settings) -> dict[str, Any]:
@@ -116,6 +122,18 @@ class Ledger:
         """Give a run's result as its ``result.json`` held it, wherever it ran."""
         line = self.lines.get(key)
         return None if line is None else dict(line["result"])
+
+    def of_cache(self, name: str, settings: Settings) -> dict[str, Any] | None:
+        """Find the line of a run by the name of its cache, where the cache itself is not there."""
+        wanted = settings_facts(settings)
+        found = [
+            line
+            for line in self.lines.values()
+            if line["cache_name"] == name
+            and line["facts"]["settings"] == wanted
+            and line["facts"]["training_revision"] == TRAINING_REVISION
+        ]
+        return found[-1] if found else None
 
     def add(self, line: Mapping[str, Any]) -> None:
         """Append a line, unless the file has the very same result."""

@@ -1,12 +1,11 @@
 """What consistent teaching is worth: views that the teacher heard, against views that it did not.
 
-    python tests/experiments/consistency.py ../shared NOISY_WORK_FOLDER WORK_FOLDER
+    python tests/experiments/consistency.py NOISY_WORK_FOLDER WORK_FOLDER
 
-The 2-s cache of ``noisy_keywords.py`` has four views. Its rows are written again, without asking
-the teacher, as caches of one and two views, and as one that is inconsistent: the student hears four
-views, the teacher's answers are those of the first. That is what a cached answer becomes under
-augmentation that the teacher did not hear. A cache of eight views is made by raising ``--views``.
-A killed run goes on where it was.
+The 2-s cache of ``noisy_keywords.py`` has eight views. Its rows are written again, without asking
+the teacher, as caches of one, two and four views, and as one that is inconsistent: the student's
+input are four views, the teacher's answers those of the first. That is what a cached answer becomes
+under augmentation that the teacher did not see. A killed run goes on where it was.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import noisy_keywords
 from esc10 import run
 
 from cache_schema.documents import PartPlan, UnitTable
@@ -77,26 +75,20 @@ def _signals(source: Cache, unit: Unit, names: tuple[str, ...]) -> dict[str, obj
     return rows.signals
 
 
-def main(shared: Path, noisy: Path, out: Path) -> None:
+def main(noisy: Path, out: Path) -> None:
     """Make the caches and compare students on them."""
     out.mkdir(parents=True, exist_ok=True)
-    four = noisy / "2s.zarr"
-    cache = open_cache(four)
+    eight = noisy / "2s.zarr"
+    cache = open_cache(eight)
     made = [
         rewritten(cache, out / "1-view.zarr", 1),
         rewritten(cache, out / "4-views-answers-of-1.zarr", 4, inconsistent=True),
         rewritten(cache, out / "2-views.zarr", 2),
         rewritten(cache, out / "4-views.zarr", 4),
     ]
-    eight = out / "8-views.zarr"
-    if not eight.is_dir():
-        shutil.rmtree(eight.with_suffix(".draft"), ignore_errors=True)
-        shutil.copytree(four, eight.with_suffix(".draft"))
-        eight.with_suffix(".draft").rename(eight)
-    noisy_keywords.speak(shared, noisy, 2, eight, views=8)
     run("compare-students", *made, eight, "--student", "ds-tc-resnet", "--rung", RUNG,
         "--train", TRAIN, "--out", out / "compared", log=out / "log")  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    main(*map(Path, sys.argv[1:3]))

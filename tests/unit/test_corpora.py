@@ -389,6 +389,14 @@ def test_folds_become_splits(tmp_path: Path) -> None:
     assert [splits[f"yes/{n}"] for n in range(4)] == ["validation", "test", "test", "train"]
 
 
+def test_an_empty_label_in_the_list_is_an_unlabelled_clip(tmp_path: Path) -> None:
+    root = listed_layout(tmp_path)
+    listing = root / "metadata.csv"
+    listing.write_text(listing.read_text().replace("yes/3.wav,yes,", "yes/3.wav,,"))
+    labelled = {c.id: c.labelled for c in read_corpus(f"speech-commands:{root}").clips}
+    assert [name for name, is_labelled in labelled.items() if not is_labelled] == ["yes/3"]
+
+
 def test_a_fold_that_is_not_there_is_refused(tmp_path: Path) -> None:
     message = refusal(f"speech-commands:{listed_layout(tmp_path)}?test_folds=11")
     assert "no clip in fold '11' of test_folds; folds: 0, 1" in message

@@ -1,0 +1,112 @@
+"""Write the tables of the experiments' page from their ledgers.
+
+    python tests/experiments/tables.py [--check]
+
+A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``. With ``--check`` nothing is
+written, and exit code 1 says that a table is not what the ledgers say.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import recipes
+
+from student.compare.ladder import parse_rung
+from student.compare.ledger import Ledger
+from student.compare.runs import Comparison, Run
+from student.compare.table import markdown, summary, table_rows
+
+HERE = Path(__file__).resolve().parent
+PAGES = (HERE / "README.md", HERE.parents[1] / "README.md")
+TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+LAST = 0.2
+"""Share of a training that is its end, where a validation curve should not rise any more."""
+
+
+def recipe_table() -> str:
+    """Every candidate of the search for recipes that has been tried, by validation alone."""
+    head = "| student | options | best validation | at epoch | rise at the end | minutes |\n"
+    return head + "| --- | --- | --- | --- | --- | --- |\n" + "".join(_candidates())
+
+
+def _candidates() -> Iterator[str]:
+    ledger = Ledger(recipes.LEDGER)
+    for student, candidates in recipes.CANDIDATES.items():
+        for train in candidates:
+            comparison = _comparison(["2s"], [student], ["none"], recipes.SEEDS, train)
+            run = Run("2s", student, "none", 0)
+            line = ledger.of_cache(run.cache, comparison.settings(run))
+            if line is not None:
+                curve = line["curves"]["validation_accuracy"]
+                cells = [f"`{student}`", f"`{train}`", f"{100 * max(curve):.1f}"]
+                cells += [
+                    f"{1 + curve.index(max(curve))} of {len(curve)}",
+                    f"{late_rise(curve):+.1f}",
+                ]
+                yield f"| {' | '.join(cells)} | {line['seconds'] / 60:.0f} |\n"
+
+
+def late_rise(curve: list[float]) -> float:
+    """Points by which the best of a curve's last fifth exceeds the best of what came before."""
+    last = max(1, round(LAST * len(curve)))
+    before = curve[:-last] or curve[:1]
+    return 100 * (max(curve[-last:]) - max(before))
+
+
+def ladder_table(caches: list[str], ladder: str, results: str) -> str:
+    """What ``compare-students`` would print of a ladder, as far as the ledger has its runs."""
+    config = tomllib.loads((HERE / ladder).read_text(encoding="utf-8"))
+    ledger = Ledger(HERE / "results" / results)
+    comparison = _comparison(
+        caches, config["student"], config["rung"], config.get("seeds", 3), config.get("train", "")
+    )
+    found: dict[Run, dict[str, Any] | None] = {}
+    for run in comparison.runs():
+        line = ledger.of_cache(run.cache, comparison.settings(run))
+        found[run] = None if line is None else line["result"]
+    rows = table_rows(comparison, found, ["accuracy"], folds=False)
+    told = [row for row in rows if row.found]
+    if not told:
+        return "No run is in the ledger yet.\n"
+    return markdown(told) + "".join(f"\n* {line}" for line in summary(rows)) + "\n"
+
+
+def _comparison(
+    caches: list[str], students: list[str], rungs: list[str], seeds: int, train: str
+) -> Comparison:
+    named = {name: Path(f"{name}.zarr") for name in caches}
+    words = tuple(train.split())
+    return Comparison(Path(), named, tuple(students), tuple(map(parse_rung, rungs)), seeds, words)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "recipes": recipe_table,
+    "sharpen": lambda: ladder_table(["2s"], "sharpen.toml", "sharpen.jsonl"),
+    "noisy": lambda: ladder_table(["2s", "4s", "8s"], "noisy.toml", "noisy.jsonl"),
+}
+
+
+def filled(text: str) -> str:
+    """Put every table of a page anew."""
+    return TABLE.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
+
+
+if __name__ == "__main__":
+    check, stale = "--check" in sys.argv[1:], []
+    for page in PAGES:
+        before = page.read_text(encoding="utf-8")
+        after = filled(before)
+        if after != before:
+            stale.append(page.name)
+            if not check:
+                page.write_text(after, encoding="utf-8")
+    if check and stale:
+        sys.exit(
+            f"not what the ledgers say: {', '.join(stale)}; python tests/experiments/tables.py"
+        )
