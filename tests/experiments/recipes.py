@@ -3,7 +3,7 @@
     python tests/experiments/recipes.py WORK_FOLDER [STUDENT ...]
 
 WORK_FOLDER is what ``noisy_keywords.py`` made. Every candidate is one ``compare-students`` of its
-own, so that a killed search goes on where it was; what ends is added to ``results/recipes.jsonl``. The
+own, so that a killed search goes on where it was; what ends is added to ``results/noisy.jsonl``. The
 recipe found is then the student's default in every condition, distilled or not.
 """
 
@@ -16,7 +16,7 @@ from esc10 import run
 
 from student.compare.ladder import slug
 
-LEDGER = Path(__file__).parent / "results" / "recipes.jsonl"
+LEDGER = Path(__file__).parent / "results" / "noisy.jsonl"
 SEEDS = 1
 CANDIDATES = {
     "tc-resnet": (

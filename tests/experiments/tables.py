@@ -87,7 +87,7 @@ def _comparison(
 
 TABLES: dict[str, Callable[[], str]] = {
     "recipes": recipe_table,
-    "sharpen": lambda: ladder_table(["2s"], "sharpen.toml", "sharpen.jsonl"),
+    "sharpen": lambda: ladder_table(["2s"], "sharpen.toml", "noisy.jsonl"),
     "noisy": lambda: ladder_table(["2s", "4s", "8s"], "noisy.toml", "noisy.jsonl"),
 }
 
