@@ -20,9 +20,9 @@ LEDGER = Path(__file__).parent / "results" / "noisy.jsonl"
 SEEDS = 1
 CANDIDATES = {
     "tc-resnet": (
-        "--epochs 48 --no-spec-augment",
         "--epochs 48 --spec-augment",
         "--epochs 48 --spec-augment --schedule cosine",
+        "--epochs 48 --no-spec-augment",
         "--epochs 48 --spec-augment --average ema:decay=0.998",
         "--epochs 48 --spec-augment --batch-size 64",
         "--epochs 48 --spec-augment --batch-size 64 --learning-rate 0.006",
