@@ -89,7 +89,7 @@ def _of_batch(
     row_s_B = batch.signal_lengths[loader.source] * hop_s + past_last_s
     clip_s_B = place_B2[:, 1] - place_B2[:, 0]
     part_B = (clip_s_B > 0) & (clip_s_B < row_s_B - ROUNDING_S)
-    output = student(batch.features_BTM, batch.lengths_B)
+    output = student(batch.features_BTM, batch.ragged_lengths)
     looks_BT = student.looks_at(output)
     found = {
         "student": mass_inside(looks_BT, output.first_frame_s_B, output.hop_s, place_B2),

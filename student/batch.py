@@ -53,6 +53,12 @@ class Batch:
     feature_grid: TimeGrid
     hidden_BT: Tensor | None = None
 
+    @property
+    def ragged_lengths(self) -> Tensor | None:
+        """Lengths as a student takes them: None where no row is padded, which spares it every mask."""
+        is_ragged = bool((self.lengths_B < self.features_BTM.shape[1]).any())
+        return self.lengths_B if is_ragged else None
+
     def to(self, device: torch.device) -> Batch:
         """Copy all tensors to a device."""
         return replace(

@@ -84,7 +84,8 @@ def student_answers(
     labels: list[torch.Tensor] = [torch.zeros(0, len(cache.classes))]
     with torch.no_grad(), closing(stream.in_order()) as batches:
         for batch in batches:
-            output = student(batch.features_BTM.to(device), batch.lengths_B.to(device))
+            moved = batch.to(device)
+            output = student(moved.features_BTM, moved.ragged_lengths)
             logits.append(output.logits_BC.float().cpu()[batch.labelled_B])
             labels.append(batch.labels_BC[batch.labelled_B])
     return Answers.of(torch.cat(logits), torch.cat(labels), task=cache.task, classes=cache.classes)

@@ -105,7 +105,7 @@ def _listening(
         rows = loader.load(unit)
         batch = collate([(rows, _row(rows.clips, position, clip_id))])
         with torch.no_grad():
-            output = student(batch.features_BTM, batch.lengths_B)
+            output = student(batch.features_BTM, batch.ragged_lengths)
             look_T = student.looks_at(output)[0].numpy().astype(np.float64)
         curves[name] = (_times(float(output.first_frame_s_B[0]), output.hop_s, len(look_T)), look_T)
     samples_S = stored[WAVEFORM][row]

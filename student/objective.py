@@ -76,7 +76,7 @@ class Objective(nn.Module):
         against both clips' targets (EfficientAT's mixup).
         """
         features_BTM = batch.features_BTM if mixing is None else mix_features(batch, mixing)
-        output = self.student(features_BTM, batch.lengths_B)
+        output = self.student(features_BTM, batch.ragged_lengths)
         parts = {"labels": label_loss(output, batch, mixing, self.task)}
         total = self.label_weight * parts["labels"]
         for key, loss in self.losses.items():

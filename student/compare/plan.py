@@ -103,7 +103,7 @@ def measured(cache: Cache, settings: Settings) -> ClipCost:
     objective.student.eval()
     with torch.no_grad():
         for batch in chosen:
-            objective.student(batch.features_BTM, batch.lengths_B)
+            objective.student(batch.features_BTM, batch.ragged_lengths)
     heard_s = time.process_time()
     return ClipCost(load_s, (learned_s - began_s) / clips, (heard_s - learned_s) / clips, row_bytes)
 

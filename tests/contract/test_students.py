@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -78,6 +80,31 @@ def objective_of(name: str, student: Student, task: str) -> Objective:
 def without_dropout(module: torch.nn.Module) -> None:
     if isinstance(module, torch.nn.Dropout | torch.nn.Dropout1d):
         module.p = 0.0
+
+
+@every_student
+def test_a_batch_without_padding_learns_the_same_without_masks(name: str) -> None:
+    """Loss and gradients; what draws differently (dropout) is off."""
+    student = build(name, classes=5).double().train()
+    student.apply(without_dropout)
+    generator = torch.Generator().manual_seed(2)
+    bands = FRONT_ENDS[student.front_end].features
+    features = torch.randn(4, 40, bands, generator=generator, dtype=torch.float64)
+    found = []
+    for lengths in (torch.full((4,), 40), None):
+        output = student(features, lengths)
+        loss = output.logits_BC.square().sum() + output.context_BTD.square().mean()
+        gradients = torch.autograd.grad(loss, list(student.parameters()), allow_unused=True)
+        found.append([loss, *(g for g in gradients if g is not None)])
+    for masked, plain in zip(*found, strict=True):
+        torch.testing.assert_close(masked, plain, rtol=1e-8, atol=1e-10)
+
+
+def test_lengths_are_for_batches_with_padding() -> None:
+    batch = labelled(build("tc-resnet"), 12)
+    assert batch.ragged_lengths is batch.lengths_B
+    full = replace(batch, lengths_B=torch.full_like(batch.lengths_B, max(LENGTHS)))
+    assert full.ragged_lengths is None
 
 
 @pytest.mark.parametrize("name", PUBLISHED_12_LABELS)
