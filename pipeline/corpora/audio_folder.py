@@ -9,31 +9,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import (
+    NO_LABEL,
     SPLIT_NAMES,
     Corpus,
     Entry,
+    Ids,
     build_corpus,
+    clip_name,
+    inside,
     need_folder,
-    without_suffix,
 )
-from pipeline.corpora.lists import only_present, read_text
+from pipeline.corpora.lists import joined_labels, only_present, read_text
 from pipeline.corpora.published import audio_below, each_row
 from pipeline.corpora.shares import with_shares
 from pipeline.corpora.walk import listed_folder
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE_NAME = "file_name"
-NO_LABEL = "none"
 
 
 def read_audio_folder(
-    path: Path, *, label: str = "label", validation_share: float = 0.1, test_share: float = 0.1
+    path: Path,
+    *,
+    label: str = "label",
+    label_sep: str = "",
+    ids: Ids = "stem",
+    validation_share: float = 0.1,
+    test_share: float = 0.1,
 ) -> Corpus:
     """Read an audio folder.
 
@@ -48,6 +57,10 @@ def read_audio_folder(
     label : str
         Column with the class; in ``metadata.jsonl`` a list makes the corpus multi-label. ``none``
         leaves the clips unlabelled.
+    label_sep : str
+        What separates the labels of a clip in a text; by default nothing does.
+    ids : str
+        Whether ids keep the suffix (``"path"``) or not (``"stem"``).
     validation_share, test_share : float
         Shares of the training clips for these splits where no folder holds them.
 
@@ -63,6 +76,7 @@ def read_audio_folder(
     for name in _metadata(path, problems):
         for place, row in _rows(source, path, name, label, problems):
             found.append(_entry(name.parent, place, row, label, problems))
+    found = [(_named(entry, path, label_sep, ids), several) for entry, several in found]
     entries, missing = only_present(path, [entry for entry, _ in found], problems)
     listed = {entry.clip.path for entry in entries}
     unlisted = [name for name in audio_below(path) if name not in listed]
@@ -73,10 +87,20 @@ def read_audio_folder(
         path,
         shared,
         source=source,
-        task="multi" if any(several for _, several in found) else "single",
+        task="multi" if label_sep or any(several for _, several in found) else "single",
         problems=problems,
-        notes=missing + notes,
+        notes=missing + notes + joined_labels((e.clip.labels for e in entries), label_sep),
     )
+
+
+def _named(entry: Entry, root: Path, label_sep: str, ids: Ids) -> Entry:
+    """Give the entry its path below the folder, the id that is made of it, and each of its labels."""
+    clip = entry.clip
+    path, labels = inside(root, clip.path), clip.labels
+    if label_sep:
+        parts = [part.strip() for label in labels for part in label.split(label_sep)]
+        labels = tuple(dict.fromkeys(filter(None, parts)))
+    return Entry(replace(clip, id=clip_name(path, ids), path=path, labels=labels), entry.place)
 
 
 def _metadata(path: Path, problems: list[str]) -> list[PurePosixPath]:
@@ -139,7 +163,5 @@ def _entry(
     folders = [folder.lower() for folder in PurePosixPath(path).parts[:-1]]
     split = next((SPLIT_NAMES[folder] for folder in folders if folder in SPLIT_NAMES), "train")
     names = tuple(dict.fromkeys(str(one) for one in labels if one not in (None, "")))
-    clip = Clip(
-        id=without_suffix(path), path=path, labels=names, split=split, none_present=value == []
-    )
+    clip = Clip(id=path, path=path, labels=names, split=split, none_present=value == [])
     return Entry(clip, place), isinstance(value, list)

@@ -2,69 +2,84 @@
 
 Columns: ``path``; ``label`` or ``labels`` (several joined by ``;``, empty for unlabelled); and,
 where wanted, ``id``, ``split``, ``start_s``, ``end_s``. ``speaker``, ``keyword_start_s`` and
-``keyword_end_s`` may stand there as annotations and are not read. Any other column is an error, so
-that a misspelt ``split`` does not pass for none. Cells are separated by tabs if the header has one, else
-by commas.
+``keyword_end_s`` may stand there as annotations and are not read. Columns of other names are named by
+options. Any further column is an error, so that a misspelt ``split`` does not pass for none, unless
+``unknown=ignore``; one without a name, such as an index, is passed over. Cells are separated by tabs if
+the header has one, else by commas, semicolons or vertical bars.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from cache_schema.errors import UsageError, listed
+from pipeline.corpora.lists import delimiter_of
 from pipeline.corpora.manifest import (
     FIELDS_SHOWN,
     LABEL_FIELDS,
+    Listing,
     Row,
-    field_problems,
     manifest_adapter,
     read_text,
-    split_labels,
 )
 
+# The index of a data frame has no name, or one of these.
+UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")
 
-def _rows(path: Path, problems: list[str]) -> Iterator[Row]:
+
+def _rows(listing: Listing) -> Iterator[Row]:
     """Yield the lines, cells stripped of blanks; note ill-fitting ones."""
-    text = read_text(path, "csv")
-    delimiter = "\t" if "\t" in text.partition("\n")[0] else ","
+    text = read_text(listing.path, "csv")
+    delimiter = delimiter_of(text.partition("\n")[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    misfits = 0
     try:
-        columns = [name.strip() for name in next(reader, [])]
-        _check_columns(path, columns)
-        label = next(name for name in LABEL_FIELDS if name in columns)
+        columns = _columns(listing, [name.strip() for name in next(reader, [])])
         for cells in reader:
             if not cells:
                 continue
             if len(cells) != len(columns):
-                problems.append(
+                misfits += 1
+                listing.problems.append(
                     f"line {reader.line_num}: {len(cells)} cells, the header has {len(columns)}"
                 )
                 continue
-            fields = dict(zip(columns, (cell.strip() for cell in cells), strict=True))
-            yield Row(reader.line_num, fields, split_labels(fields.pop(label)))
+            pairs = zip(columns, (cell.strip() for cell in cells), strict=True)
+            fields = {name: cell for name, cell in pairs if name is not None}
+            labels = next((fields.pop(name) for name in LABEL_FIELDS if name in fields), "")
+            yield Row(reader.line_num, fields, listing.split_labels(labels))
     except csv.Error as error:
         raise UsageError(
-            f"corpus csv:{path}: line {reader.line_num}: {error}", kind="corpus"
+            f"corpus csv:{listing.path}: line {reader.line_num}: {error}", kind="corpus"
         ) from None
+    if misfits:
+        listing.hints.append(
+            f'A cell that holds {delimiter!r} stands in quotes: "dog{delimiter}cat"'
+        )
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    """Refuse missing, doubled and unknown columns, all in one message."""
-    problems = field_problems(columns, "column")
+def _columns(listing: Listing, names: list[str]) -> list[str | None]:
+    """The field of each column, None where none is read; refuses wrong columns in one message."""
+    named = [name for name in names if not UNNAMED.fullmatch(name)]
+    problems = listing.column_problems(named, "column")
     problems += [
-        f"column {name!r} stands twice"
-        for name in dict.fromkeys(columns)
-        if columns.count(name) > 1
+        f"column {name!r} stands twice" for name in dict.fromkeys(named) if named.count(name) > 1
     ]
     if problems:
+        path, found = listing.path, ", ".join(names) or "none"
         raise UsageError(
             f"corpus csv:{path}: wrong columns\n{listed(problems)}\n"
-            f"found:  {', '.join(columns) or 'none'}\nknown:  {FIELDS_SHOWN}",
+            f"found:  {found}\nknown:  {FIELDS_SHOWN}\n{listing.way_on(named, 'column')}",
             kind="columns",
         )
+    fields, unknown = listing.fields_of(named)
+    unnamed = len(names) - len(named)
+    left = [*unknown, *([f"{unnamed} without a name"] if unnamed else [])]
+    listing.notes += [f"columns not read: {', '.join(left)}"] if left else []
+    return [fields.get(name) for name in names]
 
 
 read_csv = manifest_adapter("csv", _rows)

@@ -18,12 +18,11 @@ from typing import Any
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio_members import MemberProblem, problems_told
-from pipeline.corpora.interface import LONGEST_NAME, Corpus, Entry, build_corpus
+from pipeline.corpora.interface import LONGEST_NAME, NO_LABEL, Corpus, Entry, build_corpus
 from pipeline.corpora.lists import read_text
 from pipeline.corpora.shares import asked_splits, named_split, not_read, with_shares
 from pipeline.corpora.walk import leads_out, link_way_out, listed_folder
 
-NO_LABEL = "none"
 USUAL_LABELS = ("label", "labels")
 _SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-(?P<shards>\d{5})(-[0-9a-f]+)?")
 _LISTS = ("Sequence", "List", "LargeList")

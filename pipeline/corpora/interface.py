@@ -19,9 +19,10 @@ from typing import Literal
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, listed
 from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, scan_header, segment_frames
-from pipeline.corpora.walk import leads_into, leads_out, limit_of, shown_name
+from pipeline.corpora.walk import leads_into, leads_out, limit_of, shown_name, spelled
 
 Ids = Literal["stem", "path"]
+NO_LABEL = "none"  # as the name of a column of labels: there is none
 MOST_LISTED = 20
 LONGEST_NAME = 255  # bytes of one name in a path, on every file system in use
 SCAN_THREADS = 8
@@ -71,7 +72,9 @@ class Corpus:
     def below(self, folder: Path) -> Corpus:
         """Give the same corpus with paths that begin at a resolved folder above its root."""
         inner = PurePosixPath(self.root.relative_to(folder))
-        clips = tuple(replace(clip, path=str(inner / clip.path)) for clip in self.clips)
+        clips = tuple(
+            replace(clip, path=os.path.normpath(inner / clip.path)) for clip in self.clips
+        )
         return replace(self, root=folder, clips=clips)
 
 
@@ -91,6 +94,7 @@ def build_corpus(
     classes: Sequence[str] | None = None,
     task: Literal["auto", "single", "multi"] = "auto",
     problems: Iterable[str] = (),
+    hints: Iterable[str] = (),
     notes: Sequence[str] = (),
 ) -> Corpus:
     """Check everything listed, scan the headers, and make the corpus.
@@ -109,6 +113,8 @@ def build_corpus(
         ``"auto"`` is multi-label if any clip has several labels, or none of the classes.
     problems : iterable of str
         What the adapter has already found wrong.
+    hints : iterable of str
+        How to go on, a line each, if anything is wrong.
     notes : sequence of str
         Passed on to the corpus.
 
@@ -125,7 +131,8 @@ def build_corpus(
     clips = [entry.clip for entry in entries]
     labels = sorted({label for clip in clips for label in clip.labels})
     several = any(len(clip.labels) > 1 or clip.none_present for clip in clips)
-    found += _text_problems(entries) + _id_problems(entries) + _path_problems(entries)
+    found += _text_problems(entries) + _id_problems(entries) + _path_problems(root, entries)
+    hints = [*_id_hints(entries), *_path_hints(root, entries), *hints]
     if classes is not None:
         found += _label_problems(entries, classes)
     if task == "single" and several:
@@ -136,7 +143,7 @@ def build_corpus(
         ]
     if not entries and not found:
         found.append(f"no clips; audio files end in {', '.join(AUDIO_SUFFIXES)}")
-    _raise_if_any(found, source)
+    _raise_if_any(found, hints, source)
     scanned = _scanned(root, clips)
     if not any(clip.frames for clip in scanned):
         out = sum(leads_out(root, clip.path) for clip in clips)
@@ -144,7 +151,7 @@ def build_corpus(
         found.append(
             f"none of the {len(clips)} clips can be read, the first is {clips[0].path}{links}"
         )
-    _raise_if_any(found, source)
+    _raise_if_any(found, hints, source)
     return Corpus(
         root=root,
         clips=tuple(scanned),
@@ -211,15 +218,16 @@ def clip_name(path: str, ids: Ids) -> str:
     return path if ids == "path" else without_suffix(path)
 
 
-def _raise_if_any(problems: Sequence[str], source: str) -> None:
+def _raise_if_any(problems: Sequence[str], hints: Iterable[str], source: str) -> None:
     if not problems:
         return
     shown = list(problems[:MOST_LISTED])
     if len(problems) > MOST_LISTED:
         shown.append(f"and {len(problems) - MOST_LISTED} more")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    ways = "".join(f"{hint}.\n" for hint in hints)
     raise UsageError(
-        f"corpus {source}: {count}\n{listed(shown)}\nNothing was written. "
+        f"corpus {source}: {count}\n{listed(shown)}\n{ways}Nothing was written. "
         "Mend the corpus, then repeat the command.",
         kind="corpus",
     )
@@ -227,21 +235,27 @@ def _raise_if_any(problems: Sequence[str], source: str) -> None:
 
 def _id_problems(entries: Iterable[Entry]) -> list[str]:
     problems = []
-    first: dict[str, Entry] = {}
-    stems = 0
+    first_place: dict[str, str] = {}
     for entry in entries:
-        earlier = first.setdefault(entry.clip.id, entry)
         if not entry.clip.id:
             problems.append(f"{entry.place}: the id is empty")
-        elif earlier is not entry:
-            problems.append(
-                f"{entry.place}: id {entry.clip.id!r} is already that of {earlier.place}"
-            )
-            paths = {entry.clip.path, earlier.clip.path}
-            stems += len(paths) == 2 and len(set(map(without_suffix, paths))) == 1
-    if stems:
-        problems.insert(0, f"{stems} paths differ in their suffix alone: ?ids=path keeps it in ids")
+        elif entry.clip.id in first_place:
+            earlier = first_place[entry.clip.id]
+            problems.append(f"{entry.place}: id {entry.clip.id!r} is already that of {earlier}")
+        else:
+            first_place[entry.clip.id] = entry.place
     return problems
+
+
+def _id_hints(entries: Iterable[Entry]) -> list[str]:
+    """Say how files are told apart that differ in their suffix alone, if ids are made of paths."""
+    first: dict[str, str] = {}
+    for entry in entries:
+        path, stem = entry.clip.path, without_suffix(entry.clip.path)
+        named_by_path = entry.clip.id.partition("#")[0] == stem
+        if named_by_path and first.setdefault(stem, path) != path:
+            return ["Files that differ in their suffix alone are told apart by ?ids=path"]
+    return []
 
 
 def _text_problems(entries: Iterable[Entry]) -> list[str]:
@@ -254,18 +268,58 @@ def _text_problems(entries: Iterable[Entry]) -> list[str]:
     ]
 
 
-def _path_problems(entries: Iterable[Entry]) -> list[str]:
-    problems = []
+def inside(root: Path, path: str) -> str:
+    """Write a path relative to the root if it lies below it, or below what links may lead to.
+
+    Examples
+    --------
+    >>> inside(Path("/data"), "/data/dog/../a.wav"), inside(Path("/data"), "dog/../../a.wav")
+    ('a.wav', '../a.wav')
+    """
+    if "\0" in path or not (path.startswith("/") or ".." in PurePosixPath(path).parts):
+        return path
+    if not path.startswith("/"):
+        return os.path.normpath(path)
+    real = root.resolve()
+    for folder in (Path(os.path.abspath(root)), limit_of(real)):
+        if PurePosixPath(os.path.normpath(path)).is_relative_to(folder):
+            return os.path.relpath(path, real if folder != Path(os.path.abspath(root)) else folder)
+    return path
+
+
+def _path_problems(root: Path, entries: Iterable[Entry]) -> list[str]:
+    problems, limit = [], limit_of(root)
     for entry in entries:
         path = entry.clip.path
-        pure = PurePosixPath(path)
         if not path:
             problems.append(f"{entry.place}: the path is empty")
-        elif "\0" in path or any(len(os.fsencode(part)) > LONGEST_NAME for part in pure.parts):
+        elif "\0" in path or any(
+            len(os.fsencode(part)) > LONGEST_NAME for part in PurePosixPath(path).parts
+        ):
             problems.append(f"{entry.place}: {_short(path)} is not a path that can be followed")
-        elif pure.is_absolute() or ".." in pure.parts:
-            problems.append(f"{entry.place}: path {_short(path)} leaves the corpus folder")
+        elif not _lies_in(limit, root, path):
+            problems.append(
+                f"{entry.place}: path {_short(path)} leaves the corpus folder {shown_name(str(limit))}"
+            )
     return problems
+
+
+def _lies_in(limit: Path, root: Path, path: str) -> bool:
+    """Tell whether a path stays below a folder; one that goes up and down again is not looked into."""
+    parts, normal = PurePosixPath(path).parts, os.path.normpath(path)
+    winds = ".." in parts and parts != PurePosixPath(normal).parts
+    return not winds and PurePosixPath(os.path.normpath(root / path)).is_relative_to(limit)
+
+
+def _path_hints(root: Path, entries: Iterable[Entry]) -> list[str]:
+    """Say how paths may lead out of the folder, as far as all of those do that are listed."""
+    limit = limit_of(root)
+    paths = [entry.clip.path for entry in entries if "\0" not in entry.clip.path]
+    outside = [os.path.normpath(root / path) for path in paths if not _lies_in(limit, root, path)]
+    common = os.path.commonpath([limit, *outside])
+    if not outside or common == "/":
+        return []
+    return [f"If paths and links may lead to anything below {common}: ?links={spelled(common)}"]
 
 
 def _short(path: str) -> str:

@@ -2,73 +2,131 @@
 
 The fields are the columns of a CSV manifest (`pipeline.corpora.csv_manifest`). ``labels`` may also be
 a list, whose labels may then hold any character, and which is empty if the clip has none of the
-classes; seconds may be numbers or text; null is as good as no field. Lines may differ in the fields they
-have, except that ``split`` stands in all or none.
+classes; labels may be whole numbers, seconds numbers or text; null is as good as no field. Lines may
+differ in the fields they have, except that ``split`` stands in all or none.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from pipeline.corpora.manifest import (
     FIELDS_SHOWN,
-    KNOWN_FIELDS,
     LABEL_FIELDS,
+    OPTIONAL_FIELDS,
+    Listing,
     Row,
-    field_problems,
     manifest_adapter,
     read_text,
-    split_labels,
 )
 from pipeline.corpora.walk import shown_name
 
 _NUMBER = (str | int | float, "a number")
 _TYPES: dict[str, tuple[Any, str]] = {
-    **dict.fromkeys(LABEL_FIELDS, (str, "text or a list of texts")),
+    **dict.fromkeys(LABEL_FIELDS, (str | int, "text or a list of texts")),
     **dict.fromkeys(("start_s", "end_s", "keyword_start_s", "keyword_end_s"), _NUMBER),
+    "split": (str | int, "text or a whole number"),
 }
 
 
-def _rows(path: Path, problems: list[str]) -> Iterator[Row]:
+def _rows(listing: Listing) -> Iterator[Row]:
     """Yield the objects that can be read; note what is wrong with the others."""
-    unknown, with_split, without_split = False, 0, 0
+    found = _Lines(listing)
     # Not str.splitlines: text within JSON may hold separators of lines that are no newline.
-    for line, text in enumerate(read_text(path, "jsonl").split("\n"), start=1):
+    for line, text in enumerate(read_text(listing.path, "jsonl").split("\n"), start=1):
         if not text.strip():
             continue
         try:
-            fields = _fields(text)
+            document = found.without_nulls(_document(text))
         except (ValueError, RecursionError) as error:
-            problems.append(f"line {line}: {error}")
+            listing.problems.append(f"line {line}: {error}")
             continue
-        unknown |= not set(fields) <= set(KNOWN_FIELDS)
-        with_split = with_split or line * ("split" in fields)
-        without_split = without_split or line * ("split" not in fields)
-        if found := field_problems(list(fields), "field") + _value_problems(fields):
-            problems += [f"line {line}: {problem}" for problem in found]
-        else:
-            yield _row(line, fields)
-    if with_split and without_split:
-        problems.append(f"line {without_split} has no split, line {with_split} has one")
-    if unknown:
-        problems.append(f"known fields: {FIELDS_SHOWN}")
+        wrong_fields, wrong_values = found.problems(line, document)
+        listing.problems += [f"line {line}: {problem}" for problem in wrong_values]
+        if not wrong_fields and not wrong_values:
+            yield found.row(line, document)
+    found.end()
 
 
-def _row(line: int, fields: dict[str, Any]) -> Row:
-    """Make a row of values of the right types."""
-    labels = fields.pop(next(name for name in LABEL_FIELDS if name in fields))
-    return Row(
-        line,
-        {name: str(value).strip() for name, value in fields.items()},
-        split_labels(labels) if isinstance(labels, str) else [label.strip() for label in labels],
-    )
+class _Lines:
+    """What is known of all lines together: names of fields, and in which form classes are written."""
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self._left_out: dict[str, None] = {}
+        self._seen: set[str] = set()
+        self._wrong: dict[str, list[int]] = {}
+        self._odd: list[str] | None = None
+        self._split_lines: dict[bool, int] = {}
+        self._texts: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
+
+    def without_nulls(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Leave out fields that are null; a label that is means unlabelled."""
+        labels = {name for name in document if self._listing.field_of(name) in LABEL_FIELDS}
+        given = {n: "" if v is None and n in labels else v for n, v in document.items()}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def problems(self, line: int, document: dict[str, Any]) -> tuple[list[str], list[str]]:
+        """Find what is wrong with an object: its fields, which `end` tells of, and their values."""
+        names = list(document)
+        fields, unknown = self._listing.fields_of(names)
+        self._seen |= set(names)
+        self._split_lines.setdefault("split" in fields.values(), line)
+        self._left_out |= dict.fromkeys(unknown)
+        wrong = self._listing.column_problems(names, "field", alike=False)
+        if wrong and self._odd is None:
+            self._odd = names
+        for problem in wrong:
+            self._wrong.setdefault(problem, []).append(line)
+        return wrong, _value_problems({fields[name]: document[name] for name in fields})
+
+    def row(self, line: int, document: dict[str, Any]) -> Row:
+        """Make a row of values of the right types."""
+        names, _ = self._listing.fields_of(document)
+        fields = {known: document[name] for name, known in names.items()}
+        labels = next((fields.pop(name) for name in LABEL_FIELDS if name in fields), "")
+        listed = labels if isinstance(labels, list) else [labels]
+        for label in listed:
+            (self._texts if isinstance(label, str) else self._numbers).setdefault(str(label), line)
+        texts = {name: str(value).strip() for name, value in fields.items()}
+        if isinstance(labels, str):
+            return Row(line, texts, self._listing.split_labels(labels))
+        return Row(line, texts, [str(label).strip() for label in listed])
+
+    def end(self) -> None:
+        """Note what only all lines together show."""
+        problems = self._listing.problems
+        problems += [
+            f"line {lines[0]}: {problem}" + (f" (and {len(lines) - 1} more)" if lines[1:] else "")
+            for problem, lines in self._wrong.items()
+        ]
+        if len(self._split_lines) == 2:
+            without, with_split = self._split_lines[False], self._split_lines[True]
+            problems.append(f"line {without} has no split, line {with_split} has one")
+        problems += [
+            f"line {self._numbers[name]}: label {name} is a number, text in line {self._texts[name]}"
+            for name in self._numbers
+            if name in self._texts
+        ]
+        problems += [
+            f"{known}={column}: no line has that field"
+            for known, column in self._listing.columns.items()
+            if column not in self._seen and known in OPTIONAL_FIELDS
+        ]
+        if self._odd is not None:
+            self._listing.hints += [
+                f"known fields: {FIELDS_SHOWN}",
+                self._listing.way_on(self._odd, "field"),
+            ]
+        elif self._left_out:
+            self._listing.notes.append(f"fields not read: {', '.join(self._left_out)}")
 
 
-def _fields(text: str) -> dict[str, Any]:
-    """Read the object of a line, without nulls; a label that is null means unlabelled."""
+def _document(text: str) -> dict[str, Any]:
+    """Read the object of a line."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
@@ -82,8 +140,7 @@ def _fields(text: str) -> dict[str, Any]:
         raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
     if not isinstance(document, dict):
         raise ValueError(f"expected a JSON object, got {text.strip()[:60]}")
-    given = {name: "" if name in LABEL_FIELDS and v is None else v for name, v in document.items()}
-    return {name: value for name, value in given.items() if value is not None}
+    return document
 
 
 def _value_problems(fields: dict[str, Any]) -> list[str]:
@@ -92,7 +149,9 @@ def _value_problems(fields: dict[str, Any]) -> list[str]:
     for name, value in fields.items():
         texts = value if isinstance(value, list) and name in LABEL_FIELDS else [value]
         types, wanted = _TYPES.get(name, (str, "text"))
-        if not all(isinstance(one, types) and not isinstance(one, bool) for one in texts):
+        if not all(isinstance(one, types) and not isinstance(one, bool) for one in texts) or (
+            len({*map(type, texts)}) > 1  # of texts and numbers one cannot tell which are the same
+        ):
             problems.append(f"{name} must be {wanted}, got {json.dumps(value)[:60]}")
         elif shown_name("".join(map(str, texts))) != "".join(map(str, texts)):
             problems.append(f"{name} is not text that UTF-8 can hold: {json.dumps(value)[:60]}")

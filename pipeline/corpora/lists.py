@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import Entry
-from pipeline.corpora.walk import leads_out, link_way_out
+from pipeline.corpora.walk import leads_out, link_way_out, spelled
 
 Row = tuple[str, dict[str, str]]
 
@@ -29,7 +30,7 @@ def read_text(source: str, root: Path, name: str) -> str:
     Raises
     ------
     UsageError
-        If the list is not UTF-8, or a link that leads out of the corpus: whose text is shown in
+        If the list is no text, or a link that leads out of the corpus: whose text is shown in
         messages, is not read.
     """
     if leads_out(root.resolve(), name):
@@ -38,11 +39,47 @@ def read_text(source: str, root: Path, name: str) -> str:
             kind="corpus",
         )
     try:
-        return (root / name).read_text(encoding="utf-8-sig")
+        return text_of((root / name).read_bytes())
+    except ValueError as error:
+        raise UsageError(f"corpus {source}: {name}: {error}", kind="corpus") from None
+
+
+def text_of(data: bytes) -> str:
+    """Decode a list: UTF-8, with or without a byte order mark, or UTF-16 with one.
+
+    Raises
+    ------
+    ValueError
+        For anything else, with how to convert it.
+    """
+    marked = len(data) > 2 and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    try:
+        text = data.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(
-            f"corpus {source}: {name} is not UTF-8 text (byte {error.start})", kind="corpus"
+        raise ValueError(
+            f"not UTF-8 text (byte {error.start}); convert it, for example with "
+            "iconv -f WINDOWS-1252 -t UTF-8 LIST > LIST.utf8"
         ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def delimiter_of(header: str) -> str:
+    """What separates the cells of a CSV: a tab if its header has one, else ``,``, ``;`` or ``|``."""
+    return "\t" if "\t" in header else max(",;|", key=header.count)
+
+
+def joined_labels(labels: Iterable[Sequence[str]], label_sep: str) -> list[str]:
+    """Note labels that look like several in one, and what would separate them."""
+    found: dict[str, dict[str, None]] = {}
+    for label in (one for several in labels for one in several):
+        for mark in ",|;":
+            if mark != label_sep and mark in label:
+                found.setdefault(mark, {})[label] = None
+    return [
+        f"{len(names)} class(es) hold {mark!r}, such as {next(iter(names))!r}: each is one class; if it "
+        f"separates the labels of a clip, add ?label_sep={spelled(mark)}"
+        for mark, names in found.items()
+    ]
 
 
 def folded_entries(

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
+from pipeline.audio import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
+    NO_LABEL,
     SPLIT_NAMES,
     Corpus,
     Entry,
+    Ids,
     build_corpus,
     check_shares,
+    clip_name,
     hashed_split,
+    inside,
     without_suffix,
 )
+from pipeline.corpora.lists import fold_splits, joined_labels, text_of
+from pipeline.corpora.walk import spelled
 
 Task = Literal["auto", "single", "multi"]
 Adapter = Callable[..., Corpus]
@@ -27,6 +36,21 @@ OPTIONAL_FIELDS = ("id", "split", "start_s", "end_s")
 ANNOTATION_FIELDS = ("speaker", "keyword_start_s", "keyword_end_s")
 KNOWN_FIELDS = ("path", *LABEL_FIELDS, *OPTIONAL_FIELDS, *ANNOTATION_FIELDS)
 FIELDS_SHOWN = f"path, label or labels, {', '.join(OPTIONAL_FIELDS + ANNOTATION_FIELDS)}"
+# What other lists call the fields, in the order in which they are proposed.
+OTHER_NAMES = {
+    "path": (
+        "filepath", "file_path", "filename", "file_name", "file", "audio_filepath", "audio_path",
+        "audio_file", "audio", "wav", "fname", "slice_file_name", "clip", "recording", "path",
+    ),
+    "label": (
+        "class", "category", "class_name", "classname", "target", "tag", "tags", "primary_label",
+        "sound", "word", "command", "y", "classid", "class_id", "label", "labels",
+    ),
+    "split": ("subset", "partition", "set", "fold", "split"),
+    "id": ("clip_id", "id"),
+    "start_s": ("start", "onset", "start_time", "begin", "start_s"),
+    "end_s": ("end", "offset", "stop", "end_time", "end_s"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +73,102 @@ class Row:
     labels: Sequence[str]
 
 
-def split_labels(text: str) -> list[str]:
-    """Split labels that are joined by ``;``."""
-    return [label.strip() for label in text.split(";")]
+@dataclass(slots=True)
+class Listing:
+    """A manifest that is being read: how, and what is found.
 
+    Attributes
+    ----------
+    kind, path
+        As the user named it.
+    columns : mapping of str to str
+        What the file calls a field, where options say so.
+    label_sep : str
+        What separates the labels of a clip in a text; nothing separates them if empty.
+    ignore_unknown : bool
+        Whether columns that are no fields are passed over.
+    problems, hints, notes : list of str
+        What is wrong, how to go on, and what was left out.
+    """
 
-def field_problems(names: Sequence[str], word: str) -> list[str]:
-    """Find missing and unknown fields; `word` is what the format calls one."""
-    problems = [] if "path" in names else [f"missing {word}: path"]
-    labels = [name for name in LABEL_FIELDS if name in names]
-    if not labels:
-        problems.append(f"missing {word}: label (or labels)")
-    elif len(labels) > 1:
-        problems.append(f"{word}s label and labels: only one of them")
-    return problems + [f"unknown {word} {name!r}" for name in names if name not in KNOWN_FIELDS]
+    kind: str
+    path: Path
+    columns: Mapping[str, str]
+    label_sep: str
+    ignore_unknown: bool
+    problems: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def field_of(self, name: str) -> str | None:
+        """The field that a column holds; None if it is none."""
+        for known, column in self.columns.items():
+            if column == name:
+                return known
+        mapped = {*self.columns, *(LABEL_FIELDS if "label" in self.columns else ())}
+        return name if name in KNOWN_FIELDS and name not in mapped else None
+
+    def fields_of(self, names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+        """The field of each column that holds one, and the columns that hold none."""
+        fields = {name: known for name in names if (known := self.field_of(name)) is not None}
+        return fields, [name for name in names if name not in fields]
+
+    def column_problems(self, names: Sequence[str], word: str, *, alike: bool = True) -> list[str]:
+        """Find missing and unknown columns; `word` is what the format calls one.
+
+        Where rows are not all `alike`, a field that not every row has is no problem.
+        """
+        fields, unknown = self.fields_of(names)
+        found = list(fields.values())
+        problems = [
+            f"{known}={column}: no {word} of that name"
+            for known, column in self.columns.items()
+            if column not in names
+            and (known, column) != ("label", NO_LABEL)
+            and (alike or known not in OPTIONAL_FIELDS)
+        ]
+        if "path" not in found and "path" not in self.columns:
+            problems.append(f"missing {word}: path")
+        labels = [name for name in LABEL_FIELDS if name in found]
+        if not labels and "label" not in self.columns:
+            problems.append(f"missing {word}: label (or labels)")
+        elif len(labels) > 1:
+            problems.append(f"{word}s label and labels: only one of them")
+        if not self.ignore_unknown:
+            problems += [f"unknown {word} {name!r}" for name in unknown]
+        return problems
+
+    def way_on(self, names: Sequence[str], word: str) -> str:
+        """How a list with such columns can be read: the options that name them, or what to rename."""
+        if any(name.lower().endswith(AUDIO_SUFFIXES) for name in names):
+            return "The first line seems to be a clip and no header; write one above it: path,label"
+        there = {
+            k: c for k, c in self.columns.items() if c in names or (k, c) == ("label", NO_LABEL)
+        }
+        fields, unknown = replace(self, columns=there).fields_of(names)
+        have = {*fields.values(), *there}
+        have |= {"label"} if "labels" in have else set()
+        lower = {name.lower(): name for name in reversed(unknown)}
+        proposed = {
+            known: lower[other]
+            for known, others in OTHER_NAMES.items()
+            for other in reversed(others)
+            if known not in have and other in lower
+        }
+        if not {"path", "label"} <= {*have, *proposed}:
+            return (
+                f"Name the {word}s of the path and of the class, as in "
+                f"?path=filename&label=category, or label={NO_LABEL} for unlabelled clips"
+            )
+        options = [f"{known}={spelled(name)}" for known, name in {**there, **proposed}.items()]
+        options += ["unknown=ignore"] if set(unknown) - set(proposed.values()) else []
+        query = f"?{'&'.join(options)}" if options else ""
+        return f"Read it as '{self.kind}:{spelled(self.path)}{query}'"
+
+    def split_labels(self, text: str) -> list[str]:
+        """Split the labels of a clip."""
+        parts = text.split(self.label_sep) if self.label_sep else [text]
+        return [label.strip() for label in parts]
 
 
 def read_text(path: Path, kind: str) -> str:
@@ -71,21 +177,19 @@ def read_text(path: Path, kind: str) -> str:
     Raises
     ------
     UsageError
-        If it is a folder or not UTF-8.
+        If it is a folder or not text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return text_of(path.read_bytes())
     except IsADirectoryError:
         raise UsageError(
             f"corpus {kind}:{path}: a folder, not a manifest", kind="missing"
         ) from None
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"corpus {kind}:{path}: not UTF-8 text (byte {error.start})", kind="corpus"
-        ) from None
+    except ValueError as error:
+        raise UsageError(f"corpus {kind}:{path}: {error}", kind="corpus") from None
 
 
-def manifest_adapter(kind: str, rows_of: Callable[[Path, list[str]], Iterable[Row]]) -> Adapter:
+def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[Row]]) -> Adapter:
     """Make the adapter of a kind of manifest.
 
     Parameters
@@ -93,26 +197,38 @@ def manifest_adapter(kind: str, rows_of: Callable[[Path, list[str]], Iterable[Ro
     kind : str
         As users name it.
     rows_of : callable
-        Yields the rows of a manifest; adds what is wrong with the others to the list it is given.
+        Yields the rows of a listing; adds what is wrong with the others to its problems.
     """
 
     def read(
-        path: Path,
+        manifest: Path,
         *,
         root: str = "",
         classes: str = "",
         task: Task = "auto",
         validation: float = 0.1,
         test: float = 0.1,
+        path: str = "",
+        label: str = "",
+        id: str = "",  # noqa: A002 - the option is called like the field
+        split: str = "",
+        start_s: str = "",
+        end_s: str = "",
+        unknown: Literal["refuse", "ignore"] = "refuse",
+        label_sep: str = ";",
+        rows: Literal["clip", "label"] = "clip",
+        validation_folds: str = "",
+        test_folds: str = "",
+        ids: Ids = "stem",
     ) -> Corpus:
-        """Read a manifest in UTF-8.
+        """Read a manifest in UTF-8, or in UTF-16 with a byte order mark.
 
         Without an ``id`` a clip is named by its path without suffix, a segment by that, ``#`` and its
         start. Without a ``split`` it is chosen by a hash of the recording's path.
 
         Parameters
         ----------
-        path : Path
+        manifest : Path
             The manifest.
         root : str
             Folder the paths are relative to; by default the manifest's own.
@@ -123,6 +239,20 @@ def manifest_adapter(kind: str, rows_of: Callable[[Path, list[str]], Iterable[Ro
             ``"auto"`` is multi-label if any clip has several labels.
         validation, test : float
             Shares of these splits where the manifest has no ``split``.
+        path, label, id, split, start_s, end_s : str
+            What the file calls these fields, where it has another name; ``label=none`` leaves all
+            clips unlabelled.
+        unknown : str
+            Whether columns that are no field are an error or passed over.
+        label_sep : str
+            What separates the labels of a clip; empty if nothing does.
+        rows : str
+            ``"label"``: a row is one label of a clip, whose rows are joined into one.
+        validation_folds, test_folds : str
+            Values of ``split`` that are folds and serve these splits, joined by ``;``; the others
+            train.
+        ids : str
+            Whether ids that are made of paths keep the suffix (``"path"``) or not (``"stem"``).
 
         Raises
         ------
@@ -131,44 +261,112 @@ def manifest_adapter(kind: str, rows_of: Callable[[Path, list[str]], Iterable[Ro
             `pipeline.corpora.interface.build_corpus`.
         """
         check_shares(validation, test)
-        folder = Path(root).expanduser() if root else path.parent
+        folder = Path(os.path.expanduser(root)) if root else manifest.parent
         if not folder.is_dir():
-            raise UsageError(f"corpus {kind}:{path}: root={root} is not a folder", kind="missing")
-        problems: list[str] = []
-        entries = [_entry(row, validation, test, problems) for row in rows_of(path, problems)]
+            raise UsageError(
+                f"corpus {kind}:{manifest}: root={root} is not a folder", kind="missing"
+            )
+        named = {"path": path, "label": label, "id": id, "split": split}
+        named |= {"start_s": start_s, "end_s": end_s}
+        columns = {known: column for known, column in named.items() if column}
+        listing = Listing(kind, manifest, columns, label_sep, unknown == "ignore")
+        making = _Making(listing, folder, validation, test, validation_folds, test_folds, ids)
+        entries = making.entries(list(rows_of(listing)), one_row_is=rows)
+        fixed = [name for name in classes.split(";") if name] or None
+        joined = joined_labels((entry.clip.labels for entry in entries), label_sep)
         return build_corpus(
             folder,
             entries,
-            source=f"{kind}:{path}",
-            classes=[name for name in classes.split(";") if name] or None,
+            source=f"{kind}:{manifest}",
+            classes=fixed,
             task=task,
-            problems=problems,
+            problems=listing.problems,
+            hints=[*listing.hints, *(joined if fixed else [])],
+            notes=[*listing.notes, *joined],
         )
 
     return read
 
 
-def _entry(row: Row, validation: float, test: float, problems: list[str]) -> Entry:
-    """Make the entry of a row, in its own split or one chosen by a hash."""
-    split = row.fields.get("split")
-    if split is None:
-        name = without_suffix(row.fields["path"])
-        split = hashed_split(name, validation=validation, test=test)
-    clip, found = _clip(row, SPLIT_NAMES.get(split.lower(), split))
-    problems += [f"line {row.line}: {problem}" for problem in found]
-    return Entry(clip, f"line {row.line}")
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """Makes the clips of rows; what is wrong with them goes to the listing."""
+
+    listing: Listing
+    folder: Path
+    validation: float
+    test: float
+    validation_folds: str
+    test_folds: str
+    ids: Ids
+
+    def entries(self, rows: Sequence[Row], *, one_row_is: str) -> list[Entry]:
+        """Make the entries of all rows; a row may be one label of a clip."""
+        split_of = self._folds(rows)
+        entries = [self._entry(row, split_of) for row in rows]
+        joined = _joined(entries)
+        if one_row_is == "label":
+            return joined
+        if len(joined) < len(entries):
+            self.listing.hints.append("If a clip has a row for each of its labels, add ?rows=label")
+        return entries
+
+    def _folds(self, rows: Sequence[Row]) -> Mapping[str, str] | None:
+        """The split of each fold that does not train, if splits are said to be folds."""
+        if not (self.validation_folds or self.test_folds):
+            return None
+        found = {fold for row in rows if (fold := row.fields.get("split")) is not None}
+        if not found:
+            self.listing.problems.append(
+                "validation_folds and test_folds need the field split; name it with ?split=fold"
+            )
+        problems = self.listing.problems
+        return fold_splits(found, self.validation_folds, self.test_folds, problems)
+
+    def _entry(self, row: Row, split_of: Mapping[str, str] | None) -> Entry:
+        """Make the entry of a row, in its own split or one chosen by a hash."""
+        path = inside(self.folder, row.fields["path"])
+        split = row.fields.get("split")
+        if split is None:
+            name = without_suffix(path)
+            split = hashed_split(name, validation=self.validation, test=self.test)
+        elif split_of is not None:
+            split = split_of.get(split, "train")
+        clip, found = _clip(row, path, SPLIT_NAMES.get(split.lower(), split), self.ids)
+        self.listing.problems += [f"line {row.line}: {problem}" for problem in found]
+        return Entry(clip, f"line {row.line}")
 
 
-def _clip(row: Row, split: str) -> tuple[Clip, list[str]]:
+def _joined(entries: Sequence[Entry]) -> list[Entry]:
+    """Join entries of the very same clip and split into one with the labels of all."""
+    first: dict[Clip, Entry] = {}
+    labels: dict[Clip, list[Clip]] = {}
+    for entry in entries:
+        key = replace(entry.clip, labels=(), none_present=False)
+        first.setdefault(key, entry)
+        labels.setdefault(key, []).append(entry.clip)
+    return [
+        Entry(
+            replace(
+                key,
+                labels=tuple(dict.fromkeys(label for clip in labels[key] for label in clip.labels)),
+                none_present=all(clip.none_present for clip in labels[key]),
+            ),
+            entry.place,
+        )
+        for key, entry in first.items()
+    ]
+
+
+def _clip(row: Row, path: str, split: str, ids: Ids) -> tuple[Clip, list[str]]:
     """Make the clip of a row, and say what is wrong with it."""
     problems: list[str] = []
-    path = row.fields["path"]
     start_s, end_s = (_seconds(row, name, problems) for name in ("start_s", "end_s"))
     if end_s is not None and end_s <= (start_s or 0.0):
         problems.append(f"end_s {end_s:g} is not after start_s {start_s or 0.0:g}")
     if not split:
         problems.append("the split is empty; leave it out everywhere to have one chosen")
-    name = without_suffix(path)
+    name = clip_name(path, ids)
     if start_s is not None or end_s is not None:
         name = f"{name}#{start_s or 0.0:.10g}"
     clip = Clip(
@@ -193,6 +391,7 @@ def _seconds(row: Row, name: str, problems: list[str]) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        problems.append(f"{name} must be seconds from 0, got {text!r}")
+        point = f"; write {text.replace(',', '.')}" if re.fullmatch(r"\d+,\d+", text) else ""
+        problems.append(f"{name} must be seconds from 0, got {text!r}{point}")
         return None
     return value

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from cache_schema.errors import UsageError, listed
 from pipeline.audio import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
-from pipeline.corpora.lists import read_text
+from pipeline.corpora.lists import delimiter_of, read_text
 from pipeline.corpora.walk import listed_folder, shown_name
 
 
@@ -63,7 +63,9 @@ def each_row(
     UsageError
         For missing columns, and for text that is no CSV.
     """
-    reader = csv.reader(io.StringIO(read_text(source, root, name), newline=""), strict=True)
+    text = read_text(source, root, name)
+    delimiter = delimiter_of(text.partition("\n")[0])
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = next(reader, [])
         if missing := [column for column in columns if column not in header]:

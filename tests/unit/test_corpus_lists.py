@@ -1,0 +1,247 @@
+"""Lists as other tools write them: separators, names of columns, encodings, labels, paths."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from small_corpora.folder import write_clips
+
+from cache_schema.errors import UsageError
+from pipeline.corpora import read_corpus
+from pipeline.corpora.interface import Corpus
+
+CLIPS = ("a.wav", "b.wav", "c.wav")
+ROWS = [("a.wav", "dog"), ("b.wav", "cat"), ("c.wav", "dog")]
+
+
+def listing(root: Path, text: str | bytes, name: str = "clips.csv", *, kind: str = "csv") -> str:
+    write_clips(root, CLIPS)
+    (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return f"{kind}:{root / name}"
+
+
+def lines(root: Path, *rows: dict[str, object], name: str = "clips.jsonl") -> str:
+    return listing(root, "\n".join(map(json.dumps, rows)), name, kind="jsonl")
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        read_corpus(text)
+    return str(caught.value)
+
+
+def labels(corpus: Corpus) -> dict[str, tuple[str, ...]]:
+    return {clip.id: clip.labels for clip in corpus.clips}
+
+
+def command_in(message: str) -> str:
+    """The corpus that a message says to read instead."""
+    return message.split("Read it as '")[1].split("'")[0]
+
+
+# --- separators and encodings --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_any_usual_separator_and_encoding_is_read(
+    tmp_path: Path, mark: str, encoding: str, newline: str
+) -> None:
+    text = newline.join(mark.join(row) for row in [("path", "label"), *ROWS, ("c.wav", "dö g")][:3])
+    corpus = read_corpus(listing(tmp_path, text.encode(encoding)))
+    assert labels(corpus) == {"a": ("dog",), "b": ("cat",)}
+
+
+def test_what_is_no_text_is_told_with_how_to_convert_it(tmp_path: Path) -> None:
+    message = refusal(listing(tmp_path, "path,label\na.wav,dög\n".encode("latin-1")))
+    assert "not UTF-8 text (byte 18)" in message
+    assert "iconv -f WINDOWS-1252" in message
+
+
+def test_seconds_with_a_comma_are_told_with_the_point(tmp_path: Path) -> None:
+    text = "path;label;start_s\na.wav;dog;0,1\n"
+    assert "got '0,1'; write 0.1" in refusal(listing(tmp_path, text))
+
+
+def test_cells_that_need_quotes_are_told_once(tmp_path: Path) -> None:
+    message = refusal(listing(tmp_path, "path,label\na.wav,dog,cat\nb.wav,dog,cat\n"))
+    assert message.count('stands in quotes: "dog,cat"') == 1
+
+
+# --- names of columns ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["file", "filename", "File_Name", "filepath", "wav", "fname"])
+@pytest.mark.parametrize("label", ["class", "category", "Target", "tag", "labels", "label"])
+def test_other_names_of_columns_are_told_with_a_command_that_reads_them(
+    tmp_path: Path, path: str, label: str
+) -> None:
+    text = "\n".join(",".join(row) for row in [(path, label), *ROWS])
+    command = command_in(refusal(listing(tmp_path, text)))
+    assert labels(read_corpus(command)) == {"a": ("dog",), "b": ("cat",), "c": ("dog",)}
+
+
+def test_the_proposed_command_takes_all_that_it_knows_and_names_the_rest(tmp_path: Path) -> None:
+    header = "id,filename,category,fold,onset,offset,annotator"
+    text = f"{header}\nx,a.wav,dog,1,0.05,0.1,me\ny,a.wav,cat,2,0.1,0.15,me\n"
+    command = command_in(refusal(listing(tmp_path, text)))
+    assert command.endswith(
+        "?path=filename&label=category&split=fold&start_s=onset&end_s=offset&unknown=ignore"
+    )
+    corpus = read_corpus(f"{command}&test_folds=2")
+    assert [(c.id, c.split, c.frames) for c in corpus.clips] == [
+        ("x", "train", 800),
+        ("y", "test", 800),
+    ]
+    assert "columns not read: annotator" in corpus.notes
+
+
+def test_an_index_without_a_name_is_passed_over(tmp_path: Path) -> None:
+    for name in ("", "Unnamed: 0"):
+        corpus = read_corpus(listing(tmp_path, f"{name},path,label\n0,a.wav,dog\n"))
+        assert labels(corpus) == {"a": ("dog",)}
+        assert corpus.notes == ("columns not read: 1 without a name",)
+
+
+def test_a_list_without_a_header_is_told_so(tmp_path: Path) -> None:
+    message = refusal(listing(tmp_path, "a.wav,dog\nb.wav,cat\n"))
+    assert "write one above it: path,label" in message
+
+
+def test_an_unlabelled_list_says_so(tmp_path: Path) -> None:
+    source = listing(tmp_path, "path\na.wav\nb.wav\n")
+    assert "label=none" in refusal(source)
+    assert labels(read_corpus(f"{source}?label=none")) == {"a": (), "b": ()}
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
+    source = listing(tmp_path, "path,label\na.wav,dog\n")
+    message = refusal(f"{source}?split=fold")
+    assert "split=fold: no column of that name" in message
+    assert command_in(message) == source
+
+
+def test_json_lines_of_other_tools_are_read_by_the_same_options(tmp_path: Path) -> None:
+    rows = [{"audio_filepath": p, "duration": 0.2, "command": label} for p, label in ROWS]
+    message = refusal(lines(tmp_path, *rows))
+    assert message.count("missing field: path") == 1
+    assert "missing field: path (and 2 more)" in message
+    corpus = read_corpus(command_in(message))
+    assert labels(corpus) == {"a": ("dog",), "b": ("cat",), "c": ("dog",)}
+    assert corpus.notes == ("fields not read: duration",)
+    message = refusal(f"{command_in(message)}&split=fold")
+    assert "split=fold: no line has that field" in message
+
+
+# --- labels --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", [",", "|", ";"])
+def test_several_labels_in_one_are_told_and_separated_if_asked(tmp_path: Path, mark: str) -> None:
+    text = f'path,label\na.wav,"dog{mark}cat"\nb.wav,dog\n'
+    source = listing(tmp_path, text)
+    apart = {"a": ("dog", "cat"), "b": ("dog",)}
+    assert labels(read_corpus(f"{source}?label_sep={mark}")) == apart
+    if mark == ";":
+        assert labels(read_corpus(source)) == apart
+        whole = read_corpus(f"{source}?label_sep=")
+    else:
+        whole = read_corpus(source)
+        assert f"add ?label_sep={mark}" in refusal(f"{source}?classes=dog;cat")
+    assert labels(whole)["a"] == (f"dog{mark}cat",)
+    assert any(f"add ?label_sep={mark}" in note for note in whole.notes)
+
+
+def test_metadata_of_an_audio_folder_may_join_labels_too(tmp_path: Path) -> None:
+    write_clips(tmp_path, CLIPS)
+    (tmp_path / "metadata.csv").write_text('file_name,label\na.wav,"dog,cat"\nb.wav,dog\n')
+    source = f"audio-folder:{tmp_path}?validation_share=0&test_share=0"
+    assert any("?label_sep=," in note for note in read_corpus(source).notes)
+    corpus = read_corpus(f"{source}&label_sep=,")
+    assert (corpus.task, labels(corpus)) == ("multi", {"a": ("dog", "cat"), "b": ("dog",)})
+
+
+def test_whole_numbers_are_classes_unless_they_are_text_elsewhere(tmp_path: Path) -> None:
+    rows = [{"path": "a.wav", "label": 1}, {"path": "b.wav", "labels": [10, 1]}]
+    assert labels(read_corpus(lines(tmp_path, *rows))) == {"a": ("1",), "b": ("10", "1")}
+    message = refusal(lines(tmp_path, *rows, {"path": "c.wav", "label": "1"}))
+    assert "line 1: label 1 is a number, text in line 3" in message
+    for odd in (1.5, True, {}):
+        assert "label must be text" in refusal(lines(tmp_path, {"path": "a.wav", "label": odd}))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_row_may_be_one_label_of_a_clip(tmp_path: Path, kind: str) -> None:
+    rows = [("a.wav", "dog"), ("b.wav", "dog"), ("a.wav", "cat")]
+    if kind == "csv":
+        text = "\n".join(",".join(row) for row in [("path", "label"), *rows])
+        source = listing(tmp_path, text)
+    else:
+        source = lines(tmp_path, *({"path": p, "label": label} for p, label in rows))
+    assert "?rows=label" in refusal(source)
+    corpus = read_corpus(f"{source}?rows=label")
+    assert (corpus.task, labels(corpus)) == ("multi", {"a": ("dog", "cat"), "b": ("dog",)})
+
+
+def test_rows_of_one_clip_in_two_splits_are_not_joined(tmp_path: Path) -> None:
+    source = listing(tmp_path, "path,label,split\na.wav,dog,train\na.wav,cat,test\n")
+    assert "id 'a' is already that of line 2" in refusal(f"{source}?rows=label")
+
+
+def test_equal_stems_in_a_list_are_told_apart_by_their_suffix(tmp_path: Path) -> None:
+    write_clips(tmp_path, ("a.flac",))
+    source = listing(tmp_path, "path,label\na.wav,dog\na.flac,cat\n")
+    assert "?ids=path" in refusal(source)
+    corpus = read_corpus(f"{source}?ids=path")
+    assert labels(corpus) == {"a.wav": ("dog",), "a.flac": ("cat",)}
+
+
+# --- splits --------------------------------------------------------------------------------------
+
+
+def test_splits_may_be_folds(tmp_path: Path) -> None:
+    rows = [{"path": p, "label": label, "fold": n} for n, (p, label) in enumerate(ROWS)]
+    source = f"{lines(tmp_path, *rows)}?split=fold"
+    assert {c.split for c in read_corpus(source).clips} == {"0", "1", "2"}
+    corpus = read_corpus(f"{source}&validation_folds=1&test_folds=2")
+    assert [c.split for c in corpus.clips] == ["train", "validation", "test"]
+    assert "no clip in fold '7' of test_folds; folds: 0, 1, 2" in refusal(f"{source}&test_folds=7")
+    plain = listing(tmp_path, "path,label\na.wav,dog\n")
+    assert "name it with ?split=fold" in refusal(f"{plain}?test_folds=2")
+
+
+# --- paths ---------------------------------------------------------------------------------------
+
+
+def test_absolute_paths_within_the_corpus_are_relative_ones(tmp_path: Path) -> None:
+    relative = read_corpus(listing(tmp_path, "path,label\na.wav,dog\nb.wav,cat\n"))
+    text = f"path,label\n{tmp_path}/a.wav,dog\n{tmp_path}/x/../b.wav,cat\n"
+    assert read_corpus(listing(tmp_path, text)) == relative
+    (tmp_path / "link").symlink_to(tmp_path)
+    through_link = f"csv:{tmp_path}/link/clips.csv"
+    assert read_corpus(through_link) == relative
+    (tmp_path / "clips.csv").write_text(
+        f"path,label\n{tmp_path}/link/a.wav,dog\n{tmp_path}/b.wav,cat"
+    )
+    assert [c.path for c in read_corpus(through_link).clips] == ["a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "audio-folder"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_paths_lead_out_only_as_far_as_is_asked(tmp_path: Path, kind: str, absolute: bool) -> None:
+    write_clips(tmp_path / "pool", CLIPS)
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    pool = str(tmp_path / "pool") if absolute else "../pool"
+    name, column = ("clips.csv", "path") if kind == "csv" else ("metadata.csv", "file_name")
+    (lists / name).write_text(f"{column},label\n{pool}/a.wav,dog\n")
+    source = f"csv:{lists / name}?" if kind == "csv" else f"audio-folder:{lists}?label=label&"
+    message = refusal(source.rstrip("?&"))
+    assert f"leaves the corpus folder {lists}" in message
+    assert f"?links={tmp_path}" in message
+    corpus = read_corpus(f"{source}links={tmp_path}")
+    assert [(c.path, c.frames) for c in corpus.clips] == [("pool/a.wav", 3200)]
+    assert "leaves the corpus folder" in refusal(f"{source}links={lists}")
