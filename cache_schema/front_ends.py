@@ -5,6 +5,11 @@ kws_experiments_paper_12_labels.md): 40 ms periodic Hann window every 20 ms, mag
 1024-point DFT, HTK mel bands as TensorFlow's ``linear_to_mel_weight_matrix`` builds them, natural
 logarithm, and TensorFlow's DCT-II. No pre-emphasis, no normalisation.
 
+They follow the recipe as it is written down, 20 to 7000 Hz, which no published model had exactly: the
+code of 2020 gives its mel matrix the bins of a DFT of another size, so that its bands lie at other
+frequencies than their names say, and the commands of today have an upper edge of 7600 Hz (MHAtt-RNN:
+8000 Hz). Weights trained there need the front end that they were trained with.
+
 ``log_mel128`` has the bands and times of CMKD (Gong et al. 2022) and EfficientAT (Schmid et al.
 2023): 128 bands from 25 ms every 10 ms. In two things it is no copy. 512 points would do for 25 ms, but
 the lowest bands are narrower than their 31 Hz: one would hold no bin of the DFT and others nearly
