@@ -21,9 +21,9 @@ SEEDS = 1
 CANDIDATES = {
     "tc-resnet": (
         "--epochs 48 --spec-augment",
+        "--epochs 48 --spec-augment --average ema:decay=0.998",
         "--epochs 48 --spec-augment --schedule cosine",
         "--epochs 48 --no-spec-augment",
-        "--epochs 48 --spec-augment --average ema:decay=0.998",
         "--epochs 48 --spec-augment --batch-size 64",
         "--epochs 48 --spec-augment --batch-size 64 --learning-rate 0.006",
         "--epochs 96 --spec-augment",
