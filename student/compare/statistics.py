@@ -1,4 +1,7 @@
-"""Means, spreads and paired differences with their intervals."""
+"""Means, spreads and paired differences with their intervals.
+
+Shape suffixes: S seeds, N clips.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 CONFIDENCE = 0.95
+MIN_PAIRS = 3  # two say next to nothing of their spread: their interval may have length 0 by chance
 BISECTIONS = 60  # more than the bits of a double
 
 
@@ -19,12 +26,17 @@ class Paired:
     differences : tuple of float
     mean : float
     half_width : float or None
-        Of the 95 % interval of the mean, by Student's t; None for a single pair.
+        Of the 95 % interval of the mean; None for fewer than three pairs.
     """
 
     differences: tuple[float, ...]
     mean: float
     half_width: float | None
+
+    @property
+    def shown(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.half_width is not None and abs(self.mean) > self.half_width
 
     @property
     def wins(self) -> int:
@@ -50,11 +62,59 @@ def deviation(values: Sequence[float]) -> float | None:
 
 
 def paired(ours: Sequence[float], theirs: Sequence[float]) -> Paired:
-    """Compare values pair by pair, `ours` minus `theirs`; at least one pair."""
+    """Compare values pair by pair, `ours` minus `theirs`; at least one pair.
+
+    The interval is Student's t over the pairs: of seeds it counts how trainings differ, not which
+    clips happened to be tested.
+    """
     differences = tuple(a - b for a, b in zip(ours, theirs, strict=True))
     spread, count = deviation(differences), len(differences)
-    half = None if spread is None else t_quantile(count - 1) * spread / math.sqrt(count)
+    half = None
+    if spread is not None and count >= MIN_PAIRS:
+        half = t_quantile(count - 1) * spread / math.sqrt(count)
     return Paired(differences, mean(differences), half)
+
+
+def paired_by_clip(ours_SN: NDArray[np.bool_], theirs_SN: NDArray[np.bool_]) -> Paired:
+    """Compare which clips two students have right, seed by seed; at least one seed and two clips.
+
+    The interval counts both that another seed trains otherwise and that other clips might have been
+    tested. Seeds and clips are crossed random effects: with mean squares M_s of seeds, M_n of clips
+    and M_sn of what is left, the mean of all S · N differences has the variance
+    (M_s + M_n - M_sn) / (S · N), Satterthwaite's degrees of freedom, and here never less than either
+    effect alone gives.
+
+    Parameters
+    ----------
+    ours_SN, theirs_SN : bool, shape (S, N)
+        Whether each seed's student has each clip right; row s and column n are the same seed and clip
+        on both sides.
+    """
+    difference_SN = ours_SN.astype(np.float64) - theirs_SN
+    seeds, clips = difference_SN.shape
+    of_seed_S, of_clip_N = difference_SN.mean(1), difference_SN.mean(0)
+    middle = float(difference_SN.mean())
+    differences = tuple(of_seed_S.tolist())
+    if seeds < MIN_PAIRS:
+        return Paired(differences, middle, None)
+    left_SN = difference_SN - of_seed_S[:, None] - of_clip_N[None] + middle
+    by_seed = clips * float(((of_seed_S - middle) ** 2).sum()) / (seeds - 1)
+    by_clip = seeds * float(((of_clip_N - middle) ** 2).sum()) / (clips - 1)
+    rest = float((left_SN**2).sum()) / ((seeds - 1) * (clips - 1))
+    half = max(
+        _half_width(by_seed + by_clip - rest, [(by_seed, seeds - 1), (by_clip, clips - 1),
+                                               (rest, (seeds - 1) * (clips - 1))], seeds * clips),
+        _half_width(by_clip, [(by_clip, clips - 1)], seeds * clips),
+    )  # fmt: skip
+    return Paired(differences, middle, half)
+
+
+def _half_width(square: float, parts: Sequence[tuple[float, int]], count: int) -> float:
+    """Half an interval from a mean square that is a sum of others, each with its degrees."""
+    if square <= 0:
+        return 0.0
+    degrees = square**2 / math.fsum(part**2 / degree for part, degree in parts)
+    return t_quantile(max(1, math.floor(degrees + 1e-9))) * math.sqrt(square / count)
 
 
 def t_quantile(degrees: int, confidence: float = CONFIDENCE) -> float:

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from student.compare.ladder import NONE, Rung
 from student.compare.runs import Comparison, Results, Run
-from student.compare.statistics import Paired, deviation, mean, paired
+from student.compare.statistics import Paired, deviation, mean, paired, paired_by_clip
 from student.train import TEST
 
 MORE_METRICS = ("micro-auprc-sonyc", "macro-auprc-sonyc")
 NOT_SHARES = ("d-prime",)
+CLIPWISE = "accuracy"  # the metric that is a mean over clips that are right or wrong
 ABSENT = "-"
 
 
@@ -37,7 +41,8 @@ class Row:
     teacher : float or None
         Mean over the caches of the teacher's score on the same clips.
     gain : Paired or None
-        Over ``none`` in the same cache with the same seed, where both are there.
+        Over ``none`` in the same cache with the same seed, where both are there; of accuracies in one
+        cache the interval counts clips as well as seeds.
     """
 
     cache: str
@@ -75,7 +80,7 @@ def table_rows(
             runs = _runs(comparison, student, taken)
             chosen = tuple(one for one in taken.values() if one is not None)
             scores = _scores(results, runs, metric)
-            gain = None if str(rung) == NONE else _gain(scores, _scores(results, plain, metric))
+            gain = None if str(rung) == NONE else _gain(results, runs, plain, metric)
             rows.append(
                 Row(
                     cache=label,
@@ -123,9 +128,34 @@ def _test(results: Results, run: Run | None, whose: str, metric: str) -> float |
     return None if score is None or not math.isfinite(float(score)) else float(score)
 
 
-def _gain(scores: Sequence[float | None], plain: Sequence[float | None]) -> Paired | None:
-    pairs = [(a, b) for a, b in zip(scores, plain, strict=True) if a is not None and b is not None]
-    return paired(*zip(*pairs, strict=True)) if pairs else None
+def _gain(results: Results, runs: Runs, plain: Runs, metric: str) -> Paired | None:
+    """Compare with ``none``: clip by clip where one cache's clips are right or wrong, else by scores."""
+    ours, theirs, scores = list[Run | None](), list[Run | None](), list[tuple[float, float]]()
+    for run, alone in zip(_each(runs), _each(plain), strict=True):
+        own, other = (_test(results, one, "scores", metric) for one in (run, alone))
+        if own is not None and other is not None:
+            ours.append(run)
+            theirs.append(alone)
+            scores.append((own, other))
+    if not scores:
+        return None
+    right_SN, plain_SN = _right(results, ours), _right(results, theirs)
+    if metric == CLIPWISE and len(runs) == 1 and right_SN is not None and plain_SN is not None:
+        return paired_by_clip(right_SN, plain_SN)
+    return paired(*zip(*scores, strict=True))
+
+
+def _each(runs: Runs) -> list[Run | None]:
+    return [run for several in runs for run in several]
+
+
+def _right(results: Results, runs: Sequence[Run | None]) -> NDArray[np.bool_] | None:
+    """Which test clips each run has right, (S, N), if every result says so of equally many clips."""
+    splits = [(results.get(run) or {"splits": {}})["splits"].get(TEST, {}) for run in runs if run]
+    if not all("right" in split for split in splits) or len({s["clips"] for s in splits}) != 1:
+        return None
+    packed = [np.frombuffer(bytes.fromhex(split["right"]), np.uint8) for split in splits]
+    return np.unpackbits(np.stack(packed), axis=1)[:, : splits[0]["clips"]].astype(np.bool_)
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -244,15 +274,29 @@ def summary(rows: Sequence[Row]) -> list[str]:
     return [_sentence(rung, [row for row in main if row.rung == rung]) for rung in rungs]
 
 
+def _shown(gains: Sequence[Paired]) -> str:
+    """Say what the intervals bear out, and no more."""
+    known = [gain for gain in gains if gain.half_width is not None]
+    if not known:
+        return "no interval: fewer than three pairs"
+    above = sum(gain.shown and gain.mean > 0 for gain in known)
+    below = sum(gain.shown and gain.mean < 0 for gain in known)
+    if not above + below:
+        return "no difference shown: every interval contains 0"
+    return f"interval above 0 in {above}, below 0 in {below}"
+
+
 def _sentence(rung: Rung, rows: Sequence[Row]) -> str:
     metric = rows[0].metric
-    gains = [row.gain.mean for row in rows if row.gain is not None]
+    gains = [row.gain for row in rows if row.gain is not None]
     parts = []
     if gains:
-        better = sum(gain > 0 for gain in gains)
+        better = sum(gain.mean > 0 for gain in gains)
         unit = "" if metric in NOT_SHARES else " points"
-        parts.append(f"better than none in {better} of {len(gains)} cells")
-        parts.append(f"mean gain {_points(mean(gains), metric, signed=True)}{unit}")
+        parts.append(f"better than none in {better} of {len(gains)} cells ({_shown(gains)})")
+        parts.append(
+            f"mean gain {_points(mean([g.mean for g in gains]), metric, signed=True)}{unit}"
+        )
     taught = [
         (mean(row.found), row.teacher) for row in rows if row.found and row.teacher is not None
     ]

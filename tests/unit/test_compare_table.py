@@ -8,7 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from student.compare.ladder import parse_rung
 from student.compare.runs import Comparison, Job, Run
@@ -70,9 +72,52 @@ def test_a_rung_is_compared_with_none_seed_by_seed() -> None:
     )
     (line,) = summary(rows)
     assert line == (
-        "temporal=0.1: better than none in 1 of 1 cells, mean gain +2.0 points, above the teacher in "
-        "0 of 1 cells"
+        "temporal=0.1: better than none in 1 of 1 cells (no difference shown: every interval contains "
+        "0), mean gain +2.0 points, above the teacher in 0 of 1 cells"
     )
+
+
+def with_bits(plan: Comparison, alternative: str, right: list[list[int]]) -> dict[Run, Any]:
+    """Results that keep which clips were right."""
+    found = results(plan, {alternative: [sum(bits) / len(bits) for bits in right]})
+    for run, bits in zip(plan.seeds_of("sc", "tc-resnet", alternative), right, strict=True):
+        split = found[run]["splits"]["test"]  # type: ignore[index]
+        split["right"], split["clips"] = np.packbits(bits).tobytes().hex(), len(bits)
+    return {run: value for run, value in found.items() if value is not None}
+
+
+def test_where_clips_are_known_the_interval_counts_them_too() -> None:
+    plan = comparison("none", "temporal=0.1")
+    alone = [[1, 0, 0, 0, 1, 0, 0, 0, 0, 0]] * 3
+    taught = [[1, 1, 0, 0, 1, 0, 0, 0, 0, 0]] * 3  # every seed wins by the same one clip of ten
+    found = {**dict.fromkeys(plan.runs()), **with_bits(plan, "none", alone)}
+    found |= with_bits(plan, "temporal=0.1", taught)
+    row = table_rows(plan, found, BOTH, folds=False)[1]
+    assert row.gain is not None
+    assert row.gain.differences == pytest.approx((0.1, 0.1, 0.1))
+    # By seeds alone the interval would be [0.1, 0.1]; one clip of ten shows nothing.
+    assert row.gain.half_width == pytest.approx(stats.t.ppf(0.975, 9) * 0.1)
+    assert "no difference shown" in summary([row])[0]
+
+
+def test_two_seeds_have_no_interval() -> None:
+    plan = comparison("none", "temporal=0.1", seeds=2)
+    found = results(plan, {"none": [0.80, 0.70], "temporal=0.1": [0.81, 0.71]})
+    rows = table_rows(plan, found, BOTH, folds=False)
+    assert "| +1.0 | 2/2 |" in markdown(rows)
+    assert "(no interval: fewer than three pairs)" in summary(rows)[0]
+
+
+def test_intervals_beyond_0_are_counted_on_either_side() -> None:
+    plan = comparison("none", "temporal=0.1", "logits=0.5")
+    scores = {
+        "none": [0.5, 0.6, 0.7],
+        "temporal=0.1": [0.6, 0.7, 0.801],
+        "logits=0.5": [0.4, 0.5, 0.6],
+    }
+    better, worse = summary(table_rows(plan, results(plan, scores), BOTH, folds=False))
+    assert "1 of 1 cells (interval above 0 in 1, below 0 in 0)" in better
+    assert "0 of 1 cells (interval above 0 in 0, below 0 in 1)" in worse
 
 
 def test_what_is_missing_is_shown_as_such() -> None:
