@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import recipes
+from ladders import EXPERIMENTS, comparison_of
 
-from student.compare.ladder import parse_rung
 from student.compare.ledger import Ledger
-from student.compare.runs import Comparison, Run
+from student.compare.runs import Run
 from student.compare.table import markdown, summary, table_rows
 
 HERE = Path(__file__).resolve().parent
@@ -39,7 +38,7 @@ def _candidates() -> Iterator[str]:
     ledger = Ledger(recipes.LEDGER)
     for student, candidates in recipes.CANDIDATES.items():
         for train in candidates:
-            comparison = _comparison(["2s"], [student], ["none"], recipes.SEEDS, train)
+            comparison = comparison_of(("2s",), [student], ["none"], recipes.SEEDS, train)
             run = Run("2s", student, "none", 0)
             line = ledger.of_cache(run.cache, comparison.settings(run))
             if line is not None:
@@ -59,36 +58,22 @@ def late_rise(curve: list[float]) -> float:
     return 100 * (max(curve[-last:]) - max(before))
 
 
-def ladder_table(caches: list[str], ladder: str, results: str) -> str:
-    """What ``compare-students`` would print of a ladder, as far as the ledger has its runs."""
-    config = tomllib.loads((HERE / ladder).read_text(encoding="utf-8"))
-    ledger = Ledger(HERE / "results" / results)
-    comparison = _comparison(
-        caches, config["student"], config["rung"], config.get("seeds", 3), config.get("train", "")
-    )
-    found: dict[Run, dict[str, Any] | None] = {}
-    for run in comparison.runs():
-        line = ledger.of_cache(run.cache, comparison.settings(run))
-        found[run] = None if line is None else line["result"]
-    rows = table_rows(comparison, found, ["accuracy"], folds=False)
-    told = [row for row in rows if row.found]
-    if not told:
+def ladder_table(name: str) -> str:
+    """What ``compare-students`` would print of an experiment, as far as the ledger has its runs."""
+    experiment = EXPERIMENTS[name]
+    comparison, found = experiment.comparison(), experiment.results_found()
+    known = [result for result in found.values() if result is not None]
+    if not known:
         return "No run is in the ledger yet.\n"
-    return markdown(told) + "".join(f"\n* {line}" for line in summary(rows)) + "\n"
-
-
-def _comparison(
-    caches: list[str], students: list[str], rungs: list[str], seeds: int, train: str
-) -> Comparison:
-    named = {name: Path(f"{name}.zarr") for name in caches}
-    words = tuple(train.split())
-    return Comparison(Path(), named, tuple(students), tuple(map(parse_rung, rungs)), seeds, words)
+    folds = bool(experiment.config.get("folds"))
+    rows = table_rows(comparison, found, [known[0]["metric"]], folds=folds)
+    lines = "".join(f"\n* {line}" for line in summary(rows))
+    return markdown([row for row in rows if row.found]) + lines + "\n"
 
 
 TABLES: dict[str, Callable[[], str]] = {
     "recipes": recipe_table,
-    "sharpen": lambda: ladder_table(["2s"], "sharpen.toml", "noisy.jsonl"),
-    "noisy": lambda: ladder_table(["2s", "4s", "8s"], "noisy.toml", "noisy.jsonl"),
+    **{name: partial(ladder_table, name) for name in EXPERIMENTS},
 }
 
 

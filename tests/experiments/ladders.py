@@ -1,0 +1,107 @@
+"""Every comparison of the experiments: its caches, what makes them, its ladder and its ledger."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import labels
+import mixtures
+import noisy_keywords
+import sounds
+
+from student.compare.ladder import parse_rung
+from student.compare.ledger import Ledger
+from student.compare.runs import Comparison, Run
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A ladder on some caches.
+
+    Attributes
+    ----------
+    caches : tuple of str
+        Their names in tables, and in the work folder without ``.zarr``.
+    make : callable
+        Makes one of them: takes the shared folder, the work folder and the name.
+    ladder : str
+        TOML file beside this one that ``compare-students`` takes as ``--config``.
+    results : str
+        Ledger in ``results/``; several experiments may have the same.
+    """
+
+    caches: tuple[str, ...]
+    make: Callable[[Path, Path, str], None]
+    ladder: str
+    results: str
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Content of the ladder's file."""
+        return tomllib.loads((HERE / self.ladder).read_text(encoding="utf-8"))
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its finished runs, and others'."""
+        return Ledger(HERE / "results" / self.results)
+
+    def comparison(self) -> Comparison:
+        """What ``compare-students`` compares, for looking runs up where no cache is."""
+        config = self.config
+        return comparison_of(
+            self.caches, config["student"], config["rung"], config.get("seeds", 3),
+            config.get("train", ""),
+        )  # fmt: skip
+
+    def results_found(self) -> dict[Run, dict[str, Any] | None]:
+        """Result of each run that the ledger has."""
+        comparison, ledger = self.comparison(), self.ledger
+        lines = {
+            run: ledger.of_cache(run.cache, comparison.settings(run)) for run in comparison.runs()
+        }
+        return {run: None if line is None else line["result"] for run, line in lines.items()}
+
+
+def comparison_of(
+    caches: tuple[str, ...], students: list[str], rungs: list[str], seeds: int, train: str
+) -> Comparison:
+    """Name runs as ``compare-students`` does."""
+    named = {name: Path(f"{name}.zarr") for name in caches}
+    words = tuple(train.split())
+    return Comparison(Path(), named, tuple(students), tuple(map(parse_rung, rungs)), seeds, words)
+
+
+def _noisy(shared: Path, work: Path, name: str) -> None:
+    noisy_keywords.make(shared, work, int(name.removesuffix("s")))
+
+
+def _labels(shared: Path, work: Path, name: str) -> None:
+    labels.make(shared, work, int(name.removeprefix("labels-")))
+
+
+def _sounds(shared: Path, work: Path, name: str) -> None:
+    sounds.make(shared, work, int(name.removeprefix("fold-")))
+
+
+EXPERIMENTS = {
+    "labels": Experiment(
+        ("labels-5", "labels-25", "labels-100"), _labels, "labels.toml", "labels.jsonl"
+    ),
+    "sharpen": Experiment(("2s",), _noisy, "sharpen.toml", "noisy.jsonl"),
+    "noisy": Experiment(("2s", "8s", "4s"), _noisy, "noisy.toml", "noisy.jsonl"),
+    "sounds": Experiment(
+        tuple(f"fold-{fold}" for fold in sounds.FOLDS), _sounds, "sounds.toml", "sounds.jsonl"
+    ),
+    "mixtures": Experiment(
+        ("mixtures",),
+        lambda shared, work, _: mixtures.main(shared, work),
+        "mixtures.toml",
+        "mixtures.jsonl",
+    ),
+}
