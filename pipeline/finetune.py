@@ -23,7 +23,7 @@ from cache_schema.lock import write_lock
 from cache_schema.plugins import load_plugin
 from cache_schema.storage import canonical_json, sha256, write_atomic
 from pipeline.corpora.interface import Corpus
-from pipeline.finetune_data import LabelledAudio
+from pipeline.finetune_data import LabelledAudio, labelled_clips
 from pipeline.finetune_recipe import Recipe, resolved_precision
 from pipeline.finetune_training import STATE_FILE, FineTuning
 from pipeline.model_card import model_card
@@ -36,6 +36,7 @@ from pipeline.views import ViewRecipe, view_context
 Report = Callable[[str], None]
 
 _FACTS_FILE, _TRAINING_FILE, _FINISHED_FOLDER = "facts.json", "training.json", "finished"
+NEEDED_SPLITS = ("train", "validation")
 _RESULT_KEYS = ("facts", "metric", "best_epoch", "validation", "test", "epochs")
 
 
@@ -82,6 +83,8 @@ def finetune(
     RunError
         If the corpus lacks a split, training diverges or another process writes `out`.
     """
+    for split in NEEDED_SPLITS:
+        labelled_clips(corpus, split)
     recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))
     teacher = _teacher(corpus, open_checkpoint(base, MODEL_TYPES), pooling)
     views = _view_recipe(corpus, teacher, recipe)
@@ -257,7 +260,7 @@ def _train(
     )
     for note in corpus.notes:
         report(note)
-    for split in ("train", "validation"):
+    for split in NEEDED_SPLITS:
         report(f"{split}: {len(audio.clips(split))} labelled clips")
     training = FineTuning(teacher, audio, recipe, folder=partial, report=report)
     training.run()

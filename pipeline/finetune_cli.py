@@ -119,11 +119,14 @@ def main(
     import torch  # kept out of --help
 
     from pipeline.corpora import read_corpus
+    from pipeline.corpus_summary import corpus_summary
     from pipeline.finetune import finetune
     from pipeline.finetune_recipe import Recipe
 
     torch.set_num_threads(threads)
     heard = read_corpus(corpus, output=out)
+    for line in corpus_summary(heard, corpus.partition(":")[0]):
+        click.echo(line)
     finetune(
         replace(heard, view_steps=(*heard.view_steps, *view_steps)),
         base,

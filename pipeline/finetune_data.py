@@ -85,15 +85,7 @@ class LabelledAudio:
         RunError
             If there is none, or only such as have none of the classes, which nothing can be learnt from.
         """
-        found = [clip for clip in self.corpus.clips if clip.split == split and clip.labelled]
-        if not any(clip.labels for clip in found):
-            known = sorted({clip.split for clip in self.corpus.clips if clip.labels})
-            raise RunError(
-                f"the corpus has no labelled clip in split {split!r}, only in "
-                f"{', '.join(known) or 'none'}; fine-tuning needs train and validation clips",
-                kind="corpus",
-            )
-        return found
+        return labelled_clips(self.corpus, split)
 
     def has(self, split: str) -> bool:
         """Say whether a split has labelled clips."""
@@ -212,6 +204,19 @@ class LabelledAudio:
         if clip.id not in self.unusable:
             self.unusable[clip.id] = reason
             self.report(f"left out {clip.id}: {reason}")
+
+
+def labelled_clips(corpus: Corpus, split: str) -> list[Clip]:
+    """List the labelled clips of a split, as `LabelledAudio.clips` does."""
+    found = [clip for clip in corpus.clips if clip.split == split and clip.labelled]
+    if not any(clip.labels for clip in found):
+        known = sorted({clip.split for clip in corpus.clips if clip.labels})
+        raise RunError(
+            f"the corpus has no labelled clip in split {split!r}, only in "
+            f"{', '.join(known) or 'none'}; fine-tuning needs train and validation clips",
+            kind="corpus",
+        )
+    return found
 
 
 def _batch(views: Sequence[View]) -> Batch:

@@ -19,6 +19,7 @@ from cache_schema.inspection import human_bytes, unheard_views
 from cache_schema.teacher_names import command_of, described
 from cache_schema.writer import load_manifest, load_plans, missing_units
 from pipeline.check import check
+from pipeline.corpus_summary import corpus_summary
 from pipeline.plan_report import PlanReport, plan_report
 from pipeline.precompute import Precompute, Request
 from pipeline.repair import mend
@@ -124,6 +125,10 @@ def main(
     precompute = Precompute(Request(teacher_options=pairs, **request))
     for note in precompute.corpus.notes:
         console.print(note)
+    if check_rows is None and not repair:
+        kind = precompute.request.corpus.partition(":")[0]
+        for line in corpus_summary(precompute.corpus, kind, precompute.teacher.classes):
+            console.print(line)
     if plan_only:
         _print_plan(console, plan_report(precompute))
     elif check_rows is not None:

@@ -102,6 +102,8 @@ def _train(
     if done is not None:
         say(f"{run} is finished: all {settings.recipe.epochs} epochs are done.")
         return done
+    for warning in corpus_warnings(cache):
+        say(f"warning: {warning}")
     _tell_coverage(cache, settings, say)
     scores = {split: _teacher(cache, settings, split) for split in (TRAIN, VALIDATION)}
     told = {split: found for split, found in scores.items() if found and found.defined}
@@ -121,6 +123,19 @@ def finished_result(run: Path, splits: Sequence[str]) -> dict[str, Any] | None:
         return None
     scored = found.get("splits")
     return found if isinstance(scored, dict) and scored.keys() >= set(splits) else None
+
+
+def corpus_warnings(cache: Cache) -> list[str]:
+    """What a cache's corpus lacks that scores would not show."""
+    warnings = []
+    if len(cache.classes) == 1 and cache.task == "single":
+        warnings.append(
+            f"{cache.root} has one class alone, {cache.classes[0]!r}: every answer is right, and scores "
+            "say nothing"
+        )
+    if VALIDATION not in cache.splits:
+        warnings.append(f"{cache.root} has no split {VALIDATION}: the last epoch is kept")
+    return warnings
 
 
 def check_trainable(cache: Cache, settings: Settings) -> None:

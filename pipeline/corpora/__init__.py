@@ -95,7 +95,7 @@ def _parsed(text: str) -> tuple[str, Path, dict[str, str]]:
             f"corpus {text!r} names no path: write {kind}:PATH[?option=value&...]", kind="usage"
         )
     path = _found(written)
-    if not path.exists():
+    if not os.path.exists(path):
         hint = "; in a path ? is written %3F, and % is %25" if {"?", "%"} & set(rest) else ""
         raise UsageError(f"corpus {text!r}: {path} does not exist{hint}", kind="missing")
     return kind, path, _options(text, query)
@@ -103,7 +103,7 @@ def _parsed(text: str) -> tuple[str, Path, dict[str, str]]:
 
 def _is_path(text: str) -> bool:
     """Tell whether a corpus without a kind is a path that exists, or begins with a drive's letter."""
-    return bool(re.match(r"[A-Za-z]:[\\/]", text)) or ("\0" not in text and Path(text).exists())
+    return bool(re.match(r"[A-Za-z]:[\\/]", text)) or os.path.exists(text)
 
 
 def _found(written: str) -> Path:
@@ -111,7 +111,7 @@ def _found(written: str) -> Path:
     as_written = Path(os.path.expanduser(written))
     if "\0" in unquote(written):
         raise UsageError(f"corpus path {written!r} holds a NUL character", kind="usage")
-    return as_written if as_written.exists() else Path(os.path.expanduser(unquote(written)))
+    return as_written if os.path.exists(as_written) else Path(os.path.expanduser(unquote(written)))
 
 
 def _options(text: str, query: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Literal
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, listed
 from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, scan_header, segment_frames
+from pipeline.corpora.unreadable import unreadable_reasons
 from pipeline.corpora.walk import leads_into, leads_out, limit_of, shown_name, spelled
 
 Ids = Literal["stem", "path"]
@@ -148,9 +149,9 @@ def build_corpus(
     if not any(clip.frames for clip in scanned):
         out = sum(leads_out(root, clip.path) for clip in clips)
         links = f"; {out} lead out of the corpus by a link" if out else ""
-        found.append(
-            f"none of the {len(clips)} clips can be read, the first is {clips[0].path}{links}"
-        )
+        first = shown_name(clips[0].path)
+        found.append(f"none of the {len(clips)} clips can be read, the first is {first}{links}")
+        hints += unreadable_reasons(root, scanned)
     _raise_if_any(found, hints, source)
     return Corpus(
         root=root,

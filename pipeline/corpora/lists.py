@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import Entry
+from pipeline.corpora.unreadable import meant_instead
 from pipeline.corpora.walk import leads_out, link_way_out, spelled
 
 Row = tuple[str, dict[str, str]]
@@ -154,7 +155,10 @@ def only_present(
         (there if seen else missing).append(entry)
     if not missing:
         return there, []
-    note = f"{len(missing)} of {len(entries)} listed clips are not there, first: {missing[0].clip.path}"
+    first = missing[0].clip.path
+    note = f"{len(missing)} of {len(entries)} listed clips are not there, first: {first}"
+    if len(missing) > len(there):
+        note += meant_instead(root, first)
     if not there:
         problems.append(note)
     return there, [note]

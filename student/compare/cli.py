@@ -31,6 +31,7 @@ from student.compare.table import (
 from student.metrics import MAIN_METRIC
 from student.models import STUDENTS
 from student.repeatable import prepare_torch
+from student.train import corpus_warnings
 
 TAIL_LINES = 5
 
@@ -102,6 +103,8 @@ def main(
         out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train)
     )
     check(comparison, opened, folds=folds)
+    for warning in [line for cache in opened.values() for line in corpus_warnings(cache)]:
+        click.echo(f"warning: {warning}")
     known = KnownRuns(comparison, opened, Ledger(ledger) if ledger else None)
     if plan:
         for line in cost_table(comparison, opened, known.results, jobs):

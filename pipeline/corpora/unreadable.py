@@ -1,0 +1,178 @@
+"""Why listed clips cannot be read: the reasons, grouped and counted, with a hint for each."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from cache_schema.clip import Clip
+from pipeline.audio import UnusableAudio, decode, scan_header, segment_frames
+from pipeline.audio_members import file_of
+from pipeline.corpora.walk import files_below, leads_into, limit_of, link_way_out, shown_name
+
+MAX_DECODED = 5  # clips that are decoded to learn what their headers do not say
+ANY_RATE_HZ = 16_000
+
+
+class _Reason(NamedTuple):
+    """What is wrong with a clip, a hint that others may share, and what this one alone has."""
+
+    what: str
+    hint: str = ""
+    example: str = ""
+
+
+def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
+    """Say why clips cannot be read.
+
+    Parameters
+    ----------
+    root : Path
+        Resolved folder that their paths are relative to.
+    clips : sequence of Clip
+        All clips of a corpus; those with frames are passed over.
+
+    Returns
+    -------
+    list of str
+        A line for each reason, the most frequent first: the number of clips, the first of them, a hint.
+    """
+    finder = _Finder(root)
+    counts: dict[tuple[str, str], int] = {}
+    first: dict[tuple[str, str], str] = {}
+    decoded = 0
+    for clip in clips:
+        if clip.frames:
+            continue
+        reason = _of_place(root, clip, finder)
+        if reason is None:
+            decoded += not clip.source_rate_hz
+            reason = (
+                _of_content(root, clip) if decoded <= MAX_DECODED else _Reason("cannot be read")
+            )
+        key = reason.what, reason.hint
+        counts[key] = counts.get(key, 0) + 1
+        first.setdefault(key, shown_name(clip.path + reason.example))
+    return [
+        f"{count} {what}, first {first[what, hint]}" + (f": {hint}" if hint else "")
+        for (what, hint), count in sorted(counts.items(), key=lambda item: -item[1])
+    ]
+
+
+def meant_instead(root: Path, name: str) -> str:
+    """Say how the path of a listed file that is not there may be meant; nothing if nobody knows."""
+    reason = _spelling(root, name, _Finder(root))
+    return reason.example + (f": {reason.hint}" if reason.hint else "")
+
+
+def _of_place(root: Path, clip: Clip, finder: _Finder) -> _Reason | None:
+    """What is wrong with where a clip lies; nothing if its file is there."""
+    path = file_of(root / clip.path)
+    if not leads_into(limit_of(root), root / clip.path):
+        return _Reason(
+            "lead out of the corpus by a link", "", f", which {link_way_out(root, clip.path)}"
+        )
+    if not os.path.exists(path):
+        if os.path.islink(path):
+            return _Reason("are links to nothing")
+        return _spelling(root, clip.path, finder)
+    if os.path.isdir(path):
+        return _Reason("are folders")
+    if not os.path.isfile(path):
+        return _Reason("are no regular files")
+    return None if os.path.getsize(path) else _Reason("are empty files")
+
+
+def _spelling(root: Path, name: str, finder: _Finder) -> _Reason:
+    """How the path of a file that is not there may be meant."""
+    plain = name.replace("\\", "/")
+    hint, there = "", None
+    if re.match(r"[A-Za-z]:[\\/]", name):
+        hint = "paths begin with a drive; write them relative to the corpus' folder"
+    elif re.match(r"file:", name, re.IGNORECASE):
+        hint = "paths are file:// addresses; write them without file://"
+    elif re.match(r"[a-z][a-z0-9+.-]*:/", name, re.IGNORECASE):
+        hint = "paths are addresses; fetch the files and write their paths"
+    elif plain != name and os.path.exists(root / plain):
+        hint = "paths use backslashes; write /"
+    elif os.path.exists(root / unquote(name)):
+        hint = f"paths are percent-encoded; write {unquote('%20')!r} for %20"
+    elif there := finder.like(plain):
+        hint = _difference(plain, there)
+    return _Reason("are not there", hint, f" (there is {there})" if there else "")
+
+
+def _difference(name: str, there: str) -> str:
+    """Say in what a listed path differs from the file that is there."""
+    has, lacks = PurePosixPath(there).suffix, PurePosixPath(name).suffix
+    if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", there):
+        return "names differ in their Unicode form"
+    if name.casefold() == there.casefold():
+        return "names differ in upper and lower case"
+    if f"{name}{has}".casefold() == there.casefold():
+        return f"paths lack the suffix {has}"
+    if name.removesuffix(lacks) == there.removesuffix(has):
+        return f"names differ in their suffix, {lacks} and {has}"
+    if there.endswith(f"/{name}"):
+        return f"paths lack the folder {there.removesuffix(name)}"
+    return "files of these names lie elsewhere in the corpus"
+
+
+class _Finder:
+    """Finds files that are called like one that is not there; the folder is walked once, if at all."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @cached_property
+    def _by_key(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for file in files_below(self._root).files:
+            for key in self._keys(file):
+                found.setdefault(key, file)
+        return found
+
+    def like(self, name: str) -> str | None:
+        """A file that differs in case, Unicode form, suffix or folder alone."""
+        return next((self._by_key[key] for key in self._keys(name) if key in self._by_key), None)
+
+    @staticmethod
+    def _keys(name: str) -> Iterator[str]:
+        """What a path is found by: all of it or its last part, with and without suffix."""
+        plain = unicodedata.normalize("NFC", name).casefold()
+        for text in (plain, PurePosixPath(plain).name):
+            yield text
+            yield str(PurePosixPath(text).with_suffix("")) if PurePosixPath(text).name else text
+
+
+def _of_content(root: Path, clip: Clip) -> _Reason:
+    """What a decoder says of a file that is there, or where its end is."""
+    path = root / clip.path
+    try:
+        if clip.source_rate_hz:
+            total, rate_hz = scan_header(path)
+            segment_frames(total, rate_hz, clip.start_s, clip.end_s)
+        decode(path, start_s=clip.start_s, end_s=clip.end_s, sample_rate_hz=ANY_RATE_HZ)
+    except UnusableAudio as problem:
+        if clip.source_rate_hz:
+            hint = _unit_hint(clip, total / rate_hz, rate_hz) if total else ""
+            return _Reason("have stretches outside their files", hint, f" ({problem.reason})")
+        return _Reason(f"cannot be read ({problem.reason})")
+    except OSError as error:
+        return _Reason(f"cannot be read ({error.strerror})")
+    return _Reason("cannot be read")
+
+
+def _unit_hint(clip: Clip, length_s: float, rate_hz: int) -> str:
+    """Say so if the ends of a stretch would fit as milliseconds or as samples."""
+    last = clip.end_s or clip.start_s
+    for unit, of_a_second in (("milliseconds", 1000), ("samples", rate_hz)):
+        if last > length_s >= last / of_a_second:
+            return f"start_s and end_s look like {unit}; write seconds"
+    return ""

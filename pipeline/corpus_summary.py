@@ -1,0 +1,162 @@
+"""What a corpus holds and what a training on it will lack, in a few lines before any pass over it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from pipeline.corpora.interface import SPLIT_NAMES, Corpus
+from pipeline.corpora.unreadable import unreadable_reasons
+from pipeline.corpora.walk import shown_name
+
+MAX_NAMES = 5
+FOLD = re.compile(r"(fold|f|cv|split)?[ _-]?\d{1,2}", re.IGNORECASE)
+
+
+def corpus_summary(
+    corpus: Corpus, kind: str, teacher_classes: Sequence[str] | None = None
+) -> list[str]:
+    """Sum up a corpus: classes, splits, clips that cannot be read, and warnings.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        As it was read.
+    kind : str
+        As the user named it, for the options of that kind.
+    teacher_classes : sequence of str, optional
+        Classes of the teacher whose logits are to be cached.
+
+    Returns
+    -------
+    list of str
+        A line each. What a training will lack begins with ``warning:``.
+    """
+    unreadable = sum(not clip.frames for clip in corpus.clips)
+    reasons = unreadable_reasons(corpus.root, corpus.clips) if unreadable else []
+    warnings = [
+        *_class_warnings(corpus, kind),
+        *_split_warnings(corpus, kind),
+        *(_teacher_warnings(corpus, teacher_classes) if teacher_classes else []),
+    ]
+    return [
+        f"classes   {_classes_line(corpus)}",
+        f"clips     {_splits_line(corpus)}",
+        *(
+            [f"unusable  {unreadable} of {len(corpus.clips)} by their headers"]
+            if unreadable
+            else []
+        ),
+        *(f"  {reason}" for reason in reasons),
+        *(f"warning: {warning}" for warning in warnings),
+    ]
+
+
+def _classes_line(corpus: Corpus) -> str:
+    """Count the classes, and the clips of the smallest and largest."""
+    if not any(clip.labelled for clip in corpus.clips):
+        taken = f"; students learn the teacher's {len(corpus.classes)}" if corpus.classes else ""
+        return f"no clip is labelled{taken}"
+    counts = Counter(dict.fromkeys(corpus.classes, 0))
+    counts.update(label for clip in corpus.clips for label in clip.labels)
+    (largest, most), (smallest, least) = counts.most_common()[0], counts.most_common()[-1]
+    sizes = f"{least} clip(s) of {shown_name(smallest)} to {most} of {shown_name(largest)}"
+    return f"{len(corpus.classes)} ({corpus.task}-label), {sizes}"
+
+
+def _splits_line(corpus: Corpus) -> str:
+    """Count clips by split, and the labelled and the unlabelled ones apart where both are."""
+    clips = Counter(clip.split for clip in corpus.clips)
+    labelled = Counter(clip.split for clip in corpus.clips if clip.labelled)
+    ordered = sorted(clips, key=lambda split: (_order(split), split))
+    return ", ".join(
+        f"{shown_name(split)}: {clips[split]}"
+        + ("" if labelled[split] == clips[split] else f" ({labelled[split]} labelled)")
+        for split in ordered
+    )
+
+
+def _order(split: str) -> int:
+    known = ("train", "validation", "test")
+    return known.index(split) if split in known else len(known)
+
+
+def _class_warnings(corpus: Corpus, kind: str) -> list[str]:
+    """What the classes lack, where clips are labelled."""
+    if not any(clip.labelled for clip in corpus.clips):
+        return []
+    found = []
+    if len(corpus.classes) == 1 and corpus.task == "single":
+        found.append(
+            f"one class alone ({shown_name(corpus.classes[0])}): any model is always right, and nothing "
+            "is learnt from its labels"
+        )
+    if kind == "folder" and len(corpus.classes) > 1 and all(map(FOLD.fullmatch, corpus.classes)):
+        found.append(
+            f"the classes ({_few(corpus.classes)}) look like folds: {_fold_option(kind, corpus.classes)}"
+        )
+    elif kind == "folder" and (named := [c for c in corpus.classes if c.lower() in SPLIT_NAMES]):
+        found.append(f"classes named like splits: {_few(named)}")
+    usable = [clip for clip in corpus.clips if clip.frames]
+    for split, use in (("train", "to learn from"), ("test", "to score them on")):
+        here = {label for clip in usable if clip.split == split for label in clip.labels}
+        lacking = [name for name in corpus.classes if name not in here]
+        if here and lacking:
+            found.append(
+                f"{len(lacking)} classes have no usable {split} clip {use}: {_few(lacking)}"
+            )
+    return found
+
+
+def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
+    """What the splits lack: a clip that is usable and, where any is labelled, a labelled one."""
+    splits = dict.fromkeys(clip.split for clip in corpus.clips)
+    usable = {clip.split for clip in corpus.clips if clip.frames}
+    labelled = {clip.split for clip in corpus.clips if clip.frames and clip.labels}
+    found = []
+    folds = [split for split in splits if FOLD.fullmatch(split)]
+    if "train" not in splits and len(folds) > 1:
+        found.append(f"the splits ({_few(folds)}) look like folds: {_fold_option(kind, folds)}")
+    lacks = {
+        "train": "there is nothing to train a student on",
+        "validation": "students keep their last epoch, and finetune-teacher needs one",
+        "test": "students have no test score",
+    }
+    for split, meaning in lacks.items():
+        if split not in splits:
+            found.append(f"no split {split}: {meaning}")
+        elif split not in usable:
+            found.append(f"no clip of {split} is usable: {meaning}")
+        elif labelled and split not in labelled:
+            found.append(f"no clip of {split} is labelled")
+    return found
+
+
+def _fold_option(kind: str, folds: Sequence[str]) -> str:
+    """The option by which a kind of corpus takes folds as splits."""
+    *rest, validation, test = sorted(folds, key=lambda fold: (len(fold), fold))
+    if kind == "hugging-face":
+        train = f"train={';'.join(rest)}&" if rest else ""
+        return f"?{train}validation={validation}&test={test}"
+    return f"?validation_folds={validation}&test_folds={test}"
+
+
+def _teacher_warnings(corpus: Corpus, teacher_classes: Sequence[str]) -> list[str]:
+    """Which classes the teacher's logits say nothing of."""
+    known = set(teacher_classes)
+    outside = [name for name in corpus.classes if name not in known]
+    if not outside:
+        return []
+    warning = (
+        f"{len(outside)} of {len(corpus.classes)} classes are none of the teacher's {len(known)} "
+        f"({_few(outside)}): --distill logits will need train-student --class-map FILE.toml, or a "
+        "teacher fine-tuned on them"
+    )
+    return [warning]
+
+
+def _few(names: Iterable[str]) -> str:
+    shown = [shown_name(name) for name in names]
+    more = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""
+    return ", ".join(shown[:MAX_NAMES]) + more

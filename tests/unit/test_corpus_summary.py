@@ -1,0 +1,246 @@
+"""What is told of a corpus before a pass: classes, splits, unreadable clips by reason, warnings."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from commands import command, succeeded
+
+from cache_schema.errors import UsageError
+from pipeline.corpora import read_corpus
+from pipeline.corpora.interface import Corpus
+from pipeline.corpus_summary import corpus_summary
+
+RATE_HZ = 8000
+
+
+def write(path: Path, seconds: float = 0.2) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.full(round(seconds * RATE_HZ), 0.1), RATE_HZ, format="WAV")
+    return path
+
+
+def folder(root: Path, **clips: int) -> Corpus:
+    """A folder of classes below splits: ``train_dog=3`` is three clips of one."""
+    for name, count in clips.items():
+        for number in range(count):
+            write(root.joinpath(*name.split("_"), f"{number}.wav"))
+    return read_corpus(f"folder:{root}")
+
+
+def warnings(corpus: Corpus, kind: str = "folder", teacher: tuple[str, ...] = ()) -> list[str]:
+    lines = corpus_summary(corpus, kind, teacher)
+    return [line.removeprefix("warning: ") for line in lines if line.startswith("warning: ")]
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        read_corpus(text)
+    return str(caught.value)
+
+
+ALL = {
+    "train_dog": 3,
+    "train_cat": 2,
+    "validation_dog": 1,
+    "validation_cat": 1,
+    "test_dog": 1,
+    "test_cat": 1,
+}
+
+
+# --- the summary ---------------------------------------------------------------------------------
+
+
+def test_classes_and_splits_are_counted_and_nothing_is_warned_of(tmp_path: Path) -> None:
+    assert corpus_summary(folder(tmp_path, **ALL), "folder", ("dog", "cat", "cow")) == [
+        "classes   2 (single-label), 4 clip(s) of cat to 5 of dog",
+        "clips     train: 5, validation: 2, test: 2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("missing", "warning"),
+    [
+        ("train", "no split train: there is nothing to train a student on"),
+        ("validation", "no split validation: students keep their last epoch, and finetune-teacher"),
+        ("test", "no split test: students have no test score"),
+    ],
+)
+def test_a_split_that_lacks_is_warned_of(tmp_path: Path, missing: str, warning: str) -> None:
+    corpus = folder(tmp_path, **{k: n for k, n in ALL.items() if not k.startswith(missing)})
+    (found,) = warnings(corpus)
+    assert found.startswith(warning)
+
+
+def test_a_split_without_usable_or_labelled_clips_is_warned_of(tmp_path: Path) -> None:
+    corpus = folder(tmp_path, **ALL)
+    silent = [replace(c, frames=0) if c.split == "validation" else c for c in corpus.clips]
+    assert warnings(replace(corpus, clips=tuple(silent))) == [
+        "no clip of validation is usable: students keep their last epoch, and finetune-teacher needs one"
+    ]
+    bare = [replace(c, labels=()) if c.split == "test" else c for c in corpus.clips]
+    assert warnings(replace(corpus, clips=tuple(bare))) == ["no clip of test is labelled"]
+    assert "test: 2 (0 labelled)" in corpus_summary(replace(corpus, clips=tuple(bare)), "folder")[1]
+
+
+def test_classes_that_no_training_or_test_clip_has_are_warned_of(tmp_path: Path) -> None:
+    corpus = folder(tmp_path, **{**ALL, "test_owl": 1, "train_cow": 1})
+    assert warnings(corpus) == [
+        "1 classes have no usable train clip to learn from: owl",
+        "1 classes have no usable test clip to score them on: cow",
+    ]
+
+
+def test_one_class_alone_is_warned_of_unless_its_absence_is_a_label(tmp_path: Path) -> None:
+    corpus = folder(tmp_path, train_dog=1, validation_dog=1, test_dog=1)
+    (warning,) = warnings(corpus)
+    assert "one class alone (dog): any model is always right" in warning
+    assert warnings(replace(corpus, task="multi")) == []
+
+
+def test_classes_outside_the_teachers_are_warned_of_with_the_class_map(tmp_path: Path) -> None:
+    (warning,) = warnings(folder(tmp_path, **ALL), teacher=("Bark", "cat"))
+    assert warning.startswith("1 of 2 classes are none of the teacher's 2 (dog)")
+    assert "--class-map" in warning
+
+
+def test_an_unlabelled_corpus_is_told_so(tmp_path: Path) -> None:
+    for number in range(40):
+        write(tmp_path / f"{number}.wav")
+    corpus = read_corpus(f"folder:{tmp_path}?labels=none")
+    assert corpus_summary(corpus, "folder")[0] == "classes   no clip is labelled"
+    assert warnings(replace(corpus, classes=("a", "b")), teacher=("a", "b")) == []
+
+
+@pytest.mark.parametrize(
+    "names", [("fold1", "fold2", "fold3"), ("1", "2", "10"), ("F-1", "F-2", "F-3")]
+)
+def test_folds_are_told_with_the_option_that_takes_them(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    for name in names:
+        for label in ("dog", "cat"):
+            write(tmp_path / name / label / "x.wav")
+    rows = [f"{name}/{label}/x.wav,{label},{name}" for name in names for label in ("dog", "cat")]
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *rows]))
+    option = f"?validation_folds={names[1]}&test_folds={names[2]}"
+    for kind, place in (("folder", tmp_path), ("csv", tmp_path / "clips.csv")):
+        found = warnings(read_corpus(f"{kind}:{place}"), kind)
+        assert any("look like folds" in line and line.endswith(option) for line in found)
+        assert warnings(read_corpus(f"{kind}:{place}{option}"), kind) == []
+
+
+# --- unreadable clips ----------------------------------------------------------------------------
+
+
+def listing(root: Path, *rows: str, header: str = "path,label") -> str:
+    (root / "clips.csv").write_text("\n".join([header, *rows]) + "\n")
+    return f"csv:{root / 'clips.csv'}"
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ("dog\\x.wav", "paths use backslashes; write /"),
+        ("dog/X.wav", "(there is dog/x.wav): names differ in upper and lower case"),
+        ("DOG/x.WAV", "names differ in upper and lower case"),
+        ("dog/x", "(there is dog/x.wav): paths lack the suffix .wav"),
+        ("dog/x.mp3", "names differ in their suffix, .mp3 and .wav"),
+        ("x.wav", "(there is dog/x.wav): paths lack the folder dog/"),
+        ("old/dog/x.wav", "(there is dog/x.wav): files of these names lie elsewhere"),
+        ("dog/a%20b.wav", "paths are percent-encoded"),
+        (unicodedata.normalize("NFC", "dog/é.wav"), "names differ in their Unicode form"),
+        ("file:///data/x.wav", "paths are file:// addresses"),
+        ("https://example.org/x.wav", "paths are addresses; fetch the files"),
+        ("C:\\sounds\\x.wav", "paths begin with a drive"),
+        ("nowhere.wav", "1 are not there, first nowhere.wav."),
+        ("dog", "1 are folders"),
+        ("empty.wav", "1 are empty files"),
+        ("junk.wav", "1 cannot be read (not audio"),
+        ("link.wav", "1 are links to nothing"),
+    ],
+)
+def test_a_path_that_cannot_be_read_is_told_with_how_it_may_be_meant(
+    tmp_path: Path, listed: str, told: str
+) -> None:
+    for name in ("x.wav", "a b.wav", unicodedata.normalize("NFD", "é.wav")):
+        write(tmp_path / "dog" / name)
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "junk.wav").write_text("no audio" * 20)
+    (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
+    message = refusal(listing(tmp_path, f'"{listed}",dog'))
+    assert "none of the 1 clips can be read" in message
+    assert told in message
+    assert "leave" not in message
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("milliseconds", 1000), ("samples", RATE_HZ)])
+def test_other_units_than_seconds_are_recognised(tmp_path: Path, unit: str, factor: int) -> None:
+    write(tmp_path / "x.wav", 30.0)
+    rows = [f"x.wav,dog,{n * factor},{(n + 1) * factor}" for n in range(20, 25)]
+    message = refusal(listing(tmp_path, *rows, header="path,label,start_s,end_s"))
+    assert (
+        f"5 have stretches outside their files, first x.wav (the segment {20 * factor}" in message
+    )
+    assert f"start_s and end_s look like {unit}; write seconds" in message
+
+
+def test_reasons_are_grouped_and_counted(tmp_path: Path) -> None:
+    write(tmp_path / "good.wav")
+    write(tmp_path / "B.wav")
+    outside = write(tmp_path.parent / "outside.wav")
+    (tmp_path / "link.wav").symlink_to(outside)
+    gone = [f"gone{number}.wav,dog" for number in range(30)]
+    rows = ["good.wav,dog", "b.wav,dog", "link.wav,dog", *gone]
+    lines = corpus_summary(read_corpus(listing(tmp_path, *rows)), "csv")
+    trust = f"if you trust it, add ?links={tmp_path.parent}"
+    way_out = f"leads to {outside}, which is not followed; {trust}"
+    start = lines.index("unusable  32 of 33 by their headers")
+    assert lines[start + 1 : start + 4] == [
+        "  30 are not there, first gone0.wav",
+        "  1 are not there, first b.wav (there is B.wav): names differ in upper and lower case",
+        f"  1 lead out of the corpus by a link, first link.wav, which {way_out}",
+    ]
+
+
+def test_clips_of_published_lists_that_are_spelled_otherwise_are_told(tmp_path: Path) -> None:
+    write(tmp_path / "Audio/x.wav")
+    (tmp_path / "metadata.csv").write_text("file_name,label\naudio\\x.wav,dog\n")
+    assert "(there is Audio/x.wav): names differ in upper" in refusal(f"audio-folder:{tmp_path}")
+
+
+# --- the commands --------------------------------------------------------------------------------
+
+
+def test_commands_tell_it_before_the_pass(tmp_path: Path) -> None:
+    folder(tmp_path / "corpus", train_dog=3, test_dog=1)
+    words = [f"folder:{tmp_path / 'corpus'}", "--teacher", "toy", "--out", tmp_path / "c.zarr"]
+    for options in (["--plan"], []):
+        lines = succeeded(command("precompute-teacher", *words, *options)).splitlines()
+        assert lines[:2] == [
+            "classes   1 (single-label), 4 clip(s) of dog to 4 of dog",
+            "clips     train: 3, test: 1",
+        ]
+        assert lines[2].startswith("warning: one class alone (dog)")
+    student = [tmp_path / "c.zarr", "--student", "tc-resnet", "--epochs", 1]
+    told = succeeded(command("train-student", *student, "--out", tmp_path / "run"))
+    assert "has one class alone, 'dog': every answer is right" in told
+    assert "has no split validation: the last epoch is kept" in told
+
+
+def test_finetuning_tells_it_and_begins_nothing_without_validation(tmp_path: Path) -> None:
+    folder(tmp_path / "corpus", train_dog=2, train_cat=2, test_dog=1)
+    out = tmp_path / "teacher"
+    run = command(
+        "finetune-teacher", f"folder:{tmp_path / 'corpus'}", "--base", "nowhere", "--out", out
+    )
+    assert "warning: no split validation" in run.stdout
+    assert "no labelled clip in split 'validation'" in run.stderr
+    assert run.returncode == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus"]
