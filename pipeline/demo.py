@@ -141,7 +141,8 @@ class Demo:
                 runs[name].append(run)
                 commands.append(
                     ["train-student", cache, "--student", STUDENT, "--out", run, *distill,
-                     "--epochs", self.scale.student_epochs, "--seed", seed]
+                     "--epochs", self.scale.student_epochs, "--seed", seed,
+                     "--no-spec-augment"]  # it pays in long trainings only
                 )  # fmt: skip
         for words in commands:
             self.say(f"$ {_shell(words)}")

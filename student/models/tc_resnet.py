@@ -24,7 +24,7 @@ from student.models.layers import (
     masked,
     masked_mean,
 )
-from student.recipes import Exponential, Recipe
+from student.recipes import Exponential, Recipe, SpecAugment
 
 STEM_WIDTH = 50
 BLOCK_WIDTHS = (50, 50, 50, 50, 72, 72)
@@ -44,7 +44,7 @@ class TCResNet(Student):
     """
 
     front_end = "mfcc40"
-    recipe = Recipe("adam", 3e-3, Exponential(0.02))
+    recipe = Recipe("adam", 3e-3, Exponential(0.02), epochs=48, spec_augment=SpecAugment())
 
     def __init__(self, classes: int) -> None:
         super().__init__()

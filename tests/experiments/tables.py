@@ -67,8 +67,8 @@ def ladder_table(name: str) -> str:
         return "No run is in the ledger yet.\n"
     folds = bool(experiment.config.get("folds"))
     rows = table_rows(comparison, found, [known[0]["metric"]], folds=folds)
-    lines = "".join(f"\n* {line}" for line in summary(rows))
-    return markdown([row for row in rows if row.found]) + lines + "\n"
+    rows = [row for row in rows if row.found]
+    return markdown(rows) + "".join(f"\n* {line}" for line in summary(rows)) + "\n"
 
 
 TABLES: dict[str, Callable[[], str]] = {

@@ -23,9 +23,9 @@ OPTIONS = {
     "--noise-snr-db --view --precision --patience --seed --device --threads --config",
     "inspect-cache": "--verify --json --clip --plot --config",
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
-    "--batch-size --seed --learning-rate --spec-augment --mixup --average --metric --device "
+    "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric --device "
     "--precision --threads --config",
-    "compare-students": "--student --rung --seeds --train --out --folds --jobs --plan --config",
+    "compare-students": "--student --rung --seeds --train --out --folds --jobs --ledger --plan --config",
     "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config",
     "prepare-corpus": "--out --from --config",
     "pack-corpus": "--to --out --sample-rate --config",
