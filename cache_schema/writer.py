@@ -92,8 +92,9 @@ def load_manifest(root: Path) -> Manifest:
     path = root / MANIFEST
     if not path.is_file():
         what = "has no manifest.json, so it is not a cache" if root.exists() else "does not exist"
+        out = "NEW.zarr" if root.exists() else root
         raise CacheError(
-            f"{root} {what}. Make one: precompute-teacher CORPUS --teacher TEACHER --out {root}",
+            f"{root} {what}. Make one: precompute-teacher CORPUS --teacher TEACHER --out {out}",
             kind="missing",
         )
     refuse_links(root)

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from cache_schema.errors import RunError, UsageError, listed
 from cache_schema.lock import write_lock
+from cache_schema.own_folder import require_own_folder
 from cache_schema.plugins import load_plugin
 from cache_schema.storage import canonical_json, sha256, write_atomic
 from pipeline.corpora.interface import Corpus
@@ -36,6 +37,7 @@ from pipeline.views import ViewRecipe, view_context
 Report = Callable[[str], None]
 
 _FACTS_FILE, _TRAINING_FILE, _FINISHED_FOLDER = "facts.json", "training.json", "finished"
+_COMMAND = "finetune-teacher"
 NEEDED_SPLITS = ("train", "validation")
 _RESULT_KEYS = ("facts", "metric", "best_epoch", "validation", "test", "epochs")
 
@@ -104,17 +106,15 @@ def _finetune(
     report: Report,
 ) -> dict[str, Any]:
     partial = out.resolve().with_name(out.resolve().name + ".partial")
+    # It is removed at the end.
+    require_own_folder(partial, "unfinished teacher", _COMMAND, (_FACTS_FILE, STATE_FILE))
     if (out / _TRAINING_FILE).is_file():
         done = _read(out / _TRAINING_FILE, *_RESULT_KEYS)
         _refuse_other(out, done["facts"], facts)
         shutil.rmtree(partial, ignore_errors=True)
         report(f"already done: {_summary(done)}")
         return done
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            f"{out} exists and was not made by finetune-teacher; choose another --out",
-            kind="exists",
-        )
+    require_own_folder(out, "teacher", _COMMAND, ())
     _claim(partial, facts)
     training = _train(corpus, teacher, recipe, views, partial, device, report)
     result = {"facts": facts, **_figures(training)}

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.errors import RunError, UsageError, listed
 from cache_schema.interrupts import held_interrupts
+from cache_schema.own_folder import require_own_folder
 from cache_schema.storage import sha256, write_atomic
 from pipeline.audio import (
     MP3_RATES_HZ,
@@ -104,6 +105,7 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
         Listing everything in the way: rates that differ or that the format does not have, splits
         that cannot be file names, other files in the place of the packs.
     """
+    require_own_folder(out, "folder of packs", "pack-corpus", (CLASSES_FILE, ".h5"))
     rates = sorted({clip.source_rate_hz for clip in corpus.clips if clip.frames})
     problems = []
     if sample_rate_hz is None and len(rates) > 1:

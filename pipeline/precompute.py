@@ -23,6 +23,7 @@ from cache_schema.documents import (
 from cache_schema.errors import CacheError, UsageError, listed
 from cache_schema.front_ends import front_end_facts
 from cache_schema.lock import write_lock
+from cache_schema.own_folder import require_own_folder
 from cache_schema.reader import SealedPart
 from cache_schema.sweep import sweep
 from cache_schema.teacher_names import command_of, described, qualified, require_teacher_name
@@ -89,6 +90,7 @@ class Precompute:
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        require_own_folder(request.out, "cache", "precompute-teacher", (MANIFEST, "parts"))
         self.teacher_name = request.teacher_name or ""
         cached = None if request.teacher_name is None else _first_teachers_cache(request)
         self.corpus: Corpus = read_corpus(request.corpus, output=request.out)

@@ -10,6 +10,7 @@ import numpy as np
 
 from cache_schema.errors import CacheError, RunError, UsageError, listed
 from cache_schema.lock import write_lock
+from cache_schema.own_folder import require_own_folder
 from cache_schema.reader import Cache
 from cache_schema.storage import PARTIAL_SUFFIX
 from cache_schema.teacher_names import teacher_of
@@ -210,6 +211,7 @@ def _tell_coverage(cache: Cache, settings: Settings, say: Say) -> None:
 
 def claim_run(run: Path, config: dict[str, Any]) -> None:
     """Write the run's settings, or check that they are the same as before."""
+    require_own_folder(run, "run", "train-student", (CONFIG, STATE, Path(CURVES).parts[0]))
     before = read_json(run / CONFIG)
     other = f"Choose another --out, or delete {run} to train anew."
     if before is None:
@@ -220,6 +222,11 @@ def claim_run(run: Path, config: dict[str, Any]) -> None:
     if not isinstance(before, dict):
         raise RunError(
             f"{run / CONFIG} holds no settings of a run: {before!r:.60}. {other}", kind="damaged"
+        )
+    if not {"student", "recipe"} <= before.keys():
+        raise UsageError(
+            f"{run / CONFIG} is no settings of a run. Nothing was written. Choose another --out.",
+            kind="exists",
         )
     changes = changed_settings(before, config)
     if changes:

@@ -12,6 +12,7 @@ import click
 from cache_schema.command import Command
 from cache_schema.errors import RunError, UsageError
 from cache_schema.lock import write_lock
+from cache_schema.own_folder import require_own_folder
 from cache_schema.reader import Cache, open_cache
 from cache_schema.storage import write_atomic
 from student.compare.known_runs import KnownRuns
@@ -33,6 +34,7 @@ from student.models import STUDENTS
 from student.repeatable import prepare_torch
 from student.train import corpus_warnings
 
+DOCUMENT = "comparison.json"
 TAIL_LINES = 5
 
 
@@ -111,6 +113,7 @@ def main(
             click.echo(line)
         return
     with write_lock(out):
+        require_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
         Comparing(comparison, opened, known, folds=folds).run(jobs)
 
 
@@ -201,7 +204,7 @@ class Comparing:
         }
         text = markdown(rows) + "".join(f"\n* {line}" for line in lines) + "\n"
         out = self.comparison.out
-        write_atomic(out / "comparison.json", json.dumps(document, indent=1).encode() + b"\n")
+        write_atomic(out / DOCUMENT, json.dumps(document, indent=1).encode() + b"\n")
         write_atomic(out / "table.md", text.encode())
         write_atomic(out / "table.csv", csv_table(rows).encode())
         return lines

@@ -101,6 +101,19 @@ def test_a_foreign_folder_is_left_alone(corpus: Corpus, base: Path, tmp_path: Pa
         run(corpus, base, tmp_path / "notes")
 
 
+def test_a_foreign_folder_called_like_an_unfinished_one_is_left_alone(
+    corpus: Corpus, base: Path, tmp_path: Path
+) -> None:
+    partial = tmp_path / "teacher.partial"
+    partial.mkdir()
+    (partial / "thesis.txt").write_text("mine")
+    with pytest.raises(
+        UsageError, match=r"is no unfinished teacher: it was not made by .* holds thesis.txt"
+    ):
+        run(corpus, base, tmp_path / "teacher")
+    assert (partial / "thesis.txt").read_text() == "mine"
+
+
 def test_a_corpus_without_validation_clips_is_refused(
     corpus: Corpus, base: Path, tmp_path: Path
 ) -> None:
