@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import math
+import os
+import sys
 import tomllib
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,15 @@ import click
 
 from cache_schema.errors import AftersoundError, RunError, UsageError, listed
 from cache_schema.interrupts import interrupts
+from cache_schema.paths import LocalPath
 from cache_schema.plugins import unknown_name
+from cache_schema.storage import named_in_errors
+from cache_schema.terminal import say
+
+# Set, it shows developers the traceback of an error that no code of ours raised.
+TRACEBACK = "AFTERSOUND_TRACEBACK"
+OUTPUT = "standard output"
+_SHOWN_CHARACTERS = 400
 
 # What the disk refuses, and what a user can do about it before the command is repeated.
 _WAYS_OUT = {
@@ -48,7 +62,7 @@ class Command(click.Command):
         self.params.append(
             click.Option(
                 ["--config"],
-                type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                type=LocalPath(exists=True, dir_okay=False),
                 is_eager=True,
                 expose_value=False,
                 callback=_read_config,
@@ -58,16 +72,9 @@ class Command(click.Command):
         )
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run; an error of ours or of the disk ends as a message on stderr and its exit code."""
-        try:
-            with interrupts():
-                return super().main(*args, **kwargs)
-        except AftersoundError as error:
-            click.echo(f"{self.name}: {error}", err=True)
-            raise SystemExit(error.exit_code) from None
-        except OSError as error:
-            click.echo(f"{self.name}: {_described(error)}", err=True)
-            raise SystemExit(1) from None
+        """Run; an error ends as a message on stderr and its exit code, whoever raised it."""
+        with shown_errors(str(self.name)), interrupts():
+            return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an interrupt that it has nothing to say about is a message as well.
@@ -87,14 +94,106 @@ class Command(click.Command):
             ) from None
 
 
+@contextmanager
+def shown_errors(name: str) -> Iterator[None]:
+    """Turn every error of the command `name` into a message on stderr and its exit code."""
+    _open_streams()
+    try:
+        yield
+    except AftersoundError as error:
+        code, said = error.exit_code, str(error)
+    except OSError as error:
+        code, said = 1, _described(error)
+    except MemoryError:
+        code, said = 1, _out_of_memory()
+    except Exception as error:  # of a library, or a mistake of ours
+        code, said = 1, _unforeseen(error)
+    else:
+        return
+    with suppress(OSError):  # stderr may be closed or full: the exit code is left
+        say(f"{name}: {said}", err=True)
+    raise SystemExit(code)
+
+
+def _open_streams() -> None:
+    """Let output that is closed go nowhere, and let a path be printed on any terminal."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # or the next file to be opened would be the output
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+    if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(sys.stdout.fileno(), "wb", closefd=False)),
+            encoding=sys.stdout.encoding,
+            errors="backslashreplace",
+            line_buffering=sys.stdout.line_buffering,
+            write_through=sys.stdout.write_through,
+        )
+
+
+class _Output(io.FileIO):
+    """The standard output; its first error names it, as one of the system does not."""
+
+    _failed = False
+
+    def write(self, data: Any) -> Any:
+        """Write; after an error drop what is left, or it would fail again at the end."""
+        if self._failed:
+            return len(data)
+        try:
+            with named_in_errors(OUTPUT):
+                return super().write(data)
+        except OSError:
+            self._failed = True
+            raise
+
+
 def _described(error: OSError) -> str:
     """Say what the disk refused and where, what is left, and how to go on."""
+    _show_traceback()
     place = f" ({error.filename})" if error.filename else ""
     said = f"{error.strerror or error}{place}"
     if error.errno not in _WAYS_OUT:
         return said
+    if error.filename == OUTPUT:
+        return (
+            f"{said}. What was finished is kept. Send the output elsewhere, and repeat the command."
+        )
     way = _WAYS_OUT[error.errno]
     return f"{said}. What was finished is kept. {way}, and repeat the command."
+
+
+def _out_of_memory() -> str:
+    _show_traceback()
+    return (
+        "there is not enough memory. What was finished is kept. Raise the limit (ulimit -v), or ask for "
+        "less at once, and repeat the command."
+    )
+
+
+def _unforeseen(error: Exception) -> str:
+    """Say what a library raised."""
+    if not _show_traceback() and isinstance(error, ModuleNotFoundError) and error.name:
+        return f"{error.name} is not installed. Install it: pip install 'aftersound[all]'"
+    first = (str(error).strip().splitlines() or ["no message"])[0][:_SHOWN_CHARACTERS]
+    return (
+        f"failed with {type(error).__name__}: {first}. What was finished is kept. To see where, repeat "
+        f"the command with {TRACEBACK}=1"
+    )
+
+
+def _show_traceback() -> bool:
+    """Print the traceback of the error in hand where a developer asks for it."""
+    asked = bool(os.environ.get(TRACEBACK))
+    if asked:
+        traceback.print_exc()
+    return asked
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from cache_schema.command import Command
@@ -22,19 +20,22 @@ from cache_schema.inspection import (
     summary,
     teacher_score,
 )
+from cache_schema.paths import LocalPath, PicturePath
 from cache_schema.reader import open_cache
 from cache_schema.teacher_names import command_of
+from cache_schema.terminal import Terminal, say, wide_terminal
+from cache_schema.text import json_text, one_line
 from cache_schema.verify import verify
 
 
 @click.command("inspect-cache", cls=Command)
-@click.argument("cache", type=click.Path(path_type=Path))
+@click.argument("cache", type=LocalPath())
 @click.option("--verify", "verify_all", is_flag=True, help="Check every stored object's digest.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON document.")
 @click.option("--clip", "clip_id", metavar="ID", help="Show one clip.")
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path),
+    type=PicturePath(),
     metavar="FILE.png",
     help="Draw one clip (the first, or --clip): log-mel and what the teacher attends to.",
 )
@@ -42,10 +43,7 @@ def main(
     cache: Path, verify_all: bool, as_json: bool, clip_id: str | None, plot: Path | None
 ) -> None:
     """Show what is in CACHE, finished or not; exit code 3 when it is damaged."""
-    # A log has no width of its own: wide enough for every column.
-    console = Console(
-        soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else 120
-    )
+    console = wide_terminal(soft_wrap=True)
     damage = [str(found) for found in verify(cache)] if verify_all else []
     if damage:
         _tell_damage(cache, damage, as_json)
@@ -70,7 +68,7 @@ def main(
             described = {name: _describe(value) for name, value in facts["signals"].items()}
             report["clip"] = facts | {"signals": described}
     if as_json:
-        click.echo(json.dumps(report, ensure_ascii=False, indent=1))
+        say(json_text(report, indent=1))
     else:
         _print(console, cache, report)
 
@@ -78,10 +76,10 @@ def main(
 def _tell_damage(cache: Path, damage: list[str], as_json: bool) -> NoReturn:
     """List the damage and stop: what is damaged cannot be summed up."""
     if as_json:
-        click.echo(json.dumps({"damage": damage}, ensure_ascii=False, indent=1))
+        say(json_text({"damage": damage}, indent=1))
     else:
         for line in damage:
-            click.echo(f"damaged {line}")
+            say(f"damaged {one_line(line)}")
     raise CacheError(
         f"{cache} is damaged: {len(damage)} object(s). Mend it: repeat the precompute-teacher "
         "command with --repair",
@@ -97,7 +95,7 @@ def _describe(value: Any) -> dict[str, Any]:
     return described
 
 
-def _print(console: Console, cache: Path, report: dict[str, Any]) -> None:
+def _print(console: Terminal, cache: Path, report: dict[str, Any]) -> None:
     state = "finished" if report["finished"] else "unfinished"
     splits = ", ".join(f"{name} {count}" for name, count in report["splits"].items())
     console.print(f"{cache}  {state}, format {report['format_version']}", style="bold")
@@ -116,12 +114,12 @@ def _print(console: Console, cache: Path, report: dict[str, Any]) -> None:
     if "damage" in report:
         console.print("verified: every stored object has its recorded digest", style="green")
     if "clip" in report:
-        console.print_json(json.dumps(report["clip"]))
+        say(json_text(report["clip"], indent=2))
     if "plot" in report:
         console.print(f"drawn: {report['plot']}")
 
 
-def _print_teacher(console: Console, name: str, teacher: dict[str, Any]) -> None:
+def _print_teacher(console: Terminal, name: str, teacher: dict[str, Any]) -> None:
     facts = teacher["provenance"]
     head = f"teacher {name}".ljust(9)
     console.print(f"{head} {facts.get('id')} ({facts.get('family')}), {_options(facts)}")
@@ -135,7 +133,7 @@ def _print_teacher(console: Console, name: str, teacher: dict[str, Any]) -> None
         )
 
 
-def _print_part(console: Console, part: dict[str, Any], statistics: dict[str, Any]) -> None:
+def _print_part(console: Terminal, part: dict[str, Any], statistics: dict[str, Any]) -> None:
     first, last = part["views"]
     done, units = part["units_done"], part["units"]
     console.print(

@@ -12,6 +12,9 @@ from typing import Any
 
 from cache_schema.errors import UsageError, listed
 
+# Of any option, on either side of 0; an option's own bounds are its plug-in's.
+MAX_NUMBER = 1e15
+
 
 def unknown_name(name: str, known: Iterable[str], kind: str) -> UsageError:
     """Build the error for a name that is not known: lists the known ones and the nearest."""
@@ -108,9 +111,14 @@ def _convert(text: str, hint: Any) -> Any:
         if text.lower() not in spelled:
             raise ValueError(f"expected true or false, got {text!r}")
         return spelled[text.lower()]
-    if hint in (int, float):
-        try:
-            return hint(text)
-        except ValueError:
-            raise ValueError(f"expected {hint.__name__}, got {text!r}") from None
-    return text
+    return _number(text, hint) if hint in (int, float) else text
+
+
+def _number(text: str, kind: type[int] | type[float]) -> int | float:
+    try:
+        value = kind(text)
+    except ValueError:
+        raise ValueError(f"expected {kind.__name__}, got {text!r}") from None
+    if not abs(value) <= MAX_NUMBER:  # neither NaN nor infinity is
+        raise ValueError(f"expected a number within {MAX_NUMBER:g}, got {value:g}")
+    return value

@@ -66,7 +66,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def named_in_errors(path: Path) -> Iterator[None]:
+def named_in_errors(path: Path | str) -> Iterator[None]:
     """Name `path` in errors of the disk that name no file: a full disk's do not."""
     try:
         yield

@@ -7,13 +7,15 @@ from pathlib import Path
 import click
 
 from cache_schema.command import Command
+from cache_schema.paths import OutputPath
+from cache_schema.terminal import say
 from pipeline.demo import FULL, QUICK, Demo
 
 
 @click.command("aftersound-demo", cls=Command)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutputPath(),
     help="Folder for corpus, teacher, cache and runs. [default: aftersound-demo, or -quick]",
 )
 @click.option("--quick", is_flag=True, help="Same way, less of everything, one seed.")
@@ -23,8 +25,8 @@ def main(out: Path | None, quick: bool) -> None:
     Every step is a public command and is printed. Repeating continues where it stopped.
     """
     out = out or Path("aftersound-demo-quick" if quick else "aftersound-demo")
-    picture = Demo(out, QUICK if quick else FULL, click.echo).run()
-    click.echo(f"\nLook at what they listen to: {picture}")
+    picture = Demo(out, QUICK if quick else FULL, say).run()
+    say(f"\nLook at what they listen to: {picture}")
 
 
 if __name__ == "__main__":

@@ -115,8 +115,9 @@ def _finetune(
         report(f"already done: {_summary(done)}")
         return done
     require_own_folder(out, "teacher", _COMMAND, ())
+    _adopt_model(teacher, recipe, device)
     _claim(partial, facts)
-    training = _train(corpus, teacher, recipe, views, partial, device, report)
+    training = _train(corpus, teacher, recipe, views, partial, report)
     result = {"facts": facts, **_figures(training)}
     _write_folder(partial / _FINISHED_FOLDER, teacher, result)
     (partial / _FINISHED_FOLDER).replace(out)
@@ -238,18 +239,28 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def _adopt_model(teacher: HuggingFaceTeacher, recipe: Recipe, device: str) -> None:
+    """Load the base with a fresh head, and see whether the recipe fits it."""
+    torch.manual_seed(recipe.seed)
+    attention = "eager" if teacher.attention_implementation == "eager" else "sdpa"
+    teacher.adopt(teacher.new_model(attention=attention), device)
+    layers = len(teacher.layers())
+    if recipe.freeze_layers > layers:
+        raise UsageError(
+            f"--freeze-layers {recipe.freeze_layers}: {teacher.checkpoint.id} has {layers} layers; "
+            f"{layers} trains the head alone",
+            kind="options",
+        )
+
+
 def _train(
     corpus: Corpus,
     teacher: HuggingFaceTeacher,
     recipe: Recipe,
     views: ViewRecipe,
     partial: Path,
-    device: str,
     report: Report,
 ) -> FineTuning:
-    torch.manual_seed(recipe.seed)
-    attention = "eager" if teacher.attention_implementation == "eager" else "sdpa"
-    teacher.adopt(teacher.new_model(attention=attention), device)
     audio = LabelledAudio(
         corpus=corpus,
         sample_rate_hz=teacher.sample_rate_hz,

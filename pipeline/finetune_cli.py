@@ -9,22 +9,36 @@ from typing import Any, Literal
 import click
 
 from cache_schema.command import Command, Number
+from cache_schema.devices import check_device
+from cache_schema.limits import (
+    MAX_ALPHA,
+    MAX_BATCH,
+    MAX_EPOCHS,
+    MAX_LEARNING_RATE,
+    MAX_PROCESSES,
+    MAX_SEED,
+)
+from cache_schema.paths import OutputPath
+from cache_schema.terminal import say
+
+MAX_LAYERS = 10_000
+MAX_SNR_DB = 200.0
 
 
 @click.command("finetune-teacher", cls=Command)
 @click.argument("corpus")
 @click.option("--base", required=True, metavar="FOLDER|HUB_ID", help="Pretrained model.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder to make.")
+@click.option("--out", type=OutputPath(), required=True, help="Folder to make.")
 @click.option(
     "--pooling",
     type=click.Choice(["first", "mean", "attention"]),
     help="What the head sees. Transformers: first frame (default) or mean; EfficientNet: mean "
     "(default) or attention; AST has its own.",
 )
-@click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--epochs", type=click.IntRange(1, MAX_EPOCHS), default=10, show_default=True)
 @click.option(
     "--freeze-layers",
-    type=click.IntRange(0),
+    type=click.IntRange(0, MAX_LAYERS),
     default=0,
     show_default=True,
     help="Keep this many layers as they are, and the front end below them.",
@@ -36,7 +50,7 @@ from cache_schema.command import Command, Number
 )
 @click.option(
     "--learning-rate",
-    type=Number(0, min_open=True),
+    type=Number(0, MAX_LEARNING_RATE, min_open=True),
     default=2e-4,
     show_default=True,
     help="Peak of the one-cycle schedule.",
@@ -48,10 +62,10 @@ from cache_schema.command import Command, Number
     show_default=True,
     help="Each layer learns at this share of the rate above it; 0.75 is usual, 1 is off.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1, MAX_BATCH), default=16, show_default=True)
 @click.option(
     "--accumulate",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MAX_BATCH),
     default=1,
     show_default=True,
     help="Batches whose gradients make one step.",
@@ -62,7 +76,7 @@ from cache_schema.command import Command, Number
 @click.option("--spec-augment", is_flag=True, help="Hide stretches of time and bands.")
 @click.option(
     "--mixup",
-    type=Number(0),
+    type=Number(0, MAX_ALPHA),
     default=0.0,
     show_default=True,
     metavar="ALPHA",
@@ -70,7 +84,7 @@ from cache_schema.command import Command, Number
 )
 @click.option(
     "--noise-snr-db",
-    type=(float, float),
+    type=(Number(-MAX_SNR_DB, MAX_SNR_DB), Number(-MAX_SNR_DB, MAX_SNR_DB)),
     metavar="LOW HIGH",
     help="Add white noise at a ratio drawn between these.",
 )
@@ -90,15 +104,19 @@ from cache_schema.command import Command, Number
 )
 @click.option(
     "--patience",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MAX_EPOCHS),
     default=3,
     show_default=True,
     help="Stop after this many epochs without a better validation score.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of torch."
+    "--threads",
+    type=click.IntRange(1, MAX_PROCESSES),
+    default=1,
+    show_default=True,
+    help="CPU threads of torch.",
 )
 def main(
     corpus: str,
@@ -123,10 +141,11 @@ def main(
     from pipeline.finetune import finetune
     from pipeline.finetune_recipe import Recipe
 
+    check_device(device, torch)
     torch.set_num_threads(threads)
     heard = read_corpus(corpus, output=out)
     for line in corpus_summary(heard, corpus.partition(":")[0]):
-        click.echo(line)
+        say(line)
     finetune(
         replace(heard, view_steps=(*heard.view_steps, *view_steps)),
         base,
@@ -134,5 +153,5 @@ def main(
         recipe=Recipe(**recipe),
         pooling=pooling,
         device=device,
-        report=click.echo,
+        report=say,
     )

@@ -6,10 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cache_schema.command import Command
+from cache_schema.paths import OutputPath
+from cache_schema.terminal import Terminal
+from cache_schema.text import one_line
 from pipeline.corpora import read_corpus
 from pipeline.corpora.walk import spelled
 from pipeline.pack import FORMATS, Packed, pack_corpus, plan_packing
@@ -26,7 +28,7 @@ MOST_SHOWN = 10
     help="hdf5-waveform: 16-bit samples, as PANNs reads them; hdf5-mp3: MP3 files, as PaSST and "
     "EfficientAT do.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the packs.")
+@click.option("--out", type=OutputPath(), required=True, help="Folder for the packs.")
 @click.option(
     "--sample-rate",
     "sample_rate_hz",
@@ -41,7 +43,7 @@ def main(corpus: str, to: str, out: Path, sample_rate_hz: int | None) -> None:
     are left out and listed in SPLIT.unusable.csv. The same command again goes on with the splits
     that are missing.
     """
-    console = Console(soft_wrap=True, markup=False, highlight=False)
+    console = Terminal(soft_wrap=True)
     found = read_corpus(corpus, output=out)
     for note in found.notes:
         console.print(note)
@@ -58,12 +60,14 @@ def main(corpus: str, to: str, out: Path, sample_rate_hz: int | None) -> None:
     console.print(f"Read them: precompute-teacher hdf5:{spelled(out)}")
 
 
-def _print_pack(console: Console, packed: Packed) -> None:
+def _print_pack(console: Terminal, packed: Packed) -> None:
     left_out = f", {len(packed.unusable)} unusable left out" if packed.unusable else ""
     loud = f", {packed.clipped} clipped at full scale" if packed.clipped else ""
     console.print(f"{packed.file.name}: {packed.clips} clips{left_out}{loud}")
     for name, reason in packed.unusable[:MOST_SHOWN]:
-        console.print(f"  {name}: {reason}")
+        console.print(f"  {one_line(name)}: {one_line(reason)}")
+    if (more := len(packed.unusable) - MOST_SHOWN) > 0:
+        console.print(f"  and {more} more; all of them: {packed.file.with_suffix('.unusable.csv')}")
 
 
 if __name__ == "__main__":

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cache_schema.command import Command
+from cache_schema.devices import check_device
 from cache_schema.documents import CommitRecord, PartPlan
 from cache_schema.errors import RunError, UsageError
 from cache_schema.inspection import human_bytes, unheard_views
+from cache_schema.limits import MAX_PROCESSES, MAX_SEED
+from cache_schema.paths import OutputPath
 from cache_schema.teacher_names import command_of, described
+from cache_schema.terminal import Terminal
+from cache_schema.text import one_line
 from cache_schema.writer import load_manifest, load_plans, missing_units
 from pipeline.check import check
 from pipeline.corpus_summary import corpus_summary
@@ -27,12 +32,17 @@ from pipeline.views import VIEWS
 
 # Without a terminal (a batch job's log) progress is a line this often.
 LINE_EVERY_S = 15.0
+MAX_VIEWS = 100_000
+MAX_UNIT_ROWS = 1 << 20
+MAX_CHECK_ROWS = 10**12
+MAX_REASONS_SHOWN = 10
+_ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
 
 
 @click.command("precompute-teacher", cls=Command)
 @click.argument("corpus")
 @click.option("--teacher", required=True, help="Hugging Face folder or hub id, or 'toy'.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The cache to write.")
+@click.option("--out", type=OutputPath(own="cache"), required=True, help="The cache to write.")
 @click.option(
     "--teacher-name",
     metavar="WORD",
@@ -55,7 +65,7 @@ LINE_EVERY_S = 15.0
 )
 @click.option(
     "--views",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MAX_VIEWS),
     default=1,
     show_default=True,
     help="Seeded variants of each training clip.",
@@ -67,10 +77,10 @@ LINE_EVERY_S = 15.0
     metavar="NAME[:option=value,...]",
     help=f"Step of the view recipe: {', '.join(VIEWS)}. Repeat for a chain.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True)
 @click.option(
     "--unit-rows",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MAX_UNIT_ROWS),
     default=1024,
     show_default=True,
     help="Most rows in a work unit, the atom of resuming.",
@@ -84,7 +94,7 @@ LINE_EVERY_S = 15.0
 )
 @click.option(
     "--workers",
-    type=click.IntRange(0),
+    type=click.IntRange(0, MAX_PROCESSES),
     default=0,
     show_default=True,
     help="Processes of a Dask cluster started here; 0 computes in this process.",
@@ -113,13 +123,8 @@ def main(
     all is done; with a further --signal or more --views it adds only those. With another --teacher
     and a --teacher-name it adds what that teacher says of the same samples, in all views.
     """
-    console = Console(soft_wrap=True, markup=False, highlight=False)
-    if request["scheduler"] and request["workers"]:
-        raise UsageError(
-            f"--workers {request['workers']} starts a cluster, --scheduler {request['scheduler']} uses "
-            "another; give one of them.",
-            kind="options",
-        )
+    console = Terminal(soft_wrap=True)
+    _check_options(plan_only, check_rows, repair, **request)
     pairs = dict(_pair(text) for text in teacher_options)
     request["out"] = request["out"].resolve()
     precompute = Precompute(Request(teacher_options=pairs, **request))
@@ -149,7 +154,48 @@ def main(
         _run(console, precompute)
 
 
-def _run(console: Console, precompute: Precompute) -> None:
+def _check_options(
+    plan_only: bool,
+    check_rows: str | None,
+    repair: bool,
+    *,
+    workers: int,
+    scheduler: str | None,
+    device: str,
+    **_: Any,
+) -> None:
+    """Refuse options that contradict each other, or that nothing could be computed with."""
+    import torch  # kept out of --help
+
+    asked = {"--plan": plan_only, "--check": check_rows is not None, "--repair": repair}
+    if sum(asked.values()) > 1:
+        given = ", ".join(name for name, given in asked.items() if given)
+        raise UsageError(f"give one of {given}: each does something else", kind="options")
+    if check_rows is not None:
+        _row_count(check_rows)
+    if scheduler is not None:
+        found = _ADDRESS.fullmatch(scheduler)
+        if found is None or not 0 < int(found["port"]) < 1 << 16:
+            raise UsageError(
+                f"--scheduler {scheduler!r}: expected HOST:PORT, or tcp://, tls://, ws:// or wss:// "
+                "before it, as a Dask scheduler prints it",
+                kind="options",
+            )
+    if scheduler and workers:
+        raise UsageError(
+            f"--workers {workers} starts a cluster, --scheduler {scheduler} uses another; give one of "
+            "them.",
+            kind="options",
+        )
+    if (scheduler or workers) and any(asked.values()) and not repair:
+        raise UsageError(
+            "--plan and --check compute in this process; leave out --workers and --scheduler",
+            kind="options",
+        )
+    check_device(device, torch, elsewhere=bool(scheduler))
+
+
+def _run(console: Terminal, precompute: Precompute) -> None:
     out = precompute.request.out
     with _Reporter(console, [clip.id for clip in precompute.clips]) as reporter:
         try:
@@ -165,8 +211,10 @@ def _run(console: Console, precompute: Precompute) -> None:
             f"{out} is complete: {computed} work units computed, "
             f"{reporter.quarantined} rows quarantined.",
         )
-    for line in reporter.reasons[:10]:
+    for line in reporter.reasons[:MAX_REASONS_SHOWN]:
         console.print(f"  quarantined {line}")
+    if (more := len(reporter.reasons) - MAX_REASONS_SHOWN) > 0:
+        console.print(f"  and {more} more; all of them: inspect-cache {out} --json")
     for name, views in unheard_views(load_plans(out, load_manifest(out))).items():
         console.print(
             f"No student can learn from {described(name)} yet, which has not heard view(s) "
@@ -195,17 +243,19 @@ def _pair(text: str) -> tuple[str, str]:
 def _row_count(text: str) -> int | None:
     if text == "all":
         return None
-    if not text.isdigit() or int(text) < 1:
+    count = int(text) if re.fullmatch("[0-9]{1,13}", text) else 0
+    if not 1 <= count <= MAX_CHECK_ROWS:
         raise UsageError(
-            f"--check {text!r}: expected a positive number of rows or 'all'", kind="options"
+            f"--check {text!r}: expected a number of rows from 1 to {MAX_CHECK_ROWS}, or 'all'",
+            kind="options",
         )
-    return int(text)
+    return count
 
 
 class _Reporter:
     """Shows progress with rate and time left: a bar on a terminal, lines in a log."""
 
-    def __init__(self, console: Console, ids: Sequence[str]) -> None:
+    def __init__(self, console: Terminal, ids: Sequence[str]) -> None:
         self._console, self._ids = console, ids
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -250,7 +300,9 @@ class _Reporter:
         self._rows += record.rows
         self.quarantined += len(record.quarantine)
         first = plan.units.first_clip[record.unit]
-        self.reasons += [f"{self._ids[first + q.row]}: {q.reason}" for q in record.quarantine]
+        self.reasons += [
+            f"{one_line(self._ids[first + q.row])}: {one_line(q.reason)}" for q in record.quarantine
+        ]
         now = time.monotonic()
         rate = self._rows / max(now - self._started, 1e-9)
         self._bar.update(self._task, completed=self._rows, rate=f"{rate:.1f}/s")
@@ -263,7 +315,7 @@ class _Reporter:
             )
 
 
-def _print_plan(console: Console, report: PlanReport) -> None:
+def _print_plan(console: Terminal, report: PlanReport) -> None:
     console.print(
         f"{report.clips} clips, {report.hours:.2f} h of audio, {report.unreadable} unusable by their "
         f"header; {report.rows} rows in {report.units} work units"

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from cache_schema.command import Command
+from cache_schema.paths import LocalPath, OutputPath
+from cache_schema.terminal import say
 from pipeline.official_corpora import OFFICIAL_CORPORA
 
 
@@ -18,14 +20,14 @@ from pipeline.official_corpora import OFFICIAL_CORPORA
 @click.argument("name")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(file_okay=False),
     required=True,
     help="The corpus becomes OUT/NAME; its archives stay in OUT/archives/NAME.",
 )
 @click.option(
     "--from",
     "source",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=LocalPath(exists=True, file_okay=False),
     help="Download nothing: take the archives, or the unpacked corpus, from this folder.",
 )
 def main(name: str, out: Path, source: Path | None) -> None:
@@ -38,7 +40,7 @@ def main(name: str, out: Path, source: Path | None) -> None:
     """
     from pipeline.prepare import prepare  # kept out of --help
 
-    prepare(name, out, source, report=click.echo)
+    prepare(name, out, source, report=say)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ else is float16, or the waveform's own 16-bit samples.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from cache_schema import top_k
 from cache_schema.documents import PartPlan, SignalSpec
@@ -32,18 +32,22 @@ def parse_signals(texts: Sequence[str]) -> tuple[list[str], dict[str, Storage]]:
     UsageError
         For an unknown option, or a storage type that is not for this signal.
     """
-    names: list[str] = []
+    given: dict[str, tuple[dict[str, Any], str]] = {}
     storage: dict[str, Storage] = {}
     for text in texts:
         name, options = parse_named_options(text)
         said = typed_options(_signal_options, options, f"signal {name}")
         if len(said) > 1:
             raise UsageError(f"signal {name}: give storage or top_k, not both", kind="options")
+        before, earlier = given.setdefault(name, (said, text))
+        if said != before:
+            raise UsageError(
+                f"--signal {text} contradicts --signal {earlier}; leave one out", kind="options"
+            )
         for value in said.values():
             storage[name] = value
-        names.append(name)
     _refuse_misplaced(storage)
-    return names, storage
+    return list(given), storage
 
 
 def _signal_options(

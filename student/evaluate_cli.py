@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from cache_schema.command import Command
+from cache_schema.command import Command, Number
 from cache_schema.errors import UsageError
+from cache_schema.paths import LocalPath, PicturePath
 from cache_schema.reader import Cache, open_cache
+from cache_schema.terminal import say, wide_terminal
+from cache_schema.text import json_text, one_line
 from student.attention_mass import attention_mass
 from student.evaluate import read_config, run_answers
 from student.listening import clip_curves
@@ -23,15 +23,20 @@ from student.repeatable import prepare_torch
 from student.score_report import score_document, score_tables
 from student.settings import first_teacher
 
+MAX_TIME_S = 1e6
+
 
 @click.command("evaluate-student", cls=Command)
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("cache", type=click.Path(path_type=Path))
+@click.argument("run", type=LocalPath())
+@click.argument("cache", type=LocalPath())
 @click.option("--split", default="test", show_default=True, metavar="NAME")
 @click.option("--report", is_flag=True, help="Print all metrics, every class, and confusions.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of that as one JSON object.")
 @click.option(
-    "--plot", type=click.Path(path_type=Path), help="PNG of where teacher and student listen."
+    "--plot",
+    type=PicturePath(),
+    metavar="FILE.png",
+    help="Picture of where teacher and student listen.",
 )
 @click.option(
     "--clip", "clips", multiple=True, metavar="ID", help="A clip to draw, repeatable: side by side."
@@ -39,12 +44,12 @@ from student.settings import first_teacher
 @click.option(
     "--beside",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=LocalPath(),
     help="Another run to draw with it, repeatable.",
 )
 @click.option(
     "--mark-s",
-    type=float,
+    type=Number(0, MAX_TIME_S),
     nargs=2,
     help="Start and end of a stretch to mark, in seconds. Default: the clip itself, where a view "
     "surrounds it with more.",
@@ -91,16 +96,14 @@ def tell_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: bo
     if as_json:
         document = _document(run, split, found, taught) | score_document(student, teacher)
         document["attention_mass"] = mass
-        click.echo(json.dumps(document, ensure_ascii=False))
+        say(json_text(document))
         return
-    click.echo(f"{run} on {split}: {found}{_beside(taught)}")
+    say(f"{run} on {split}: {found}{_beside(taught)}")
     if mass is not None:
-        click.echo(_mass_line(mass))
+        say(_mass_line(mass))
     if report and found.clips:
-        click.echo()
-        # A log has no width of its own: wide enough for every column.
-        width = None if sys.stdout.isatty() else 120
-        Console(highlight=False, markup=False, width=width).print(score_tables(student, teacher))
+        say()
+        wide_terminal().print(score_tables(student, teacher))
 
 
 def _beside(taught: Score | None) -> str:
@@ -148,4 +151,4 @@ def draw(
         for one in found
     ]
     plot_attentions(columns, cache.sample_rate_hz, file)
-    click.echo(f"{file}: {', '.join(clips)}; {', '.join(found[0].curves)}")
+    say(f"{file}: {', '.join(map(one_line, clips))}; {', '.join(found[0].curves)}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from cache_schema.documents import VIEW_LABELS, WAVEFORM
 from cache_schema.errors import UsageError, listed
+from cache_schema.limits import MAX_EPOCHS, MAX_WEIGHT
 from cache_schema.plugins import (
     load_plugin,
     parse_named_options,
@@ -199,9 +200,10 @@ def parse_distillation(text: str) -> Distillation:
     name, _, weight_text = head.partition("=")
     loss = load_plugin(LOSSES, name, "loss")
     weight = _number(weight_text)
-    if not weight > 0:
+    if not 0 < weight <= MAX_WEIGHT:
         raise UsageError(
-            f"--distill {text}: expected NAME=WEIGHT with a weight above 0, got {weight_text!r}. "
+            f"--distill {text}: expected NAME=WEIGHT with a weight above 0, at most {MAX_WEIGHT:g}, got "
+            f"{weight_text!r}. "
             f"For example: --distill {name}=0.25",
             kind="options",
         )
@@ -214,9 +216,9 @@ def parse_distillation(text: str) -> Distillation:
         )
     teachers = tuple("" if teacher == FIRST else teacher for teacher in names)
     warm_up_text = options.pop("warm_up_epochs", "0")
-    if not _number(warm_up_text) >= 0:
+    if not 0 <= _number(warm_up_text) <= MAX_EPOCHS:
         raise UsageError(
-            f"--distill {text}: warm_up_epochs must be 0 or more, got {warm_up_text!r}",
+            f"--distill {text}: warm_up_epochs must be from 0 to {MAX_EPOCHS}, got {warm_up_text!r}",
             kind="options",
         )
     if len(teachers) > 1 and name != "logits":

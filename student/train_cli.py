@@ -7,11 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from cache_schema.command import Command, Number
+from cache_schema.devices import check_device
 from cache_schema.errors import UsageError
+from cache_schema.limits import (
+    MAX_ALPHA,
+    MAX_BATCH,
+    MAX_EPOCHS,
+    MAX_LEARNING_RATE,
+    MAX_PROCESSES,
+    MAX_SEED,
+    MAX_WEIGHT,
+)
+from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.plugins import parse_named_options
 from cache_schema.reader import open_cache
+from cache_schema.terminal import say
 from student.class_map import read_class_map
 from student.losses import LOSSES
 from student.metrics import METRICS
@@ -37,14 +50,14 @@ from student.train import train
 
 
 @click.command("train-student", cls=Command)
-@click.argument("cache", type=click.Path(path_type=Path))
+@click.argument("cache", type=LocalPath())
 @click.option(
     "--student",
     required=True,
     metavar="NAME[:option=value,...]",
     help=f"One of: {', '.join(STUDENTS)}.",
 )
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--out", required=True, type=OutputPath(own="run"), help="Folder of the run.")
 @click.option(
     "--distill",
     multiple=True,
@@ -53,12 +66,12 @@ from student.train import train
 )
 @click.option(
     "--label-weight",
-    type=Number(min=0),
+    type=Number(0, MAX_WEIGHT),
     help="Weight of the label loss. Default: what the weights of --distill leave of 1.",
 )
 @click.option(
     "--class-map",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=LocalPath(exists=True, dir_okay=False),
     help="TOML file of lines CLASS = TEACHER CLASS (or a list), where the teacher's classes differ.",
 )
 @click.option(
@@ -67,12 +80,12 @@ from student.train import train
     help=f"Optimiser, schedule, length and augmentation: {', '.join(RECIPES)}. Default: the student's "
     "own. The options below change it.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), help="Default: the recipe's.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Default: the recipe's.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--epochs", type=click.IntRange(1, MAX_EPOCHS), help="Default: the recipe's.")
+@click.option("--batch-size", type=click.IntRange(1, MAX_BATCH), help="Default: the recipe's.")
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True)
 @click.option(
     "--learning-rate",
-    type=Number(min=0, min_open=True),
+    type=Number(0, MAX_LEARNING_RATE, min_open=True),
     help="The highest rate. Default: the recipe's.",
 )
 @click.option(
@@ -87,7 +100,7 @@ from student.train import train
 )
 @click.option(
     "--mixup",
-    type=Number(min=0),
+    type=Number(0, MAX_ALPHA),
     metavar="ALPHA",
     help="Mix features and targets of two clips; 0 is off. Default: the recipe's.",
 )
@@ -115,15 +128,22 @@ from student.train import train
 )
 @click.option(
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MAX_PROCESSES),
     default=1,
     show_default=True,
     help="CPU threads; such small models are slower with more.",
 )
 def main(cache: Path, out: Path, device: str, threads: int, **options: Any) -> None:
     """Train a student from CACHE; the same command again continues after a kill."""
+    check_training_device(device)
     prepare_torch(threads)
     train_and_tell(cache, out, device, resolve(options))
+
+
+def check_training_device(device: str) -> None:
+    """Refuse a device that this machine has not; ``auto`` takes what there is."""
+    if device != "auto":
+        check_device(device, torch)
 
 
 def resolve(options: dict[str, Any]) -> Settings:
@@ -211,13 +231,13 @@ def parse_average(text: str) -> Average | None:
 
 def train_and_tell(cache: Path, out: Path, device: str, settings: Settings) -> None:
     """Train; the last line has the run, its score and the teacher's."""
-    result = train(open_cache(cache), settings, out, device=device, say=click.echo)
+    result = train(open_cache(cache), settings, out, device=device, say=say)
     told = [
         f"{split} {result['metric']} {_number(entry['score'])} "
         f"(teacher {_number(entry['teacher_score'])})"
         for split, entry in result["splits"].items()
     ]
-    click.echo(f"{out}: {', '.join(told) or 'no held-out split to score'}")
+    say(f"{out}: {', '.join(told) or 'no held-out split to score'}")
 
 
 def _number(value: float | str | None) -> str:

@@ -49,6 +49,7 @@ def run(command: click.Command, *arguments: object) -> tuple[int, str]:
         raise AssertionError(f"{command.name} {arguments}") from result.exception
     assert result.exit_code in (0, 1, 2, 3), result.output
     assert "Traceback" not in result.output
+    assert "AFTERSOUND_TRACEBACK" not in result.output, result.output  # nobody foresaw it
     assert result.exit_code == 0 or result.output.strip(), "failed without a word"
     return result.exit_code, result.output
 

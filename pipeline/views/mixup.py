@@ -5,7 +5,6 @@ Shape suffixes: S samples, C classes.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
+from cache_schema.limits import MAX_ALPHA
 from pipeline.audio import UnusableAudio, decode
 from pipeline.corpora.walk import leads_out
 from pipeline.views.interface import UNKNOWN, Drawn, PlainStep, Variant, ViewContext, Waveform
@@ -42,9 +42,10 @@ class Mixup(PlainStep):
     mixes_labels = True
 
     def __init__(self, *, alpha: float = 10.0) -> None:
-        if not 0 < alpha < math.inf:
+        if not 0 < alpha <= MAX_ALPHA:
             raise UsageError(
-                f"view mixup: alpha must be a number above 0, got {alpha:g}", kind="options"
+                f"view mixup: alpha must be a number above 0, at most {MAX_ALPHA:g}, got {alpha:g}",
+                kind="options",
             )
         self._alpha = alpha
 

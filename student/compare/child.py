@@ -16,6 +16,7 @@ import click
 
 from cache_schema.command import Command
 from cache_schema.reader import open_cache
+from cache_schema.terminal import say
 from student import train_cli
 from student.repeatable import prepare_torch
 from student.train import train
@@ -28,7 +29,7 @@ def _train(
 ) -> None:
     prepare_torch(threads)
     settings = train_cli.resolve(options)
-    train(open_cache(cache), settings, out, device=device, say=click.echo, score_on=score_on)
+    train(open_cache(cache), settings, out, device=device, say=say, score_on=score_on)
 
 
 main = Command(

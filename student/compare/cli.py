@@ -11,10 +11,13 @@ import click
 
 from cache_schema.command import Command
 from cache_schema.errors import RunError, UsageError
+from cache_schema.limits import MAX_PROCESSES
 from cache_schema.lock import write_lock
 from cache_schema.own_folder import require_own_folder
+from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.reader import Cache, open_cache
 from cache_schema.storage import write_atomic
+from cache_schema.terminal import say
 from student.compare.known_runs import KnownRuns
 from student.compare.ladder import LADDER, Rung, parse_rung, servable
 from student.compare.ledger import Ledger
@@ -36,10 +39,11 @@ from student.train import corpus_warnings
 
 DOCUMENT = "comparison.json"
 TAIL_LINES = 5
+MAX_SEEDS = 1000
 
 
 @click.command("compare-students", cls=Command)
-@click.argument("caches", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("caches", nargs=-1, required=True, type=LocalPath())
 @click.option(
     "--student",
     "students",
@@ -57,25 +61,25 @@ TAIL_LINES = 5
     "them, separated by spaces, with the label weight of a sum that is not convex. Of alternatives "
     f"separated by | validation chooses one. Default, as far as caches serve it: {'; '.join(LADDER)}.",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--seeds", type=click.IntRange(1, MAX_SEEDS), default=3, show_default=True)
 @click.option(
     "--train",
     default="",
     metavar="'--epochs 10 ...'",
     help="Options of train-student for all runs alike.",
 )
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder of runs and tables."
-)
+@click.option("--out", required=True, type=OutputPath(), help="Folder of runs and tables.")
 @click.option(
     "--folds", is_flag=True, help="The caches are folds of one corpus: one block in the table."
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), help="Trainings at once, a core each. Default: all cores."
+    "--jobs",
+    type=click.IntRange(1, MAX_PROCESSES),
+    help="Trainings at once, a core each. Default: all cores.",
 )
 @click.option(
     "--ledger",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputPath(dir_okay=False),
     help="File of finished runs, a JSON line each: what is there is not trained again, wherever it "
     "was trained; what ends is added.",
 )
@@ -106,11 +110,11 @@ def main(
     )
     check(comparison, opened, folds=folds)
     for warning in [line for cache in opened.values() for line in corpus_warnings(cache)]:
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     known = KnownRuns(comparison, opened, Ledger(ledger) if ledger else None)
     if plan:
         for line in cost_table(comparison, opened, known.results, jobs):
-            click.echo(line)
+            say(line)
         return
     with write_lock(out):
         require_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
@@ -133,7 +137,7 @@ def _ladder(texts: tuple[str, ...], caches: dict[str, Cache]) -> tuple[Rung, ...
         return tuple(dict.fromkeys(map(parse_rung, texts)))
     rungs, left_out = servable(LADDER, caches.values())
     for rung, reason in left_out.items():
-        click.echo(f"left out {rung}: {reason}")
+        say(f"left out {rung}: {reason}")
     return tuple(rungs)
 
 
@@ -160,12 +164,12 @@ class Comparing:
         """
         self.known.write_down()
         done = sum(result is not None for result in self.results.values())
-        click.echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
+        say(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
         self._write()
         work_off(self.comparison, self._outstanding, jobs, self._end)
         for line in self._write():
-            click.echo(line)
-        click.echo(f"{self.comparison.out / 'table.md'}")
+            say(line)
+        say(f"{self.comparison.out / 'table.md'}")
         if self.failures:
             told = "\n".join(self._told(job) for job in self.failures)
             raise RunError(
@@ -183,11 +187,11 @@ class Comparing:
         result = self.known.look_again(job.run)
         if code or result is None:
             self.failures.append(job)
-            click.echo(f"{job.run}: failed (exit code {code})")
+            say(f"{job.run}: failed (exit code {code})")
             return
         scores = [f"{split} {entry['score']}" for split, entry in result["splits"].items()]
         trained = sum(found is not None for found in self.results.values())
-        click.echo(f"[{trained}/{len(self.results)}] {job.run}: {', '.join(scores)}")
+        say(f"[{trained}/{len(self.results)}] {job.run}: {', '.join(scores)}")
         self._write()
 
     def _write(self) -> list[str]:

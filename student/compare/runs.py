@@ -10,6 +10,7 @@ from typing import Any
 
 from cache_schema.errors import UsageError, listed
 from cache_schema.reader import Cache
+from cache_schema.text import one_line
 from student import train_cli
 from student.checkpoint import read_json
 from student.compare.ladder import Rung, losses_of, slug, training_words
@@ -33,7 +34,7 @@ class Run:
     seed: int
 
     def __str__(self) -> str:
-        return f"{self.cache}, {self.student}, {self.alternative}, seed {self.seed}"
+        return f"{one_line(self.cache)}, {self.student}, {self.alternative}, seed {self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Comparison:
     def settings(self, run: Run) -> Settings:
         """Settings of a run; refuses what `train_cli` refuses."""
         context = train_cli.main.make_context("train-student", self.words(run))
+        train_cli.check_training_device(context.params["device"])
         return train_cli.resolve(context.params)
 
     def result(self, run: Run) -> dict[str, Any] | None:

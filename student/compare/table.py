@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.text import csv_text
+from cache_schema.text import markdown as markdown_text
 from student.compare.ladder import NONE, Rung
 from student.compare.runs import Comparison, Results, Run
 from student.compare.statistics import Paired, deviation, mean, paired, paired_by_clip
@@ -182,7 +184,16 @@ def _figures(row: Row) -> list[str]:
         gain, wins = _interval(row.gain, row.metric), f"{row.gain.wins}/{_pairs(row.gain)}"
     learned = learned_from(row)
     teacher = _points(row.teacher, row.metric)
-    return [row.cache, f"`{row.student}`", learned, _spread(row), each, gain, wins, teacher]
+    return [
+        markdown_text(row.cache),
+        f"`{row.student}`",
+        learned,
+        _spread(row),
+        each,
+        gain,
+        wins,
+        teacher,
+    ]
 
 
 def learned_from(row: Row) -> str:
@@ -240,6 +251,8 @@ def csv_table(rows: Sequence[Row]) -> str:
 
 
 def _flat(value: Any) -> Any:
+    if isinstance(value, str):
+        return csv_text(value)
     if isinstance(value, list):
         return " ".join(ABSENT if one is None else str(one) for one in value)
     return value

@@ -26,6 +26,7 @@ from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
 
 SIGNAL = "attention_map"
+MAX_WIDTH = 4096
 
 
 class AttentionMapLoss(DistillationLoss):
@@ -60,9 +61,9 @@ class AttentionMapLoss(DistillationLoss):
 
     def __init__(self, setup: LossSetup, *, width: int = 32) -> None:
         super().__init__()
-        if width < 1:
+        if not 1 <= width <= MAX_WIDTH:
             raise UsageError(
-                f"option width of loss attention-map must be at least 1, got {width}. "
+                f"option width of loss attention-map must be 1 to {MAX_WIDTH}, got {width}. "
                 "For example: --distill attention-map=0.25:width=32",
                 kind="options",
             )

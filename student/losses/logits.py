@@ -17,6 +17,7 @@ from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
 
 SIGNAL = "logits"
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 
 Form = Literal["hinton", "cmkd", "efficientat"]
 Activation = Literal["softmax", "sigmoid"]
@@ -158,8 +159,10 @@ def _check_options(
         problems.append(
             f"{shape} needs {least} or more classes that the teacher covers, got {covered}"
         )
-    if temperature is not None and not 0 < temperature < float("inf"):
-        problems.append(f"temperature must be above 0, got {temperature}")
+    if temperature is not None and not MIN_TEMPERATURE <= temperature <= MAX_TEMPERATURE:
+        problems.append(
+            f"temperature must be from {MIN_TEMPERATURE:g} to {MAX_TEMPERATURE:g}, got {temperature}"
+        )
     if problems:
         raise UsageError(
             f"loss logits: {len(problems)} problem(s)\n{listed(problems)}\n"

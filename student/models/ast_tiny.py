@@ -24,6 +24,7 @@ from student.recipes import Exponential, Recipe
 
 PATCH = 16
 WIDTH, HEADS = 192, 3
+MAX_LAYERS = 100
 
 
 class ASTTiny(Student):
@@ -60,10 +61,10 @@ class ASTTiny(Student):
     recipe = Recipe("adam", 5e-4, Exponential(0.02), warm_up_steps=100)
 
     def __init__(self, classes: int, *, layers: int = 12, stride: int = 10) -> None:
-        if layers < 1 or not 1 <= stride <= PATCH:
+        if not 1 <= layers <= MAX_LAYERS or not 1 <= stride <= PATCH:
             raise UsageError(
-                f"ast-tiny: layers must be at least 1 and stride 1 to {PATCH}, got layers={layers} and "
-                f"stride={stride}. Try --student ast-tiny:layers=4,stride=16",
+                f"ast-tiny: layers must be 1 to {MAX_LAYERS} and stride 1 to {PATCH}, got "
+                f"layers={layers} and stride={stride}. Try --student ast-tiny:layers=4,stride=16",
                 kind="options",
             )
         super().__init__()

@@ -51,6 +51,7 @@ BLOCKS = (
     (5, 960, 160, True, True, 1),
 )
 STEM_WIDTH, HIDDEN_WIDTH = 16, 1280
+MAX_WIDTH = 4.0
 DIALECT = Dialect(
     partial(MaskedBatchNorm, momentum=0.99, epsilon=1e-3),
     functional.relu,
@@ -77,9 +78,9 @@ class MobileNet(SpectrogramCNN):
     recipe = Recipe("adam", 3e-3, Exponential(0.02))
 
     def __init__(self, classes: int, *, width: float = 0.4) -> None:
-        if not 0 < width < float("inf"):
+        if not 0 < width <= MAX_WIDTH:
             raise UsageError(
-                f"mobilenet: width must be a number above 0, got {width}. Try "
+                f"mobilenet: width must be a number above 0, at most {MAX_WIDTH:g}, got {width}. Try "
                 "--student mobilenet:width=0.4",
                 kind="options",
             )

@@ -145,7 +145,7 @@ def test_another_corpus_is_refused(corpus: Path, cache_dir: Path, tmp_path: Path
         (["--view", "gain:low=3"], "Did you mean 'low_db'"),
         (["--views", "2"], "--views 2 without --view"),
         (["--workers", "2", "--scheduler", "tcp://127.0.0.1:1"], "give one of them"),
-        (["--check", "none"], "positive number"),
+        (["--check", "none"], "from 1 to 1000000000000, or 'all'"),
     ],
 )
 def test_wrong_options_are_usage_errors(

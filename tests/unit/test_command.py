@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -96,3 +98,130 @@ def test_an_error_without_a_file_names_the_target() -> None:
 def test_other_errors_of_the_system_are_told_as_they_are() -> None:
     result = CliRunner().invoke(write, ["--number", str(errno.ENOENT), "--name", "/a/b"])
     assert result.output == "write: No such file or directory (/a/b)\n"
+
+
+@click.command(cls=Command, name="call")
+@click.argument("name")
+def call(name: str) -> None:
+    def inner() -> None:
+        raise RAISED[name]
+
+    inner()
+
+
+RAISED = {
+    "memory": MemoryError(),
+    "runtime": RuntimeError("CUDA error: \x1b[31mred\nsecond line"),
+    "key": KeyError("k"),
+    "value": ValueError("x" * 5000),
+    "recursion": RecursionError("maximum recursion depth exceeded"),
+    "import": ImportError("libfoo.so: cannot open shared object file"),
+    "missing": ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow"),
+    "system": OSError("no number"),
+    "unicode": UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"),
+    "silent": ZeroDivisionError(),
+    "assertion": AssertionError(),
+    "stop": StopIteration(),
+}
+
+
+@pytest.mark.parametrize("name", RAISED)
+def test_what_a_library_raises_is_a_line(name: str) -> None:
+    result = CliRunner().invoke(call, [name])
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == 1
+    assert result.output.startswith("call: ")
+    assert result.output.count("\n") == 1
+    assert len(result.output) < 700
+    assert "Traceback (" not in result.output
+    assert result.output[:-1].isprintable()
+
+
+def test_the_line_names_the_error_and_how_to_see_more() -> None:
+    said = CliRunner().invoke(call, ["runtime"]).output
+    assert "failed with RuntimeError: CUDA error: \\x1b[31mred. " in said
+    assert "AFTERSOUND_TRACEBACK=1" in said
+    assert "failed with KeyError: 'k'" in CliRunner().invoke(call, ["key"]).output
+    assert "pyarrow is not installed" in CliRunner().invoke(call, ["missing"]).output
+    assert "not enough memory" in CliRunner().invoke(call, ["memory"]).output
+
+
+@pytest.mark.parametrize("name", RAISED)
+def test_developers_can_see_the_traceback(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFTERSOUND_TRACEBACK", "1")
+    result = CliRunner().invoke(call, [name])
+    assert result.exit_code == 1
+    assert "Traceback (most recent call last)" in result.output
+    assert "in inner" in result.output
+    assert "call: " in result.output
+
+
+def test_errors_of_ours_are_escaped_too() -> None:
+    result = CliRunner().invoke(fail, ["--kind", "run", "--signal", "\x1b]0;x\x07"])
+    assert "\x1b" not in result.output
+
+
+SAY = r"""
+import os, sys, click
+from cache_schema.command import Command
+from cache_schema.terminal import Terminal, say
+@click.command(cls=Command, name="speak")
+@click.option("--out", default="the-cache")
+def speak(out):
+    with open(os.environ["FILE"], "w") as file:
+        for _ in range(3):
+            say("caf\u00e9 \udce9 \u72ac")
+            Terminal().print("\u2501 caf\u00e9")
+        file.write("kept")
+speak()
+"""
+
+
+def spoken(
+    tmp_path: Path, redirection: str = "", **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command that prints from a shell, and look that its file is what it wrote."""
+    (tmp_path / "speak.py").write_text(SAY)
+    file = tmp_path / "file"
+    words = f"{sys.executable} {tmp_path / 'speak.py'}"
+    found = subprocess.run(
+        ["bash", "-c", f"{words} {redirection}"],
+        capture_output=True,
+        check=False,
+        env=os.environ | {"FILE": str(file)} | environment,
+    )
+    assert b"Traceback" not in found.stderr, found.stderr
+    return found
+
+
+def test_a_full_device_of_the_output_is_named_and_not_the_cache(tmp_path: Path) -> None:
+    found = spoken(tmp_path, "> /dev/full")
+    assert found.returncode == 1
+    assert found.stderr.count(b"\n") == 1, found.stderr
+    assert b"speak: No space left on device (standard output)" in found.stderr
+    assert b"the-cache" not in found.stderr
+
+
+def test_output_that_is_closed_goes_nowhere_and_into_no_file(tmp_path: Path) -> None:
+    for redirection in ("1>&-", "2>&-", "0<&- 1>&- 2>&-"):
+        found = spoken(tmp_path, redirection)
+        assert found.returncode == 0
+        assert found.stderr == b""
+        assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
+    found = spoken(tmp_path, "| true; exit ${PIPESTATUS[0]}")
+    assert found.returncode in (0, 1)
+    assert found.stderr == b""
+
+
+def test_any_path_can_be_printed_on_any_terminal(tmp_path: Path) -> None:
+    found = spoken(tmp_path, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert found.returncode == 0
+    assert b"caf\\xe9 \\xe9 \\u72ac" in found.stdout
+
+
+def test_an_error_without_any_output_left_has_its_exit_code(tmp_path: Path) -> None:
+    found = spoken(tmp_path, "--nothing > /dev/full 2> /dev/full")
+    assert found.returncode in (1, 2)

@@ -69,7 +69,7 @@ def test_a_weight_warms_up_linearly() -> None:
     entry = parse_distillation("temporal=0.5:warm_up_epochs=4")
     assert [entry.weight_after(epochs) for epochs in (0, 1, 4, 9)] == [0, 0.125, 0.5, 0.5]
     assert parse_distillation("temporal=0.5").weight_after(0) == 0.5
-    with pytest.raises(UsageError, match="warm_up_epochs must be 0 or more, got '-1'"):
+    with pytest.raises(UsageError, match="warm_up_epochs must be from 0 to 1000000, got '-1'"):
         parse_distillation("temporal=0.5:warm_up_epochs=-1")
 
 

@@ -226,7 +226,7 @@ def test_a_folder_of_noise_is_known_by_its_content(tmp_path: Path) -> None:
         ("shift:max_s=-1", "max_s must be seconds from 0 to 86400, got -1"),
         ("speed:low=1.1,high=0.9", "low=1.1 and high=0.9 must be a range within 0.5 to 2"),
         ("speed:high=2.5", "low=0.9 and high=2.5"),
-        ("mixup:alpha=0", "alpha must be a number above 0, got 0"),
+        ("mixup:alpha=0", "alpha must be a number above 0, at most 1000, got 0"),
         ("mixup:alpha=inf", "got inf"),
         ("gain:low_db=7", "low_db=7 and high_db=6"),
         ("noise:folder=none", "holds no audio for train, validation, test"),

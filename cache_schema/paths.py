@@ -1,0 +1,87 @@
+"""Paths on the command line: what cannot be read or written there is refused before anything is."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# What a folder of ours holds; nothing else is written inside.
+_MARKS = {
+    "cache": ("manifest.json", "parts"),
+    "run": ("config.json", "training-state.pt"),
+}
+PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def path_problem(text: str) -> str | None:
+    """Say why `text` names no place on a local disk; None where it does.
+
+    >>> path_problem("s3://bucket/cache.zarr")
+    "'s3://bucket/cache.zarr' is an address; only local paths can be read and written so far"
+    """
+    if not text:
+        return "it is empty; name a path"
+    if _ADDRESS.match(text):
+        return f"{text!r} is an address; only local paths can be read and written so far"
+    return None
+
+
+class LocalPath(click.Path):
+    """A path on a local disk: no address such as ``s3://``, and not empty."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(path_type=Path, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse what is no local path."""
+        if problem := path_problem(os.fspath(value)):
+            self.fail(problem, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class OutputPath(LocalPath):
+    """A path to write, which lies in no cache and in no run.
+
+    Parameters
+    ----------
+    own : str
+        What may be there already to be continued: ``"cache"`` or ``"run"``.
+    """
+
+    def __init__(self, own: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self.own = own
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a path inside what must stay as it is."""
+        path: Path = super().convert(value, param, ctx)
+        place = Path(os.path.realpath(path))
+        for folder in (place, *place.parents):
+            kind = _kind_of(folder)
+            if kind and (folder != place or kind != self.own):
+                self.fail(f"{path} is, or lies in, the {kind} {folder}", param, ctx)
+        return path
+
+
+class PicturePath(OutputPath):
+    """A picture to draw, in a format that its suffix names."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a suffix that is no format of pictures."""
+        path: Path = super().convert(value, param, ctx)
+        if path.suffix.lower() not in PICTURE_SUFFIXES:
+            known = ", ".join(PICTURE_SUFFIXES)
+            self.fail(f"{path} has the suffix {path.suffix!r}; known: {known}", param, ctx)
+        return path
+
+
+def _kind_of(folder: Path) -> str | None:
+    for kind, names in _MARKS.items():
+        if all(os.path.lexists(folder / name) for name in names):
+            return kind
+    return None

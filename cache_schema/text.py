@@ -1,0 +1,74 @@
+"""Text from outside, as each kind of output can take it: a line, a page, JSON, Markdown, CSV, a plot.
+
+Ids, classes, file names and reasons come from corpora, caches and runs of strangers. What would move
+a terminal's cursor, turn the reading direction, open a table's cell or begin a formula is escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+# Controls (C0, DEL, C1), line separators, marks of direction, and surrogates, which no encoding takes.
+_UNSAFE = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+_IN_A_LINE = re.compile(f"[{_UNSAFE}]")
+_IN_A_PAGE = re.compile(f"(?![\n\t])[{_UNSAFE}]")
+_IN_MARKDOWN = re.compile(r"[\\`|*\[\]]")
+_FORMULA = ("=", "+", "-", "@")
+
+
+def one_line(text: object) -> str:
+    r"""Escape what is no printable character of a line, the end of a line too.
+
+    >>> one_line("dog\x1b]0;x\x07\n")
+    'dog\\x1b]0;x\\x07\\n'
+    """
+    return _IN_A_LINE.sub(_escaped, str(text))
+
+
+def page(text: object) -> str:
+    """Escape as :func:`one_line` does, but keep ends of lines and tabs."""
+    return _IN_A_PAGE.sub(_escaped, str(text))
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    """Encode JSON that reads back as it was, whatever a terminal makes of its text."""
+    text = json.dumps(document, ensure_ascii=False, indent=indent)
+    return _IN_A_PAGE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def markdown(text: object) -> str:
+    r"""Escape for a cell of a table or a paragraph of Markdown: no cell, code, link or tag begins.
+
+    >>> markdown("a|b <b>")
+    'a\\|b &lt;b&gt;'
+    """
+    plain = _IN_MARKDOWN.sub(r"\\\g<0>", one_line(text))
+    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def csv_text(text: object) -> str:
+    """Escape for a text cell of CSV: a spreadsheet takes it for no formula.
+
+    >>> csv_text("=1+1")
+    "'=1+1"
+    """
+    plain = one_line(text)
+    return f"'{plain}" if plain.startswith(_FORMULA) else plain
+
+
+def plot_text(text: object) -> str:
+    r"""Escape for a title or label of a plot: a dollar sign begins no formula.
+
+    >>> plot_text("$x$")
+    '\\$x\\$'
+    """
+    return one_line(text).replace("$", r"\$")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    point = ord(found[0])
+    if 0xDC80 <= point <= 0xDCFF:  # a byte of a path that is not UTF-8
+        return f"\\x{point - 0xDC00:02x}"
+    return found[0].encode("unicode_escape").decode()

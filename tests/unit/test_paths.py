@@ -1,0 +1,85 @@
+"""Where commands write: on a local disk, and inside nothing that must stay as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from cache_schema.command import Command
+from cache_schema.paths import LocalPath, OutputPath, PicturePath
+
+
+@click.command(cls=Command, name="write")
+@click.argument("place", type=LocalPath())
+@click.option("--out", type=OutputPath(own="run"))
+@click.option("--plot", type=PicturePath())
+def write(place: Path, out: Path | None, plot: Path | None) -> None:
+    click.echo("it ran")
+
+
+def refusal(*words: object) -> str:
+    result = CliRunner().invoke(write, [str(word) for word in words])
+    assert result.exit_code == 2, result.output
+    assert "it ran" not in result.output
+    return " ".join(result.output.replace("│", "").split())
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    (tmp_path / "a.zarr/parts/part-000").mkdir(parents=True)
+    (tmp_path / "a.zarr/manifest.json").touch()
+    return tmp_path / "a.zarr"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "run").mkdir()
+    for name in ("config.json", "training-state.pt"):
+        (tmp_path / "run" / name).touch()
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["s3://a/b", "gs://a", "http://a/b", "https://a", "file:///a", "abfs+x://c", "S3://A"],
+)
+@pytest.mark.parametrize("words", [(), ("here", "--out"), ("here", "--plot")], ids=str)
+def test_an_address_is_no_path(words: tuple[str, ...], address: str) -> None:
+    assert "is an address; only local paths" in refusal(*words, address)
+
+
+@pytest.mark.parametrize("words", [("",), ("here", "--out", ""), ("here", "--plot", "")], ids=str)
+def test_an_empty_path_is_none(words: tuple[str, ...]) -> None:
+    assert "it is empty" in refusal(*words)
+
+
+def test_a_colon_makes_no_address(tmp_path: Path) -> None:
+    for path in (tmp_path / "a:b", "c:/d", "a:b//c"):
+        assert CliRunner().invoke(write, [str(path), "--out", str(path)]).exit_code == 0
+
+
+def test_nothing_is_written_into_a_cache(cache: Path) -> None:
+    for option, name in (("--out", "x"), ("--out", "parts/part-000/x"), ("--plot", "x.png")):
+        assert f"lies in, the cache {cache}" in refusal("here", option, cache / name)
+    assert "the cache" in refusal("here", "--out", cache)
+    (cache.parent / "link").symlink_to(cache / "parts")
+    assert "the cache" in refusal("here", "--out", cache.parent / "link/x")
+
+
+def test_nothing_is_written_into_a_run_but_the_run_itself(run: Path) -> None:
+    assert f"the run {run}" in refusal("here", "--out", run / "inner/x")
+    assert f"the run {run}" in refusal("here", "--plot", run / "x.png")
+    assert CliRunner().invoke(write, ["here", "--out", str(run)]).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["x", "x.", "x.xyz", "x.png.gz", ".png", "x.jpg"])
+def test_a_picture_has_a_format_that_can_be_drawn(tmp_path: Path, name: str) -> None:
+    assert "known: .png, .pdf, .svg" in refusal("here", "--plot", tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.PNG", "a.b.pdf", "x.svg"])
+def test_the_formats_of_pictures(tmp_path: Path, name: str) -> None:
+    assert CliRunner().invoke(write, ["here", "--plot", str(tmp_path / name)]).exit_code == 0

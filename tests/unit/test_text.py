@@ -1,0 +1,90 @@
+"""What a stranger's text can do to a terminal, a table, a spreadsheet or a plot: nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from cache_schema.terminal import Terminal, say
+from cache_schema.text import csv_text, json_text, markdown, one_line, page, plot_text
+
+# Escape sequences, C0, C1, DEL, line separators, direction, bytes that are no text.
+UNSAFE = "\x1b\x1b]0;title\x07\x00\x08\r\x7f\x9b31m\u2028\u202e\u2066\u200f\udc80\ud800"
+
+
+@pytest.mark.parametrize("escape", [one_line, page, markdown, csv_text, plot_text])
+@pytest.mark.parametrize("character", UNSAFE, ids=lambda c: f"U+{ord(c):04X}")
+def test_no_output_gets_an_unsafe_character(escape: object, character: str) -> None:
+    escaped = escape(f"a{character}b")  # type: ignore[operator]
+    assert escaped.startswith("a")
+    assert escaped.endswith("b")
+    assert escaped.isprintable() or character.isprintable()
+    escaped.encode("utf-8")
+
+
+def test_printable_text_of_any_language_stays() -> None:
+    text = "père 犬 собака كلب 👩‍🚀 a_b (c) 50 %"
+    assert one_line(text) == page(text) == csv_text(text) == plot_text(text) == text
+
+
+def test_a_line_stays_one_and_a_page_keeps_its_lines() -> None:
+    assert one_line("a\nb\tc") == "a\\nb\\tc"
+    assert page("a\nb\tc\r") == "a\nb\tc\\r"
+
+
+def test_a_byte_that_is_no_text_is_shown_as_it_is_in_the_path() -> None:
+    assert one_line(b"caf\xe9.wav".decode("utf-8", "surrogateescape")) == "caf\\xe9.wav"
+
+
+def test_json_reads_back_as_it_was() -> None:
+    document = {"id": "a\x1b[2J\x9b\u202e\u2028\n犬", "n": [1, None]}
+    for indent in (None, 1):
+        text = json_text(document, indent)
+        assert json.loads(text) == document
+        assert text.replace("\n", "").isprintable()
+        assert "犬" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a|b", "`x`", "<b>x</b>", "[a](javascript:x)", "a\\|b", "*x*", "![x](y)", "a\n|b", "&lt;"],
+)
+def test_a_cell_of_markdown_holds_text_alone(text: str) -> None:
+    found = markdown(text)
+    assert "\n" not in found
+    unescaped = found.replace("\\\\", "")
+    for mark in ("|", "`", "[", "]", "*"):
+        assert unescaped.count(mark) == unescaped.count("\\" + mark)
+    assert "<" not in found
+    assert ">" not in found
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1"])
+def test_no_cell_of_csv_begins_a_formula(text: str) -> None:
+    file = io.StringIO()
+    csv.writer(file).writerow([csv_text(text)])
+    (cell,) = next(csv.reader(io.StringIO(file.getvalue(), newline="")))
+    assert cell[0] not in "=+-@\t\r\n"
+
+
+def test_the_terminal_escapes_lines_and_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    from rich.table import Table
+
+    say("a\x1b[31m\nb")
+    console = Terminal()
+    console.print("c\x1b]0;x\x07 [bold]d[/bold] \u202e")
+    table = Table("class\x1b")
+    table.add_row("e\x9b2J")
+    console.print(table)
+    printed = capsys.readouterr().out
+    assert printed.replace("\n", "").isprintable()
+    for text in (
+        "a\\x1b[31m\nb",
+        "c\\x1b]0;x\\x07 [bold]d[/bold] \\u202e",
+        "class\\x1b",
+        "e\\x9b2J",
+    ):
+        assert text in printed
