@@ -2,7 +2,7 @@
 
 It attends to where the energy is. Its two layers of attention have rank one, so every signal has a
 closed form: with e the frames' share of energy and f their share of squared energy, layer 1 is
-``1 eᵀ``, layer 2 is ``1 fᵀ``, and the rollout (see the README) is
+``1 eᵀ``, layer 2 is ``1 fᵀ``, and the rollout (see pipeline/README.md) is
 ``(½I + ½·1fᵀ)(½I + ½·1eᵀ) = ¼I + 1(½e + ¼f)ᵀ``.
 
 Shape suffixes: S samples, T frames, P pooled frames, M bands, C classes, L layers.

@@ -14,7 +14,7 @@ from student.settings import Distillation, parse_distillation
 NONE = "none"
 OR = "|"
 LABEL = "label="
-# Weights set once; 30 was better than 300 for sp and iusp on one corpus. See the README's tables.
+# Weights set once; 30 was better than 300 for sp and iusp on one corpus: see tests/experiments.
 LADDER = (
     NONE,
     "logits=0.5:temperature=2",

@@ -1,4 +1,4 @@
-"""Measure what the README claims about speed and size: ``python tests/benchmarks [NAME ...]``.
+"""Measure what this folder's README.md has on speed and size: ``python tests/benchmarks [NAME ...]``.
 
 Each figure is a ratio or a share of one run; nothing here is a test, and no test is timed.
 """

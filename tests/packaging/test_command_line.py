@@ -1,18 +1,18 @@
-"""A new option is a decision, not an accident; and the README says only what is so."""
+"""A new option is a decision, not an accident; commands and links on every page are valid."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shlex
 import tomllib
-from pathlib import Path
 
 import click
 import pytest
+from pages import PAGES, REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+README = PAGES["README.md"]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 OPTIONS = {
@@ -51,9 +51,9 @@ def test_options_are_the_frozen_ones(name: str) -> None:
     assert sorted(found) == sorted(OPTIONS[name].split())
 
 
-def readme_commands() -> list[list[str]]:
-    """Every line of a README code block that runs one of our commands."""
-    blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", README, re.DOTALL)
+def commands_of(page: str) -> list[list[str]]:
+    """Every line of a page's code blocks that runs one of our commands."""
+    blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", page, re.DOTALL)
     text = "\n".join(blocks).replace("\\\n", " ").replace("$seed", "0")
     lines = [re.sub(r"^\$ ", "", line.strip()) for line in text.splitlines()]
     pieces = [piece.strip() for line in lines for piece in line.split("&&")]
@@ -61,15 +61,17 @@ def readme_commands() -> list[list[str]]:
     return [w for w in words if w and w[0].rsplit("/", 1)[-1] in OPTIONS]
 
 
-@pytest.mark.parametrize("words", readme_commands(), ids=" ".join)
-def test_the_readmes_commands_parse(words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words", [words for page in PAGES.values() for words in commands_of(page)], ids=" ".join
+)
+def test_the_commands_on_all_pages_parse(words: list[str]) -> None:
     command = load(words[0].rsplit("/", 1)[-1])
     context = command.make_context(command.name, words[1:])
     assert context.params
 
 
 def test_the_readme_shows_every_command() -> None:
-    shown = {words[0].rsplit("/", 1)[-1] for words in readme_commands()}
+    shown = {words[0].rsplit("/", 1)[-1] for words in commands_of(README)}
     assert shown == set(OPTIONS)
 
 
@@ -79,7 +81,25 @@ def test_the_readmes_test_command_is_the_one_ci_runs() -> None:
     assert "python -m pytest\n" in ci
 
 
-def test_the_readmes_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
-    assert links
-    assert [link for link in links if not (REPOSITORY / link).exists()] == []
+def anchors(page: str) -> set[str]:
+    """Anchors of a page's headings, as GitHub derives them."""
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE
+    )
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_to_a_file_and_a_heading(name: str) -> None:
+    wrong = []
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", PAGES[name]):
+        file, _, anchor = link.partition("#")
+        target = (REPOSITORY / name).parent / file if file else REPOSITORY / name
+        page = PAGES.get(os.path.relpath(target, REPOSITORY))
+        if not target.exists() or (anchor and anchor not in anchors(page or "")):
+            wrong.append(link)
+    assert wrong == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 200

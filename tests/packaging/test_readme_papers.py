@@ -1,22 +1,22 @@
-"""The README's page on the papers names what exists: modules, students, losses, options, presets."""
+"""The pages name what exists: modules, students, losses, options, presets, metrics."""
 
 from __future__ import annotations
 
 import importlib
 import re
-from pathlib import Path
 
 import pytest
+from pages import PAGES
 
 from student.losses import LOSSES
+from student.metrics import METRICS
 from student.models import STUDENTS
 from student.models.interface import count_parameters_keras
 from student.recipes import RECIPES
 from student.settings import build_student, parse_distillation
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-CODE = re.findall(r"`([^`\n]+)`", README)
+STUDENT = PAGES["student/README.md"]
+CODE = [code for page in PAGES.values() for code in re.findall(r"`([^`\n]+)`", page)]
 NAMES = sorted({c for c in CODE if re.fullmatch(r"(cache_schema|pipeline|student)(\.\w+)+", c)})
 # As `temporal:align=ends`, or `--distill logits=0.5:form=cmkd`; what a signal takes is no loss's.
 OPTIONS = sorted(
@@ -52,7 +52,7 @@ def test_the_page_has_options_and_names_to_check() -> None:
 
 
 def test_the_table_of_students_has_each_with_its_own_count() -> None:
-    table = README.partition("| student | parameters, 12 classes |")[2].partition("\n\n")[0]
+    table = STUDENT.partition("| student | parameters, 12 classes |")[2].partition("\n\n")[0]
     for name in STUDENTS:
         student = build_student(name, {}, 12)
         row = next(r for r in table.splitlines() if r.startswith("| `" + name.partition("-b")[0]))
@@ -62,5 +62,9 @@ def test_the_table_of_students_has_each_with_its_own_count() -> None:
 
 def test_every_recipe_is_named() -> None:
     assert [
-        name for name in RECIPES if f"`{name}`" not in README and f" {name}`" not in README
+        name for name in RECIPES if f"`{name}`" not in STUDENT and f" {name}`" not in STUDENT
     ] == []
+
+
+def test_every_loss_and_metric_is_named() -> None:
+    assert [name for name in (*LOSSES, *METRICS) if f"`{name}`" not in STUDENT] == []
