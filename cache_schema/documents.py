@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cache_schema.errors import CacheError, listed
+from cache_schema.errors import MAX_LISTED, CacheError, listed
 from cache_schema.storage import canonical_json, sha256
 from cache_schema.teacher_names import is_teacher_name, signal_of, teacher_of
 
@@ -25,7 +25,6 @@ FORMAT_VERSION = 1
 WAVEFORM = "waveform"
 # What was drawn to make each row's view, and what is true of a view whose labels are mixed.
 VIEW_DRAWS, VIEW_LABELS = "view_draws", "view_labels"
-MOST_LISTED = 20
 LONGEST_NAME_BYTES = 255  # of one component of a path, on every file system in use
 # What 64-bit floats count exactly; no document has a use for larger numbers.
 LARGEST = 2**53
@@ -488,10 +487,9 @@ def parse(model: type[AnyDocument], data: bytes, where: str) -> AnyDocument:
         return model.model_validate_json(data)
     except ValidationError as error:
         problems = _told(error)
-        more = [f"and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
         raise CacheError(
             f"{where} is not a valid {model.__name__}; {len(problems)} problem(s)\n"
-            f"{listed([*problems[:MOST_LISTED], *more])}",
+            f"{listed(problems, MAX_LISTED)}",
             kind="damaged",
         ) from None
 

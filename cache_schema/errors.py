@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+MAX_LISTED = 20  # problems of one message
+
 
 class AftersoundError(Exception):
     """An error whose message is meant for the user and is shown without a traceback.
@@ -47,6 +49,16 @@ class CacheError(AftersoundError):
     exit_code = 3
 
 
-def listed(problems: Iterable[str]) -> str:
-    """Join problems one to a line, each with a bullet, for the body of a message."""
-    return "\n".join(f"  - {problem}" for problem in problems)
+def listed(problems: Iterable[str], most: int | None = None) -> str:
+    """Join problems one to a line, each with a bullet, for the body of a message.
+
+    Examples
+    --------
+    >>> print(listed(["one", "two", "three"], most=1))
+      - one
+      - and 2 more
+    """
+    lines = list(problems)
+    if most is not None and len(lines) > most:
+        lines = [*lines[:most], f"and {len(lines) - most} more"]
+    return "\n".join(f"  - {line}" for line in lines)

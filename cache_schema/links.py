@@ -13,11 +13,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from cache_schema.errors import CacheError, listed
+from cache_schema.errors import MAX_LISTED, CacheError, listed
 
 # Folders of as many objects as there are work units.
 _LARGE = ("c", "commits")
-MOST_LISTED = 20
 
 
 def refuse_links(root: Path) -> None:
@@ -32,7 +31,7 @@ def refuse_links(root: Path) -> None:
     if odd:
         raise CacheError(
             f"{root} is not read: {len(odd)} of its objects are links or no plain files\n"
-            f"{listed(odd[:MOST_LISTED])}\nA cache has none. Copy what they stand for into their place "
+            f"{listed(odd, MAX_LISTED)}\nA cache has none. Copy what they stand for into their place "
             "(cp -rL), if you trust where they lead.",
             kind="link",
         )

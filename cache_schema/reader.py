@@ -28,7 +28,7 @@ from cache_schema.documents import (
     SignalSpec,
     parse,
 )
-from cache_schema.errors import CacheError, listed
+from cache_schema.errors import MAX_LISTED, CacheError, listed
 from cache_schema.plugins import unknown_name
 from cache_schema.storage import sha256
 from cache_schema.teacher_names import command_of, described, signal_of, teacher_of
@@ -363,7 +363,7 @@ def _refuse_misaligned(root: Path, plans: Sequence[PartPlan]) -> None:
     if problems:
         raise CacheError(
             f"{root}: its parts do not lie side by side; {len(problems)} problem(s)\n"
-            f"{listed(problems[:20])}",
+            f"{listed(problems, MAX_LISTED)}",
             kind="damaged",
         )
 

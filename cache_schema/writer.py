@@ -35,7 +35,7 @@ from cache_schema.documents import (
     parse,
     parse_manifest,
 )
-from cache_schema.errors import CacheError, listed
+from cache_schema.errors import MAX_LISTED, CacheError, listed
 from cache_schema.links import refuse_links
 from cache_schema.promises import (
     PLAN,
@@ -129,7 +129,7 @@ def refuse_misfits(root: Path, manifest: Manifest, plans: Sequence[PartPlan]) ->
     if problems:
         raise CacheError(
             f"{root}: its plans do not fit its clips; {len(problems)} problem(s)\n"
-            f"{listed(problems[:20])}",
+            f"{listed(problems, MAX_LISTED)}",
             kind="damaged",
         )
 

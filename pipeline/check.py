@@ -10,7 +10,7 @@ import numpy as np
 from cache_schema import top_k, u8log
 from cache_schema.arrays import Array
 from cache_schema.documents import CommitRecord, SignalSpec, parse
-from cache_schema.errors import CacheError, listed
+from cache_schema.errors import MAX_LISTED, CacheError, listed
 from cache_schema.reader import SealedPart, open_cache
 from cache_schema.storage import sha256
 from cache_schema.writer import Row, record_path
@@ -20,7 +20,6 @@ from pipeline.unit import UnitWorker
 # Share of a signal's scale by which a recomputed row may differ: float16 keeps 11 bits, and the
 # batch a row lands in may differ from the first time.
 TOLERANCE = 2e-3
-SHOWN = 20
 
 
 @dataclass(slots=True)
@@ -76,10 +75,9 @@ def _refuse_problems(precompute: Precompute, report: CheckReport) -> None:
         ),
     ]
     if problems:
-        more = f"\nand {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise CacheError(
             f"{precompute.request.out}: {report.rows} rows checked, {len(problems)} problem(s)\n"
-            f"{listed(problems[:SHOWN])}{more}\n"
+            f"{listed(problems, MAX_LISTED)}\n"
             "Restore the sources, or make a new cache with another --out.",
             kind="stale",
         )

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from cache_schema.clip import Clip
 from pipeline.corpora.interface import SPLIT_NAMES, Corpus
 from pipeline.corpora.unreadable import unreadable_reasons
 from pipeline.corpora.walk import shown_name
@@ -15,7 +16,12 @@ FOLD = re.compile(r"(fold|f|cv|split)?[ _-]?\d{1,2}", re.IGNORECASE)
 
 
 def corpus_summary(
-    corpus: Corpus, kind: str, teacher_classes: Sequence[str] | None = None
+    corpus: Corpus,
+    kind: str,
+    teacher_classes: Sequence[str] | None = None,
+    *,
+    misfits: Sequence[Clip] = (),
+    takes: str = "",
 ) -> list[str]:
     """Sum up a corpus: classes, splits, clips that cannot be read, and warnings.
 
@@ -27,14 +33,21 @@ def corpus_summary(
         As the user named it, for the options of that kind.
     teacher_classes : sequence of str, optional
         Classes of the teacher whose logits are to be cached.
+    misfits : sequence of Clip
+        Clips of a length that the teacher does not take.
+    takes : str
+        Which lengths it takes.
 
     Returns
     -------
     list of str
         A line each. What a training will lack begins with ``warning:``.
     """
-    unreadable = sum(not clip.frames for clip in corpus.clips)
-    reasons = unreadable_reasons(corpus.root, corpus.clips) if unreadable else []
+    unusable = sum(not clip.frames for clip in corpus.clips) + len(misfits)
+    reasons = unreadable_reasons(corpus.root, corpus.clips)
+    if misfits:
+        first = shown_name(misfits[0].id)
+        reasons.append(f"{len(misfits)} not of {takes}, as the teacher takes them, first {first}")
     warnings = [
         *_class_warnings(corpus, kind),
         *_split_warnings(corpus, kind),
@@ -43,11 +56,7 @@ def corpus_summary(
     return [
         f"classes   {_classes_line(corpus)}",
         f"clips     {_splits_line(corpus)}",
-        *(
-            [f"unusable  {unreadable} of {len(corpus.clips)} by their headers"]
-            if unreadable
-            else []
-        ),
+        *([f"unusable  {unusable} of {len(corpus.clips)} by their headers"] if unusable else []),
         *(f"  {reason}" for reason in reasons),
         *(f"warning: {warning}" for warning in warnings),
     ]

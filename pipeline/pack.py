@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
-from cache_schema.errors import RunError, UsageError, listed
+from cache_schema.errors import MAX_LISTED, RunError, UsageError, listed
 from cache_schema.interrupts import held_interrupts
 from cache_schema.own_folder import require_own_folder
 from cache_schema.storage import sha256, write_atomic
@@ -219,7 +219,7 @@ def _write_pack(
         if not writer.rows:
             raise RunError(
                 f"none of the {len(clips)} clips of {split} can be packed\n"
-                f"{listed(f'{name}: {why}' for name, why in unusable[:10])}\n"
+                f"{listed([f'{name}: {why}' for name, why in unusable], MAX_LISTED)}\n"
                 "Mend the corpus, then repeat the command.",
                 kind="unusable",
             )

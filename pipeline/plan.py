@@ -157,6 +157,13 @@ def heard_samples(
     return np.where(fits, at_teacher, 0)
 
 
+def taken_lengths(teacher: Teacher) -> str:
+    """Say in seconds which lengths a teacher takes."""
+    rate = teacher.sample_rate_hz
+    longest = f"{teacher.max_samples / rate:g} s" if teacher.max_samples else "any length"
+    return f"{teacher.min_samples / rate:g} s to {longest}"
+
+
 def decoded_samples(clip: Clip, rate_hz: int) -> int:
     """Samples of a clip at a rate, by its header; 0 where that could not be read."""
     return resampled_length(clip.frames, clip.source_rate_hz, rate_hz) if clip.frames else 0

@@ -25,6 +25,7 @@ from cache_schema.text import one_line
 from cache_schema.writer import load_manifest, load_plans, missing_units
 from pipeline.check import check
 from pipeline.corpus_summary import corpus_summary
+from pipeline.plan import taken_lengths
 from pipeline.plan_report import PlanReport, plan_report
 from pipeline.precompute import Precompute, Request
 from pipeline.repair import mend
@@ -131,9 +132,7 @@ def main(
     for note in precompute.corpus.notes:
         console.print(note)
     if check_rows is None and not repair:
-        kind = precompute.request.corpus.partition(":")[0]
-        for line in corpus_summary(precompute.corpus, kind, precompute.teacher.classes):
-            console.print(line)
+        _print_summary(console, precompute)
     if plan_only:
         _print_plan(console, plan_report(precompute))
     elif check_rows is not None:
@@ -193,6 +192,17 @@ def _check_options(
             kind="options",
         )
     check_device(device, torch, elsewhere=bool(scheduler))
+
+
+def _print_summary(console: Terminal, precompute: Precompute) -> None:
+    kind, teacher = precompute.request.corpus.partition(":")[0], precompute.teacher
+    lengths = zip(precompute.clips, precompute.samples.tolist(), strict=True)
+    misfits = [clip for clip, samples in lengths if clip.frames and not samples]
+    takes = taken_lengths(teacher)
+    for line in corpus_summary(
+        precompute.corpus, kind, teacher.classes, misfits=misfits, takes=takes
+    ):
+        console.print(line)
 
 
 def _run(console: Terminal, precompute: Precompute) -> None:

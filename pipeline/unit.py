@@ -36,7 +36,7 @@ from cache_schema.writer import Row, load_manifest, load_plan, write_unit
 from pipeline.audio import UnusableAudio, decode, resample_exactly, resampled_length
 from pipeline.corpora.walk import leads_out
 from pipeline.differences import differences, without_name
-from pipeline.plan import decoded_samples, planned_samples
+from pipeline.plan import decoded_samples, planned_samples, taken_lengths
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
 from pipeline.views import View, ViewRecipe, view_context
@@ -254,12 +254,9 @@ class UnitWorker:
         return _sounded(made, decoded.sha256)
 
     def _length_problem(self, samples: int) -> str:
-        rate, teacher = self.teacher.sample_rate_hz, self.teacher
-        longest = f"{teacher.max_samples / rate:g} s" if teacher.max_samples else "any length"
-        return (
-            f"{samples / rate:.3f} s long; teacher {teacher.family} takes "
-            f"{teacher.min_samples / rate:g} s to {longest}"
-        )
+        length_s = samples / self.teacher.sample_rate_hz
+        takes = f"teacher {self.teacher.family} takes {taken_lengths(self.teacher)}"
+        return f"{length_s:.3f} s long; {takes}"
 
     def _from_cache(self, base: SealedPart, number: int) -> Callable[[int], Heard | Row]:
         usable = base.usable(number)

@@ -17,14 +17,13 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cache_schema.clip import Clip
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import MAX_LISTED, UsageError, listed
 from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
 from pipeline.corpora.walk import leads_into, leads_out, limit_of, shown_name, spelled
 
 Ids = Literal["stem", "path"]
 NO_LABEL = "none"  # as the name of a column of labels: there is none
-MOST_LISTED = 20
 LONGEST_NAME = 255  # bytes of one name in a path, on every file system in use
 SCAN_THREADS = 8
 SPLIT_NAMES = {
@@ -222,13 +221,10 @@ def clip_name(path: str, ids: Ids) -> str:
 def _raise_if_any(problems: Sequence[str], hints: Iterable[str], source: str) -> None:
     if not problems:
         return
-    shown = list(problems[:MOST_LISTED])
-    if len(problems) > MOST_LISTED:
-        shown.append(f"and {len(problems) - MOST_LISTED} more")
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     ways = "".join(f"{hint}.\n" for hint in hints)
     raise UsageError(
-        f"corpus {source}: {count}\n{listed(shown)}\n{ways}Nothing was written. "
+        f"corpus {source}: {count}\n{listed(problems, MAX_LISTED)}\n{ways}Nothing was written. "
         "Mend the corpus, then repeat the command.",
         kind="corpus",
     )

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from cache_schema.errors import UsageError
 from pipeline.corpora.manifest import (
     FIELDS_SHOWN,
     LABEL_FIELDS,
@@ -34,8 +35,15 @@ _TYPES: dict[str, tuple[Any, str]] = {
 def _rows(listing: Listing) -> Iterator[Row]:
     """Yield the objects that can be read; note what is wrong with the others."""
     found = _Lines(listing)
+    content = read_text(listing.path, "jsonl")
+    if content.lstrip().startswith("["):
+        raise UsageError(
+            f"corpus jsonl:{listing.path}: a JSON array; write its objects a line each, as "
+            "jq -c '.[]' LIST.json > LIST.jsonl",
+            kind="corpus",
+        )
     # Not str.splitlines: text within JSON may hold separators of lines that are no newline.
-    for line, text in enumerate(read_text(listing.path, "jsonl").split("\n"), start=1):
+    for line, text in enumerate(content.split("\n"), start=1):
         if not text.strip():
             continue
         try:

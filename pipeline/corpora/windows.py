@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from cache_schema.clip import Clip
-from cache_schema.errors import UsageError, listed
-from pipeline.corpora.interface import MOST_LISTED, Corpus
+from cache_schema.errors import MAX_LISTED, UsageError, listed
+from pipeline.corpora.interface import Corpus
 
 # A frame at the lowest rate that is read; nearer windows would be the same.
 SHORTEST_HOP_S = 1e-3
@@ -105,10 +105,9 @@ def _refuse_doubles(clips: list[Clip]) -> None:
     """Refuse windows named like a clip that the corpus has already."""
     doubles = [name for name, count in Counter(clip.id for clip in clips).items() if count > 1]
     if doubles:
-        more = [f"and {len(doubles) - MOST_LISTED} more"] if len(doubles) > MOST_LISTED else []
         raise UsageError(
             f"{len(doubles)} windows have the ids of other clips\n"
-            f"{listed([*map(repr, doubles[:MOST_LISTED]), *more])}\n"
+            f"{listed(map(repr, doubles), MAX_LISTED)}\n"
             "Give the clips ids without '#', then repeat the command.",
             kind="corpus",
         )

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cache_schema.errors import AftersoundError, RunError, listed
+from cache_schema.errors import MAX_LISTED, AftersoundError, RunError, listed
 from cache_schema.plugins import unknown_name
 from pipeline.teachers.checkpoint_files import (
     CONFIG,
@@ -395,6 +395,6 @@ def _refuse_other_weights(checkpoint: Checkpoint, info: Any, *, new_head: bool) 
     if problems:
         raise RunError(
             f"{checkpoint.id} lacks {len(problems)} weights of a {checkpoint.model_type} model\n"
-            f"{listed(problems[:20])}\nSave the whole model with save_pretrained",
+            f"{listed(problems, MAX_LISTED)}\nSave the whole model with save_pretrained",
             kind="incomplete",
         )

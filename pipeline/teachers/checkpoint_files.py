@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from cache_schema.documents import plain_name
-from cache_schema.errors import RunError, UsageError, listed
+from cache_schema.errors import MAX_LISTED, RunError, UsageError, listed
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -127,7 +127,7 @@ def _indexed_files(folder: Path, text: str) -> set[str]:
         ]
         raise UsageError(
             f"{WEIGHTS_INDEX} of {text} is not usable; {len(problems)} problem(s)\n"
-            f"{listed(problems[:20])}\nSave the model anew with save_pretrained",
+            f"{listed(problems, MAX_LISTED)}\nSave the model anew with save_pretrained",
             kind="unsafe",
         ) from None
     return set(index.weight_map.values())

@@ -245,3 +245,10 @@ def test_paths_lead_out_only_as_far_as_is_asked(tmp_path: Path, kind: str, absol
     corpus = read_corpus(f"{source}links={tmp_path}")
     assert [(c.path, c.frames) for c in corpus.clips] == [("pool/a.wav", 3200)]
     assert "leaves the corpus folder" in refusal(f"{source}links={lists}")
+
+
+def test_a_json_array_is_told_how_to_become_lines(tmp_path: Path) -> None:
+    text = json.dumps([{"path": "a.wav", "label": "dog"}], indent=1)
+    message = refusal(listing(tmp_path, text, "clips.json", kind="jsonl"))
+    assert "a JSON array" in message
+    assert "jq -c '.[]'" in message

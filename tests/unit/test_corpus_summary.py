@@ -110,6 +110,15 @@ def test_classes_outside_the_teachers_are_warned_of_with_the_class_map(tmp_path:
     assert "--class-map" in warning
 
 
+def test_clips_of_a_length_that_the_teacher_does_not_take_are_counted(tmp_path: Path) -> None:
+    corpus = folder(tmp_path, **ALL)
+    lines = corpus_summary(corpus, "folder", misfits=corpus.clips[:2], takes="1 s to 30 s")
+    assert lines[2:4] == [
+        "unusable  2 of 9 by their headers",
+        "  2 not of 1 s to 30 s, as the teacher takes them, first test/cat/0",
+    ]
+
+
 def test_an_unlabelled_corpus_is_told_so(tmp_path: Path) -> None:
     for number in range(40):
         write(tmp_path / f"{number}.wav")
