@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from cache_schema.clip import Clip
+from cache_schema.text import one_line
 from pipeline.corpora.interface import SPLIT_NAMES, Corpus
 from pipeline.corpora.unreadable import unreadable_reasons
-from pipeline.corpora.walk import shown_name
 
 MAX_NAMES = 5
 FOLD = re.compile(r"(fold|f|cv|split)?[ _-]?\d{1,2}", re.IGNORECASE)
@@ -46,7 +46,7 @@ def corpus_summary(
     unusable = sum(not clip.frames for clip in corpus.clips) + len(misfits)
     reasons = unreadable_reasons(corpus.root, corpus.clips)
     if misfits:
-        first = shown_name(misfits[0].id)
+        first = one_line(misfits[0].id)
         reasons.append(f"{len(misfits)} not of {takes}, as the teacher takes them, first {first}")
     warnings = [
         *_class_warnings(corpus, kind),
@@ -70,7 +70,7 @@ def _classes_line(corpus: Corpus) -> str:
     counts = Counter(dict.fromkeys(corpus.classes, 0))
     counts.update(label for clip in corpus.clips for label in clip.labels)
     (largest, most), (smallest, least) = counts.most_common()[0], counts.most_common()[-1]
-    sizes = f"{least} clip(s) of {shown_name(smallest)} to {most} of {shown_name(largest)}"
+    sizes = f"{least} clip(s) of {one_line(smallest)} to {most} of {one_line(largest)}"
     return f"{len(corpus.classes)} ({corpus.task}-label), {sizes}"
 
 
@@ -80,7 +80,7 @@ def _splits_line(corpus: Corpus) -> str:
     labelled = Counter(clip.split for clip in corpus.clips if clip.labelled)
     ordered = sorted(clips, key=lambda split: (_order(split), split))
     return ", ".join(
-        f"{shown_name(split)}: {clips[split]}"
+        f"{one_line(split)}: {clips[split]}"
         + ("" if labelled[split] == clips[split] else f" ({labelled[split]} labelled)")
         for split in ordered
     )
@@ -98,7 +98,7 @@ def _class_warnings(corpus: Corpus, kind: str) -> list[str]:
     found = []
     if len(corpus.classes) == 1 and corpus.task == "single":
         found.append(
-            f"one class alone ({shown_name(corpus.classes[0])}): any model is always right, and nothing "
+            f"one class alone ({one_line(corpus.classes[0])}): any model is always right, and nothing "
             "is learnt from its labels"
         )
     if kind == "folder" and len(corpus.classes) > 1 and all(map(FOLD.fullmatch, corpus.classes)):
@@ -166,6 +166,6 @@ def _teacher_warnings(corpus: Corpus, teacher_classes: Sequence[str]) -> list[st
 
 
 def _few(names: Iterable[str]) -> str:
-    shown = [shown_name(name) for name in names]
+    shown = [one_line(name) for name in names]
     more = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""
     return ", ".join(shown[:MAX_NAMES]) + more

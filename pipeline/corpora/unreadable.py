@@ -12,9 +12,10 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from cache_schema.clip import Clip
+from cache_schema.text import one_line
 from pipeline.audio import UnusableAudio, decode, scan_header, segment_frames
 from pipeline.audio_members import file_of
-from pipeline.corpora.walk import files_below, leads_into, limit_of, link_way_out, shown_name
+from pipeline.corpora.walk import files_below, leads_into, limit_of, link_way_out
 
 MAX_DECODED = 5  # clips that are decoded to learn what their headers do not say
 ANY_RATE_HZ = 16_000
@@ -58,7 +59,7 @@ def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
             )
         key = reason.what, reason.hint
         counts[key] = counts.get(key, 0) + 1
-        first.setdefault(key, shown_name(clip.path + reason.example))
+        first.setdefault(key, one_line(clip.path + reason.example))
     return [
         f"{count} {what}, first {first[what, hint]}" + (f": {hint}" if hint else "")
         for (what, hint), count in sorted(counts.items(), key=lambda item: -item[1])
