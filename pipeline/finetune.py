@@ -276,7 +276,7 @@ def _train(
     training = FineTuning(teacher, audio, recipe, folder=partial, report=report)
     training.run()
     if audio.unusable:
-        report(f"{len(audio.unusable)} clips could not be used")
+        report(f"{len(audio.unusable)} clips could not be used; {_TRAINING_FILE} lists all")
     return training
 
 

@@ -25,6 +25,9 @@ _WINDOW_STEPS = 16
 # Decoded clips stay in memory up to this size: 19 hours at 16 kHz and 16 bits.
 MEMORY_BYTES = 2 << 30
 
+# Clips left out that are named; training.json has all.
+MAX_REPORTED = 10
+
 _FULL_SCALE = np.float32(32768)
 
 Waveform = NDArray[np.float32]
@@ -57,7 +60,7 @@ class LabelledAudio:
     sample_rate_hz, min_samples, max_samples
         What the teacher takes.
     report : callable
-        Told of each unusable clip once.
+        Told of the first unusable clips, each once.
     recipe : ViewRecipe
         What every clip is heard through: training clips in another view each epoch, of which none is a
         cached one, the others in the view that a cache of the same seed has of them.
@@ -203,7 +206,8 @@ class LabelledAudio:
     def _skip(self, clip: Clip, reason: str) -> None:
         if clip.id not in self.unusable:
             self.unusable[clip.id] = reason
-            self.report(f"left out {clip.id}: {reason}")
+            if len(self.unusable) <= MAX_REPORTED:
+                self.report(f"left out {clip.id}: {reason}")
 
 
 def labelled_clips(corpus: Corpus, split: str) -> list[Clip]:

@@ -13,11 +13,12 @@ from cache_schema.lock import write_lock
 from cache_schema.own_folder import require_own_folder
 from cache_schema.reader import Cache
 from cache_schema.storage import PARTIAL_SUFFIX
-from cache_schema.teacher_names import teacher_of
+from cache_schema.teacher_names import qualified, teacher_of
 from student.checkpoint import STATE, WEIGHTS, read_json, write_json
 from student.class_map import coverage_report
 from student.curves import CURVES
 from student.evaluate import run_answers
+from student.losses.logits import SIGNAL as LOGITS
 from student.metrics import (
     MAIN_METRIC,
     Score,
@@ -108,7 +109,7 @@ def _train(
     _tell_coverage(cache, settings, say)
     scores = {split: _teacher(cache, settings, split) for split in (TRAIN, VALIDATION)}
     told = {split: found for split, found in scores.items() if found and found.defined}
-    nothing = "no cached logits" if None in scores.values() else "no labelled clips to score it on"
+    nothing = _why_no_score(cache, settings)
     name = f"teacher {settings.teacher}" if settings.teacher else "teacher"
     say(f"{name}: " + ("; ".join(f"{split} {found}" for split, found in told.items()) or nothing))
     training = Training(cache, settings, run, objective, device)
@@ -197,6 +198,20 @@ def _teacher(cache: Cache, settings: Settings, split: str) -> Score | None:
         class_map=settings.class_map,
         teacher=settings.teacher,
     )
+
+
+def _why_no_score(cache: Cache, settings: Settings) -> str:
+    """Say why the teacher of a run has no score, where it has none."""
+    if qualified(LOGITS, settings.teacher) not in cache.signals:
+        return "no cached logits"
+    classes = teacher_classes(cache, settings.teacher)
+    lacking = [name for name in cache.classes if name not in classes]
+    if lacking and settings.class_map is None:
+        return (
+            f"its {len(classes)} classes lack {len(lacking)} of the cache's {len(cache.classes)}, first "
+            f"{lacking[0]!r}; --class-map FILE.toml can say which stand for which"
+        )
+    return "no labelled clips to score it on"
 
 
 def _tell_coverage(cache: Cache, settings: Settings, say: Say) -> None:

@@ -241,4 +241,4 @@ def train_and_tell(cache: Path, out: Path, device: str, settings: Settings) -> N
 
 
 def _number(value: float | str | None) -> str:
-    return "not cached" if value is None else f"{float(value):.4f}"
+    return "no score" if value is None else f"{float(value):.4f}"

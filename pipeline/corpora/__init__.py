@@ -132,5 +132,9 @@ def _options(text: str, query: str) -> dict[str, str]:
 def _folder_of_links(text: str) -> Path:
     folder = Path(os.path.expanduser(text))
     if not folder.is_dir():
-        raise UsageError(f"links={text} is not a folder that exists", kind="options")
+        raise UsageError(
+            f"links={text} is not a folder that exists; it names the one that links may lead to "
+            "anything below, and that holds the corpus too",
+            kind="options",
+        )
     return folder.resolve()

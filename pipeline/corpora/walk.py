@@ -1,7 +1,9 @@
 """The files below a corpus' folder: one walk for every kind, and how far a reading may go.
 
-Hidden names, folders that file managers and archives leave behind, and outputs of our own commands
-are not read, and named once. Links to folders are followed only as far as ``?links=FOLDER`` allows.
+Hidden names, folders that file managers and archives leave behind, caches, and what the running
+command writes are not read, and named once. Other outputs of ours hold no recordings, and count like
+any folder without one: not at all. Links to folders are followed only as far as ``?links=FOLDER``
+allows.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import UsageError
-from cache_schema.storage import PARTIAL_SUFFIX
 from pipeline.audio_members import file_of
 
 # What macOS archives, network disks, Windows and Python put beside the files of a user.
@@ -22,8 +23,8 @@ FOREIGN_FOLDERS = frozenset(
     ("__MACOSX", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information",
      "lost+found", "__pycache__")
 )  # fmt: skip
-# A folder with one of these at its top is a cache, or a teacher by finetune-teacher.
-OUTPUT_FILES = {"zarr.json": "a cache", "training.json": "a teacher"}
+# At the top of a cache, which holds many files and no recording.
+CACHE_MARK = "zarr.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +144,7 @@ class Found:
 
 
 def files_below(root: Path) -> Found:
-    """List all files below a folder but hidden ones, foreign folders and outputs of ours."""
+    """List all files below a folder but those of hidden and foreign folders and of outputs."""
     found = Found()
     _walk(root, PurePosixPath(), found, {os.path.realpath(root)})
     return found
@@ -159,7 +160,7 @@ def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> 
         return
     for entry in entries:
         name = folder / entry.name
-        if entry.name.startswith(".") or entry.name.endswith(PARTIAL_SUFFIX):
+        if entry.name.startswith("."):
             continue
         # A link may lead in a circle, which the entry itself would raise over.
         if not (os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()):
@@ -181,8 +182,7 @@ def _never_read(folder: Path) -> str:
     output = _bounds.get().output
     if output is not None and Path(os.path.realpath(folder)) == output:
         return " (--out of this command)"
-    what = [what for name, what in OUTPUT_FILES.items() if (folder / name).is_file()]
-    return f" ({what[0]})" if what else ""
+    return " (a cache)" if (folder / CACHE_MARK).is_file() else ""
 
 
 def _followed(root: Path, name: PurePosixPath, within: set[str]) -> bool:

@@ -72,7 +72,7 @@ def test_outputs_and_foreign_folders_in_a_corpus_are_no_inputs(tmp_path: Path, k
     text = _written(kind, tmp_path / "corpus")
     before = read_corpus(text)
     (tmp_path / "corpus").rename(tmp_path / "original")
-    for name in ("", "__MACOSX", "train/__MACOSX", "out", "old.zarr", "out.partial"):
+    for name in ("", "__MACOSX", "train/__MACOSX", "out", "old.zarr"):
         shutil.copytree(tmp_path / "original", tmp_path / "corpus" / name, dirs_exist_ok=True)
     (tmp_path / "corpus/old.zarr/zarr.json").write_text("{}")
     (tmp_path / "corpus/out.lock").write_text("{}")

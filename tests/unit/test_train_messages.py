@@ -1,0 +1,38 @@
+"""What train-student says of a cache whose scores would mislead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from student.train import _why_no_score, corpus_warnings
+
+
+def cache(**facts: Any) -> Any:
+    usual = {
+        "root": Path("c.zarr"), "classes": ("dog", "cat"), "task": "single",
+        "splits": ("train", "validation", "test"), "signals": ("logits", "temporal_attention"),
+        "teachers": {"": {"classes": ["dog", "cat"]}},
+    }  # fmt: skip
+    return SimpleNamespace(**(usual | facts))
+
+
+def test_a_teacher_without_a_score_is_told_with_the_true_reason() -> None:
+    settings: Any = SimpleNamespace(teacher="", class_map=None)
+    assert _why_no_score(cache(), settings) == "no labelled clips to score it on"
+    assert _why_no_score(cache(signals=("temporal_attention",)), settings) == "no cached logits"
+    other = cache(teachers={"": {"classes": ["Bark", "cat", "Cow"]}})
+    assert _why_no_score(other, settings) == (
+        "its 3 classes lack 1 of the cache's 2, first 'dog'; --class-map FILE.toml can say which stand "
+        "for which"
+    )
+
+
+def test_one_class_and_no_validation_are_warned_of() -> None:
+    assert corpus_warnings(cache()) == []
+    (one,) = corpus_warnings(cache(classes=("dog",)))
+    assert "one class alone, 'dog'" in one
+    assert corpus_warnings(cache(classes=("dog",), task="multi")) == []
+    (late,) = corpus_warnings(cache(splits=("train", "test")))
+    assert late == "c.zarr has no split validation: the last epoch is kept"
