@@ -29,14 +29,21 @@ from pipeline.corpora.manifest import (
 # The index of a data frame has no name, or one of these.
 UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")
 
+# What Excel takes as the separator, above the header.
+SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?')
+
 
 def _rows(listing: Listing) -> Iterator[Row]:
     """Yield the lines, cells stripped of blanks; note ill-fitting ones."""
     text = read_text(listing.path, "csv")
-    delimiter = delimiter_of(text.partition("\n")[0])
+    first = text.partition("\n")[0]
+    told = SEPARATOR_LINE.fullmatch(first.strip())
+    delimiter = told[1] if told else delimiter_of(first)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     misfits = 0
     try:
+        if told:
+            next(reader)
         columns = _columns(listing, [name.strip() for name in next(reader, [])])
         for cells in reader:
             if not cells:

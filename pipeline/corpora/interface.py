@@ -249,8 +249,9 @@ def _id_hints(entries: Iterable[Entry]) -> list[str]:
     first: dict[str, str] = {}
     for entry in entries:
         path, stem = entry.clip.path, without_suffix(entry.clip.path)
+        suffix = PurePosixPath(path).suffix
         named_by_path = entry.clip.id.partition("#")[0] == stem
-        if named_by_path and first.setdefault(stem, path) != path:
+        if named_by_path and first.setdefault(stem, suffix) != suffix:
             return ["Files that differ in their suffix alone are told apart by ?ids=path"]
     return []
 

@@ -56,6 +56,8 @@ def _rows(listing: Listing) -> Iterator[Row]:
         if not wrong_fields and not wrong_values:
             yield found.row(line, document)
     found.end()
+    if listing.problems and not found.lines:
+        listing.hints.append("No line is a JSON object; a table with a header is read by csv:")
 
 
 class _Lines:
@@ -64,6 +66,7 @@ class _Lines:
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
         self._left_out: dict[str, None] = {}
+        self.lines = 0
         self._seen: set[str] = set()
         self._wrong: dict[str, list[int]] = {}
         self._odd: list[str] | None = None
@@ -79,6 +82,7 @@ class _Lines:
 
     def problems(self, line: int, document: dict[str, Any]) -> tuple[list[str], list[str]]:
         """Find what is wrong with an object: its fields, which `end` tells of, and their values."""
+        self.lines += 1
         names = list(document)
         fields, unknown = self._listing.fields_of(names)
         self._seen |= set(names)
@@ -160,7 +164,10 @@ def _value_problems(fields: dict[str, Any]) -> list[str]:
         if not all(isinstance(one, types) and not isinstance(one, bool) for one in texts) or (
             len({*map(type, texts)}) > 1  # of texts and numbers one cannot tell which are the same
         ):
-            problems.append(f"{name} must be {wanted}, got {json.dumps(value)[:60]}")
+            hint = "; write it as text or as a whole number" * any(
+                type(one) is float for one in texts
+            )
+            problems.append(f"{name} must be {wanted}, got {json.dumps(value)[:60]}{hint}")
         elif shown_name("".join(map(str, texts))) != "".join(map(str, texts)):
             problems.append(f"{name} is not text that UTF-8 can hold: {json.dumps(value)[:60]}")
     return problems

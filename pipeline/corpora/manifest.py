@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cache_schema.clip import Clip
@@ -204,6 +204,7 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[Row]]) -> 
         manifest: Path,
         *,
         root: str = "",
+        prefix: str = "",
         classes: str = "",
         task: Task = "auto",
         validation: float = 0.1,
@@ -232,6 +233,8 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[Row]]) -> 
             The manifest.
         root : str
             Folder the paths are relative to; by default the manifest's own.
+        prefix : str
+            What paths begin with that stands for that folder, as on another machine.
         classes : str
             Classes in order, joined by ``;``; other labels are errors. By default the sorted labels
             found.
@@ -270,7 +273,8 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[Row]]) -> 
         named |= {"start_s": start_s, "end_s": end_s}
         columns = {known: column for known, column in named.items() if column}
         listing = Listing(kind, manifest, columns, label_sep, unknown == "ignore")
-        making = _Making(listing, folder, validation, test, validation_folds, test_folds, ids)
+        folds = (validation_folds, test_folds)
+        making = _Making(listing, folder, prefix, validation, test, folds, ids)
         entries = making.entries(list(rows_of(listing)), one_row_is=rows)
         fixed = [name for name in classes.split(";") if name] or None
         joined = joined_labels((entry.clip.labels for entry in entries), label_sep)
@@ -294,16 +298,17 @@ class _Making:
 
     listing: Listing
     folder: Path
+    prefix: str
     validation: float
     test: float
-    validation_folds: str
-    test_folds: str
+    folds: tuple[str, str]
     ids: Ids
 
     def entries(self, rows: Sequence[Row], *, one_row_is: str) -> list[Entry]:
         """Make the entries of all rows; a row may be one label of a clip."""
         split_of = self._folds(rows)
         entries = [self._entry(row, split_of) for row in rows]
+        self._tell_prefix(entries)
         joined = _joined(entries)
         if one_row_is == "label":
             return joined
@@ -313,7 +318,7 @@ class _Making:
 
     def _folds(self, rows: Sequence[Row]) -> Mapping[str, str] | None:
         """The split of each fold that does not train, if splits are said to be folds."""
-        if not (self.validation_folds or self.test_folds):
+        if not any(self.folds):
             return None
         found = {fold for row in rows if (fold := row.fields.get("split")) is not None}
         if not found:
@@ -321,11 +326,14 @@ class _Making:
                 "validation_folds and test_folds need the field split; name it with ?split=fold"
             )
         problems = self.listing.problems
-        return fold_splits(found, self.validation_folds, self.test_folds, problems)
+        return fold_splits(found, *self.folds, problems)
 
     def _entry(self, row: Row, split_of: Mapping[str, str] | None) -> Entry:
         """Make the entry of a row, in its own split or one chosen by a hash."""
-        path = inside(self.folder, row.fields["path"])
+        listed = PurePosixPath(row.fields["path"])
+        stands = self.prefix and listed.is_relative_to(self.prefix)
+        path = str(listed.relative_to(self.prefix)) if stands else row.fields["path"]
+        path = inside(self.folder, path)
         split = row.fields.get("split")
         if split is None:
             name = without_suffix(path)
@@ -335,6 +343,16 @@ class _Making:
         clip, found = _clip(row, path, SPLIT_NAMES.get(split.lower(), split), self.ids)
         self.listing.problems += [f"line {row.line}: {problem}" for problem in found]
         return Entry(clip, f"line {row.line}")
+
+    def _tell_prefix(self, entries: Sequence[Entry]) -> None:
+        """Say what absolute paths begin with, if the rest of one is there."""
+        path = next((e.clip.path for e in entries if e.clip.path.startswith("/")), "/")
+        parts = PurePosixPath(path).parts[1:]
+        for start in range(len(parts)):
+            if os.path.exists(self.folder.joinpath(*parts[start:])):
+                prefix = spelled("/" + "/".join(parts[:start]))
+                self.listing.hints.append(f"If {prefix} stands for {self.folder}: ?prefix={prefix}")
+                return
 
 
 def _joined(entries: Sequence[Entry]) -> list[Entry]:

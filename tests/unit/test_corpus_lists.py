@@ -252,3 +252,27 @@ def test_a_json_array_is_told_how_to_become_lines(tmp_path: Path) -> None:
     message = refusal(listing(tmp_path, text, "clips.json", kind="jsonl"))
     assert "a JSON array" in message
     assert "jq -c '.[]'" in message
+
+
+def test_absolute_paths_of_another_machine_are_told_with_their_prefix(tmp_path: Path) -> None:
+    text = "path,label\n/home/bob/sounds/a.wav,dog\n/home/bob/sounds/b.wav,cat\n"
+    source = listing(tmp_path, text)
+    message = refusal(source)
+    assert "line 2: path '/home/bob/sounds/a.wav' leaves the corpus folder" in message
+    assert message.count("?prefix=/home/bob/sounds") == 1
+    here = read_corpus(listing(tmp_path, "path,label\na.wav,dog\nb.wav,cat\n", "here.csv"))
+    assert read_corpus(f"{source}?prefix=/home/bob/sounds").clips == here.clips
+    rooted = listing(tmp_path, "path,label\n/a.wav,dog\n/b.wav,cat\n")
+    assert "?prefix=/" in refusal(rooted)
+    assert read_corpus(f"{rooted}?prefix=/").clips == here.clips
+
+
+def test_the_line_that_tells_excel_the_separator_is_no_header(tmp_path: Path) -> None:
+    corpus = read_corpus(listing(tmp_path, "sep=;\npath;label\na.wav;dog\n"))
+    assert labels(corpus) == {"a": ("dog",)}
+    assert "line 3: the path is empty" in refusal(listing(tmp_path, "sep=|\npath|label\n|dog\n"))
+
+
+def test_a_table_that_is_called_json_lines_is_told_so(tmp_path: Path) -> None:
+    source = listing(tmp_path, "path,label\na.wav,dog\n", kind="jsonl")
+    assert "a table with a header is read by csv:" in refusal(source)
