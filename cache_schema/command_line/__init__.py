@@ -1,0 +1,1 @@
+"""What every command is: options, errors, exit codes, signals."""

@@ -1,0 +1,1 @@
+"""How signals are stored in fewer bytes."""

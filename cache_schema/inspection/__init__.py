@@ -1,0 +1,1 @@
+"""``inspect-cache``: show, verify and plot a cache."""

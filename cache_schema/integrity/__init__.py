@@ -1,0 +1,1 @@
+"""Find damage, rebuild metadata, clean up after a kill."""

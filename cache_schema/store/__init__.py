@@ -1,0 +1,1 @@
+"""Files of a cache: arrays, digests, guarded paths, locks."""

@@ -1,0 +1,1 @@
+"""From a file, or a recording inside a container, to samples."""

@@ -1,0 +1,1 @@
+"""Corpora by their file format: lists, folders, packs."""

@@ -1,0 +1,1 @@
+"""Published corpora as they lie on disk."""

@@ -1,0 +1,1 @@
+"""``aftersound-demo``: the whole way on synthetic speech."""

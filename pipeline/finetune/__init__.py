@@ -1,0 +1,1 @@
+"""``finetune-teacher``: adapt a pretrained model to a corpus."""

@@ -1,0 +1,1 @@
+"""``pack-corpus``: any corpus as HDF5 packs."""

@@ -1,0 +1,1 @@
+"""``precompute-teacher``: plan, run and check the teacher's one pass."""

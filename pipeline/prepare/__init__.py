@@ -1,0 +1,1 @@
+"""``prepare-corpus``: fetch, check and unpack a published corpus."""

@@ -1,0 +1,1 @@
+"""Model folders of transformers: what is read of them, and its checks."""

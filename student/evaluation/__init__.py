@@ -1,0 +1,1 @@
+"""``evaluate-student``: scores, reports, attention of a trained student."""

@@ -1,0 +1,1 @@
+"""``train-student``: objective, loop, schedule of a training."""
