@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.arrays import WholeArray, create_group, refuse_differing, write_whole
 from cache_schema.clip import Clip
-from cache_schema.documents import Manifest
 from cache_schema.errors import CacheError
+from cache_schema.metadata import Manifest
+from cache_schema.store.arrays import WholeArray, create_group, refuse_differing, write_whole
 
 FOLDER = "clips"
 NONE_PRESENT = "none_present"

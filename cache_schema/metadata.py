@@ -5,7 +5,7 @@
 problem of a document at once.
 
 Not checked here: that stored objects have the promised size and digest
-(:mod:`cache_schema.reader` on every read, :mod:`cache_schema.verify` in full).
+(:mod:`cache_schema.reader` on every read, :mod:`cache_schema.integrity.verify` in full).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cache_schema.errors import MAX_LISTED, CacheError, listed
-from cache_schema.storage import canonical_json, sha256
-from cache_schema.teacher_names import is_teacher_name, signal_of, teacher_of
+from cache_schema.signal_names import is_teacher_name, signal_of, teacher_of
+from cache_schema.store.files import canonical_json, sha256
 
 FORMAT_VERSION = 1
 WAVEFORM = "waveform"
@@ -91,8 +91,8 @@ class SignalSpec(Document):
     `row_shape`. ``ragged``: a row is ``(frames, *row_shape)``. ``square``: a row is a
     ``frames x frames`` map, stored flat. `chunk_length` counts rows (fixed) or stored entries
     along the ragged axis (ragged, square). `first_frame_s` is the centre of frame 0. dtype
-    ``uint8`` holds the codes of :mod:`cache_schema.u8log`, ``uint16`` those of
-    :mod:`cache_schema.top_k`. The names are those of :mod:`cache_schema.teacher_names`.
+    ``uint8`` holds the codes of :mod:`cache_schema.encodings.u8log`, ``uint16`` those of
+    :mod:`cache_schema.encodings.top_k`. The names are those of :mod:`cache_schema.signal_names`.
     """
 
     name: SignalName

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from cache_schema.errors import UsageError
-from cache_schema.storage import PARTIAL_SUFFIX
+from cache_schema.store.files import PARTIAL_SUFFIX
 
 MAX_NAMES = 3
 _OTHER = "Choose another --out"

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import top_k, u8log
-from cache_schema.arrays import Array, ChunkReader, WholeArray, refuse_differing
 from cache_schema.clip_table import ClipTable
-from cache_schema.documents import (
+from cache_schema.encodings import top_k, u8log
+from cache_schema.errors import MAX_LISTED, CacheError, listed
+from cache_schema.metadata import (
     VIEW_DRAWS,
     VIEW_LABELS,
     Manifest,
@@ -28,10 +28,10 @@ from cache_schema.documents import (
     SignalSpec,
     parse,
 )
-from cache_schema.errors import MAX_LISTED, CacheError, listed
 from cache_schema.plugins import unknown_name
-from cache_schema.storage import sha256
-from cache_schema.teacher_names import command_of, described, signal_of, teacher_of
+from cache_schema.signal_names import command_of, described, signal_of, teacher_of
+from cache_schema.store.arrays import Array, ChunkReader, WholeArray, refuse_differing
+from cache_schema.store.files import sha256
 from cache_schema.view_recipe import draw_names
 from cache_schema.writer import (
     INDEX,

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cache_schema import top_k, u8log
-from cache_schema.arrays import Array, create_array, create_group, write_chunk, write_whole
 from cache_schema.clip import Clip
 from cache_schema.clip_table import FOLDER as CLIPS
 from cache_schema.clip_table import write_clip_table
-from cache_schema.documents import (
+from cache_schema.encodings import top_k, u8log
+from cache_schema.errors import MAX_LISTED, CacheError, listed
+from cache_schema.metadata import (
     CommitRecord,
     CorpusFacts,
     Manifest,
@@ -35,9 +35,16 @@ from cache_schema.documents import (
     parse,
     parse_manifest,
 )
-from cache_schema.errors import MAX_LISTED, CacheError, listed
-from cache_schema.links import refuse_links
-from cache_schema.promises import (
+from cache_schema.store.arrays import Array, create_array, create_group, write_chunk, write_whole
+from cache_schema.store.files import (
+    PARTIAL_SUFFIX,
+    keys_below,
+    sha256,
+    sweep_partials,
+    sync,
+    write_atomic,
+)
+from cache_schema.store.part_digests import (
     PLAN,
     UNSEALED,
     drop_promises,
@@ -48,14 +55,7 @@ from cache_schema.promises import (
     read_record,
     record_key,
 )
-from cache_schema.storage import (
-    PARTIAL_SUFFIX,
-    keys_below,
-    sha256,
-    sweep_partials,
-    sync,
-    write_atomic,
-)
+from cache_schema.store.safe_open import refuse_links
 
 MANIFEST = "manifest.json"
 INDEX = "index/index.json"

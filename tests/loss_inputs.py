@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from student.batch import Batch
 from student.losses.interface import LossSetup
 from student.models.interface import StudentOutput, TimeGrid
+from student.stream.batch import Batch
 
 FEATURES, EMBEDDING, HEADS = 6, 5, 3
 CLASSES = ("a", "b", "c")

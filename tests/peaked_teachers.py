@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from transformers import AutoModelForAudioClassification
 
 from pipeline.teachers import MODEL_TYPES
-from pipeline.teachers.checkpoint import open_checkpoint
+from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
+from pipeline.teachers.checkpoints.random_init import write_untrained_cnn
 from pipeline.teachers.efficientnet import EfficientNetTeacher
-from pipeline.teachers.untrained import write_untrained_cnn
 
 CLASSES = ("bark", "meow", "rain")
 LABELS = {

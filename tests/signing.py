@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cache_schema.storage import canonical_json, sha256
+from cache_schema.store.files import canonical_json, sha256
 
 
 def sign(root: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cache_schema.clip import Clip
-from cache_schema.documents import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
+from cache_schema.metadata import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
 from cache_schema.writer import Row, add_part, create_cache, seal, write_unit
 
 CLASSES = ("no", "yes")

@@ -13,13 +13,13 @@ import transformers
 from cache_schema.clip import Clip
 from cache_schema.plugins import load_plugin
 from pipeline.corpora.interface import Corpus
-from pipeline.finetune import finetune
-from pipeline.finetune_recipe import Recipe
-from pipeline.plan import corpus_facts, order_clips
+from pipeline.finetune.finetune import finetune
+from pipeline.finetune.recipe import Recipe
+from pipeline.precompute.plan import corpus_facts, order_clips
 from pipeline.teachers import MODEL_TYPES, TEACHERS
-from pipeline.teachers.checkpoint import open_checkpoint
+from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
+from pipeline.teachers.checkpoints.random_init import write_untrained_cnn, write_untrained_encoder
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
-from pipeline.teachers.untrained import write_untrained_cnn, write_untrained_encoder
 from pipeline.views import ViewRecipe, view_context
 
 RATE_HZ = 16_000

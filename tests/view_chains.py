@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from cache_schema.clip import Clip
-from pipeline.audio import decode
+from pipeline.audio.decode import decode
 from pipeline.views import ViewRecipe
 from pipeline.views.interface import ViewContext
 

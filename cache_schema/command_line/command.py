@@ -16,11 +16,11 @@ from typing import Any
 
 import click
 
+from cache_schema.command_line.interrupts import interrupts
 from cache_schema.errors import AftersoundError, RunError, UsageError, listed
-from cache_schema.interrupts import interrupts
 from cache_schema.paths import LocalPath
 from cache_schema.plugins import unknown_name
-from cache_schema.storage import named_in_errors
+from cache_schema.store.files import named_in_errors
 from cache_schema.terminal import say
 
 # Set, it shows developers the traceback of an error that no code of ours raised.

@@ -10,9 +10,9 @@ import click
 import numpy as np
 from rich.table import Table
 
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.errors import CacheError
-from cache_schema.inspection import (
+from cache_schema.inspection.summary import (
     clip_facts,
     find_clip,
     human_bytes,
@@ -20,12 +20,12 @@ from cache_schema.inspection import (
     summary,
     teacher_score,
 )
+from cache_schema.integrity.verify import verify
 from cache_schema.paths import LocalPath, PicturePath
 from cache_schema.reader import open_cache
-from cache_schema.teacher_names import command_of
+from cache_schema.signal_names import command_of
 from cache_schema.terminal import Terminal, say, wide_terminal
 from cache_schema.text import json_text, one_line
-from cache_schema.verify import verify
 
 
 @click.command("inspect-cache", cls=Command)
@@ -60,7 +60,7 @@ def main(
         opened = open_cache(cache)
         facts = clip_facts(opened, find_clip(cache, clip_id) if clip_id is not None else 0)
         if plot is not None:
-            from cache_schema.plot import plot_clip
+            from cache_schema.inspection.plot import plot_clip
 
             plot_clip(opened, facts, plot)
             report["plot"] = plot.name

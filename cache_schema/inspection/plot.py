@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.documents import VIEW_DRAWS, WAVEFORM
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.metadata import VIEW_DRAWS, WAVEFORM
 from cache_schema.reader import Cache
 from cache_schema.view_recipe import place_within
 
@@ -69,7 +69,7 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
     cache : Cache
         Gives the time grids.
     facts : dict
-        As :func:`cache_schema.inspection.clip_facts` returns them.
+        As :func:`cache_schema.inspection.summary.clip_facts` returns them.
     file : Path
         PNG to write.
 

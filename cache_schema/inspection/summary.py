@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from cache_schema.clip_table import ClipTable
-from cache_schema.documents import (
+from cache_schema.errors import CacheError, UsageError
+from cache_schema.front_ends import FRONT_ENDS
+from cache_schema.metadata import (
     VIEW_DRAWS,
     VIEW_LABELS,
     WAVEFORM,
@@ -17,12 +19,10 @@ from cache_schema.documents import (
     Manifest,
     PartPlan,
 )
-from cache_schema.errors import CacheError, UsageError
-from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import unknown_name
-from cache_schema.promises import read_record
 from cache_schema.reader import Cache, Ragged, Unit
-from cache_schema.teacher_names import qualified
+from cache_schema.signal_names import qualified
+from cache_schema.store.part_digests import read_record
 from cache_schema.view_recipe import RecipeStep, read_step
 from cache_schema.writer import load_manifest, load_plans, missing_units, part_folder
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cache_schema.documents import Manifest
 from cache_schema.errors import CacheError, listed
-from cache_schema.promises import drop_promises
-from cache_schema.storage import sweep_partials
+from cache_schema.metadata import Manifest
+from cache_schema.store.files import sweep_partials
+from cache_schema.store.part_digests import drop_promises
 from cache_schema.writer import MANIFEST, aside, load_manifest, part_folder
 
 

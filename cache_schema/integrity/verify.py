@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache_schema.arrays import chunk_key
-from cache_schema.documents import Manifest, PartEntry, PartIndex, PartPlan, parse
 from cache_schema.errors import CacheError
-from cache_schema.promises import UNSEALED, layout_damage, read_record, record_key
+from cache_schema.integrity.cleanup import unnamed_parts
+from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan, parse
 from cache_schema.reader import SealedPart
-from cache_schema.storage import PARTIAL_SUFFIX, differing_objects, keys_below, sha256
-from cache_schema.sweep import unnamed_parts
-from cache_schema.teacher_names import described
+from cache_schema.signal_names import described
+from cache_schema.store.arrays import chunk_key
+from cache_schema.store.files import PARTIAL_SUFFIX, differing_objects, keys_below, sha256
+from cache_schema.store.part_digests import UNSEALED, layout_damage, read_record, record_key
 from cache_schema.writer import (
     INDEX,
     MANIFEST,

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
-from cache_schema.documents import ArrayMetadata, StoredObject, parse
 from cache_schema.errors import CacheError
-from cache_schema.links import open_plain, read_plain
-from cache_schema.storage import differing_objects, sha256, sync
+from cache_schema.metadata import ArrayMetadata, StoredObject, parse
+from cache_schema.store.files import differing_objects, sha256, sync
+from cache_schema.store.safe_open import open_plain, read_plain
 
 Array = NDArray[Any]
 TRAILER_BYTES = 4

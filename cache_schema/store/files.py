@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
-from cache_schema.links import read_plain
+from cache_schema.store.safe_open import read_plain
 
 PARTIAL_SUFFIX = ".partial"
 

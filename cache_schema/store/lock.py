@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.errors import RunError, UsageError
-from cache_schema.storage import named_in_errors
+from cache_schema.store.files import named_in_errors
 
 
 @contextmanager

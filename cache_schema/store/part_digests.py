@@ -10,10 +10,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cache_schema.documents import CommitRecord, PartIndex, PartPlan, parse, problems_of
 from cache_schema.errors import CacheError
-from cache_schema.links import read_plain
-from cache_schema.storage import PARTIAL_SUFFIX, differing_objects, sha256, write_atomic
+from cache_schema.metadata import CommitRecord, PartIndex, PartPlan, parse, problems_of
+from cache_schema.store.files import PARTIAL_SUFFIX, differing_objects, sha256, write_atomic
+from cache_schema.store.safe_open import read_plain
 
 PLAN = "plan.json"
 UNSEALED = "unsealed"

@@ -18,8 +18,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from pipeline.audio_containers import container_problem, lacks_frame_count
-from pipeline.audio_members import MemberProblem, member_samples, read_member, split_member
+from pipeline.audio.members import MemberProblem, member_samples, read_member, split_member
+from pipeline.audio.truncation import container_problem, lacks_frame_count
 
 RESAMPLER = f"soxr HQ {soxr.__version__}"
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
@@ -159,7 +159,7 @@ def decode(
     ----------
     path : Path
         WAV, FLAC, Ogg (Vorbis or Opus) or MP3; or the member of a container that holds one of these,
-        or bare samples (`pipeline.audio_members`).
+        or bare samples (`pipeline.audio.members`).
     start_s, end_s : float
         The stretch to decode; an end of None is the end of the file.
     sample_rate_hz : int

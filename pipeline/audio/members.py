@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Protocol
 
 CONTAINERS = {
-    ".arrow": "pipeline.arrow_shards:ArrowShard",
-    ".h5": "pipeline.hdf5_packs:Pack",
-    ".hdf": "pipeline.hdf5_packs:Pack",
-    ".hdf5": "pipeline.hdf5_packs:Pack",
-    ".parquet": "pipeline.arrow_shards:ParquetShard",
+    ".arrow": "pipeline.audio.arrow:ArrowShard",
+    ".h5": "pipeline.audio.hdf5:Pack",
+    ".hdf": "pipeline.audio.hdf5:Pack",
+    ".hdf5": "pipeline.audio.hdf5:Pack",
+    ".parquet": "pipeline.audio.arrow:ParquetShard",
 }
 _MEMBER = re.compile(r"(.*[^/](\.[a-z0-9]+))!/(.+)/([0-9]{1,18})", re.DOTALL)
 _MOST_OPEN = 64

@@ -18,21 +18,23 @@ from pipeline.corpora.walk import Bounds, reading_within, spelled
 from pipeline.corpora.windows import Windows
 
 CORPORA = {
-    "folder": "pipeline.corpora.folder:read_folder",
-    "csv": "pipeline.corpora.csv_manifest:read_csv",
-    "jsonl": "pipeline.corpora.jsonl_manifest:read_jsonl",
-    "ast-json": "pipeline.corpora.ast_json:read_ast_json",
-    "noisy-speech-commands": "pipeline.corpora.noisy_speech_commands:read_noisy_speech_commands",
-    "speech-commands": "pipeline.corpora.speech_commands:read_speech_commands",
-    "esc": "pipeline.corpora.esc:read_esc",
-    "fsdd": "pipeline.corpora.fsdd:read_fsdd",
-    "urbansound8k": "pipeline.corpora.urbansound8k:read_urbansound8k",
-    "hdf5": "pipeline.corpora.hdf5_pack:read_hdf5_pack",
-    "hugging-face": "pipeline.corpora.hugging_face:read_hugging_face",
-    "audio-folder": "pipeline.corpora.audio_folder:read_audio_folder",
-    "fsd50k": "pipeline.corpora.fsd50k:read_fsd50k",
-    "audioset": "pipeline.corpora.audioset:read_audioset",
-    "sonyc-ust": "pipeline.corpora.sonyc_ust:read_sonyc_ust",
+    "folder": "pipeline.corpora.formats.folder:read_folder",
+    "csv": "pipeline.corpora.formats.csv_manifest:read_csv",
+    "jsonl": "pipeline.corpora.formats.jsonl_manifest:read_jsonl",
+    "ast-json": "pipeline.corpora.formats.ast_json:read_ast_json",
+    "noisy-speech-commands": (
+        "pipeline.corpora.published.noisy_speech_commands:read_noisy_speech_commands"
+    ),
+    "speech-commands": "pipeline.corpora.published.speech_commands:read_speech_commands",
+    "esc": "pipeline.corpora.published.esc:read_esc",
+    "fsdd": "pipeline.corpora.published.fsdd:read_fsdd",
+    "urbansound8k": "pipeline.corpora.published.urbansound8k:read_urbansound8k",
+    "hdf5": "pipeline.corpora.formats.hdf5_pack:read_hdf5_pack",
+    "hugging-face": "pipeline.corpora.formats.hugging_face:read_hugging_face",
+    "audio-folder": "pipeline.corpora.formats.audio_folder:read_audio_folder",
+    "fsd50k": "pipeline.corpora.published.fsd50k:read_fsd50k",
+    "audioset": "pipeline.corpora.published.audioset:read_audioset",
+    "sonyc-ust": "pipeline.corpora.published.sonyc_ust:read_sonyc_ust",
 }
 # Options of every kind; the others are the adapter's own.
 WINDOW_OPTIONS = ("window_s", "overlap_s")

@@ -18,7 +18,7 @@ from typing import Literal
 
 from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, listed
-from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, scan_header, segment_frames
+from pipeline.audio.decode import AUDIO_SUFFIXES, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
 from pipeline.corpora.walk import leads_into, leads_out, limit_of, shown_name, spelled
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import UsageError, listed
-from pipeline.audio import AUDIO_SUFFIXES
+from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
 from pipeline.corpora.lists import delimiter_of, read_text
 from pipeline.corpora.walk import listed_folder, shown_name

@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 from cache_schema.clip import Clip
 from cache_schema.text import one_line
-from pipeline.audio import UnusableAudio, decode, scan_header, segment_frames
-from pipeline.audio_members import file_of
+from pipeline.audio.decode import UnusableAudio, decode, scan_header, segment_frames
+from pipeline.audio.members import file_of
 from pipeline.corpora.walk import files_below, leads_into, limit_of, link_way_out
 
 MAX_DECODED = 5  # clips that are decoded to learn what their headers do not say

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import UsageError
-from pipeline.audio_members import file_of
+from pipeline.audio.members import file_of
 
 # What macOS archives, network disks, Windows and Python put beside the files of a user.
 FOREIGN_FOLDERS = frozenset(

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.paths import OutputPath
 from cache_schema.terminal import say
-from pipeline.demo import FULL, QUICK, Demo
+from pipeline.demo.demo import FULL, QUICK, Demo
 
 
 @click.command("aftersound-demo", cls=Command)

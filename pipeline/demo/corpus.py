@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.errors import UsageError
-from pipeline.audio import write_flac
-from pipeline.demo_scene import CLASSES, RATE_HZ, make_scene
-from pipeline.demo_speakers import VARIANTS, require_synthesiser, speakers
+from pipeline.audio.decode import write_flac
+from pipeline.demo.scene import CLASSES, RATE_HZ, make_scene
+from pipeline.demo.speakers import VARIANTS, require_synthesiser, speakers
 
 RECIPE_VERSION = 1
 MANIFEST, RECIPE = "manifest.csv", "demo_corpus.json"

@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from cache_schema.errors import RunError
-from pipeline.demo_corpus import write_demo_corpus
-from pipeline.demo_speakers import KEYWORDS
-from pipeline.teachers.untrained import write_untrained_encoder
+from pipeline.demo.corpus import write_demo_corpus
+from pipeline.demo.speakers import KEYWORDS
+from pipeline.teachers.checkpoints.random_init import write_untrained_encoder
 
 STUDENT = "tc-resnet"
 LENGTH_S = 1.5

@@ -14,8 +14,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.audio import resample
-from pipeline.demo_speakers import (
+from pipeline.audio.decode import resample
+from pipeline.demo.speakers import (
     KEYWORD_TAKES,
     KEYWORDS,
     OTHER_WORDS,

@@ -118,7 +118,7 @@ def require_synthesiser() -> None:
 
 @cache
 def speech_of(voice: str) -> Speech:
-    """Let a speaker say everything, in a process of its own (see `pipeline.demo_voice`).
+    """Let a speaker say everything, in a process of its own (see `pipeline.demo.espeak`).
 
     Raises
     ------
@@ -130,7 +130,7 @@ def speech_of(voice: str) -> Speech:
     require_synthesiser()
     said = utterances(voice)
     wanted = {"voice": voice, "utterances": [_delivery(voice, u) for u in said]}
-    script = Path(__file__).with_name("demo_voice.py")
+    script = Path(__file__).with_name("espeak.py")
     run = subprocess.run(  # -P: no module beside the script can pass for one of the library's
         [sys.executable, "-P", str(script)],
         input=json.dumps(wanted).encode(),

@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.finetune_data import Batch
-from pipeline.finetune_optimizer import first_convolution
+from pipeline.finetune.data import Batch
+from pipeline.finetune.optimizer import first_convolution
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 from pipeline.teachers.mel_frames import MelFrames
 from pipeline.views.mixup import MIXED_SHARE, mixed

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import click
 
-from cache_schema.command import Command, Number
+from cache_schema.command_line.command import Command, Number
 from cache_schema.devices import check_device
 from cache_schema.limits import (
     MAX_ALPHA,
@@ -138,8 +138,8 @@ def main(
 
     from pipeline.corpora import read_corpus
     from pipeline.corpus_summary import corpus_summary
-    from pipeline.finetune import finetune
-    from pipeline.finetune_recipe import Recipe
+    from pipeline.finetune.finetune import finetune
+    from pipeline.finetune.recipe import Recipe
 
     check_device(device, torch)
     torch.set_num_threads(threads)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 from cache_schema.errors import RunError
-from pipeline.audio import UnusableAudio, decode
+from pipeline.audio.decode import UnusableAudio, decode
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import leads_out
 from pipeline.views import View, ViewRecipe

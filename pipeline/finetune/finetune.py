@@ -19,18 +19,18 @@ import torch
 from safetensors import SafetensorError
 
 from cache_schema.errors import RunError, UsageError, listed
-from cache_schema.lock import write_lock
 from cache_schema.own_folder import require_own_folder
 from cache_schema.plugins import load_plugin
-from cache_schema.storage import canonical_json, sha256, write_atomic
+from cache_schema.store.files import canonical_json, sha256, write_atomic
+from cache_schema.store.lock import write_lock
 from pipeline.corpora.interface import Corpus
-from pipeline.finetune_data import LabelledAudio, labelled_clips
-from pipeline.finetune_recipe import Recipe, resolved_precision
-from pipeline.finetune_training import STATE_FILE, FineTuning
-from pipeline.model_card import model_card
-from pipeline.plan import corpus_facts, order_clips
+from pipeline.finetune.data import LabelledAudio, labelled_clips
+from pipeline.finetune.model_card import model_card
+from pipeline.finetune.recipe import Recipe, resolved_precision
+from pipeline.finetune.training_loop import STATE_FILE, FineTuning
+from pipeline.precompute.plan import corpus_facts, order_clips
 from pipeline.teachers import MODEL_TYPES, TEACHERS
-from pipeline.teachers.checkpoint import Checkpoint, open_checkpoint
+from pipeline.teachers.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from pipeline.teachers.hugging_face import HuggingFaceTeacher, Pooling
 from pipeline.views import ViewRecipe, view_context
 
@@ -281,7 +281,7 @@ def _train(
 
 
 def _view_recipe(corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe) -> ViewRecipe:
-    """Prepare the corpus' views as `pipeline.precompute` does, with the same seed alike.
+    """Prepare the corpus' views as `pipeline.precompute.precompute` does, with the same seed alike.
 
     Only labelled clips are partners of a mixup: the loss has no use for the others.
     """

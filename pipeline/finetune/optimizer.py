@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError
-from pipeline.finetune_recipe import Recipe
+from pipeline.finetune.recipe import Recipe
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
 _GRADIENT_NORM = 1.0

@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError
-from cache_schema.storage import write_atomic
-from pipeline.finetune_augmentation import SpecAugment, add_noise, mixup
-from pipeline.finetune_data import Batch, LabelledAudio
-from pipeline.finetune_optimizer import Optimizer, freeze, training_mode
-from pipeline.finetune_recipe import Recipe
-from pipeline.scores import accuracy, macro_average_precision
+from cache_schema.store.files import write_atomic
+from pipeline.finetune.augmentation import SpecAugment, add_noise, mixup
+from pipeline.finetune.data import Batch, LabelledAudio
+from pipeline.finetune.metrics import accuracy, macro_average_precision
+from pipeline.finetune.optimizer import Optimizer, freeze, training_mode
+from pipeline.finetune.recipe import Recipe
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
 _REPORT_EVERY_S = 15.0

@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.paths import OutputPath
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
 from pipeline.corpora import read_corpus
 from pipeline.corpora.walk import spelled
-from pipeline.pack import FORMATS, Packed, pack_corpus, plan_packing
+from pipeline.pack.pack import FORMATS, Packed, pack_corpus, plan_packing
 
 MOST_SHOWN = 10
 

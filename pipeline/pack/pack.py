@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
+from cache_schema.command_line.interrupts import held_interrupts
 from cache_schema.errors import MAX_LISTED, RunError, UsageError, listed
-from cache_schema.interrupts import held_interrupts
 from cache_schema.own_folder import require_own_folder
-from cache_schema.storage import sha256, write_atomic
-from pipeline.audio import (
+from cache_schema.store.files import sha256, write_atomic
+from pipeline.audio.decode import (
     MP3_RATES_HZ,
     UnusableAudio,
     decode,
@@ -32,12 +32,12 @@ from pipeline.audio import (
     resampled_length,
     to_int16,
 )
-from pipeline.audio_members import MemberProblem, problems_told
-from pipeline.corpora.hdf5_pack import CLASSES_FILE
+from pipeline.audio.hdf5 import MP3, WAVEFORM, Pack, PackWriter
+from pipeline.audio.members import MemberProblem, problems_told
+from pipeline.corpora.formats.hdf5_pack import CLASSES_FILE
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import leads_out
-from pipeline.hdf5_packs import MP3, WAVEFORM, Pack, PackWriter
-from pipeline.plan import corpus_facts, order_clips
+from pipeline.precompute.plan import corpus_facts, order_clips
 
 # What --to takes: the dataset of the audio and the suffix that the clips' names get.
 FORMATS = {"hdf5-waveform": (WAVEFORM, ".wav"), "hdf5-mp3": (MP3, ".mp3")}

@@ -12,23 +12,23 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.devices import check_device
-from cache_schema.documents import CommitRecord, PartPlan
 from cache_schema.errors import RunError, UsageError
-from cache_schema.inspection import human_bytes, unheard_views
+from cache_schema.inspection.summary import human_bytes, unheard_views
 from cache_schema.limits import MAX_PROCESSES, MAX_SEED
+from cache_schema.metadata import CommitRecord, PartPlan
 from cache_schema.paths import OutputPath
-from cache_schema.teacher_names import command_of, described
+from cache_schema.signal_names import command_of, described
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
 from cache_schema.writer import load_manifest, load_plans, missing_units
-from pipeline.check import check
 from pipeline.corpus_summary import corpus_summary
-from pipeline.plan import taken_lengths
-from pipeline.plan_report import PlanReport, plan_report
-from pipeline.precompute import Precompute, Request
-from pipeline.repair import mend
+from pipeline.precompute.plan import taken_lengths
+from pipeline.precompute.plan_report import PlanReport, plan_report
+from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.repair import mend
+from pipeline.precompute.spot_check import check
 from pipeline.views import VIEWS
 
 # Without a terminal (a batch job's log) progress is a line this often.

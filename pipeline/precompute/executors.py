@@ -17,10 +17,16 @@ from multiprocessing import resource_tracker
 from typing import Any
 from uuid import uuid4
 
-from cache_schema.documents import CommitRecord
+from cache_schema.command_line.interrupts import held_interrupts
 from cache_schema.errors import RunError
-from cache_schema.interrupts import held_interrupts
-from pipeline.unit import UNITS_IN_HAND, Job, compute_unit, stop_run, stop_run_and_wait
+from cache_schema.metadata import CommitRecord
+from pipeline.precompute.work_unit import (
+    UNITS_IN_HAND,
+    Job,
+    compute_unit,
+    stop_run,
+    stop_run_and_wait,
+)
 
 # How many workers may die with a unit in hand before the unit itself is held to be the cause.
 ALLOWED_DEATHS = 5

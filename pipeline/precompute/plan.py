@@ -18,9 +18,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import top_k
 from cache_schema.clip import Clip
-from cache_schema.documents import (
+from cache_schema.encodings import top_k
+from cache_schema.errors import UsageError
+from cache_schema.front_ends import FRONT_ENDS, frame_count, front_end_facts
+from cache_schema.metadata import (
     ENTRY_BYTES,
     VIEW_DRAWS,
     VIEW_LABELS,
@@ -31,17 +33,15 @@ from cache_schema.documents import (
     Split,
     UnitTable,
 )
-from cache_schema.errors import UsageError
-from cache_schema.front_ends import FRONT_ENDS, frame_count, front_end_facts
 from cache_schema.plugins import unknown_name
-from cache_schema.storage import sha256
-from cache_schema.teacher_names import signal_of
-from pipeline.audio import DECODER, RESAMPLER, resampled_length
-from pipeline.audio_members import file_of
+from cache_schema.signal_names import signal_of
+from cache_schema.store.files import sha256
+from pipeline.audio.decode import DECODER, RESAMPLER, resampled_length
+from pipeline.audio.members import file_of
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import leads_out
-from pipeline.differences import without_name
-from pipeline.storage_types import (
+from pipeline.precompute.provenance_diff import without_name
+from pipeline.precompute.signal_encodings import (
     LOGITS,
     TEMPORAL_ATTENTION,
     Storage,
@@ -224,7 +224,7 @@ def signal_layouts(
     """Layout of each signal, named as the cache does, with the entries every row will need.
 
     `samples` is of shape (views, clips), `view_rows` the width of what a cache keeps of its views;
-    `storage` is as :func:`pipeline.storage_types.parse_signals` gives it.
+    `storage` is as :func:`pipeline.precompute.signal_encodings.parse_signals` gives it.
 
     Raises
     ------

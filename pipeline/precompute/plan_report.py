@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cache_schema.teacher_names import signal_of
+from cache_schema.signal_names import signal_of
 from cache_schema.writer import load_manifest, load_plans, missing_units
-from pipeline.precompute import Precompute
+from pipeline.precompute.precompute import Precompute
 
 TIMED_CLIPS = 8
 

@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
-from cache_schema.documents import (
+from cache_schema.errors import CacheError, UsageError, listed
+from cache_schema.front_ends import front_end_facts
+from cache_schema.integrity.cleanup import sweep
+from cache_schema.metadata import (
     VIEW_DRAWS,
     VIEW_LABELS,
     WAVEFORM,
@@ -20,13 +23,10 @@ from cache_schema.documents import (
     Manifest,
     PartPlan,
 )
-from cache_schema.errors import CacheError, UsageError, listed
-from cache_schema.front_ends import front_end_facts
-from cache_schema.lock import write_lock
 from cache_schema.own_folder import require_own_folder
 from cache_schema.reader import SealedPart
-from cache_schema.sweep import sweep
-from cache_schema.teacher_names import command_of, described, qualified, require_teacher_name
+from cache_schema.signal_names import command_of, described, qualified, require_teacher_name
+from cache_schema.store.lock import write_lock
 from cache_schema.view_recipe import read_step
 from cache_schema.writer import (
     MANIFEST,
@@ -40,8 +40,8 @@ from cache_schema.writer import (
 )
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
-from pipeline.differences import differences, without_name
-from pipeline.plan import (
+from pipeline.precompute.executors import run_units
+from pipeline.precompute.plan import (
     SignalLayout,
     corpus_facts,
     cut_units,
@@ -54,11 +54,11 @@ from pipeline.plan import (
     signal_layouts,
     wanted_signals,
 )
-from pipeline.scale_out import run_units
-from pipeline.storage_types import cached_storage, parse_signals, spelled_storage
+from pipeline.precompute.provenance_diff import differences, without_name
+from pipeline.precompute.signal_encodings import cached_storage, parse_signals, spelled_storage
+from pipeline.precompute.work_unit import Job
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
-from pipeline.unit import Job
 from pipeline.views import ViewRecipe, view_context
 
 OnStart = Callable[[PartPlan, Sequence[int]], None]

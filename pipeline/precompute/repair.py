@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cache_schema.documents import CommitRecord, Manifest, PartPlan
 from cache_schema.errors import CacheError, listed
-from cache_schema.lock import write_lock
-from cache_schema.restore import restore_part, restore_root
-from cache_schema.storage import sha256
-from cache_schema.sweep import sweep
-from cache_schema.teacher_names import command_of
-from cache_schema.verify import Damage, sealed_records, verify
+from cache_schema.integrity.cleanup import sweep
+from cache_schema.integrity.rebuild import restore_part, restore_root
+from cache_schema.integrity.verify import Damage, sealed_records, verify
+from cache_schema.metadata import CommitRecord, Manifest, PartPlan
+from cache_schema.signal_names import command_of
+from cache_schema.store.files import sha256
+from cache_schema.store.lock import write_lock
 from cache_schema.writer import load_manifest, load_plans, record_path, seal
-from pipeline.precompute import OnStart, OnUnit, Precompute
+from pipeline.precompute.precompute import OnStart, OnUnit, Precompute
 
 
 def mend(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Damage]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from cache_schema import top_k
-from cache_schema.documents import PartPlan, SignalSpec
+from cache_schema.encodings import top_k
 from cache_schema.errors import UsageError
+from cache_schema.metadata import PartPlan, SignalSpec
 from cache_schema.plugins import parse_named_options, typed_options
-from cache_schema.teacher_names import signal_of
+from cache_schema.signal_names import signal_of
 
 LOGITS = "logits"
 TEMPORAL_ATTENTION = "temporal_attention"

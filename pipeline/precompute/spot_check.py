@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cache_schema import top_k, u8log
-from cache_schema.arrays import Array
-from cache_schema.documents import CommitRecord, SignalSpec, parse
+from cache_schema.encodings import top_k, u8log
 from cache_schema.errors import MAX_LISTED, CacheError, listed
+from cache_schema.metadata import CommitRecord, SignalSpec, parse
 from cache_schema.reader import SealedPart, open_cache
-from cache_schema.storage import sha256
+from cache_schema.store.arrays import Array
+from cache_schema.store.files import sha256
 from cache_schema.writer import Row, record_path
-from pipeline.precompute import Precompute
-from pipeline.unit import UnitWorker
+from pipeline.precompute.precompute import Precompute
+from pipeline.precompute.work_unit import UnitWorker
 
 # Share of a signal's scale by which a recomputed row may differ: float16 keeps 11 bits, and the
 # batch a row lands in may differ from the first time.

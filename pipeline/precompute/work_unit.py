@@ -16,27 +16,27 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema import top_k
-from cache_schema.arrays import Array
 from cache_schema.clip import Clip
 from cache_schema.clip_table import ClipTable
-from cache_schema.documents import (
+from cache_schema.encodings import top_k
+from cache_schema.errors import RunError, listed
+from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.metadata import (
     VIEW_DRAWS,
     VIEW_LABELS,
     WAVEFORM,
     CommitRecord,
     PartPlan,
 )
-from cache_schema.errors import RunError, listed
-from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.reader import SealedPart
-from cache_schema.storage import sha256
-from cache_schema.teacher_names import qualified, signal_of
+from cache_schema.signal_names import qualified, signal_of
+from cache_schema.store.arrays import Array
+from cache_schema.store.files import sha256
 from cache_schema.writer import Row, load_manifest, load_plan, write_unit
-from pipeline.audio import UnusableAudio, decode, resample_exactly, resampled_length
+from pipeline.audio.decode import UnusableAudio, decode, resample_exactly, resampled_length
 from pipeline.corpora.walk import leads_out
-from pipeline.differences import differences, without_name
-from pipeline.plan import decoded_samples, planned_samples, taken_lengths
+from pipeline.precompute.plan import decoded_samples, planned_samples, taken_lengths
+from pipeline.precompute.provenance_diff import differences, without_name
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
 from pipeline.views import View, ViewRecipe, view_context

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.terminal import say
-from pipeline.official_corpora import OFFICIAL_CORPORA
+from pipeline.prepare.archives import OFFICIAL_CORPORA
 
 
 @click.command(
@@ -38,7 +38,7 @@ def main(name: str, out: Path, source: Path | None) -> None:
     stopped when the command is repeated. The cards in data/ say what each corpus is and under which
     licence.
     """
-    from pipeline.prepare import prepare  # kept out of --help
+    from pipeline.prepare.prepare import prepare  # kept out of --help
 
     prepare(name, out, source, report=say)
 

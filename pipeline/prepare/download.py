@@ -12,8 +12,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from cache_schema.errors import RunError
-from cache_schema.inspection import human_bytes
-from pipeline.official_corpora import Archive
+from cache_schema.inspection.summary import human_bytes
+from pipeline.prepare.archives import Archive
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60.0

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cache_schema.errors import RunError, UsageError, listed
-from cache_schema.lock import write_lock
 from cache_schema.plugins import unknown_name
+from cache_schema.store.lock import write_lock
 from pipeline.corpora.walk import spelled
-from pipeline.download import Report, digest_problem, fetch
-from pipeline.official_corpora import OFFICIAL_CORPORA, OfficialCorpus
-from pipeline.unpack import join_parts, unpack
+from pipeline.prepare.archives import OFFICIAL_CORPORA, OfficialCorpus
+from pipeline.prepare.download import Report, digest_problem, fetch
+from pipeline.prepare.unpack import join_parts, unpack
 
 PART_OF_SPLIT = re.compile(r"\.z\d\d")
 

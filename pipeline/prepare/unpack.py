@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import RunError
-from pipeline.download import need_room
+from pipeline.prepare.download import need_room
 
 # What the libraries raise over damaged archives, and zipfile over what it cannot read.
 DAMAGE = (

@@ -12,7 +12,7 @@ from pipeline.teachers.interface import FrameGrid, Task, Teacher
 TEACHERS = {
     "whisper": "pipeline.teachers.whisper:WhisperTeacher",
     "wav2vec2": "pipeline.teachers.wav2vec2:Wav2Vec2Teacher",
-    "ast": "pipeline.teachers.audio_spectrogram:AudioSpectrogramTeacher",
+    "ast": "pipeline.teachers.audio_spectrogram_transformer:AudioSpectrogramTeacher",
     "efficientnet": "pipeline.teachers.efficientnet:EfficientNetTeacher",
     "ensemble": "pipeline.teachers.ensemble:EnsembleTeacher",
     "toy": "pipeline.teachers.toy:ToyTeacher",
@@ -76,7 +76,7 @@ def open_teacher(
             f"{', '.join(MODEL_TYPES)}.",
             kind="unknown",
         )
-    from pipeline.teachers.checkpoint import open_checkpoint
+    from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
 
     checkpoint = open_checkpoint(text, MODEL_TYPES)
     return _built(MODEL_TYPES[checkpoint.model_type], (checkpoint,), dict(options or {}))

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.teachers.answers import Layout
-from pipeline.teachers.checkpoint import Checkpoint
+from pipeline.teachers.checkpoints.checkpoint import Checkpoint
 from pipeline.teachers.hugging_face import Waveforms
 from pipeline.teachers.interface import FrameGrid, Task
 from pipeline.teachers.mel_frames import MelFrames
+from pipeline.teachers.outputs import Layout
 from pipeline.teachers.rollout import TokenGrid
 from pipeline.teachers.transformer import TransformerTeacher
 

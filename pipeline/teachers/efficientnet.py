@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
 from pipeline.teachers.attention_pooling import AttentionPooling
-from pipeline.teachers.checkpoint import Checkpoint, load_model
+from pipeline.teachers.checkpoints.checkpoint import Checkpoint, load_model
 from pipeline.teachers.hugging_face import (
     HuggingFaceTeacher,
     Waveforms,

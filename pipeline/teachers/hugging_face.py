@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
-from pipeline.teachers.checkpoint import Checkpoint, load_model, understood
+from pipeline.teachers.checkpoints.checkpoint import Checkpoint, load_model, understood
 from pipeline.teachers.interface import Batching, FrameGrid, Task
 
 Pooling = Literal["first", "mean", "attention"]

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
-from pipeline.teachers.answers import ATTENTION_SIGNALS, Hearing, Layout
 from pipeline.teachers.attention_capture import (
     HEAD_MEAN_ATTENTION,
     collect_maps,
     collect_stock_maps,
     register,
 )
-from pipeline.teachers.checkpoint import Checkpoint
+from pipeline.teachers.checkpoints.checkpoint import Checkpoint
 from pipeline.teachers.hugging_face import (
     SELF_TEST_ADVICE,
     HuggingFaceTeacher,
@@ -32,6 +31,7 @@ from pipeline.teachers.hugging_face import (
     exact_convolutions,
 )
 from pipeline.teachers.interface import FrameGrid, Task
+from pipeline.teachers.outputs import ATTENTION_SIGNALS, Hearing, Layout
 from pipeline.teachers.rollout import TokenGrid
 from pipeline.teachers.signals import check_request, pooled_length
 

@@ -19,10 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.teachers.answers import Layout
-from pipeline.teachers.checkpoint import Checkpoint
+from pipeline.teachers.checkpoints.checkpoint import Checkpoint
 from pipeline.teachers.hugging_face import Waveforms, stated_pooling
 from pipeline.teachers.interface import Batching, FrameGrid, Task
+from pipeline.teachers.outputs import Layout
 from pipeline.teachers.transformer import TransformerTeacher
 
 _MASK_IS_EXACT = frozenset({"wav2vec2", "hubert", "unispeech-sat"})

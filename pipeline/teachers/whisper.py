@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline.teachers.answers import Layout
-from pipeline.teachers.checkpoint import Checkpoint
+from pipeline.teachers.checkpoints.checkpoint import Checkpoint
 from pipeline.teachers.hugging_face import Waveforms, stated_pooling
 from pipeline.teachers.interface import FrameGrid, Task
+from pipeline.teachers.outputs import Layout
 from pipeline.teachers.transformer import TransformerTeacher
 
 _CONV_STRIDE = 2  # of conv2; conv1 keeps the rate

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
-from cache_schema.documents import CorpusFacts
+from cache_schema.metadata import CorpusFacts
 from cache_schema.plugins import load_plugin, parse_named_options, typed_options
-from cache_schema.storage import canonical_json
+from cache_schema.store.files import canonical_json
 from cache_schema.view_recipe import draw_names
 from pipeline.views.interface import UNKNOWN, Drawn, Variant, ViewContext, ViewStep
 

@@ -13,7 +13,7 @@ import numpy as np
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from cache_schema.limits import MAX_ALPHA
-from pipeline.audio import UnusableAudio, decode
+from pipeline.audio.decode import UnusableAudio, decode
 from pipeline.corpora.walk import leads_out
 from pipeline.views.interface import UNKNOWN, Drawn, PlainStep, Variant, ViewContext, Waveform
 
@@ -29,7 +29,7 @@ class Mixup(PlainStep):
     alpha is 10. A view mixed with or of an unlabelled clip is unlabelled, its labels `UNKNOWN`. Other
     splits hear no partner.
 
-    Fine-tuning mixes clips of a batch (`pipeline.finetune_augmentation.mixup`), which are in memory and
+    Fine-tuning mixes clips of a batch (`pipeline.finetune.augmentation.mixup`), which are in memory and
     drawn by balance; a cached view may not depend on a batch.
 
     Parameters

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cache_schema.errors import UsageError
-from pipeline.audio import AUDIO_SUFFIXES, UnusableAudio, decode
+from pipeline.audio.decode import AUDIO_SUFFIXES, UnusableAudio, decode
 from pipeline.corpora.interface import SPLIT_NAMES
 from pipeline.corpora.walk import files_below, leads_out
 from pipeline.views.interface import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from cache_schema.errors import UsageError
-from pipeline.audio import resample_exactly, resampled_length
+from pipeline.audio.decode import resample_exactly, resampled_length
 from pipeline.views.interface import Drawn, PlainStep, Variant
 
 # Factors are whole thousandths, so that length and resampler go by the same ratio of whole rates.

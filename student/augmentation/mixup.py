@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from student.batch import Batch
 from student.models.layers import frame_mask
+from student.stream.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from student.batch import Batch
 from student.recipes import SpecAugment
+from student.stream.batch import Batch
 
 
 def spec_augment(batch: Batch, masks: SpecAugment, random: np.random.Generator) -> Batch:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import click
 
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.errors import RunError, UsageError
 from cache_schema.limits import MAX_PROCESSES
-from cache_schema.lock import write_lock
 from cache_schema.own_folder import require_own_folder
 from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.reader import Cache, open_cache
-from cache_schema.storage import write_atomic
+from cache_schema.store.files import write_atomic
+from cache_schema.store.lock import write_lock
 from cache_schema.terminal import say
+from student.compare.conditions import LADDER, Rung, parse_rung, servable
 from student.compare.known_runs import KnownRuns
-from student.compare.ladder import LADDER, Rung, parse_rung, servable
 from student.compare.ledger import Ledger
 from student.compare.plan import cost_table
 from student.compare.processes import log_of, work_off
@@ -34,8 +34,8 @@ from student.compare.table import (
 )
 from student.metrics import MAIN_METRIC
 from student.models import STUDENTS
-from student.repeatable import prepare_torch
-from student.train import corpus_warnings
+from student.training.determinism import prepare_torch
+from student.training.train import corpus_warnings
 
 DOCUMENT = "comparison.json"
 TAIL_LINES = 5

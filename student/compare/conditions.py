@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from cache_schema.errors import UsageError
 from cache_schema.reader import Cache
-from cache_schema.storage import sha256
-from student.settings import Distillation, parse_distillation
+from cache_schema.store.files import sha256
+from student.runs.settings import Distillation, parse_distillation
 
 NONE = "none"
 OR = "|"

@@ -9,7 +9,7 @@ from typing import Any
 from cache_schema.reader import Cache
 from student.compare.ledger import Ledger, ledger_line, run_facts, run_key
 from student.compare.runs import Comparison, Run
-from student.training_loop import METRIC_LINES
+from student.training.loop import METRIC_LINES
 
 
 class KnownRuns:

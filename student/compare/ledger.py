@@ -19,9 +19,9 @@ from typing import Any
 
 from cache_schema.errors import MAX_LISTED, RunError, listed
 from cache_schema.reader import Cache
-from cache_schema.storage import canonical_json, sha256
-from cache_schema.teacher_names import teacher_of
-from student.settings import Settings, plain, student_class
+from cache_schema.signal_names import teacher_of
+from cache_schema.store.files import canonical_json, sha256
+from student.runs.settings import Settings, plain, student_class
 
 TRAINING_REVISION = 1
 """Raised when a change of code changes what a training learns: lines of before are not found then."""

@@ -10,13 +10,13 @@ from itertools import cycle, islice, product
 import torch
 
 from cache_schema.reader import Cache, Unit
-from student.batch import Batch
-from student.compare.ladder import losses_of
+from student.compare.conditions import losses_of
 from student.compare.runs import Comparison, Results, Run
-from student.objective import Objective, build_objective, class_maps, needed_signals
-from student.settings import Settings
-from student.training_loop import TRAIN, VALIDATION
-from student.unit_rows import BUDGET_BYTES, TrainingRows, UnitLoader, collate
+from student.runs.settings import Settings
+from student.stream.batch import Batch
+from student.stream.unit_loader import BUDGET_BYTES, TrainingRows, UnitLoader, collate
+from student.training.loop import TRAIN, VALIDATION
+from student.training.objective import Objective, build_objective, class_maps, needed_signals
 
 STEPS = 3
 HOUR_S = 3600.0

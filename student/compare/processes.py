@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cache_schema.command_line.interrupts import held_interrupts
 from cache_schema.errors import RunError
-from cache_schema.interrupts import held_interrupts
 from student.compare.runs import Comparison, Job
 
 POLL_S = 0.1
@@ -72,7 +72,7 @@ def _started(comparison: Comparison, job: Job) -> Process:
     log.parent.mkdir(parents=True, exist_ok=True)
     score_on = [word for split in job.score_on for word in ("--score-on", split)]
     # -P: what lies in the working directory is no module of ours, as for a console script.
-    program = [sys.executable, "-P", "-m", "student.compare.child", *score_on]
+    program = [sys.executable, "-P", "-m", "student.compare.worker", *score_on]
     with log.open("ab") as file:
         return subprocess.Popen(
             [*program, *comparison.words(job.run)],

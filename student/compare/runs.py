@@ -11,14 +11,14 @@ from typing import Any
 from cache_schema.errors import UsageError, listed
 from cache_schema.reader import Cache
 from cache_schema.text import one_line
-from student import train_cli
-from student.checkpoint import read_json
-from student.compare.ladder import Rung, losses_of, slug, training_words
+from student.compare.conditions import Rung, losses_of, slug, training_words
 from student.compare.statistics import mean
-from student.objective import check_signals, class_maps
-from student.settings import Settings, changed_settings
-from student.train import CONFIG, HELD_OUT, check_trainable, finished_result
-from student.training_loop import TRAIN, VALIDATION
+from student.runs.checkpoint import read_json
+from student.runs.settings import Settings, changed_settings
+from student.training import cli as train_cli
+from student.training.loop import TRAIN, VALIDATION
+from student.training.objective import check_signals, class_maps
+from student.training.train import CONFIG, HELD_OUT, check_trainable, finished_result
 
 # What the comparison itself says of each run.
 OURS = ("--student", "--out", "--distill", "--seed")

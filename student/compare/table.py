@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from cache_schema.text import csv_text
 from cache_schema.text import markdown as markdown_text
-from student.compare.ladder import NONE, Rung
+from student.compare.conditions import NONE, Rung
 from student.compare.runs import Comparison, Results, Run
 from student.compare.statistics import Paired, deviation, mean, paired, paired_by_clip
-from student.train import TEST
+from student.training.train import TEST
 
 MORE_METRICS = ("micro-auprc-sonyc", "macro-auprc-sonyc")
 NOT_SHARES = ("d-prime",)

@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.reader import open_cache
 from cache_schema.terminal import say
-from student import train_cli
-from student.repeatable import prepare_torch
-from student.train import train
+from student.training import cli as train_cli
+from student.training.determinism import prepare_torch
+from student.training.train import train
 
 STDIN = 0
 

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cache_schema.documents import VIEW_DRAWS, WAVEFORM
 from cache_schema.errors import UsageError
+from cache_schema.metadata import VIEW_DRAWS, WAVEFORM
 from cache_schema.reader import Cache, Unit
-from cache_schema.teacher_names import qualified
+from cache_schema.signal_names import qualified
 from cache_schema.view_recipe import place_within
-from student.evaluate import read_config, student_for
 from student.models.interface import Student
-from student.settings import first_teacher
-from student.unit_rows import UnitLoader, collate
+from student.runs.predict import read_config, student_for
+from student.runs.settings import first_teacher
+from student.stream.unit_loader import UnitLoader, collate
 
 TEMPORAL = "temporal_attention"
 

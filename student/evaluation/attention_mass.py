@@ -15,15 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cache_schema.documents import VIEW_DRAWS
+from cache_schema.metadata import VIEW_DRAWS
 from cache_schema.reader import Cache
 from cache_schema.view_recipe import ROUNDING_S
-from student.batch import Batch
-from student.evaluate import EVALUATION_BATCH, read_config, student_for
-from student.listening import teacher_signal
+from student.evaluation.attention_curves import teacher_signal
 from student.models.interface import Student
-from student.stream import Stream
-from student.unit_rows import UnitLoader
+from student.runs.predict import EVALUATION_BATCH, read_config, student_for
+from student.stream.batch import Batch
+from student.stream.stream import Stream
+from student.stream.unit_loader import UnitLoader
 
 
 def attention_mass(run: Path, cache: Cache, split: str) -> dict[str, Any] | None:
@@ -51,7 +51,7 @@ def attention_mass(run: Path, cache: Cache, split: str) -> dict[str, Any] | None
     Raises
     ------
     UsageError, RunError
-        As :func:`student.evaluate.run_answers`.
+        As :func:`student.runs.predict.run_answers`.
     """
     config = read_config(run)
     student = student_for(run, config, cache, split)

@@ -8,20 +8,20 @@ from typing import Any
 
 import click
 
-from cache_schema.command import Command, Number
+from cache_schema.command_line.command import Command, Number
 from cache_schema.errors import UsageError
 from cache_schema.paths import LocalPath, PicturePath
 from cache_schema.reader import Cache, open_cache
 from cache_schema.terminal import say, wide_terminal
 from cache_schema.text import json_text, one_line
-from student.attention_mass import attention_mass
-from student.evaluate import read_config, run_answers
-from student.listening import clip_curves
+from student.evaluation.attention_curves import clip_curves
+from student.evaluation.attention_mass import attention_mass
+from student.evaluation.report import score_document, score_tables
 from student.metrics import Score, measure
 from student.metrics.teacher import teacher_answers
-from student.repeatable import prepare_torch
-from student.score_report import score_document, score_tables
-from student.settings import first_teacher
+from student.runs.predict import read_config, run_answers
+from student.runs.settings import first_teacher
+from student.training.determinism import prepare_torch
 
 MAX_TIME_S = 1e6
 
@@ -142,7 +142,7 @@ def draw(
     file: Path,
 ) -> None:
     """Draw where the teacher and the students of runs listen in some clips."""
-    from cache_schema.plot import HeardClip, plot_attentions
+    from cache_schema.inspection.plot import HeardClip, plot_attentions
 
     found = clip_curves(runs, cache, split, clips)
     name = "clip" if mark_s is None else "keyword"

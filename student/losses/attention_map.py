@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UsageError
-from student.batch import Batch
 from student.losses.frames import (
     SharedFrames,
     log_distribution,
@@ -24,6 +23,7 @@ from student.losses.frames import (
 from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
+from student.stream.batch import Batch
 
 SIGNAL = "attention_map"
 MAX_WIDTH = 4096

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from cache_schema.errors import UsageError
-from student.batch import Batch
 from student.losses.interface import LossSetup
 from student.models.interface import StudentOutput, TimeGrid
 from student.models.layers import frame_mask
+from student.stream.batch import Batch
 
 Resize = Literal["mean", "linear"]
 

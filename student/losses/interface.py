@@ -8,8 +8,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from student.batch import Batch
 from student.models.interface import Student, StudentOutput, TimeGrid
+from student.stream.batch import Batch
 
 Effect = Literal["safe", "masking", "mixing", "needs a view"]
 """What an augmentation in the trainer does to a cached answer: nothing; it hides frames of it from the

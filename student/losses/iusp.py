@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from student.batch import Batch
 from student.losses.frames import (
     Resize,
     share_frames,
@@ -20,6 +19,7 @@ from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.precision import full_precision
 from student.losses.sp import similarities
 from student.models.interface import StudentOutput
+from student.stream.batch import Batch
 
 SIGNAL = "frame_embedding"
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UsageError, listed
-from student.batch import Batch
 from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
+from student.stream.batch import Batch
 
 SIGNAL = "logits"
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3

@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from student.batch import Batch
 from student.models.interface import StudentOutput
+from student.stream.batch import Batch
 
 Loss = TypeVar("Loss")
 Method = Callable[[Loss, StudentOutput, Batch], Tensor]

@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from student.batch import Batch
 from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
 from student.models.layers import frame_mask
+from student.stream.batch import Batch
 
 SIGNAL = "clip_embedding"
 SMALLEST_NORM = 1e-12

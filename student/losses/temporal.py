@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UsageError
-from student.batch import Batch
 from student.losses.frames import (
     ROUNDING,
     frame_times,
@@ -26,6 +25,7 @@ from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
 from student.models.layers import frame_mask
+from student.stream.batch import Batch
 
 SIGNAL = "temporal_attention"
 SMALLEST_TARGET = 1e-6

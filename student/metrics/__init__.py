@@ -15,9 +15,9 @@ from math import isinf, isnan
 from cache_schema.errors import UsageError
 from cache_schema.plugins import load_plugin
 from cache_schema.reader import Cache
-from student.class_map import Names
 from student.metrics.interface import Answers, Measured
 from student.metrics.teacher import teacher_answers
+from student.stream.class_map import Names
 
 METRICS: dict[str, str] = {
     "accuracy": "student.metrics.accuracy:accuracy",

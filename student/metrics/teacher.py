@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from cache_schema.reader import Cache
-from cache_schema.teacher_names import qualified
-from student.class_map import Names, build_class_map
+from cache_schema.signal_names import qualified
 from student.losses.logits import SIGNAL as LOGITS
 from student.metrics.interface import Answers, true_classes
-from student.taught_by import teacher_classes
+from student.stream.class_map import Names, build_class_map
+from student.stream.teacher_selection import teacher_classes
 
 
 def teacher_answers(

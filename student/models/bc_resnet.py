@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.evidence import pooled_evidence
+from student.models.attribution import pooled_evidence
 from student.models.interface import Student, StudentOutput
 from student.models.layers import MaskedBatchNorm, lengths_of, mask_of, masked, masked_mean
 from student.recipes import Exponential, Recipe

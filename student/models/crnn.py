@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cache_schema.front_ends import FRONT_ENDS
 from student.models.gate_start import GateStart, start_gru
 from student.models.interface import StudentOutput
-from student.models.last_output import LastOutputStudent
+from student.models.last_output_student import LastOutputStudent
 from student.models.layers import init_as_keras, mask_of, masked
 
 CHANNELS = 16

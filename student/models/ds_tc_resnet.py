@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.evidence import pooled_evidence
+from student.models.attribution import pooled_evidence
 from student.models.interface import Student, StudentOutput
 from student.models.layers import (
     MaskedBatchNorm,

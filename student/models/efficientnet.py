@@ -18,7 +18,7 @@ from math import ceil
 from torch import Tensor, nn
 from torch.nn import functional
 
-from student.models.evidence import pooled_evidence
+from student.models.attribution import pooled_evidence
 from student.models.interface import StudentOutput
 from student.models.inverted_residual import (
     BlockShape,

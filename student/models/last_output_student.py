@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.evidence import rising_evidence
+from student.models.attribution import rising_evidence
 from student.models.interface import Student, StudentOutput
 from student.models.layers import lengths_of, mask_of, masked
 from student.recipes import Exponential, Recipe

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cache_schema.errors import UsageError
-from student.models.evidence import shares
+from student.models.attribution import shares
 from student.models.interface import StudentOutput
 from student.models.inverted_residual import (
     BlockShape,

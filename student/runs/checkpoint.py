@@ -17,9 +17,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from cache_schema.errors import RunError
-from cache_schema.storage import write_atomic
+from cache_schema.store.files import write_atomic
 from student.models.interface import Student
-from student.settings import build_student
+from student.runs.settings import build_student
 
 WEIGHTS = "model.safetensors"
 STATE = "training-state.pt"

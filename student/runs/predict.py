@@ -11,13 +11,13 @@ import torch
 from cache_schema.errors import RunError, UsageError, listed
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
-from student.checkpoint import load_student, read_json
 from student.metrics import Score, measure
 from student.metrics.interface import Answers
 from student.models.interface import Student
-from student.run_config import config_problems
-from student.stream import Stream
-from student.unit_rows import UnitLoader
+from student.runs.checkpoint import load_student, read_json
+from student.runs.run_config import config_problems
+from student.stream.stream import Stream
+from student.stream.unit_loader import UnitLoader
 
 EVALUATION_BATCH = 64
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cache_schema.documents import VIEW_LABELS, WAVEFORM
 from cache_schema.errors import UsageError, listed
 from cache_schema.limits import MAX_EPOCHS, MAX_WEIGHT
+from cache_schema.metadata import VIEW_LABELS, WAVEFORM
 from cache_schema.plugins import (
     load_plugin,
     parse_named_options,
@@ -16,9 +16,9 @@ from cache_schema.plugins import (
     unknown_name,
 )
 from cache_schema.reader import Cache
-from cache_schema.storage import canonical_json, sha256
-from cache_schema.teacher_names import FIRST, SEPARATOR, qualified
-from student.augmentations import check_augmentations
+from cache_schema.signal_names import FIRST, SEPARATOR, qualified
+from cache_schema.store.files import canonical_json, sha256
+from student.augmentation.compatibility import check_augmentations
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss
 from student.models import STUDENTS

@@ -15,8 +15,8 @@ from typing import TypeVar
 import numpy as np
 
 from cache_schema.reader import Unit
-from student.batch import Batch
-from student.unit_rows import RowPlace, TrainingRows, UnitLoader, collate
+from student.stream.batch import Batch
+from student.stream.unit_loader import RowPlace, TrainingRows, UnitLoader, collate
 
 READ_AHEAD_BATCHES = 4
 POLL_S = 0.1

@@ -13,8 +13,8 @@ import torch
 
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
-from cache_schema.teacher_names import FIRST, qualified
-from student.batch import Batch
+from cache_schema.signal_names import FIRST, qualified
+from student.stream.batch import Batch
 
 
 def teacher_facts(cache: Cache, teacher: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import torch
 
-from cache_schema.command import Command, Number
+from cache_schema.command_line.command import Command, Number
 from cache_schema.devices import check_device
 from cache_schema.errors import UsageError
 from cache_schema.limits import (
@@ -25,7 +25,6 @@ from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.plugins import parse_named_options
 from cache_schema.reader import open_cache
 from cache_schema.terminal import say
-from student.class_map import read_class_map
 from student.losses import LOSSES
 from student.metrics import METRICS
 from student.models import STUDENTS
@@ -38,15 +37,16 @@ from student.recipes import (
     Schedule,
     SpecAugment,
 )
-from student.repeatable import prepare_torch
-from student.settings import (
+from student.runs.settings import (
     Settings,
     find_recipe,
     parse_distillation,
     parse_student,
     resolve_label_weight,
 )
-from student.train import train
+from student.stream.class_map import read_class_map
+from student.training.determinism import prepare_torch
+from student.training.train import train
 
 
 @click.command("train-student", cls=Command)

@@ -16,31 +16,31 @@ from typing import Any
 import numpy as np
 import torch
 
+from cache_schema.command_line.interrupts import held_interrupts
 from cache_schema.errors import RunError
-from cache_schema.interrupts import held_interrupts
 from cache_schema.reader import Cache
-from student.averaging import AveragedStudent
-from student.batch import Batch
-from student.checkpoint import (
+from student.augmentation.mixup import Mixing, draw_mixing
+from student.augmentation.spec_augment import augmentation_random, spec_augment
+from student.metrics import Score
+from student.models.interface import Student
+from student.recipes import Recipe
+from student.runs.checkpoint import (
     damaged_state,
     load_state,
     save_state,
     save_weights,
     write_lines,
 )
-from student.curves import begin_curves, extend_curves
-from student.evaluate import score_student
-from student.metrics import Score
-from student.mixup import Mixing, draw_mixing
-from student.models.interface import Student
-from student.objective import Objective, class_maps, needed_signals
-from student.progress import Progress
-from student.recipes import Recipe
-from student.repeatable import random_state, restore_random
-from student.settings import Settings
-from student.spec_augment import augmentation_random, spec_augment
-from student.stream import Stream
-from student.unit_rows import UnitLoader
+from student.runs.predict import score_student
+from student.runs.settings import Settings
+from student.stream.batch import Batch
+from student.stream.stream import Stream
+from student.stream.unit_loader import UnitLoader
+from student.training.determinism import random_state, restore_random
+from student.training.objective import Objective, class_maps, needed_signals
+from student.training.progress import Progress
+from student.training.tensorboard_log import begin_curves, extend_curves
+from student.training.weight_averaging import AveragedStudent
 
 METRIC_LINES = "metrics.jsonl"
 TRAIN, VALIDATION = "train", "validation"

@@ -11,21 +11,21 @@ from torch import Tensor, nn
 from cache_schema.errors import CacheError, listed
 from cache_schema.plugins import typed_options
 from cache_schema.reader import Cache, command_that_adds
-from cache_schema.teacher_names import qualified
-from student.batch import Batch
-from student.class_map import ClassMap, build_class_map, check_names
+from cache_schema.signal_names import qualified
+from student.augmentation.mixup import Mixing, mix_features, partners
 from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.logits import SIGNAL as LOGITS
-from student.mixup import Mixing, mix_features, partners
 from student.models.interface import Student, StudentOutput, TimeGrid
-from student.settings import Distillation, Settings, build_student
-from student.taught_by import (
+from student.runs.settings import Distillation, Settings, build_student
+from student.stream.batch import Batch
+from student.stream.class_map import ClassMap, build_class_map, check_names
+from student.stream.teacher_selection import (
     shared_classes,
     taught_by,
     teacher_classes,
     teacher_facts,
 )
-from student.unit_rows import typical_frames
+from student.stream.unit_loader import typical_frames
 
 
 class Objective(nn.Module):

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cache_schema.storage import named_in_errors, write_atomic
+from cache_schema.store.files import named_in_errors, write_atomic
 
 CURVES = "tensorboard/events.out.tfevents.run"
 

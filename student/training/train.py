@@ -9,15 +9,11 @@ from typing import Any
 import numpy as np
 
 from cache_schema.errors import CacheError, RunError, UsageError, listed
-from cache_schema.lock import write_lock
 from cache_schema.own_folder import require_own_folder
 from cache_schema.reader import Cache
-from cache_schema.storage import PARTIAL_SUFFIX
-from cache_schema.teacher_names import qualified, teacher_of
-from student.checkpoint import STATE, WEIGHTS, read_json, write_json
-from student.class_map import coverage_report
-from student.curves import CURVES
-from student.evaluate import run_answers
+from cache_schema.signal_names import qualified, teacher_of
+from cache_schema.store.files import PARTIAL_SUFFIX
+from cache_schema.store.lock import write_lock
 from student.losses.logits import SIGNAL as LOGITS
 from student.metrics import (
     MAIN_METRIC,
@@ -29,10 +25,14 @@ from student.metrics import (
 )
 from student.metrics.interface import Answers
 from student.metrics.teacher import teacher_answers
-from student.objective import Objective, build_objective, check_class_map, class_maps
-from student.settings import Settings, changed_settings, plain
-from student.taught_by import teacher_classes
-from student.training_loop import METRIC_LINES, TRAIN, VALIDATION, Say, Training
+from student.runs.checkpoint import STATE, WEIGHTS, read_json, write_json
+from student.runs.predict import run_answers
+from student.runs.settings import Settings, changed_settings, plain
+from student.stream.class_map import coverage_report
+from student.stream.teacher_selection import teacher_classes
+from student.training.loop import METRIC_LINES, TRAIN, VALIDATION, Say, Training
+from student.training.objective import Objective, build_objective, check_class_map, class_maps
+from student.training.tensorboard_log import CURVES
 
 CONFIG = "config.json"
 RESULT = "result.json"

@@ -20,7 +20,7 @@ from figures import Figure, median
 
 from cache_schema import writer
 from cache_schema.clip import Clip
-from cache_schema.documents import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
+from cache_schema.metadata import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
 
 CLASSES = tuple(f"class-{i:03d}" for i in range(200))
 VIEWS = 10

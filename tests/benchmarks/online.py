@@ -22,13 +22,13 @@ from figures import SHARED, Figure, median
 from watched import Watched, cached_batches, settings_of, train_epoch
 
 from cache_schema.reader import Cache, open_cache
-from pipeline.precompute import Precompute, Request
+from pipeline.precompute.precompute import Precompute, Request
 from pipeline.teachers import MODEL_TYPES, Teacher, open_teacher
-from pipeline.teachers.checkpoint import open_checkpoint
+from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
 from pipeline.teachers.whisper import WhisperTeacher
-from student.batch import Batch, pad_rows
-from student.settings import Settings, student_class
-from student.unit_rows import UnitLoader
+from student.runs.settings import Settings, student_class
+from student.stream.batch import Batch, pad_rows
+from student.stream.unit_loader import UnitLoader
 
 STUDENTS = ("tc-resnet", "att-rnn")
 SIGNALS = ("logits", "temporal_attention")

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.reader import Cache, Ragged
-from student.batch import Batch, pad_rows
 from student.models.interface import TimeGrid
+from student.stream.batch import Batch, pad_rows
 
 Item = dict[str, Any]
 STARTED_WITHIN_S = 120

@@ -13,8 +13,8 @@ from synthetic import CLASSES, FEATURES, SIGNALS, random_rows, write_cache
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.reader import Cache, Ragged, Unit
 from student.models.interface import TimeGrid
-from student.stream import Stream
-from student.unit_rows import TrainingRows, UnitLoader
+from student.stream.stream import Stream
+from student.stream.unit_loader import TrainingRows, UnitLoader
 
 BATCH = 64
 AGAINST = "np.memmap, same shuffle, collate and threads"

@@ -17,7 +17,7 @@ from per_clip import NpzClips, ZarrClips, data_loaders
 from watched import Watched, cached_batches, loader_of, settings_of, train_epoch
 
 from cache_schema.reader import Cache, open_cache
-from student.batch import Batch
+from student.stream.batch import Batch
 
 STUDENT, FEATURES = "tc-resnet", "mfcc40"
 SIGNALS = ("logits", "temporal_attention")

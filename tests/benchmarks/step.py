@@ -21,11 +21,11 @@ from torch import nn
 from watched import settings_of
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.batch import Batch
 from student.models.interface import TimeGrid
-from student.objective import Objective
-from student.settings import build_student
-from student.training_loop import GRADIENT_NORM
+from student.runs.settings import build_student
+from student.stream.batch import Batch
+from student.training.loop import GRADIENT_NORM
+from student.training.objective import Objective
 
 STUDENTS = (
     "tc-resnet", "ds-tc-resnet", "bc-resnet", "crnn", "lstm-p", "att-rnn", "mhatt-rnn", "mobilenet",
@@ -108,7 +108,7 @@ def _bare_step(name: str, batch: Batch) -> Callable[[], None]:
 
 
 def _step(name: str, batch: Batch) -> Callable[[], None]:
-    """What `student.training_loop.Training` does with a batch."""
+    """What `student.training.loop.Training` does with a batch."""
     student = build_student(name, {}, CLASSES)
     objective = Objective(student, {}, settings_of(name, ()), {}, "single").train()
     optimizer = torch.optim.Adam(objective.parameters(), fused=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from cache_schema.clip import Clip
-from cache_schema.documents import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
 from cache_schema.front_ends import FRONT_ENDS
+from cache_schema.metadata import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
 from cache_schema.reader import Cache, open_cache
 from cache_schema.writer import Row, create_cache, seal, write_unit
 

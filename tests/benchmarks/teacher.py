@@ -29,10 +29,10 @@ from teacher_models import (
 )
 from teacher_waits import waiting_shares
 
-from pipeline.plan import BATCH_S
+from pipeline.precompute.plan import BATCH_S
+from pipeline.precompute.work_unit import batches
 from pipeline.teachers.attention_capture import HEAD_MEAN_ATTENTION
 from pipeline.teachers.transformer import TransformerTeacher
-from pipeline.unit import batches
 
 RATE_HZ = 16_000
 ONE_CLIP_FRAMES = 500

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cache_schema.reader import Cache
-from student.batch import Batch
-from student.objective import build_objective, needed_signals
-from student.settings import Settings, find_recipe, parse_distillation, resolve_label_weight
-from student.stream import Stream
-from student.training_loop import Training
-from student.unit_rows import UnitLoader
+from student.runs.settings import Settings, find_recipe, parse_distillation, resolve_label_weight
+from student.stream.batch import Batch
+from student.stream.stream import Stream
+from student.stream.unit_loader import UnitLoader
+from student.training.loop import Training
+from student.training.objective import build_objective, needed_signals
 
 DISTILLED = ("temporal=0.25", "logits=0.25")
 

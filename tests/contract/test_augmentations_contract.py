@@ -15,15 +15,15 @@ from loss_inputs import loss_setup, ragged
 from cache_schema.errors import UsageError
 from cache_schema.plugins import load_plugin
 from pipeline.views import VIEWS
-from student import train_cli
-from student.augmentations import AUGMENTATIONS, REASONS, check_augmentations
+from student.augmentation.compatibility import AUGMENTATIONS, REASONS, check_augmentations
+from student.augmentation.mixup import draw_mixing
+from student.augmentation.spec_augment import spec_augment
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss, Effect
-from student.mixup import draw_mixing
-from student.objective import label_loss, mixed
 from student.recipes import RECIPES, Recipe, SpecAugment
-from student.settings import Settings, parse_distillation
-from student.spec_augment import spec_augment
+from student.runs.settings import Settings, parse_distillation
+from student.training import cli as train_cli
+from student.training.objective import label_loss, mixed
 
 PLAIN = replace(RECIPES["ast"], spec_augment=None, mixup=None)
 WITH = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cache_schema.plugins import load_plugin
-from pipeline.audio import decode, resampled_length
-from pipeline.audio_members import file_of
+from pipeline.audio.decode import decode, resampled_length
+from pipeline.audio.members import file_of
 from pipeline.corpora import CORPORA, read_corpus
 from pipeline.corpora.interface import Corpus
 

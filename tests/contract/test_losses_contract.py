@@ -21,14 +21,14 @@ from cache_schema.errors import CacheError, UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin, typed_options
 from cache_schema.reader import open_cache
-from student.batch import Batch
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss, LossSetup
 from student.models import STUDENTS
 from student.models.interface import Student, StudentOutput, TimeGrid
-from student.objective import check_signals
 from student.recipes import RECIPES
-from student.settings import Settings, parse_distillation
+from student.runs.settings import Settings, parse_distillation
+from student.stream.batch import Batch
+from student.training.objective import check_signals
 
 CLASSES = ("a", "b", "c", "d")
 CLIPS, FEATURES, EMBEDDING = 3, 8, 5

@@ -11,12 +11,12 @@ import torch
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin
-from student.batch import Batch
 from student.models import STUDENTS
 from student.models.bc_resnet import BCResNet
 from student.models.interface import Student, StudentOutput, TimeGrid, count_parameters_keras
-from student.objective import Objective
-from student.settings import Settings
+from student.runs.settings import Settings
+from student.stream.batch import Batch
+from student.training.objective import Objective
 
 PUBLISHED_12_LABELS = {
     "tc-resnet": 366_894,

@@ -8,7 +8,7 @@ import view_chains
 
 from cache_schema.errors import UsageError
 from cache_schema.plugins import load_plugin, parse_named_options, typed_options
-from cache_schema.storage import canonical_json
+from cache_schema.store.files import canonical_json
 from pipeline.views import VIEWS, ViewRecipe
 from pipeline.views.interface import Variant, ViewContext, ViewStep
 

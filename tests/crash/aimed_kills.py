@@ -34,8 +34,8 @@ from seen_rows import digests_of_rows, refusal
 from small_cache import tree_bytes
 
 import pipeline.teachers.toy  # noqa: F401
-from cache_schema.verify import verify
-from pipeline.precompute_cli import main
+from cache_schema.integrity.verify import verify
+from pipeline.precompute.cli import main
 
 # A process holds two units at a time: one asks the teacher, the other is read or written.
 UNITS_IN_HAND = 2

@@ -25,8 +25,8 @@ from commands import command
 from damage import DAMAGES
 from seen_rows import digests_of_rows, refusal
 
-from cache_schema.documents import PartPlan
-from cache_schema.inspect_cli import main
+from cache_schema.inspection.cli import main
+from cache_schema.metadata import PartPlan
 from cache_schema.writer import MANIFEST, Row, add_part, seal, write_unit
 
 SUBPROCESS_EVERY = 100

@@ -23,8 +23,8 @@ from commands import command, plain_environment, script, succeeded
 from small_cache import tree_bytes
 
 from cache_schema.errors import AftersoundError
+from cache_schema.integrity.verify import verify
 from cache_schema.reader import open_cache
-from cache_schema.verify import verify
 
 
 def kill_loop(corpus: str, options: list[str], folder: Path, kills: int) -> tuple[int, int]:

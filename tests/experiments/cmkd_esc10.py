@@ -17,7 +17,7 @@ from pathlib import Path
 
 from esc10 import FOLDS, fold_manifest, result, run, spread
 
-from pipeline.teachers.untrained import write_untrained_cnn
+from pipeline.teachers.checkpoints.random_init import write_untrained_cnn
 
 WHISPER = "models/whisper-tiny.en-encoder"
 TEACHERS = {

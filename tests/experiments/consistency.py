@@ -16,7 +16,7 @@ from pathlib import Path
 
 from esc10 import run
 
-from cache_schema.documents import PartPlan, UnitTable
+from cache_schema.metadata import PartPlan, UnitTable
 from cache_schema.reader import Cache, Unit, open_cache
 from cache_schema.writer import Row, create_cache, seal, write_unit
 

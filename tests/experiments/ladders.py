@@ -13,7 +13,7 @@ import mixtures
 import noisy_keywords
 import sounds
 
-from student.compare.ladder import parse_rung
+from student.compare.conditions import parse_rung
 from student.compare.ledger import Ledger
 from student.compare.runs import Comparison, Run
 

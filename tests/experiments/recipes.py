@@ -14,7 +14,7 @@ from pathlib import Path
 
 from esc10 import run
 
-from student.compare.ladder import slug
+from student.compare.conditions import slug
 
 LEDGER = Path(__file__).parent / "results" / "noisy.jsonl"
 SEEDS = 1

@@ -15,13 +15,13 @@ from pathlib import Path
 import torch
 
 from cache_schema.reader import Cache, open_cache
-from student.batch import Batch
 from student.losses import LOSSES
-from student.objective import Objective, build_objective, class_maps, needed_signals
-from student.repeatable import prepare_torch
-from student.settings import Settings, parse_distillation, student_class
-from student.stream import Stream
-from student.unit_rows import UnitLoader
+from student.runs.settings import Settings, parse_distillation, student_class
+from student.stream.batch import Batch
+from student.stream.stream import Stream
+from student.stream.unit_loader import UnitLoader
+from student.training.determinism import prepare_torch
+from student.training.objective import Objective, build_objective, class_maps, needed_signals
 
 STUDENTS = ("lstm-p", "tc-resnet", "crnn", "att-rnn", "mhatt-rnn")
 STEPS, BATCH, HELD_BATCHES = 30, 32, 2

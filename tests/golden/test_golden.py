@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import small_cache
 
-from cache_schema.documents import FORMAT_VERSION
-from cache_schema.inspection import clip_facts, summary
+from cache_schema.inspection.summary import clip_facts, summary
+from cache_schema.integrity.verify import verify
+from cache_schema.metadata import FORMAT_VERSION
 from cache_schema.reader import open_cache
-from cache_schema.verify import verify
 
 GOLDEN = Path(__file__).parent / "format_1.zarr"
 

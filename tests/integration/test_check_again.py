@@ -12,8 +12,8 @@ from commands import RATE_HZ, command, tone, write_tones
 
 from cache_schema.errors import CacheError
 from cache_schema.reader import open_cache
-from pipeline.check import TOLERANCE, check
-from pipeline.precompute import Precompute, Request
+from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.spot_check import TOLERANCE, check
 from pipeline.teachers.toy import ToyTeacher
 
 SMALL = ("logits:top_k=2", "temporal_attention:storage=u8log")

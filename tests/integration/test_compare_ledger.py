@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from commands import command, succeeded, write_tones
 
 from cache_schema.reader import open_cache
-from student import evaluate_cli
 from student.compare import cli
 from student.compare.ledger import run_facts, run_key
 from student.compare.runs import Comparison, Run
+from student.evaluation import cli as evaluate_cli
 
 WORDS = ("--student", "tc-resnet", "--rung", "none", "--rung", "temporal=0.25")
 TRAIN = ("--train", "--epochs 1 --batch-size 8")

@@ -19,9 +19,9 @@ from commands import command, plain_environment, succeeded, write_tones
 from same_run import assert_same_run
 from small_cache import tree_bytes, write_small_cache
 
-from cache_schema.lock import write_lock
-from student import evaluate_cli
+from cache_schema.store.lock import write_lock
 from student.compare import cli
+from student.evaluation import cli as evaluate_cli
 
 PROGRAM = "from student.compare.cli import main; main(prog_name='compare-students')"
 LADDER = ("--rung", "none", "--rung", "temporal=0.1 | logits=0.2  temporal=0.5 label=1")

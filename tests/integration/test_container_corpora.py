@@ -12,7 +12,7 @@ from small_cache import tree_bytes
 from small_corpora import hugging_face
 
 from cache_schema.reader import Cache, open_cache
-from pipeline.pack_cli import main as pack_corpus
+from pipeline.pack.cli import main as pack_corpus
 
 
 @pytest.fixture(scope="module")

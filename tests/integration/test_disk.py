@@ -18,7 +18,7 @@ from small_disk import (
 )
 from small_finetuning import write_base
 
-from cache_schema.verify import verify
+from cache_schema.integrity.verify import verify
 
 STUDENT = ("--student", "tc-resnet", "--epochs", "3", "--batch-size", "8")
 PRECOMPUTE = ("--teacher", "toy", "--unit-rows", "3")

@@ -10,8 +10,9 @@ from click.testing import CliRunner, Result
 from commands import CLASSES, command, succeeded, write_tones
 
 from cache_schema.reader import open_cache
-from student import evaluate_cli, train_cli
+from student.evaluation import cli as evaluate_cli
 from student.metrics import METRICS, teacher_score
+from student.training import cli as train_cli
 
 
 @pytest.fixture(scope="module")

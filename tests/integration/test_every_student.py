@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from commands import CLASSES, command, succeeded, write_tones
 from safetensors.torch import load_file
 
-from student import evaluate_cli, train_cli
+from student.evaluation import cli as evaluate_cli
 from student.models import STUDENTS
-from student.settings import build_student, parse_student
+from student.runs.settings import build_student, parse_student
+from student.training import cli as train_cli
 
 SMALLER = {"mobilenet": "mobilenet:width=0.2", "ast-tiny": "ast-tiny:layers=1,stride=16"}
 DISTILL = ("--distill", "temporal=0.25", "--distill", "logits=0.25")

@@ -13,11 +13,11 @@ from commands import CLASSES, RATE_HZ, command, succeeded, write_tones
 from small_cache import tree_bytes
 from small_corpora import sonyc_ust
 
-from cache_schema.documents import CommitRecord
-from cache_schema.inspection import clip_facts, find_clip
+from cache_schema.inspection.summary import clip_facts, find_clip
+from cache_schema.metadata import CommitRecord
 from cache_schema.reader import open_cache
-from pipeline.audio import decode
-from pipeline.precompute import Precompute, Request
+from pipeline.audio.decode import decode
+from pipeline.precompute.precompute import Precompute, Request
 from pipeline.teachers import open_teacher
 
 ALL_SIGNALS = [

@@ -13,14 +13,14 @@ import soundfile
 from commands import RATE_HZ, command, succeeded, write_tones
 from small_cache import tree_bytes
 
-from cache_schema.documents import Manifest, SignedManifest
 from cache_schema.errors import CacheError
-from cache_schema.inspection import clip_facts, find_clip
+from cache_schema.inspection.summary import clip_facts, find_clip
+from cache_schema.metadata import Manifest, SignedManifest
 from cache_schema.reader import open_cache
-from cache_schema.storage import canonical_json
-from pipeline.audio import resample
+from cache_schema.store.files import canonical_json
+from pipeline.audio.decode import resample
 from pipeline.teachers import open_teacher
-from pipeline.teachers.untrained import write_untrained_encoder
+from pipeline.teachers.checkpoints.random_init import write_untrained_encoder
 
 VIEWS = ["--view", "gain", "--view", "shift:max_s=0.05", "--seed", 3]
 B = ["--teacher", "toy:classes=x;y", "--teacher-name", "b"]

@@ -15,7 +15,7 @@ import pytest
 from commands import command, plain_environment, script, succeeded, write_tones
 from small_cache import tree_bytes
 
-from cache_schema.verify import verify
+from cache_schema.integrity.verify import verify
 
 OPTIONS = ["--teacher", "toy", "--unit-rows", "2", "--signal", "layer_attention"]
 UNITS = 55

@@ -16,9 +16,9 @@ from safetensors.numpy import load_file, save_file
 from small_cache import tree_bytes
 
 from cache_schema.reader import open_cache
-from pipeline.audio import DECODER, RESAMPLER
+from pipeline.audio.decode import DECODER, RESAMPLER
 from pipeline.teachers import open_teacher
-from pipeline.teachers.untrained import write_untrained_encoder
+from pipeline.teachers.checkpoints.random_init import write_untrained_encoder
 
 COMMITS = ("a" * 40, "b" * 40)
 
@@ -50,7 +50,7 @@ def precompute(
         words += ["--teacher", "toy"]
     if not release:
         return command("precompute-teacher", *words, **environment)
-    program = f"{release}\nfrom pipeline.precompute_cli import main\nmain()"
+    program = f"{release}\nfrom pipeline.precompute.cli import main\nmain()"
     return subprocess.run(
         [sys.executable, "-c", program, *map(str, words)],
         capture_output=True, text=True, timeout=600, check=False, env=plain_environment(),

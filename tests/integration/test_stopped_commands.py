@@ -19,7 +19,7 @@ from same_run import RUN_FILES, assert_same_run
 from small_cache import tree_bytes
 from small_finetuning import write_base
 
-from cache_schema.verify import verify
+from cache_schema.integrity.verify import verify
 
 # Several hundred steps of some milliseconds: long enough to be hit inside an epoch.
 STUDENT = (
@@ -35,9 +35,9 @@ STUDENT = (
 PRECOMPUTE = ("--teacher", "toy", "--unit-rows", "2")
 KILLS = int(os.environ.get("AFTERSOUND_KILLS", "3"))
 SAVES_OFTEN = """
-import student.training_loop
-student.training_loop.SAVE_EVERY_S = 0.02
-from student.train_cli import main
+import student.training.loop
+student.training.loop.SAVE_EVERY_S = 0.02
+from student.training.cli import main
 main(prog_name="train-student")
 """
 # queue and threading come first and keep the true clock: their waits must end.
@@ -201,7 +201,7 @@ def test_a_clock_that_jumps_changes_no_byte_of_a_cache(
     touch_all(out, 2**32)  # in the year 2106
     for number, path in enumerate(sorted(out.rglob("*"))):
         os.utime(path, (number % 2 * 2**32, number % 2 * 2**32))
-    jumping = WRONG_CLOCK.replace("MODULE", "pipeline.precompute_cli")
+    jumping = WRONG_CLOCK.replace("MODULE", "pipeline.precompute.cli")
     last = started([sys.executable, "-c", jumping], *words)
     _, errors = last.communicate(timeout=300)
     assert last.returncode == 0, errors
@@ -221,7 +221,7 @@ def test_a_clock_that_jumps_changes_no_byte_of_a_run(
     process.kill()
     process.communicate()
     touch_all(run, 2**32)
-    jumping = WRONG_CLOCK.replace("MODULE", "student.train_cli")
+    jumping = WRONG_CLOCK.replace("MODULE", "student.training.cli")
     last = started([sys.executable, "-c", jumping], *words)
     _, errors = last.communicate(timeout=300)
     assert last.returncode == 0, errors

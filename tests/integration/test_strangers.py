@@ -19,10 +19,10 @@ from small_finetuning import write_base
 
 from cache_schema.clip import Clip
 from cache_schema.errors import AftersoundError
-from cache_schema.inspect_cli import main as inspect_cache
+from cache_schema.inspection.cli import main as inspect_cache
 from cache_schema.reader import open_cache
-from pipeline.audio import UnusableAudio
-from pipeline.precompute_cli import main as precompute_teacher
+from pipeline.audio.decode import UnusableAudio
+from pipeline.precompute.cli import main as precompute_teacher
 from pipeline.teachers import open_teacher
 from pipeline.views import ViewRecipe
 from pipeline.views.interface import ViewContext

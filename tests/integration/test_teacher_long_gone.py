@@ -54,9 +54,9 @@ def test_it_trains_from_the_cache_alone_and_keeps_no_head(tmp_path: Path) -> Non
     shutil.rmtree(corpus)
     distill = ["--distill", "temporal=0.2", "--distill", "logits=0.3"]
     arguments = [cache, "--student", "tc-resnet", "--out", run, "--epochs", 2, *distill]
-    output = succeeded(without_the_teachers_stack("student.train_cli", *arguments))
+    output = succeeded(without_the_teachers_stack("student.training.cli", *arguments))
     assert output.startswith("teacher: train accuracy")
-    score = succeeded(without_the_teachers_stack("student.evaluate_cli", run, cache, "--json"))
+    score = succeeded(without_the_teachers_stack("student.evaluation.cli", run, cache, "--json"))
     assert (
         json.loads(score)["score"]
         == json.loads((run / "result.json").read_text())["splits"]["test"]["score"]

@@ -11,7 +11,7 @@ from thirty_steps import STUDENTS, thirty_steps
 
 from cache_schema.reader import Cache, open_cache
 from student.losses import LOSSES
-from student.repeatable import prepare_torch
+from student.training.determinism import prepare_torch
 
 CLIPS = {"train": 320, "validation": 32, "test": 64}
 WORDS = ("yes", "no", "up", "down")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from commands import command, succeeded, write_tones
 
-from cache_schema import top_k
+from cache_schema.encodings import top_k
 from cache_schema.errors import UsageError
-from cache_schema.inspection import clip_facts, teacher_score
+from cache_schema.inspection.summary import clip_facts, teacher_score
 from cache_schema.reader import open_cache
-from pipeline.precompute import Precompute, Request
+from pipeline.precompute.precompute import Precompute, Request
 
 CLASSES = "low;middle;high;a;b;c"
 SMALL = ["--signal", "logits:top_k=2", "--signal", "temporal_attention:storage=u8log"]

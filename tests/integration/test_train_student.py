@@ -16,13 +16,14 @@ from click.testing import CliRunner, Result
 from commands import command, plain_environment, script, succeeded, write_tones
 from safetensors.torch import load_file
 
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.errors import CacheError, RunError
 from cache_schema.reader import open_cache
-from student import evaluate_cli, train_cli
-from student.objective import check_signals
-from student.settings import Settings, find_recipe, parse_distillation
-from student.train import train
+from student.evaluation import cli as evaluate_cli
+from student.runs.settings import Settings, find_recipe, parse_distillation
+from student.training import cli as train_cli
+from student.training.objective import check_signals
+from student.training.train import train
 
 DISTILL = ("--distill", "temporal=0.25", "--distill", "logits=0.25:temperature=3")
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from commands import command, succeeded, write_tones
 from safetensors.torch import load_file
 
-from student import train_cli
+from student.training import cli as train_cli
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,12 @@ from click.testing import CliRunner, Result
 from commands import command, succeeded, write_tones
 from same_run import assert_same_run, metrics_of, state_of
 
-from student import evaluate_cli, train_cli, training_loop
-from student.curves import CURVES
-from student.objective import Objective
-from student.training_loop import Training
+from student.evaluation import cli as evaluate_cli
+from student.training import cli as train_cli
+from student.training import loop as training_loop
+from student.training.loop import Training
+from student.training.objective import Objective
+from student.training.tensorboard_log import CURVES
 
 EVERYTHING = (
     "--student", "tc-resnet", "--recipe", "efficientat", "--epochs", "3", "--batch-size", "8",

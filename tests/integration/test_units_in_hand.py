@@ -11,9 +11,9 @@ import pytest
 from commands import write_tones
 
 from cache_schema.writer import missing_units
-from pipeline import unit
-from pipeline.precompute import Precompute, Request
-from pipeline.unit import Dropped, compute_unit, stop_run
+from pipeline.precompute import work_unit as unit
+from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.work_unit import Dropped, compute_unit, stop_run
 
 
 @pytest.fixture

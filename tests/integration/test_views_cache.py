@@ -18,8 +18,8 @@ from small_finetuning import write_base
 
 from cache_schema.reader import Cache, open_cache
 from cache_schema.view_recipe import read_step
-from pipeline.audio import UnusableAudio, decode
-from pipeline.precompute import Precompute, Request
+from pipeline.audio.decode import UnusableAudio, decode
+from pipeline.precompute.precompute import Precompute, Request
 
 SEED = 11
 LENGTH_S = 0.95

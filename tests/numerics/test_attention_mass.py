@@ -16,13 +16,13 @@ from click.testing import CliRunner, Result
 from small_views import TEACHER_FIRST_S, TEACHER_HOP_S, TEST, TRAIN
 
 from cache_schema.reader import open_cache
-from student import attention_mass as module
-from student import evaluate_cli
-from student.attention_mass import attention_mass, mass_inside
-from student.checkpoint import save_weights, write_json
-from student.listening import clip_curves
-from student.settings import build_student
-from student.unit_rows import UnitLoader, collate
+from student.evaluation import attention_mass as module
+from student.evaluation import cli as evaluate_cli
+from student.evaluation.attention_curves import clip_curves
+from student.evaluation.attention_mass import attention_mass, mass_inside
+from student.runs.checkpoint import save_weights, write_json
+from student.runs.settings import build_student
+from student.stream.unit_loader import UnitLoader, collate
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from peaked_teachers import CLASSES, CNN_POOLINGS, LABELS, write_cnn
 from cache_schema.errors import RunError, UsageError
 from pipeline.teachers import MODEL_TYPES, open_teacher
 from pipeline.teachers.attention_pooling import AttentionPooling
-from pipeline.teachers.checkpoint import open_checkpoint
+from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
+from pipeline.teachers.checkpoints.random_init import write_untrained_cnn
 from pipeline.teachers.efficientnet import EfficientNetTeacher
-from pipeline.teachers.untrained import write_untrained_cnn
 
 torch.set_num_threads(1)
 

@@ -12,7 +12,7 @@ from student.models import STUDENTS
 from student.models.device_forms import StepForm
 from student.models.interface import Student
 from student.models.layers import MaskedBatchNorm
-from student.settings import build_student
+from student.runs.settings import build_student
 
 OPTIONS = {"ast-tiny": {"layers": "2"}}
 CLASSES = 5

@@ -18,7 +18,7 @@ from cache_schema.front_ends import (
     front_end_features,
     mel_matrix,
 )
-from student.front_end import TorchFrontEnd
+from student.stream.front_end import TorchFrontEnd
 
 # window, hop, bands, highest frequency, floor: again, so that a changed preset is noticed
 RECIPES = {

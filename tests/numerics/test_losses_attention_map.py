@@ -25,10 +25,10 @@ from loss_inputs import (
 )
 
 from cache_schema.errors import UsageError
-from student.batch import Batch
 from student.losses.attention_map import AttentionMapLoss, coarse_map, map_divergence
 from student.losses.frames import SharedFrames, visible_frames
 from student.models.interface import StudentOutput, TimeGrid
+from student.stream.batch import Batch
 
 both_rates = pytest.mark.parametrize("grid", [COARSER, FINER], ids=["coarser", "finer"])
 hidden_or_not = pytest.mark.parametrize("hide", [False, True])

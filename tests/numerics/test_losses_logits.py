@@ -11,9 +11,9 @@ import torch
 from loss_inputs import batch_of, loss_setup, output_of, ragged, tensor
 
 from cache_schema.errors import UsageError
-from student.batch import Batch
 from student.losses.logits import LogitsLoss
 from student.models.interface import StudentOutput
+from student.stream.batch import Batch
 
 SIGMOID = {"activation": "sigmoid"}
 FORMS: list[dict[str, Any]] = [

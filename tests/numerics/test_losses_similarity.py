@@ -26,7 +26,6 @@ from loss_inputs import (
 )
 
 from cache_schema.errors import UsageError
-from student.batch import Batch
 from student.losses.frames import (
     Frames,
     SharedFrames,
@@ -38,6 +37,7 @@ from student.losses.frames import (
 from student.losses.iusp import IUSPLoss
 from student.losses.sp import SPLoss, similarities
 from student.models.interface import StudentOutput, TimeGrid
+from student.stream.batch import Batch
 
 both_rates = pytest.mark.parametrize("grid", [COARSER, FINER], ids=["coarser", "finer"])
 both_resizes = pytest.mark.parametrize("resize", ["mean", "linear"])

@@ -24,10 +24,10 @@ from loss_inputs import (
 )
 
 from cache_schema.errors import UsageError
-from student.batch import Batch
 from student.losses.frames import interpolate
 from student.losses.temporal import TemporalLoss, attention_divergence, sharpened
 from student.models.interface import StudentOutput, TimeGrid
+from student.stream.batch import Batch
 
 OPTIONS: list[dict[str, Any]] = [
     {},

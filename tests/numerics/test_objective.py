@@ -14,16 +14,16 @@ from loss_inputs import TEACHER_GRID, batch_of, loss_setup, output_of, ragged
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from student.batch import Batch
-from student.checkpoint import WEIGHTS, save_weights
+from student.augmentation.mixup import Mixing
 from student.losses.interface import DistillationLoss
 from student.losses.logits import LogitsLoss
 from student.losses.temporal import TemporalLoss
-from student.mixup import Mixing
 from student.models.interface import Student, StudentOutput
-from student.objective import Objective, label_loss, mixed
 from student.recipes import Exponential, Recipe
-from student.settings import Distillation, Settings
+from student.runs.checkpoint import WEIGHTS, save_weights
+from student.runs.settings import Distillation, Settings
+from student.stream.batch import Batch
+from student.training.objective import Objective, label_loss, mixed
 
 LN2, LN3, LN4 = np.log([2.0, 3.0, 4.0]).tolist()
 QUARTER = [0.0, LN3]

@@ -21,9 +21,9 @@ from keras_in_numpy import (
     valid_conv,
 )
 
+from student.models.attribution import pooled_evidence, rising_evidence
 from student.models.crnn import CRNN
 from student.models.ds_tc_resnet import DSTCResNet
-from student.models.evidence import pooled_evidence, rising_evidence
 from student.models.interface import Student, StudentOutput
 from student.models.lstm_p import LSTMP, PeepholeLSTM
 from student.models.mhatt_rnn import MHAttRNN

@@ -7,8 +7,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline.teachers.answers import Hearing, Layout
 from pipeline.teachers.attention_capture import collect_maps, head_mean_attention
+from pipeline.teachers.outputs import Hearing, Layout
 from pipeline.teachers.rollout import (
     TokenGrid,
     keep_frames,

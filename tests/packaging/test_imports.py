@@ -55,7 +55,7 @@ def test_planning_needs_neither_torch_nor_transformers() -> None:
     code = (
         "import sys\n"
         "for name in ['torch', 'transformers', 'dask', 'distributed']: sys.modules[name] = None\n"
-        "import pipeline.precompute_cli, pipeline.plan\n"
+        "import pipeline.precompute.cli, pipeline.precompute.plan\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

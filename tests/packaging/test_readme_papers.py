@@ -13,7 +13,7 @@ from student.metrics import METRICS
 from student.models import STUDENTS
 from student.models.interface import count_parameters_keras
 from student.recipes import RECIPES
-from student.settings import build_student, parse_distillation
+from student.runs.settings import build_student, parse_distillation
 
 STUDENT = PAGES["student/README.md"]
 CODE = [code for page in PAGES.values() for code in re.findall(r"`([^`\n]+)`", page)]

@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.audio import decode, resampled_length, scan_header
+from pipeline.audio.decode import decode, resampled_length, scan_header
 
 RATES_HZ = st.one_of(
     st.sampled_from(

@@ -7,7 +7,7 @@ import string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.corpora.audioset import Segment, parse_segments
+from pipeline.corpora.published.audioset import Segment, parse_segments
 
 NAMES = {f"/m/{number:03x}": f"class {number}" for number in range(8)}
 VIDEOS = st.text(string.ascii_letters + string.digits + "-_", min_size=11, max_size=11)

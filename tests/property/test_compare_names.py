@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cache_schema.errors import UsageError
-from student.compare.ladder import LADDER, NONE, Rung, losses_of, parse_rung, slug, training_words
-from student.settings import resolve_label_weight
+from student.compare.conditions import (
+    LADDER,
+    NONE,
+    Rung,
+    losses_of,
+    parse_rung,
+    slug,
+    training_words,
+)
+from student.runs.settings import resolve_label_weight
 
 FILE_NAME_BYTES = 255
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300)

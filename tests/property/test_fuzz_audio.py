@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from odd_input import fuzzing, mutated_bytes, run, seeds
 
 from cache_schema.reader import open_cache
-from pipeline.audio import UnusableAudio, decode, resampled_length, scan_header
-from pipeline.precompute_cli import main as precompute_teacher
+from pipeline.audio.decode import UnusableAudio, decode, resampled_length, scan_header
+from pipeline.precompute.cli import main as precompute_teacher
 
 RATE_HZ = 16_000
 KINDS = {

@@ -16,7 +16,9 @@ from hypothesis import given
 from odd_input import fuzzing, mutated_bytes, mutated_json, run, seeds
 from signing import sign, write_manifest
 
-from cache_schema.documents import (
+from cache_schema.errors import CacheError
+from cache_schema.inspection.cli import main as inspect_cache
+from cache_schema.metadata import (
     CommitRecord,
     Manifest,
     PartIndex,
@@ -24,10 +26,8 @@ from cache_schema.documents import (
     SignedManifest,
     problems_of,
 )
-from cache_schema.errors import CacheError
-from cache_schema.inspect_cli import main as inspect_cache
 from cache_schema.reader import open_cache
-from cache_schema.storage import canonical_json
+from cache_schema.store.files import canonical_json
 
 DOCUMENTS = (
     "manifest.json",

@@ -13,7 +13,7 @@ from odd_input import fuzzing, mutated_bytes, mutated_json, only_told, seeds
 from small_corpora import hdf5, hugging_face
 
 from cache_schema.errors import UsageError
-from pipeline.audio import UnusableAudio, decode
+from pipeline.audio.decode import UnusableAudio, decode
 from pipeline.corpora import read_corpus
 
 

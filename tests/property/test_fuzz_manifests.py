@@ -16,15 +16,15 @@ from odd_input import ODD_VALUES, fuzzing, mutated_bytes, only_told, run, seeds
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from cache_schema.inspect_cli import main as inspect_cache
-from pipeline.finetune_cli import main as finetune_teacher
-from pipeline.precompute import Precompute, Request
-from pipeline.precompute_cli import main as precompute_teacher
+from cache_schema.inspection.cli import main as inspect_cache
+from pipeline.finetune.cli import main as finetune_teacher
+from pipeline.precompute.cli import main as precompute_teacher
+from pipeline.precompute.precompute import Precompute, Request
 from pipeline.views import VIEWS, ViewRecipe
 from pipeline.views.interface import ViewContext
-from student.class_map import read_class_map
-from student.evaluate_cli import main as evaluate_student
-from student.train_cli import main as train_student
+from student.evaluation.cli import main as evaluate_student
+from student.stream.class_map import read_class_map
+from student.training.cli import main as train_student
 
 CELLS = st.one_of(
     st.sampled_from(

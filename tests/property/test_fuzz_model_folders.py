@@ -17,7 +17,7 @@ from odd_input import ODD_VALUES, fuzzing, mutated_bytes, mutated_json, only_tol
 from small_finetuning import FAMILIES, write_base
 
 from cache_schema.errors import AftersoundError
-from pipeline.precompute_cli import main as precompute_teacher
+from pipeline.precompute.cli import main as precompute_teacher
 from pipeline.teachers import open_teacher
 
 CONFIG, PREPROCESSOR, WEIGHTS = "config.json", "preprocessor_config.json", "model.safetensors"

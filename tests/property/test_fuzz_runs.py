@@ -13,9 +13,9 @@ from commands import write_tones
 from hypothesis import given
 from odd_input import fuzzing, mutated_bytes, mutated_json, run, seeds
 
-from pipeline.precompute_cli import main as precompute_teacher
-from student.evaluate_cli import main as evaluate_student
-from student.train_cli import main as train_student
+from pipeline.precompute.cli import main as precompute_teacher
+from student.evaluation.cli import main as evaluate_student
+from student.training.cli import main as train_student
 
 STATE = "training-state.pt"
 

@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache_schema.documents import Split
-from pipeline import plan
-from pipeline.plan import SignalLayout, cut_units, signal_specs
-from pipeline.unit import batches
+from cache_schema.metadata import Split
+from pipeline.precompute import plan
+from pipeline.precompute.plan import SignalLayout, cut_units, signal_specs
+from pipeline.precompute.work_unit import batches
 
 
 def layout(name: str, entries: list[int], kind: str = "ragged", *, views: int = 1) -> SignalLayout:

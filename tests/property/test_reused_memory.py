@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_schema.arrays import ReusedMemory
+from cache_schema.store.arrays import ReusedMemory
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 5)), min_size=1, max_size=40))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from cache_schema import top_k
+from cache_schema.encodings import top_k
 from cache_schema.errors import CacheError
 
 LARGEST = 65504.0  # of float16

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipeline.audio import (
+from pipeline.audio.decode import (
     RESAMPLER,
     UnusableAudio,
     decode,
@@ -18,7 +18,7 @@ from pipeline.audio import (
     scan_header,
     write_flac,
 )
-from pipeline.audio_containers import lacks_frame_count
+from pipeline.audio.truncation import lacks_frame_count
 
 RATE_HZ = 16_000
 FORMATS = {

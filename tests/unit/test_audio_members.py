@@ -14,8 +14,8 @@ import pytest
 import soundfile
 from small_corpora import hdf5, hugging_face
 
-from pipeline.audio import UnusableAudio, decode, scan_header
-from pipeline.audio_members import MemberProblem, file_of, problems_told, split_member
+from pipeline.audio.decode import UnusableAudio, decode, scan_header
+from pipeline.audio.members import MemberProblem, file_of, problems_told, split_member
 from pipeline.corpora.walk import leads_out
 
 RATE_HZ = hdf5.RATE_HZ

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from student.batch import Batch
-from student.mixup import Mixing, draw_mixing, mix_features, partners
+from student.augmentation.mixup import Mixing, draw_mixing, mix_features, partners
+from student.augmentation.spec_augment import spec_augment
 from student.models.interface import TimeGrid
 from student.recipes import SpecAugment
-from student.spec_augment import spec_augment
+from student.stream.batch import Batch
 
 LENGTHS = (40, 1, 12)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from student.averaging import AveragedStudent
 from student.models.tc_resnet import TCResNet
 from student.recipes import Average
+from student.training.weight_averaging import AveragedStudent
 
 
 def filled(student: TCResNet, value: float) -> TCResNet:

@@ -12,13 +12,13 @@ import pytest
 import small_cache
 import zarr
 
-from cache_schema.documents import SignedManifest
 from cache_schema.errors import CacheError, UsageError
-from cache_schema.inspection import clip_facts, summary
+from cache_schema.inspection.summary import clip_facts, summary
+from cache_schema.integrity.cleanup import sweep
+from cache_schema.integrity.verify import verify
+from cache_schema.metadata import SignedManifest
 from cache_schema.reader import Ragged, UnitRows, open_cache
-from cache_schema.storage import canonical_json, sha256
-from cache_schema.sweep import sweep
-from cache_schema.verify import verify
+from cache_schema.store.files import canonical_json, sha256
 from cache_schema.writer import (
     MANIFEST,
     Row,

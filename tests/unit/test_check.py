@@ -7,9 +7,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from cache_schema import top_k, u8log
-from cache_schema.documents import SignalSpec
-from pipeline.check import TOLERANCE, deviation, draw
+from cache_schema.encodings import top_k, u8log
+from cache_schema.metadata import SignalSpec
+from pipeline.precompute.spot_check import TOLERANCE, deviation, draw
 
 TABLES = {0: [3, 1, 4], 2: [2, 2]}
 EVERY_ROW = {

@@ -9,8 +9,8 @@ import pytest
 from transformers import AutoConfig
 
 from pipeline.teachers import MODEL_TYPES
-from pipeline.teachers.checkpoint import open_checkpoint
-from pipeline.teachers.untrained import write_untrained_encoder
+from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
+from pipeline.teachers.checkpoints.random_init import write_untrained_encoder
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cache_schema.errors import UsageError
-from student.class_map import build_class_map, check_names, coverage_report, read_class_map
+from student.stream.class_map import build_class_map, check_names, coverage_report, read_class_map
 
 TEACHER = ["Bark", "Howl", "Rain", "sea"]
 STUDENT = ["dog", "rain", "sea", "train"]

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.errors import CacheError, RunError, UsageError
 
 
@@ -163,7 +163,7 @@ def test_errors_of_ours_are_escaped_too() -> None:
 
 SAY = r"""
 import os, sys, click
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.terminal import Terminal, say
 @click.command(cls=Command, name="speak")
 @click.option("--out", default="the-cache")

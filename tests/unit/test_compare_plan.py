@@ -9,10 +9,10 @@ import pytest
 from small_cache import write_small_cache
 
 from cache_schema.reader import open_cache
-from student.compare.ladder import parse_rung
+from student.compare.conditions import parse_rung
 from student.compare.plan import HOUR_S, ClipCost, run_hours
 from student.compare.runs import Comparison, Run
-from student.unit_rows import BUDGET_BYTES
+from student.stream.unit_loader import BUDGET_BYTES
 
 
 @pytest.mark.parametrize(

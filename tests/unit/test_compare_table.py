@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from student.compare.ladder import parse_rung
+from student.compare.conditions import parse_rung
 from student.compare.runs import Comparison, Job, Run
 from student.compare.table import (
     csv_table,
@@ -22,7 +22,7 @@ from student.compare.table import (
     summary,
     table_rows,
 )
-from student.train import HELD_OUT
+from student.training.train import HELD_OUT
 
 EITHER = "temporal=0.1 | temporal=0.5"
 BOTH = ["accuracy"]

@@ -12,7 +12,7 @@ import soundfile
 from cache_schema.errors import UsageError
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus, hashed_split
-from pipeline.corpora.speech_commands import (
+from pipeline.corpora.published.speech_commands import (
     CLASSES_12,
     CLASSES_35,
     OTHER_WORDS,

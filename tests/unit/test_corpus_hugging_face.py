@@ -17,7 +17,7 @@ from small_corpora import hugging_face
 from small_corpora.hugging_face import CLASSES, table, write, write_saved
 
 from cache_schema.errors import UsageError
-from pipeline.audio import UnusableAudio, decode
+from pipeline.audio.decode import UnusableAudio, decode
 from pipeline.corpora import read_corpus
 
 

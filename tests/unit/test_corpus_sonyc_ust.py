@@ -10,7 +10,7 @@ from small_corpora import sonyc_ust
 
 from cache_schema.errors import UsageError
 from pipeline.corpora import read_corpus
-from pipeline.corpora.sonyc_ust import COARSE, FINE, OPEN_ENDED
+from pipeline.corpora.published.sonyc_ust import COARSE, FINE, OPEN_ENDED
 
 
 def refusal(text: str) -> str:

@@ -10,7 +10,7 @@ from small_corpora import speech_commands
 
 from cache_schema.errors import UsageError
 from pipeline.corpora import read_corpus
-from pipeline.corpora.speech_commands import (
+from pipeline.corpora.published.speech_commands import (
     CLASSES_12,
     CLASSES_30,
     CLASSES_35,

@@ -10,7 +10,7 @@ from small_corpora import urbansound8k
 
 from cache_schema.errors import UsageError
 from pipeline.corpora import read_corpus
-from pipeline.corpora.urbansound8k import METADATA
+from pipeline.corpora.published.urbansound8k import METADATA
 
 
 def refusal(text: str) -> str:

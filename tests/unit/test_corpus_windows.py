@@ -15,7 +15,7 @@ from small_corpora import fsdd
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from pipeline.audio import decode, segment_frames
+from pipeline.audio.decode import decode, segment_frames
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.windows import SHORTEST_HOP_S, Windows

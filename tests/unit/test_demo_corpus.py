@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from cache_schema.errors import UsageError
-from pipeline.audio import decode
+from pipeline.audio.decode import decode
 from pipeline.corpora import read_corpus
-from pipeline.demo_corpus import write_demo_corpus
-from pipeline.demo_scene import CLASSES
-from pipeline.demo_speakers import VARIANTS, speakers, speech_of, utterances
+from pipeline.demo.corpus import write_demo_corpus
+from pipeline.demo.scene import CLASSES
+from pipeline.demo.speakers import VARIANTS, speakers, speech_of, utterances
 
 needs_espeak = pytest.mark.skipif(
     importlib.util.find_spec("espeakng_loader") is None, reason="needs espeakng-loader"
@@ -46,7 +46,7 @@ def test_the_corpus_reads_as_a_manifest(corpus_manifest: Path) -> None:
 @needs_espeak
 def test_another_process_writes_the_same_bytes(corpus_manifest: Path, tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from pipeline.demo_corpus import write_demo_corpus;"
+        "import sys; from pathlib import Path; from pipeline.demo.corpus import write_demo_corpus;"
         "write_demo_corpus(Path(sys.argv[1]), clips_per_split={'test': 2}, seed=3)"
     )
     subprocess.run([sys.executable, "-c", program, str(tmp_path / "again")], check=True)

@@ -7,9 +7,9 @@ import json
 import pytest
 import small_cache
 
-from cache_schema.documents import CommitRecord, PartPlan, parse, problems_of
 from cache_schema.errors import CacheError
-from cache_schema.storage import sha256
+from cache_schema.metadata import CommitRecord, PartPlan, parse, problems_of
+from cache_schema.store.files import sha256
 
 
 def test_a_document_reads_back_as_itself() -> None:

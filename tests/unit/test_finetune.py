@@ -15,8 +15,8 @@ from small_finetuning import CLASSES, run, write_base, write_corpus
 
 from cache_schema.errors import RunError, UsageError
 from pipeline.corpora.interface import Corpus
-from pipeline.finetune_cli import main
-from pipeline.finetune_recipe import Recipe
+from pipeline.finetune.cli import main
+from pipeline.finetune.recipe import Recipe
 from pipeline.teachers import open_teacher
 
 torch.set_num_threads(1)

@@ -15,9 +15,9 @@ from small_finetuning import FAMILIES, adopted, write_base
 from torch import nn
 
 from cache_schema.errors import UsageError
-from pipeline.finetune_augmentation import BAND_SHARE, TIME_SHARE, SpecAugment, add_noise, mixup
-from pipeline.finetune_data import Batch
-from pipeline.finetune_recipe import Recipe
+from pipeline.finetune.augmentation import BAND_SHARE, TIME_SHARE, SpecAugment, add_noise, mixup
+from pipeline.finetune.data import Batch
+from pipeline.finetune.recipe import Recipe
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
 torch.set_num_threads(1)

@@ -14,7 +14,7 @@ from small_finetuning import CLASSES, RATE_HZ, views_of, write_clip, write_corpu
 
 from cache_schema.clip import Clip
 from pipeline.corpora.interface import Corpus
-from pipeline.finetune_data import LabelledAudio
+from pipeline.finetune.data import LabelledAudio
 
 
 def audio_of(corpus: Corpus, **settings: Any) -> LabelledAudio:

@@ -21,10 +21,10 @@ from small_finetuning import (
 )
 
 from cache_schema.errors import RunError, UsageError
-from pipeline.finetune_data import LabelledAudio
-from pipeline.finetune_optimizer import Optimizer, freeze, parameter_groups, training_mode
-from pipeline.finetune_recipe import Recipe, resolved_precision
-from pipeline.finetune_training import FineTuning
+from pipeline.finetune.data import LabelledAudio
+from pipeline.finetune.optimizer import Optimizer, freeze, parameter_groups, training_mode
+from pipeline.finetune.recipe import Recipe, resolved_precision
+from pipeline.finetune.training_loop import FineTuning
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
 torch.set_num_threads(1)

@@ -16,7 +16,7 @@ from small_finetuning import RECIPE, Task, run, write_base, write_corpus
 
 from cache_schema.errors import RunError, UsageError
 from pipeline.corpora.interface import Corpus
-from pipeline.finetune_cli import main
+from pipeline.finetune.cli import main
 
 torch.set_num_threads(1)
 

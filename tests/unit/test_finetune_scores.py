@@ -8,7 +8,7 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.scores import accuracy, average_precision, macro_average_precision
+from pipeline.finetune.metrics import accuracy, average_precision, macro_average_precision
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=30))

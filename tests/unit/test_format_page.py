@@ -11,7 +11,7 @@ import pytest
 import small_cache
 from pages import PAGES
 
-from cache_schema.inspection import clip_facts
+from cache_schema.inspection.summary import clip_facts
 from cache_schema.reader import open_cache
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "format_1.zarr"

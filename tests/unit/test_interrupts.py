@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
-from cache_schema.interrupts import held_interrupts, interrupts
+from cache_schema.command_line.interrupts import held_interrupts, interrupts
 
 HEAD = """
 import time
 import click
-from cache_schema.command import Command
-from cache_schema.interrupts import held_interrupts
+from cache_schema.command_line.command import Command
+from cache_schema.command_line.interrupts import held_interrupts
 
 def say(word):
     print(word, flush=True)

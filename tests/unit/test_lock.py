@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from cache_schema.errors import RunError, UsageError
-from cache_schema.lock import write_lock
+from cache_schema.store.lock import write_lock
 
 
 def test_a_second_writer_is_refused_with_the_first_ones_pid(tmp_path: Path) -> None:
     cache = tmp_path / "c"
     with write_lock(cache):
         code = (
-            "import sys; from pathlib import Path; from cache_schema.lock import write_lock\n"
+            "import sys; from pathlib import Path; from cache_schema.store.lock import write_lock\n"
             "with write_lock(Path(sys.argv[1])): pass"
         )
         run = subprocess.run([sys.executable, "-c", code, cache], capture_output=True, text=True)
@@ -29,7 +29,7 @@ def test_a_second_writer_is_refused_with_the_first_ones_pid(tmp_path: Path) -> N
 
 def test_a_dead_owner_is_taken_over(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from cache_schema.lock import write_lock\n"
+        "import os, sys; from pathlib import Path; from cache_schema.store.lock import write_lock\n"
         "with write_lock(Path(sys.argv[1])): os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "c"], check=False)

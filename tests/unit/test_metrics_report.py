@@ -7,8 +7,8 @@ import json
 import numpy as np
 from rich.console import Console
 
+from student.evaluation.report import score_document, score_tables
 from student.metrics.interface import Answers
-from student.score_report import score_document, score_tables
 
 
 def printed(student: Answers, teacher: Answers | None) -> str:

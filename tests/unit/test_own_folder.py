@@ -10,7 +10,7 @@ from small_cache import tree_bytes
 
 from cache_schema.errors import UsageError
 from cache_schema.own_folder import require_own_folder
-from pipeline.official_corpora import OFFICIAL_CORPORA
+from pipeline.prepare.archives import OFFICIAL_CORPORA
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ import pytest
 import soundfile
 from odd_input import run
 
-from pipeline.audio import decode
+from pipeline.audio.decode import decode
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
-from pipeline.pack_cli import main as pack_corpus
+from pipeline.pack.cli import main as pack_corpus
 
 RATE_HZ = 16_000
 
@@ -233,7 +233,7 @@ def test_a_disk_that_takes_no_more_is_told_and_nothing_half_written_stays(
     corpus: Path, tmp_path: Path
 ) -> None:
     text, out = f"csv:{corpus / 'clips.csv'}", tmp_path / "packs"
-    words = [sys.executable, "-m", "pipeline.pack_cli", text, "--to", "hdf5-waveform", "--out", out]
+    words = [sys.executable, "-m", "pipeline.pack.cli", text, "--to", "hdf5-waveform", "--out", out]
     limited = ["sh", "-c", 'ulimit -f 10; exec "$@"', "sh", *map(str, words)]
     ended = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert ended.returncode == 1, ended.stderr

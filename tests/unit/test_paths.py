@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from cache_schema.command import Command
+from cache_schema.command_line.command import Command
 from cache_schema.paths import LocalPath, OutputPath, PicturePath
 
 

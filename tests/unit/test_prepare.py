@@ -24,9 +24,9 @@ from small_disk import fail_on_a_full_disk, skip_without_mounts
 
 from cache_schema.errors import RunError, UsageError
 from pipeline.corpora import CORPORA, read_corpus
-from pipeline.official_corpora import OFFICIAL_CORPORA, Archive, OfficialCorpus
-from pipeline.prepare import prepare
-from pipeline.prepare_cli import main as prepare_corpus
+from pipeline.prepare.archives import OFFICIAL_CORPORA, Archive, OfficialCorpus
+from pipeline.prepare.cli import main as prepare_corpus
+from pipeline.prepare.prepare import prepare
 
 BODY = bytes(range(256)) * 1000
 
@@ -445,7 +445,7 @@ def test_a_full_disk_is_told_and_the_command_goes_on_with_room(tmp_path: Path) -
     source = tmp_path / "source"
     source.mkdir()
     (source / f"{name}.tar.gz").write_bytes(tar_of(dict(write)))
-    words = ("-m", "pipeline.prepare_cli", "fsdd", "--out", "DISK/out", "--from", source)
+    words = ("-m", "pipeline.prepare.cli", "fsdd", "--out", "DISK/out", "--from", source)
     told = fail_on_a_full_disk(tmp_path / "disk", 500_000, "python", *words)
     assert "needs 1" in told
     assert "Free some space there" in told

@@ -8,7 +8,7 @@ import pytest
 
 from cache_schema.errors import UsageError
 from student.recipes import RECIPES, Cosine, Exponential, RampDown, Steps
-from student.train_cli import parse_schedule
+from student.training.cli import parse_schedule
 
 
 def test_kws_streaming_falls_from_first_to_last_rate() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cache_schema.documents import SignalSpec
 from cache_schema.errors import CacheError
 from cache_schema.front_ends import FRONT_ENDS, front_end_facts, front_end_features
+from cache_schema.metadata import SignalSpec
 from cache_schema.reader import Ragged, Unit, UnitRows
-from student.class_map import build_class_map
-from student.stream import Stream
-from student.unit_rows import UnitLoader
+from student.stream.class_map import build_class_map
+from student.stream.stream import Stream
+from student.stream.unit_loader import UnitLoader
 
 ROWS = 7
 UNITS = 5

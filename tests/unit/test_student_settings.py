@@ -8,7 +8,7 @@ import importlib
 import pytest
 
 from cache_schema.errors import UsageError
-from student.settings import (
+from student.runs.settings import (
     changed_settings,
     find_recipe,
     parse_distillation,
@@ -90,9 +90,9 @@ def test_changes_show_both_values() -> None:
 
 
 MODULES = [
-    "student.class_map",
-    "student.settings",
-    "student.taught_by",
+    "student.stream.class_map",
+    "student.runs.settings",
+    "student.stream.teacher_selection",
 ]
 
 

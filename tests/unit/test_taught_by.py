@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from student.batch import Batch
 from student.models.interface import TimeGrid
-from student.taught_by import shared_classes, taught_by
+from student.stream.batch import Batch
+from student.stream.teacher_selection import shared_classes, taught_by
 
 
 def batch() -> Batch:

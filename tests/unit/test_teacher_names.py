@@ -6,7 +6,7 @@ import pytest
 
 from cache_schema.errors import UsageError
 from cache_schema.reader import command_that_adds
-from cache_schema.teacher_names import qualified, require_teacher_name, signal_of, teacher_of
+from cache_schema.signal_names import qualified, require_teacher_name, signal_of, teacher_of
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from student.train import _why_no_score, corpus_warnings
+from student.training.train import _why_no_score, corpus_warnings
 
 
 def cache(**facts: Any) -> Any:

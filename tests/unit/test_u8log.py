@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_schema import u8log
+from cache_schema.encodings import u8log
 
 
 def test_codes_are_the_documented_values() -> None:

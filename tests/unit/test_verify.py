@@ -11,9 +11,9 @@ import pytest
 import small_cache
 
 from cache_schema.errors import CacheError
+from cache_schema.integrity.cleanup import sweep
+from cache_schema.integrity.verify import verify
 from cache_schema.reader import open_cache
-from cache_schema.sweep import sweep
-from cache_schema.verify import verify
 from cache_schema.writer import MANIFEST, add_part, record_path, seal, write_unit
 
 

@@ -14,17 +14,18 @@ import small_views
 from click.testing import CliRunner
 from small_views import DRAW_NAMES, RECIPE, TEST, TRAIN, VIEWS
 
-from cache_schema import inspect_cli, view_recipe
-from cache_schema.documents import PartPlan, UnitTable
+from cache_schema import view_recipe
 from cache_schema.errors import CacheError
-from cache_schema.inspection import clip_facts, summary, teacher_score
+from cache_schema.inspection import cli as inspect_cli
+from cache_schema.inspection.summary import clip_facts, summary, teacher_score
+from cache_schema.metadata import PartPlan, UnitTable
 from cache_schema.reader import open_cache
 from cache_schema.view_recipe import draw_names, place_within, read_step
 from cache_schema.writer import add_part
 from student.metrics.interface import true_classes
 from student.metrics.teacher import teacher_answers
-from student.stream import Stream
-from student.unit_rows import UnitLoader
+from student.stream.stream import Stream
+from student.stream.unit_loader import UnitLoader
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +212,7 @@ def test_parts_that_do_not_lie_side_by_side_are_refused(
 
 def test_the_place_of_a_clip_is_drawn(views: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from cache_schema.plot import plot_clip
+    from cache_schema.inspection.plot import plot_clip
 
     cache = open_cache(views)
     facts = clip_facts(cache, 1)

@@ -14,7 +14,7 @@ from view_chains import RATE_HZ, STEPS, TRAIN
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from pipeline.audio import UnusableAudio, resampled_length
+from pipeline.audio.decode import UnusableAudio, resampled_length
 from pipeline.views import View, ViewRecipe
 from pipeline.views.interface import UNKNOWN, ViewContext
 

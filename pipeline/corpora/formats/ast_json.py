@@ -21,10 +21,10 @@ from typing import Any
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, listed
+from pipeline.corpora.formats.manifest import Task
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
+from pipeline.corpora.listings import each_row, need_lists
 from pipeline.corpora.lists import only_present, read_text
-from pipeline.corpora.manifest import Task
-from pipeline.corpora.published import each_row, need_lists
 from pipeline.corpora.walk import shown_name
 
 CLASS_COLUMNS = ("index", "mid", "display_name")

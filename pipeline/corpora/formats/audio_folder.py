@@ -26,9 +26,9 @@ from pipeline.corpora.interface import (
     inside,
     need_folder,
 )
+from pipeline.corpora.listings import audio_below, each_row
 from pipeline.corpora.lists import joined_labels, only_present, read_text
-from pipeline.corpora.published import audio_below, each_row
-from pipeline.corpora.shares import with_shares
+from pipeline.corpora.splits import with_shares
 from pipeline.corpora.walk import listed_folder
 
 METADATA = ("metadata.csv", "metadata.jsonl")

@@ -16,8 +16,7 @@ import re
 from collections.abc import Iterator
 
 from cache_schema.errors import UsageError, listed
-from pipeline.corpora.lists import delimiter_of
-from pipeline.corpora.manifest import (
+from pipeline.corpora.formats.manifest import (
     FIELDS_SHOWN,
     LABEL_FIELDS,
     Listing,
@@ -25,6 +24,7 @@ from pipeline.corpora.manifest import (
     manifest_adapter,
     read_text,
 )
+from pipeline.corpora.lists import delimiter_of
 
 # The index of a data frame has no name, or one of these.
 UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")

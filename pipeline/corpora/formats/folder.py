@@ -12,7 +12,7 @@ from typing import Literal
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from pipeline.audio import AUDIO_SUFFIXES
+from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
     SPLIT_NAMES,
     Corpus,

@@ -1,6 +1,6 @@
 """HDF5 packs of PANNs and of PaSST and EfficientAT: many clips in one file, read in place.
 
-The layouts are told in `pipeline.hdf5_packs`. A pack is a split; which one, a word of its name or
+The layouts are told in `pipeline.audio.hdf5`. A pack is a split; which one, a word of its name or
 folder says (``balanced_train_segments_mp3.hdf``, ``eval.h5``), and without such a word it trains. Its
 classes are named by a list beside it, as AudioSet's ``class_labels_indices.csv``, else numbered. The id
 of a clip is its ``audio_name`` without the suffix; a row without a name holds no recording. A row
@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from pipeline.audio import AUDIO_SUFFIXES
-from pipeline.audio_members import MemberProblem, problems_told
+from pipeline.audio.decode import AUDIO_SUFFIXES
+from pipeline.audio.members import MemberProblem, problems_told
 from pipeline.corpora.interface import Corpus, Entry, build_corpus
-from pipeline.corpora.shares import asked_splits, not_read, split_of_file, with_shares
+from pipeline.corpora.splits import asked_splits, not_read, split_of_file, with_shares
 from pipeline.corpora.walk import leads_out, link_way_out, listed_folder
 
 PACK_SUFFIXES = (".h5", ".hdf", ".hdf5")
@@ -123,7 +123,7 @@ def _packs(path: Path, folder: Path, asked: dict[str, str]) -> tuple[dict[str, s
 
 def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listing | None:
     """Read what a pack says of its clips, or note why it cannot be read."""
-    from pipeline.hdf5_packs import Pack
+    from pipeline.audio.hdf5 import Pack
 
     if leads_out(folder.resolve(), name):
         problems.append(f"{name} leads out of the folder: it {link_way_out(folder, name)}")

@@ -17,10 +17,10 @@ from typing import Any
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from pipeline.audio_members import MemberProblem, problems_told
+from pipeline.audio.members import MemberProblem, problems_told
 from pipeline.corpora.interface import LONGEST_NAME, NO_LABEL, Corpus, Entry, build_corpus
 from pipeline.corpora.lists import read_text
-from pipeline.corpora.shares import asked_splits, named_split, not_read, with_shares
+from pipeline.corpora.splits import asked_splits, named_split, not_read, with_shares
 from pipeline.corpora.walk import leads_out, link_way_out, listed_folder
 
 USUAL_LABELS = ("label", "labels")
@@ -121,7 +121,7 @@ class _Reading:
                 f"{file} leads out of the folder: it {link_way_out(self._folder, file)}"
             )
             return []
-        from pipeline.arrow_shards import ArrowShard, ParquetShard
+        from pipeline.audio.arrow import ArrowShard, ParquetShard
 
         kind = ParquetShard if file.endswith(".parquet") else ArrowShard
         try:

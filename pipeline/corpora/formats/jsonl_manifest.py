@@ -1,9 +1,9 @@
 """A manifest in JSON Lines: one JSON object to a line, one clip to an object.
 
-The fields are the columns of a CSV manifest (`pipeline.corpora.csv_manifest`). ``labels`` may also be
-a list, whose labels may then hold any character, and which is empty if the clip has none of the
-classes; labels may be whole numbers, seconds numbers or text; null is as good as no field. Lines may
-differ in the fields they have, except that ``split`` stands in all or none.
+The fields are the columns of a CSV manifest (`pipeline.corpora.formats.csv_manifest`). ``labels`` may
+also be a list, whose labels may then hold any character, and which is empty if the clip has none of
+the classes; labels may be whole numbers, seconds numbers or text; null is as good as no field. Lines
+may differ in the fields they have, except that ``split`` stands in all or none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cache_schema.errors import UsageError
-from pipeline.corpora.manifest import (
+from pipeline.corpora.formats.manifest import (
     FIELDS_SHOWN,
     LABEL_FIELDS,
     OPTIONAL_FIELDS,

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cache_schema.clip import Clip
-from pipeline.audio import AUDIO_SUFFIXES
+from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
     Corpus,
     Entry,
@@ -26,8 +26,8 @@ from pipeline.corpora.interface import (
     hashed_split,
     need_folder,
 )
+from pipeline.corpora.listings import audio_below, each_row, found_only, need_lists
 from pipeline.corpora.lists import read_text
-from pipeline.corpora.published import audio_below, each_row, found_only, need_lists
 
 CLASS_LIST = "class_labels_indices.csv"
 BALANCED, UNBALANCED = "balanced_train_segments.csv", "unbalanced_train_segments.csv"

@@ -19,8 +19,8 @@ from pipeline.corpora.interface import (
     need_folder,
     without_suffix,
 )
+from pipeline.corpora.listings import each_row
 from pipeline.corpora.lists import Row, folded_entries, only_present
-from pipeline.corpora.published import each_row
 
 COLUMNS = ("filename", "fold", "target", "category")
 LISTS = {"meta/esc50.csv": (*COLUMNS, "esc10"), "esc10.csv": COLUMNS}

@@ -11,8 +11,8 @@ from pathlib import Path
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder
+from pipeline.corpora.listings import audio_by_stem, each_row, found_only, need_lists
 from pipeline.corpora.lists import read_text
-from pipeline.corpora.published import audio_by_stem, each_row, found_only, need_lists
 
 VOCABULARY = "FSD50K.ground_truth/vocabulary.csv"
 DEV_LIST, DEV_AUDIO = "FSD50K.ground_truth/dev.csv", "FSD50K.dev_audio"

@@ -11,7 +11,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from cache_schema.clip import Clip
-from pipeline.audio import AUDIO_SUFFIXES
+from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
 from pipeline.corpora.walk import leads_out, link_way_out, listed_folder, shown_name
 

@@ -14,7 +14,7 @@ from typing import Literal
 
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import Corpus
-from pipeline.corpora.speech_commands import NOISE_FOLDER, read_speech_commands
+from pipeline.corpora.published.speech_commands import NOISE_FOLDER, read_speech_commands
 from pipeline.corpora.walk import limit_of
 
 
@@ -35,7 +35,7 @@ def read_noisy_speech_commands(
     Parameters
     ----------
     path : Path
-        As `pipeline.corpora.speech_commands.read_speech_commands` takes it.
+        As `pipeline.corpora.published.speech_commands.read_speech_commands` takes it.
     length_s : float
         Total length of a clip; the paper has 2, 4, 6 and 8.
     noise : str
@@ -49,7 +49,7 @@ def read_noisy_speech_commands(
     Raises
     ------
     UsageError
-        As `pipeline.corpora.speech_commands.read_speech_commands`.
+        As `pipeline.corpora.published.speech_commands.read_speech_commands`.
     """
     if "," in noise:
         raise UsageError(

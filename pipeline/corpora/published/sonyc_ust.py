@@ -26,7 +26,7 @@ from typing import Literal
 
 from cache_schema.clip import Clip
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
-from pipeline.corpora.published import audio_by_stem, each_row, found_only, need_lists
+from pipeline.corpora.listings import audio_by_stem, each_row, found_only, need_lists
 
 Aggregation = Literal["any", "majority"]
 

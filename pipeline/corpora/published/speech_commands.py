@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Literal
 
 from cache_schema.clip import Clip
-from pipeline.audio import scan_header
+from pipeline.audio.decode import scan_header
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
+from pipeline.corpora.listings import audio_below, each_row
 from pipeline.corpora.lists import folded_entries, read_text
-from pipeline.corpora.published import audio_below, each_row
 from pipeline.corpora.walk import leads_out, shown_name
 
 SILENCE, UNKNOWN, NOISE_FOLDER = "_silence_", "_unknown_", "_background_noise_"

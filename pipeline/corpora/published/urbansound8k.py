@@ -16,8 +16,8 @@ from pipeline.corpora.interface import (
     need_folder,
     without_suffix,
 )
+from pipeline.corpora.listings import each_row, need_lists
 from pipeline.corpora.lists import Row, folded_entries, only_present
-from pipeline.corpora.published import each_row, need_lists
 
 METADATA = "metadata/UrbanSound8K.csv"
 COLUMNS = ("slice_file_name", "fold", "classID", "class")

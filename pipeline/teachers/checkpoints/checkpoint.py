@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cache_schema.errors import MAX_LISTED, AftersoundError, RunError, listed
 from cache_schema.plugins import unknown_name
-from pipeline.teachers.checkpoint_files import (
+from pipeline.teachers.checkpoints.config_checks import check_settings, unusable_settings
+from pipeline.teachers.checkpoints.files import (
     CONFIG,
     PREPROCESSOR,
     read_settings,
     refuse_links_elsewhere,
     weight_files,
 )
-from pipeline.teachers.checkpoint_settings import check_settings, unusable_settings
 
 if TYPE_CHECKING:
     from torch import Tensor

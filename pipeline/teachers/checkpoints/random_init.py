@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from pipeline.teachers.checkpoint import new_log_mel_extractor
+from pipeline.teachers.checkpoints.checkpoint import new_log_mel_extractor
 
 LAYERS, WIDTH, HEADS = 2, 64, 4
 POSITION_SCALE = 0.1
