@@ -17,7 +17,7 @@ from pipeline.audio.decode import UnusableAudio, decode, scan_header, segment_fr
 from pipeline.audio.members import file_of
 from pipeline.corpora.walk import files_below, leads_into, limit_of, link_way_out
 
-MAX_DECODED = 5  # clips that are decoded to learn what their headers do not say
+MAX_DECODED = 20  # clips that are decoded to learn what their headers do not say
 ANY_RATE_HZ = 16_000
 
 
@@ -27,6 +27,9 @@ class _Reason(NamedTuple):
     what: str
     hint: str = ""
     example: str = ""
+
+
+OTHERS = _Reason("others cannot be decoded")
 
 
 def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
@@ -54,15 +57,16 @@ def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
         reason = _of_place(root, clip, finder)
         if reason is None:
             decoded += not clip.source_rate_hz
-            reason = (
-                _of_content(root, clip) if decoded <= MAX_DECODED else _Reason("cannot be read")
-            )
+            known = clip.source_rate_hz or decoded <= MAX_DECODED
+            reason = _of_content(root, clip) if known else OTHERS
         key = reason.what, reason.hint
         counts[key] = counts.get(key, 0) + 1
         first.setdefault(key, one_line(clip.path + reason.example))
     return [
         f"{count} {what}, first {first[what, hint]}" + (f": {hint}" if hint else "")
-        for (what, hint), count in sorted(counts.items(), key=lambda item: -item[1])
+        for (what, hint), count in sorted(
+            counts.items(), key=lambda item: (item[0][0] == OTHERS.what, -item[1])
+        )
     ]
 
 
@@ -164,10 +168,10 @@ def _of_content(root: Path, clip: Clip) -> _Reason:
         if clip.source_rate_hz:
             hint = _unit_hint(clip, total / rate_hz, rate_hz) if total else ""
             return _Reason("have stretches outside their files", hint, f" ({problem.reason})")
-        return _Reason(f"cannot be read ({problem.reason})")
+        return _Reason(f"cannot be decoded ({problem.reason})")
     except OSError as error:
-        return _Reason(f"cannot be read ({error.strerror})")
-    return _Reason("cannot be read")
+        return _Reason(f"cannot be opened ({error.strerror})")
+    return OTHERS
 
 
 def _unit_hint(clip: Clip, length_s: float, rate_hz: int) -> str:

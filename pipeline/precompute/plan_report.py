@@ -31,7 +31,7 @@ class PlanReport:
 def plan_report(precompute: Precompute) -> PlanReport:
     """Plan a request (or what it adds to an existing cache) and time the teacher on a few clips."""
     out: Path = precompute.request.out
-    if out.exists():
+    if out.is_dir() and any(out.iterdir()):
         manifest = load_manifest(out)
         plans = load_plans(out, manifest)
         precompute.refuse_stale(manifest, plans)

@@ -171,7 +171,7 @@ def listing(root: Path, *rows: str, header: str = "path,label") -> str:
         ("nowhere.wav", "1 are not there, first nowhere.wav."),
         ("dog", "1 are folders"),
         ("empty.wav", "1 are empty files"),
-        ("junk.wav", "1 cannot be read (not audio"),
+        ("junk.wav", "1 cannot be decoded (not audio"),
         ("link.wav", "1 are links to nothing"),
     ],
 )
@@ -216,6 +216,22 @@ def test_reasons_are_grouped_and_counted(tmp_path: Path) -> None:
         "  1 are not there, first b.wav (there is B.wav): names differ in upper and lower case",
         f"  1 lead out of the corpus by a link, first link.wav, which {way_out}",
     ]
+
+
+def test_many_clips_that_cannot_be_decoded_are_not_all_decoded_twice(tmp_path: Path) -> None:
+    write(tmp_path / "good.wav")
+    for number in range(30):
+        (tmp_path / f"{number:02d}.wav").write_text("no audio" * 20)
+    rows = [f"{number:02d}.wav,dog," for number in range(30)]
+    source = listing(
+        tmp_path, "good.wav,dog,", *rows, "good.wav,dog,9", header="path,label,start_s"
+    )
+    lines = corpus_summary(read_corpus(source), "csv")
+    start = lines.index("unusable  31 of 32 by their headers")
+    told = lines[start + 1 : start + 4]
+    assert told[0].startswith("  20 cannot be decoded (not audio")
+    assert told[1].startswith("  1 have stretches outside their files, first good.wav")
+    assert told[2] == "  10 others cannot be decoded, first 20.wav"
 
 
 def test_clips_of_published_lists_that_are_spelled_otherwise_are_told(tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ def test_a_folder_with_other_things_is_left_as_it_is(
 @pytest.mark.parametrize("name", ["precompute-teacher", "pack-corpus", "train-student"])
 def test_an_empty_folder_is_written_to(made: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / "out").mkdir()
+    if name == "precompute-teacher":
+        planned = command(name, *words_of(name, made), "--out", tmp_path / "out", "--plan")
+        assert "Nothing was written" in succeeded(planned)
     succeeded(command(name, *words_of(name, made), "--out", tmp_path / "out"))
     succeeded(command(name, *words_of(name, made), "--out", tmp_path / "out"))
 
