@@ -21,7 +21,7 @@ def hub_repository(path: Path) -> Path | None:
 
 
 def refuse_hub_repository(kind: str, path: Path) -> None:
-    """Refuse a whole repository, whose folders are no corpus' own.
+    """Refuse a whole repository, or a folder of them, whose folders are no corpus' own.
 
     Raises
     ------
@@ -29,13 +29,15 @@ def refuse_hub_repository(kind: str, path: Path) -> None:
         With the snapshots that are there, as they are named.
     """
     folder = path.absolute()
-    repository = folder.parent if folder.name == SNAPSHOTS else folder
-    if not _is_repository(repository):
+    here = folder.parent if folder.name == SNAPSHOTS else folder
+    repositories = [place for place in (here, *here.glob("*--*")) if _is_repository(place)]
+    if not repositories:
         return
-    snapshots = sorted(p for p in (repository / SNAPSHOTS).iterdir() if p.is_dir())
+    places = [place for one in repositories for place in (one / SNAPSHOTS).iterdir()]
+    snapshots = sorted(place for place in places if place.is_dir())
     ways = listed(f"{kind}:{spelled(snapshot)}" for snapshot in snapshots) or "  (there is none)"
     raise UsageError(
-        f"corpus {kind}:{path}: this is a repository in the hub's cache; name a snapshot of it, whose "
+        f"corpus {kind}:{path}: this is the hub's cache, or a repository in it; name a snapshot, whose "
         f"links into {BLOBS}/ are followed\n{ways}",
         kind="corpus",
     )

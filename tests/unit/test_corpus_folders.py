@@ -200,7 +200,7 @@ def test_a_snapshot_of_the_hub_may_link_its_blobs_and_nothing_else(tmp_path: Pat
 
 def test_a_whole_repository_of_the_hub_is_answered_with_its_snapshots(tmp_path: Path) -> None:
     snapshot = hub(tmp_path, "dog/a.wav")
-    for place in (snapshot.parent.parent, snapshot.parent):
+    for place in (snapshot.parent.parent, snapshot.parent, tmp_path):
         for kind in ("folder", "hugging-face", "audio-folder"):
             assert f"{kind}:{snapshot}" in refusal(f"{kind}:{place}")
 
