@@ -1,4 +1,12 @@
-"""Plug-ins are plain dicts ``name -> "module:attribute"``; this module resolves names and options."""
+"""Plug-ins: ours are plain dicts ``name -> "module:attribute"``, others' are entry points.
+
+Another distribution adds plug-ins by the entry points of ``GROUPS`` in its ``pyproject.toml``::
+
+    [project.entry-points."aftersound.students"]
+    my-student = "my_package.students:MyStudent"
+
+They are found by their metadata; only the one that is used is imported.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +16,23 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 from cache_schema.errors import UsageError, listed
+
+GROUPS = {
+    "student": "aftersound.students",
+    "loss": "aftersound.losses",
+    "metric": "aftersound.metrics",
+    "corpus": "aftersound.corpora",
+    "teacher": "aftersound.teachers",
+    "model type": "aftersound.model_types",
+    "view": "aftersound.views",
+}
+"""Group of entry points by kind of plug-in."""
 
 # Of any option, on either side of 0; an option's own bounds are its plug-in's.
 MAX_NUMBER = 1e15
@@ -26,18 +48,77 @@ def unknown_name(name: str, known: Iterable[str], kind: str) -> UsageError:
     )
 
 
-def load_plugin(plugins: Mapping[str, str], name: str, kind: str) -> Any:
-    """Import the plug-in called `name`.
+@cache
+def _installed(kind: str) -> dict[str, list[EntryPoint]]:
+    """Plug-ins of a kind that other distributions have installed, by name; nothing is imported."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUPS[kind]) if kind in GROUPS else ():
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def plugin_names(own: Mapping[str, str], kind: str) -> list[str]:
+    """Names of a kind's plug-ins: ours, then those of other installed distributions by name."""
+    return [*own, *sorted(_installed(kind).keys() - own.keys())]
+
+
+def plugin_origin(own: Mapping[str, str], name: str, kind: str) -> str:
+    """Distribution and version that a plug-in comes from; empty for one of ours.
 
     Raises
     ------
     UsageError
-        If `name` is not a key of `plugins`; names the known ones and the nearest.
+        If there is no such plug-in, or several distributions have one of this name.
     """
-    if name not in plugins:
-        raise unknown_name(name, plugins, kind)
-    module, _, attribute = plugins[name].partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    others = _installed(kind).get(name, [])
+    origins = ["aftersound"] * (name in own) + sorted(_origin(entry) for entry in others)
+    if not origins:
+        raise unknown_name(name, plugin_names(own, kind), kind)
+    if len(origins) > 1:
+        raise UsageError(
+            f"{kind} {name!r} is installed by {' and by '.join(origins)}; uninstall all but one: "
+            "pip uninstall DISTRIBUTION",
+            kind="plugin",
+        )
+    return "" if name in own else origins[0]
+
+
+def _origin(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown distribution"
+
+
+def load_plugin(own: Mapping[str, str], name: str, kind: str) -> Any:
+    """Import the plug-in called `name`.
+
+    A name is looked up among ours and those of installed distributions, never imported as such, so
+    no document can choose what is imported.
+
+    Parameters
+    ----------
+    own : mapping of str to str
+        Our plug-ins of this kind, each as ``"module:attribute"``.
+    name, kind : str
+        The wanted one. A kind in ``GROUPS`` has plug-ins of other distributions too.
+
+    Raises
+    ------
+    UsageError
+        If there is none of this name (lists the known ones and the nearest) or several, or if
+        another distribution's cannot be imported.
+    """
+    origin = plugin_origin(own, name, kind)
+    target = _installed(kind)[name][0].value if origin else own[name]
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if not origin:
+            raise
+        raise UsageError(
+            f"{kind} {name!r} of {origin} cannot be imported from {target}: {error}\nRepair or "
+            "uninstall that distribution.",
+            kind="plugin",
+        ) from error
 
 
 def parse_named_options(text: str) -> tuple[str, dict[str, str]]:
@@ -95,6 +176,18 @@ def typed_options(
     return values
 
 
+def options_of_type(target: Callable[..., Any], hint: Any) -> set[str]:
+    """Names of the keyword-only parameters that are annotated with a type.
+
+    >>> def step(*, folder: Path, low_db: float = 0) -> None: ...
+    >>> options_of_type(step, Path)
+    {'folder'}
+    """
+    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    parameters = inspect.signature(target).parameters.values()
+    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and hints[p.name] is hint}
+
+
 def _convert(text: str, hint: Any) -> Any:
     """Convert one option string to the annotated type, or raise ValueError with both values."""
     origin = typing.get_origin(hint)
@@ -111,7 +204,9 @@ def _convert(text: str, hint: Any) -> Any:
         if text.lower() not in spelled:
             raise ValueError(f"expected true or false, got {text!r}")
         return spelled[text.lower()]
-    return _number(text, hint) if hint in (int, float) else text
+    if hint in (int, float):
+        return _number(text, hint)
+    return Path(text) if hint is Path else text
 
 
 def _number(text: str, kind: type[int] | type[float]) -> int | float:

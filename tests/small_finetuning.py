@@ -16,7 +16,7 @@ from pipeline.corpora.interface import Corpus
 from pipeline.finetune.finetune import finetune
 from pipeline.finetune.recipe import Recipe
 from pipeline.precompute.plan import corpus_facts, order_clips
-from pipeline.teachers import MODEL_TYPES, TEACHERS
+from pipeline.teachers import MODEL_TYPES
 from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
 from pipeline.teachers.checkpoints.random_init import write_untrained_cnn, write_untrained_encoder
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
@@ -108,7 +108,7 @@ def write_base(folder: Path, family: str = "wav2vec2", **settings: Any) -> Path:
 def adopted(base: Path) -> HuggingFaceTeacher:
     """A teacher with its model in training configuration, as fine-tuning holds it."""
     checkpoint = open_checkpoint(str(base), MODEL_TYPES)
-    teacher_class = load_plugin(TEACHERS, MODEL_TYPES[checkpoint.model_type], "teacher")
+    teacher_class = load_plugin(MODEL_TYPES, checkpoint.model_type, "model type")
     teacher: HuggingFaceTeacher = teacher_class(checkpoint)
     torch.manual_seed(0)
     attention = "eager" if teacher.attention_implementation == "eager" else "sdpa"

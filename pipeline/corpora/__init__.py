@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from cache_schema.errors import UsageError
-from cache_schema.plugins import load_plugin, typed_options, unknown_name
+from cache_schema.plugins import (
+    load_plugin,
+    plugin_names,
+    plugin_origin,
+    typed_options,
+    unknown_name,
+)
 from pipeline.corpora.hub_cache import hub_repository, refuse_hub_repository
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import Bounds, reading_within, spelled
@@ -75,6 +82,7 @@ def read_corpus(text: str, *, output: Path | None = None) -> Corpus:
     bounds = Bounds(reach, output.resolve() if output else None)
     with reading_within(bounds):
         corpus: Corpus = read(path, **typed_options(read, options, f"corpus {kind}"))
+    corpus = replace(corpus, plugin=plugin_origin(CORPORA, kind, "corpus"))
     if reach is not None:
         corpus = corpus.below(reach)
     return windows.cut(corpus) if windows else corpus
@@ -83,14 +91,15 @@ def read_corpus(text: str, *, output: Path | None = None) -> Corpus:
 def _parsed(text: str) -> tuple[str, Path, dict[str, str]]:
     """Split a corpus' name into kind, path and options, and find the path."""
     kind, _, rest = text.partition(":")
-    if kind not in CORPORA and _is_path(text):
+    known = plugin_names(CORPORA, "corpus")
+    if kind not in known and _is_path(text):
         raise UsageError(
             f"corpus {text!r} lacks its kind: write KIND:PATH, for example "
             f"{'csv' if Path(text).is_file() else 'folder'}:{spelled(text)}",
             kind="usage",
         )
-    if kind not in CORPORA:
-        raise unknown_name(kind, CORPORA, "corpus")
+    if kind not in known:
+        raise unknown_name(kind, known, "corpus")
     written, _, query = rest.partition("?")
     if not written:
         raise UsageError(

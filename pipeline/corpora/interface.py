@@ -60,6 +60,8 @@ class Corpus:
         What the adapter left out or chose, a line each, worth showing before a run.
     view_steps : tuple of str
         The view recipe that belongs to the corpus; steps that a user adds come after it.
+    plugin : str
+        Distribution and version of the adapter where it is not one of ours; set by `read_corpus`.
     """
 
     root: Path
@@ -68,6 +70,7 @@ class Corpus:
     task: Literal["single", "multi"]
     notes: tuple[str, ...] = ()
     view_steps: tuple[str, ...] = ()
+    plugin: str = ""
 
     def below(self, folder: Path) -> Corpus:
         """Give the same corpus with paths that begin at a resolved folder above its root."""

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 
 from cache_schema.errors import RunError, UsageError, listed
 from cache_schema.own_folder import require_own_folder
-from cache_schema.plugins import load_plugin
+from cache_schema.plugins import load_plugin, plugin_names
 from cache_schema.store.files import canonical_json, sha256, write_atomic
 from cache_schema.store.lock import write_lock
 from pipeline.corpora.interface import Corpus
@@ -29,7 +29,7 @@ from pipeline.finetune.model_card import model_card
 from pipeline.finetune.recipe import Recipe, resolved_precision
 from pipeline.finetune.training_loop import STATE_FILE, FineTuning
 from pipeline.precompute.plan import corpus_facts, order_clips
-from pipeline.teachers import MODEL_TYPES, TEACHERS
+from pipeline.teachers import MODEL_TYPES
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from pipeline.teachers.hugging_face import HuggingFaceTeacher, Pooling
 from pipeline.views import ViewRecipe, view_context
@@ -88,7 +88,9 @@ def finetune(
     for split in NEEDED_SPLITS:
         labelled_clips(corpus, split)
     recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))
-    teacher = _teacher(corpus, open_checkpoint(base, MODEL_TYPES), pooling)
+    teacher = _teacher(
+        corpus, open_checkpoint(base, plugin_names(MODEL_TYPES, "model type")), pooling
+    )
     views = _view_recipe(corpus, teacher, recipe)
     facts = _facts(corpus, teacher, recipe, views)
     with write_lock(out):
@@ -128,7 +130,7 @@ def _finetune(
 
 def _teacher(corpus: Corpus, base: Checkpoint, pooling: Pooling | None) -> HuggingFaceTeacher:
     """Make an adapter for the base model with the corpus' classes."""
-    teacher_class = load_plugin(TEACHERS, MODEL_TYPES[base.model_type], "teacher")
+    teacher_class = load_plugin(MODEL_TYPES, base.model_type, "model type")
     _check_pooling(pooling, base, teacher_class.poolings)
     settings: dict[str, Any] = {
         "id2label": dict(enumerate(corpus.classes)),

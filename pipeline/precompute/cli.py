@@ -19,6 +19,7 @@ from cache_schema.inspection.summary import human_bytes, unheard_views
 from cache_schema.limits import MAX_PROCESSES, MAX_SEED
 from cache_schema.metadata import CommitRecord, PartPlan
 from cache_schema.paths import OutputPath
+from cache_schema.plugins import plugin_names
 from cache_schema.signal_names import command_of, described
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
@@ -76,7 +77,7 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
     "view_steps",
     multiple=True,
     metavar="NAME[:option=value,...]",
-    help=f"Step of the view recipe: {', '.join(VIEWS)}. Repeat for a chain.",
+    help=f"Step of the view recipe: {', '.join(plugin_names(VIEWS, 'view'))}. Repeat for a chain.",
 )
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True)
 @click.option(

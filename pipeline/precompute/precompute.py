@@ -111,6 +111,8 @@ class Precompute:
         self.facts: CorpusFacts = corpus_facts(self.corpus, self.clips)
         self.waveform_hz = cached.sample_rate_hz if cached else self.teacher.sample_rate_hz
         self.audio = heard_audio(self.teacher, cached.sample_rate_hz if cached else None)
+        if self.corpus.plugin:
+            self.audio["corpus_plugin"] = self.corpus.plugin
         self.view_steps = (*self.corpus.view_steps, *request.view_steps)
         self.recipe = ViewRecipe(
             self.view_steps,

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from cache_schema.errors import UsageError
-from cache_schema.plugins import load_plugin, parse_named_options, typed_options, unknown_name
+from cache_schema.plugins import (
+    load_plugin,
+    parse_named_options,
+    plugin_names,
+    plugin_origin,
+    typed_options,
+    unknown_name,
+)
 from pipeline.teachers.interface import FrameGrid, Task, Teacher
 
+if TYPE_CHECKING:
+    from pipeline.teachers.checkpoints.checkpoint import Checkpoint
+
 TEACHERS = {
-    "whisper": "pipeline.teachers.whisper:WhisperTeacher",
-    "wav2vec2": "pipeline.teachers.wav2vec2:Wav2Vec2Teacher",
-    "ast": "pipeline.teachers.audio_spectrogram_transformer:AudioSpectrogramTeacher",
-    "efficientnet": "pipeline.teachers.efficientnet:EfficientNetTeacher",
     "ensemble": "pipeline.teachers.ensemble:EnsembleTeacher",
     "toy": "pipeline.teachers.toy:ToyTeacher",
 }
+"""Teachers that are opened by name: ``--teacher NAME[:option=value,...]``."""
 
-# The family that reads a Hugging Face folder, by the `model_type` of its config.json.
 MODEL_TYPES = {
-    "whisper": "whisper",
-    "wav2vec2": "wav2vec2",
-    "hubert": "wav2vec2",
-    "data2vec-audio": "wav2vec2",
-    "unispeech-sat": "wav2vec2",
-    "wavlm": "wav2vec2",
-    "audio-spectrogram-transformer": "ast",
-    "efficientnet": "efficientnet",
+    "whisper": "pipeline.teachers.whisper:WhisperTeacher",
+    "wav2vec2": "pipeline.teachers.wav2vec2:Wav2Vec2Teacher",
+    "hubert": "pipeline.teachers.wav2vec2:Wav2Vec2Teacher",
+    "data2vec-audio": "pipeline.teachers.wav2vec2:Wav2Vec2Teacher",
+    "unispeech-sat": "pipeline.teachers.wav2vec2:Wav2Vec2Teacher",
+    "wavlm": "pipeline.teachers.wav2vec2:Wav2Vec2Teacher",
+    "audio-spectrogram-transformer": "pipeline.teachers.audio_spectrogram_transformer:AudioSpectrogramTeacher",  # noqa: E501
+    "efficientnet": "pipeline.teachers.efficientnet:EfficientNetTeacher",
 }
-
-_WITHOUT_FOLDER = ("toy", "ensemble")
+"""What reads a Hugging Face folder, by the ``model_type`` of its config.json."""
 
 
 def open_teacher(
@@ -45,12 +52,12 @@ def open_teacher(
     Parameters
     ----------
     text : str
-        ``toy`` (also ``toy:classes=a;b,task=multi``), a local Hugging Face folder, a hub id, or
-        ``ensemble:members=A;B``, where A and B are folders, hub ids or ``toy``.
+        ``NAME[:option=value,...]`` of one that is opened by name, such as ``toy:classes=a;b`` or
+        ``ensemble:members=A;B`` (A and B as here); else a local Hugging Face folder or a hub id.
     options : mapping of str to str, optional
         Options of the family, as given by ``--teacher-option``.
     classes, task
-        The corpus' classes and task. Only ``toy`` takes them on; a trained teacher has its own.
+        The corpus' classes and task, for a teacher by name that has these options.
 
     Raises
     ------
@@ -59,34 +66,51 @@ def open_teacher(
     RunError
         If the folder or hub id cannot be read.
     """
-    own_name = text.partition(":")[0] in _WITHOUT_FOLDER
-    name, inline = parse_named_options(text) if own_name else ("", {})
-    if name == "toy":
-        own = {"classes": ";".join(classes), "task": task} if classes else {}
-        return _built("toy", (), own | inline | dict(options or {}))
-    if name == "ensemble":
-        given = inline | dict(options or {})
-        folders = filter(None, given.pop("members", "").split(";"))
-        members = [open_teacher(folder, classes=classes, task=task) for folder in folders]
-        return _built("ensemble", (members,), given)
-    if "/" not in text and not Path(text).is_dir():
-        raise UsageError(
-            f"{unknown_name(text, _WITHOUT_FOLDER, 'teacher')} Otherwise give a Hugging Face folder "
-            f"(there is none at {text!r}) or a hub id OWNER/NAME of the families "
-            f"{', '.join(MODEL_TYPES)}.",
-            kind="unknown",
-        )
+    given, family = dict(options or {}), text.partition(":")[0]
+    if family in plugin_names(TEACHERS, "teacher"):
+        given = parse_named_options(text)[1] | given
+        teacher = _built(load_plugin(TEACHERS, family, "teacher"), family, (), given, classes, task)
+        origin = plugin_origin(TEACHERS, family, "teacher")
+    else:
+        checkpoint = _checkpoint(text)
+        family = checkpoint.model_type
+        loaded = load_plugin(MODEL_TYPES, family, "model type")
+        teacher = _built(loaded, family, (checkpoint,), given)
+        origin = plugin_origin(MODEL_TYPES, family, "model type")
+    if origin:
+        teacher.provenance["plugin"] = origin
+    return teacher
+
+
+def _checkpoint(text: str) -> Checkpoint:
     from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
 
-    checkpoint = open_checkpoint(text, MODEL_TYPES)
-    return _built(MODEL_TYPES[checkpoint.model_type], (checkpoint,), dict(options or {}))
+    known = plugin_names(MODEL_TYPES, "model type")
+    if "/" not in text and not Path(text).is_dir():
+        raise UsageError(
+            f"{unknown_name(text, plugin_names(TEACHERS, 'teacher'), 'teacher')} Otherwise give a "
+            f"Hugging Face folder (there is none at {text!r}) or a hub id OWNER/NAME of the families "
+            f"{', '.join(known)}.",
+            kind="unknown",
+        )
+    return open_checkpoint(text, known)
 
 
-def _built(family: str, arguments: tuple[object, ...], options: Mapping[str, str]) -> Teacher:
-    teacher_class = load_plugin(TEACHERS, family, "teacher")
-    teacher = teacher_class(
-        *arguments, **typed_options(teacher_class, options, f"teacher {family}")
-    )
+def _built(
+    teacher_class: Any,
+    family: str,
+    arguments: tuple[object, ...],
+    options: Mapping[str, str],
+    classes: Sequence[str] = (),
+    task: Task = "single",
+) -> Teacher:
+    """Build a teacher from its options; one with the options `classes` and `task` has the corpus'."""
+    build = getattr(teacher_class, "from_options", teacher_class)
+    corpus = {"classes": ";".join(classes), "task": task} if classes else {}
+    takes = inspect.signature(build).parameters
+    defaults = {name: value for name, value in corpus.items() if name in takes}
+    typed = typed_options(build, defaults | dict(options), f"teacher {family}")
+    teacher = build(*arguments, **typed)
     if not isinstance(teacher, Teacher):
         raise UsageError(
             f"{teacher_class} is not a Teacher: see pipeline/teachers/interface.py", kind="plugin"

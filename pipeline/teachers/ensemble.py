@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError, listed
+from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Batching, FrameGrid, Task, Teacher
 from pipeline.teachers.signals import check_request
 
@@ -36,6 +37,7 @@ class EnsembleTeacher:
     """
 
     family = "ensemble"
+    example = "ensemble:members=toy;toy"
 
     def __init__(self, members: Sequence[Teacher]) -> None:
         _refuse_unlike(members)
@@ -52,6 +54,15 @@ class EnsembleTeacher:
         self.signals: Mapping[str, FrameGrid | None] = {n: first.signals[n] for n in names}
         self._columns = [[m.classes.index(name) for name in self.classes] for m in members]
         self.provenance = self._provenance("mean" if shared else "left out: frames differ")
+
+    @classmethod
+    def from_options(
+        cls, *, members: str = "", classes: str = "", task: Task = "single"
+    ) -> EnsembleTeacher:
+        """Open each of `members`, joined by semicolons, as ``--teacher`` names a teacher."""
+        named = [name for name in classes.split(";") if name]
+        texts = [text for text in members.split(";") if text]
+        return cls([open_teacher(text, classes=named, task=task) for text in texts])
 
     def row_shape(self, signal: str, samples: int) -> tuple[int, ...]:
         """Give the exact shape of `signal` for an input of `samples` samples."""

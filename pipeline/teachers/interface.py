@@ -44,7 +44,7 @@ class Teacher(Protocol):
     Attributes
     ----------
     family : str
-        Key of ``pipeline.teachers.TEACHERS``.
+        Its kind, as a cache records it.
     sample_rate_hz : int
         Rate of the waveforms it hears.
     classes : tuple of str
@@ -62,6 +62,8 @@ class Teacher(Protocol):
         The signals it can give; framed ones with their grid.
     provenance : dict
         JSON that identifies what the answers depend on; holds no path of this machine.
+    example : str, optional
+        The teacher as ``--teacher`` takes it; only for one by name that cannot do without options.
     """
 
     family: str

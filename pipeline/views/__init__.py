@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 from cache_schema.metadata import CorpusFacts
-from cache_schema.plugins import load_plugin, parse_named_options, typed_options
+from cache_schema.plugins import (
+    load_plugin,
+    options_of_type,
+    parse_named_options,
+    plugin_origin,
+    typed_options,
+)
 from cache_schema.store.files import canonical_json
 from cache_schema.view_recipe import draw_names
 from pipeline.views.interface import UNKNOWN, Drawn, Variant, ViewContext, ViewStep
@@ -99,8 +105,12 @@ class ViewRecipe:
             name, options = parse_named_options(text)
             cls = load_plugin(VIEWS, name, "view")
             step: ViewStep = cls(**typed_options(cls, options, f"view {name}"))
-            named = {key: value for key, value in options.items() if key != "folder"}
+            # A path is known by what `prepare` finds there: it differs between machines.
+            paths = options_of_type(cls, Path)
+            named = {key: value for key, value in options.items() if key not in paths}
             facts = {"step": name, "options": named, "draws": list(step.draws)}
+            if origin := plugin_origin(VIEWS, name, "view"):
+                facts["plugin"] = origin
             self.facts.append(facts | step.prepare(context))
             self._steps.append(step)
         self.draw_names = draw_names(self.texts) if steps else ()

@@ -10,6 +10,8 @@ from pipeline.views.interface import Drawn, TowardsLength, Variant
 class Crop(TowardsLength):
     """Keep a uniformly drawn stretch of `length_s` seconds; shorter clips stay as they are."""
 
+    example = "crop:length_s=0.08"
+
     def length(self, samples: int, drawn: Drawn) -> int:
         """Give the length of the stretch, a sample at least."""
         return min(samples, max(1, round(self.length_s * self.rate_hz)))

@@ -85,6 +85,9 @@ class ViewStep(Protocol):
     changes_length, draws_length, mixes_labels : bool
         Whether views differ in length from their clips, whether that depends on what was drawn, and
         whether labels change.
+    example : str, optional
+        The step as ``--view`` takes it, with the options that it needs, for clips of a tenth of a
+        second and a folder ``noise``; only for a step that cannot do without options.
     """
 
     draws: tuple[str, ...]

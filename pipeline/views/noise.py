@@ -52,14 +52,15 @@ class Noise(PlainStep):
 
     Parameters
     ----------
-    folder : str
+    folder : Path
         Folder of noise recordings, relative to the corpus root or absolute; known to the cache by
         the recordings' names and digests, not by its own name.
     """
 
     draws = ("recording", "offset_s", "snr_db")
+    example = "noise:folder=noise"
 
-    def __init__(self, *, folder: str, low_db: float = 0.0, high_db: float = 15.0) -> None:
+    def __init__(self, *, folder: Path, low_db: float = 0.0, high_db: float = 15.0) -> None:
         check_range("noise", low_db, high_db)
         self._folder = folder
         self._range_db = (low_db, high_db)

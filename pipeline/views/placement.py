@@ -16,6 +16,8 @@ class Placement(TowardsLength):
     is longer already stays as it is; ``crop`` shortens it.
     """
 
+    example = "placement:length_s=0.12"
+
     def length(self, samples: int, drawn: Drawn) -> int:
         """Give the full length."""
         return max(samples, round(self.length_s * self.rate_hz))

@@ -14,6 +14,7 @@ from cache_schema.errors import RunError, UsageError
 from cache_schema.limits import MAX_PROCESSES
 from cache_schema.own_folder import require_own_folder
 from cache_schema.paths import LocalPath, OutputPath
+from cache_schema.plugins import plugin_names
 from cache_schema.reader import Cache, open_cache
 from cache_schema.store.files import write_atomic
 from cache_schema.store.lock import write_lock
@@ -50,7 +51,7 @@ MAX_SEEDS = 1000
     required=True,
     multiple=True,
     metavar="NAME[:option=value,...]",
-    help=f"Repeatable: {', '.join(STUDENTS)}.",
+    help=f"Repeatable: {', '.join(plugin_names(STUDENTS, 'student'))}.",
 )
 @click.option(
     "--rung",

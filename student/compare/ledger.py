@@ -37,6 +37,7 @@ def run_facts(cache: Cache, settings: Settings) -> dict[str, Any]:
         "training_revision": TRAINING_REVISION,
         "cache": _cache_facts(cache, settings),
         "settings": settings_facts(settings),
+        **({"plugins": settings.plugins} if settings.plugins else {}),
     }
 
 

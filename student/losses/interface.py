@@ -84,10 +84,13 @@ class DistillationLoss(nn.Module):
         Effects of augmentation, beside ``safe``, under which its target stays true. ``masking``: it
         leaves hidden frames out, or its target is one of the whole clip. ``mixing``: the target of a
         mixture of two clips is the same mixture of their losses; such a loss also has `per_clip`.
+    averages_teachers : bool
+        Whether its signal may be the mean of several teachers' logits.
     """
 
     signals: ClassVar[tuple[str, ...]]
     supports: ClassVar[tuple[Effect, ...]]
+    averages_teachers: ClassVar[bool] = False
 
     def forward(self, output: StudentOutput, batch: Batch) -> Tensor:
         """Mean over the clips of the batch, a scalar."""

@@ -71,6 +71,7 @@ class LogitsLoss(DistillationLoss):
     """
 
     signals = (SIGNAL,)
+    averages_teachers = True
     supports = ("masking", "mixing")
     covered_C: Tensor
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from math import isinf, isnan
 
 from cache_schema.errors import UsageError
-from cache_schema.plugins import load_plugin
+from cache_schema.plugins import load_plugin, plugin_names
 from cache_schema.reader import Cache
-from student.metrics.interface import Answers, Measured
+from student.metrics.interface import Answers, Measured, Metric, tasks_of
 from student.metrics.teacher import teacher_answers
 from student.stream.class_map import Names
 
@@ -30,7 +30,6 @@ METRICS: dict[str, str] = {
 }
 MAIN_METRIC = {"single": "accuracy", "multi": "mAP"}
 """What picks the best epoch of a task unless something else is asked for."""
-SINGLE_LABEL_ONLY = ("accuracy",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +92,15 @@ class Score:
         return f"{text} ({'; '.join(self.remarks)})" if self.remarks else text
 
 
+def load_metric(name: str) -> Metric:
+    """Look a metric up by name."""
+    found: Metric = load_plugin(METRICS, name, "metric")
+    return found
+
+
 def metrics_of(task: str) -> list[str]:
     """Names of the metrics that a task has, its main one first."""
-    names = [name for name in METRICS if task == "single" or name not in SINGLE_LABEL_ONLY]
+    names = [n for n in plugin_names(METRICS, "metric") if task in tasks_of(load_metric(n))]
     return sorted(names, key=lambda name: name != MAIN_METRIC[task])
 
 
@@ -107,10 +112,11 @@ def check_metric(metric: str, task: str) -> None:
     UsageError
         Listing those that it has.
     """
-    if metric in SINGLE_LABEL_ONLY and task != "single":
+    tasks = tasks_of(load_metric(metric))
+    if task not in tasks:
         raise UsageError(
-            f"{metric} belongs to single-label tasks, this one is {task}-label; choose among: "
-            f"--metric {', '.join(metrics_of(task))}",
+            f"{metric} belongs to {'- and '.join(tasks)}-label tasks, this one is {task}-label; choose "
+            f"among: --metric {', '.join(metrics_of(task))}",
             kind="metric",
         )
 
@@ -125,7 +131,7 @@ def measure(answers: Answers, metric: str | None = None) -> Score:
     """
     name = metric or MAIN_METRIC[answers.task]
     check_metric(name, answers.task)
-    function = load_plugin(METRICS, name, "metric")
+    function = load_metric(name)
     clips = len(answers.labels_NC)
     found: Measured = function(answers) if clips else Measured(float("nan"))
     return Score(

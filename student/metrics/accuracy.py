@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from student.metrics.interface import Answers, Measured
+from student.metrics.interface import Answers, Measured, for_task
 
 
+@for_task("single")
 def accuracy(answers: Answers) -> Measured:
     """Share of clips whose likeliest class is theirs; of equal logits the first class counts."""
     right_N = answers.logits_NC.argmax(1) == answers.labels_NC.argmax(1)

@@ -5,7 +5,9 @@ Shape suffixes: N clips, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,6 +122,26 @@ class Measured:
     value: float
     left_out: tuple[int, ...] = ()
     lacking: str = "positives"
+
+
+Metric = Callable[[Answers], Measured]
+"""What a metric is: more is better, and NaN stands for no value."""
+
+
+def for_task(task: Literal["single", "multi"]) -> Callable[[Metric], Metric]:
+    """Declare that a metric belongs to tasks of one kind; without it, to both."""
+
+    def declare(metric: Metric) -> Metric:
+        vars(metric)["tasks"] = (task,)
+        return metric
+
+    return declare
+
+
+def tasks_of(metric: Metric) -> tuple[str, ...]:
+    """Kinds of task that a metric belongs to."""
+    tasks: tuple[str, ...] = getattr(metric, "tasks", ("single", "multi"))
+    return tasks
 
 
 def class_mean(values_C: NDArray[np.float64], lacking: str = "positives") -> Measured:

@@ -12,6 +12,7 @@ from cache_schema.metadata import VIEW_LABELS, WAVEFORM
 from cache_schema.plugins import (
     load_plugin,
     parse_named_options,
+    plugin_origin,
     typed_options,
     unknown_name,
 )
@@ -21,6 +22,7 @@ from cache_schema.store.files import canonical_json, sha256
 from student.augmentation.compatibility import check_augmentations
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss
+from student.metrics import METRICS
 from student.models import STUDENTS
 from student.models.interface import Student
 from student.recipes import RECIPES, Recipe
@@ -136,7 +138,17 @@ class Settings:
             "corpus_fingerprint": cache.manifest.corpus.fingerprint,
             "cache_sha256": sha256(canonical_json(indexes)),
             "views": cache.views,
+            **({"plugins": self.plugins} if self.plugins else {}),
         }
+
+    @property
+    def plugins(self) -> dict[str, str]:
+        """Distribution and version of what is not ours: ``{"student NAME": "DISTRIBUTION 1.0"}``."""
+        used = [(STUDENTS, self.student, "student")]
+        used += [(LOSSES, entry.name, "loss") for entry in self.distill]
+        used += [(METRICS, self.metric, "metric")] if self.metric else []
+        origins = {f"{kind} {name}": plugin_origin(own, name, kind) for own, name, kind in used}
+        return {what: origin for what, origin in origins.items() if origin}
 
 
 def first_teacher(distill: Sequence[Mapping[str, Any]]) -> str:
@@ -221,9 +233,9 @@ def parse_distillation(text: str) -> Distillation:
             f"--distill {text}: warm_up_epochs must be from 0 to {MAX_EPOCHS}, got {warm_up_text!r}",
             kind="options",
         )
-    if len(teachers) > 1 and name != "logits":
+    if len(teachers) > 1 and not loss.averages_teachers:
         raise UsageError(
-            f"--distill {text}: only logits can be averaged over teachers; {name} learns from one, "
+            f"--distill {text}: {name} learns from one teacher, several have no mean for it; "
             f"for example {name}={weight_text}:teacher={names[0]}",
             kind="options",
         )

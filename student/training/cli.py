@@ -22,7 +22,7 @@ from cache_schema.limits import (
     MAX_WEIGHT,
 )
 from cache_schema.paths import LocalPath, OutputPath
-from cache_schema.plugins import parse_named_options
+from cache_schema.plugins import parse_named_options, plugin_names
 from cache_schema.reader import open_cache
 from cache_schema.terminal import say
 from student.losses import LOSSES
@@ -55,14 +55,14 @@ from student.training.train import train
     "--student",
     required=True,
     metavar="NAME[:option=value,...]",
-    help=f"One of: {', '.join(STUDENTS)}.",
+    help=f"One of: {', '.join(plugin_names(STUDENTS, 'student'))}.",
 )
 @click.option("--out", required=True, type=OutputPath(own="run"), help="Folder of the run.")
 @click.option(
     "--distill",
     multiple=True,
     metavar="NAME=WEIGHT[:option=value,...]",
-    help=f"A distillation loss, repeatable: {', '.join(LOSSES)}.",
+    help=f"A distillation loss, repeatable: {', '.join(plugin_names(LOSSES, 'loss'))}.",
 )
 @click.option(
     "--label-weight",
@@ -111,7 +111,7 @@ from student.training.train import train
 )
 @click.option(
     "--metric",
-    type=click.Choice(list(METRICS)),
+    type=click.Choice(plugin_names(METRICS, "metric")),
     help="What picks the best epoch. Default: accuracy, or macro mAP in a multi-label task.",
 )
 @click.option(

@@ -21,6 +21,8 @@ from peaked_teachers import (
 )
 
 from cache_schema.errors import AftersoundError, RunError, UsageError
+from cache_schema.plugins import load_plugin, plugin_names
+from pipeline.plugin_checks import TEACHER_CHECKS
 from pipeline.teachers import MODEL_TYPES, TEACHERS, Teacher, open_teacher
 
 torch.set_num_threads(1)
@@ -107,7 +109,12 @@ def assert_agree(
 def test_every_family_and_every_architecture_is_tested() -> None:
     made = {maker()[0].model_type for maker in MAKERS.values()}
     assert made | {"efficientnet"} == set(MODEL_TYPES)
-    assert set(MODEL_TYPES.values()) | {"toy", "ensemble"} == set(TEACHERS)
+
+
+@pytest.mark.parametrize("check", TEACHER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", plugin_names(TEACHERS, "teacher"))
+def test_every_teacher_by_name(name: str, check: Callable[[str], None]) -> None:
+    check(getattr(load_plugin(TEACHERS, name, "teacher"), "example", name))
 
 
 def test_it_is_a_teacher_with_json_provenance(teacher: Teacher) -> None:

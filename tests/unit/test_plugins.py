@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from cache_schema.errors import UsageError
-from cache_schema.plugins import load_plugin, parse_named_options, typed_options
+from cache_schema.plugins import (
+    load_plugin,
+    options_of_type,
+    parse_named_options,
+    plugin_names,
+    plugin_origin,
+    typed_options,
+)
 
 
 def step(
@@ -66,3 +74,21 @@ def test_all_wrong_options_are_listed_at_once() -> None:
 def test_a_missing_option_is_named() -> None:
     with pytest.raises(UsageError, match="needy needs the option folder"):
         typed_options(needy, {}, "needy")
+
+
+def test_our_plugins_come_first_and_from_no_other_distribution() -> None:
+    own = {"join": "os.path:join", "exists": "os.path:exists"}
+    assert plugin_names(own, "student") == ["join", "exists"]
+    assert plugin_origin(own, "join", "student") == ""
+
+
+def test_options_are_found_by_their_type() -> None:
+    assert options_of_type(step, float) == {"gain_db"}
+    assert options_of_type(step, Path) == set()
+
+
+def test_a_path_is_converted() -> None:
+    def needs(*, folder: Path) -> None:
+        """Has a path."""
+
+    assert typed_options(needs, {"folder": "a/b"}, "step") == {"folder": Path("a/b")}

@@ -61,7 +61,7 @@ def test_the_same_loss_may_learn_from_two_teachers() -> None:
 
 
 def test_only_logits_can_be_averaged_over_teachers() -> None:
-    with pytest.raises(UsageError, match="temporal learns from one"):
+    with pytest.raises(UsageError, match="temporal learns from one teacher"):
         parse_distillation("temporal=0.5:teacher=first+b")
 
 

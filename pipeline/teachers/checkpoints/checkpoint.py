@@ -14,7 +14,7 @@ import inspect
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -149,14 +149,14 @@ def _as_list(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
-def open_checkpoint(text: str, model_types: Mapping[str, str]) -> Checkpoint:
+def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
     """Open a local folder or a hub id, optionally with ``@revision``.
 
     Parameters
     ----------
     text : str
         ``runs/teacher``, ``openai/whisper-base`` or ``openai/whisper-base@COMMIT``.
-    model_types : mapping
+    model_types : collection of str
         The architectures that can be used; others are refused.
 
     Raises
@@ -212,9 +212,7 @@ def _download(text: str) -> Path:
         ) from error
 
 
-def _checked_architecture(
-    folder: Path, text: str, model_types: Mapping[str, str]
-) -> dict[str, Any]:
+def _checked_architecture(folder: Path, text: str, model_types: Collection[str]) -> dict[str, Any]:
     """Read config.json and refuse architectures that no family here reads."""
     if not (folder / CONFIG).is_file():
         raise RunError(
