@@ -85,6 +85,9 @@ def finetune(
     RunError
         If the corpus lacks a split, training diverges or another process writes `out`.
     """
+    require_own_folder(out, "teacher", _COMMAND, (_TRAINING_FILE,))
+    # It is removed at the end.
+    require_own_folder(_partial(out), "unfinished teacher", _COMMAND, (_FACTS_FILE, STATE_FILE))
     for split in NEEDED_SPLITS:
         labelled_clips(corpus, split)
     recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))
@@ -97,6 +100,11 @@ def finetune(
         return _finetune(corpus, teacher, facts, recipe, views, out, device, report)
 
 
+def _partial(out: Path) -> Path:
+    """Folder of an unfinished run."""
+    return out.resolve().with_name(f"{out.resolve().name}.partial")
+
+
 def _finetune(
     corpus: Corpus,
     teacher: HuggingFaceTeacher,
@@ -107,16 +115,13 @@ def _finetune(
     device: str,
     report: Report,
 ) -> dict[str, Any]:
-    partial = out.resolve().with_name(out.resolve().name + ".partial")
-    # It is removed at the end.
-    require_own_folder(partial, "unfinished teacher", _COMMAND, (_FACTS_FILE, STATE_FILE))
+    partial = _partial(out)
     if (out / _TRAINING_FILE).is_file():
         done = _read(out / _TRAINING_FILE, *_RESULT_KEYS)
         _refuse_other(out, done["facts"], facts)
         shutil.rmtree(partial, ignore_errors=True)
         report(f"already done: {_summary(done)}")
         return done
-    require_own_folder(out, "teacher", _COMMAND, ())
     _adopt_model(teacher, recipe, device)
     _claim(partial, facts)
     training = _train(corpus, teacher, recipe, views, partial, report)
