@@ -379,7 +379,7 @@ def command_that_adds(name: str) -> str:
     return f"{command} --signal {signal_of(name)}"
 
 
-def open_cache(root: Path) -> Cache:
+def open_cache(root: str | Path) -> Cache:
     """Open a finished cache.
 
     Raises
@@ -387,6 +387,7 @@ def open_cache(root: Path) -> Cache:
     CacheError
         ``"missing"``, ``"damaged"``, ``"too_new"``, or ``"unfinished"`` with the units done.
     """
+    root = Path(root)
     manifest = load_manifest(root)
     for entry in manifest.parts:
         if entry.index_sha256 is None:
