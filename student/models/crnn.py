@@ -16,6 +16,7 @@ from student.models.gate_start import GateStart, start_gru
 from student.models.interface import StudentOutput
 from student.models.last_output_student import LastOutputStudent
 from student.models.layers import init_as_keras, mask_of, masked
+from student.recipes import Exponential, Recipe
 
 CHANNELS = 16
 BANDS_LEFT = 16  # of 20 coefficients after two kernels of 3
@@ -37,6 +38,7 @@ class CRNN(LastOutputStudent):
     """
 
     front_end = "mfcc"
+    recipe = Recipe("adam", 1e-3, Exponential(0.02), epochs=24)
 
     def __init__(self, classes: int, *, gates: GateStart = "chrono") -> None:
         super().__init__()
