@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.errors import CacheError
 from cache_schema.metadata import Manifest
-from cache_schema.store.arrays import WholeArray, create_group, refuse_differing, write_whole
+from cache_schema.store.arrays import WholeArray, create_group, write_whole
 
 FOLDER = "clips"
 NONE_PRESENT = "none_present"
@@ -68,11 +68,8 @@ class ClipTable:
 
     def _column(self, name: str) -> WholeArray:
         if name not in self._columns:
-            prefix = f"{FOLDER}/{name}/"
             recorded = self._manifest.clip_table
-            wanted = {key: digest for key, digest in recorded.items() if key.startswith(prefix)}
-            refuse_differing(self._root, wanted)
-            self._columns[name] = WholeArray(self._root / FOLDER / name)
+            self._columns[name] = WholeArray(self._root, f"{FOLDER}/{name}", recorded)
         return self._columns[name]
 
     def strings(self, name: str, first: int, last: int) -> list[str]:

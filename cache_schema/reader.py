@@ -30,7 +30,7 @@ from cache_schema.metadata import (
 )
 from cache_schema.plugins import unknown_name
 from cache_schema.signal_names import command_of, described, signal_of, teacher_of
-from cache_schema.store.arrays import Array, ChunkReader, WholeArray, refuse_differing
+from cache_schema.store.arrays import Array, ChunkReader, WholeArray
 from cache_schema.store.files import sha256
 from cache_schema.view_recipe import draw_names
 from cache_schema.writer import (
@@ -153,10 +153,7 @@ class SealedPart:
     def _array(self, name: str) -> WholeArray:
         """Open an index array, its objects compared with their digests: a stale copy is found here."""
         if name not in self._arrays:
-            prefix = f"index/{name}/"
-            wanted = {k: d for k, d in self._index.objects.items() if k.startswith(prefix)}
-            refuse_differing(self.folder, wanted)
-            self._arrays[name] = WholeArray(self.folder / "index" / name)
+            self._arrays[name] = WholeArray(self.folder, f"index/{name}", self._index.objects)
         return self._arrays[name]
 
     def _unit_array(self, name: str) -> Array:

@@ -97,7 +97,7 @@ def load_manifest(root: Path) -> Manifest:
             f"{root} {what}. Make one: precompute-teacher CORPUS --teacher TEACHER --out {out}",
             kind="missing",
         )
-    refuse_links(root)
+    refuse_links(root, large=False)
     return parse_manifest(path.read_bytes(), f"{root}/{MANIFEST}")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from cache_schema.errors import CacheError, listed
 from cache_schema.metadata import Manifest
 from cache_schema.store.files import sweep_partials
-from cache_schema.store.part_digests import drop_promises
+from cache_schema.store.part_digests import PLAN, drop_promises
+from cache_schema.store.safe_open import refuse_links
 from cache_schema.writer import MANIFEST, aside, load_manifest, part_folder
 
 
@@ -18,8 +19,10 @@ def sweep(root: Path) -> None:
     Raises
     ------
     CacheError
-        Kind ``"damaged"`` when such a part holds commit records: no kill leaves that behind.
+        Kind ``"damaged"`` when such a part holds commit records: no kill leaves that behind;
+        ``"link"`` when anything in the cache is a link or no plain file.
     """
+    refuse_links(root)
     shutil.rmtree(aside(root), ignore_errors=True)
     if not (root / MANIFEST).is_file():
         return
@@ -34,9 +37,12 @@ def sweep(root: Path) -> None:
 
 
 def unnamed_parts(root: Path, manifest: Manifest) -> dict[Path, int]:
-    """Folders of parts that the manifest does not name, with the commit records in each."""
+    """Folders of parts that the manifest does not name, with the commit records in each.
+
+    A part is renamed into place as a whole, so what has no plan is none.
+    """
     named = {entry.name for entry in manifest.parts}
-    folders = [p for p in (root / "parts").glob("*") if p.is_dir() and p.name not in named]
+    folders = [p.parent for p in (root / "parts").glob(f"*/{PLAN}") if p.parent.name not in named]
     return {folder: len(list(folder.glob("commits/*.json"))) for folder in sorted(folders)}
 
 

@@ -5,9 +5,10 @@ Works on unfinished caches too: what is committed is checked, what is missing is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import CacheError
 from cache_schema.integrity.cleanup import unnamed_parts
@@ -15,8 +16,17 @@ from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan, pars
 from cache_schema.reader import SealedPart
 from cache_schema.signal_names import described
 from cache_schema.store.arrays import chunk_key
-from cache_schema.store.files import PARTIAL_SUFFIX, differing_objects, keys_below, sha256
-from cache_schema.store.part_digests import UNSEALED, layout_damage, read_record, record_key
+from cache_schema.store.files import PARTIAL_SUFFIX, differing_objects, sha256
+from cache_schema.store.part_digests import (
+    LAYOUT,
+    UNSEALED,
+    layout_damage,
+    metadata_keys,
+    proof_key,
+    read_record,
+    record_key,
+)
+from cache_schema.store.safe_open import entries_below
 from cache_schema.writer import (
     INDEX,
     MANIFEST,
@@ -81,11 +91,44 @@ def _strangers(root: Path, manifest: Manifest) -> Iterator[Damage]:
                 f"holds {records} commit records, but {MANIFEST} (generation {manifest.generation}) "
                 "does not name it: an older one was put back",
             )
-    beside = [path.name for path in root.iterdir() if path.is_file()]
-    tables = [f"clips/{key}" for key in keys_below(root / "clips")]
-    for key in sorted({*beside, *tables} - {MANIFEST, "zarr.json", *manifest.clip_table}):
-        if not key.endswith(PARTIAL_SUFFIX):
-            yield Damage(key, "is not named by the manifest; delete it", stray=True)
+    for key in sorted(_strays(root, manifest)):
+        yield Damage(key, "is not named by the manifest; delete it", stray=True)
+
+
+def _strays(root: Path, manifest: Manifest) -> Iterator[str]:
+    """Key of each object that no document names, whatever it is; of a folder its own alone."""
+    named = {MANIFEST, "zarr.json", *manifest.clip_table}
+    unknown = {f"parts/{folder.name}" for folder in unnamed_parts(root, manifest)}
+    for entry in manifest.parts:
+        try:
+            named |= _named_by_part(root, entry)
+        except CacheError:  # its plan or index is damaged, which is said elsewhere
+            unknown.add(f"parts/{entry.name}")
+    folders = {"clips", *(f"parts/{entry.name}/commits" for entry in manifest.parts)}
+    folders |= {parent.as_posix() for key in named for parent in PurePosixPath(key).parents}
+    passed: set[str] = set()
+    for path, found in entries_below(root, large=True):
+        key, plain = path.relative_to(root).as_posix(), found.is_file(follow_symlinks=False)
+        folder = found.is_dir(follow_symlinks=False)
+        left_by_a_kill = path.name.endswith(PARTIAL_SUFFIX) and (plain or folder)
+        if path.parent.relative_to(root).as_posix() in passed or key in unknown or left_by_a_kill:
+            passed |= {key} if folder else set()
+        elif key not in (folders if folder else named) and os.path.lexists(path):
+            passed |= {key} if folder else set()
+            yield key
+
+
+def _named_by_part(root: Path, entry: PartEntry) -> set[str]:
+    """Keys of all that a part may hold, finished or not."""
+    plan, index = load_plan(root, entry), part_folder(root, entry.name) / INDEX
+    named = {*metadata_keys(plan), INDEX, LAYOUT}
+    if entry.index_sha256 is not None or index.is_file():
+        data = index.read_bytes() if index.is_file() else b""
+        named |= parse(PartIndex, data, INDEX).objects.keys()
+    for unit in range(len(plan.units.rows)):
+        named |= {record_key(unit), proof_key(unit)}
+        named |= {f"{s.name}/{chunk_key(unit, len(s.chunk_shape))}" for s in plan.signals}
+    return {f"parts/{entry.name}/{key}" for key in named}
 
 
 def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:

@@ -25,7 +25,7 @@ from zarr.storage import LocalStore
 from cache_schema.errors import CacheError
 from cache_schema.metadata import ArrayMetadata, StoredObject, parse
 from cache_schema.store.files import differing_objects, sha256, sync
-from cache_schema.store.safe_open import open_plain, read_plain
+from cache_schema.store.safe_open import open_plain, read_plain, refuse_linked_folders
 
 Array = NDArray[Any]
 TRAILER_BYTES = 4
@@ -75,11 +75,12 @@ def write_chunk(folder: Path, number: int, values: Array) -> StoredObject:
     padded = np.full(array.chunks, array.fill_value, dtype=array.dtype)
     padded[: len(values)] = values
     first = number * array.chunks[0]
-    array[first : first + array.chunks[0]] = padded
     path = folder / chunk_key(number, array.ndim)
+    refuse_linked_folders(path)
+    array[first : first + array.chunks[0]] = padded
     for place in [path, *(p for p in path.parents if p.is_relative_to(folder))]:
         sync(place)
-    data = path.read_bytes()
+    data = read_plain(path)
     trailer = google_crc32c.value(data[:-TRAILER_BYTES]).to_bytes(TRAILER_BYTES, "little")
     same = np.asarray(array[first : first + array.chunks[0]]).tobytes() == padded.tobytes()
     if data[-TRAILER_BYTES:] != trailer or not same:
@@ -199,8 +200,18 @@ def write_whole(folder: Path, values: Array, chunk_bytes: int = 1 << 20) -> None
 class WholeArray:
     """Reads an array written by :func:`write_whole`; its last few chunks stay in memory.
 
-    A chunk of nothing but the fill value is not stored. So that no hole passes for one, callers first
-    compare the array's objects with the recorded digests.
+    A chunk of nothing but the fill value is not stored. So that no hole passes for one, its objects are
+    first compared with the recorded digests; so that nothing passes for data that nobody recorded, a
+    chunk without a digest is not read.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that the keys of `objects` are relative to.
+    key : str
+        Of the array.
+    objects : mapping of str to str
+        Recorded SHA-256 of all stored objects of `root`.
 
     Raises
     ------
@@ -208,8 +219,13 @@ class WholeArray:
         Kind ``"damaged"`` when it cannot be opened, or a chunk not be read.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, root: Path, key: str, objects: Mapping[str, str]) -> None:
+        recorded = {name: digest for name, digest in objects.items() if name.startswith(f"{key}/")}
+        # Without a digest of its metadata nothing would be known of the array.
+        refuse_differing(root, {f"{key}/zarr.json": "none"} | recorded)
+        folder = root / key
         self._folder = folder
+        self._stored = {name.removeprefix(f"{key}/") for name in recorded}
         array = _open(folder, "r")
         self._length, self._chunk, self._dtype = array.shape[0], array.chunks, str(array.dtype)
         self._fill, self._memory = array.fill_value, ReusedMemory()
@@ -237,9 +253,11 @@ class WholeArray:
     def _read(self, number: int) -> Array:
         key = chunk_key(number, len(self._chunk))
         try:
-            data = self._memory.read(self._folder / key)
-            return decoded(data, self._chunk, self._dtype, "crc32c")
-        except FileNotFoundError:
+            if key in self._stored:
+                data = self._memory.read(self._folder / key)
+                return decoded(data, self._chunk, self._dtype, "crc32c")
+            if os.path.lexists(self._folder / key):
+                raise ValueError("nobody recorded it, so nobody wrote it")
             return np.full(self._chunk, self._fill, self._dtype)
         except (OSError, ValueError) as error:
             raise CacheError(

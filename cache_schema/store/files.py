@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
-from cache_schema.store.safe_open import read_plain
+from cache_schema.store.safe_open import open_for_writing, read_plain
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -54,7 +54,8 @@ def write_atomic(path: Path, data: bytes) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}{PARTIAL_SUFFIX}")
     with named_in_errors(path):
         try:
-            with partial.open("wb") as file:
+            partial.unlink(missing_ok=True)  # of a killed process that had this number
+            with open_for_writing(partial, "xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

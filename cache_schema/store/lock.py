@@ -7,10 +7,12 @@ not every network file system passes such locks on.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Any
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.store.files import named_in_errors
+
+MOST_BYTES = 4096
 
 
 @contextmanager
@@ -41,7 +45,7 @@ def write_lock(target: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _acquire(path)
     try:
-        owner = _owner(path)
+        owner = _owner(descriptor)
         if owner.get("host") not in (None, socket.gethostname()):
             raise _locked(path, owner)
         try:
@@ -63,21 +67,44 @@ def _sign(descriptor: int, path: Path) -> None:
 def _acquire(path: Path) -> int:
     """Lock the file that lies at `path` now, not one that its last owner just removed."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = _opened(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and path.stat().st_ino == os.fstat(descriptor).st_ino:
                 return descriptor
         except BlockingIOError:
+            owner = _owner(descriptor)
             os.close(descriptor)
-            raise _locked(path, _owner(path)) from None
+            raise _locked(path, owner) from None
         os.close(descriptor)
 
 
-def _owner(path: Path) -> dict[str, Any]:
+def _opened(path: Path) -> int:
+    """Open the lock file; a link leads elsewhere, and a pipe would be waited for."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        owner = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        descriptor = os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        raise _no_lock(path) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _no_lock(path)
+    return descriptor
+
+
+def _no_lock(path: Path) -> RunError:
+    return RunError(
+        f"{path} is a link or no plain file, so nothing is written. Delete it, and repeat the command.",
+        kind="link",
+    )
+
+
+def _owner(descriptor: int) -> dict[str, Any]:
+    try:
+        owner = json.loads(os.pread(descriptor, MOST_BYTES, 0))
+    except (ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) else {}
 

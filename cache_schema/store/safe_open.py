@@ -1,8 +1,10 @@
-"""Nothing of a cache lies outside its folder: no link in it is followed, and only plain files are read.
+"""Nothing of a cache or a run lies outside its folder: no link in it is followed, to read or to write.
 
-A cache may come from a stranger. Its documents and array metadata are looked at once, when it is
-opened (:func:`refuse_links`); chunks and commit records, of which there may be hundreds of thousands,
-as each is read (:func:`open_plain`). The cache's own folder may be a link: that one the user named.
+Either may come from a stranger. A reader looks at a cache's documents and array metadata once, when
+it is opened (:func:`refuse_links`), and at chunks and commit records, of which there may be hundreds of
+thousands, as each is read (:func:`open_plain`). Whoever writes looks at all there is before anything
+is written, and opens its files by :func:`open_for_writing`. The folder itself may be a link: that one
+the user named.
 """
 
 from __future__ import annotations
@@ -12,45 +14,72 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any, Literal
 
-from cache_schema.errors import MAX_LISTED, CacheError, listed
+from cache_schema.errors import MAX_LISTED, AftersoundError, CacheError, listed
 
 # Folders of as many objects as there are work units.
 _LARGE = ("c", "commits")
 
 
-def refuse_links(root: Path) -> None:
-    """Refuse a cache with links, devices or pipes where its documents and metadata lie.
+def refuse_links(
+    root: Path,
+    what: str = "cache",
+    *,
+    large: bool = True,
+    error: type[AftersoundError] = CacheError,
+) -> None:
+    """Refuse a folder with links, devices or pipes in it; nothing where there is no folder.
+
+    Parameters
+    ----------
+    root : Path
+        The folder.
+    what : str
+        What it is.
+    large : bool
+        Look at chunks and commit records too, as whoever writes must.
+    error : type
+        What is raised.
 
     Raises
     ------
-    CacheError
+    AftersoundError
         Kind ``"link"``, naming them.
     """
-    odd = sorted(path.relative_to(root).as_posix() for path in _odd_entries(root))
+    odd = sorted(path.relative_to(root).as_posix() for path in odd_entries(root, large=large))
     if odd:
-        raise CacheError(
-            f"{root} is not read: {len(odd)} of its objects are links or no plain files\n"
-            f"{listed(odd, MAX_LISTED)}\nA cache has none. Copy what they stand for into their place "
-            "(cp -rL), if you trust where they lead.",
+        raise error(
+            f"{root} is not used: {len(odd)} of its objects are links or no plain files\n"
+            f"{listed(odd, MAX_LISTED)}\nA {what} has none. Delete them, or copy what they stand for "
+            "into place (cp -rL) if you trust where they lead.",
             kind="link",
         )
 
 
-def _odd_entries(root: Path) -> Iterator[Path]:
+def odd_entries(root: Path, *, large: bool) -> Iterator[Path]:
+    """Yield what is neither a folder nor a plain file."""
+    for path, entry in entries_below(root, large=large):
+        if not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False):
+            yield path
+
+
+def entries_below(root: Path, *, large: bool) -> Iterator[tuple[Path, os.DirEntry[str]]]:
+    """Yield all that lies below a folder, following no link."""
     folders = [str(root)]  # no recursion: nobody knows how deep a stranger's folders are
     while folders:
         folder = folders.pop()
         try:
             entries = list(os.scandir(folder))
-        except FileNotFoundError:  # a writer at work has put its draft in place
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+        ):  # a writer at work has put its draft in place
             continue
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name not in _LARGE:
-                    folders.append(entry.path)
-            elif not entry.is_file(follow_symlinks=False):
-                yield Path(entry.path)
+            yield Path(entry.path), entry
+            if entry.is_dir(follow_symlinks=False) and (large or entry.name not in _LARGE):
+                folders.append(entry.path)
 
 
 def open_plain(path: Path) -> int:
@@ -61,11 +90,7 @@ def open_plain(path: Path) -> int:
     OSError
         Also where it is a link, lies behind one below its array's ``c``, or is no plain file.
     """
-    behind = path.parent
-    while behind.name.isdigit():  # c/UNIT/0/0
-        if behind.is_symlink():
-            raise OSError(errno.ELOOP, "lies behind a link, which is not followed", str(path))
-        behind = behind.parent
+    refuse_linked_folders(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -78,7 +103,46 @@ def open_plain(path: Path) -> int:
     return descriptor
 
 
-def read_plain(path: Path) -> bytes:
-    """Read a stored object whole; raises as :func:`open_plain`."""
+def read_plain(path: Path, most_bytes: int | None = None) -> bytes:
+    """Read a stored object whole; raises as :func:`open_plain`, and if it has more bytes."""
     with os.fdopen(open_plain(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if most_bytes is not None and size > most_bytes:
+            problem = f"has {size} bytes, at most {most_bytes} are read"
+            raise OSError(errno.EINVAL, problem, str(path))
         return file.read()
+
+
+def refuse_linked_folders(path: Path) -> None:
+    """Refuse a chunk that lies behind a link below its array; above, :func:`refuse_links` looks.
+
+    Raises
+    ------
+    OSError
+        Naming the chunk.
+    """
+    behind = path.parent
+    while behind.name.isdigit() or behind.name == "c":  # c/UNIT/0/0
+        if behind.is_symlink():
+            raise OSError(errno.ELOOP, "lies behind a link, which is not followed", str(path))
+        behind = behind.parent
+
+
+def open_for_writing(path: Path, mode: Literal["ab", "wb", "xb"]) -> IO[bytes]:
+    """Open a plain file to be written or appended to; what is none is refused and not waited for.
+
+    Raises
+    ------
+    OSError
+        Naming it.
+    """
+
+    def opened(name: str, flags: int) -> int:
+        descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "is no plain file", name)
+        return descriptor
+
+    file: Any = open(path, mode, opener=opened)  # noqa: SIM115 - the caller closes it
+    return file  # type: ignore[no-any-return]

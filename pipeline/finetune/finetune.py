@@ -23,6 +23,7 @@ from cache_schema.own_folder import require_own_folder
 from cache_schema.plugins import load_plugin, plugin_names
 from cache_schema.store.files import canonical_json, sha256, write_atomic
 from cache_schema.store.lock import write_lock
+from cache_schema.store.safe_open import refuse_links
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune.data import LabelledAudio, labelled_clips
 from pipeline.finetune.model_card import model_card
@@ -116,6 +117,8 @@ def _finetune(
     report: Report,
 ) -> dict[str, Any]:
     partial = _partial(out)
+    refuse_links(out, "teacher", error=RunError)
+    refuse_links(partial, "unfinished teacher", error=RunError)
     if (out / _TRAINING_FILE).is_file():
         done = _read(out / _TRAINING_FILE, *_RESULT_KEYS)
         _refuse_other(out, done["facts"], facts)

@@ -24,6 +24,7 @@ from cache_schema.command_line.interrupts import held_interrupts
 from cache_schema.errors import MAX_LISTED, RunError, UsageError, listed
 from cache_schema.own_folder import require_own_folder
 from cache_schema.store.files import sha256, write_atomic
+from cache_schema.store.safe_open import refuse_links
 from pipeline.audio.decode import (
     MP3_RATES_HZ,
     UnusableAudio,
@@ -105,6 +106,7 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
         Listing everything in the way: rates that differ or that the format does not have, splits
         that cannot be file names, other files in the place of the packs.
     """
+    refuse_links(out, "folder of packs", error=UsageError)
     require_own_folder(out, "folder of packs", "pack-corpus", (CLASSES_FILE, ".h5"))
     rates = sorted({clip.source_rate_hz for clip in corpus.clips if clip.frames})
     problems = []

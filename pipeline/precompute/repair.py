@@ -24,7 +24,7 @@ def mend(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Dam
     ------
     CacheError
         Kind ``"damaged"`` when a document is damaged that cannot be made again, or, with the rest
-        mended, when objects of other teachers are.
+        mended, when objects of other teachers are, or some are no part of a cache.
     """
     out = precompute.request.out
     with write_lock(out):
@@ -44,6 +44,7 @@ def mend(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Dam
             elif damages:
                 _mend(precompute, manifest, plan, damages, on_start, on_unit)
         _refuse_others(out, found, others)
+        _refuse_strays(out, found)
     return found
 
 
@@ -95,6 +96,17 @@ def _refuse_others(out: Path, found: Sequence[Damage], others: Sequence[PartPlan
         raise CacheError(
             f"{out}: {len(found) - len(left)} object(s) mended, {len(left)} of another teacher's are "
             f"damaged\n{listed(left)}\nRepeat with --repair {' and '.join(commands)}",
+            kind="damaged",
+        )
+
+
+def _refuse_strays(out: Path, found: Sequence[Damage]) -> None:
+    """Objects that nobody wrote are not deleted: nobody knows what they are."""
+    strays = [str(damage) for damage in found if damage.stray]
+    if strays:
+        raise CacheError(
+            f"{out}: {len(found) - len(strays)} object(s) mended, {len(strays)} are no part of it\n"
+            f"{listed(strays)}\nDelete them: no reader looks at them.",
             kind="damaged",
         )
 

@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 
 from cache_schema.errors import RunError
 from cache_schema.inspection.summary import human_bytes
+from cache_schema.store.safe_open import open_for_writing
 from pipeline.prepare.archives import Archive
 
 CHUNK_BYTES = 1 << 20
@@ -128,7 +129,7 @@ def _receive(archive: Archive, part: Path, report: Report) -> None:
         size = "of unknown size" if total is None else human_bytes(total)
         report(f"{archive.name}: {size} from {archive.url}")
         need_room(part.parent, (total or start) - start, archive.name)
-        with part.open("ab" if start else "wb") as file:
+        with open_for_writing(part, "ab" if start else "wb") as file:
             for chunk in _chunks(response):
                 file.write(chunk)
                 _report_tenths(archive.name, file.tell(), len(chunk), total, report)

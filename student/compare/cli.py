@@ -18,6 +18,7 @@ from cache_schema.plugins import plugin_names
 from cache_schema.reader import Cache, open_cache
 from cache_schema.store.files import write_atomic
 from cache_schema.store.lock import write_lock
+from cache_schema.store.safe_open import refuse_links
 from cache_schema.terminal import say
 from student.compare.conditions import LADDER, Rung, parse_rung, servable
 from student.compare.known_runs import KnownRuns
@@ -118,6 +119,7 @@ def main(
             say(line)
         return
     with write_lock(out):
+        refuse_links(out, "comparison", error=RunError)
         require_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
         Comparing(comparison, opened, known, folds=folds).run(jobs)
 

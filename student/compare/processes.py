@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cache_schema.command_line.interrupts import held_interrupts
 from cache_schema.errors import RunError
+from cache_schema.store.safe_open import open_for_writing
 from student.compare.runs import Comparison, Job
 
 POLL_S = 0.1
@@ -73,7 +74,7 @@ def _started(comparison: Comparison, job: Job) -> Process:
     score_on = [word for split in job.score_on for word in ("--score-on", split)]
     # -P: what lies in the working directory is no module of ours, as for a console script.
     program = [sys.executable, "-P", "-m", "student.compare.worker", *score_on]
-    with log.open("ab") as file:
+    with open_for_writing(log, "ab") as file:
         return subprocess.Popen(
             [*program, *comparison.words(job.run)],
             stdin=subprocess.PIPE,

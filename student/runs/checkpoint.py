@@ -18,12 +18,16 @@ from safetensors.torch import save as save_tensors
 
 from cache_schema.errors import RunError
 from cache_schema.store.files import write_atomic
+from cache_schema.store.safe_open import read_plain
 from student.models.interface import Student
 from student.runs.settings import build_student
 
 WEIGHTS = "model.safetensors"
 STATE = "training-state.pt"
 STATE_FORMAT = 2
+MAX_JSON_BYTES = 64 << 20
+# Of a file of weights: names and shapes.
+HEADER_BYTES = 16 << 20
 
 
 def save_weights(run: Path, student: Student) -> None:
@@ -42,8 +46,9 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
     """
     path = run / WEIGHTS
     student = build_student(config["student"], config["student_options"], len(config["classes"]))
+    most_bytes = HEADER_BYTES + sum(t.numel() * t.itemsize for t in student.state_dict().values())
     try:
-        student.load_state_dict(load_tensors(path.read_bytes()))
+        student.load_state_dict(load_tensors(read_plain(path, most_bytes)))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise RunError(
             f"{path} does not hold the weights of a {config['student']}: {error}. Train it with "
@@ -69,10 +74,12 @@ def load_state(run: Path) -> dict[str, Any] | None:
         If it cannot be read, or another version wrote it.
     """
     path = run / STATE
-    if not path.is_file():
+    try:
+        content = io.BytesIO(read_plain(path))
+    except FileNotFoundError:
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
         if state["format"] == STATE_FORMAT:
             return state
     except Exception as error:  # whatever a damaged pickle makes of the unpickler
@@ -103,12 +110,14 @@ def read_json(path: Path) -> Any:
     Raises
     ------
     RunError
-        If it is not JSON.
+        If it is no plain file, too large or not JSON.
     """
-    if not path.is_file():
-        return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_plain(path, MAX_JSON_BYTES).decode())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RunError(f"{path} {error.strerror}", kind="damaged") from None
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not JSON: {error}", kind="damaged") from None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.store.files import named_in_errors, write_atomic
+from cache_schema.store.safe_open import open_for_writing
 
 CURVES = "tensorboard/events.out.tfevents.run"
 
@@ -29,7 +30,7 @@ def begin_curves(run: Path, history: Iterable[dict[str, Any]]) -> None:
 def extend_curves(run: Path, entry: dict[str, Any]) -> None:
     """Append an epoch."""
     path = run / CURVES
-    with named_in_errors(path), path.open("ab") as file:
+    with named_in_errors(path), open_for_writing(path, "ab") as file:
         file.write(_point(entry))
 
 

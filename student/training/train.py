@@ -14,6 +14,7 @@ from cache_schema.reader import Cache
 from cache_schema.signal_names import qualified, teacher_of
 from cache_schema.store.files import PARTIAL_SUFFIX
 from cache_schema.store.lock import write_lock
+from cache_schema.store.safe_open import refuse_links
 from student.losses.logits import SIGNAL as LOGITS
 from student.metrics import (
     MAIN_METRIC,
@@ -96,6 +97,7 @@ def _train(
     say: Say,
     splits: list[str],
 ) -> dict[str, Any]:
+    refuse_links(run, "run", error=RunError)
     claim_run(run, settings.resolved(cache))
     for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
         for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):

@@ -21,6 +21,8 @@ from cache_schema.clip import Clip
 from cache_schema.errors import AftersoundError
 from cache_schema.inspection.cli import main as inspect_cache
 from cache_schema.reader import open_cache
+from cache_schema.store.arrays import create_array, write_chunk
+from cache_schema.writer import Row, seal, write_unit
 from pipeline.audio.decode import UnusableAudio
 from pipeline.precompute.cli import main as precompute_teacher
 from pipeline.teachers import open_teacher
@@ -299,3 +301,170 @@ def test_a_manifest_names_no_object_outside_the_cache(cache: Path, key: str) -> 
     code, said = run(inspect_cache, cache, "--verify")
     assert code == 3
     assert "is not a plain name" in said
+
+
+# --- caches that are written -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("corpus") / "sounds"
+    for number, name in enumerate(("dog", "cat")):
+        (root / name).mkdir(parents=True)
+        for i in range(6):
+            wave = 0.1 * np.random.default_rng(10 * number + i).standard_normal(4000)
+            soundfile.write(root / name / f"{i}.wav", wave, 16_000)
+    return root
+
+
+def computed(corpus: Path, out: Path, *options: str) -> tuple[int, str]:
+    words = (f"folder:{corpus}?validation=0.2&test=0.2", "--teacher", "toy", "--unit-rows", "2")
+    return run(precompute_teacher, *words, "--out", out, *options)
+
+
+@pytest.fixture(scope="module")
+def unfinished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache whose last unit is still to be computed."""
+    out = tmp_path_factory.mktemp("caches") / "a.zarr"
+    assert computed(corpus, out)[0] == 0
+    reopened = json.loads((out / "manifest.json").read_bytes())["manifest"]
+    reopened["parts"][0]["index_sha256"] = None
+    write_manifest(out, reopened)
+    shutil.rmtree(out / "parts/part-000/index")
+    last = max((out / "parts/part-000/commits").iterdir())
+    last.unlink()
+    for signal in ("logits", "waveform"):
+        shutil.rmtree(out / f"parts/part-000/{signal}/c/{int(last.stem)}", ignore_errors=True)
+        (out / f"parts/part-000/{signal}/c/{int(last.stem)}").unlink(missing_ok=True)
+    return out
+
+
+PLACES = (
+    "parts", "parts/part-000", "parts/part-000/commits", "parts/part-000/logits",
+    "parts/part-000/logits/c", "parts/part-000/logits/c/0", "parts/part-000/logits/c/LAST",
+    "parts/part-000/waveform/c", "parts/part-000/waveform/c/LAST", "parts/part-000/plan.json",
+    "parts/part-000/commits/00000LAST.json", "parts/part-000/index", "parts/part-000/unsealed",
+    "parts/part-000/index.draft.partial", "parts/part-001", "parts/part-001.draft.partial",
+    "manifest.json", "manifest.json.1-1.partial", "zarr.json", "clips", "clips/id_bytes/c/0",
+    "anything", "parts/part-000/logits/c/99",
+)  # fmt: skip
+
+
+def last_unit(root: Path) -> int:
+    return len(list((root / "parts/part-000/commits").iterdir()))
+
+
+def snapshot(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def test_the_unfinished_cache_can_be_finished(
+    corpus: Path, unfinished: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(unfinished, tmp_path / "a.zarr"))
+    code, said = computed(corpus, out)
+    assert code == 0, said
+    assert "1 work units computed" in said
+    assert run(inspect_cache, out, "--verify")[0] == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--repair",)], ids=["resume", "repair"])
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_is_written_through_a_link_of_an_unfinished_cache(
+    corpus: Path, unfinished: Path, tmp_path: Path, place: str, options: tuple[str, ...]
+) -> None:
+    out = Path(shutil.copytree(unfinished, tmp_path / "a.zarr"))
+    key = out / place.replace("LAST", str(last_unit(out)))
+    outside = tmp_path / "outside"
+    if key.exists():
+        key.rename(outside)
+    else:
+        outside.mkdir()
+    key.symlink_to(outside)
+    before = outside.read_bytes() if outside.is_file() else snapshot(outside)
+    code, said = computed(corpus, out, *options)
+    assert code == 3, said
+    assert "link" in said
+    assert (outside.read_bytes() if outside.is_file() else snapshot(outside)) == before
+    assert key.is_symlink()
+
+
+@pytest.mark.parametrize("place", ["parts/part-000/logits/c/LAST", "parts/part-000/index", "pipe"])
+def test_a_pipe_holds_no_writer_up(
+    corpus: Path, unfinished: Path, tmp_path: Path, place: str
+) -> None:
+    out = Path(shutil.copytree(unfinished, tmp_path / "a.zarr"))
+    os.mkfifo(out / place.replace("LAST", str(last_unit(out))))
+    assert computed(corpus, out)[0] == 3
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_the_lock_is_no_way_out(corpus: Path, tmp_path: Path, kind: str) -> None:
+    lock, outside = tmp_path / "a.zarr.lock", tmp_path / "outside"
+    outside.write_text("mine")
+    {
+        "link": lambda: lock.symlink_to(outside),
+        "pipe": lambda: os.mkfifo(lock),
+        "folder": lock.mkdir,
+    }[kind]()
+    assert computed(corpus, tmp_path / "a.zarr")[0] == 1
+    assert outside.read_text() == "mine"
+    assert not (tmp_path / "a.zarr").exists()
+
+
+# --- objects that nobody recorded ------------------------------------------------------------------
+
+PLANTED = (
+    "parts/part-000/index/row_usable/c/7", "parts/part-001/index/row_lengths/c/0/7",
+    "clips/start_s/c/7", "clips/none_present/zarr.json", "parts/part-000/extra", "parts/extra/x",
+    "parts/part-000/logits/c/0/1", "parts/part-000/logits/c/99/0", "parts/part-000/commits/x.json",
+    "parts/part-000/index/more/zarr.json", "extra/x", "parts/x",
+)  # fmt: skip
+
+
+def plant(path: Path, kind: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "file":
+        path.write_bytes(b"x")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("/etc/hostname")
+    else:
+        os.mkfifo(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link", "pipe"])
+@pytest.mark.parametrize("key", PLANTED)
+def test_whatever_nobody_recorded_is_found(cache: Path, key: str, kind: str) -> None:
+    plant(cache / key, kind)
+    code, said = run(inspect_cache, cache, "--verify")
+    assert code == 3
+    assert any(part in said for part in (key, *map(str, Path(key).parents[:-1]))), said
+
+
+def test_a_chunk_that_nobody_recorded_is_not_read(tmp_path: Path) -> None:
+    """Of rows that are all quarantined nothing is stored, so zarr would take a planted chunk."""
+    root = tmp_path / "small.zarr"
+    plan = small_cache.lay_out(root)
+    for unit, rows in enumerate(plan.units.rows):
+        write_unit(root, plan, unit, [Row(reason="silent")] * rows)
+    seal(root, plan)
+    usable = root / "parts/part-000/index/row_usable"
+    units = open_cache(root).units("train")
+    assert len(open_cache(root).read_unit(units[0], ["logits"]).clip) == 0
+    assert not (usable / "c").exists()
+    length = json.loads((usable / "zarr.json").read_bytes())["shape"][0]
+    create_array(tmp_path / "twin", (length,), (length,), "uint8")
+    write_chunk(tmp_path / "twin", 0, np.ones(length, np.uint8))
+    shutil.copytree(tmp_path / "twin/c", usable / "c")
+    with pytest.raises(AftersoundError, match="nobody recorded it"):
+        open_cache(root).read_unit(units[0], ["logits"])
+    assert "row_usable/c: is not named" in run(inspect_cache, root, "--verify")[1]
+
+
+# --- runs ------------------------------------------------------------------------------------------
