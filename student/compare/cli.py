@@ -110,6 +110,7 @@ def main(
     comparison = Comparison(
         out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train)
     )
+    refuse_links(out, "comparison", error=RunError)
     check(comparison, opened, folds=folds)
     for warning in [line for cache in opened.values() for line in corpus_warnings(cache)]:
         say(f"warning: {warning}")
@@ -119,7 +120,6 @@ def main(
             say(line)
         return
     with write_lock(out):
-        refuse_links(out, "comparison", error=RunError)
         require_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
         Comparing(comparison, opened, known, folds=folds).run(jobs)
 

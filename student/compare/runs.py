@@ -18,7 +18,7 @@ from student.runs.settings import Settings, changed_settings
 from student.training import cli as train_cli
 from student.training.loop import TRAIN, VALIDATION
 from student.training.objective import check_signals, class_maps
-from student.training.train import CONFIG, HELD_OUT, check_trainable, finished_result
+from student.training.train import CONFIG, HELD_OUT, begun_with, check_trainable, finished_result
 
 # What the comparison itself says of each run.
 OURS = ("--student", "--out", "--distill", "--seed")
@@ -200,7 +200,8 @@ def _refuse_other_settings(
     for run, wanted in settings.items():
         before = read_json(comparison.folder(run) / CONFIG)
         if isinstance(before, dict):
-            for change in changed_settings(before, wanted.resolved(caches[run.cache])):
+            _, resolved = begun_with(comparison.folder(run), wanted, caches[run.cache])
+            for change in changed_settings(before, resolved):
                 stale.setdefault(change, []).append(comparison.folder(run))
     if stale:
         lines = [f"{change} ({len(runs)} run(s): {runs[0]})" for change, runs in stale.items()]

@@ -26,6 +26,8 @@ WEIGHTS = "model.safetensors"
 STATE = "training-state.pt"
 STATE_FORMAT = 2
 MAX_JSON_BYTES = 64 << 20
+# Weights, their averages and two moments of each: of the largest student there is, many times over.
+MAX_STATE_BYTES = 8 << 30
 # Of a file of weights: names and shapes.
 HEADER_BYTES = 16 << 20
 
@@ -75,9 +77,11 @@ def load_state(run: Path) -> dict[str, Any] | None:
     """
     path = run / STATE
     try:
-        content = io.BytesIO(read_plain(path))
+        content = io.BytesIO(read_plain(path, MAX_STATE_BYTES))
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise damaged_state(run, error) from None
     try:
         state: dict[str, Any] = torch.load(content, map_location="cpu", weights_only=True)
         if state["format"] == STATE_FORMAT:

@@ -19,6 +19,7 @@ from cache_schema.plugins import (
 from cache_schema.reader import Cache
 from cache_schema.signal_names import FIRST, SEPARATOR, qualified
 from cache_schema.store.files import canonical_json, sha256
+from cache_schema.text import one_line
 from student.augmentation.compatibility import check_augmentations
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss
@@ -122,9 +123,9 @@ class Settings:
         """The teacher whose score is told beside the student's: the first one learned from."""
         return first_teacher([plain(entry) for entry in self.distill])
 
-    def resolved(self, cache: Cache) -> dict[str, Any]:
-        """Settings and facts of the cache as one JSON document."""
-        read = {WAVEFORM, VIEW_LABELS, student_class(self.student).front_end}
+    def resolved(self, cache: Cache, source: str) -> dict[str, Any]:
+        """Settings and facts of the cache as one JSON document; `source` is read for features."""
+        read = {WAVEFORM, VIEW_LABELS, source}
         read |= {signal for entry in self.distill for signal in entry.signals}
         # A part that this run does not read may come or go without making it another run.
         entries = zip(cache.parts, cache.manifest.parts, strict=True)
@@ -277,19 +278,39 @@ def resolve_label_weight(distill: tuple[Distillation, ...], given: float | None)
 
 
 def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Name each setting in which two resolved documents differ, with both values."""
+    """Name each setting in which two resolved documents differ, with both values.
+
+    >>> changed_settings({"options": {}}, {"options": {"width": "2"}})
+    ['options.width: the run has nothing, asked for 2']
+    """
     before, now = _flat(before), _flat(now)
     return [
-        f"{key}: the run has {before.get(key)!r}, asked for {now.get(key)!r}"
+        f"{key}: the run has {_shown(before.get(key))}, asked for {_shown(now.get(key))}"
         for key in {**before, **now}
         if before.get(key) != now.get(key)
     ]
 
 
+def _shown(value: Any) -> str:
+    """Write a setting as a user would say it."""
+    if value is None:
+        return "nothing"
+    text = ", ".join(map(str, value)) or "nothing" if isinstance(value, list) else str(value)
+    return one_line(text)
+
+
 def _flat(document: dict[str, Any]) -> dict[str, Any]:
-    """Name what lies in a nested document ``outer.inner``."""
+    """Name what lies in a nested document ``outer.inner``; what holds nothing is not there.
+
+    The losses of a run go by their number and name.
+    """
     flat: dict[str, Any] = {}
     for key, value in document.items():
-        nested = _flat(value) if isinstance(value, dict) else None
-        flat |= {f"{key}.{inner}": v for inner, v in nested.items()} if nested else {key: value}
+        inner: Any = value
+        if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+            inner = {f"{n} {one.get('name')}": one for n, one in enumerate(value, 1)}
+        if isinstance(inner, dict):
+            flat |= {f"{key}.{name}": v for name, v in _flat(inner).items()}
+        elif inner is not None:
+            flat[key] = inner
     return flat

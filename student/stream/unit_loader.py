@@ -84,6 +84,8 @@ class UnitLoader:
         For the signals that are logits, how to bring them into the student's order of classes.
     budget_bytes : int
         Memory for units kept from epoch to epoch; the first units to come stay.
+    source : str, optional
+        Which of :func:`feature_sources` to read; by default the first.
 
     Raises
     ------
@@ -100,10 +102,11 @@ class UnitLoader:
         *,
         class_maps: Mapping[str, ClassMap] | None = None,
         budget_bytes: int = BUDGET_BYTES,
+        source: str | None = None,
     ) -> None:
         self.cache = cache
         self.front_end = FRONT_ENDS[front_end]
-        self.source = _feature_source(cache, self.front_end)
+        self.source = source or feature_sources(cache, self.front_end)[0]
         self.signals = tuple(signals)
         self._twin = TorchFrontEnd(self.front_end)
         self.class_maps = class_maps or {}
@@ -151,7 +154,7 @@ def typical_frames(cache: Cache, front_end: str) -> int:
     The rows of a split lie in random order, so any unit is a fair sample; 1 where there is none.
     """
     preset = FRONT_ENDS[front_end]
-    source = _feature_source(cache, preset)
+    source = feature_sources(cache, preset)[0]
     for unit in cache.units("train", 0) if "train" in cache.splits else ():
         lengths = [len(row) for row in cache.read_unit(unit, (source,)).signals[source]]
         if lengths:
@@ -160,26 +163,34 @@ def typical_frames(cache: Cache, front_end: str) -> int:
     return 1
 
 
-def _feature_source(cache: Cache, front_end: FrontEnd) -> str:
-    """Name the signal that features come from: the features themselves or the waveform.
+def feature_sources(cache: Cache, front_end: FrontEnd) -> list[str]:
+    """Name the signals that features can come from: the features themselves, then the waveform.
 
     Features that another version's preset of this name made are not these features.
+
+    Raises
+    ------
+    CacheError
+        As :class:`UnitLoader`, where there is none.
     """
+    found = []
     if front_end.name in cache.signals and cache.front_end_facts(front_end.name) in (
         None,  # a cache from before they were recorded
         front_end_facts([front_end.name])[front_end.name],
     ):
-        return front_end.name
+        found.append(front_end.name)
+    if WAVEFORM in cache.signals and cache.sample_rate_hz == front_end.sample_rate_hz:
+        found.append(WAVEFORM)
+    if found:
+        return found
     if WAVEFORM not in cache.signals:
         raise CacheError(
             f"the student hears {front_end.name}; the cache has neither that nor a waveform, only: "
             f"{', '.join(cache.signals)}. Make a cache with: precompute-teacher ... --signal waveform",
             kind="missing_signal",
         )
-    if cache.sample_rate_hz != front_end.sample_rate_hz:
-        raise CacheError(
-            f"front end {front_end.name} takes {front_end.sample_rate_hz} Hz, the cached waveform has "
-            f"{cache.sample_rate_hz} Hz. Make a cache with a {front_end.sample_rate_hz}-Hz teacher.",
-            kind="sample_rate",
-        )
-    return WAVEFORM
+    raise CacheError(
+        f"front end {front_end.name} takes {front_end.sample_rate_hz} Hz, the cached waveform has "
+        f"{cache.sample_rate_hz} Hz. Make a cache with a {front_end.sample_rate_hz}-Hz teacher.",
+        kind="sample_rate",
+    )

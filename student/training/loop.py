@@ -55,7 +55,13 @@ class Training:
     """One training under way: model, optimiser, streams and how far it is."""
 
     def __init__(
-        self, cache: Cache, settings: Settings, run: Path, objective: Objective, device: str
+        self,
+        cache: Cache,
+        settings: Settings,
+        run: Path,
+        objective: Objective,
+        device: str,
+        source: str | None = None,
     ) -> None:
         self.cache, self.settings, self.run, self.objective = cache, settings, run, objective
         front_end = objective.student.front_end
@@ -65,12 +71,13 @@ class Training:
                 front_end,
                 needed_signals(settings),
                 class_maps=class_maps(cache, settings),
+                source=source,
             ),
             TRAIN,
             batch_size=settings.recipe.batch_size,
             seed=settings.seed,
         )
-        self.plain_loader = UnitLoader(cache, front_end, ())
+        self.plain_loader = UnitLoader(cache, front_end, (), source=source)
         self.recipe = settings.recipe
         # Imported here: seconds that a refusal need not take.
         from lightning_fabric import Fabric

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cache_schema.errors import CacheError, RunError, UsageError, listed
+from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.own_folder import require_own_folder
 from cache_schema.reader import Cache
 from cache_schema.signal_names import qualified, teacher_of
@@ -28,9 +29,10 @@ from student.metrics.interface import Answers
 from student.metrics.teacher import teacher_answers
 from student.runs.checkpoint import STATE, WEIGHTS, read_json, write_json
 from student.runs.predict import run_answers
-from student.runs.settings import Settings, changed_settings, plain
+from student.runs.settings import Settings, changed_settings, plain, student_class
 from student.stream.class_map import coverage_report
 from student.stream.teacher_selection import teacher_classes
+from student.stream.unit_loader import feature_sources
 from student.training.loop import METRIC_LINES, TRAIN, VALIDATION, Say, Training
 from student.training.objective import Objective, build_objective, check_class_map, class_maps
 from student.training.tensorboard_log import CURVES
@@ -98,7 +100,8 @@ def _train(
     splits: list[str],
 ) -> dict[str, Any]:
     refuse_links(run, "run", error=RunError)
-    claim_run(run, settings.resolved(cache))
+    source, config = begun_with(run, settings, cache)
+    claim_run(run, config)
     for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
         for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
             left_by_a_kill.unlink()
@@ -114,7 +117,7 @@ def _train(
     nothing = _why_no_score(cache, settings)
     name = f"teacher {settings.teacher}" if settings.teacher else "teacher"
     say(f"{name}: " + ("; ".join(f"{split} {found}" for split, found in told.items()) or nothing))
-    training = Training(cache, settings, run, objective, device)
+    training = Training(cache, settings, run, objective, device, source)
     training.teacher = {split: found.json_value for split, found in told.items()}
     training.run_epochs(say)
     return finish(run, training, splits)
@@ -224,6 +227,20 @@ def _tell_coverage(cache: Cache, settings: Settings, say: Say) -> None:
         classes = teacher_classes(cache, teacher_of(name))
         for line in [name, *coverage_report(class_map, cache.classes, classes)]:
             say(line)
+
+
+def begun_with(run: Path, settings: Settings, cache: Cache) -> tuple[str, dict[str, Any]]:
+    """Give the signal that a run reads features from, and its resolved settings.
+
+    Features that were added to the cache after a run began make no other run of it: it goes on with
+    the waveform.
+    """
+    sources = feature_sources(cache, FRONT_ENDS[student_class(settings.student).front_end])
+    wanted = [(source, settings.resolved(cache, source)) for source in sources]
+    before = read_json(run / CONFIG)
+    if not isinstance(before, dict):
+        return wanted[0]
+    return min(wanted, key=lambda pair: len(changed_settings(before, pair[1])))
 
 
 def claim_run(run: Path, config: dict[str, Any]) -> None:

@@ -16,6 +16,8 @@ import torch
 from odd_input import run
 from signing import sign, write_manifest
 from small_finetuning import write_base
+from student.evaluate_cli import main as evaluate_student
+from student.train_cli import main as train_student
 
 from cache_schema.clip import Clip
 from cache_schema.errors import AftersoundError
@@ -468,3 +470,104 @@ def test_a_chunk_that_nobody_recorded_is_not_read(tmp_path: Path) -> None:
 
 
 # --- runs ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def taught(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache `a.zarr` and a finished run on it."""
+    folder = tmp_path_factory.mktemp("taught")
+    assert computed(corpus, folder / "a.zarr")[0] == 0
+    assert trained(folder / "run", folder / "a.zarr")[0] == 0
+    return folder
+
+
+def trained(out: Path, cache: Path, epochs: int = 1) -> tuple[int, str]:
+    words = ("--student", "tc-resnet", "--epochs", epochs, "--batch-size", 4, "--device", "cpu")
+    return run(train_student, cache, *words, "--out", out)
+
+
+RUN_FILES = (CONFIG, WEIGHTS, "training-state.pt", "result.json", "metrics.jsonl")
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "device", "folder"])
+@pytest.mark.parametrize("name", RUN_FILES)
+def test_a_run_is_read_from_plain_files_alone(
+    taught: Path, tmp_path: Path, secret: Path, name: str, kind: str
+) -> None:
+    folder = Path(shutil.copytree(taught / "run", tmp_path / "run"))
+    (folder / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "folder":
+        (folder / name).mkdir()
+    else:
+        (folder / name).symlink_to(secret if kind == "link" else "/dev/zero")
+    before = secret.read_bytes()
+    read = name in (CONFIG, WEIGHTS)
+    code, said = run(evaluate_student, folder, taught / "a.zarr", "--split", "test")
+    assert code == (1 if read else 0), said
+    assert SECRET not in said
+    code, said = trained(folder, taught / "a.zarr")
+    assert code in ((1, 2) if kind != "folder" else (0, 1, 2)), said
+    assert SECRET not in said
+    assert secret.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "x"])
+def test_nothing_is_written_through_a_link_of_a_run(
+    taught: Path, tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(taught / "run", tmp_path / "run"))
+    outside = tmp_path / "outside"
+    if (folder / name).exists():
+        (folder / name).rename(outside)
+    outside.mkdir(exist_ok=True)
+    (folder / name).symlink_to(outside)
+    (folder / "result.json").unlink()
+    before = snapshot(outside)
+    code, said = trained(folder, taught / "a.zarr")
+    assert code == 1
+    assert "link" in said
+    assert snapshot(outside) == before
+    assert not (folder / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("student", "options"),
+    [
+        ("mobilenet", {"width": "1e9"}), ("mobilenet", {"width": "nan"}),
+        ("mobilenet", {"width": "-1"}), ("ast-tiny", {"layers": "1000000"}),
+        ("ast-tiny", {"layers": "9" * 5000}), ("ast-tiny", {"stride": "0"}),
+        ("tc-resnet", {"width": "9"}), ("\x1b[2J", {}), ("os:system", {}),
+    ],
+)  # fmt: skip
+def test_a_run_asks_for_no_student_that_is_too_large(
+    taught: Path, tmp_path: Path, student: str, options: dict[str, str]
+) -> None:
+    folder = Path(shutil.copytree(taught / "run", tmp_path / "run"))
+    config = json.loads((folder / CONFIG).read_text())
+    config |= {"student": student, "student_options": options}
+    (folder / CONFIG).write_text(json.dumps(config))
+    code, said = run(evaluate_student, folder, taught / "a.zarr")
+    assert code in (1, 2)
+    assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "training-state.pt"])
+def test_a_file_of_a_run_that_is_far_too_large_is_not_read(
+    taught: Path, tmp_path: Path, name: str
+) -> None:
+    folder = Path(shutil.copytree(taught / "run", tmp_path / "run"))
+    with (folder / name).open("r+b") as file:
+        file.truncate(1 << 36)  # sparse
+    (folder / "result.json").unlink()
+    if name != "training-state.pt":
+        assert run(evaluate_student, folder, taught / "a.zarr")[0] == 1
+    assert trained(folder, taught / "a.zarr", epochs=2)[0] in (1, 2)
+
+
+def test_deep_json_in_a_run_is_a_line(taught: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(taught / "run", tmp_path / "run"))
+    (folder / CONFIG).write_text("[" * 1_000_000)
+    assert run(evaluate_student, folder, taught / "a.zarr")[0] == 1
+    assert trained(folder, taught / "a.zarr")[0] == 1

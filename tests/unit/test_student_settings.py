@@ -89,6 +89,29 @@ def test_changes_show_both_values() -> None:
     assert changes == ["epochs: the run has 2, asked for 3"]
 
 
+def test_changes_are_named_whatever_was_not_there() -> None:
+    before = {"options": {}, "mask": None, "distill": [], "same": {}, "classes": ["a"]}
+    now = {
+        "options": {"width": "2"}, "mask": {"bands": 5}, "same": None, "classes": ["a", "b\x1b"],
+        "distill": [{"name": "logits", "weight": 0.5, "options": {"temperature": "4"}}],
+    }  # fmt: skip
+    assert changed_settings(before, now) == [
+        "classes: the run has a, asked for a, b\\x1b",
+        "options.width: the run has nothing, asked for 2",
+        "mask.bands: the run has nothing, asked for 5",
+        "distill.1 logits.name: the run has nothing, asked for logits",
+        "distill.1 logits.weight: the run has nothing, asked for 0.5",
+        "distill.1 logits.options.temperature: the run has nothing, asked for 4",
+    ]
+    assert changed_settings(now, now) == []
+    assert "options.width: the run has 2, asked for nothing" in changed_settings(now, before)
+
+
+def test_the_order_of_losses_is_a_setting() -> None:
+    losses = [{"name": "logits", "weight": 1}, {"name": "temporal", "weight": 1}]
+    assert changed_settings({"distill": losses}, {"distill": losses[::-1]})
+
+
 MODULES = [
     "student.stream.class_map",
     "student.runs.settings",
