@@ -29,6 +29,7 @@ from student.metrics.interface import Answers
 from student.metrics.teacher import teacher_answers
 from student.runs.checkpoint import STATE, WEIGHTS, read_json, write_json
 from student.runs.predict import run_answers
+from student.runs.run_config import config_problems
 from student.runs.settings import Settings, changed_settings, plain, student_class
 from student.stream.class_map import coverage_report
 from student.stream.teacher_selection import teacher_classes
@@ -268,6 +269,11 @@ def claim_run(run: Path, config: dict[str, Any]) -> None:
             f"{run} holds a run of other settings; {len(changes)} differ\n{listed(changes)}\n"
             "Nothing was changed. Choose another --out.",
             kind="stale",
+        )
+    if problems := config_problems(before):
+        raise RunError(
+            f"{run / CONFIG} is damaged, or another version wrote it\n{listed(problems)}\n{other}",
+            kind="damaged",
         )
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from commands import write_tones
 from odd_input import run
-from pipeline.precompute_cli import main as precompute_teacher
-from student.train_cli import main as train_student
-from student.training_loop import Training
 
+from pipeline.precompute.cli import main as precompute_teacher
 from student.compare.cli import main as compare_students
+from student.training.cli import main as train_student
+from student.training.loop import Training
 
 ADDED = {
     "a signal": ("--signal", "layer_attention"),

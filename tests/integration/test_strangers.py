@@ -16,8 +16,6 @@ import torch
 from odd_input import run
 from signing import sign, write_manifest
 from small_finetuning import write_base
-from student.evaluate_cli import main as evaluate_student
-from student.train_cli import main as train_student
 
 from cache_schema.clip import Clip
 from cache_schema.errors import AftersoundError
@@ -30,6 +28,8 @@ from pipeline.precompute.cli import main as precompute_teacher
 from pipeline.teachers import open_teacher
 from pipeline.views import ViewRecipe
 from pipeline.views.interface import ViewContext
+from student.evaluation.cli import main as evaluate_student
+from student.training.cli import main as train_student
 
 SECRET = "the-secret-42"
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
