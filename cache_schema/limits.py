@@ -11,8 +11,7 @@ MAX_BATCH = 1_000_000
 MAX_PROCESSES = 4096
 # What NumPy's and torch's generators both take.
 MAX_SEED = 2**32 - 1
-# Below what float32 holds: what is too high ends as a loss that is not finite.
-MAX_LEARNING_RATE = 1e30
+MAX_LEARNING_RATE = 1000.0
 # Of a Beta distribution that mixes two clips.
 MAX_ALPHA = 1000.0
 # Of a loss.
