@@ -83,6 +83,8 @@ def test_classes_may_be_one_name_a_line(tmp_path: Path) -> None:
     panns(tmp_path / "train.h5")
     (tmp_path / "names.txt").write_text("cat\ndog\nold owl\n")
     assert read_corpus(f"hdf5:{tmp_path}?classes=names.txt").classes == ("cat", "dog", "old owl")
+    (tmp_path / "names.txt").write_bytes("cat\ndog\nold owl\n".encode("utf-16"))
+    assert read_corpus(f"hdf5:{tmp_path}?classes=names.txt").classes == ("cat", "dog", "old owl")
     (tmp_path / "names.txt").write_text("cat\ncat\n")
     message = refusal(f"hdf5:{tmp_path}?classes=names.txt")
     assert "'cat' stands there twice" in message

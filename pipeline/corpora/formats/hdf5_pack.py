@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.audio.members import MemberProblem, problems_told
 from pipeline.corpora.interface import Corpus, Entry, build_corpus
+from pipeline.corpora.lists import text_of
 from pipeline.corpora.splits import asked_splits, not_read, split_of_file, with_shares
 from pipeline.corpora.walk import leads_out, link_way_out, listed_folder
 
@@ -215,13 +217,13 @@ def _without_audio_suffix(name: str) -> str:
 
 def _class_names(folder: Path, classes: str, source: str, problems: list[str]) -> list[str]:
     """Names of the classes by a file; none if there is no such file."""
-    file = folder / Path(classes or CLASSES_FILE).expanduser()
+    file = folder / os.path.expanduser(classes or CLASSES_FILE)
     if not classes and (not file.is_file() or leads_out(folder.resolve(), CLASSES_FILE)):
         return []
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = text_of(file.read_bytes())
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "not UTF-8 text"
+        why = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"corpus {source}: classes={classes}: {why}", kind="missing") from None
     names = _names_in(text, file.name, problems)
     doubled = sorted({name for name in names if names.count(name) > 1})
