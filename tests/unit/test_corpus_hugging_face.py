@@ -113,6 +113,16 @@ def test_names_serve_as_labels_where_no_types_are_recorded(tmp_path: Path) -> No
     assert by_text.clips[0].labels == ("x",)
 
 
+def test_labels_in_one_text_are_told_and_separated_if_asked(tmp_path: Path) -> None:
+    text = one_shard(tmp_path, table(0, ["dog,cat", "dog"], metadata=False))
+    whole = read_corpus(text)
+    assert whole.classes == ("dog", "dog,cat")
+    assert any("add ?label_sep=," in note for note in whole.notes)
+    corpus = read_corpus(f"{text}&label_sep=,")
+    assert (corpus.task, corpus.classes) == ("multi", ("cat", "dog"))
+    assert [clip.labels for clip in corpus.clips] == [("dog", "cat"), ("dog",)]
+
+
 @pytest.mark.parametrize(
     ("value", "told"),
     [({"bytes": None, "path": "/home/ann/a.wav"}, "no bytes of audio"),

@@ -19,7 +19,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.members import MemberProblem, problems_told
 from pipeline.corpora.interface import LONGEST_NAME, NO_LABEL, Corpus, Entry, build_corpus
-from pipeline.corpora.lists import read_text
+from pipeline.corpora.lists import joined_labels, read_text
 from pipeline.corpora.splits import asked_splits, named_split, not_read, with_shares
 from pipeline.corpora.walk import leads_out, link_way_out, listed_folder
 
@@ -42,6 +42,7 @@ def read_hugging_face(
     *,
     audio: str = "",
     label: str = "",
+    label_sep: str = "",
     train: str = "",
     validation: str = "",
     test: str = "",
@@ -58,6 +59,8 @@ def read_hugging_face(
         Column with the audio; by default the only one there is.
     label : str
         Column of classes: the only ``ClassLabel``, else ``label`` or ``labels``; or ``none``.
+    label_sep : str
+        What separates the labels of a clip in a text; by default nothing does.
     train, validation, test : str
         Its splits that serve as these, joined by ``;``; by default a word of their name says it.
     validation_share, test_share : float
@@ -74,26 +77,31 @@ def read_hugging_face(
     shards = _shards(path, source, problems)
     asked = {"train": train, "validation": validation, "test": test}
     serves = _serving(list(shards), asked_splits(asked, problems), problems)
-    reading = _Reading(folder, audio, label, problems)
+    reading = _Reading(folder, audio, label, label_sep, problems)
     entries = [e for split in serves for e in reading.entries(split, serves, shards)]
     shared, notes = with_shares(entries, validation_share, test_share)
+    names = reading.table.names if reading.table else None
+    joined = [] if names else joined_labels((e.clip.labels for e in shared), label_sep)
     return build_corpus(
         folder,
         shared,
         source=source,
-        classes=reading.table.names if reading.table else None,
-        task="multi" if reading.lists else "single",
+        classes=names,
+        task="multi" if reading.lists or label_sep else "single",
         problems=problems,
-        notes=not_read("split", [name for name in shards if name not in serves]) + notes,
+        notes=not_read("split", [name for name in shards if name not in serves]) + notes + joined,
     )
 
 
 class _Reading:
     """Goes through the shards; what is wrong with them is added to `problems`."""
 
-    def __init__(self, folder: Path, audio: str, label: str, problems: list[str]) -> None:
+    def __init__(
+        self, folder: Path, audio: str, label: str, label_sep: str, problems: list[str]
+    ) -> None:
         self._folder, self._root = folder, folder.resolve()
         self._audio, self._label, self._problems = audio, label, problems
+        self._label_sep = label_sep
         self.table: _Table | None = None
         self.lists = False
 
@@ -167,11 +175,13 @@ class _Reading:
     def _names(self, value: Any, place: str) -> tuple[str, ...]:
         """The labels of one row."""
         names = self.table.names if self.table else None
-        labels = []
+        labels: list[str] = []
         for one in value if isinstance(value, list) else [value]:
             if one is None or (names is not None and one == -1):  # how the library writes "unknown"
                 continue
-            if isinstance(one, str) or (names is None and type(one) is int):
+            if isinstance(one, str) and self._label_sep:
+                labels += filter(None, map(str.strip, one.split(self._label_sep)))
+            elif isinstance(one, str) or (names is None and type(one) is int):
                 labels.append(str(one))
             elif names is not None and type(one) is int and 0 <= one < len(names):
                 labels.append(names[one])
