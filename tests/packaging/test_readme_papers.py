@@ -55,7 +55,9 @@ def test_the_table_of_students_has_each_with_its_own_count() -> None:
     table = STUDENT.partition("| student | parameters, 12 classes |")[2].partition("\n\n")[0]
     for name in STUDENTS:
         student = build_student(name, {}, 12)
-        row = next(r for r in table.splitlines() if r.startswith("| `" + name.partition("-b")[0]))
+        starts = "| `" + name.partition("-b")[0]
+        row = next((line for line in table.splitlines() if line.startswith(starts)), "")
+        assert row, f"{name} has no row in the table of student/README.md"
         assert f"{count_parameters_keras(student):,}" in row, name
         assert f"`{student.front_end}`" in row
 
