@@ -32,6 +32,15 @@ def page(text: object) -> str:
     return _IN_A_PAGE.sub(_escaped, str(text))
 
 
+def lines(document: Any) -> Any:
+    """Escape every text in a JSON-ready document as :func:`one_line` does, keys too."""
+    if isinstance(document, dict):
+        return {lines(key): lines(value) for key, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [lines(value) for value in document]
+    return one_line(document) if isinstance(document, str) else document
+
+
 def json_text(document: Any, indent: int | None = None) -> str:
     """Encode JSON that reads back as it was, whatever a terminal makes of its text."""
     text = json.dumps(document, ensure_ascii=False, indent=indent)

@@ -25,7 +25,7 @@ from cache_schema.paths import LocalPath, PicturePath
 from cache_schema.reader import open_cache
 from cache_schema.signal_names import command_of
 from cache_schema.terminal import Terminal, say, wide_terminal
-from cache_schema.text import json_text, one_line
+from cache_schema.text import json_text, lines, one_line
 
 
 @click.command("inspect-cache", cls=Command)
@@ -70,7 +70,12 @@ def main(
     if as_json:
         say(json_text(report, indent=1))
     else:
-        _print(console, cache, report)
+        _print(
+            console,
+            cache,
+            lines({k: v for k, v in report.items() if k != "clip"}),
+            report.get("clip"),
+        )
 
 
 def _tell_damage(cache: Path, damage: list[str], as_json: bool) -> NoReturn:
@@ -95,7 +100,9 @@ def _describe(value: Any) -> dict[str, Any]:
     return described
 
 
-def _print(console: Terminal, cache: Path, report: dict[str, Any]) -> None:
+def _print(
+    console: Terminal, cache: Path, report: dict[str, Any], clip: dict[str, Any] | None
+) -> None:
     state = "finished" if report["finished"] else "unfinished"
     splits = ", ".join(f"{name} {count}" for name, count in report["splits"].items())
     console.print(f"{cache}  {state}, format {report['format_version']}", style="bold")
@@ -113,8 +120,8 @@ def _print(console: Terminal, cache: Path, report: dict[str, Any]) -> None:
         _print_part(console, part, report.get("statistics", {}))
     if "damage" in report:
         console.print("verified: every stored object has its recorded digest", style="green")
-    if "clip" in report:
-        say(json_text(report["clip"], indent=2))
+    if clip is not None:
+        say(json_text(clip, indent=2))
     if "plot" in report:
         console.print(f"drawn: {report['plot']}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.metadata import VIEW_DRAWS, WAVEFORM
 from cache_schema.reader import Cache
+from cache_schema.text import plot_text
 from cache_schema.view_recipe import place_within
 
 FULL_SCALE = 32768.0
@@ -48,6 +50,8 @@ class HeardClip:
 
 def _matplotlib() -> Any:
     try:
+        # matplotlib looks at it when it is imported, and refuses a name that it does not know.
+        os.environ["MPLBACKEND"] = "agg"
         import matplotlib as mpl
     except ImportError:
         raise UsageError(
@@ -103,7 +107,7 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
     nothing = "none of the classes" if facts["labelled"] else "unlabelled"
     label = ";".join(facts["labels"]) or nothing
     axes[0, 0].set_title(
-        f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})", fontsize=10
+        plot_text(f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})"), fontsize=10
     )
     axes[-1, 0].set_xlabel("time [s]")
     _save(figure, file)
@@ -138,11 +142,13 @@ def _draw_heard(clip: HeardClip, sample_rate_hz: int, top: Any, bottom: Any) -> 
     for name, (times_T, attention_T) in clip.curves.items():
         # As a density, so that curves of different frame rates compare.
         hop_s = times_T[1] - times_T[0] if len(times_T) > 1 else 1.0
-        bottom.plot(times_T, attention_T / hop_s, label=name, lw=1.8, color=INK.get(name))
+        bottom.plot(
+            times_T, attention_T / hop_s, label=plot_text(name), lw=1.8, color=INK.get(name)
+        )
     for axis in (top, bottom):
         _mark(axis, clip.place_s, clip.place_name, shade=axis is bottom)
     top.set_xlim(0, len(clip.samples_S) / sample_rate_hz)
-    top.set_title(clip.title, fontsize=10)
+    top.set_title(plot_text(clip.title), fontsize=10)
     bottom.set(xlabel="time [s]", ylim=(0, None))
 
 
@@ -151,7 +157,7 @@ def _mark(axis: Any, place_s: tuple[float, float] | None, name: str, *, shade: b
     if place_s is None:
         return
     if shade:
-        axis.axvspan(*place_s, color="#fdae61", alpha=0.25, lw=0, label=name)
+        axis.axvspan(*place_s, color="#fdae61", alpha=0.25, lw=0, label=plot_text(name))
         return
     for edge_s in place_s:
         axis.axvline(edge_s, color="white", ls="--", lw=1)

@@ -23,6 +23,7 @@ from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache, Ragged, Unit
 from cache_schema.signal_names import qualified
 from cache_schema.store.part_digests import read_record
+from cache_schema.text import one_line
 from cache_schema.view_recipe import RecipeStep, read_step
 from cache_schema.writer import load_manifest, load_plans, missing_units, part_folder
 
@@ -231,7 +232,7 @@ def find_clip(root: Path, clip_id: str) -> int:
         hint = f" Did you mean{nearest}" if nearest.startswith(" '") else ""
         raise UsageError(
             f"no clip {clip_id!r} among the {len(ids)} of {root}.{hint} First ids: "
-            f"{', '.join(ids[:3])}",
+            f"{', '.join(map(one_line, ids[:3]))}",
             kind="unknown",
         )
     return ids.index(clip_id)

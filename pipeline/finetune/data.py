@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 from cache_schema.errors import RunError
+from cache_schema.text import one_line
 from pipeline.audio.decode import UnusableAudio, decode
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import leads_out
@@ -207,7 +208,7 @@ class LabelledAudio:
         if clip.id not in self.unusable:
             self.unusable[clip.id] = reason
             if len(self.unusable) <= MAX_REPORTED:
-                self.report(f"left out {clip.id}: {reason}")
+                self.report(f"left out {one_line(clip.id)}: {one_line(reason)}")
 
 
 def labelled_clips(corpus: Corpus, split: str) -> list[Clip]:

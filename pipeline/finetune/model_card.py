@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cache_schema.text import json_text, markdown
+
 _FIRST = """\
 **This model classifies the first frame.** Its `config.json` says `aftersound_pooling: first`, which
 Aftersound honours; a stock transformers class ignores that key, averages all frames and gives
@@ -34,7 +36,7 @@ pipeline_tag: audio-classification
 base_model: {base}
 ---
 
-# {base}, fine-tuned on {classes} classes
+# {title}, fine-tuned on {classes} classes
 
 Made by `finetune-teacher` to teach small students with `precompute-teacher`.
 {pooling}
@@ -59,9 +61,10 @@ def model_card(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
     test = figures["test"]
     poolings = _CNN_POOLINGS if facts["model_type"] == "efficientnet" else _POOLINGS
     return _CARD.format(
-        base=facts["base"],
+        base=json_text(facts["base"]),
+        title=markdown(facts["base"]),
         classes=len(facts["classes"]),
-        class_names=", ".join(f"`{name}`" for name in facts["classes"]),
+        class_names=", ".join(map(markdown, facts["classes"])),
         pooling=poolings[facts["pooling"]],
         model_type=facts["model_type"],
         sample_rate_hz=facts["sample_rate_hz"],

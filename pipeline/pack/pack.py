@@ -25,6 +25,7 @@ from cache_schema.errors import MAX_LISTED, RunError, UsageError, listed
 from cache_schema.own_folder import require_own_folder
 from cache_schema.store.files import sha256, write_atomic
 from cache_schema.store.safe_open import refuse_links
+from cache_schema.text import csv_text
 from pipeline.audio.decode import (
     MP3_RATES_HZ,
     UnusableAudio,
@@ -266,7 +267,9 @@ def _make(packing: Packing, clip: Clip) -> _Made | str:
 
 def _list_unusable(file: Path, unusable: Sequence[tuple[str, str]]) -> None:
     if unusable:
-        write_atomic(file, _csv_bytes([("id", "reason"), *unusable]))
+        write_atomic(
+            file, _csv_bytes([("id", "reason"), *(tuple(map(csv_text, row)) for row in unusable)])
+        )
     else:
         file.unlink(missing_ok=True)
 

@@ -13,6 +13,7 @@ from cache_schema.metadata import CommitRecord, SignalSpec, parse
 from cache_schema.reader import SealedPart, open_cache
 from cache_schema.store.arrays import Array
 from cache_schema.store.files import sha256
+from cache_schema.text import one_line
 from cache_schema.writer import Row, record_path
 from pipeline.precompute.precompute import Precompute
 from pipeline.precompute.work_unit import UnitWorker
@@ -157,7 +158,8 @@ class _PartChecker:
     def _where(self, unit: int, row: int) -> str:
         units = self._part.plan.units
         clip = self._clips[units.first_clip[unit] + row]
-        return f"{clip.id} (view {units.view[unit]}, {self._part.plan.name} work unit {unit} row {row})"
+        place = f"view {units.view[unit]}, {self._part.plan.name} work unit {unit} row {row}"
+        return f"{one_line(clip.id)} ({place})"
 
     def _note(self, name: str, cached: Array, fresh: Array) -> None:
         share = deviation(self._part.plan.signal(name), self._task, cached, fresh)

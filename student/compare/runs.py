@@ -18,7 +18,14 @@ from student.runs.settings import Settings, changed_settings
 from student.training import cli as train_cli
 from student.training.loop import TRAIN, VALIDATION
 from student.training.objective import check_signals, class_maps
-from student.training.train import CONFIG, HELD_OUT, begun_with, check_trainable, finished_result
+from student.training.train import (
+    CONFIG,
+    HELD_OUT,
+    begun_with,
+    check_student,
+    check_trainable,
+    finished_result,
+)
 
 # What the comparison itself says of each run.
 OURS = ("--student", "--out", "--distill", "--seed")
@@ -188,6 +195,7 @@ def check(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -
     for run in settings:
         if run.seed == 0:
             check_trainable(caches[run.cache], settings[run])
+            check_student(caches[run.cache], settings[run])
             _check_signals(caches[run.cache], settings[run], comparison)
     _refuse_other_settings(comparison, settings, caches)
 

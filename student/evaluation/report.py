@@ -16,6 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cache_schema.text import one_line
 from student.metrics import measure_all, metrics_of
 from student.metrics.interface import Answers
 from student.metrics.per_class import ClassScores, confusion, per_class
@@ -80,7 +81,7 @@ def _metric_table(student: Answers, teacher: Answers | None) -> Iterator[Rendera
     yield table
     for remark, concerned in remarks.items():
         tail = "" if concerned == names else f" ({', '.join(concerned)})"
-        yield Text(f"  {remark}{tail}")
+        yield Text(one_line(f"  {remark}{tail}"))
     if teacher is None:
         yield "  The cache has no teacher's logits for these classes."
 
@@ -93,7 +94,7 @@ def _class_table(student: Answers, teacher: Answers | None) -> Iterator[Renderab
     for row in sorted(per_class(student), key=_weakest_first):
         f1 = taught[row.name].f1 if row.name in taught else None
         scores = (row.average_precision, row.roc_auc, row.precision, row.recall, row.f1, f1)
-        table.add_row(Text(row.name), str(row.positives), *map(_number, scores))
+        table.add_row(Text(one_line(row.name)), str(row.positives), *map(_number, scores))
     yield table
     if student.task == "single":
         yield "  The recall of a class is the accuracy on its clips."
@@ -119,7 +120,7 @@ def _matrix_table(
     for number in range(1, len(classes) + 1):
         table.add_column(str(number), justify="right")
     for number, (name, row_C) in enumerate(zip(classes, matrix_CC.tolist(), strict=True), 1):
-        table.add_row(str(number), Text(name), *(str(n) if n else "." for n in row_C))
+        table.add_row(str(number), Text(one_line(name)), *(str(n) if n else "." for n in row_C))
     yield table
 
 
@@ -133,7 +134,11 @@ def _pair_table(classes: tuple[str, ...], matrix_CC: NDArray[np.int64]) -> Itera
     table.add_column("clips", justify="right")
     for truth, said in places:
         if wrong_CC[truth, said]:
-            table.add_row(Text(classes[truth]), Text(classes[said]), str(wrong_CC[truth, said]))
+            table.add_row(
+                Text(one_line(classes[truth])),
+                Text(one_line(classes[said])),
+                str(wrong_CC[truth, said]),
+            )
     yield table
 
 

@@ -11,6 +11,7 @@ import torch
 from cache_schema.errors import RunError, UsageError, listed
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
+from cache_schema.text import one_line
 from student.metrics import Score, measure
 from student.metrics.interface import Answers
 from student.models.interface import Student
@@ -97,8 +98,8 @@ def student_for(run: Path, config: dict[str, Any], cache: Cache, split: str) -> 
         raise unknown_name(split, cache.splits, "split of the cache")
     if tuple(config["classes"]) != cache.classes or config["task"] != cache.task:
         problems = [
-            f"run: {config['task']}-label, {', '.join(config['classes'])}",
-            f"cache: {cache.task}-label, {', '.join(cache.classes)}",
+            f"run: {config['task']}-label, {', '.join(map(one_line, config['classes']))}",
+            f"cache: {cache.task}-label, {', '.join(map(one_line, cache.classes))}",
         ]
         raise UsageError(
             f"{run} and {cache.root} differ in their classes\n{listed(problems)}", kind="classes"

@@ -19,6 +19,7 @@ import torch
 from cache_schema.command_line.interrupts import held_interrupts
 from cache_schema.errors import RunError
 from cache_schema.reader import Cache
+from cache_schema.text import one_line
 from student.augmentation.mixup import Mixing, draw_mixing
 from student.augmentation.spec_augment import augmentation_random, spec_augment
 from student.metrics import Score
@@ -179,7 +180,7 @@ class Training:
         if bool(torch.isfinite(value)):
             return
         values = ", ".join(f"{name} {float(loss.detach()):.4g}" for name, loss in losses.items())
-        ids = [self.cache.clip_ids(int(c), int(c) + 1)[0] for c in batch.clips[:8]]
+        ids = [one_line(self.cache.clip_ids(int(c), int(c) + 1)[0]) for c in batch.clips[:8]]
         more = f" and {len(batch.clips) - 8} more" if len(batch.clips) > 8 else ""
         raise RunError(
             f"the {what} is not finite (losses: {values}); the batch holds {', '.join(ids)}{more}. The "

@@ -20,7 +20,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cache_schema.errors import MAX_LISTED, AftersoundError, RunError, listed
+from cache_schema.errors import MAX_LISTED, AftersoundError, RunError, UsageError, listed
+from cache_schema.paths import path_problem
 from cache_schema.plugins import unknown_name
 from pipeline.teachers.checkpoints.config_checks import check_settings, unusable_settings
 from pipeline.teachers.checkpoints.files import (
@@ -169,6 +170,8 @@ def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
     """
     folder = Path(text).expanduser()
     is_local = folder.is_dir()
+    if not is_local and (problem := path_problem(text)):
+        raise UsageError(f"model {text!r}: {problem}", kind="usage")
     if not is_local:
         folder = _download(text)
     settings = _checked_architecture(folder, text, model_types)

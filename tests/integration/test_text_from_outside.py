@@ -1,0 +1,104 @@
+"""What a corpus calls its clips and classes is printed by no command as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from odd_input import run
+
+from cache_schema.inspection.cli import main as inspect_cache
+from pipeline.pack.cli import main as pack_corpus
+from pipeline.precompute.cli import main as precompute_teacher
+from student.compare.cli import main as compare_students
+from student.evaluation.cli import main as evaluate_student
+from student.training.cli import main as train_student
+
+CLASSES = ("\x1b]0;owned\x07dog", "=1+1\u202e|<b>`$x$")
+BAD = "\x9b2J\x1b[31mbad"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("corpus") / "sounds"
+    for split, count in {"train": 4, "validation": 2, "test": 2}.items():
+        for number, name in enumerate(CLASSES):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                wave = 0.1 * np.random.default_rng(10 * number + i).standard_normal(8000)
+                soundfile.write(root / split / name / f"\x1b[2J{i}.wav", wave, 16_000)
+        (root / split / CLASSES[0] / f"{BAD}.wav").write_bytes(b"RIFF")
+    return root
+
+
+@pytest.fixture(scope="module")
+def cache(corpus: Path) -> Path:
+    out = corpus.parent / "=cache|\x1b[5m.zarr"
+    safe(precompute_teacher, f"folder:{corpus}", "--teacher", "toy", "--out", out)
+    return out
+
+
+def safe(command: object, *words: object, code: int = 0) -> str:
+    """Run a command; its output must not touch a terminal."""
+    found, said = run(command, *words)  # type: ignore[arg-type]
+    assert found == code, said
+    assert said.replace("\n", "").replace("\t", "").isprintable(), repr(said)
+    return said
+
+
+def test_no_command_prints_it_raw(cache: Path, corpus: Path, tmp_path: Path) -> None:
+    again = safe(
+        precompute_teacher, f"folder:{corpus}", "--teacher", "toy", "--out", cache, "--plan"
+    )
+    assert again
+    shown = safe(inspect_cache, cache)
+    assert "\\x1b]0;owned\\x07dog" in shown
+    assert "\\x9b2J\\x1b[31mbad" in shown
+    assert "\\u001b" in safe(inspect_cache, cache, "--json")
+    clip = f"train/{CLASSES[0]}/\x1b[2J0"
+    safe(inspect_cache, cache, "--clip", clip)
+    safe(inspect_cache, cache, "--clip", clip, "--plot", tmp_path / "x.png")
+    assert (tmp_path / "x.png").stat().st_size > 1000
+    safe(inspect_cache, cache, "--clip", "\x1bnone", code=2)
+    options = ("--student", "tc-resnet", "--epochs", "1", "--device", "cpu")
+    safe(train_student, cache, *options, "--out", tmp_path / "run\x1b[1m")
+    assert "owned" in safe(evaluate_student, tmp_path / "run\x1b[1m", cache, "--report")
+    safe(evaluate_student, tmp_path / "run\x1b[1m", cache, "--json")
+    picture = ("--plot", tmp_path / "y.svg", "--clip", f"test/{CLASSES[1]}/\x1b[2J0")
+    safe(evaluate_student, tmp_path / "run\x1b[1m", cache, *picture)
+
+
+def test_tables_hold_text_alone(cache: Path, tmp_path: Path) -> None:
+    words = ("--student", "tc-resnet", "--rung", "none", "--seeds", 1, "--out", tmp_path / "out")
+    safe(compare_students, cache, *words, "--train", "--epochs 1 --device cpu")
+    table = (tmp_path / "out/table.md").read_text()
+    assert "| =cache\\|\\\\x1b\\[5m |" in table.splitlines()[2]
+    assert table.replace("\n", "").isprintable()
+    row = (tmp_path / "out/table.csv").read_text().splitlines()[1]
+    assert row.startswith("'=cache|\\x1b[5m,")
+
+
+def test_a_packs_list_of_what_is_unusable_is_plain(corpus: Path, tmp_path: Path) -> None:
+    safe(pack_corpus, f"folder:{corpus}", "--to", "hdf5-waveform", "--out", tmp_path / "packs")
+    text = (tmp_path / "packs/train.unusable.csv").read_text()
+    assert "\\x9b2J\\x1b[31mbad" in text
+    assert text.replace("\n", "").isprintable()
+
+
+def test_an_odd_backend_of_matplotlib_is_no_matter(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import subprocess
+    import sys
+
+    script = (
+        "from cache_schema.inspection.plot import _matplotlib; print(_matplotlib().get_backend())"
+    )
+    monkeypatch.setenv("MPLBACKEND", "no-such-backend")
+    found = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.strip().lower() == "agg"
