@@ -14,7 +14,7 @@ from cache_schema.text import one_line
 from student.compare.conditions import Rung, losses_of, slug, training_words
 from student.compare.statistics import mean
 from student.runs.checkpoint import read_json
-from student.runs.settings import Settings, changed_settings
+from student.runs.settings import Settings, build_student, changed_settings, parse_student
 from student.training import cli as train_cli
 from student.training.loop import TRAIN, VALIDATION
 from student.training.objective import check_signals, class_maps
@@ -22,7 +22,6 @@ from student.training.train import (
     CONFIG,
     HELD_OUT,
     begun_with,
-    check_student,
     check_trainable,
     finished_result,
 )
@@ -192,10 +191,11 @@ def check(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -
                 "the --config of --train has losses of its own; leave distill to --rung",
                 kind="options",
             )
+    for name, options in (parse_student(student) for student in comparison.students):
+        build_student(name, options, classes=2)  # whatever its options, before any is trained
     for run in settings:
         if run.seed == 0:
             check_trainable(caches[run.cache], settings[run])
-            check_student(caches[run.cache], settings[run])
             _check_signals(caches[run.cache], settings[run], comparison)
     _refuse_other_settings(comparison, settings, caches)
 

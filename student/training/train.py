@@ -30,13 +30,7 @@ from student.metrics.teacher import teacher_answers
 from student.runs.checkpoint import STATE, WEIGHTS, read_json, write_json
 from student.runs.predict import run_answers
 from student.runs.run_config import config_problems
-from student.runs.settings import (
-    Settings,
-    build_student,
-    changed_settings,
-    plain,
-    student_class,
-)
+from student.runs.settings import Settings, changed_settings, plain, student_class
 from student.stream.class_map import coverage_report
 from student.stream.teacher_selection import teacher_classes
 from student.stream.unit_loader import feature_sources
@@ -171,20 +165,6 @@ def check_trainable(cache: Cache, settings: Settings) -> None:
     if settings.metric is not None:
         check_metric(settings.metric, cache.task)
     _refuse_without_targets(cache, settings)
-
-
-def check_student(cache: Cache, settings: Settings) -> None:
-    """Refuse a student with options that none can be built with, or that the cache has no features for.
-
-    Raises
-    ------
-    UsageError
-        For an option.
-    CacheError
-        As `feature_sources`.
-    """
-    student = build_student(settings.student, settings.student_options, len(cache.classes))
-    feature_sources(cache, FRONT_ENDS[student.front_end])
 
 
 def _refuse_without_targets(cache: Cache, settings: Settings) -> None:
