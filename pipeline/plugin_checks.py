@@ -27,9 +27,10 @@ from cache_schema.clip import Clip
 from cache_schema.errors import RunError, UsageError
 from cache_schema.plugins import load_plugin, parse_named_options, typed_options
 from cache_schema.store.files import canonical_json
-from pipeline.audio.decode import decode, resampled_length
+from pipeline.audio.decode import resampled_length
 from pipeline.audio.members import file_of
 from pipeline.corpora import read_corpus
+from pipeline.corpora.clip_audio import decode_clip
 from pipeline.teachers import Teacher, open_teacher
 from pipeline.views import VIEWS, ViewRecipe
 from pipeline.views.interface import Variant, ViewContext, ViewStep
@@ -96,9 +97,7 @@ def corpus_lengths_hold(write: WriteCorpus, folder: Path) -> None:
     """A clip decodes to the length that its header gave."""
     corpus = read_corpus(write(folder))
     for clip in [clip for clip in corpus.clips if clip.frames][::3]:
-        decoded = decode(
-            corpus.root / clip.path, start_s=clip.start_s, end_s=clip.end_s, sample_rate_hz=RATE_HZ
-        )
+        decoded = decode_clip(corpus.root, clip, RATE_HZ)
         assert decoded.source_frames == clip.frames
         assert len(decoded.waveform) == resampled_length(clip.frames, clip.source_rate_hz, RATE_HZ)
 

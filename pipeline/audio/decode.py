@@ -1,43 +1,67 @@
 """Audio files in and out: the only module that imports soundfile and soxr.
 
-A header scan gives the frames a clip has before anything is decoded, `resampled_length` turns them
-into samples by arithmetic, and `decode` yields exactly that many, or says why it cannot.
+A recording is opened in one way, to be measured when a run is planned and to be decoded: `scan_header`
+gives the frames it has, `resampled_length` turns them into samples by arithmetic, and `decode` yields
+exactly that many, or says why it cannot. What is wrong with a recording is `UnusableAudio`, whatever a
+decoder makes of it; what a disk, a network or the memory refuses is not, and is tried again.
 Shape suffixes: S = samples, K = channels.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from pipeline.audio.members import MemberProblem, member_samples, read_member, split_member
-from pipeline.audio.truncation import container_problem, lacks_frame_count
+from cache_schema.errors import RunError
+from pipeline.audio.members import MemberProblem, file_of, member_samples, split_member
+from pipeline.audio.source import Source, SourceProblem, open_source
+from pipeline.audio.truncation import container_extent, first_mp3_frame, lacks_frame_count
 
 RESAMPLER = f"soxr HQ {soxr.__version__}"
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
-AUDIO_SUFFIXES = (".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+# Names of the recordings that every corpus lists. Decoded is whatever libsndfile knows by its content;
+# left out here are names that mostly hold other things (.mat, .htk, .iff, .mpc, .xi): a manifest may
+# list those.
+AUDIO_SUFFIXES = (
+    ".8svx", ".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".gsm", ".mp1", ".mp2",
+    ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sds", ".sf", ".snd",
+    ".sph", ".svx", ".voc", ".vox", ".w64", ".wav", ".wave", ".wve",
+)  # fmt: skip
+# Without a header, so known by name alone: mono at 8 kHz.
+_HEADERLESS = {".gsm": "GSM610", ".vox": "VOX_ADPCM"}
+_HEADERLESS_RATE_HZ = 8_000
 # Manifests round to milliseconds, so an end may lie that far past the last sample.
 END_TOLERANCE_S = 1e-3
-# What libsndfile calls the containers that are read; it knows twenty more.
-CONTAINERS = (
-    "AIFF", "AU", "CAF", "FLAC", "MP3", "NIST", "OGG", "RF64", "W64", "WAV", "WAVEX",
-)  # fmt: skip
 MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 BLOCK_SAMPLES = 1 << 20
+# What is decoded at once, a clip or a window of one: it lies in memory several times over.
+MAX_CLIP_S = 1800.0
+MAX_CLIP_FRAMES = 1800 * 48_000
+# Frames that a header does not count are counted up to here.
+MAX_RECORDING_S = 100 * 3600.0
 # What a header may say before it is doubted. Outside these rates a small file would be hours long;
 # more frames to a byte than the densest speech codec has are counted by decoding them.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 MOST_FRAMES_PER_BYTE = 64
+# What libsndfile says where a header counts no frames is 2^63 - 1.
+_UNCOUNTED_FRAMES = 1 << 62
 # Full scale of samples that were stored as 32-bit integers; views multiply what is below it.
 LARGEST_SAMPLE = 2.0**31
+# Pauses before what disk, network or memory refused is tried again.
+RETRY_PAUSES_S = (0.1, 0.4, 1.5)
+
+_Result = TypeVar("_Result")
 
 
 class UnusableAudio(Exception):  # noqa: N818 - a finding about a clip, not a failure of the program
@@ -52,6 +76,36 @@ class UnusableAudio(Exception):  # noqa: N818 - a finding about a clip, not a fa
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class UnopenedAudio(UnusableAudio):
+    """A recording whose header cannot be read; if it could be before, its content is not at fault."""
+
+
+class TooLong(UnusableAudio):
+    """A clip longer than is decoded at once."""
+
+
+class Header(NamedTuple):
+    """What a recording is before it is decoded.
+
+    Attributes
+    ----------
+    frames : int
+        Source frames of the stretch asked for; 0 if it cannot be used.
+    rate_hz : int
+        Rate of the file; 0 if the file cannot be read.
+    problem : str
+        Why it cannot be used; empty if it can.
+    unsized : bool
+        The header has no true size, as of a recording written to a pipe or cut short by a crash; it is
+        read to the end of the file.
+    """
+
+    frames: int
+    rate_hz: int
+    problem: str = ""
+    unsized: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,71 +174,132 @@ def segment_frames(
     return start, stop
 
 
-def scan_header(path: Path, start_s: float = 0.0, end_s: float | None = None) -> tuple[int, int]:
+def longest_clip_s(rate_hz: int) -> float:
+    """Seconds that are decoded at once of a recording of this rate."""
+    return min(MAX_CLIP_S, MAX_CLIP_FRAMES / rate_hz)
+
+
+def scan_header(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Header:
     """Read from a file's header, or that of a container's member, how long a clip is.
 
-    Truncation and damage may show only when the samples are decoded.
+    Damage may show only when the samples are decoded, and a clip longer than is decoded at once is
+    measured all the same, since it may be cut.
 
-    Returns
-    -------
-    frames : int
-        Source frames of the stretch; 0 if it cannot be used.
-    rate_hz : int
-        Rate of the file; 0 if the file cannot be read.
+    Raises
+    ------
+    RunError
+        If disk, network or memory fail, and go on failing.
     """
+    return _persistently(path, lambda: _scan(path, start_s, end_s))
+
+
+def _scan(path: Path, start_s: float, end_s: float | None) -> Header:
     rate_hz = 0
     try:
-        if split_member(path):
-            total, rate_hz = _member_header(path)
-        elif not path.is_file():
-            return 0, 0
+        samples = member_samples(path) if split_member(path) else None
+        if samples is not None:
+            (frames, rate_hz), unsized = samples, False
         else:
-            with path.open("rb") as file, _opened(path) as sound:
-                rate_hz = _checked_rate(sound)
-                total = _total_frames(file, sound)
-        start, stop = segment_frames(total, rate_hz, start_s, end_s)
-    except (OSError, ValueError, UnusableAudio):
-        return 0, rate_hz
-    return stop - start, rate_hz
+            with _opened(path) as recording:
+                rate_hz = recording.rate_hz
+                frames, unsized = recording.frames(), recording.unsized
+        start, stop = segment_frames(frames, rate_hz, start_s, end_s)
+    except FileNotFoundError:
+        return Header(0, 0, "its container is not there")
+    except (MemberProblem, UnusableAudio) as problem:
+        return Header(0, rate_hz, str(problem))
+    return Header(stop - start, rate_hz, "", unsized)
 
 
 def decode(
-    path: Path, *, start_s: float = 0.0, end_s: float | None = None, sample_rate_hz: int
+    path: Path,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    sample_rate_hz: int,
+    planned: bool = False,
 ) -> DecodedClip:
     """Decode one clip to mono at a rate.
 
-    The file is read once, so that the digest and the samples are of the same bytes.
+    Only its stretch is read where the codec can be entered there; memory holds that and a block.
 
     Parameters
     ----------
     path : Path
-        WAV, FLAC, Ogg (Vorbis or Opus) or MP3; or the member of a container that holds one of these,
+        A recording in any container that libsndfile knows; or the member of a container that holds one,
         or bare samples (`pipeline.audio.members`).
     start_s, end_s : float
         The stretch to decode; an end of None is the end of the file.
     sample_rate_hz : int
         Rate of the result (soxr, "HQ").
+    planned : bool
+        The header could be read when the run was planned: that it no longer can is no finding.
 
     Raises
     ------
     UnusableAudio
-        If the file is missing, empty, damaged, truncated, not audio or without samples, if its rate
-        or a sample is out of range, or if the stretch does not lie inside it.
+        If the file is missing, empty, damaged, truncated, not audio, without samples or too long to be
+        decoded at once, if its rate or a sample is out of range, or if the stretch does not lie inside.
+    RunError
+        If disk, network or memory fail, and go on failing.
     """
-    head, content = _content(path)
-    stream = _Stream(head + content)
-    if problem := container_problem(stream):
-        raise UnusableAudio(problem)
-    with _opened(stream) as sound:
-        rate_hz = _checked_rate(sound)
-        total = _total_frames(stream, sound)
-        start, stop = segment_frames(total, rate_hz, start_s, end_s)
-        mono_S = _read_mono(sound, start, stop)
-    _refuse_wild_samples(mono_S, start)
-    return DecodedClip(
-        waveform=_resampled(mono_S, rate_hz, sample_rate_hz),
-        source_frames=len(mono_S),
-        sha256=hashlib.sha256(content).hexdigest(),
+    return _persistently(
+        path, lambda: _decode(path, start_s, end_s, sample_rate_hz), planned=planned
+    )
+
+
+def _decode(path: Path, start_s: float, end_s: float | None, sample_rate_hz: int) -> DecodedClip:
+    with _opened(path) as recording:
+        rate_hz = recording.rate_hz
+        start, stop = segment_frames(recording.frames(), rate_hz, start_s, end_s)
+        if stop - start > longest_clip_s(rate_hz) * rate_hz:
+            raise TooLong(
+                f"{(stop - start) / rate_hz:g} s long at {rate_hz} Hz, at most "
+                f"{longest_clip_s(rate_hz):g} s are decoded at once; a corpus cuts it by ?window_s=10"
+            )
+        mono_S = recording.read_mono(start, stop)
+        _refuse_wild_samples(mono_S, start)
+        return DecodedClip(
+            waveform=_resampled(mono_S, rate_hz, sample_rate_hz),
+            source_frames=len(mono_S),
+            sha256=recording.source.digest(),
+        )
+
+
+def _persistently(path: Path, read: Callable[[], _Result], *, planned: bool = False) -> _Result:
+    """Read, again after a pause where disk, network or memory failed.
+
+    Raises
+    ------
+    RunError
+        If they go on failing; names the path, and how to go on.
+    """
+    failures = (OSError, MemoryError, UnopenedAudio) if planned else (OSError, MemoryError)
+    for pause_s in RETRY_PAUSES_S:
+        try:
+            return read()
+        except failures:
+            time.sleep(pause_s)
+    try:
+        return read()
+    except failures as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    if isinstance(error, MemoryError):
+        said, way = "out of memory", "Give it more memory, or fewer workers"
+    elif isinstance(error, UnopenedAudio):
+        said = f"{error.reason}. It could be read when this was planned"
+        way = "Make it readable there, under the same path, as it was"
+    else:
+        said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        way = "Make it readable there (disk, network, mount, permissions)"
+    return RunError(
+        f"{file_of(path)} cannot be read on {socket.gethostname()}, tried {len(RETRY_PAUSES_S) + 1} "
+        f"times: {said}. What was finished is kept, and no clip was left out for it. {way}, and repeat "
+        "the command.",
+        kind="unreadable",
     )
 
 
@@ -237,142 +352,171 @@ def encode_mp3(waveform_S: NDArray[np.float32], sample_rate_hz: int) -> bytes:
     return file.getvalue()
 
 
-def _member_header(path: Path) -> tuple[int, int]:
-    """Frames and rate of a container's member."""
+class _Sound(soundfile.SoundFile):  # type: ignore[misc]
+    """Reads on from where it is.
+
+    SoundFile itself seeks after every read of what can be sought in, which fails at the end of a stream
+    whose frames nobody counted, and makes an MP3's decoder begin anew.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Recording:
+    """An open recording.
+
+    Attributes
+    ----------
+    source : Source
+        Its bytes.
+    rate_hz : int
+        Rate of the file.
+    unsized : bool
+        The header had no true size.
+    """
+
+    def __init__(self, source: Source, suffix: str) -> None:
+        extent = container_extent(source)
+        if extent.problem:
+            raise UnopenedAudio(extent.problem)
+        source.patches.update(extent.patches)
+        self.source, self._suffix = source, suffix
+        self._sound = self._opened()
+        self.rate_hz = int(self._sound.samplerate)
+        self.unsized = bool(extent.patches) or int(self._sound.frames) >= _UNCOUNTED_FRAMES
+        if not LOWEST_RATE_HZ <= self.rate_hz <= HIGHEST_RATE_HZ:
+            raise UnopenedAudio(
+                f"the header says {self.rate_hz} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
+            )
+
+    def _opened(self) -> _Sound:
+        """Open from the beginning; what begins with no known header, by its first MP3 frame or name."""
+        self.source.seek(0)
+        try:
+            return _Sound(self.source)
+        except soundfile.LibsndfileError as error:
+            if error.code != 1:  # format not recognised
+                raise
+            begin = first_mp3_frame(self.source)
+            if begin:
+                self.source.begin = begin
+                return self._opened()
+            if self._suffix not in _HEADERLESS:
+                raise
+            self.source.seek(0)
+            kind = {"format": "RAW", "subtype": _HEADERLESS[self._suffix]}
+            return _Sound(self.source, samplerate=_HEADERLESS_RATE_HZ, channels=1, **kind)
+
+    def frames(self) -> int:
+        """Frames by the header, or counted where it does not say or promises too many.
+
+        A plan makes room for what is promised here, so a damaged header must not get away with it.
+        """
+        sound = self._sound
+        frames = int(sound.frames)
+        if self._is_guessed():
+            return self._counted()
+        if frames <= 0:
+            raise UnopenedAudio(f"the file holds no samples ({frames} frames)")
+        doubted = frames > MOST_FRAMES_PER_BYTE * self.source.size
+        if doubted and (count := self._counted()) != frames:
+            raise UnopenedAudio(
+                f"truncated or damaged: the header says {frames} frames, decoding them stopped after "
+                f"{count}"
+            )
+        return frames
+
+    def _is_guessed(self) -> bool:
+        """Tell whether nobody counted the frames: libsndfile guesses those of an MP3 without a count."""
+        if self._sound.format != "MP3":
+            return int(self._sound.frames) >= _UNCOUNTED_FRAMES
+        position = self.source.tell()
+        guessed = lacks_frame_count(self.source)
+        self.source.seek(position)
+        return guessed
+
+    def _counted(self) -> int:
+        """Count the frames by decoding them, and open the recording anew."""
+        count = 0
+        while read := len(self._block(BLOCK_SAMPLES)):
+            count += read
+            if count > MAX_RECORDING_S * self.rate_hz:
+                raise UnopenedAudio(
+                    f"longer than {MAX_RECORDING_S:g} s, and its header does not say"
+                )
+        if count == 0:
+            raise UnopenedAudio("the file holds no samples (0 frames)")
+        self._reopen()
+        return count
+
+    def _reopen(self) -> None:
+        self.close()
+        self._sound = self._opened()
+
+    def close(self) -> None:
+        """Close what decodes it."""
+        self._sound.close()
+
+    def _block(self, frames: int) -> NDArray[np.float32]:
+        """Decode some frames, as few as `BLOCK_SAMPLES` allows; none at the end or at damage."""
+        frames = min(frames, max(1, BLOCK_SAMPLES // int(self._sound.channels)))
+        try:
+            return _mean_over_channels(self._sound.read(frames, "float32", always_2d=True))
+        except soundfile.LibsndfileError:
+            return np.zeros(0, np.float32)
+
+    def read_mono(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Read frames from start to stop as their mean over channels, shape (S,)."""
+        position = self._move_near(start)
+        blocks: list[NDArray[np.float32]] = []
+        while position < stop:
+            wanted = (start if position < start else stop) - position
+            block_S = self._block(wanted)
+            if not len(block_S):
+                raise UnusableAudio(
+                    f"truncated or damaged: the header says {self._sound.frames} frames, decoding "
+                    f"{stop} of them stopped after {position}"
+                )
+            if position >= start:
+                blocks.append(block_S)
+            position += len(block_S)
+        return np.concatenate(blocks)
+
+    def _move_near(self, start: int) -> int:
+        """Go to a frame, or as near before it as the codec allows; says where it is."""
+        # An MP3 decoder joins a stream cleanly only at its beginning.
+        if start == 0 or self._sound.format == "MP3":
+            return 0
+        try:
+            return int(self._sound.seek(start))
+        except soundfile.LibsndfileError:  # a codec that only goes on, as GSM 6.10
+            self._reopen()
+            return 0
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Recording]:
+    """Open a recording; whatever its decoder raises from then on is a finding about it."""
+    finding: type[UnusableAudio] = UnopenedAudio
     try:
-        samples = member_samples(path)
-    except MemberProblem as problem:
-        raise UnusableAudio(str(problem)) from None
-    if samples is not None:
-        return samples
-    stream = _Stream(b"".join(_content(path)))
-    with _opened(stream) as sound:
-        return _total_frames(stream, sound), _checked_rate(sound)
-
-
-def _content(path: Path) -> tuple[bytes, bytes]:
-    """Read a whole file, or a container's member: a head that makes a file of it, and its bytes."""
-    head = b""
-    try:
-        if split_member(path):
-            head, content = read_member(path)
-        elif path.exists() and not path.is_file():
-            raise UnusableAudio("not a file that can be read (a folder or a device)")
-        else:
-            content = path.read_bytes()
-    except MemberProblem as problem:
-        raise UnusableAudio(str(problem)) from None
-    except OSError as error:
-        raise UnusableAudio(f"cannot be read: {(error.strerror or 'I/O error').lower()}") from None
-    except MemoryError:
-        raise UnusableAudio("larger than the memory it would be read into") from None
-    if not content:
-        raise UnusableAudio("the file is empty (0 bytes)")
-    return head, content
-
-
-class _Stream(io.BytesIO):
-    """Bytes in which libsndfile may look for anything: damaged offsets lead before the beginning."""
-
-    def seek(self, position: int, whence: int = 0, /) -> int:
-        """Move; to the beginning where the place would lie before it."""
-        base = (0, self.tell(), len(self.getbuffer()))[whence]
-        return super().seek(max(0, base + position))
-
-
-def _opened(source: Path | BinaryIO) -> soundfile.SoundFile:
-    """Open audio, or say that it is none."""
-    try:
-        sound = soundfile.SoundFile(source)
+        with (
+            open_source(path) as source,
+            closing(_Recording(source, path.suffix.lower())) as recording,
+        ):
+            finding = UnusableAudio
+            yield recording
+    except SourceProblem as problem:
+        raise UnopenedAudio(str(problem)) from None
     except soundfile.LibsndfileError as error:
         why = error.error_string.rstrip(".")
         if not why or "does not exist" in why:  # what libsndfile says of an MP3 without a frame
             why = f"no frame of audio found, libsndfile error {error.code}"
-        raise UnusableAudio(f"not audio that can be decoded ({why})") from None
-    if sound.format not in CONTAINERS:
-        sound.close()
-        raise UnusableAudio(
-            f"not audio that can be decoded ({sound.format}; expected {', '.join(CONTAINERS)})"
-        )
-    return sound
-
-
-def _checked_rate(sound: soundfile.SoundFile) -> int:
-    rate_hz = int(sound.samplerate)
-    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
-        raise UnusableAudio(
-            f"the header says {rate_hz} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
-        )
-    return rate_hz
-
-
-def _total_frames(stream: BinaryIO, sound: soundfile.SoundFile) -> int:
-    """Frames by the header, or counted where an MP3 does not say or the header promises too many.
-
-    A plan makes room for what is promised here, so a damaged header must not get away with it.
-    """
-    position = stream.tell()
-    size_bytes = stream.seek(0, 2)
-    stream.seek(0)
-    guessed = sound.format == "MP3" and lacks_frame_count(stream)
-    stream.seek(position)
-    if guessed:
-        return _counted_frames(sound)
-    frames = int(sound.frames)
-    if frames <= 0:
-        raise UnusableAudio(f"the file holds no samples ({frames} frames)")
-    if frames > MOST_FRAMES_PER_BYTE * size_bytes and (count := _counted_frames(sound)) != frames:
-        raise UnusableAudio(
-            f"truncated or damaged: the header says {frames} frames, the file holds {count}"
-        )
-    return frames
-
-
-def _counted_frames(sound: soundfile.SoundFile) -> int:
-    """Decode everything to count it."""
-    count = 0
-    try:
-        # Not SoundFile.blocks: it trusts the header's count.
-        while read := len(sound.read(_block_frames(sound), "float32")):
-            count += read
-        sound.seek(0)
-    except soundfile.LibsndfileError:
-        raise UnusableAudio(
-            f"truncated or damaged: the header says {sound.frames} frames, decoding them stopped after "
-            f"{max(count, sound.tell())}"
-        ) from None
-    if count == 0:
-        raise UnusableAudio("the file holds no samples (0 frames)")
-    return count
-
-
-def _read_mono(sound: soundfile.SoundFile, start: int, stop: int) -> NDArray[np.float32]:
-    """Read frames from start to stop as their mean over channels, shape (S,)."""
-    # An MP3 decoder joins a stream cleanly only at its beginning.
-    first = 0 if sound.format == "MP3" else start
-    # Block by block: a damaged header may promise more frames than memory holds.
-    blocks: list[NDArray[np.float32]] = []
-    position, failed = first, False
-    try:
-        sound.seek(first)
-        while position < stop and not failed:
-            frames = min(_block_frames(sound), stop - position)
-            block_SK = sound.read(frames, "float32", always_2d=True)
-            blocks.append(_mean_over_channels(block_SK))
-            position += len(block_SK)
-            failed = len(block_SK) == 0
-    except soundfile.LibsndfileError:
-        position, failed = max(position, min(sound.tell(), stop)), True
-    if failed:
-        raise UnusableAudio(
-            f"truncated or damaged: the header says {sound.frames} frames, decoding {stop} of them "
-            f"stopped after {position}"
-        )
-    return np.concatenate(blocks)[start - first :]
-
-
-def _block_frames(sound: soundfile.SoundFile) -> int:
-    return max(1, BLOCK_SAMPLES // int(sound.channels))
+        raise finding(f"not audio that can be decoded ({why})") from None
+    except (UnusableAudio, OSError, MemoryError):
+        raise
+    except Exception as error:  # a decoder may raise anything; its text may hold addresses
+        raise finding(f"not audio that can be decoded ({type(error).__name__})") from error
 
 
 def _refuse_wild_samples(mono_S: NDArray[np.float32], start: int) -> None:

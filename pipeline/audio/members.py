@@ -10,9 +10,11 @@ share it. A process forgets what its parent had open, and a file that was replac
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,10 @@ _MOST_OPEN = 64
 _DAMAGE = (
     OSError, ValueError, LookupError, RuntimeError, TypeError, MemoryError, OverflowError, struct.error,
 )  # fmt: skip
+# What the system says of places that only a damaged file asks for.
+_DAMAGED_PLACES = (errno.EINVAL, errno.EFBIG, errno.EOVERFLOW, errno.ENXIO)
+# A container that asks for more than memory holds while so much is free asks for too much.
+_SPARE_BYTES = 1 << 28
 
 
 class MemberProblem(Exception):  # noqa: N818 - a finding about a file, not a failure of the program
@@ -81,11 +87,13 @@ def member_samples(path: Path) -> tuple[int, int] | None:
     Raises
     ------
     MemberProblem
-        If the member cannot be read.
+        If the member is damaged.
+    OSError, MemoryError
+        If its container cannot be read.
     """
+    file, identity, name, row = _found(path)
     with problems_told():
-        container, name, row = _opened(path)
-        return container.samples(name, row)
+        return _open(file, identity).samples(name, row)
 
 
 def read_member(path: Path) -> tuple[bytes, bytes]:
@@ -94,24 +102,49 @@ def read_member(path: Path) -> tuple[bytes, bytes]:
     Raises
     ------
     MemberProblem
-        If the member cannot be read.
+        If the member is damaged.
+    OSError, MemoryError
+        If its container cannot be read.
     """
+    file, identity, name, row = _found(path)
     with problems_told():
-        container, name, row = _opened(path)
-        return container.read(name, row)
+        return _open(file, identity).read(name, row)
 
 
 @contextmanager
 def problems_told() -> Iterator[None]:
-    """Turn whatever a library says of a damaged container into a `MemberProblem`."""
+    """Turn whatever a library says of a damaged container into a `MemberProblem`.
+
+    What the disk or the network refused goes through as ``OSError``, and a lack of memory as
+    ``MemoryError``.
+    """
     try:
         yield
     except FileNotFoundError:
         raise MemberProblem("its container is not there") from None
     except MemoryError:
+        if not _memory_is_left():
+            raise
         raise MemberProblem("the container promises more than memory holds") from None
     except _DAMAGE as error:
+        number = _system_error(error)
+        if number is not None and number not in _DAMAGED_PLACES:
+            raise OSError(number, os.strerror(number)) from error
         raise MemberProblem(_one_line(error)) from None
+
+
+def _system_error(error: Exception) -> int | None:
+    """What the system refused, if that is what a library reports; HDF5 says it in words alone."""
+    said = re.search(r"\berrno = (\d+)", str(error))
+    number = int(said[1]) if said else getattr(error, "errno", None)
+    return number or None
+
+
+def _memory_is_left() -> bool:
+    try:
+        return len(bytearray(_SPARE_BYTES)) > 0
+    except MemoryError:
+        return False
 
 
 def _one_line(error: Exception) -> str:
@@ -122,16 +155,16 @@ def _one_line(error: Exception) -> str:
     return f"the container cannot be read: {text if len(text) <= 200 else text[:197] + '...'}"
 
 
-def _opened(path: Path) -> tuple[Container, str, int]:
+def _found(path: Path) -> tuple[Path, tuple[int, ...], str, int]:
+    """A member's container with what tells it from its later self, the member's name, and its row."""
     member = split_member(path)
     if member is None:
         raise ValueError("not the path of a member")
     file, name, row = member
     facts = file.stat()
-    if not file.is_file():
-        raise ValueError("not a file")
-    identity = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    return _open(file, identity), name, row
+    if not stat.S_ISREG(facts.st_mode):
+        raise MemberProblem("the container cannot be read: not a file")
+    return file, (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns), name, row
 
 
 @lru_cache(maxsize=_MOST_OPEN)

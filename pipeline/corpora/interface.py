@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from typing import Literal
 
 from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, listed
-from pipeline.audio.decode import AUDIO_SUFFIXES, UnusableAudio, scan_header, segment_frames
+from pipeline.audio.decode import AUDIO_SUFFIXES, Header, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
 from pipeline.corpora.walk import leads_into, leads_out, limit_of, shown_name, spelled
 
@@ -26,6 +27,7 @@ Ids = Literal["stem", "path"]
 NO_LABEL = "none"  # as the name of a column of labels: there is none
 LONGEST_NAME = 255  # bytes of one name in a path, on every file system in use
 SCAN_THREADS = 8
+MAX_SUFFIXES = 8  # named in a note
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -147,7 +149,7 @@ def build_corpus(
     if not entries and not found:
         found.append(f"no clips; audio files end in {', '.join(AUDIO_SUFFIXES)}")
     _raise_if_any(found, hints, source)
-    scanned = _scanned(root, clips)
+    scanned, unsized = _scanned(root, clips)
     if not any(clip.frames for clip in scanned):
         out = sum(leads_out(root, clip.path) for clip in clips)
         links = f"; {out} lead out of the corpus by a link" if out else ""
@@ -160,8 +162,21 @@ def build_corpus(
         clips=tuple(scanned),
         classes=tuple(labels if classes is None else classes),
         task="multi" if task == "multi" or (task == "auto" and several) else "single",
-        notes=tuple(notes),
+        notes=(*notes, *unsized),
     )
+
+
+def left_out(files: Sequence[str], audio: Sequence[str]) -> list[str]:
+    """Note the files that are no recordings by their names, counted by suffix."""
+    others = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in files)
+    others.subtract(PurePosixPath(name).suffix.lower() for name in audio)
+    found = [(suffix, count) for suffix, count in others.most_common() if count > 0]
+    if not found:
+        return []
+    kinds = ", ".join(f"{shown_name(suffix)} {count}" for suffix, count in found[:MAX_SUFFIXES])
+    more = f" and {len(found) - MAX_SUFFIXES} more kinds" if len(found) > MAX_SUFFIXES else ""
+    total = sum(count for _, count in found)
+    return [f"{total} file(s) without an audio suffix left out: {kinds}{more}"]
 
 
 def hashed_split(name: str, *, validation: float, test: float) -> str:
@@ -340,24 +355,34 @@ def _label_problems(entries: Iterable[Entry], classes: Sequence[str]) -> list[st
     return problems
 
 
-def _scanned(root: Path, clips: Sequence[Clip]) -> list[Clip]:
-    """Fill in frames and rate; each file's header is read once, however many segments it has."""
+def _scanned(root: Path, clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
+    """Fill in frames and rate; each file's header is read once, however many segments it has.
+
+    Recordings whose header has no true size are noted.
+    """
     paths = list(dict.fromkeys(clip.path for clip in clips))
     limit = limit_of(root)  # asked here: threads have bounds of their own
 
-    def header(path: str) -> tuple[int, int]:
-        return scan_header(root / path) if leads_into(limit, root / path) else (0, 0)
+    def header(path: str) -> Header:
+        return scan_header(root / path) if leads_into(limit, root / path) else Header(0, 0)
 
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
         headers = dict(zip(paths, pool.map(header, paths), strict=True))
-    return [_measured(clip, *headers[clip.path]) for clip in clips]
+    unsized = [path for path, header in headers.items() if header.unsized]
+    note = (
+        f"{len(unsized)} recording(s) have no size in their headers, as if written to a pipe or never "
+        "closed, and are read to the end of the file, first: "
+    )
+    notes = [note + shown_name(unsized[0])] if unsized else []
+    return [_measured(clip, headers[clip.path]) for clip in clips], notes
 
 
-def _measured(clip: Clip, total_frames: int, rate_hz: int) -> Clip:
-    if not total_frames:
+def _measured(clip: Clip, header: Header) -> Clip:
+    if not header.frames:
         return clip
+    rate_hz = header.rate_hz
     try:
-        start, stop = segment_frames(total_frames, rate_hz, clip.start_s, clip.end_s)
+        start, stop = segment_frames(header.frames, rate_hz, clip.start_s, clip.end_s)
     except UnusableAudio:
         return replace(clip, frames=0, source_rate_hz=rate_hz)
     return replace(clip, frames=stop - start, source_rate_hz=rate_hz)

@@ -13,12 +13,11 @@ from urllib.parse import unquote
 
 from cache_schema.clip import Clip
 from cache_schema.text import one_line
-from pipeline.audio.decode import UnusableAudio, decode, scan_header, segment_frames
+from pipeline.audio.decode import UnusableAudio, scan_header, segment_frames
 from pipeline.audio.members import file_of
 from pipeline.corpora.walk import files_below, leads_into, limit_of, link_way_out
 
-MAX_DECODED = 20  # clips that are decoded to learn what their headers do not say
-ANY_RATE_HZ = 16_000
+MAX_READ_AGAIN = 20  # clips whose headers are read again to learn what is wrong
 
 
 class _Reason(NamedTuple):
@@ -50,14 +49,14 @@ def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
     finder = _Finder(root)
     counts: dict[tuple[str, str], int] = {}
     first: dict[tuple[str, str], str] = {}
-    decoded = 0
+    again = 0
     for clip in clips:
         if clip.frames:
             continue
         reason = _of_place(root, clip, finder)
         if reason is None:
-            decoded += not clip.source_rate_hz
-            known = clip.source_rate_hz or decoded <= MAX_DECODED
+            again += not clip.source_rate_hz
+            known = clip.source_rate_hz or again <= MAX_READ_AGAIN
             reason = _of_content(root, clip) if known else OTHERS
         key = reason.what, reason.hint
         counts[key] = counts.get(key, 0) + 1
@@ -157,20 +156,15 @@ class _Finder:
 
 
 def _of_content(root: Path, clip: Clip) -> _Reason:
-    """What a decoder says of a file that is there, or where its end is."""
-    path = root / clip.path
+    """What a decoder says of the header of a file that is there, or where its end is."""
+    header = scan_header(root / clip.path)
+    if not header.frames:
+        return _Reason(f"cannot be decoded ({header.problem})")
     try:
-        if clip.source_rate_hz:
-            total, rate_hz = scan_header(path)
-            segment_frames(total, rate_hz, clip.start_s, clip.end_s)
-        decode(path, start_s=clip.start_s, end_s=clip.end_s, sample_rate_hz=ANY_RATE_HZ)
+        segment_frames(header.frames, header.rate_hz, clip.start_s, clip.end_s)
     except UnusableAudio as problem:
-        if clip.source_rate_hz:
-            hint = _unit_hint(clip, total / rate_hz, rate_hz) if total else ""
-            return _Reason("have stretches outside their files", hint, f" ({problem.reason})")
-        return _Reason(f"cannot be decoded ({problem.reason})")
-    except OSError as error:
-        return _Reason(f"cannot be opened ({error.strerror})")
+        hint = _unit_hint(clip, header.frames / header.rate_hz, header.rate_hz)
+        return _Reason("have stretches outside their files", hint, f" ({problem.reason})")
     return OTHERS
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.errors import RunError
 from cache_schema.text import one_line
-from pipeline.audio.decode import UnusableAudio, decode
+from pipeline.audio.decode import UnusableAudio
+from pipeline.corpora.clip_audio import decode_clip
 from pipeline.corpora.interface import Corpus
-from pipeline.corpora.walk import leads_out
 from pipeline.views import View, ViewRecipe
 
 # Steps are cut from a shuffled window of this many steps sorted by length: little padding.
@@ -182,14 +182,7 @@ class LabelledAudio:
         if (kept := self._kept.get(clip.id)) is not None:
             return _as_float(kept)
         try:
-            if leads_out(self.corpus.root, clip.path):
-                raise UnusableAudio("its path leaves the corpus")
-            waveform = decode(
-                self.corpus.root / clip.path,
-                start_s=clip.start_s,
-                end_s=clip.end_s,
-                sample_rate_hz=self.sample_rate_hz,
-            ).waveform
+            waveform = decode_clip(self.corpus.root, clip, self.sample_rate_hz).waveform
         except UnusableAudio as error:
             self._undecodable.add(clip.id)
             self._skip(clip, error.reason)

@@ -29,17 +29,15 @@ from cache_schema.text import csv_text
 from pipeline.audio.decode import (
     MP3_RATES_HZ,
     UnusableAudio,
-    decode,
     encode_mp3,
-    resampled_length,
     to_int16,
 )
 from pipeline.audio.hdf5 import MP3, WAVEFORM, Pack, PackWriter
 from pipeline.audio.members import MemberProblem, problems_told
+from pipeline.corpora.clip_audio import decode_clip
 from pipeline.corpora.formats.hdf5_pack import CLASSES_FILE
 from pipeline.corpora.interface import Corpus
-from pipeline.corpora.walk import leads_out
-from pipeline.precompute.plan import corpus_facts, order_clips
+from pipeline.precompute.plan import corpus_facts, decoded_samples, order_clips
 
 # What --to takes: the dataset of the audio and the suffix that the clips' names get.
 FORMATS = {"hdf5-waveform": (WAVEFORM, ".wav"), "hdf5-mp3": (MP3, ".mp3")}
@@ -193,7 +191,7 @@ def _write_pack(
 ) -> Packed:
     audio, suffix = FORMATS[packing.to]
     rate_hz, classes = packing.rate_hz, packing.corpus.classes
-    lengths = [resampled_length(c.frames, c.source_rate_hz, rate_hz) for c in clips if c.frames]
+    lengths = [decoded_samples(clip, rate_hz) for clip in clips]
     unusable: list[tuple[str, str]] = []
     clipped = 0
     with (
@@ -247,13 +245,8 @@ def _made(packing: Packing, clips: Sequence[Clip]) -> Iterator[tuple[Clip, _Made
 
 def _make(packing: Packing, clip: Clip) -> _Made | str:
     """What a pack holds of a clip, or why it cannot."""
-    root = packing.corpus.root
-    if leads_out(root, clip.path):
-        return "its path leaves the corpus"
     try:
-        decoded = decode(
-            root / clip.path, start_s=clip.start_s, end_s=clip.end_s, sample_rate_hz=packing.rate_hz
-        )
+        decoded = decode_clip(packing.corpus.root, clip, packing.rate_hz)
     except UnusableAudio as problem:
         return problem.reason
     if decoded.source_frames != clip.frames:

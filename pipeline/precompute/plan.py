@@ -36,7 +36,13 @@ from cache_schema.metadata import (
 from cache_schema.plugins import unknown_name
 from cache_schema.signal_names import signal_of
 from cache_schema.store.files import sha256
-from pipeline.audio.decode import DECODER, RESAMPLER, resampled_length
+from pipeline.audio.decode import (
+    DECODER,
+    MAX_CLIP_S,
+    RESAMPLER,
+    longest_clip_s,
+    resampled_length,
+)
 from pipeline.audio.members import file_of
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import leads_out
@@ -160,13 +166,15 @@ def heard_samples(
 def taken_lengths(teacher: Teacher) -> str:
     """Say in seconds which lengths a teacher takes."""
     rate = teacher.sample_rate_hz
-    longest = f"{teacher.max_samples / rate:g} s" if teacher.max_samples else "any length"
-    return f"{teacher.min_samples / rate:g} s to {longest}"
+    longest_s = min(teacher.max_samples / rate if teacher.max_samples else MAX_CLIP_S, MAX_CLIP_S)
+    return f"{teacher.min_samples / rate:g} s to {longest_s:g} s"
 
 
 def decoded_samples(clip: Clip, rate_hz: int) -> int:
-    """Samples of a clip at a rate, by its header; 0 where that could not be read."""
-    return resampled_length(clip.frames, clip.source_rate_hz, rate_hz) if clip.frames else 0
+    """Samples of a clip at a rate, by its header; 0 if that cannot be read or the clip is too long."""
+    if not clip.frames or clip.frames > longest_clip_s(clip.source_rate_hz) * clip.source_rate_hz:
+        return 0
+    return resampled_length(clip.frames, clip.source_rate_hz, rate_hz)
 
 
 def heard_audio(teacher: Teacher, waveform_hz: int | None) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import numpy as np
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from cache_schema.limits import MAX_ALPHA
-from pipeline.audio.decode import UnusableAudio, decode
-from pipeline.corpora.walk import leads_out
+from pipeline.audio.decode import UnusableAudio
+from pipeline.corpora.clip_audio import decode_clip
 from pipeline.views.interface import UNKNOWN, Drawn, PlainStep, Variant, ViewContext, Waveform
 
 # Of the clips, as in PSLA.
@@ -80,16 +80,9 @@ class Mixup(PlainStep):
         return replace(heard, waveform_S=waveform_S, labels_C=labels_C)
 
     def _decoded(self, clip: Clip) -> Waveform:
-        root = self._context.corpus_root
+        context = self._context
         try:
-            if leads_out(root, clip.path):
-                raise UnusableAudio("its path leaves the corpus")
-            return decode(
-                root / clip.path,
-                start_s=clip.start_s,
-                end_s=clip.end_s,
-                sample_rate_hz=self._context.sample_rate_hz,
-            ).waveform
+            return decode_clip(context.corpus_root, clip, context.sample_rate_hz).waveform
         except UnusableAudio as error:
             raise UnusableAudio(f"its partner {clip.id}: {error.reason}") from None
 

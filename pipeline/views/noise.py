@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from cache_schema.errors import UsageError
-from pipeline.audio.decode import AUDIO_SUFFIXES, UnusableAudio, decode
+from cache_schema.text import one_line
+from pipeline.audio.decode import AUDIO_SUFFIXES, MAX_CLIP_S, TooLong, UnusableAudio, decode
 from pipeline.corpora.interface import SPLIT_NAMES
 from pipeline.corpora.walk import files_below, leads_out
 from pipeline.views.interface import (
@@ -73,7 +74,8 @@ class Noise(PlainStep):
         Raises
         ------
         UsageError
-            If a split gets none. A link that leads out of the folder is not followed.
+            If a split gets none, or a recording is longer than is decoded at once. A link that leads
+            out of the folder is not followed.
         """
         self._rate_hz = context.sample_rate_hz
         folder = (context.corpus_root / self._folder).resolve()
@@ -130,6 +132,12 @@ def _decoded(folder: Path, rate_hz: int) -> Iterator[tuple[str, Waveform, str]]:
             continue
         try:
             clip = decode(folder / name, sample_rate_hz=rate_hz)
+        except TooLong as problem:
+            raise UsageError(
+                f"view noise: {one_line(folder / name)} is {problem}. Cut it into files of at most "
+                f"{MAX_CLIP_S:g} s, or leave it out.",
+                kind="options",
+            ) from None
         except UnusableAudio:
             continue
         if len(clip.waveform):

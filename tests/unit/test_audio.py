@@ -50,7 +50,7 @@ def reason(path: Path, start_s: float = 0.0, end_s: float | None = None) -> str:
 def test_every_format_decodes_to_what_the_header_scan_says(tmp_path: Path, kind: str) -> None:
     path = audio_file(tmp_path, kind)
     clip = decode(path, sample_rate_hz=RATE_HZ)
-    assert scan_header(path) == (20_000, RATE_HZ)
+    assert scan_header(path)[:2] == (20_000, RATE_HZ)
     assert clip.source_frames == len(clip.waveform) == 20_000
     assert clip.waveform.dtype == np.float32
     np.testing.assert_allclose(clip.waveform.std(), 0.3 / np.sqrt(2), rtol=0.03)
@@ -61,7 +61,7 @@ def test_a_segment_is_the_same_stretch_of_the_whole(tmp_path: Path, kind: str) -
     path = audio_file(tmp_path, kind)
     whole = decode(path, sample_rate_hz=RATE_HZ)
     part = decode(path, start_s=0.3, end_s=0.7, sample_rate_hz=RATE_HZ)
-    assert scan_header(path, 0.3, 0.7) == (6400, RATE_HZ)
+    assert scan_header(path, 0.3, 0.7)[:2] == (6400, RATE_HZ)
     np.testing.assert_array_equal(part.waveform, whole.waveform[4800:11200])
     assert part.sha256 == whole.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -90,19 +90,19 @@ def test_an_exact_half_is_rounded_up_where_soxr_rounds_down(tmp_path: Path) -> N
 
 def test_a_missing_file_is_named_by_its_reason_only(tmp_path: Path) -> None:
     assert reason(tmp_path / "none.wav") == "cannot be read: no such file or directory"
-    assert scan_header(tmp_path / "none.wav") == (0, 0)
+    assert scan_header(tmp_path / "none.wav")[:2] == (0, 0)
 
 
 def test_an_empty_file_is_unusable(tmp_path: Path) -> None:
     path = tmp_path / "clip.wav"
     path.touch()
     assert "0 bytes" in reason(path)
-    assert scan_header(path) == (0, 0)
+    assert scan_header(path)[:2] == (0, 0)
 
 
 def test_a_folder_is_unusable(tmp_path: Path) -> None:
     assert "folder" in reason(tmp_path)
-    assert scan_header(tmp_path) == (0, 0)
+    assert scan_header(tmp_path)[:2] == (0, 0)
 
 
 @pytest.mark.parametrize("content", [b"hello\n" * 500, bytes(5000), b"\xff\xfb\x90abc" * 99, b"R"])
@@ -110,7 +110,7 @@ def test_what_is_not_audio_is_said_to_be_none(tmp_path: Path, content: bytes) ->
     path = tmp_path / "clip.mp3"
     path.write_bytes(content)
     assert "not audio" in reason(path)
-    assert scan_header(path) == (0, 0)
+    assert scan_header(path)[:2] == (0, 0)
 
 
 def test_a_git_lfs_pointer_is_recognised(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_file_without_samples_is_unusable(tmp_path: Path) -> None:
     path = tmp_path / "clip.wav"
     soundfile.write(path, np.zeros(0), RATE_HZ)
     assert "0 frames" in reason(path)
-    assert scan_header(path) == (0, RATE_HZ)
+    assert scan_header(path)[:2] == (0, RATE_HZ)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -175,13 +175,13 @@ def test_a_segment_outside_the_file_is_unusable(
 ) -> None:
     path = audio_file(tmp_path)
     assert "1.25 s long" in reason(path, start_s, end_s)
-    assert scan_header(path, start_s, end_s) == (0, RATE_HZ)
+    assert scan_header(path, start_s, end_s)[:2] == (0, RATE_HZ)
 
 
 def test_an_end_rounded_to_milliseconds_is_forgiven(tmp_path: Path) -> None:
     path = audio_file(tmp_path, frames=20_007)
     assert decode(path, end_s=1.251, sample_rate_hz=RATE_HZ).source_frames == 20_007
-    assert scan_header(path, 0.0, 1.251) == (20_007, RATE_HZ)
+    assert scan_header(path, 0.0, 1.251)[:2] == (20_007, RATE_HZ)
 
 
 def test_an_mp3_without_a_frame_count_is_counted(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_an_mp3_without_a_frame_count_is_counted(tmp_path: Path) -> None:
     assert not lacks_frame_count(io.BytesIO(content))
     path = tmp_path / "clip.mp3"
     path.write_bytes(content[content.index(content[:2], 10) :])
-    frames, _ = scan_header(path)
+    frames = scan_header(path).frames
     assert abs(frames - 128_000) < 3000
     assert decode(path, sample_rate_hz=RATE_HZ).source_frames == frames
 

@@ -37,7 +37,7 @@ def member(file: Path, row: int, name: str = "waveform") -> Path:
 
 
 def reason(path: Path) -> str:
-    assert scan_header(path) == (0, 0)
+    assert scan_header(path)[:2] == (0, 0)
     with pytest.raises(UnusableAudio) as caught:
         decode(path, sample_rate_hz=RATE_HZ)
     assert str(path.parent.parent.parent) not in caught.value.reason
@@ -57,7 +57,7 @@ def test_audio_in_folders_that_end_in_an_exclamation_mark_is_read(tmp_path: Path
     for name in ("x!/a.wav", "x.h5!/a.wav"):
         (tmp_path / name).parent.mkdir()
         soundfile.write(tmp_path / name, np.full(50, 0.1), 8000)
-        assert scan_header(tmp_path / name) == (50, 8000)
+        assert scan_header(tmp_path / name)[:2] == (50, 8000)
 
 
 def test_a_waveform_is_what_is_stored(pack: Path, waveforms: np.ndarray) -> None:
@@ -65,7 +65,7 @@ def test_a_waveform_is_what_is_stored(pack: Path, waveforms: np.ndarray) -> None
         decoded = decode(member(pack, row), sample_rate_hz=RATE_HZ)
         assert np.array_equal(decoded.waveform * 32768, waveform)
         assert decoded.sha256 == hashlib.sha256(waveform.tobytes()).hexdigest()
-        assert scan_header(member(pack, row)) == (1000, RATE_HZ)
+        assert scan_header(member(pack, row))[:2] == (1000, RATE_HZ)
 
 
 def test_old_packs_of_floats_are_read(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_stretch_of_a_member_is_cut(pack: Path, waveforms: np.ndarray) -> None
     path = member(pack, 3)
     decoded = decode(path, start_s=0.01, end_s=0.02, sample_rate_hz=RATE_HZ)
     assert np.array_equal(decoded.waveform * 32768, waveforms[3, 320:640])
-    assert scan_header(path, 0.01, 0.02) == (320, RATE_HZ)
+    assert scan_header(path, 0.01, 0.02)[:2] == (320, RATE_HZ)
 
 
 def test_an_mp3_in_a_pack_is_the_mp3(tmp_path: Path) -> None:

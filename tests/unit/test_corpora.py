@@ -83,7 +83,7 @@ def test_the_class_is_the_folder(tmp_path: Path) -> None:
     assert [clip.labels for clip in corpus.clips] == [("cat",), ("dog",), ("dog",)]
     assert corpus.classes == ("cat", "dog")
     assert {clip.frames for clip in corpus.clips} == {800}
-    assert corpus.notes == ("1 file(s) without an audio suffix left out",)
+    assert corpus.notes == ("1 file(s) without an audio suffix left out: .txt 1",)
 
 
 def test_split_folders_are_recognised_where_all_are_named_so(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def test_files_that_are_no_audio_are_counted(tmp_path: Path) -> None:
     fsdd.write(tmp_path)
     (tmp_path / "recordings/notes.txt").write_text("x")
     corpus = read_corpus(f"fsdd:{tmp_path}")
-    assert corpus.notes == ("1 file(s) without an audio suffix left out",)
+    assert corpus.notes == ("1 file(s) without an audio suffix left out: .txt 1",)
 
 
 @pytest.mark.parametrize("name", ["seven_theo_1", "7_theo", "7_theo_x", "10_theo_1", "7_a_b_1"])

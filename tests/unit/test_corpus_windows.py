@@ -166,5 +166,5 @@ def test_a_window_with_the_id_of_another_clip_is_refused(tmp_path: Path) -> None
     ],
 )
 def test_windows_of_no_length_are_refused(tmp_path: Path, query: str) -> None:
-    with pytest.raises(UsageError, match="window_s"):
+    with pytest.raises(UsageError, match=r"(window|overlap)_s"):
         read_corpus(f"{write(tmp_path, a=2)}&{query}")

@@ -183,8 +183,8 @@ def test_held_out_clips_have_no_partner(context: ViewContext, place: int) -> Non
 def test_a_partner_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     context = view_chains.write_corpus(tmp_path)
     for place in TRAIN:
-        (tmp_path / f"{place}.wav").write_bytes(b"no audio")
-    with pytest.raises(UnusableAudio, match=r"its partner train-\d: not audio") as raised:
+        soundfile.write(tmp_path / f"{place}.wav", np.full(50, np.nan), RATE_HZ, subtype="FLOAT")
+    with pytest.raises(UnusableAudio, match=r"its partner train-\d: sample 0 is not a") as raised:
         views(context, "mixup", waveform=np.ones(50))
     assert str(tmp_path) not in raised.value.reason
 

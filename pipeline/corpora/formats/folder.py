@@ -22,6 +22,7 @@ from pipeline.corpora.interface import (
     check_shares,
     clip_name,
     hashed_split,
+    left_out,
     need_folder,
     without_suffix,
 )
@@ -94,15 +95,13 @@ def read_folder(
             entries.append(
                 Entry(Clip(id=clip_id, path=name, labels=clip_labels, split=split), name)
             )
-    left_out = len(found.files) - len(audio)
-    left = [f"{left_out} file(s) without an audio suffix left out"] if left_out else []
     return build_corpus(
         path,
         entries,
         source=f"folder:{path}",
         task="single",
         problems=problems,
-        notes=left + found.notes,
+        notes=left_out(found.files, audio) + found.notes,
     )
 
 

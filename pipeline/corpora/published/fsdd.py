@@ -12,7 +12,14 @@ from pathlib import Path, PurePosixPath
 
 from cache_schema.clip import Clip
 from pipeline.audio.decode import AUDIO_SUFFIXES
-from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
+from pipeline.corpora.interface import (
+    Corpus,
+    Entry,
+    build_corpus,
+    left_out,
+    need_folder,
+    without_suffix,
+)
 from pipeline.corpora.walk import leads_out, link_way_out, listed_folder, shown_name
 
 DIGITS = tuple("0123456789")
@@ -51,7 +58,6 @@ def read_fsdd(path: Path) -> Corpus:
         else:
             shown = shown_name(file)
             problems.append(f"{shown}: not named DIGIT_SPEAKER_INDEX, such as 7_jackson_32.wav")
-    left_out = len(files) - len(audio)
     return build_corpus(
         folder,
         entries,
@@ -59,7 +65,7 @@ def read_fsdd(path: Path) -> Corpus:
         classes=DIGITS,
         task="single",
         problems=problems,
-        notes=[f"{left_out} file(s) without an audio suffix left out"] if left_out else [],
+        notes=left_out(files, audio),
     )
 
 

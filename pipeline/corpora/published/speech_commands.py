@@ -208,7 +208,7 @@ def _noise_recordings(path: Path) -> list[tuple[str, float]]:
     names = [f"{NOISE_FOLDER}/{file}" for file in files if "/" not in file]
     root = path.resolve()
     headers = [(name, scan_header(root / name)) for name in names if not leads_out(root, name)]
-    lengths = [(name, frames / rate_hz) for name, (frames, rate_hz) in headers if frames]
+    lengths = [(name, header.frames / header.rate_hz) for name, header in headers if header.frames]
     # From 10 s on each split has a second of its own.
     return [(name, length_s) for name, length_s in lengths if length_s >= 10]
 

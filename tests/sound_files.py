@@ -1,0 +1,100 @@
+"""Recordings in every container and codec that libsndfile writes, and their headers altered."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RATES_HZ = (16_000, 8_000, 48_000)
+FRAMES = 6000
+# Nothing but their names tells what they are: SD2 is two files, RAW has no header.
+BY_NAME_ALONE = ("RAW", "SD2")
+# Where a header counts the bytes of samples: what comes before the field, its form and offset.
+SIZE_FIELDS = {
+    "WAV": (b"data", "<I", 4),
+    "WAVEX": (b"data", "<I", 4),
+    "RF64": (b"ds64", "<Q", 16),
+    "W64": (b"data\xf3\xac", "<Q", 16),
+    "AU": (b".snd", ">I", 8),
+    "AIFF": (b"SSND", ">I", 4),
+    "CAF": (b"data", ">q", 4),
+}
+WHOLE_FIELDS = {"WAV": ("<I", 4), "WAVEX": ("<I", 4), "AIFF": (">I", 4), "W64": ("<Q", 16)}
+PLACEHOLDERS = {
+    "I": (0, 0x7FFF_F000, 0x7FFF_FFFF, 0xFFFF_FFFF, 2_000_000_000),
+    "Q": (0, 0x7FFF_FFFF, 0xFFFF_FFFF, 2**63 - 1, 2**64 - 1),
+    "q": (0, -1),
+}
+
+
+def kinds() -> list[tuple[str, str]]:
+    """Every container and codec that libsndfile lists and can be opened by its content."""
+    return [
+        (container, subtype)
+        for container in soundfile.available_formats()
+        for subtype in soundfile.available_subtypes(container)
+        if container not in BY_NAME_ALONE
+    ]
+
+
+@functools.cache
+def encoded(container: str, subtype: str, frames: int = FRAMES) -> tuple[bytes, int] | None:
+    """A file of a tone, and its rate; None if libsndfile reads such files but does not write them."""
+    wave = 0.3 * np.sin(np.arange(frames) / 9)
+    for rate_hz in RATES_HZ:
+        content = io.BytesIO()
+        try:
+            soundfile.write(content, wave, rate_hz, format=container, subtype=subtype)
+        except soundfile.LibsndfileError:
+            continue
+        return content.getvalue(), rate_hz
+    return None
+
+
+def frames_read(content: bytes) -> int | None:
+    """Frames that libsndfile itself reads of a file, from its beginning to its end."""
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            return len(sound.read(10 * FRAMES, "float32"))
+    except (soundfile.LibsndfileError, RuntimeError):
+        return None
+
+
+def with_size(content: bytes, container: str, size: int) -> bytes:
+    """The file with another size of the samples, as of a writer that cannot go back to its header."""
+    mark, form, offset = SIZE_FIELDS[container]
+    data = bytearray(content)
+    place = data.index(mark) + offset
+    struct.pack_into(form, data, place, size)
+    if container in WHOLE_FIELDS:
+        form, place = WHOLE_FIELDS[container]
+        struct.pack_into(form, data, place, size)
+    if container == "RF64":  # the size of the whole lies before that of the samples
+        struct.pack_into("<Q", data, data.index(b"ds64") + 8, size)
+    return bytes(data)
+
+
+def without_flac_count(content: bytes) -> bytes:
+    """A FLAC whose STREAMINFO counts no samples, as of an encoder that writes to a pipe."""
+    data = bytearray(content)
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    return bytes(data)
+
+
+def write_all(folder: Path) -> dict[str, bytes]:
+    """Write a good file of every kind; returns their contents by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {}
+    for container, subtype in kinds():
+        made = encoded(container, subtype)
+        if made is not None:
+            name = f"{container}-{subtype}.{container.lower()}"
+            files[name] = made[0]
+            (folder / name).write_bytes(made[0])
+    return files

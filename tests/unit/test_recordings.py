@@ -1,0 +1,273 @@
+"""Recordings as they come: sizes nobody wrote, odd beginnings, codecs that only go on, great lengths."""
+
+from __future__ import annotations
+
+import io
+import resource
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from sound_files import (
+    FRAMES,
+    PLACEHOLDERS,
+    SIZE_FIELDS,
+    encoded,
+    kinds,
+    with_size,
+    without_flac_count,
+)
+
+from cache_schema.clip import Clip
+from pipeline.audio import decode as audio
+from pipeline.audio.decode import AUDIO_SUFFIXES, TooLong, UnusableAudio, decode, scan_header
+from pipeline.audio.source import Source
+from pipeline.corpora import read_corpus
+from pipeline.precompute.plan import decoded_samples
+
+RATE_HZ = 16_000
+ENTERED_ANYWHERE = ("WAV", "FLAC", "W64", "CAF", "AIFF", "AU")
+
+
+def content_of(container: str, subtype: str = "PCM_16", frames: int = FRAMES) -> bytes:
+    made = encoded(container, subtype, frames)
+    assert made is not None
+    return made[0]
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+# --- sizes that nobody wrote ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("container", SIZE_FIELDS)
+def test_a_size_that_a_writer_left_open_is_the_rest_of_the_file(
+    tmp_path: Path, container: str
+) -> None:
+    plain = content_of(container)
+    whole = decode(written(tmp_path / "plain.wav", plain), sample_rate_hz=RATE_HZ)
+    for size in PLACEHOLDERS[SIZE_FIELDS[container][1][-1]]:
+        path = written(tmp_path / "piped.wav", with_size(plain, container, size))
+        header = scan_header(path)
+        assert header[:2] == (FRAMES, RATE_HZ), hex(size)
+        assert header.unsized, hex(size)
+        clip = decode(path, sample_rate_hz=RATE_HZ)
+        np.testing.assert_array_equal(clip.waveform, whole.waveform)
+
+
+def test_a_wav_that_was_finished_without_samples_has_none(tmp_path: Path) -> None:
+    closed = bytearray(content_of("WAV", frames=0)) + b"LIST\x04\0\0\0abcd"
+    closed[4:8] = (len(closed) - 8).to_bytes(4, "little")
+    header = scan_header(written(tmp_path / "closed.wav", bytes(closed)))
+    assert header.problem == "the file holds no samples (0 frames)"
+
+
+@pytest.mark.parametrize("container", ["WAV", "W64", "RF64", "AIFF", "AU", "CAF"])
+def test_a_file_that_was_cut_is_truncated_and_not_taken_for_piped(
+    tmp_path: Path, container: str
+) -> None:
+    content = content_of(container)
+    path = written(tmp_path / "cut.wav", content[: len(content) // 2])
+    assert scan_header(path).problem.startswith("truncated: the header says 12")
+    with pytest.raises(UnusableAudio, match="truncated"):
+        decode(path, sample_rate_hz=RATE_HZ)
+
+
+def test_a_flac_without_a_count_is_counted_and_can_be_entered(tmp_path: Path) -> None:
+    plain = content_of("FLAC", frames=50_000)
+    path = written(tmp_path / "piped.flac", without_flac_count(plain))
+    assert scan_header(path) == (50_000, RATE_HZ, "", True)
+    whole = decode(path, sample_rate_hz=RATE_HZ).waveform
+    np.testing.assert_array_equal(
+        whole, decode(written(tmp_path / "a.flac", plain), sample_rate_hz=RATE_HZ).waveform
+    )
+    window = decode(path, start_s=2.0, end_s=3.0, sample_rate_hz=RATE_HZ).waveform
+    np.testing.assert_array_equal(window, whole[32_000:48_000])
+
+
+def test_recordings_without_a_size_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "dog").mkdir()
+    written(tmp_path / "dog/a.wav", with_size(content_of("WAV"), "WAV", 0))
+    written(tmp_path / "dog/b.wav", content_of("WAV"))
+    (note,) = read_corpus(f"folder:{tmp_path}?validation=0&test=0").notes
+    assert note.startswith("1 recording(s) have no size in their headers")
+    assert note.endswith("first: dog/a.wav")
+
+
+# --- odd beginnings, and names -------------------------------------------------------------------
+
+BEFORE_MP3 = {
+    "zeros": bytes(20),
+    "junk": b"no mp3 \xff\xfb" * 60,
+    "APEv2": b"APETAGEX\xd0\x07\0\0" + (500).to_bytes(4, "little") + bytes(516),
+    "ID3 and zeros": b"ID3\x04\0\0\0\0\x02\x01" + bytes(257 + 500),
+    "two ID3": (b"ID3\x04\0\0\0\0\x02\x01" + bytes(257)) * 2,
+}
+
+
+@pytest.mark.parametrize("before", BEFORE_MP3)
+@pytest.mark.parametrize("name", ["a.mp3", "a.bin"])
+def test_an_mp3_begins_at_its_first_frame(tmp_path: Path, before: str, name: str) -> None:
+    plain = content_of("MP3", "MPEG_LAYER_III")
+    path = written(tmp_path / name, BEFORE_MP3[before] + plain)
+    expected = decode(written(tmp_path / "plain.mp3", plain), sample_rate_hz=RATE_HZ)
+    assert scan_header(path) == (FRAMES, RATE_HZ, "", False)
+    np.testing.assert_array_equal(decode(path, sample_rate_hz=RATE_HZ).waveform, expected.waveform)
+
+
+@pytest.mark.parametrize(("suffix", "subtype"), [(".gsm", "GSM610"), (".vox", "VOX_ADPCM")])
+def test_what_has_no_header_is_known_by_its_name(tmp_path: Path, suffix: str, subtype: str) -> None:
+    wave = 0.3 * np.sin(np.arange(8000) / 9)
+    raw = {"samplerate": 8000, "format": "RAW", "subtype": subtype}
+    soundfile.write(tmp_path / "call.raw", wave, **raw)
+    path = (tmp_path / "call.raw").rename(tmp_path / f"call{suffix}")
+    with soundfile.SoundFile(path, channels=1, **raw) as sound:
+        expected = sound.read(9000, "float32")
+    clip = decode(path, sample_rate_hz=8000)
+    assert scan_header(path).frames == len(clip.waveform) == clip.source_frames
+    np.testing.assert_array_equal(clip.waveform, expected[: len(clip.waveform)])
+    assert "not audio" in scan_header(path.rename(tmp_path / "call.wav")).problem
+
+
+@pytest.mark.parametrize("kind", ["folder", "csv"])
+def test_what_the_decoder_reads_every_corpus_reads(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "dog").mkdir()
+    names = {"a.aiff": "AIFF", "b.au": "AU", "c.caf": "CAF", "d.W64": "W64", "e.voc": "VOC"}
+    for name, container in names.items():
+        written(tmp_path / "dog" / name, content_of(container))
+    rows = "".join(f"dog/{name},dog,train\n" for name in names)
+    (tmp_path / "clips.csv").write_text("path,label,split\n" + rows)
+    where = tmp_path if kind == "folder" else tmp_path / "clips.csv"
+    corpus = read_corpus(f"{kind}:{where}")
+    assert {clip.path: clip.frames for clip in corpus.clips} == {
+        f"dog/{name}": FRAMES for name in names
+    }
+    noted = "1 file(s) without an audio suffix left out: .csv 1"
+    assert corpus.notes == ((noted,) if kind == "folder" else ())
+    assert len(set(AUDIO_SUFFIXES)) == len(AUDIO_SUFFIXES)
+
+
+# --- stretches -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("container", "subtype"), kinds())
+def test_a_window_is_the_same_stretch_of_the_whole_whatever_the_codec(
+    tmp_path: Path, container: str, subtype: str
+) -> None:
+    made = encoded(container, subtype, 30_000)
+    if made is None:
+        pytest.skip("libsndfile reads such files and does not write them")
+    path = written(tmp_path / "a.bin", made[0])
+    frames, rate_hz = scan_header(path)[:2]
+    whole = decode(path, sample_rate_hz=rate_hz).waveform
+    assert len(whole) == frames >= 30_000
+    for start, stop in ((0, 700), (12_345, 20_000), (29_000, 30_000)):
+        window = decode(path, start_s=start / rate_hz, end_s=stop / rate_hz, sample_rate_hz=rate_hz)
+        np.testing.assert_array_equal(window.waveform, whole[start:stop])
+
+
+def test_a_long_mp3_is_decoded_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.3, 0.3, 200_000), RATE_HZ)
+    expected, _ = soundfile.read(path, dtype="float32")
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 30_000)
+    np.testing.assert_allclose(decode(path, sample_rate_hz=RATE_HZ).waveform, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("container", ENTERED_ANYWHERE)
+def test_a_window_of_a_long_recording_reads_little_else(
+    tmp_path: Path, container: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    path = tmp_path / "long.bin"
+    noise = generator.integers(-9999, 9999, 2_000_000, np.int16)
+    soundfile.write(path, noise, RATE_HZ, format=container, subtype="PCM_16")
+    read = []
+    fill = Source.readinto
+
+    def counted(source: Source, buffer: Any) -> int:
+        read.append(fill(source, buffer))
+        return read[-1]
+
+    monkeypatch.setattr(Source, "readinto", counted)
+    clip = decode(path, start_s=100.0, end_s=101.0, sample_rate_hz=RATE_HZ)
+    np.testing.assert_array_equal(clip.waveform * 32768, noise[1_600_000:1_616_000])
+    assert sum(read) < path.stat().st_size / 8
+
+
+def test_the_digest_of_a_long_recording_is_taken_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.audio.source._LARGE_BYTES", 1000)
+    path = written(tmp_path / "a.wav", content_of("WAV"))
+    first = decode(path, end_s=0.1, sample_rate_hz=RATE_HZ).sha256
+    monkeypatch.setattr("pipeline.audio.source._BLOCK_BYTES", 0)  # nothing would be read
+    assert decode(path, start_s=0.1, sample_rate_hz=RATE_HZ).sha256 == first
+    path.write_bytes(content_of("WAV", frames=7000))
+    assert decode(path, sample_rate_hz=RATE_HZ).sha256 != first
+
+
+# --- great lengths -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def silence(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three hours of it, in a file of 2 MB."""
+    path = tmp_path_factory.mktemp("long") / "silence.flac"
+    with soundfile.SoundFile(path, "w", RATE_HZ, 1, "PCM_16") as sound:
+        for _ in range(3 * 60):
+            sound.write(np.zeros(60 * RATE_HZ, np.int16))
+    return path
+
+
+def test_a_clip_of_hours_is_refused_before_it_is_decoded(silence: Path) -> None:
+    frames, rate_hz = scan_header(silence)[:2]
+    assert (frames, rate_hz) == (3 * 3600 * RATE_HZ, RATE_HZ)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(TooLong, match=r"10800 s long at 16000 Hz, at most 1800 s .*window_s"):
+        decode(silence, sample_rate_hz=RATE_HZ)
+    window = decode(silence, start_s=9000.0, end_s=9010.0, sample_rate_hz=RATE_HZ)
+    assert window.source_frames == 10 * RATE_HZ
+    grown_bytes = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    assert grown_bytes < 200 << 20  # all of it would be 690 MB once
+
+
+def test_a_plan_leaves_no_room_for_what_is_too_long() -> None:
+    clip = Clip(id="a", path="a", labels=(), split="train", frames=1800 * 48_000)
+    for rate_hz, samples in ((48_000, 1800 * RATE_HZ), (192_000, 450 * RATE_HZ)):
+        here = Clip(**{**_fields(clip), "source_rate_hz": rate_hz})
+        assert decoded_samples(here, RATE_HZ) == samples
+        longer = Clip(**{**_fields(here), "frames": clip.frames + 1})
+        assert decoded_samples(longer, RATE_HZ) == 0
+    slow = Clip(**{**_fields(clip), "frames": 1_801_000, "source_rate_hz": 1000})
+    assert decoded_samples(slow, RATE_HZ) == 0
+
+
+def _fields(clip: Clip) -> dict[str, Any]:
+    return {name: getattr(clip, name) for name in clip.__dataclass_fields__}
+
+
+# --- whatever a decoder raises -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [TypeError, RuntimeError, AssertionError, KeyError])
+@pytest.mark.parametrize("call", ["__init__", "read"])
+def test_whatever_a_decoder_raises_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception], call: str
+) -> None:
+    path = written(tmp_path / "a.wav", content_of("WAV"))
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise error(f"at {io.BytesIO()}")
+
+    monkeypatch.setattr(soundfile.SoundFile, call, broken)
+    with pytest.raises(UnusableAudio) as raised:
+        decode(path, sample_rate_hz=RATE_HZ)
+    assert raised.value.reason == f"not audio that can be decoded ({error.__name__})"
+    if call == "__init__":
+        assert scan_header(path).problem == raised.value.reason
