@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,8 +33,8 @@ from cache_schema.signal_names import qualified, signal_of
 from cache_schema.store.arrays import Array
 from cache_schema.store.files import sha256
 from cache_schema.writer import Row, load_manifest, load_plan, write_unit
-from pipeline.audio.decode import UnusableAudio, decode, resample_exactly, resampled_length
-from pipeline.corpora.walk import leads_out
+from pipeline.audio.decode import UnusableAudio, resample_exactly, resampled_length
+from pipeline.corpora.clip_audio import decode_clip
 from pipeline.precompute.plan import decoded_samples, planned_samples, taken_lengths
 from pipeline.precompute.provenance_diff import differences, without_name
 from pipeline.teachers import open_teacher
@@ -43,6 +43,9 @@ from pipeline.views import View, ViewRecipe, view_context
 
 UNITS_IN_HAND = 2
 FULL_SCALE = 32768.0
+ROUNDED_AT_ONCE = 1 << 20
+# Of so many clips a teacher that can answer none is at fault, whatever it makes of noise.
+MIN_CLIPS_ALIKE = 8
 # Cached logits are float16; a recomputed answer may differ by this share of the largest logit.
 SAME_ANSWER = 2e-3
 
@@ -82,7 +85,11 @@ def _sounded(made: View, source_sha256: str) -> Heard:
     """Limit a view to full scale and round it to the samples that student and teacher hear."""
     peak = float(np.abs(made.waveform_S).max()) * FULL_SCALE
     gain = 1.0 if peak <= FULL_SCALE - 1 else (FULL_SCALE - 1) / peak
-    samples_S = np.round(made.waveform_S.astype(np.float64) * FULL_SCALE * gain).astype(np.int16)
+    samples_S = np.empty(len(made.waveform_S), np.int16)
+    for first in range(0, len(samples_S), ROUNDED_AT_ONCE):  # or it would lie in memory as float64
+        block = slice(first, first + ROUNDED_AT_ONCE)
+        exact_S = made.waveform_S[block].astype(np.float64)
+        samples_S[block] = np.round(exact_S * FULL_SCALE * gain)
     of_view: dict[str, Array] = {
         VIEW_DRAWS: made.drawn_P,
         VIEW_LABELS: made.labels_C.astype(np.float16),
@@ -206,7 +213,34 @@ class UnitWorker:
         for row in range(self.plan.units.rows[number]):
             self._refuse_stopped()
             heard.append(hear(row) if only is None or row in only else Row(reason="skipped"))
-        return self._answer(heard)
+        rows = self._answer(heard)
+        asked = [i for i, row in enumerate(heard) if isinstance(row, Heard)]
+        refused = [reason for i in asked if (reason := rows[i].reason)]
+        if asked and len(refused) == len(asked):
+            self._refuse_useless_teacher(number, refused, heard[asked[0]])
+        return rows
+
+    def _refuse_useless_teacher(
+        self, number: int, reasons: Sequence[str], heard: Heard | Row
+    ) -> None:
+        """Stop where a teacher has no answer to any clip of a unit: that is no clip's fault.
+
+        Where the clips are few it is asked about noise as well.
+        """
+        if len(reasons) < MIN_CLIPS_ALIKE and isinstance(heard, Heard):
+            noise = (
+                np.random.default_rng(0).standard_normal(len(heard.samples_S)) * 0.1 * FULL_SCALE
+            )
+            (answer,) = self._ask([replace(heard, samples_S=noise.astype(np.int16))])
+            if not _unstorable(answer):
+                return
+        raise RunError(
+            f"work unit {number}: no answer of teacher {self.teacher.family} to its {len(reasons)} "
+            f"clip(s) can be kept, the first since {reasons[0]}. That is no fault of the clips, so "
+            "none was quarantined, and nothing written of the unit. Mend the teacher (NaN in its "
+            "weights, or logits of another scale), then repeat the command with another --out.",
+            kind="teacher",
+        )
 
     def _refuse_stopped(self) -> None:
         if self._run in _stopped_runs:
@@ -227,16 +261,8 @@ class UnitWorker:
     def hear(self, clip: Clip, planned: int, view: int) -> Heard | Row:
         """Decode a clip and make its view of `planned` samples, or say why it is quarantined."""
         rate = self.teacher.sample_rate_hz
-        path = self.corpus_root / clip.path
-        if leads_out(self.corpus_root, clip.path):
-            return Row(reason="its path leaves the corpus")
         try:
-            decoded = decode(
-                path,
-                start_s=clip.start_s,
-                end_s=clip.end_s,
-                sample_rate_hz=rate,
-            )
+            decoded = decode_clip(self.corpus_root, clip, rate)
         except UnusableAudio as error:
             return Row(reason=str(error))
         samples = len(decoded.waveform)
@@ -318,10 +344,8 @@ class UnitWorker:
     def _row(self, heard: Heard, answer: dict[str, Array]) -> Row:
         teacher = self.plan.teacher_name
         signals = {qualified(name, teacher): value for name, value in answer.items()}
-        for name, value in signals.items():
-            if not np.isfinite(value).all():
-                reason = f"teacher returned a {name} that float16 cannot hold"
-                return Row(reason=reason, source_sha256=heard.source_sha256)
+        if reason := _unstorable(signals):
+            return Row(reason=reason, source_sha256=heard.source_sha256)
         for spec in self.plan.signals:
             if spec.name == WAVEFORM:
                 signals[WAVEFORM] = heard.samples_S
@@ -353,6 +377,16 @@ class UnitWorker:
                 "written; make a new cache with another --out.",
                 kind="stale",
             )
+
+
+def _unstorable(answer: Mapping[str, Array]) -> str:
+    """Say why an answer in float16 cannot be kept; nothing if it can."""
+    for name, value in answer.items():
+        if np.isnan(value).any():
+            return f"the teacher's {name} has NaN"
+        if not np.isfinite(value).all():
+            return f"the teacher's {name} goes beyond 65504, the largest number of float16"
+    return ""
 
 
 def _waveform_part(root: Path, plan: PartPlan) -> SealedPart:

@@ -1,0 +1,216 @@
+"""A corpus that fails during a run: the unit fails, nothing is quarantined, the same command goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small_finetuning
+import soundfile
+from commands import command, plain_environment, succeeded, write_tones
+from odd_input import run
+from small_cache import tree_bytes
+
+from cache_schema.errors import RunError
+from cache_schema.inspection.summary import summary
+from pipeline.audio import decode as audio
+from pipeline.pack.cli import main as pack_corpus
+from pipeline.precompute.cli import main as precompute_teacher
+from pipeline.teachers.toy import ToyTeacher
+
+# Runs a command in a process of its own where a disk fails once the corpus has been read.
+FAILING = """
+import errno, os, sys
+from pathlib import Path
+from pipeline.audio import decode, source
+from pipeline.precompute import executors
+
+decode.RETRY_PAUSES_S = (0.01, 0.01)
+usual, computing = source._file, executors._run_here
+
+def stale(path):
+    if path.name == "{name}":
+        raise OSError(errno.{number}, os.strerror(errno.{number}))
+    return usual(path)
+
+def failing(*args):
+    source._file = stale
+    yield from computing(*args)
+
+executors._run_here = failing
+from pipeline.precompute.cli import main
+main()
+"""
+
+# A Dask cluster on a machine where the corpus' folder is empty.
+ELSEWHERE = """
+import errno
+from pathlib import Path
+from distributed import LocalCluster
+from pipeline.audio import decode, source
+
+usual = source._file
+decode.RETRY_PAUSES_S = (0.01, 0.01)
+source._file = lambda path: usual(path.parent / "not-mounted" / path.name)
+if __name__ == "__main__":
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False, protocol="tcp://"
+    ) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        input()
+"""
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return write_tones(tmp_path / "tones", per_class=4)
+
+
+@pytest.mark.parametrize("number", ["ESTALE", "EIO", "ENOENT", "EACCES", "EMFILE"])
+def test_a_unit_fails_with_the_path_and_the_same_command_goes_on(
+    corpus: Path, tmp_path: Path, number: str
+) -> None:
+    words = [f"folder:{corpus}", "--teacher", "toy", "--unit-rows", "4"]
+    plain, out = tmp_path / "plain", tmp_path / "out"
+    succeeded(command("precompute-teacher", *words, "--out", plain))
+    name = sorted(corpus.rglob("*.flac"))[5].name
+    code = FAILING.format(name=name, number=number)
+    failed = subprocess.run(
+        [sys.executable, "-c", code, *words, "--out", str(out)],
+        capture_output=True, text=True, timeout=600, check=False, env=plain_environment(),
+    )  # fmt: skip
+    assert failed.returncode == 1, failed.stdout + failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert f"{name} cannot be read" in failed.stderr
+    assert "repeat the command" in failed.stderr
+    assert summary(out)["parts"][0]["quarantined"] == 0
+    succeeded(command("precompute-teacher", *words, "--out", out))
+    assert tree_bytes(out) == tree_bytes(plain)
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[str]:
+    """Address of a running cluster that does not have the corpus."""
+    (tmp_path / "cluster.py").write_text(ELSEWHERE)
+    process = subprocess.Popen(
+        [sys.executable, str(tmp_path / "cluster.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=plain_environment(),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    yield process.stdout.readline().strip()
+    process.communicate("\n", timeout=60)
+
+
+def test_a_worker_without_the_corpus_quarantines_nothing(
+    corpus: Path, tmp_path: Path, elsewhere: str
+) -> None:
+    out = tmp_path / "out"
+    words = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", 4]
+    failed = command("precompute-teacher", *words, "--scheduler", elsewhere)
+    assert failed.returncode == 1, failed.stdout
+    assert "It could be read when this was planned" in failed.stderr
+    assert summary(out)["parts"][0]["units_done"] == 0
+    assert "0 rows quarantined" in succeeded(command("precompute-teacher", *words))
+
+
+def test_a_corpus_that_vanishes_before_it_is_packed_is_an_error(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.pack import pack
+
+    monkeypatch.setattr(audio, "RETRY_PAUSES_S", (0.0,))
+    usual = pack._write_pack
+
+    def vanished(*args: Any) -> Any:
+        if corpus.exists():
+            corpus.rename(tmp_path / "unmounted")
+        return usual(*args)
+
+    monkeypatch.setattr(pack, "_write_pack", vanished)
+    words = [f"folder:{corpus}", "--to", "hdf5-waveform", "--out", tmp_path / "packs"]
+    code, output = run(pack_corpus, *words)
+    assert code == 1
+    assert "It could be read when this was planned" in output
+    assert not list((tmp_path / "packs").glob("*.h5"))
+    (tmp_path / "unmounted").rename(corpus)
+    monkeypatch.undo()
+    assert run(pack_corpus, *words)[0] == 0
+
+
+def test_a_corpus_that_vanishes_before_fine_tuning_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "RETRY_PAUSES_S", (0.0,))
+    root = tmp_path / "corpus"
+    corpus, base = (
+        small_finetuning.write_corpus(root),
+        small_finetuning.write_base(tmp_path / "base"),
+    )
+    (root / next(clip.path for clip in corpus.clips if clip.frames)).unlink()
+    with pytest.raises(RunError, match="It could be read when this was planned"):
+        small_finetuning.run(corpus, base, tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()
+
+
+# --- a teacher without an answer -----------------------------------------------------------------
+
+
+def answering(monkeypatch: pytest.MonkeyPatch, value: float, only: float = 0.0) -> None:
+    """Let the toy teacher's logits be a value for every clip, or for those as loud as `only`."""
+    usual = ToyTeacher.infer
+
+    def infer(self: ToyTeacher, waveforms: Any, signals: Any) -> Any:
+        answers = usual(self, waveforms, signals)
+        for waveform, answer in zip(waveforms, answers, strict=True):
+            if float(np.abs(waveform).max()) >= only:
+                answer["logits"] = np.full_like(answer["logits"], value)
+        return answers
+
+    monkeypatch.setattr(ToyTeacher, "infer", infer)
+
+
+@pytest.mark.parametrize("unit_rows", [1, 4, 100])
+@pytest.mark.parametrize(
+    ("value", "told"), [(np.nan, "logits has NaN"), (70_000.0, "beyond 65504")]
+)
+def test_a_teacher_that_answers_nothing_stops_the_run(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    value: float,
+    told: str,
+    unit_rows: int,
+) -> None:
+    answering(monkeypatch, value)
+    out = tmp_path / "out"
+    words = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", unit_rows]
+    code, output = run(precompute_teacher, *words)
+    assert code == 1
+    assert told in output
+    assert "no fault of the clips" in output
+    assert summary(out)["parts"][0]["units_done"] == 0
+
+
+@pytest.mark.parametrize("unit_rows", [1, 2])
+def test_a_clip_that_a_teacher_cannot_answer_is_quarantined_even_alone_in_its_unit(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit_rows: int
+) -> None:
+    loud = sorted(corpus.rglob("*.flac"))[0]
+    soundfile.write(loud, np.full(8000, 0.99), 16_000)
+    answering(monkeypatch, np.nan, only=0.98)
+    out = tmp_path / "out"
+    words = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", unit_rows]
+    code, output = run(precompute_teacher, *words)
+    assert code == 0, output
+    (entry,) = summary(out)["parts"][0]["quarantine"]
+    assert entry["reason"] == "the teacher's logits has NaN"
