@@ -128,8 +128,8 @@ def _open_streams() -> None:
         elif hasattr(getattr(sys, name), "reconfigure"):
             getattr(sys, name).reconfigure(errors="backslashreplace")
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_Output(sys.stdout.fileno(), "wb", closefd=False)),
+        sys.stdout = _Output(
+            open(sys.stdout.fileno(), "wb", closefd=False),  # noqa: SIM115 - as long as the process
             encoding=sys.stdout.encoding,
             errors="backslashreplace",
             line_buffering=sys.stdout.line_buffering,
@@ -137,20 +137,29 @@ def _open_streams() -> None:
         )
 
 
-class _Output(io.FileIO):
+class _Output(io.TextIOWrapper):
     """The standard output; its first error names it, as one of the system does not."""
 
-    _failed = False
+    def write(self, text: str, /) -> int:
+        """Write a text; what cannot be written is an error once."""
+        with self._named():
+            return super().write(text)
 
-    def write(self, data: Any) -> Any:
-        """Write; after an error drop what is left, or it would fail again at the end."""
-        if self._failed:
-            return len(data)
+    def flush(self) -> None:
+        """Write what is left; what cannot be written is an error once."""
+        with self._named():
+            super().flush()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the output in an error, and drop what follows, or it would fail again at the end."""
         try:
             with named_in_errors(OUTPUT):
-                return super().write(data)
+                yield
         except OSError:
-            self._failed = True
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
             raise
 
 

@@ -44,8 +44,18 @@ def first(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     folder = tmp_path_factory.mktemp("first")
     ledger = folder / "results" / "tones.jsonl"
     found = compared(
-        cache, *WORDS, *TRAIN, "--seeds", 1, "--out", folder / "out", "--ledger", ledger
-    )
+        cache,
+        *WORDS,
+        *TRAIN,
+        "--seeds",
+        1,
+        "--jobs",
+        1,
+        "--out",
+        folder / "out",
+        "--ledger",
+        ledger,
+    )  # one job: the lines stand in the order in which the runs ended
     assert found.exit_code == 0, found.output
     return ledger, folder / "out"
 
