@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.errors import CacheError
 from cache_schema.metadata import Manifest
-from cache_schema.store.arrays import WholeArray, create_group, write_whole
+from cache_schema.store.arrays import EagerArray, create_group, write_whole
 
 FOLDER = "clips"
 NONE_PRESENT = "none_present"
@@ -64,12 +64,12 @@ class ClipTable:
 
     def __init__(self, root: Path, manifest: Manifest) -> None:
         self._root, self._manifest = root, manifest
-        self._columns: dict[str, WholeArray] = {}
+        self._columns: dict[str, EagerArray] = {}
 
-    def _column(self, name: str) -> WholeArray:
+    def _column(self, name: str) -> EagerArray:
         if name not in self._columns:
             recorded = self._manifest.clip_table
-            self._columns[name] = WholeArray(self._root, f"{FOLDER}/{name}", recorded)
+            self._columns[name] = EagerArray(self._root, f"{FOLDER}/{name}", recorded)
         return self._columns[name]
 
     def strings(self, name: str, first: int, last: int) -> list[str]:

@@ -25,18 +25,18 @@ FORMAT_VERSION = 1
 WAVEFORM = "waveform"
 # What was drawn to make each row's view, and what is true of a view whose labels are mixed.
 VIEW_DRAWS, VIEW_LABELS = "view_draws", "view_labels"
-LONGEST_NAME_BYTES = 255  # of one component of a path, on every file system in use
+MAX_NAME_BYTES = 255  # of one component of a path, on every file system in use
 # What 64-bit floats count exactly; no document has a use for larger numbers.
-LARGEST = 2**53
+MAX_SAFE_INTEGER = 2**53
 ENTRY_BYTES = {"float16": 2, "float32": 4, "int16": 2, "uint8": 1, "uint16": 2}
 # A chunk holds a work unit: 20 MB, or one clip of days.
-MOST_CHUNK_BYTES = 1 << 36
+MAX_CHUNK_BYTES = 1 << 36
 
 
 def plain_name(name: str) -> str:
     """Accept a name that is one path component and nothing else."""
     odd = name in (".", "..") or "\\" in name or not name.isprintable()
-    odd = odd or len(name.encode()) > LONGEST_NAME_BYTES
+    odd = odd or len(name.encode()) > MAX_NAME_BYTES
     if not name or PurePosixPath(name).name != name or odd:
         raise ValueError(f"{_short(name)} is not a plain name")
     return name
@@ -69,8 +69,8 @@ Crc32c = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 PartName = Annotated[str, Field(pattern=r"^part-[0-9]{3,6}$")]
 SignalName = Annotated[str, AfterValidator(_signal_name)]
 ObjectKey = Annotated[str, AfterValidator(_object_key)]
-Count = Annotated[int, Field(ge=0, le=LARGEST)]
-Positive = Annotated[int, Field(gt=0, le=LARGEST)]
+Count = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
+Positive = Annotated[int, Field(gt=0, le=MAX_SAFE_INTEGER)]
 Facts = Annotated[dict[str, Any], AfterValidator(_facts)]
 
 
@@ -105,8 +105,8 @@ class SignalSpec(Document):
 
     @model_validator(mode="after")
     def _storable(self) -> Self:
-        if self.chunk_bytes > MOST_CHUNK_BYTES:
-            raise ValueError(f"a chunk of {self.chunk_bytes} bytes, at most {MOST_CHUNK_BYTES}")
+        if self.chunk_bytes > MAX_CHUNK_BYTES:
+            raise ValueError(f"a chunk of {self.chunk_bytes} bytes, at most {MAX_CHUNK_BYTES}")
         if self.row_shape and (self.layout == "square" or self.dtype == "uint8"):
             raise ValueError(f"{self.layout} {self.dtype} rows have no row_shape {self.row_shape}")
         if self.hop_s is None and self.layout != "fixed":
@@ -335,7 +335,7 @@ class Manifest(Document):
             raise ValueError(f"a part is listed twice: {names}")
         return self
 
-    def misfits(self, plan: PartPlan) -> list[str]:
+    def plan_problems(self, plan: PartPlan) -> list[str]:
         """What keeps a plan from being one over this manifest's clips."""
         splits = {split.name: split for split in self.corpus.splits}
         problems = []
@@ -431,7 +431,7 @@ class ArrayMetadata(Document):
         chunk = self.chunk_grid.configuration.chunk_shape
         if len(chunk) != len(self.shape) or chunk[1:] != self.shape[1:]:
             raise ValueError(f"chunks of {chunk} in an array of {self.shape}")
-        if 8 * math.prod(chunk) > MOST_CHUNK_BYTES:
+        if 8 * math.prod(chunk) > MAX_CHUNK_BYTES:
             raise ValueError(f"chunks of {math.prod(chunk)} numbers")
         return self
 
@@ -457,11 +457,11 @@ def problems_of(model: type[Document], data: bytes) -> list[str]:
     try:
         model.model_validate_json(data)
     except ValidationError as error:
-        return _told(error)
+        return _format_problems(error)
     return []
 
 
-def _told(error: ValidationError) -> list[str]:
+def _format_problems(error: ValidationError) -> list[str]:
     return [
         f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']} (found {_short(e['input'])})"
         for e in error.errors(include_url=False, include_context=False)
@@ -469,7 +469,7 @@ def _told(error: ValidationError) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    if isinstance(value, int) and abs(value) > LARGEST:
+    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
         return f"a number of {value.bit_length()} bits"
     text = repr(value) if isinstance(value, str | float | int) else f"a {type(value).__name__}"
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -486,7 +486,7 @@ def parse(model: type[AnyDocument], data: bytes, where: str) -> AnyDocument:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        problems = _told(error)
+        problems = _format_problems(error)
         raise CacheError(
             f"{where} is not a valid {model.__name__}; {len(problems)} problem(s)\n"
             f"{listed(problems, MAX_LISTED)}",

@@ -13,7 +13,7 @@ MAX_NAMES = 3
 _OTHER = "Choose another --out"
 
 
-def require_own_folder(folder: Path, what: str, command: str, marks: Collection[str]) -> None:
+def check_own_folder(folder: Path, what: str, command: str, marks: Collection[str]) -> None:
     """Refuse to write into a folder that holds other things.
 
     Parameters

@@ -29,17 +29,17 @@ from cache_schema.metadata import (
     parse,
 )
 from cache_schema.plugins import unknown_name
-from cache_schema.signal_names import command_of, described, signal_of, teacher_of
-from cache_schema.store.arrays import Array, ChunkReader, WholeArray
+from cache_schema.signal_names import command_of, signal_of, teacher_label, teacher_of
+from cache_schema.store.arrays import Array, ChunkReader, EagerArray
 from cache_schema.store.files import sha256
 from cache_schema.view_recipe import draw_names
 from cache_schema.writer import (
     INDEX,
+    check_plans,
     load_manifest,
     load_plan,
     missing_units,
     part_folder,
-    refuse_misfits,
 )
 
 
@@ -107,19 +107,19 @@ class UnitRows:
 
         A view that mixes two clips has shares of both.
         """
-        return np.maximum(self._said, 0)
+        return np.maximum(self._label_values, 0)
 
     @property
     def labelled(self) -> NDArray[np.bool_]:
         """Whether the clip, or the view where these were read, has labels; shape (n,)."""
-        said = self._said
+        said = self._label_values
         known: NDArray[np.bool_] = (said > 0).any(axis=1) | self.none_present & (said == 0).all(
             axis=1
         )
         return known
 
     @property
-    def _said(self) -> NDArray[np.float32]:
+    def _label_values(self) -> NDArray[np.float32]:
         """Labels, -1 throughout for a view that nobody can label."""
         return np.asarray(self.signals.get(VIEW_LABELS, self.labels), np.float32)
 
@@ -131,7 +131,7 @@ class SealedPart:
         self.plan: PartPlan = load_plan(root, entry)
         self.folder = part_folder(root, entry.name)
         self._index = self._load_index(entry)
-        self._arrays: dict[str, WholeArray] = {}
+        self._arrays: dict[str, EagerArray] = {}
         self.object_bytes = self._unit_array("object_bytes")
         self.object_crc32c = self._unit_array("object_crc32c")
         self.names = [signal.name for signal in self.plan.signals]
@@ -150,10 +150,10 @@ class SealedPart:
             )
         return parse(PartIndex, data, f"{entry.name}/{INDEX}")
 
-    def _array(self, name: str) -> WholeArray:
+    def _array(self, name: str) -> EagerArray:
         """Open an index array, its objects compared with their digests: a stale copy is found here."""
         if name not in self._arrays:
-            self._arrays[name] = WholeArray(self.folder, f"index/{name}", self._index.objects)
+            self._arrays[name] = EagerArray(self.folder, f"index/{name}", self._index.objects)
         return self._arrays[name]
 
     def _unit_array(self, name: str) -> Array:
@@ -219,8 +219,8 @@ class Cache:
         self.sample_rate_hz = manifest.sample_rate_hz
         self.splits: tuple[str, ...] = tuple(split.name for split in manifest.corpus.splits)
         self.parts = [SealedPart(root, entry) for entry in manifest.parts]
-        refuse_misfits(root, manifest, [part.plan for part in self.parts])
-        _refuse_misaligned(root, [part.plan for part in self.parts])
+        check_plans(root, manifest, [part.plan for part in self.parts])
+        _check_parts_align(root, [part.plan for part in self.parts])
         self.clip_table = ClipTable(root, manifest)
 
     @property
@@ -254,7 +254,7 @@ class Cache:
         """
         if VIEW_DRAWS not in self.signals:
             return ()
-        part = self._home(VIEW_DRAWS, view=0)
+        part = self._part_with(VIEW_DRAWS, view=0)
         names, columns = draw_names(part.plan.view_recipe), part.plan.signal(VIEW_DRAWS).row_shape
         if columns != [len(names)]:
             raise CacheError(
@@ -315,7 +315,7 @@ class Cache:
             ``"missing_signal"`` for a signal the cache lacks, ``"damaged"`` for a stored object
             that is not the recorded one.
         """
-        homes = {name: self._home(name, unit.view) for name in names}
+        homes = {name: self._part_with(name, unit.view) for name in names}
         parts = list(homes.values()) or [self._parts_of(unit.view)[0]]
         usable = [part.usable(unit.number) for part in parts]
         keep: NDArray[np.bool_] = np.asarray(np.stack(usable).all(axis=0))
@@ -334,18 +334,18 @@ class Cache:
     def _parts_of(self, view: int) -> list[SealedPart]:
         return [part for part in self.parts if view in part.plan.view_range]
 
-    def _home(self, name: str, view: int) -> SealedPart:
+    def _part_with(self, name: str, view: int) -> SealedPart:
         for part in self._parts_of(view):
             if name in part.names:
                 return part
         raise CacheError(
             f"{self.root} has no signal {name!r} in view {view}; every view has: "
-            f"{', '.join(self.signals)}. Add it: repeat {command_that_adds(name)}",
+            f"{', '.join(self.signals)}. Add it: repeat {suggested_command(name)}",
             kind="missing_signal",
         )
 
 
-def _refuse_misaligned(root: Path, plans: Sequence[PartPlan]) -> None:
+def _check_parts_align(root: Path, plans: Sequence[PartPlan]) -> None:
     """Refuse views that are missing, or cut into work units in two ways, as nobody writes by command."""
     problems, firsts, views = [], dict[int, PartPlan](), 0
     for plan in sorted(plans, key=lambda plan: plan.first_view):
@@ -365,10 +365,10 @@ def _refuse_misaligned(root: Path, plans: Sequence[PartPlan]) -> None:
         )
 
 
-def command_that_adds(name: str) -> str:
+def suggested_command(name: str) -> str:
     """How a message calls the command that adds a signal, given by its name in the cache.
 
-    >>> command_that_adds("mfcc")
+    >>> suggested_command("mfcc")
     'the precompute-teacher command with --signal mfcc'
     """
     teacher = teacher_of(name)
@@ -391,7 +391,7 @@ def open_cache(root: str | Path) -> Cache:
             plan = load_plan(root, entry)
             total, missing = len(plan.units.rows), len(missing_units(root, plan))
             raise CacheError(
-                f"{root} is unfinished: {entry.name} of {described(plan.teacher_name)} has "
+                f"{root} is unfinished: {entry.name} of {teacher_label(plan.teacher_name)} has "
                 f"{total - missing} of {total} work units. Repeat the same precompute-teacher command "
                 "to continue.",
                 kind="unfinished",

@@ -21,7 +21,7 @@ def is_teacher_name(name: str) -> bool:
     return _WORD.fullmatch(name) is not None and name != FIRST
 
 
-def require_teacher_name(name: str) -> None:
+def check_teacher_name(name: str) -> None:
     """Refuse what cannot be a further teacher's name.
 
     Raises
@@ -64,7 +64,7 @@ def teacher_of(name: str) -> str:
     return name.partition(SEPARATOR)[2]
 
 
-def described(teacher: str) -> str:
+def teacher_label(teacher: str) -> str:
     """How a message calls a teacher: ``the first teacher`` or ``teacher 'b'``."""
     return f"teacher {teacher!r}" if teacher else "the first teacher"
 
@@ -72,4 +72,4 @@ def described(teacher: str) -> str:
 def command_of(teacher: str) -> str:
     """How a message calls the command that computes a teacher's parts."""
     option = f" with --teacher-name {teacher}" if teacher else ""
-    return f"the precompute-teacher command of {described(teacher)}{option}"
+    return f"the precompute-teacher command of {teacher_label(teacher)}{option}"

@@ -39,30 +39,30 @@ from cache_schema.store.arrays import Array, create_array, create_group, write_c
 from cache_schema.store.files import (
     PARTIAL_SUFFIX,
     keys_below,
+    remove_partials,
     sha256,
-    sweep_partials,
     sync,
     write_atomic,
 )
 from cache_schema.store.part_digests import (
     PLAN,
     UNSEALED,
-    drop_promises,
     layout_damage,
     metadata_keys,
-    promise_layout,
-    proof_key,
     read_record,
+    record_digest_key,
     record_key,
+    remove_unsealed_digests,
+    write_layout_digests,
 )
-from cache_schema.store.safe_open import refuse_links
+from cache_schema.store.safe_open import check_no_links
 
 MANIFEST = "manifest.json"
 INDEX = "index/index.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class UnitRow:
     """What became of one view of one clip: its signals, or the reason it is quarantined."""
 
     signals: Mapping[str, Array] = field(default_factory=dict)
@@ -97,7 +97,7 @@ def load_manifest(root: Path) -> Manifest:
             f"{root} {what}. Make one: precompute-teacher CORPUS --teacher TEACHER --out {out}",
             kind="missing",
         )
-    refuse_links(root, large=False)
+    check_no_links(root, large=False)
     return parse_manifest(path.read_bytes(), f"{root}/{MANIFEST}")
 
 
@@ -119,13 +119,13 @@ def load_plan(root: Path, entry: PartEntry) -> PartPlan:
 def load_plans(root: Path, manifest: Manifest) -> list[PartPlan]:
     """Read the plans of all parts, in the manifest's order."""
     plans = [load_plan(root, entry) for entry in manifest.parts]
-    refuse_misfits(root, manifest, plans)
+    check_plans(root, manifest, plans)
     return plans
 
 
-def refuse_misfits(root: Path, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
+def check_plans(root: Path, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
     """Refuse plans over other clips than the manifest's, as nobody writes but by hand."""
-    problems = [f"{plan.name}: {what}" for plan in plans for what in manifest.misfits(plan)]
+    problems = [f"{plan.name}: {what}" for plan in plans for what in manifest.plan_problems(plan)]
     if problems:
         raise CacheError(
             f"{root}: its plans do not fit its clips; {len(problems)} problem(s)\n"
@@ -138,9 +138,9 @@ def create_cache(
     root: Path, clips: Sequence[Clip], corpus: CorpusFacts, sample_rate_hz: int, plan: PartPlan
 ) -> None:
     """Lay out a new cache with its clip table and its first part, all or nothing."""
-    with _built_aside(root) as draft:
-        lay_out_root(draft, clips, corpus.classes)
-        lay_out_part(part_folder(draft, plan.name), plan)
+    with _built_atomically(root) as draft:
+        create_root(draft, clips, corpus.classes)
+        create_part(part_folder(draft, plan.name), plan)
         table = {
             f"{CLIPS}/{key}": _digest(draft / CLIPS / key) for key in keys_below(draft / CLIPS)
         }
@@ -157,8 +157,8 @@ def create_cache(
 
 def add_part(root: Path, plan: PartPlan) -> None:
     """Add a part to a cache; no existing object but the manifest is touched."""
-    with _built_aside(part_folder(root, plan.name)) as draft:
-        lay_out_part(draft, plan)
+    with _built_atomically(part_folder(root, plan.name)) as draft:
+        create_part(draft, plan)
     manifest = load_manifest(root)
     entry = PartEntry(name=plan.name, plan_sha256=plan.digest)
     _replace_manifest(root, manifest, [*manifest.parts, entry])
@@ -171,7 +171,7 @@ def missing_units(root: Path, plan: PartPlan) -> list[int]:
     return [unit for unit in range(len(plan.units.rows)) if f"{unit:06d}.json" not in done]
 
 
-def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[Row]) -> CommitRecord:
+def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[UnitRow]) -> CommitRecord:
     """Write a unit's chunks, then its record. Repeating it with equal rows changes nothing."""
     folder = part_folder(root, plan.name)
     lengths: dict[str, list[int]] = {}
@@ -197,12 +197,12 @@ def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[Row]) -> Co
     )
     data = record.encode()
     if (folder / UNSEALED).is_dir():
-        write_atomic(folder / proof_key(unit), sha256(data).encode())
+        write_atomic(folder / record_digest_key(unit), sha256(data).encode())
     write_atomic(record_path(root, plan.name, unit), data)
     return record
 
 
-def refuse_damaged_layout(root: Path, plan: PartPlan) -> None:
+def check_layout(root: Path, plan: PartPlan) -> None:
     """Stop before units are written into arrays that are not what was laid out.
 
     Raises
@@ -236,12 +236,12 @@ def seal(root: Path, plan: PartPlan) -> None:
             f"{missing[0]}. Repeat the same precompute-teacher command.",
             kind="unfinished",
         )
-    refuse_damaged_layout(root, plan)
+    check_layout(root, plan)
     folder = part_folder(root, plan.name)
-    sweep_partials(folder)
+    remove_partials(folder)
     manifest = load_manifest(root)
     before = next(entry.index_sha256 for entry in manifest.parts if entry.name == plan.name)
-    with _built_aside(folder / "index") as draft:
+    with _built_atomically(folder / "index") as draft:
         create_group(draft)
         for name, values in index_arrays(root, plan).items():
             write_whole(draft / name, values)
@@ -266,7 +266,7 @@ def seal(root: Path, plan: PartPlan) -> None:
     ]
     if before is None:
         _replace_manifest(root, manifest, entries)
-    drop_promises(folder)
+    remove_unsealed_digests(folder)
 
 
 def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:
@@ -327,7 +327,7 @@ def _entries(spec: SignalSpec, value: Array) -> int:
 
 
 def _top_k(plan: PartPlan, spec: SignalSpec, values: Sequence[Array | None]) -> list[Array | None]:
-    kept, task = top_k.kept_of(*spec.row_shape), (plan.teacher or {})["task"]
+    kept, task = top_k.k_of_width(*spec.row_shape), (plan.teacher or {})["task"]
     return [None if v is None else top_k.encode(v, kept, task) for v in values]
 
 
@@ -347,14 +347,14 @@ def _pack_ragged(spec: SignalSpec, values: Sequence[Array | None]) -> Array:
     return np.concatenate([empty, *(encode(v) for v in kept)])
 
 
-def lay_out_root(folder: Path, clips: Sequence[Clip], classes: Sequence[str]) -> None:
+def create_root(folder: Path, clips: Sequence[Clip], classes: Sequence[str]) -> None:
     """Write what does not change with the parts: groups and clip table."""
     create_group(folder)
     write_clip_table(folder, clips, classes)
     create_group(folder / "parts")
 
 
-def lay_out_part(folder: Path, plan: PartPlan) -> None:
+def create_part(folder: Path, plan: PartPlan) -> None:
     """Write the plan of a part, its arrays without chunks, and what vouches for them."""
     create_group(folder)
     for spec in plan.signals:
@@ -362,7 +362,7 @@ def lay_out_part(folder: Path, plan: PartPlan) -> None:
         create_array(folder / spec.name, shape, spec.chunk_shape, spec.dtype, codec=plan.codec)
     (folder / "commits").mkdir()
     write_atomic(folder / PLAN, plan.encode())
-    promise_layout(folder, plan)
+    write_layout_digests(folder, plan)
 
 
 def _replace_manifest(root: Path, manifest: Manifest, parts: list[PartEntry]) -> None:
@@ -371,15 +371,15 @@ def _replace_manifest(root: Path, manifest: Manifest, parts: list[PartEntry]) ->
     write_atomic(root / MANIFEST, SignedManifest.of(replaced).encode())
 
 
-def aside(target: Path) -> Path:
+def draft_path(target: Path) -> Path:
     """Where a folder is built before it is renamed into place."""
     return target.with_name(f"{target.name}.draft{PARTIAL_SUFFIX}")
 
 
 @contextmanager
-def _built_aside(target: Path) -> Iterator[Path]:
+def _built_atomically(target: Path) -> Iterator[Path]:
     """Build a folder beside its place; rename it there when the block ends without an error."""
-    draft = aside(target)
+    draft = draft_path(target)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:

@@ -20,7 +20,7 @@ def corpus_summary(
     kind: str,
     teacher_classes: Sequence[str] | None = None,
     *,
-    misfits: Sequence[Clip] = (),
+    wrong_length: Sequence[Clip] = (),
     takes: str = "",
 ) -> list[str]:
     """Sum up a corpus: classes, splits, clips that cannot be read, and warnings.
@@ -33,7 +33,7 @@ def corpus_summary(
         As the user named it, for the options of that kind.
     teacher_classes : sequence of str, optional
         Classes of the teacher whose logits are to be cached.
-    misfits : sequence of Clip
+    wrong_length : sequence of Clip
         Clips of a length that the teacher does not take.
     takes : str
         Which lengths it takes.
@@ -43,11 +43,13 @@ def corpus_summary(
     list of str
         A line each. What a training will lack begins with ``warning:``.
     """
-    unusable = sum(not clip.frames for clip in corpus.clips) + len(misfits)
+    unusable = sum(not clip.frames for clip in corpus.clips) + len(wrong_length)
     reasons = unreadable_reasons(corpus.root, corpus.clips)
-    if misfits:
-        first = one_line(misfits[0].id)
-        reasons.append(f"{len(misfits)} not of {takes}, as the teacher takes them, first {first}")
+    if wrong_length:
+        first = one_line(wrong_length[0].id)
+        reasons.append(
+            f"{len(wrong_length)} not of {takes}, as the teacher takes them, first {first}"
+        )
     warnings = [
         *_class_warnings(corpus, kind),
         *_split_warnings(corpus, kind),

@@ -28,12 +28,12 @@ from cache_schema.errors import RunError, UsageError
 from cache_schema.plugins import load_plugin, parse_named_options, typed_options
 from cache_schema.store.files import canonical_json
 from pipeline.audio.decode import resampled_length
-from pipeline.audio.members import file_of
+from pipeline.audio.members import container_of
 from pipeline.corpora import read_corpus
 from pipeline.corpora.clip_audio import decode_clip
 from pipeline.teachers import Teacher, open_teacher
 from pipeline.views import VIEWS, ViewRecipe
-from pipeline.views.interface import Variant, ViewContext, ViewStep
+from pipeline.views.interface import AudioView, ViewContext, ViewStep
 
 RATE_HZ = 8_000
 CLASSES = ("high", "low")
@@ -80,7 +80,7 @@ def corpus_is_well_formed(write: WriteCorpus, folder: Path) -> None:
         assert clip.id.lstrip("/") == clip.id != ""
         assert str(corpus.root) not in clip.id
         # A list may name what is gone: such a clip stays, to end in quarantine with its reason.
-        there = file_of(corpus.root / clip.path).is_file()
+        there = container_of(corpus.root / clip.path).is_file()
         assert (clip.frames > 0) == (clip.source_rate_hz > 0) == there
     assert read_corpus(text) == corpus
 
@@ -256,7 +256,7 @@ def view_does_what_it_drew(name: str, folder: Path) -> None:
         waveform_S = random.uniform(-0.5, 0.5, samples).astype(np.float32)
         labels_C = np.array([0, 1], np.float32)
         before = waveform_S.tobytes() + labels_C.tobytes()
-        variant = Variant(waveform_S, samples // 3, samples, labels_C, split)
+        variant = AudioView(waveform_S, samples // 3, samples, labels_C, split)
         first, again = step.apply(variant, drawn), step.apply(variant, drawn)
         assert waveform_S.tobytes() + labels_C.tobytes() == before
         assert first.waveform_S.tobytes() == again.waveform_S.tobytes()

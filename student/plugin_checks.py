@@ -25,20 +25,21 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from cache_schema.errors import UsageError
+from cache_schema.frame_grid import FrameGrid
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin, plugin_names, typed_options
-from student.augmentation.mixup import draw_mixing
+from student.augmentation.mixup import draw_mixup
 from student.augmentation.spec_augment import spec_augment
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss, LossSetup
 from student.metrics import load_metric, measure
-from student.metrics.interface import Answers, tasks_of
+from student.metrics.interface import Predictions, tasks_of
 from student.models import STUDENTS
-from student.models.interface import Student, StudentOutput, TimeGrid
+from student.models.interface import Student, StudentOutput
 from student.recipes import SpecAugment
 from student.runs.settings import Settings, student_class
 from student.stream.batch import Batch
-from student.training.objective import Objective, mixed
+from student.training.objective import Objective, mixup_loss
 
 CLASSES = ("a", "b", "c", "d")
 TASKS = ("single", "multi")
@@ -93,7 +94,7 @@ def labelled_batch(student: Student) -> Batch:
         signals={},
         signal_lengths={},
         clips=np.arange(clips),
-        feature_grid=TimeGrid(preset.hop_s, preset.first_frame_s),
+        feature_grid=FrameGrid(preset.hop_s, preset.first_frame_s),
     )
 
 
@@ -168,7 +169,7 @@ def student_alone_and_in_a_batch(name: str) -> None:
         features, lengths = student_input(student)
         features = features.to(dtype)
         together = student(features, lengths)
-        look_BT = student.looks_at(together)
+        attribution_BT = student.frame_attribution(together)
         for row, length in enumerate(LENGTHS):
             alone = student(features[row : row + 1, :length], lengths[row : row + 1])
             frames = int(alone.context_lengths_B[0])
@@ -177,7 +178,7 @@ def student_alone_and_in_a_batch(name: str) -> None:
             for batched, single in (
                 (together.logits_BC[row], alone.logits_BC[0]),
                 (together.context_BTD[row, :frames], alone.context_BTD[0]),
-                (look_BT[row, :frames], student.looks_at(alone)[0]),
+                (attribution_BT[row, :frames], student.frame_attribution(alone)[0]),
             ):
                 assert_close(batched, single, atol=tolerance, rtol=tolerance)
 
@@ -228,16 +229,16 @@ def student_learns(name: str) -> None:
 
 
 @torch.no_grad()
-def student_looks_at_valid_frames(name: str) -> None:
+def student_attributes_to_valid_frames(name: str) -> None:
     """Where it finds its answer is a distribution over each clip's own frames."""
     student = settled_student(name)
     output = student(*student_input(student))
-    look_BT = student.looks_at(output)
-    assert look_BT.shape == output.context_BTD.shape[:2]
-    assert_close(look_BT.sum(1), torch.ones(len(LENGTHS)), atol=1e-5, rtol=0)
+    attribution_BT = student.frame_attribution(output)
+    assert attribution_BT.shape == output.context_BTD.shape[:2]
+    assert_close(attribution_BT.sum(1), torch.ones(len(LENGTHS)), atol=1e-5, rtol=0)
     for row, length in enumerate(output.context_lengths_B.tolist()):
-        assert (look_BT[row, :length] >= 0).all()
-        assert (look_BT[row, length:] == 0).all()
+        assert (attribution_BT[row, :length] >= 0).all()
+        assert (attribution_BT[row, length:] == 0).all()
 
 
 def _trained(value: Callable[[], Tensor], parameters: Any, steps: int, rate: float) -> list[float]:
@@ -255,7 +256,7 @@ def _trained(value: Callable[[], Tensor], parameters: Any, steps: int, rate: flo
 STUDENT_CHECKS: tuple[Callable[[str], None], ...] = (
     student_shapes, student_attention, student_times, student_is_seeded,
     student_alone_and_in_a_batch, student_padding_in_training, student_without_lengths,
-    student_learns, student_looks_at_valid_frames,
+    student_learns, student_attributes_to_valid_frames,
 )  # fmt: skip
 
 
@@ -266,10 +267,10 @@ FRAMES = torch.tensor([49, 20, 2])
 TEACHER_FRAMES = torch.tensor([50, 20, 3])
 POOLED_FRAMES = torch.tensor([13, 5, 1])
 GRIDS = {
-    "temporal_attention": TimeGrid(0.02, 0.0125),
-    "layer_attention": TimeGrid(0.02, 0.0125),
-    "frame_embedding": TimeGrid(0.08, 0.0425),
-    "attention_map": TimeGrid(0.08, 0.0425),
+    "temporal_attention": FrameGrid(0.02, 0.0125),
+    "layer_attention": FrameGrid(0.02, 0.0125),
+    "frame_embedding": FrameGrid(0.08, 0.0425),
+    "attention_map": FrameGrid(0.08, 0.0425),
 }
 
 
@@ -308,7 +309,7 @@ def loss_batch(bands: int = 1, *, size: float = 1.0) -> Batch:
         signals={signal: values for signal, (values, _) in signals.items()},
         signal_lengths={signal: lengths for signal, (_, lengths) in signals.items()},
         clips=np.arange(CLIPS),
-        feature_grid=TimeGrid(0.02, 0.02),
+        feature_grid=FrameGrid(0.02, 0.02),
     )
 
 
@@ -426,8 +427,8 @@ def loss_supports_what_it_declares(name: str) -> None:
             hidden = spec_augment(batch, SpecAugment(2, 10, 0, 1), random)
             assert _finite(loss(output, hidden), leaves)
         if "mixing" in loss_class.supports:
-            mixing = draw_mixing(CLIPS, 0.3, random)
-            assert _finite(mixed(loss, output, batch, mixing), leaves)
+            mixing = draw_mixup(CLIPS, 0.3, random)
+            assert _finite(mixup_loss(loss, output, batch, mixing), leaves)
             assert_close(loss.per_clip(output, batch).mean(), loss(output, batch))
 
 
@@ -459,10 +460,10 @@ def metric_labels(task: str, clips: int = 60) -> NDArray[np.bool_]:
     return np.asarray(random.random((clips, len(CLASSES))) < 0.3)
 
 
-def guesses(task: str, labels_NC: NDArray[np.bool_], knowledge: float) -> Answers:
+def guesses(task: str, labels_NC: NDArray[np.bool_], knowledge: float) -> Predictions:
     """Noise in [-1, 1] and so much of the truth: beyond 1 all is right, below -1 all is wrong."""
     noise = np.random.default_rng(4).uniform(-1, 1, labels_NC.shape)
-    return Answers(noise + knowledge * (2.0 * labels_NC - 1), labels_NC, task, CLASSES)
+    return Predictions(noise + knowledge * (2.0 * labels_NC - 1), labels_NC, task, CLASSES)
 
 
 def metric_rises_with_knowledge(name: str) -> None:
@@ -481,8 +482,8 @@ def metric_ignores_order(name: str) -> None:
     for task in tasks_of(load_metric(name)):
         known = guesses(task, metric_labels(task), 0.3)
         order = np.random.default_rng(5).permutation(len(known.labels_NC))
-        straight = Answers(known.logits_NC.round(1), known.labels_NC, task, CLASSES)
-        shuffled = Answers(straight.logits_NC[order], straight.labels_NC[order], task, CLASSES)
+        straight = Predictions(known.logits_NC.round(1), known.labels_NC, task, CLASSES)
+        shuffled = Predictions(straight.logits_NC[order], straight.labels_NC[order], task, CLASSES)
         assert measure(shuffled, name) == measure(straight, name)
 
 

@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from cache_schema.frame_grid import FrameGrid
 from student.losses.interface import LossSetup
-from student.models.interface import StudentOutput, TimeGrid
+from student.models.interface import StudentOutput
 from student.stream.batch import Batch
 
 FEATURES, EMBEDDING, HEADS = 6, 5, 3
 CLASSES = ("a", "b", "c")
 STUDENT_FRAMES = [5, 1, 8]
-STUDENT_GRID = TimeGrid(0.04, 0.03)
-FEATURE_GRID = TimeGrid(0.02, 0.02)
-TEACHER_GRID = TimeGrid(0.02, 0.0125)
+STUDENT_GRID = FrameGrid(0.04, 0.03)
+FEATURE_GRID = FrameGrid(0.02, 0.02)
+TEACHER_GRID = FrameGrid(0.02, 0.0125)
 TEACHER_FRAMES = [11, 3, 15]
-POOLED_GRID = TimeGrid(0.1, 0.0525)
+POOLED_GRID = FrameGrid(0.1, 0.0525)
 POOLED_FRAMES = [2, 1, 4]
 FINER, COARSER = (TEACHER_GRID, TEACHER_FRAMES), (POOLED_GRID, POOLED_FRAMES)
-Grid = tuple[TimeGrid, list[int]]
+Grid = tuple[FrameGrid, list[int]]
 
 
 def loss_setup(**changes: Any) -> LossSetup:
@@ -43,7 +44,7 @@ def loss_setup(**changes: Any) -> LossSetup:
     return LossSetup(**facts | changes)
 
 
-def grid_setup(grid: TimeGrid) -> LossSetup:
+def grid_setup(grid: FrameGrid) -> LossSetup:
     """The same with another grid of the pooled signals."""
     return loss_setup(grids={"frame_embedding": grid, "attention_map": grid})
 
@@ -109,7 +110,7 @@ def batch_of(
     )
 
 
-def output_of(context: Any, grid: TimeGrid = STUDENT_GRID, **changes: Any) -> StudentOutput:
+def output_of(context: Any, grid: FrameGrid = STUDENT_GRID, **changes: Any) -> StudentOutput:
     """An output around a context (clips, frames, features) without padding."""
     context_BTD = torch.as_tensor(context, dtype=torch.float32)
     clips, frames = context_BTD.shape[:2]
@@ -167,7 +168,7 @@ def padded_maps(rows: list[Any], padding: int, rubbish: float) -> torch.Tensor:
     return tensor(whole)
 
 
-def times(grid: TimeGrid, frames: int) -> Any:
+def times(grid: FrameGrid, frames: int) -> Any:
     """Centres of frames in seconds."""
     return grid.first_frame_s + grid.hop_s * np.arange(frames)
 

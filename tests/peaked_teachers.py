@@ -159,7 +159,7 @@ def write_cnn(folder: Path, pooling: str) -> None:
     checkpoint = open_checkpoint(str(folder), MODEL_TYPES)
     teacher = EfficientNetTeacher(checkpoint.changed(**LABELS, aftersound_pooling=pooling))
     torch.manual_seed(0)
-    teacher.adopt(teacher.new_model(attention="eager").train(), "cpu")
+    teacher.attach_model(teacher.new_model(attention="eager").train(), "cpu")
     noise = np.random.default_rng(0).standard_normal((8, 16_000)).astype(np.float32)
     with torch.no_grad():
         for loudness in np.geomspace(1e-3, 1, 30, dtype=np.float32):

@@ -9,7 +9,7 @@ import numpy as np
 
 from cache_schema.clip import Clip
 from cache_schema.metadata import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
-from cache_schema.writer import Row, add_part, create_cache, seal, write_unit
+from cache_schema.writer import UnitRow, add_part, create_cache, seal, write_unit
 
 CLASSES = ("no", "yes")
 QUARANTINED = 4
@@ -77,10 +77,10 @@ def plan(
     )  # fmt: skip
 
 
-def row(position: int, view: int, names: list[str]) -> Row:
+def row(position: int, view: int, names: list[str]) -> UnitRow:
     """The row of one clip and view: values are a function of both, so that a mix-up shows."""
     if position == QUARANTINED:
-        return Row(reason="file is empty", source_sha256="")
+        return UnitRow(reason="file is empty", source_sha256="")
     generator = np.random.default_rng([position, view])
     frames, side = 3 + position, 2 + position % 2
     attention = generator.random(frames)
@@ -93,12 +93,12 @@ def row(position: int, view: int, names: list[str]) -> Row:
     }
     dtypes = {name: np.int16 if name == "waveform" else np.float16 for name in names}
     signals = {name: values[name].astype(dtypes[name]) for name in names}
-    return Row(
+    return UnitRow(
         signals=signals, source_sha256=f"{position:064x}", gain=0.5 if position == 1 else 1.0
     )
 
 
-def rows(part: PartPlan, unit: int) -> list[Row]:
+def rows(part: PartPlan, unit: int) -> list[UnitRow]:
     """All rows of a unit."""
     first, view = part.units.first_clip[unit], part.units.view[unit]
     names = [signal.name for signal in part.signals]

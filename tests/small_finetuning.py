@@ -14,7 +14,7 @@ from cache_schema.clip import Clip
 from cache_schema.plugins import load_plugin
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune.finetune import finetune
-from pipeline.finetune.recipe import Recipe
+from pipeline.finetune.recipe import FineTuneRecipe
 from pipeline.precompute.plan import corpus_facts, order_clips
 from pipeline.teachers import MODEL_TYPES
 from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
@@ -25,7 +25,7 @@ from pipeline.views import ViewRecipe, view_context
 RATE_HZ = 16_000
 TONE_HZ = {"high": 3_000, "low": 300}
 CLASSES = tuple(TONE_HZ)
-RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=3e-3, seed=3)
+RECIPE = FineTuneRecipe(epochs=2, batch_size=4, learning_rate=3e-3, seed=3)
 FAMILIES = ("wav2vec2", "whisper", "ast", "efficientnet")
 
 Task = Literal["single", "multi"]
@@ -112,7 +112,7 @@ def adopted(base: Path) -> HuggingFaceTeacher:
     teacher: HuggingFaceTeacher = teacher_class(checkpoint)
     torch.manual_seed(0)
     attention = "eager" if teacher.attention_implementation == "eager" else "sdpa"
-    teacher.adopt(teacher.new_model(attention=attention), "cpu")
+    teacher.attach_model(teacher.new_model(attention=attention), "cpu")
     return teacher
 
 

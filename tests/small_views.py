@@ -14,7 +14,7 @@ import numpy as np
 
 from cache_schema.clip import Clip
 from cache_schema.metadata import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
-from cache_schema.writer import Row, add_part, create_cache, seal, write_unit
+from cache_schema.writer import UnitRow, add_part, create_cache, seal, write_unit
 
 CLASSES = ("no", "yes", "stop")
 RATE_HZ = 16_000
@@ -153,11 +153,11 @@ def compute(root: Path, part: PartPlan) -> None:
     seal(root, part)
 
 
-def _rows(part: PartPlan, unit: int) -> list[Row]:
+def _rows(part: PartPlan, unit: int) -> list[UnitRow]:
     names = [signal.name for signal in part.signals]
     first, view = part.units.first_clip[unit], part.units.view[unit]
     found = []
     for clip in range(first, first + part.units.rows[unit]):
         whole = row(clip, view)
-        found.append(Row(signals={name: whole[name] for name in names}, source_sha256="0" * 64))
+        found.append(UnitRow(signals={name: whole[name] for name in names}, source_sha256="0" * 64))
     return found

@@ -25,7 +25,7 @@ def interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def held_interrupts() -> Iterator[Callable[[], bool]]:
+def deferred_interrupts() -> Iterator[Callable[[], bool]]:
     """Let both signals be noted alone; yields a function that says whether one came."""
     came = threading.Event()
     with _first_signal(came.set):

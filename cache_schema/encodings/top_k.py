@@ -32,7 +32,7 @@ def entries(kept: int) -> int:
     return 2 * kept + 1
 
 
-def kept_of(stored: int) -> int:
+def k_of_width(stored: int) -> int:
     """Kept classes of a row of so many stored numbers."""
     return stored // 2
 
@@ -58,7 +58,7 @@ def encode(logits_NC: NDArray[Any], kept: int, task: Task) -> Codes:
     ValueError
         If `kept` is out of range.
     """
-    _require_kept(kept, logits_NC.shape[-1])
+    _check_k(kept, logits_NC.shape[-1])
     order_NC = np.argsort(-logits_NC.astype(np.float64), axis=-1, kind="stable")
     return _pack(logits_NC, order_NC, kept, task)
 
@@ -82,7 +82,7 @@ def decode(codes: Codes, classes: int) -> NDArray[np.float16]:
     CacheError
         Kind ``"damaged"``, if a row names a class that is not there.
     """
-    kept = kept_of(codes.shape[1])
+    kept = k_of_width(codes.shape[1])
     places_NK, values = codes[:, :kept], codes[:, kept:].view(np.float16)
     if places_NK.max(initial=0) >= classes:
         raise CacheError(
@@ -95,7 +95,7 @@ def decode(codes: Codes, classes: int) -> NDArray[np.float16]:
     return logits_NC
 
 
-def reduced_like(
+def requantize_like(
     stored_NC: NDArray[Any], logits_NC: NDArray[Any], kept: int, task: Task
 ) -> NDArray[np.float16]:
     """Reduce logits to the classes that stored ones keep, to compare both.
@@ -119,7 +119,7 @@ def reduced_like(
     return decode(_pack(logits_NC, order_NC, kept, task), logits_NC.shape[-1])
 
 
-def _require_kept(kept: int, classes: int) -> None:
+def _check_k(kept: int, classes: int) -> None:
     if not 1 <= kept < classes <= MAX_CLASSES:
         raise ValueError(f"expected 1 <= k < classes <= {MAX_CLASSES}, got k {kept} of {classes}")
 

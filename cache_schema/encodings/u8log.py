@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-SMALLEST = 1e-6
+MIN_VALUE = 1e-6
 STEPS = 254
-RATIO = SMALLEST ** (-1 / STEPS)
+RATIO = MIN_VALUE ** (-1 / STEPS)
 """How much larger a value is than that of the code below."""
 TABLE: NDArray[np.float32] = np.concatenate(
-    [[0.0], np.exp(np.log(SMALLEST) * (255 - np.arange(1, 256)) / STEPS)]
+    [[0.0], np.exp(np.log(MIN_VALUE) * (255 - np.arange(1, 256)) / STEPS)]
 ).astype(np.float32)
 """Value of each code."""
 
@@ -23,8 +23,8 @@ def encode(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Codes of values in [0, 1]; below half the smallest value it is 0."""
     wide = np.asarray(values, np.float64)
     codes = np.zeros(wide.shape, np.uint8)
-    kept = wide >= SMALLEST / 2
-    steps = np.log(np.maximum(wide[kept], SMALLEST)) / np.log(SMALLEST) * STEPS
+    kept = wide >= MIN_VALUE / 2
+    steps = np.log(np.maximum(wide[kept], MIN_VALUE)) / np.log(MIN_VALUE) * STEPS
     codes[kept] = np.clip(255 - np.round(steps), 1, 255)
     return codes
 

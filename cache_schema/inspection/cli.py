@@ -18,7 +18,7 @@ from cache_schema.inspection.summary import (
     human_bytes,
     statistics,
     summary,
-    teacher_score,
+    teacher_accuracy,
 )
 from cache_schema.integrity.verify import verify
 from cache_schema.paths import LocalPath, PicturePath
@@ -46,7 +46,7 @@ def main(
     console = wide_terminal(soft_wrap=True)
     damage = [str(found) for found in verify(cache)] if verify_all else []
     if damage:
-        _tell_damage(cache, damage, as_json)
+        _print_damage(cache, damage, as_json)
     report = summary(cache)
     if verify_all:
         report["damage"] = damage
@@ -54,7 +54,7 @@ def main(
         opened = open_cache(cache)
         report["statistics"] = statistics(opened)
         for name in opened.teachers:
-            report["teachers"][name]["score"] = teacher_score(opened, name)
+            report["teachers"][name]["score"] = teacher_accuracy(opened, name)
         report["teacher_score"] = report["teachers"].get("", {}).get("score", {})
     if clip_id is not None or plot is not None:
         opened = open_cache(cache)
@@ -78,7 +78,7 @@ def main(
         )
 
 
-def _tell_damage(cache: Path, damage: list[str], as_json: bool) -> NoReturn:
+def _print_damage(cache: Path, damage: list[str], as_json: bool) -> NoReturn:
     """List the damage and stop: what is damaged cannot be summed up."""
     if as_json:
         say(json_text({"damage": damage}, indent=1))

@@ -24,7 +24,7 @@ COLUMN_INCHES = (8.0, 4.5)  # of a clip alone, and beside others
 
 
 @dataclass(frozen=True, slots=True)
-class HeardClip:
+class ClipPanel:
     """A clip and where in it each model listens.
 
     Attributes
@@ -113,12 +113,12 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
     _save(figure, file)
 
 
-def plot_attentions(clips: Sequence[HeardClip], sample_rate_hz: int, file: Path) -> None:
+def plot_attentions(clips: Sequence[ClipPanel], sample_rate_hz: int, file: Path) -> None:
     """Draw clips beside each other, each one's log-mel over its curves (as paper A's figure 2).
 
     Parameters
     ----------
-    clips : sequence of HeardClip
+    clips : sequence of ClipPanel
         One column each.
     sample_rate_hz : int
         Rate of the waveforms.
@@ -131,13 +131,13 @@ def plot_attentions(clips: Sequence[HeardClip], sample_rate_hz: int, file: Path)
         2, len(clips), figsize=(width, 4.6), sharex="col", layout="constrained", squeeze=False
     )
     for clip, (top, bottom) in zip(clips, axes.T, strict=True):
-        _draw_heard(clip, sample_rate_hz, top, bottom)
+        _draw_clip(clip, sample_rate_hz, top, bottom)
     axes[1, 0].legend(fontsize=8, frameon=False)
     axes[1, 0].set_ylabel("attention [1/s]")
     _save(figure, file)
 
 
-def _draw_heard(clip: HeardClip, sample_rate_hz: int, top: Any, bottom: Any) -> None:
+def _draw_clip(clip: ClipPanel, sample_rate_hz: int, top: Any, bottom: Any) -> None:
     _draw_log_mel(top, clip.samples_S.astype(np.float64), sample_rate_hz)
     for name, (times_T, attention_T) in clip.curves.items():
         # As a density, so that curves of different frame rates compare.

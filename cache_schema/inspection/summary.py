@@ -69,7 +69,7 @@ def summary(root: Path) -> dict[str, Any]:
 
 def _teachers(plans: Sequence[PartPlan]) -> dict[str, dict[str, Any]]:
     """Each teacher by its name, the first by an empty one, with the signals that are its own."""
-    unheard = unheard_views(plans)
+    unheard = views_missing_from_teachers(plans)
     teachers: dict[str, dict[str, Any]] = {}
     for plan in plans:
         if plan.teacher is not None:
@@ -86,7 +86,7 @@ def _teachers(plans: Sequence[PartPlan]) -> dict[str, dict[str, Any]]:
     return teachers
 
 
-def unheard_views(plans: Sequence[PartPlan]) -> dict[str, list[int]]:
+def views_missing_from_teachers(plans: Sequence[PartPlan]) -> dict[str, list[int]]:
     """Views of the cache that a teacher has not heard, for each teacher that has not heard all."""
     heard: dict[str, set[int]] = {}
     for plan in plans:
@@ -190,7 +190,7 @@ def _flat_values(signal: Any) -> np.ndarray[Any, Any]:
     return np.asarray(values).reshape(-1)
 
 
-def teacher_score(cache: Cache, name: str) -> dict[str, float]:
+def teacher_accuracy(cache: Cache, name: str) -> dict[str, float]:
     """Share of clips whose largest cached logit is their label, for each split (single label).
 
     A mixture counts for the clip that has the larger share in it.

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from cache_schema.errors import CacheError, listed
 from cache_schema.metadata import Manifest
-from cache_schema.store.files import sweep_partials
-from cache_schema.store.part_digests import PLAN, drop_promises
-from cache_schema.store.safe_open import refuse_links
-from cache_schema.writer import MANIFEST, aside, load_manifest, part_folder
+from cache_schema.store.files import remove_partials
+from cache_schema.store.part_digests import PLAN, remove_unsealed_digests
+from cache_schema.store.safe_open import check_no_links
+from cache_schema.writer import MANIFEST, draft_path, load_manifest, part_folder
 
 
-def sweep(root: Path) -> None:
+def remove_leftovers(root: Path) -> None:
     """Remove what a killed writer left: half-written files and parts no manifest names.
 
     Raises
@@ -22,18 +22,18 @@ def sweep(root: Path) -> None:
         Kind ``"damaged"`` when such a part holds commit records: no kill leaves that behind;
         ``"link"`` when anything in the cache is a link or no plain file.
     """
-    refuse_links(root)
-    shutil.rmtree(aside(root), ignore_errors=True)
+    check_no_links(root)
+    shutil.rmtree(draft_path(root), ignore_errors=True)
     if not (root / MANIFEST).is_file():
         return
     manifest = load_manifest(root)
-    _refuse_unnamed_records(root, manifest)
-    sweep_partials(root)
+    _check_unnamed_records(root, manifest)
+    remove_partials(root)
     for folder in unnamed_parts(root, manifest):  # asked again: drafts are among the partials
         shutil.rmtree(folder)
     for entry in manifest.parts:
         if entry.index_sha256 is not None:
-            drop_promises(part_folder(root, entry.name))
+            remove_unsealed_digests(part_folder(root, entry.name))
 
 
 def unnamed_parts(root: Path, manifest: Manifest) -> dict[Path, int]:
@@ -46,7 +46,7 @@ def unnamed_parts(root: Path, manifest: Manifest) -> dict[Path, int]:
     return {folder: len(list(folder.glob("commits/*.json"))) for folder in sorted(folders)}
 
 
-def _refuse_unnamed_records(root: Path, manifest: Manifest) -> None:
+def _check_unnamed_records(root: Path, manifest: Manifest) -> None:
     lost = {folder: count for folder, count in unnamed_parts(root, manifest).items() if count}
     if lost:
         raise CacheError(

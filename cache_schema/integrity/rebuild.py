@@ -11,7 +11,7 @@ from cache_schema.errors import CacheError
 from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan, parse
 from cache_schema.store.files import differing_objects, sha256, write_atomic
 from cache_schema.store.part_digests import LAYOUT, layout_damage, metadata_keys
-from cache_schema.writer import INDEX, aside, lay_out_part, lay_out_root, part_folder
+from cache_schema.writer import INDEX, create_part, create_root, draft_path, part_folder
 
 
 def restore_root(root: Path, manifest: Manifest, clips: Sequence[Clip]) -> None:
@@ -24,7 +24,7 @@ def restore_root(root: Path, manifest: Manifest, clips: Sequence[Clip]) -> None:
     """
     promised = manifest.clip_table | {"zarr.json": manifest.root_group}
     if any(differing_objects(root, promised)):
-        _put_back(root, lambda draft: lay_out_root(draft, clips, manifest.corpus.classes), promised)
+        _put_back(root, lambda draft: create_root(draft, clips, manifest.corpus.classes), promised)
 
 
 def restore_part(root: Path, entry: PartEntry, plan: PartPlan) -> None:
@@ -50,14 +50,14 @@ def restore_part(root: Path, entry: PartEntry, plan: PartPlan) -> None:
             promised = {key: objects[key] for key in metadata_keys(plan)}
         found = [key for key, _ in differing_objects(folder, promised)]
     if found:
-        _put_back(folder, lambda draft: lay_out_part(draft, plan), promised)
+        _put_back(folder, lambda draft: create_part(draft, plan), promised)
 
 
-def _put_back(folder: Path, lay_out: Callable[[Path], None], promised: Mapping[str, str]) -> None:
+def _put_back(folder: Path, create: Callable[[Path], None], promised: Mapping[str, str]) -> None:
     """Lay out aside, and take from there what differs; without promises, all that was laid out."""
-    draft = aside(folder / "again")
+    draft = draft_path(folder / "again")
     shutil.rmtree(draft, ignore_errors=True)
-    lay_out(draft)
+    create(draft)
     fresh = {
         p.relative_to(draft).as_posix(): p.read_bytes() for p in draft.rglob("*") if p.is_file()
     }

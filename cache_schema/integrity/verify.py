@@ -14,7 +14,7 @@ from cache_schema.errors import CacheError
 from cache_schema.integrity.cleanup import unnamed_parts
 from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan, parse
 from cache_schema.reader import SealedPart
-from cache_schema.signal_names import described
+from cache_schema.signal_names import teacher_label
 from cache_schema.store.arrays import chunk_key
 from cache_schema.store.files import PARTIAL_SUFFIX, differing_objects, sha256
 from cache_schema.store.part_digests import (
@@ -22,8 +22,8 @@ from cache_schema.store.part_digests import (
     UNSEALED,
     layout_damage,
     metadata_keys,
-    proof_key,
     read_record,
+    record_digest_key,
     record_key,
 )
 from cache_schema.store.safe_open import entries_below
@@ -126,7 +126,7 @@ def _named_by_part(root: Path, entry: PartEntry) -> set[str]:
         data = index.read_bytes() if index.is_file() else b""
         named |= parse(PartIndex, data, INDEX).objects.keys()
     for unit in range(len(plan.units.rows)):
-        named |= {record_key(unit), proof_key(unit)}
+        named |= {record_key(unit), record_digest_key(unit)}
         named |= {f"{s.name}/{chunk_key(unit, len(s.chunk_shape))}" for s in plan.signals}
     return {f"parts/{entry.name}/{key}" for key in named}
 
@@ -205,5 +205,5 @@ def _verify_unit(folder: Path, plan: PartPlan, unit: int, sealed: str | None) ->
 def _unit_damage(plan: PartPlan, unit: int, key: str, problem: str) -> Damage:
     first, rows = plan.units.first_clip[unit], plan.units.rows[unit]
     where = f"view {plan.units.view[unit]}, clips {first} to {first + rows - 1}"
-    where += f", {described(plan.teacher_name)}" if plan.teacher_name else ""
+    where += f", {teacher_label(plan.teacher_name)}" if plan.teacher_name else ""
     return Damage(f"parts/{plan.name}/{key}", problem, plan.name, unit, where)

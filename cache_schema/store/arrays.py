@@ -25,14 +25,14 @@ from zarr.storage import LocalStore
 from cache_schema.errors import CacheError
 from cache_schema.metadata import ArrayMetadata, StoredObject, parse
 from cache_schema.store.files import differing_objects, sha256, sync
-from cache_schema.store.safe_open import open_plain, read_plain, refuse_linked_folders
+from cache_schema.store.safe_open import check_no_linked_folders, open_plain, read_plain
 
 Array = NDArray[Any]
 TRAILER_BYTES = 4
 # Of about 1 MiB each.
 KEPT_CHUNKS = 4
 # The ids of 10^8 clips; more is asked for by a damaged table only.
-MOST_SLICE_BYTES = 1 << 32
+MAX_SLICE_BYTES = 1 << 32
 
 
 def create_group(folder: Path) -> None:
@@ -76,7 +76,7 @@ def write_chunk(folder: Path, number: int, values: Array) -> StoredObject:
     padded[: len(values)] = values
     first = number * array.chunks[0]
     path = folder / chunk_key(number, array.ndim)
-    refuse_linked_folders(path)
+    check_no_linked_folders(path)
     array[first : first + array.chunks[0]] = padded
     for place in [path, *(p for p in path.parents if p.is_relative_to(folder))]:
         sync(place)
@@ -91,7 +91,7 @@ def write_chunk(folder: Path, number: int, values: Array) -> StoredObject:
     return StoredObject(bytes=len(data), sha256=sha256(data), crc32c=trailer.hex())
 
 
-class ReusedMemory:
+class BufferPool:
     """Memory for objects that is used again once no array lies in it any more.
 
     The kernel hands out fresh memory zeroed, which takes as long as reading a cached file into it.
@@ -100,7 +100,7 @@ class ReusedMemory:
     def __init__(self) -> None:
         self._free: list[NDArray[np.uint8]] = []
 
-    def take(self, size: int) -> NDArray[np.uint8]:
+    def acquire(self, size: int) -> NDArray[np.uint8]:
         """Give `size` bytes; they are free again when the array and all its views are gone."""
         try:
             memory = self._free.pop()  # asked for, not looked up: threads share a reader
@@ -116,7 +116,7 @@ class ReusedMemory:
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Read an object whole."""
         with os.fdopen(open_plain(path), "rb", buffering=0) as file:
-            data = self.take(os.fstat(file.fileno()).st_size)
+            data = self.acquire(os.fstat(file.fileno()).st_size)
             done = 0
             # A call gives 2 GiB at most, and on a network's file system what is there.
             while count := file.readinto(data.data[done:]):
@@ -154,7 +154,7 @@ class ChunkReader:
 
     def __init__(self, folder: Path, chunk_shape: tuple[int, ...], dtype: str, codec: str) -> None:
         self._folder, self._shape, self._dtype, self._codec = folder, chunk_shape, dtype, codec
-        self._memory = ReusedMemory()
+        self._memory = BufferPool()
 
     def read(self, number: int, length: int, size_bytes: int, trailer: bytes) -> Array:
         """Return the first `length` entries of chunk `number`.
@@ -197,7 +197,7 @@ def write_whole(folder: Path, values: Array, chunk_bytes: int = 1 << 20) -> None
         _open(folder, "r+")[:] = values
 
 
-class WholeArray:
+class EagerArray:
     """Reads an array written by :func:`write_whole`; its last few chunks stay in memory.
 
     A chunk of nothing but the fill value is not stored. So that no hole passes for one, its objects are
@@ -222,20 +222,20 @@ class WholeArray:
     def __init__(self, root: Path, key: str, objects: Mapping[str, str]) -> None:
         recorded = {name: digest for name, digest in objects.items() if name.startswith(f"{key}/")}
         # Without a digest of its metadata nothing would be known of the array.
-        refuse_differing(root, {f"{key}/zarr.json": "none"} | recorded)
+        check_digests(root, {f"{key}/zarr.json": "none"} | recorded)
         folder = root / key
         self._folder = folder
         self._stored = {name.removeprefix(f"{key}/") for name in recorded}
         array = _open(folder, "r")
         self._length, self._chunk, self._dtype = array.shape[0], array.chunks, str(array.dtype)
-        self._fill, self._memory = array.fill_value, ReusedMemory()
+        self._fill, self._memory = array.fill_value, BufferPool()
         self._decoded = lru_cache(KEPT_CHUNKS)(self._read)
 
     def __getitem__(self, entries: slice) -> Array:
         """Entries ``first:last``, both given."""
         first, last, size = entries.start, entries.stop, self._chunk[0]
         slice_bytes = (last - first) * math.prod(self._chunk[1:]) * np.dtype(self._dtype).itemsize
-        if not 0 <= first <= last <= self._length or slice_bytes > MOST_SLICE_BYTES:
+        if not 0 <= first <= last <= self._length or slice_bytes > MAX_SLICE_BYTES:
             raise CacheError(
                 f"{self._folder.parent.name}/{self._folder.name} is damaged: it has {self._length} "
                 f"entries, entries {first} to {last} are asked for",
@@ -266,7 +266,7 @@ class WholeArray:
             ) from None
 
 
-def refuse_differing(folder: Path, objects: Mapping[str, str]) -> None:
+def check_digests(folder: Path, objects: Mapping[str, str]) -> None:
     """Compare objects below `folder` with their recorded SHA-256.
 
     Raises

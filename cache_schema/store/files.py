@@ -100,7 +100,7 @@ def differing_objects(root: Path, objects: Mapping[str, str]) -> Iterator[tuple[
             yield key, f"has digest {found[:12]}, recorded {recorded[:12]}"
 
 
-def sweep_partials(root: Path) -> None:
+def remove_partials(root: Path) -> None:
     """Remove what a killed writer left half-written; call it only under the lock."""
     for path in list(root.rglob(f"*{PARTIAL_SUFFIX}")):
         if path.is_dir():

@@ -21,7 +21,7 @@ from typing import Any
 from cache_schema.errors import RunError, UsageError
 from cache_schema.store.files import named_in_errors
 
-MOST_BYTES = 4096
+MAX_LOCK_BYTES = 4096
 
 
 @contextmanager
@@ -103,7 +103,7 @@ def _no_lock(path: Path) -> RunError:
 
 def _owner(descriptor: int) -> dict[str, Any]:
     try:
-        owner = json.loads(os.pread(descriptor, MOST_BYTES, 0))
+        owner = json.loads(os.pread(descriptor, MAX_LOCK_BYTES, 0))
     except (ValueError, RecursionError):
         return {}
     return owner if isinstance(owner, dict) else {}

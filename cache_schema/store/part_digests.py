@@ -20,7 +20,7 @@ UNSEALED = "unsealed"
 LAYOUT = f"{UNSEALED}/layout.json"
 
 
-def drop_promises(folder: Path) -> None:
+def remove_unsealed_digests(folder: Path) -> None:
     """Remove them from a sealed part, all at once: half of them would accuse what is whole."""
     gone = folder / f"{UNSEALED}{PARTIAL_SUFFIX}"
     shutil.rmtree(gone, ignore_errors=True)
@@ -34,7 +34,7 @@ def record_key(unit: int) -> str:
     return f"commits/{unit:06d}.json"
 
 
-def proof_key(unit: int) -> str:
+def record_digest_key(unit: int) -> str:
     """Key of the digest of a unit's record, below an unsealed part."""
     return f"{UNSEALED}/{unit:06d}.sha256"
 
@@ -44,7 +44,7 @@ def metadata_keys(plan: PartPlan) -> list[str]:
     return ["zarr.json", PLAN, *(f"{signal.name}/zarr.json" for signal in plan.signals)]
 
 
-def promise_layout(folder: Path, plan: PartPlan) -> None:
+def write_layout_digests(folder: Path, plan: PartPlan) -> None:
     """Note the digests of what was just laid out."""
     objects = {key: sha256((folder / key).read_bytes()) for key in metadata_keys(plan)}
     write_atomic(folder / LAYOUT, PartIndex(part=plan.name, objects=objects).encode())
@@ -88,29 +88,29 @@ def read_record(
         data = read_plain(folder / record_key(unit))
     except OSError as error:
         return None, [str(error.strerror)]
-    problems = _disagreement(folder, unit, sha256(data), sealed)
+    problems = _digest_mismatch(folder, unit, sha256(data), sealed)
     problems += problems_of(CommitRecord, data)
     if not problems:
         record = CommitRecord.model_validate_json(data)
-        problems = _misfit(record, plan, unit)
+        problems = _plan_mismatch(record, plan, unit)
         if not problems:
             return record, []
     return None, problems
 
 
-def _disagreement(folder: Path, unit: int, found: str, sealed: str | None) -> list[str]:
-    proof = folder / proof_key(unit)
+def _digest_mismatch(folder: Path, unit: int, found: str, sealed: str | None) -> list[str]:
+    proof = folder / record_digest_key(unit)
     if sealed is not None:
         promise, witness = sealed, "the index"
     elif proof.parent.is_dir():
         promise = proof.read_text("utf-8", "replace") if proof.is_file() else "nothing"
-        witness = proof_key(unit)
+        witness = record_digest_key(unit)
     else:
         return []
     return [] if promise == found else [f"has digest {found[:12]}, {witness} says {promise[:12]}"]
 
 
-def _misfit(record: CommitRecord, plan: PartPlan, unit: int) -> list[str]:
+def _plan_mismatch(record: CommitRecord, plan: PartPlan, unit: int) -> list[str]:
     """What of a record is not of this unit, or does not fit the plan."""
     found = (record.part, record.unit, record.rows, record.plan_sha256)
     wanted = (plan.name, unit, plan.units.rows[unit], plan.digest)

@@ -1,8 +1,8 @@
 """Nothing of a cache or a run lies outside its folder: no link in it is followed, to read or to write.
 
 Either may come from a stranger. A reader looks at a cache's documents and array metadata once, when
-it is opened (:func:`refuse_links`), and at chunks and commit records, of which there may be hundreds of
-thousands, as each is read (:func:`open_plain`). Whoever writes looks at all there is before anything
+it is opened (:func:`check_no_links`), and at chunks and commit records, of which there may be hundreds
+of thousands, as each is read (:func:`open_plain`). Whoever writes looks at all there is before anything
 is written, and opens its files by :func:`open_for_writing`. The folder itself may be a link: that one
 the user named.
 """
@@ -22,7 +22,7 @@ from cache_schema.errors import MAX_LISTED, AftersoundError, CacheError, listed
 _LARGE = ("c", "commits")
 
 
-def refuse_links(
+def check_no_links(
     root: Path,
     what: str = "cache",
     *,
@@ -90,7 +90,7 @@ def open_plain(path: Path) -> int:
     OSError
         Also where it is a link, lies behind one below its array's ``c``, or is no plain file.
     """
-    refuse_linked_folders(path)
+    check_no_linked_folders(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -113,8 +113,8 @@ def read_plain(path: Path, most_bytes: int | None = None) -> bytes:
         return file.read()
 
 
-def refuse_linked_folders(path: Path) -> None:
-    """Refuse a chunk that lies behind a link below its array; above, :func:`refuse_links` looks.
+def check_no_linked_folders(path: Path) -> None:
+    """Refuse a chunk that lies behind a link below its array; above, :func:`check_no_links` looks.
 
     Raises
     ------

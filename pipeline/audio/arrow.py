@@ -82,7 +82,7 @@ class ParquetShard(_Shard):
 
     def __init__(self, file: Path) -> None:
         # pyarrow's reader is not made for several threads.
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._parquet = pq.ParquetFile(file, memory_map=True)
         metadata = self._parquet.metadata
         groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
@@ -96,11 +96,11 @@ class ParquetShard(_Shard):
 
     def _scalar(self, name: str, row: int) -> Any:
         group = bisect_right(self._first_rows, row) - 1
-        with self._turn:
+        with self._lock:
             return self._group(name, group)[row - self._first_rows[group]]
 
     def _table(self, name: str) -> Any:
-        with self._turn:
+        with self._lock:
             return self._parquet.read(columns=[name], use_threads=False)
 
 

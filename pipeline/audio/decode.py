@@ -24,7 +24,7 @@ import soxr
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError
-from pipeline.audio.members import MemberProblem, file_of, member_samples, split_member
+from pipeline.audio.members import MemberProblem, container_of, member_samples, split_member
 from pipeline.audio.source import Source, SourceProblem, open_source
 from pipeline.audio.truncation import container_extent, first_mp3_frame, lacks_frame_count
 
@@ -52,12 +52,12 @@ MAX_CLIP_FRAMES = 1800 * 48_000
 MAX_RECORDING_S = 100 * 3600.0
 # What a header may say before it is doubted. Outside these rates a small file would be hours long;
 # more frames to a byte than the densest speech codec has are counted by decoding them.
-LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
-MOST_FRAMES_PER_BYTE = 64
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
+MAX_FRAMES_PER_BYTE = 64
 # What libsndfile says where a header counts no frames is 2^63 - 1.
 _UNCOUNTED_FRAMES = 1 << 62
 # Full scale of samples that were stored as 32-bit integers; views multiply what is below it.
-LARGEST_SAMPLE = 2.0**31
+MAX_SAMPLE = 2.0**31
 # Pauses before what disk, network or memory refused is tried again.
 RETRY_PAUSES_S = (0.1, 0.4, 1.5)
 
@@ -258,7 +258,7 @@ def _decode(path: Path, start_s: float, end_s: float | None, sample_rate_hz: int
                 f"{longest_clip_s(rate_hz):g} s are decoded at once; a corpus cuts it by ?window_s=10"
             )
         mono_S = recording.read_mono(start, stop)
-        _refuse_wild_samples(mono_S, start)
+        _check_finite(mono_S, start)
         return DecodedClip(
             waveform=_resampled(mono_S, rate_hz, sample_rate_hz),
             source_frames=len(mono_S),
@@ -296,8 +296,9 @@ def _unreadable(path: Path, error: Exception) -> RunError:
         said = (error.strerror if isinstance(error, OSError) else None) or str(error)
         way = "Make it readable there (disk, network, mount, permissions)"
     return RunError(
-        f"{file_of(path)} cannot be read on {socket.gethostname()}, tried {len(RETRY_PAUSES_S) + 1} "
-        f"times: {said}. What was finished is kept, and no clip was left out for it. {way}, and repeat "
+        f"{container_of(path)} cannot be read on {socket.gethostname()}, tried "
+        f"{len(RETRY_PAUSES_S) + 1} times: {said}. What was finished is kept, and no clip was left "
+        f"out for it. {way}, and repeat "
         "the command.",
         kind="unreadable",
     )
@@ -385,9 +386,9 @@ class _Recording:
         self._sound = self._opened()
         self.rate_hz = int(self._sound.samplerate)
         self.unsized = bool(extent.patches) or int(self._sound.frames) >= _UNCOUNTED_FRAMES
-        if not LOWEST_RATE_HZ <= self.rate_hz <= HIGHEST_RATE_HZ:
+        if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
             raise UnopenedAudio(
-                f"the header says {self.rate_hz} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
+                f"the header says {self.rate_hz} Hz, expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
             )
 
     def _opened(self) -> _Sound:
@@ -419,7 +420,7 @@ class _Recording:
             return self._counted()
         if frames <= 0:
             raise UnopenedAudio(f"the file holds no samples ({frames} frames)")
-        doubted = frames > MOST_FRAMES_PER_BYTE * self.source.size
+        doubted = frames > MAX_FRAMES_PER_BYTE * self.source.size
         if doubted and (count := self._counted()) != frames:
             raise UnopenedAudio(
                 f"truncated or damaged: the header says {frames} frames, decoding them stopped after "
@@ -519,9 +520,9 @@ def _opened(path: Path) -> Iterator[_Recording]:
         raise finding(f"not audio that can be decoded ({type(error).__name__})") from error
 
 
-def _refuse_wild_samples(mono_S: NDArray[np.float32], start: int) -> None:
+def _check_finite(mono_S: NDArray[np.float32], start: int) -> None:
     """Refuse NaN, infinity and what no scale explains, which views and resampling would spread."""
-    wild_S = ~(np.abs(mono_S) <= LARGEST_SAMPLE)
+    wild_S = ~(np.abs(mono_S) <= MAX_SAMPLE)
     if wild_S.any():
         at = int(wild_S.argmax())
         value = float(mono_S[at])

@@ -32,8 +32,8 @@ WAVEFORM, MP3, NAMES, TARGET = "waveform", "mp3", "audio_name", "target"
 SAMPLES, LABELLED = "samples", "labelled"
 DEFAULT_RATE_HZ = 32_000
 # Above it a damaged shape is likelier than audio: no rate, and more samples than the file can hold.
-_HIGHEST_RATE_HZ = 1_000_000
-_MOST_SAMPLES_PER_BYTE = 4096  # deflate at its best, on silence
+_MAX_RATE_HZ = 1_000_000
+_MAX_SAMPLES_PER_BYTE = 4096  # deflate at its best, on silence
 _CHUNK_SAMPLES = 1 << 15
 
 
@@ -69,7 +69,7 @@ class Pack:
     def rate_hz(self) -> int:
         """Rate of the waveforms."""
         rate_hz = int(self._h5.attrs.get("sample_rate", DEFAULT_RATE_HZ))
-        if not 0 < rate_hz <= _HIGHEST_RATE_HZ:
+        if not 0 < rate_hz <= _MAX_RATE_HZ:
             raise ValueError(f"the attribute sample_rate is {rate_hz}")
         return rate_hz
 
@@ -134,7 +134,7 @@ class Pack:
     def _lengths(self) -> NDArray[np.int64]:
         """Samples of each waveform, shape (N,)."""
         rows, longest = self._array(WAVEFORM, 2).shape
-        if longest > _MOST_SAMPLES_PER_BYTE * self._file_bytes:
+        if longest > _MAX_SAMPLES_PER_BYTE * self._file_bytes:
             raise ValueError(
                 f"{WAVEFORM} promises {longest} samples a clip, the file has {self._file_bytes} bytes"
             )
@@ -180,9 +180,9 @@ class Pack:
     def _blocks(self, dataset: Any) -> Any:
         """All rows, after a look at whether the file can hold so many."""
         rows = len(dataset)
-        if rows > _MOST_SAMPLES_PER_BYTE * self._file_bytes:
+        if rows > _MAX_SAMPLES_PER_BYTE * self._file_bytes:
             raise ValueError(f"{dataset.name[1:]} promises {rows} rows, the file is small")
-        if dataset.nbytes > _MOST_SAMPLES_PER_BYTE * self._file_bytes:
+        if dataset.nbytes > _MAX_SAMPLES_PER_BYTE * self._file_bytes:
             raise ValueError(f"{dataset.name[1:]} promises {dataset.nbytes} bytes")
         return dataset[:]
 

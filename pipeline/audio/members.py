@@ -22,7 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-CONTAINERS = {
+CONTAINER_READERS = {
     ".arrow": "pipeline.audio.arrow:ArrowShard",
     ".h5": "pipeline.audio.hdf5:Pack",
     ".hdf": "pipeline.audio.hdf5:Pack",
@@ -30,7 +30,7 @@ CONTAINERS = {
     ".parquet": "pipeline.audio.arrow:ParquetShard",
 }
 _MEMBER = re.compile(r"(.*[^/](\.[a-z0-9]+))!/(.+)/([0-9]{1,18})", re.DOTALL)
-_MOST_OPEN = 64
+_MAX_OPEN = 64
 # What h5py and pyarrow raise over a damaged file; pyarrow's own errors derive from these as well.
 _DAMAGE = (
     OSError, ValueError, LookupError, RuntimeError, TypeError, MemoryError, OverflowError, struct.error,
@@ -70,12 +70,12 @@ def split_member(path: str | Path) -> tuple[Path, str, int] | None:
     True
     """
     match = _MEMBER.fullmatch(path) if "!/" in (path := str(path)) else None
-    if match is None or match[2] not in CONTAINERS:
+    if match is None or match[2] not in CONTAINER_READERS:
         return None
     return Path(match[1]), match[3], int(match[4])
 
 
-def file_of(path: Path) -> Path:
+def container_of(path: Path) -> Path:
     """The file that a path is read from: a member's container, or the path itself."""
     member = split_member(path)
     return path if member is None else member[0]
@@ -92,7 +92,7 @@ def member_samples(path: Path) -> tuple[int, int] | None:
         If its container cannot be read.
     """
     file, identity, name, row = _found(path)
-    with problems_told():
+    with container_errors():
         return _open(file, identity).samples(name, row)
 
 
@@ -107,12 +107,12 @@ def read_member(path: Path) -> tuple[bytes, bytes]:
         If its container cannot be read.
     """
     file, identity, name, row = _found(path)
-    with problems_told():
+    with container_errors():
         return _open(file, identity).read(name, row)
 
 
 @contextmanager
-def problems_told() -> Iterator[None]:
+def container_errors() -> Iterator[None]:
     """Turn whatever a library says of a damaged container into a `MemberProblem`.
 
     What the disk or the network refused goes through as ``OSError``, and a lack of memory as
@@ -167,9 +167,9 @@ def _found(path: Path) -> tuple[Path, tuple[int, ...], str, int]:
     return file, (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns), name, row
 
 
-@lru_cache(maxsize=_MOST_OPEN)
+@lru_cache(maxsize=_MAX_OPEN)
 def _open(file: Path, _identity: tuple[int, ...]) -> Container:
-    module, _, attribute = CONTAINERS[file.suffix].partition(":")
+    module, _, attribute = CONTAINER_READERS[file.suffix].partition(":")
     container: Container = getattr(importlib.import_module(module), attribute)(file)
     return container
 

@@ -21,7 +21,7 @@ from pipeline.audio.members import MemberProblem, read_member, split_member
 
 # The digest of a file above this size is taken once, however many windows of it are decoded.
 _LARGE_BYTES = 16 << 20
-_MOST_DIGESTS = 1 << 14
+_MAX_DIGESTS = 1 << 14
 _BLOCK_BYTES = 1 << 20
 # A path that leads nowhere is a fault of the listing.
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -120,7 +120,7 @@ class Source(io.RawIOBase):
         while block := self._file.read(_BLOCK_BYTES):
             digest.update(block)
         if large:
-            if len(_large_digests) >= _MOST_DIGESTS:
+            if len(_large_digests) >= _MAX_DIGESTS:
                 _large_digests.clear()
             _large_digests[large] = digest.hexdigest()
         return digest.hexdigest()

@@ -47,7 +47,7 @@ _MP3_RATES_HZ = {
 }
 _MP3_FRAMES_IN_A_ROW = 3
 # Bytes before an MP3's first frame, besides its tags.
-_MOST_JUNK_BYTES = 1 << 20
+_MAX_JUNK_BYTES = 1 << 20
 
 
 class Stream(Protocol):
@@ -110,7 +110,7 @@ def first_mp3_frame(stream: Stream) -> int | None:
     """Place of the first of three MP3 frames in a row behind tags, zeros or junk; None without any."""
     begin = _behind_tags(stream)
     stream.seek(begin)
-    content = stream.read(_MOST_JUNK_BYTES)
+    content = stream.read(_MAX_JUNK_BYTES)
     place = content.find(b"\xff")
     while place >= 0:
         last = place

@@ -20,7 +20,7 @@ from cache_schema.plugins import (
     typed_options,
     unknown_name,
 )
-from pipeline.corpora.hub_cache import hub_repository, refuse_hub_repository
+from pipeline.corpora.hub_cache import check_not_hub_repository, hub_repository
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import Bounds, reading_within, spelled
 from pipeline.corpora.windows import Windows
@@ -74,7 +74,7 @@ def read_corpus(text: str, *, output: Path | None = None) -> Corpus:
     >>> read_corpus("folder:recordings?validation=0.2&test=0")  # doctest: +SKIP
     """
     kind, path, options = _parsed(text)
-    refuse_hub_repository(kind, path)
+    check_not_hub_repository(kind, path)
     links = options.pop(LINKS_OPTION, "")
     reach = _folder_of_links(links) if links else hub_repository(path)
     cutting = {name: options.pop(name) for name in WINDOW_OPTIONS if name in options}

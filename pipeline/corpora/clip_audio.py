@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cache_schema.clip import Clip
 from pipeline.audio.decode import DecodedClip, UnusableAudio, decode
-from pipeline.corpora.walk import leads_out
+from pipeline.corpora.walk import escapes_root
 
 
 def decode_clip(root: Path, clip: Clip, sample_rate_hz: int) -> DecodedClip:
@@ -29,7 +29,7 @@ def decode_clip(root: Path, clip: Clip, sample_rate_hz: int) -> DecodedClip:
         If disk, network or memory fail; or if the file of a clip that could be read when the corpus was
         read is no longer there, or no longer what it was.
     """
-    if leads_out(root, clip.path):
+    if escapes_root(root, clip.path):
         raise UnusableAudio("its path leaves the corpus")
     return decode(
         root / clip.path,

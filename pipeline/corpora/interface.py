@@ -21,11 +21,11 @@ from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, listed
 from pipeline.audio.decode import AUDIO_SUFFIXES, Header, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
-from pipeline.corpora.walk import leads_into, leads_out, limit_of, shown_name, spelled
+from pipeline.corpora.walk import escapes_root, leads_into, limit_of, printable, spelled
 
 Ids = Literal["stem", "path"]
 NO_LABEL = "none"  # as the name of a column of labels: there is none
-LONGEST_NAME = 255  # bytes of one name in a path, on every file system in use
+MAX_NAME_BYTES = 255  # bytes of one name in a path, on every file system in use
 SCAN_THREADS = 8
 MAX_SUFFIXES = 8  # named in a note
 SPLIT_NAMES = {
@@ -151,9 +151,9 @@ def build_corpus(
     _raise_if_any(found, hints, source)
     scanned, unsized = _scanned(root, clips)
     if not any(clip.frames for clip in scanned):
-        out = sum(leads_out(root, clip.path) for clip in clips)
+        out = sum(escapes_root(root, clip.path) for clip in clips)
         links = f"; {out} lead out of the corpus by a link" if out else ""
-        first = shown_name(clips[0].path)
+        first = printable(clips[0].path)
         found.append(f"none of the {len(clips)} clips can be read, the first is {first}{links}")
         hints += unreadable_reasons(root, scanned)
     _raise_if_any(found, hints, source)
@@ -173,7 +173,7 @@ def left_out(files: Sequence[str], audio: Sequence[str]) -> list[str]:
     found = [(suffix, count) for suffix, count in others.most_common() if count > 0]
     if not found:
         return []
-    kinds = ", ".join(f"{shown_name(suffix)} {count}" for suffix, count in found[:MAX_SUFFIXES])
+    kinds = ", ".join(f"{printable(suffix)} {count}" for suffix, count in found[:MAX_SUFFIXES])
     more = f" and {len(found) - MAX_SUFFIXES} more kinds" if len(found) > MAX_SUFFIXES else ""
     total = sum(count for _, count in found)
     return [f"{total} file(s) without an audio suffix left out: {kinds}{more}"]
@@ -212,7 +212,7 @@ def check_shares(validation: float, test: float) -> None:
         )
 
 
-def need_folder(path: Path, kind: str) -> None:
+def check_folder(path: Path, kind: str) -> None:
     """Refuse a corpus folder that is not there.
 
     Raises
@@ -277,9 +277,9 @@ def _id_hints(entries: Iterable[Entry]) -> list[str]:
 def _text_problems(entries: Iterable[Entry]) -> list[str]:
     """Find names that no cache can hold: a file's name may be any bytes, text may not."""
     return [
-        f"{shown_name(entry.place)}: its name is not UTF-8 text; rename it"
+        f"{printable(entry.place)}: its name is not UTF-8 text; rename it"
         for entry in entries
-        if shown_name(entry.clip.id + entry.clip.path + "".join(entry.clip.labels))
+        if printable(entry.clip.id + entry.clip.path + "".join(entry.clip.labels))
         != entry.clip.id + entry.clip.path + "".join(entry.clip.labels)
     ]
 
@@ -310,12 +310,12 @@ def _path_problems(root: Path, entries: Iterable[Entry]) -> list[str]:
         if not path:
             problems.append(f"{entry.place}: the path is empty")
         elif "\0" in path or any(
-            len(os.fsencode(part)) > LONGEST_NAME for part in PurePosixPath(path).parts
+            len(os.fsencode(part)) > MAX_NAME_BYTES for part in PurePosixPath(path).parts
         ):
             problems.append(f"{entry.place}: {_short(path)} is not a path that can be followed")
         elif not _lies_in(limit, root, path):
             problems.append(
-                f"{entry.place}: path {_short(path)} leaves the corpus folder {shown_name(str(limit))}"
+                f"{entry.place}: path {_short(path)} leaves the corpus folder {printable(str(limit))}"
             )
     return problems
 
@@ -373,7 +373,7 @@ def _scanned(root: Path, clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
         f"{len(unsized)} recording(s) have no size in their headers, as if written to a pipe or never "
         "closed, and are read to the end of the file, first: "
     )
-    notes = [note + shown_name(unsized[0])] if unsized else []
+    notes = [note + printable(unsized[0])] if unsized else []
     return [_measured(clip, headers[clip.path]) for clip in clips], notes
 
 

@@ -15,11 +15,11 @@ from pathlib import Path, PurePosixPath
 from cache_schema.errors import UsageError, listed
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
-from pipeline.corpora.lists import delimiter_of, read_text
-from pipeline.corpora.walk import listed_folder, shown_name
+from pipeline.corpora.lists import delimiter_of, read_list
+from pipeline.corpora.walk import listed_folder, printable
 
 
-def need_lists(source: str, root: Path, names: Sequence[str]) -> None:
+def check_lists(source: str, root: Path, names: Sequence[str]) -> None:
     """Refuse a folder without its lists.
 
     Parameters
@@ -52,7 +52,7 @@ def each_row(
     Parameters
     ----------
     source, root, name
-        As for `pipeline.corpora.lists.read_text`.
+        As for `pipeline.corpora.lists.read_list`.
     columns : sequence of str
         Columns that the header must have; others are kept too.
     problems : list of str
@@ -63,7 +63,7 @@ def each_row(
     UsageError
         For missing columns, and for text that is no CSV.
     """
-    text = read_text(source, root, name)
+    text = read_list(source, root, name)
     delimiter = delimiter_of(text.partition("\n")[0])
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
@@ -113,11 +113,11 @@ def audio_by_stem(root: Path, folder: str, problems: list[str]) -> dict[str, str
         path = (PurePosixPath(folder) / name).as_posix()
         first = found.setdefault(PurePosixPath(name).stem, path)
         if first != path:
-            problems.append(f"{shown_name(path)} has the name of {shown_name(first)}; keep one")
+            problems.append(f"{printable(path)} has the name of {printable(first)}; keep one")
     return found
 
 
-def found_only(entries: Sequence[Entry], listing: str) -> tuple[list[Entry], list[str]]:
+def drop_without_path(entries: Sequence[Entry], listing: str) -> tuple[list[Entry], list[str]]:
     """Drop the entries without a path, whose audio is not there.
 
     Parameters

@@ -11,12 +11,12 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import Entry
 from pipeline.corpora.unreadable import meant_instead
-from pipeline.corpora.walk import leads_out, link_way_out, spelled
+from pipeline.corpora.walk import escapes_root, link_way_out, spelled
 
-Row = tuple[str, dict[str, str]]
+ListRow = tuple[str, dict[str, str]]
 
 
-def read_text(source: str, root: Path, name: str) -> str:
+def read_list(source: str, root: Path, name: str) -> str:
     """Read a list of a corpus.
 
     Parameters
@@ -34,7 +34,7 @@ def read_text(source: str, root: Path, name: str) -> str:
         If the list is no text, or a link that leads out of the corpus: whose text is shown in
         messages, is not read.
     """
-    if leads_out(root.resolve(), name):
+    if escapes_root(root.resolve(), name):
         raise UsageError(
             f"corpus {source}: {name} leads out of the corpus by a link: it {link_way_out(root, name)}",
             kind="corpus",
@@ -84,7 +84,7 @@ def joined_labels(labels: Iterable[Sequence[str]], label_sep: str) -> list[str]:
 
 
 def folded_entries(
-    rows: Sequence[Row],
+    rows: Sequence[ListRow],
     clip_of: Callable[[dict[str, str], str], Clip],
     *,
     validation_folds: str,
@@ -95,7 +95,7 @@ def folded_entries(
 
     Parameters
     ----------
-    rows : sequence of Row
+    rows : sequence of ListRow
         Lines of a list with their places, with a column ``fold``.
     clip_of : callable
         Makes the clip of a line and its split.
@@ -134,7 +134,7 @@ def _names(folds: str) -> list[str]:
     return [name.strip() for name in folds.split(";") if name.strip()]
 
 
-def only_present(
+def drop_missing(
     root: Path, entries: Sequence[Entry], problems: list[str]
 ) -> tuple[list[Entry], list[str]]:
     """Leave out the listed clips whose file is not there.

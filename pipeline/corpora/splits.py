@@ -10,12 +10,12 @@ from pathlib import PurePosixPath
 from pipeline.corpora.interface import SPLIT_NAMES, Entry, check_shares, hashed_split
 
 
-def named_split(name: str) -> str | None:
+def guess_split(name: str) -> str | None:
     """Find the split in a file's or split's name: the first word that names one.
 
     Examples
     --------
-    >>> named_split("eval_segments_mp3"), named_split("FSD50K.val_mp3"), named_split("waveforms")
+    >>> guess_split("eval_segments_mp3"), guess_split("FSD50K.val_mp3"), guess_split("waveforms")
     ('test', 'validation', None)
     """
     words = re.split(r"[^a-z]+", name.lower())
@@ -25,10 +25,10 @@ def named_split(name: str) -> str | None:
 def split_of_file(path: str) -> str | None:
     """Find the split in a file's name or, failing that, in the folders above it, nearest first."""
     parts = [PurePosixPath(path).stem, *reversed(PurePosixPath(path).parts[:-1])]
-    return next(filter(None, map(named_split, parts)), None)
+    return next(filter(None, map(guess_split, parts)), None)
 
 
-def asked_splits(asked: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+def parse_split_options(asked: Mapping[str, str], problems: list[str]) -> dict[str, str]:
     """Map what options name to the split that it serves.
 
     Parameters
@@ -48,7 +48,7 @@ def asked_splits(asked: Mapping[str, str], problems: list[str]) -> dict[str, str
     return serves
 
 
-def not_read(what: str, names: Sequence[str]) -> list[str]:
+def unused_notes(what: str, names: Sequence[str]) -> list[str]:
     """Say which packs or splits options leave out."""
     return [f"not read, as no option names it: {what} {name}" for name in names]
 

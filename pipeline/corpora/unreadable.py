@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from cache_schema.clip import Clip
 from cache_schema.text import one_line
 from pipeline.audio.decode import UnusableAudio, scan_header, segment_frames
-from pipeline.audio.members import file_of
+from pipeline.audio.members import container_of
 from pipeline.corpora.walk import files_below, leads_into, limit_of, link_way_out
 
 MAX_READ_AGAIN = 20  # clips whose headers are read again to learn what is wrong
@@ -77,7 +77,7 @@ def meant_instead(root: Path, name: str) -> str:
 
 def _of_place(root: Path, clip: Clip, finder: _Finder) -> _Reason | None:
     """What is wrong with where a clip lies; nothing if its file is there."""
-    path = file_of(root / clip.path)
+    path = container_of(root / clip.path)
     if not leads_into(limit_of(root), root / clip.path):
         return _Reason(
             "lead out of the corpus by a link", "", f", which {link_way_out(root, clip.path)}"

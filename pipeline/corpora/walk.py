@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import UsageError
-from pipeline.audio.members import file_of
+from pipeline.audio.members import container_of
 
 # What macOS archives, network disks, Windows and Python put beside the files of a user.
 FOREIGN_FOLDERS = frozenset(
@@ -77,17 +77,17 @@ def limit_of(root: Path) -> Path:
     return reach
 
 
-def leads_out(root: Path, path: str) -> bool:
+def escapes_root(root: Path, path: str) -> bool:
     """Tell whether a path below a resolved root leads out of it, by links or by its own words."""
     return not leads_into(limit_of(root), root / path)
 
 
 def leads_into(limit: Path, path: Path) -> bool:
     """Tell whether a path, or the container it is in, really lies below a resolved folder."""
-    return Path(os.path.realpath(file_of(path))).is_relative_to(limit)
+    return Path(os.path.realpath(container_of(path))).is_relative_to(limit)
 
 
-def shown_name(name: str) -> str:
+def printable(name: str) -> str:
     """Write a file's name as text, with bytes that are none spelled out."""
     return name.encode("utf-8", "backslashreplace").decode()
 
@@ -115,7 +115,7 @@ def link_way_out(root: Path, name: str) -> str:
     """
     target = Path(os.path.realpath(root / name))
     below = spelled(os.path.commonpath([os.path.realpath(root), target]))
-    shown = shown_name(str(target))
+    shown = printable(str(target))
     return f"leads to {shown}, which is not followed; if you trust it, add ?links={below}"
 
 
@@ -156,7 +156,7 @@ def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> 
         with os.scandir(root / folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
-        found.problems.append(f"{shown_name(str(folder))}: {error.strerror}")
+        found.problems.append(f"{printable(str(folder))}: {error.strerror}")
         return
     for entry in entries:
         name = folder / entry.name
@@ -166,10 +166,10 @@ def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> 
         if not (os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()):
             found.files.append(str(name))
         elif why := _never_read(Path(entry.path)):
-            found.skipped.append(f"{shown_name(str(name))}{why}")
+            found.skipped.append(f"{printable(str(name))}{why}")
         elif entry.is_symlink() and not _followed(root, name, within):
             found.problems.append(
-                f"{shown_name(str(name))}: a link to a folder that {link_way_out(root, str(name))}"
+                f"{printable(str(name))}: a link to a folder that {link_way_out(root, str(name))}"
             )
         else:
             _walk(root, name, found, within | {os.path.realpath(entry.path)})
@@ -189,7 +189,7 @@ def _followed(root: Path, name: PurePosixPath, within: set[str]) -> bool:
     """Tell whether a link to a folder is followed: if asked for, within reach, and not in a circle."""
     asked = _bounds.get().reach is not None
     circle = os.path.realpath(root / name) in within
-    return asked and not circle and not leads_out(root.resolve(), str(name))
+    return asked and not circle and not escapes_root(root.resolve(), str(name))
 
 
 def listed_folder(root: Path) -> Found:

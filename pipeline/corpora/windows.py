@@ -11,7 +11,7 @@ from cache_schema.errors import MAX_LISTED, UsageError, listed
 from pipeline.corpora.interface import Corpus
 
 # A frame at the lowest rate that is read; nearer windows would be the same.
-SHORTEST_HOP_S = 1e-3
+MIN_HOP_S = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Windows:
     overlap_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overlap_s <= self.window_s - SHORTEST_HOP_S < math.inf:
+        if not 0 <= self.overlap_s <= self.window_s - MIN_HOP_S < math.inf:
             raise UsageError(
                 "window_s must be seconds and overlap_s at least 0 and 1 ms below it, got "
                 f"window_s={self.window_s:g} and overlap_s={self.overlap_s:g}",
@@ -67,7 +67,7 @@ class Windows:
             length = self._frames(clip)
             clips += [_window(clip, start, length) for start in starts]
             dropped_s += (clip.frames - starts[-1] - length) / clip.source_rate_hz
-        _refuse_doubles(clips)
+        _check_no_duplicates(clips)
         note = (
             f"{long} of {len(corpus.clips)} clips are longer than {self.window_s:g} s and cut into "
             f"{len(clips) - len(corpus.clips) + long} windows; {dropped_s:.1f} s at their ends dropped"
@@ -101,7 +101,7 @@ def _window(clip: Clip, start: int, frames: int) -> Clip:
     )
 
 
-def _refuse_doubles(clips: list[Clip]) -> None:
+def _check_no_duplicates(clips: list[Clip]) -> None:
     """Refuse windows named like a clip that the corpus has already."""
     doubles = [name for name, count in Counter(clip.id for clip in clips).items() if count > 1]
     if doubles:

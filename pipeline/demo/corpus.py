@@ -15,15 +15,15 @@ from typing import Any
 
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import write_flac
-from pipeline.demo.scene import CLASSES, RATE_HZ, make_scene
-from pipeline.demo.speakers import VARIANTS, require_synthesiser, speakers
+from pipeline.demo.scene import CLASSES, RATE_HZ, mix_clip
+from pipeline.demo.speakers import VARIANTS, check_synthesiser, speakers
 
 RECIPE_VERSION = 1
 MANIFEST, RECIPE = "manifest.csv", "demo_corpus.json"
 COLUMNS = (
     "id", "path", "label", "split", "speaker", "keyword_start_s", "keyword_end_s",
 )  # fmt: skip
-SHORTEST_S = 1.5
+MIN_DURATION_S = 1.5
 
 
 def write_demo_corpus(
@@ -68,7 +68,7 @@ def write_demo_corpus(
     manifest = folder / MANIFEST
     if _is_complete(folder, recipe):
         return manifest
-    require_synthesiser()
+    check_synthesiser()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECIPE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
     rows = [
@@ -93,9 +93,10 @@ def _check_arguments(clips_per_split: Mapping[str, int], length_s: float) -> Non
             f"{dict(clips_per_split)}",
             kind="options",
         )
-    if not length_s >= SHORTEST_S:
+    if not length_s >= MIN_DURATION_S:
         raise UsageError(
-            f"demo corpus: length_s must be at least {SHORTEST_S}, got {length_s}", kind="options"
+            f"demo corpus: length_s must be at least {MIN_DURATION_S}, got {length_s}",
+            kind="options",
         )
 
 
@@ -125,7 +126,7 @@ def _write_clip(
     clip_id = f"{split}-{number:06d}"
     label = CLASSES[number % len(CLASSES)]
     path = f"{split}/{clip_id}.flac"
-    scene = make_scene(clip_id, label, seed=seed, voices=speakers(split), length_s=length_s)
+    scene = mix_clip(clip_id, label, seed=seed, voices=speakers(split), length_s=length_s)
     write_flac(folder / path, scene.waveform, RATE_HZ)
     return {
         "id": clip_id,

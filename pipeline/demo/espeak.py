@@ -46,7 +46,7 @@ class Voice:
         import espeakng_loader
 
         self._library: Any = ctypes.CDLL(espeakng_loader.get_library_path())
-        self._said = bytearray()
+        self._samples = bytearray()
         self._callback = _CALLBACK(self._keep)
         data = espeakng_loader.get_data_path().encode()
         self.rate_hz = int(
@@ -61,7 +61,7 @@ class Voice:
 
     def say(self, text: str, speed_wpm: int, pitch: int) -> bytes:
         """Speak, and return the i16 samples in the machine's order."""
-        self._said.clear()
+        self._samples.clear()
         self._library.espeak_SetParameter(ESPEAK_RATE, speed_wpm, 0)
         self._library.espeak_SetParameter(ESPEAK_PITCH, pitch, 0)
         encoded = text.encode()
@@ -69,13 +69,13 @@ class Voice:
         status = self._library.espeak_Synth(
             encoded, size, 0, POS_CHARACTER, 0, CHARS_UTF8, None, None
         )
-        if status != 0 or not self._said:
+        if status != 0 or not self._samples:
             raise SystemExit(f"espeak-ng said nothing for {text!r} (status {status})")
-        return bytes(self._said)
+        return bytes(self._samples)
 
     def _keep(self, samples: Any, count: int, _events: int | None) -> int:
         if samples and count > 0:
-            self._said += ctypes.string_at(samples, 2 * count)
+            self._samples += ctypes.string_at(samples, 2 * count)
         return 0
 
 

@@ -38,7 +38,7 @@ BABBLE_VOICES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
+class NoisyKeyword:
     """A clip and what is in it.
 
     Attributes
@@ -57,9 +57,9 @@ class Scene:
     end_s: float
 
 
-def make_scene(
+def mix_clip(
     clip_id: str, label: str, *, seed: int, voices: Sequence[str], length_s: float
-) -> Scene:
+) -> NoisyKeyword:
     """Speak a word at a uniform place in babble and coloured noise.
 
     The ratio of the word's mean power over its own stretch to the noise's over the whole clip is
@@ -88,7 +88,7 @@ def make_scene(
     mix_S = noise_S * gain
     mix_S[start : start + len(word_S)] += word_S
     mix_S *= 10 ** (generator.uniform(*PEAK_DB) / 20) / np.abs(mix_S).max()
-    return Scene(
+    return NoisyKeyword(
         waveform=mix_S.astype(np.float32),
         speaker=speaker,
         start_s=start / RATE_HZ,

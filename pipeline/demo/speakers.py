@@ -100,7 +100,7 @@ def utterances(voice: str) -> tuple[Utterance, ...]:
     )
 
 
-def require_synthesiser() -> None:
+def check_synthesiser() -> None:
     """Refuse early where the synthesiser is not installed.
 
     Raises
@@ -127,9 +127,9 @@ def speech_of(voice: str) -> Speech:
     RunError
         If it fails.
     """
-    require_synthesiser()
+    check_synthesiser()
     said = utterances(voice)
-    wanted = {"voice": voice, "utterances": [_delivery(voice, u) for u in said]}
+    wanted = {"voice": voice, "utterances": [_prosody(voice, u) for u in said]}
     script = Path(__file__).with_name("espeak.py")
     run = subprocess.run(  # -P: no module beside the script can pass for one of the library's
         [sys.executable, "-P", str(script)],
@@ -142,7 +142,7 @@ def speech_of(voice: str) -> Speech:
     return _parsed(run.stdout, said)
 
 
-def _delivery(voice: str, utterance: Utterance) -> list[Any]:
+def _prosody(voice: str, utterance: Utterance) -> list[Any]:
     """Choose speed and pitch of an utterance by its name."""
     name = f"{voice}/{utterance.text}/{utterance.take}"
     return [

@@ -18,11 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipeline.finetune.data import Batch
+from pipeline.finetune.data import AudioBatch
 from pipeline.finetune.optimizer import first_convolution
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 from pipeline.teachers.mel_frames import MelFrames
-from pipeline.views.mixup import MIXED_SHARE, mixed
+from pipeline.views.mixup import MIXED_SHARE, mix_waveforms
 
 # One mask each: 48 of 128 bands and 192 of 1024 frames, or 96 of 512, in PSLA and AST.
 BAND_SHARE, TIME_SHARE = 3 / 8, 3 / 16
@@ -30,7 +30,7 @@ BAND_SHARE, TIME_SHARE = 3 / 8, 3 / 16
 Waveform = NDArray[np.float32]
 
 
-def mixup(batch: Batch, alpha: float, random: np.random.Generator) -> Batch:
+def mix_batch(batch: AudioBatch, alpha: float, random: np.random.Generator) -> AudioBatch:
     """Mix about half of the clips with others of the batch, their labels alike.
 
     As PSLA (Gong, Chung and Glass 2021, https://arxiv.org/abs/2102.01243, section III-C) does, on
@@ -39,7 +39,7 @@ def mixup(batch: Batch, alpha: float, random: np.random.Generator) -> Batch:
 
     Parameters
     ----------
-    batch : Batch
+    batch : AudioBatch
         Stays as it is.
     alpha : float
         The clip's own share is drawn from Beta(alpha, alpha).
@@ -52,9 +52,9 @@ def mixup(batch: Batch, alpha: float, random: np.random.Generator) -> Batch:
         share = np.float32(random.beta(alpha, alpha))
         if random.random() >= MIXED_SHARE:
             continue
-        waveforms[row] = mixed(batch.waveforms[row], batch.waveforms[partner], share)
+        waveforms[row] = mix_waveforms(batch.waveforms[row], batch.waveforms[partner], share)
         labels_BC[row] = share * batch.labels[row] + (1 - share) * batch.labels[partner]
-    return Batch(waveforms, labels_BC)
+    return AudioBatch(waveforms, labels_BC)
 
 
 def add_noise(
@@ -68,7 +68,7 @@ def add_noise(
     return noisy
 
 
-class SpecAugment:
+class SpecAugmentHook:
     """Hides one stretch of time and one of bands of each clip behind the band's mean in the clip.
 
     Park et al. 2019 (https://arxiv.org/abs/1904.08779) with one mask each and the sizes of PSLA and
@@ -89,8 +89,8 @@ class SpecAugment:
         self._random: np.random.Generator | None = None
         self._samples: Sequence[int] = ()
         first = first_convolution(teacher)
-        self._hears_waveform = isinstance(first, nn.Conv1d) and first.in_channels == 1
-        if self._hears_waveform:
+        self._takes_waveform = isinstance(first, nn.Conv1d) and first.in_channels == 1
+        if self._takes_waveform:
             teacher.front_end()[0].register_forward_hook(self._hide_output)
         else:
             first.register_forward_pre_hook(self._hide_input)
@@ -113,7 +113,7 @@ class SpecAugment:
     def _hidden(self, features: Tensor, random: np.random.Generator) -> Tensor:
         """Hide parts of features (B, M, T) or (B, images, M, T)."""
         bands, frames = features.shape[-2:]
-        if self._hears_waveform:
+        if self._takes_waveform:
             longest = max(self._samples)
             own_B = [max(1, frames * samples // longest) for samples in self._samples]
         else:

@@ -139,7 +139,7 @@ def main(
     from pipeline.corpora import read_corpus
     from pipeline.corpus_summary import corpus_summary
     from pipeline.finetune.finetune import finetune
-    from pipeline.finetune.recipe import Recipe
+    from pipeline.finetune.recipe import FineTuneRecipe
 
     check_device(device, torch)
     torch.set_num_threads(threads)
@@ -150,7 +150,7 @@ def main(
         replace(heard, view_steps=(*heard.view_steps, *view_steps)),
         base,
         out,
-        recipe=Recipe(**recipe),
+        recipe=FineTuneRecipe(**recipe),
         pooling=pooling,
         device=device,
         report=say,

@@ -35,7 +35,7 @@ Waveform = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class AudioBatch:
     """Some clips at once.
 
     Attributes
@@ -103,7 +103,7 @@ class LabelledAudio:
         accumulate: int = 1,
         balanced: bool = False,
         seed: tuple[int, ...],
-    ) -> Iterator[list[Batch]]:
+    ) -> Iterator[list[AudioBatch]]:
         """Yield the batches of each step of an epoch, as `seed` alone decides.
 
         Parameters
@@ -143,7 +143,7 @@ class LabelledAudio:
         full, rest = divmod(len(self.clips(split)), clips_per_step * _WINDOW_STEPS)
         return full * _WINDOW_STEPS - (-rest // clips_per_step)
 
-    def of_equal_length(self, split: str, batch_size: int) -> Iterator[Batch]:
+    def batches_by_length(self, split: str, batch_size: int) -> Iterator[AudioBatch]:
         """Yield each clip once, in batches of views of exactly one length."""
         groups: dict[int, list[View]] = {}
         for clip in sorted(self.clips(split), key=_duration_s):
@@ -217,8 +217,10 @@ def labelled_clips(corpus: Corpus, split: str) -> list[Clip]:
     return found
 
 
-def _batch(views: Sequence[View]) -> Batch:
-    return Batch([view.waveform_S for view in views], np.stack([view.labels_C for view in views]))
+def _batch(views: Sequence[View]) -> AudioBatch:
+    return AudioBatch(
+        [view.waveform_S for view in views], np.stack([view.labels_C for view in views])
+    )
 
 
 def _as_float(kept: NDArray[np.int16] | Waveform) -> Waveform:

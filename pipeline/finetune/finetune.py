@@ -19,15 +19,15 @@ import torch
 from safetensors import SafetensorError
 
 from cache_schema.errors import RunError, UsageError, listed
-from cache_schema.own_folder import require_own_folder
+from cache_schema.own_folder import check_own_folder
 from cache_schema.plugins import load_plugin, plugin_names
 from cache_schema.store.files import canonical_json, sha256, write_atomic
 from cache_schema.store.lock import write_lock
-from cache_schema.store.safe_open import refuse_links
+from cache_schema.store.safe_open import check_no_links
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune.data import LabelledAudio, labelled_clips
 from pipeline.finetune.model_card import model_card
-from pipeline.finetune.recipe import Recipe, resolved_precision
+from pipeline.finetune.recipe import FineTuneRecipe, resolved_precision
 from pipeline.finetune.training_loop import STATE_FILE, FineTuning
 from pipeline.precompute.plan import corpus_facts, order_clips
 from pipeline.teachers import MODEL_TYPES
@@ -48,7 +48,7 @@ def finetune(
     base: str,
     out: Path,
     *,
-    recipe: Recipe,
+    recipe: FineTuneRecipe,
     pooling: Pooling | None = None,
     device: str = "cpu",
     report: Report,
@@ -63,7 +63,7 @@ def finetune(
         Hugging Face folder or hub id.
     out : Path
         The folder to make.
-    recipe : Recipe
+    recipe : FineTuneRecipe
         How to train.
     pooling : {"first", "mean", "attention"}, optional
         What the head classifies, among the poolings of the base's family; by default the family's
@@ -86,9 +86,9 @@ def finetune(
     RunError
         If the corpus lacks a split, training diverges or another process writes `out`.
     """
-    require_own_folder(out, "teacher", _COMMAND, (_TRAINING_FILE,))
+    check_own_folder(out, "teacher", _COMMAND, (_TRAINING_FILE,))
     # It is removed at the end.
-    require_own_folder(_partial(out), "unfinished teacher", _COMMAND, (_FACTS_FILE, STATE_FILE))
+    check_own_folder(_partial(out), "unfinished teacher", _COMMAND, (_FACTS_FILE, STATE_FILE))
     for split in NEEDED_SPLITS:
         labelled_clips(corpus, split)
     recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))
@@ -110,25 +110,25 @@ def _finetune(
     corpus: Corpus,
     teacher: HuggingFaceTeacher,
     facts: dict[str, Any],
-    recipe: Recipe,
+    recipe: FineTuneRecipe,
     views: ViewRecipe,
     out: Path,
     device: str,
     report: Report,
 ) -> dict[str, Any]:
     partial = _partial(out)
-    refuse_links(out, "teacher", error=RunError)
-    refuse_links(partial, "unfinished teacher", error=RunError)
+    check_no_links(out, "teacher", error=RunError)
+    check_no_links(partial, "unfinished teacher", error=RunError)
     if (out / _TRAINING_FILE).is_file():
         done = _read(out / _TRAINING_FILE, *_RESULT_KEYS)
-        _refuse_other(out, done["facts"], facts)
+        _check_same_run(out, done["facts"], facts)
         shutil.rmtree(partial, ignore_errors=True)
         report(f"already done: {_summary(done)}")
         return done
-    _adopt_model(teacher, recipe, device)
-    _claim(partial, facts)
+    _attach_model(teacher, recipe, device)
+    _open_run_folder(partial, facts)
     training = _train(corpus, teacher, recipe, views, partial, report)
-    result = {"facts": facts, **_figures(training)}
+    result = {"facts": facts, **_results(training)}
     _write_folder(partial / _FINISHED_FOLDER, teacher, result)
     (partial / _FINISHED_FOLDER).replace(out)
     shutil.rmtree(partial)
@@ -165,7 +165,7 @@ def _check_pooling(pooling: Pooling | None, base: Checkpoint, choices: tuple[str
 
 
 def _facts(
-    corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe, views: ViewRecipe
+    corpus: Corpus, teacher: HuggingFaceTeacher, recipe: FineTuneRecipe, views: ViewRecipe
 ) -> dict[str, Any]:
     """Collect what the result depends on, without any path of this machine."""
     listing = [
@@ -196,11 +196,11 @@ def _facts(
     }
 
 
-def _claim(partial: Path, facts: dict[str, Any]) -> None:
+def _open_run_folder(partial: Path, facts: dict[str, Any]) -> None:
     """Start or continue the folder of an unfinished run."""
     path = partial / _FACTS_FILE
     if path.is_file():
-        _refuse_other(partial, _read(path), facts)
+        _check_same_run(partial, _read(path), facts)
     elif (partial / STATE_FILE).exists():
         raise RunError(
             f"{partial} holds a training without its {_FACTS_FILE}. {_other_out(partial)}",
@@ -228,7 +228,7 @@ def _other_out(folder: Path) -> str:
     return f"Choose another --out, or delete {folder} to train anew."
 
 
-def _refuse_other(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+def _check_same_run(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
     ours = json.loads(json.dumps(ours))
     # What the base is called may change; its weights may not.
     differing = [
@@ -249,11 +249,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _adopt_model(teacher: HuggingFaceTeacher, recipe: Recipe, device: str) -> None:
+def _attach_model(teacher: HuggingFaceTeacher, recipe: FineTuneRecipe, device: str) -> None:
     """Load the base with a fresh head, and see whether the recipe fits it."""
     torch.manual_seed(recipe.seed)
     attention = "eager" if teacher.attention_implementation == "eager" else "sdpa"
-    teacher.adopt(teacher.new_model(attention=attention), device)
+    teacher.attach_model(teacher.new_model(attention=attention), device)
     layers = len(teacher.layers())
     if recipe.freeze_layers > layers:
         raise UsageError(
@@ -266,7 +266,7 @@ def _adopt_model(teacher: HuggingFaceTeacher, recipe: Recipe, device: str) -> No
 def _train(
     corpus: Corpus,
     teacher: HuggingFaceTeacher,
-    recipe: Recipe,
+    recipe: FineTuneRecipe,
     views: ViewRecipe,
     partial: Path,
     report: Report,
@@ -290,7 +290,7 @@ def _train(
     return training
 
 
-def _view_recipe(corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe) -> ViewRecipe:
+def _view_recipe(corpus: Corpus, teacher: HuggingFaceTeacher, recipe: FineTuneRecipe) -> ViewRecipe:
     """Prepare the corpus' views as `pipeline.precompute.precompute` does, with the same seed alike.
 
     Only labelled clips are partners of a mixup: the loss has no use for the others.
@@ -303,7 +303,7 @@ def _view_recipe(corpus: Corpus, teacher: HuggingFaceTeacher, recipe: Recipe) ->
     return ViewRecipe(corpus.view_steps, context, seed=recipe.seed)
 
 
-def _figures(training: FineTuning) -> dict[str, Any]:
+def _results(training: FineTuning) -> dict[str, Any]:
     best = training.epochs[training.best_epoch - 1]
     return {
         "metric": training.metric,

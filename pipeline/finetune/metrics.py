@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
-def accuracy(logits_NC: Array, labels_NC: Array) -> float:
+def top_1_accuracy(logits_NC: Array, labels_NC: Array) -> float:
     """Give the share of clips whose highest logit is one of their labels."""
     best_N = logits_NC.argmax(axis=1)
     return float(labels_NC[np.arange(len(best_N)), best_N].mean())

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError
-from pipeline.finetune.recipe import Recipe
+from pipeline.finetune.recipe import FineTuneRecipe
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
 _GRADIENT_NORM = 1.0
@@ -24,13 +24,13 @@ class Optimizer:
     ----------
     teacher : HuggingFaceTeacher
         With a model adopted and frozen as it shall be.
-    recipe : Recipe
+    recipe : FineTuneRecipe
         Learning rate, layer decay and precision.
     steps : int
         Of the whole schedule.
     """
 
-    def __init__(self, teacher: HuggingFaceTeacher, recipe: Recipe, *, steps: int) -> None:
+    def __init__(self, teacher: HuggingFaceTeacher, recipe: FineTuneRecipe, *, steps: int) -> None:
         groups = parameter_groups(teacher, recipe.learning_rate, recipe.layer_decay)
         self._parameters = [parameter for group in groups for parameter in group["params"]]
         self._optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)

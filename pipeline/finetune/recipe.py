@@ -13,7 +13,7 @@ Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class FineTuneRecipe:
     """How to fine-tune.
 
     Attributes

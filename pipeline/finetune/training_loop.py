@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from cache_schema.errors import RunError
 from cache_schema.store.files import write_atomic
-from pipeline.finetune.augmentation import SpecAugment, add_noise, mixup
-from pipeline.finetune.data import Batch, LabelledAudio
-from pipeline.finetune.metrics import accuracy, macro_average_precision
+from pipeline.finetune.augmentation import SpecAugmentHook, add_noise, mix_batch
+from pipeline.finetune.data import AudioBatch, LabelledAudio
+from pipeline.finetune.metrics import macro_average_precision, top_1_accuracy
 from pipeline.finetune.optimizer import Optimizer, freeze, training_mode
-from pipeline.finetune.recipe import Recipe
+from pipeline.finetune.recipe import FineTuneRecipe
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
 _REPORT_EVERY_S = 15.0
@@ -41,7 +41,7 @@ class FineTuning:
         With a model adopted in training configuration.
     audio : LabelledAudio
         What it learns from.
-    recipe : Recipe
+    recipe : FineTuneRecipe
         How.
     folder : Path
         Keeps the state after each epoch and the best weights.
@@ -53,7 +53,7 @@ class FineTuning:
         self,
         teacher: HuggingFaceTeacher,
         audio: LabelledAudio,
-        recipe: Recipe,
+        recipe: FineTuneRecipe,
         *,
         folder: Path,
         report: Callable[[str], None],
@@ -67,7 +67,7 @@ class FineTuning:
         self._step_clips = recipe.batch_size * recipe.accumulate
         self._epoch_steps = audio.step_count("train", self._step_clips)
         self._optimizer = Optimizer(teacher, recipe, steps=recipe.epochs * self._epoch_steps)
-        self._spec_augment = SpecAugment(teacher) if recipe.spec_augment else None
+        self._spec_augment = SpecAugmentHook(teacher) if recipe.spec_augment else None
 
     @property
     def best_epoch(self) -> int:
@@ -97,12 +97,12 @@ class FineTuning:
         logits: list[NDArray[np.float32]] = []
         labels: list[NDArray[np.float32]] = []
         with torch.inference_mode():
-            for batch in self.audio.of_equal_length(split, self.recipe.batch_size):
+            for batch in self.audio.batches_by_length(split, self.recipe.batch_size):
                 logits.append(self.teacher.logits(batch.waveforms).cpu().numpy())
                 labels.append(batch.labels)
         if not logits:
             raise RunError(f"no clip of split {split!r} can be decoded; see above", kind="corpus")
-        metric = macro_average_precision if self.multi else accuracy
+        metric = macro_average_precision if self.multi else top_1_accuracy
         return metric(np.concatenate(logits).astype(float), np.concatenate(labels).astype(float))
 
     def _finished(self) -> bool:
@@ -129,7 +129,7 @@ class FineTuning:
             raise RunError("no training clip can be decoded; see above", kind="corpus")
         return float(np.mean(losses))
 
-    def _step(self, batches: Sequence[Batch], seed: tuple[int, ...]) -> float:
+    def _step(self, batches: Sequence[AudioBatch], seed: tuple[int, ...]) -> float:
         """Learn from the mean over the clips of some batches at once."""
         clips, value = sum(len(batch.waveforms) for batch in batches), 0.0
         for number, batch in enumerate(batches, 1):
@@ -146,10 +146,10 @@ class FineTuning:
         self._optimizer.step()
         return value
 
-    def _loss(self, batch: Batch, random: np.random.Generator) -> Tensor:
+    def _loss(self, batch: AudioBatch, random: np.random.Generator) -> Tensor:
         """Compute the mean loss of one batch, altered as the recipe says."""
         if self.recipe.mixup:
-            batch = mixup(batch, self.recipe.mixup, random)
+            batch = mix_batch(batch, self.recipe.mixup, random)
         waveforms = batch.waveforms
         if (snr_db := self.recipe.noise_snr_db) is not None:
             waveforms = [add_noise(waveform, snr_db, random) for waveform in waveforms]

@@ -16,7 +16,7 @@ from pipeline.corpora import read_corpus
 from pipeline.corpora.walk import spelled
 from pipeline.pack.pack import FORMATS, Packed, pack_corpus, plan_packing
 
-MOST_SHOWN = 10
+MAX_SHOWN = 10
 
 
 @click.command("pack-corpus", cls=Command)
@@ -64,9 +64,9 @@ def _print_pack(console: Terminal, packed: Packed) -> None:
     left_out = f", {len(packed.unusable)} unusable left out" if packed.unusable else ""
     loud = f", {packed.clipped} clipped at full scale" if packed.clipped else ""
     console.print(f"{packed.file.name}: {packed.clips} clips{left_out}{loud}")
-    for name, reason in packed.unusable[:MOST_SHOWN]:
+    for name, reason in packed.unusable[:MAX_SHOWN]:
         console.print(f"  {one_line(name)}: {one_line(reason)}")
-    if (more := len(packed.unusable) - MOST_SHOWN) > 0:
+    if (more := len(packed.unusable) - MAX_SHOWN) > 0:
         console.print(f"  and {more} more; all of them: {packed.file.with_suffix('.unusable.csv')}")
 
 

@@ -20,11 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
-from cache_schema.command_line.interrupts import held_interrupts
+from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import MAX_LISTED, RunError, UsageError, listed
-from cache_schema.own_folder import require_own_folder
+from cache_schema.own_folder import check_own_folder
 from cache_schema.store.files import sha256, write_atomic
-from cache_schema.store.safe_open import refuse_links
+from cache_schema.store.safe_open import check_no_links
 from cache_schema.text import csv_text
 from pipeline.audio.decode import (
     MP3_RATES_HZ,
@@ -33,7 +33,7 @@ from pipeline.audio.decode import (
     to_int16,
 )
 from pipeline.audio.hdf5 import MP3, WAVEFORM, Pack, PackWriter
-from pipeline.audio.members import MemberProblem, problems_told
+from pipeline.audio.members import MemberProblem, container_errors
 from pipeline.corpora.clip_audio import decode_clip
 from pipeline.corpora.formats.hdf5_pack import CLASSES_FILE
 from pipeline.corpora.interface import Corpus
@@ -105,8 +105,8 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
         Listing everything in the way: rates that differ or that the format does not have, splits
         that cannot be file names, other files in the place of the packs.
     """
-    refuse_links(out, "folder of packs", error=UsageError)
-    require_own_folder(out, "folder of packs", "pack-corpus", (CLASSES_FILE, ".h5"))
+    check_no_links(out, "folder of packs", error=UsageError)
+    check_own_folder(out, "folder of packs", "pack-corpus", (CLASSES_FILE, ".h5"))
     rates = sorted({clip.source_rate_hz for clip in corpus.clips if clip.frames})
     problems = []
     if sample_rate_hz is None and len(rates) > 1:
@@ -153,7 +153,7 @@ def _in_the_way(packing: Packing, split: str) -> bool:
 def _is_packed(packing: Packing, split: str) -> bool:
     """Tell whether a split's pack is in place and of this very corpus and options."""
     try:
-        with problems_told():
+        with container_errors():
             return Pack(packing.file(split)).packed_from == packing.digest
     except MemberProblem:
         return False
@@ -195,7 +195,7 @@ def _write_pack(
     unusable: list[tuple[str, str]] = []
     clipped = 0
     with (
-        held_interrupts() as stopped,
+        deferred_interrupts() as stopped,
         PackWriter(
             packing.file(split),
             audio,
@@ -207,7 +207,7 @@ def _write_pack(
             packed_from=packing.digest,
         ) as writer,
     ):
-        for clip, made in _made(packing, clips):
+        for clip, made in _encode_all(packing, clips):
             if stopped():
                 raise KeyboardInterrupt
             if isinstance(made, str):
@@ -230,20 +230,22 @@ def _write_pack(
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
+class _EncodedClip:
     content: NDArray[Any]
     clipped: bool
 
 
-def _made(packing: Packing, clips: Sequence[Clip]) -> Iterator[tuple[Clip, _Made | str]]:
+def _encode_all(
+    packing: Packing, clips: Sequence[Clip]
+) -> Iterator[tuple[Clip, _EncodedClip | str]]:
     """Decode and encode in threads, a few clips at once so that memory stays bounded."""
     with ThreadPoolExecutor(_THREADS) as pool:
         for first in range(0, len(clips), _CLIPS_AT_ONCE):
             some = clips[first : first + _CLIPS_AT_ONCE]
-            yield from zip(some, pool.map(lambda clip: _make(packing, clip), some), strict=True)
+            yield from zip(some, pool.map(lambda clip: _encode(packing, clip), some), strict=True)
 
 
-def _make(packing: Packing, clip: Clip) -> _Made | str:
+def _encode(packing: Packing, clip: Clip) -> _EncodedClip | str:
     """What a pack holds of a clip, or why it cannot."""
     try:
         decoded = decode_clip(packing.corpus.root, clip, packing.rate_hz)
@@ -254,8 +256,10 @@ def _make(packing: Packing, clip: Clip) -> _Made | str:
     waveform_S = decoded.waveform
     clipped = bool((np.abs(waveform_S) > 1).any())
     if packing.to == "hdf5-mp3":
-        return _Made(np.frombuffer(encode_mp3(waveform_S, packing.rate_hz), np.uint8), clipped)
-    return _Made(to_int16(waveform_S), clipped)
+        return _EncodedClip(
+            np.frombuffer(encode_mp3(waveform_S, packing.rate_hz), np.uint8), clipped
+        )
+    return _EncodedClip(to_int16(waveform_S), clipped)
 
 
 def _list_unusable(file: Path, unusable: Sequence[tuple[str, str]]) -> None:

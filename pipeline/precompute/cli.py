@@ -15,12 +15,12 @@ from rich.table import Table
 from cache_schema.command_line.command import Command
 from cache_schema.devices import check_device
 from cache_schema.errors import RunError, UsageError
-from cache_schema.inspection.summary import human_bytes, unheard_views
+from cache_schema.inspection.summary import human_bytes, views_missing_from_teachers
 from cache_schema.limits import MAX_PROCESSES, MAX_SEED
 from cache_schema.metadata import CommitRecord, PartPlan
 from cache_schema.paths import OutputPath
 from cache_schema.plugins import plugin_names
-from cache_schema.signal_names import command_of, described
+from cache_schema.signal_names import command_of, teacher_label
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
 from cache_schema.writer import load_manifest, load_plans, missing_units
@@ -28,7 +28,7 @@ from pipeline.corpus_summary import corpus_summary
 from pipeline.precompute.plan import taken_lengths
 from pipeline.precompute.plan_report import PlanReport, plan_report
 from pipeline.precompute.precompute import Precompute, Request
-from pipeline.precompute.repair import mend
+from pipeline.precompute.repair import repair_cache
 from pipeline.precompute.spot_check import check
 from pipeline.views import VIEWS
 
@@ -146,7 +146,7 @@ def main(
             console.print(f"  {name} {share:.2e}")
     elif repair:
         with _Reporter(console, [clip.id for clip in precompute.clips]) as reporter:
-            found = mend(precompute, reporter.start, reporter.unit)
+            found = repair_cache(precompute, reporter.start, reporter.unit)
         for damage in found:
             console.print(f"mended: {damage}")
         console.print("Nothing was damaged." if not found else f"{len(found)} object(s) mended.")
@@ -198,10 +198,10 @@ def _check_options(
 def _print_summary(console: Terminal, precompute: Precompute) -> None:
     kind, teacher = precompute.request.corpus.partition(":")[0], precompute.teacher
     lengths = zip(precompute.clips, precompute.samples.tolist(), strict=True)
-    misfits = [clip for clip, samples in lengths if clip.frames and not samples]
+    wrong_length = [clip for clip, samples in lengths if clip.frames and not samples]
     takes = taken_lengths(teacher)
     for line in corpus_summary(
-        precompute.corpus, kind, teacher.classes, misfits=misfits, takes=takes
+        precompute.corpus, kind, teacher.classes, wrong_length=wrong_length, takes=takes
     ):
         console.print(line)
 
@@ -226,9 +226,9 @@ def _run(console: Terminal, precompute: Precompute) -> None:
         console.print(f"  quarantined {line}")
     if (more := len(reporter.reasons) - MAX_REASONS_SHOWN) > 0:
         console.print(f"  and {more} more; all of them: inspect-cache {out} --json")
-    for name, views in unheard_views(load_plans(out, load_manifest(out))).items():
+    for name, views in views_missing_from_teachers(load_plans(out, load_manifest(out))).items():
         console.print(
-            f"No student can learn from {described(name)} yet, which has not heard view(s) "
+            f"No student can learn from {teacher_label(name)} yet, which has not heard view(s) "
             f"{', '.join(map(str, views))}: repeat {command_of(name)}"
         )
     console.print(f"Look at it: inspect-cache {out}")

@@ -17,12 +17,12 @@ from multiprocessing import resource_tracker
 from typing import Any
 from uuid import uuid4
 
-from cache_schema.command_line.interrupts import held_interrupts
+from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import RunError
 from cache_schema.metadata import CommitRecord
 from pipeline.precompute.work_unit import (
-    UNITS_IN_HAND,
-    Job,
+    MAX_CONCURRENT_UNITS,
+    UnitJob,
     compute_unit,
     stop_run,
     stop_run_and_wait,
@@ -33,7 +33,7 @@ ALLOWED_DEATHS = 5
 
 
 def run_units(
-    job: Job, units: Sequence[int], *, workers: int, scheduler: str | None
+    job: UnitJob, units: Sequence[int], *, workers: int, scheduler: str | None
 ) -> Iterator[CommitRecord]:
     """Compute units and yield their records as they are committed.
 
@@ -41,7 +41,7 @@ def run_units(
 
     Parameters
     ----------
-    job : Job
+    job : UnitJob
         What every unit needs.
     units : sequence of int
         Numbers of the work units.
@@ -65,8 +65,8 @@ def run_units(
         yield from _run_here(job, units)
 
 
-def _run_here(job: Job, units: Sequence[int]) -> Iterator[CommitRecord]:
-    pool = ThreadPoolExecutor(UNITS_IN_HAND)
+def _run_here(job: UnitJob, units: Sequence[int]) -> Iterator[CommitRecord]:
+    pool = ThreadPoolExecutor(MAX_CONCURRENT_UNITS)
     try:
         for future in as_completed([pool.submit(compute_unit, job, unit) for unit in units]):
             yield future.result()
@@ -75,7 +75,7 @@ def _run_here(job: Job, units: Sequence[int]) -> Iterator[CommitRecord]:
         pool.shutdown(cancel_futures=True)
 
 
-def _run_on_dask(job: Job, units: Sequence[int], cluster: Any) -> Iterator[CommitRecord]:
+def _run_on_dask(job: UnitJob, units: Sequence[int], cluster: Any) -> Iterator[CommitRecord]:
     import dask
     from distributed import KilledWorker
     from distributed import as_completed as dask_as_completed
@@ -110,12 +110,12 @@ def _local_cluster(workers: int) -> Iterator[Any]:
     from distributed import LocalCluster
 
     resource_tracker.ensure_running()  # its start would unblock them again
-    with held_interrupts() as interrupted:
+    with deferred_interrupts() as interrupted:
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         try:
             cluster = LocalCluster(
                 n_workers=workers,
-                threads_per_worker=UNITS_IN_HAND,
+                threads_per_worker=MAX_CONCURRENT_UNITS,
                 processes=True,
                 dashboard_address=None,
                 memory_limit=0,

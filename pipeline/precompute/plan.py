@@ -43,9 +43,9 @@ from pipeline.audio.decode import (
     longest_clip_s,
     resampled_length,
 )
-from pipeline.audio.members import file_of
+from pipeline.audio.members import container_of
 from pipeline.corpora.interface import Corpus
-from pipeline.corpora.walk import leads_out
+from pipeline.corpora.walk import escapes_root
 from pipeline.precompute.provenance_diff import without_name
 from pipeline.precompute.signal_encodings import (
     LOGITS,
@@ -63,7 +63,7 @@ FRONT_END_FACTS = "front_ends"
 SPLIT_ORDER = ("train", "validation", "test")
 UNIT_BYTES = 20_000_000
 MAX_UNITS = 50_000
-BATCH_S = 64
+BATCH_SECONDS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +127,12 @@ def corpus_facts(corpus: Corpus, clips: Sequence[Clip]) -> CorpusFacts:
 
 
 def _file_bytes(corpus: Corpus, clip: Clip) -> int:
-    path = file_of(corpus.root / clip.path)
-    outside = leads_out(corpus.root, clip.path)
+    path = container_of(corpus.root / clip.path)
+    outside = escapes_root(corpus.root, clip.path)
     return path.stat().st_size if not outside and path.is_file() else -1
 
 
-def planned_samples(
+def view_lengths(
     clips: Sequence[Clip], teacher: Teacher, waveform_hz: int, recipe: ViewRecipe, views: range
 ) -> NDArray[np.int64]:
     """Samples of each view of each clip as the teacher hears it, by way of the waveform.
@@ -145,14 +145,14 @@ def planned_samples(
     unvaried = np.array([decoded_samples(clip, waveform_hz) for clip in clips], np.int64)
 
     def heard(view: int) -> NDArray[np.int64]:
-        return heard_samples(recipe.lengths(clips, unvaried, view), teacher, waveform_hz)
+        return teacher_input_lengths(recipe.lengths(clips, unvaried, view), teacher, waveform_hz)
 
     if not recipe.draws_length:
         return np.broadcast_to(heard(views.start), (len(views), len(clips)))
     return np.stack([heard(view) for view in views])
 
 
-def heard_samples(
+def teacher_input_lengths(
     samples: NDArray[np.int64], teacher: Teacher, waveform_hz: int
 ) -> NDArray[np.int64]:
     """Samples of rows at the teacher's rate; 0 where there are none or the teacher takes no such row."""
@@ -177,7 +177,7 @@ def decoded_samples(clip: Clip, rate_hz: int) -> int:
     return resampled_length(clip.frames, clip.source_rate_hz, rate_hz)
 
 
-def heard_audio(teacher: Teacher, waveform_hz: int | None) -> dict[str, Any]:
+def audio_provenance(teacher: Teacher, waveform_hz: int | None) -> dict[str, Any]:
     """Say what a teacher hears: the corpus' audio, or the cache's waveform of rate `waveform_hz`."""
     rate = teacher.sample_rate_hz
     if waveform_hz is None:
@@ -379,7 +379,7 @@ def signal_specs(
     return specs
 
 
-def own_facts(plans: Sequence[PartPlan]) -> dict[str, Any]:
+def teacher_facts(plans: Sequence[PartPlan]) -> dict[str, Any]:
     """What the parts of one teacher depend on, besides corpus and views."""
     recorded = [plan.audio.get(FRONT_END_FACTS) for plan in plans]
     front_ends = {k: v for facts in recorded if isinstance(facts, dict) for k, v in facts.items()}
@@ -417,7 +417,7 @@ def make_part(
         source=source,
         codec=codec,
         batch_clips=32,
-        batch_samples=BATCH_S * teacher.sample_rate_hz,
+        batch_samples=BATCH_SECONDS * teacher.sample_rate_hz,
         unit_rows=max(units.rows),
         signals=signal_specs(layouts, units, views.start),
         units=units,

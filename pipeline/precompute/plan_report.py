@@ -34,8 +34,8 @@ def plan_report(precompute: Precompute) -> PlanReport:
     if out.is_dir() and any(out.iterdir()):
         manifest = load_manifest(out)
         plans = load_plans(out, manifest)
-        precompute.refuse_stale(manifest, plans)
-        precompute.refuse_unfinished(manifest, plans)
+        precompute.check_recipe(manifest, plans)
+        precompute.check_finished(manifest, plans)
         missing = {plan.name: missing_units(out, plan) for plan in plans}
         unfinished = [plan for plan in plans if missing[plan.name]]
         added = [] if unfinished else precompute.added_parts(plans)

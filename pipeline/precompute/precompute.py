@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.errors import CacheError, UsageError, listed
 from cache_schema.front_ends import front_end_facts
-from cache_schema.integrity.cleanup import sweep
+from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.metadata import (
     VIEW_DRAWS,
     VIEW_LABELS,
@@ -23,19 +23,19 @@ from cache_schema.metadata import (
     Manifest,
     PartPlan,
 )
-from cache_schema.own_folder import require_own_folder
+from cache_schema.own_folder import check_own_folder
 from cache_schema.reader import SealedPart
-from cache_schema.signal_names import command_of, described, qualified, require_teacher_name
+from cache_schema.signal_names import check_teacher_name, command_of, qualified, teacher_label
 from cache_schema.store.lock import write_lock
 from cache_schema.view_recipe import read_step
 from cache_schema.writer import (
     MANIFEST,
     add_part,
+    check_layout,
     create_cache,
     load_manifest,
     load_plans,
     missing_units,
-    refuse_damaged_layout,
     seal,
 )
 from pipeline.corpora import read_corpus
@@ -43,20 +43,20 @@ from pipeline.corpora.interface import Corpus
 from pipeline.precompute.executors import run_units
 from pipeline.precompute.plan import (
     SignalLayout,
+    audio_provenance,
     corpus_facts,
     cut_units,
-    heard_audio,
-    heard_samples,
     make_part,
     order_clips,
-    own_facts,
-    planned_samples,
     signal_layouts,
+    teacher_facts,
+    teacher_input_lengths,
+    view_lengths,
     wanted_signals,
 )
 from pipeline.precompute.provenance_diff import differences, without_name
 from pipeline.precompute.signal_encodings import cached_storage, parse_signals, spelled_storage
-from pipeline.precompute.work_unit import Job
+from pipeline.precompute.work_unit import UnitJob
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
 from pipeline.views import ViewRecipe, view_context
@@ -90,9 +90,9 @@ class Precompute:
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        require_own_folder(request.out, "cache", "precompute-teacher", (MANIFEST, "parts"))
+        check_own_folder(request.out, "cache", "precompute-teacher", (MANIFEST, "parts"))
         self.teacher_name = request.teacher_name or ""
-        cached = None if request.teacher_name is None else _first_teachers_cache(request)
+        cached = None if request.teacher_name is None else _manifest_to_extend(request)
         self.corpus: Corpus = read_corpus(request.corpus, output=request.out)
         self.clips: list[Clip] = order_clips(self.corpus)
         if cached is not None and not self.corpus.classes:
@@ -110,7 +110,7 @@ class Precompute:
             self.corpus = replace(self.corpus, classes=teacher.classes, task=teacher.task)
         self.facts: CorpusFacts = corpus_facts(self.corpus, self.clips)
         self.waveform_hz = cached.sample_rate_hz if cached else self.teacher.sample_rate_hz
-        self.audio = heard_audio(self.teacher, cached.sample_rate_hz if cached else None)
+        self.audio = audio_provenance(self.teacher, cached.sample_rate_hz if cached else None)
         if self.corpus.plugin:
             self.audio["corpus_plugin"] = self.corpus.plugin
         self.view_steps = (*self.corpus.view_steps, *request.view_steps)
@@ -122,7 +122,7 @@ class Precompute:
             seed=request.seed,
         )
         if cached is None:
-            self._refuse_useless_views()
+            self._check_view_count()
         named, self._storage = parse_signals(request.signals)
         further = cached is not None
         wanted = wanted_signals(
@@ -131,7 +131,7 @@ class Precompute:
         self.names = [qualified(name, self.teacher_name) for name in wanted]
         self.samples = self._samples(range(1))[0]
 
-    def _refuse_useless_views(self) -> None:
+    def _check_view_count(self) -> None:
         views = self.request.views
         if views > 1 and not self.view_steps:
             raise UsageError(
@@ -147,7 +147,7 @@ class Precompute:
             )
 
     def _samples(self, views: range) -> NDArray[np.int64]:
-        return planned_samples(self.clips, self.teacher, self.waveform_hz, self.recipe, views)
+        return view_lengths(self.clips, self.teacher, self.waveform_hz, self.recipe, views)
 
     def _cached_samples(self, base: PartPlan) -> NDArray[np.int64]:
         """Samples of the rows of a part as it was cached, whatever is said of its views now."""
@@ -159,7 +159,7 @@ class Precompute:
         for unit, (view, first, rows) in enumerate(units):
             place = view - base.first_view
             samples[place, first : first + rows] = part.lengths(WAVEFORM, unit)
-        return heard_samples(samples, self.teacher, self.waveform_hz)
+        return teacher_input_lengths(samples, self.teacher, self.waveform_hz)
 
     def layouts(
         self, names: Sequence[str], samples: NDArray[np.int64], own: Sequence[PartPlan] = ()
@@ -175,9 +175,11 @@ class Precompute:
     def first_part(self) -> PartPlan:
         """Plan of the first part of a new cache."""
         views = range(self.request.views)
-        return self._fresh_part("part-000", self.layouts(self.names, self._samples(views)), views)
+        return self._plan_new_part(
+            "part-000", self.layouts(self.names, self._samples(views)), views
+        )
 
-    def _fresh_part(self, name: str, layouts: Sequence[SignalLayout], views: range) -> PartPlan:
+    def _plan_new_part(self, name: str, layouts: Sequence[SignalLayout], views: range) -> PartPlan:
         return make_part(
             name,
             layouts,
@@ -191,7 +193,9 @@ class Precompute:
             codec=self.request.codec,
         )
 
-    def _part_beside(self, base: PartPlan, name: str, layouts: Sequence[SignalLayout]) -> PartPlan:
+    def _plan_added_signals(
+        self, base: PartPlan, name: str, layouts: Sequence[SignalLayout]
+    ) -> PartPlan:
         """Plan further signals from the waveform of a part, for the same rows in the same units."""
         return make_part(
             name,
@@ -219,15 +223,15 @@ class Precompute:
             if missing and any(signal.name == WAVEFORM for signal in plan.signals):
                 name = f"part-{len(plans) + len(added):03d}"
                 layouts = self.layouts(missing, self._cached_samples(plan), own)
-                added.append(self._part_beside(plan, name, layouts))
+                added.append(self._plan_added_signals(plan, name, layouts))
         if self.request.views > have_views:
             name = f"part-{len(plans) + len(added):03d}"
             views = range(have_views, self.request.views)
             layouts = self.layouts(names, self._samples(views), own)
-            added.append(self._fresh_part(name, layouts, views))
+            added.append(self._plan_new_part(name, layouts, views))
         return added
 
-    def refuse_stale(self, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
+    def check_recipe(self, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
         """Refuse a cache made by another recipe, both values side by side.
 
         A further teacher hears the cache's own views: what is not said of them is as it is there.
@@ -248,8 +252,8 @@ class Precompute:
         wanted = {"corpus": self.facts.model_dump(), **self._view_facts()}
         own = [plan for plan in plans if plan.teacher_name == self.teacher_name]
         if own:
-            cached |= own_facts(own)
-            wanted |= self._own_facts(cached)
+            cached |= teacher_facts(own)
+            wanted |= self._teacher_facts(cached)
         differing = differences({key: cached[key] for key in wanted}, wanted)
         if differing:
             taken = all(line.startswith(("teacher.", "audio.")) for line in differing)
@@ -260,9 +264,9 @@ class Precompute:
                 "cache if you mean to replace it.",
                 kind="stale",
             )
-        self._refuse_views_unheard_of(plans)
+        self._check_views_exist(plans)
 
-    def _own_facts(self, cached: Mapping[str, Any]) -> dict[str, Any]:
+    def _teacher_facts(self, cached: Mapping[str, Any]) -> dict[str, Any]:
         """What `cached` says of this teacher's parts, as this request would have it.
 
         A storage type that is not said is as it is there, and a cache of an earlier release may say
@@ -285,17 +289,17 @@ class Precompute:
         defaults = {option.name: option.default for option in fields(Request)} | {"views": {}}
         return {key: value for key, value in said.items() if value != defaults[key]}
 
-    def _refuse_views_unheard_of(self, plans: Sequence[PartPlan]) -> None:
+    def _check_views_exist(self, plans: Sequence[PartPlan]) -> None:
         have, wanted = max(plan.view_range.stop for plan in plans), self.request.views
         if self.teacher_name and wanted > have:
             raise CacheError(
-                f"{self.request.out} has {have} view(s), asked for are {wanted}: "
-                f"{described(self.teacher_name)} hears the views that are there. Add some first: repeat "
-                f"{command_of('')} with --views {wanted}",
+                f"{self.request.out} has {have} view(s), requested are {wanted}: "
+                f"{teacher_label(self.teacher_name)} reads the views that are there. Add some first: "
+                f"repeat {command_of('')} with --views {wanted}",
                 kind="views",
             )
 
-    def refuse_unfinished(self, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
+    def check_finished(self, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
         """Refuse a cache with a part that another teacher has begun: only that one can finish it.
 
         Raises
@@ -307,20 +311,21 @@ class Precompute:
             if plan.teacher_name != self.teacher_name and not manifest.sealed(plan.name):
                 total, missing = len(plan.units.rows), len(missing_units(self.request.out, plan))
                 raise CacheError(
-                    f"{self.request.out} is unfinished: {plan.name} of {described(plan.teacher_name)} "
-                    f"has {total - missing} of {total} work units. Finish it first: repeat "
+                    f"{self.request.out} is unfinished: {plan.name} of "
+                    f"{teacher_label(plan.teacher_name)} has {total - missing} of {total} work "
+                    "units. Finish it first: repeat "
                     f"{command_of(plan.teacher_name)}",
                     kind="unfinished",
                 )
 
-    def job(self, plan: PartPlan) -> Job:
+    def job(self, plan: PartPlan) -> UnitJob:
         """What the workers need for one part."""
-        return Job(
+        return UnitJob(
             cache=str(self.request.out.resolve()),
             part=plan.name,
             plan_sha256=plan.digest,
             corpus_root=str(self.corpus.root.resolve()),
-            teacher=_as_seen_anywhere(self.request.teacher),
+            teacher=_absolute_teacher_path(self.request.teacher),
             teacher_options=tuple(sorted(self.request.teacher_options.items())),
             view_steps=self.view_steps,
             device=self.request.device,
@@ -331,7 +336,7 @@ class Precompute:
         workers, scheduler = self.request.workers, self.request.scheduler
         return run_units(self.job(part), units, workers=workers, scheduler=scheduler)
 
-    def lay_out(self) -> list[PartPlan]:
+    def create_parts(self) -> list[PartPlan]:
         """Create the cache or the parts it lacks; returns the plans of all parts."""
         out = self.request.out
         if out.is_dir() and not any(out.iterdir()):
@@ -342,8 +347,8 @@ class Precompute:
             return [plan]
         manifest = load_manifest(out)
         plans = load_plans(out, manifest)
-        self.refuse_stale(manifest, plans)
-        self.refuse_unfinished(manifest, plans)
+        self.check_recipe(manifest, plans)
+        self.check_finished(manifest, plans)
         if any(not manifest.sealed(plan.name) for plan in plans):
             return plans
         added = self.added_parts(plans)
@@ -355,11 +360,13 @@ class Precompute:
         """Compute every missing unit, then seal; returns how many units were computed."""
         out, computed = self.request.out, 0
         with write_lock(out):
-            sweep(out)
-            self._refuse_holes()
-            while plans := [p for p in self.lay_out() if not load_manifest(out).sealed(p.name)]:
+            remove_leftovers(out)
+            self._check_sealed_parts_complete()
+            while plans := [
+                p for p in self.create_parts() if not load_manifest(out).sealed(p.name)
+            ]:
                 plan = plans[0]
-                refuse_damaged_layout(out, plan)
+                check_layout(out, plan)
                 missing = missing_units(out, plan)
                 on_start(plan, missing)
                 for record in self.compute(plan, missing):
@@ -368,7 +375,7 @@ class Precompute:
                 seal(out, plan)
         return computed
 
-    def _refuse_holes(self) -> None:
+    def _check_sealed_parts_complete(self) -> None:
         """A sealed part that lacks units was damaged, or its repair was interrupted."""
         out = self.request.out
         if not (out / MANIFEST).exists():
@@ -378,15 +385,16 @@ class Precompute:
             missing = missing_units(out, plan) if manifest.sealed(plan.name) else []
             if missing:
                 raise CacheError(
-                    f"{plan.name} of {out}, of {described(plan.teacher_name)}, was finished but lacks "
-                    f"{len(missing)} work units, first {missing[0]}. Repeat the command with --repair",
+                    f"{plan.name} of {out}, of {teacher_label(plan.teacher_name)}, was finished but "
+                    f"lacks {len(missing)} work units, first {missing[0]}. Repeat the command with "
+                    "--repair",
                     kind="damaged",
                 )
 
 
-def _first_teachers_cache(request: Request) -> Manifest:
+def _manifest_to_extend(request: Request) -> Manifest:
     """The manifest of the cache that a further teacher is added to."""
-    require_teacher_name(request.teacher_name or "")
+    check_teacher_name(request.teacher_name or "")
     if not (request.out / MANIFEST).is_file():
         raise CacheError(
             f"there is no cache at {request.out}, and --teacher-name {request.teacher_name} adds a "
@@ -406,9 +414,9 @@ def _steps(recipe: Sequence[str]) -> dict[str, Any]:
     return steps
 
 
-def _as_seen_anywhere(teacher: str) -> str:
+def _absolute_teacher_path(teacher: str) -> str:
     """A teacher's folders as absolute paths: a Dask worker may stand in another folder."""
     before, ensemble, members = teacher.partition("ensemble:members=")
     if ensemble and not before:
-        return ensemble + ";".join(_as_seen_anywhere(member) for member in members.split(";"))
+        return ensemble + ";".join(_absolute_teacher_path(member) for member in members.split(";"))
     return str(Path(teacher).resolve()) if Path(teacher).is_dir() else teacher

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cache_schema.errors import CacheError, listed
-from cache_schema.integrity.cleanup import sweep
+from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.integrity.rebuild import restore_part, restore_root
 from cache_schema.integrity.verify import Damage, sealed_records, verify
 from cache_schema.metadata import CommitRecord, Manifest, PartPlan
@@ -17,7 +17,7 @@ from cache_schema.writer import load_manifest, load_plans, record_path, seal
 from pipeline.precompute.precompute import OnStart, OnUnit, Precompute
 
 
-def mend(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Damage]:
+def repair_cache(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Damage]:
     """Recompute the damaged units of this teacher; returns the damage that was found.
 
     Raises
@@ -28,12 +28,12 @@ def mend(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Dam
     """
     out = precompute.request.out
     with write_lock(out):
-        sweep(out)
+        remove_leftovers(out)
         found = verify(out)
-        _refuse_hopeless(out, found)
+        _check_repairable(out, found)
         manifest = load_manifest(out)
         plans = load_plans(out, manifest)
-        precompute.refuse_stale(manifest, plans)
+        precompute.check_recipe(manifest, plans)
         if any(damage.laid_out for damage in found):
             _restore(precompute, manifest, plans)
         others: list[PartPlan] = []
@@ -42,9 +42,9 @@ def mend(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Dam
             if damages and plan.teacher_name != precompute.teacher_name:
                 others.append(plan)
             elif damages:
-                _mend(precompute, manifest, plan, damages, on_start, on_unit)
-        _refuse_others(out, found, others)
-        _refuse_strays(out, found)
+                _repair_part(precompute, manifest, plan, damages, on_start, on_unit)
+        _check_other_teachers(out, found, others)
+        _check_strays(out, found)
     return found
 
 
@@ -55,7 +55,7 @@ def _restore(precompute: Precompute, manifest: Manifest, plans: Sequence[PartPla
         restore_part(out, entry, plan)
 
 
-def _mend(
+def _repair_part(
     precompute: Precompute,
     manifest: Manifest,
     plan: PartPlan,
@@ -74,12 +74,12 @@ def _mend(
     sealed = sealed_records(out, entry)
     for record in precompute.compute(plan, units) if units else ():
         on_unit(plan, record)
-        _refuse_other_answer(out, record, sealed)
+        _check_repaired_record(out, record, sealed)
     if any(damage.unit is None for damage in damages):
         seal(out, plan)
 
 
-def _refuse_hopeless(out: Path, found: Sequence[Damage]) -> None:
+def _check_repairable(out: Path, found: Sequence[Damage]) -> None:
     hopeless = [str(d) for d in found if d.part is None and not (d.laid_out or d.stray)]
     if hopeless:
         raise CacheError(
@@ -89,7 +89,7 @@ def _refuse_hopeless(out: Path, found: Sequence[Damage]) -> None:
         )
 
 
-def _refuse_others(out: Path, found: Sequence[Damage], others: Sequence[PartPlan]) -> None:
+def _check_other_teachers(out: Path, found: Sequence[Damage], others: Sequence[PartPlan]) -> None:
     if others:
         left = [str(d) for d in found if d.part in {plan.name for plan in others}]
         commands = sorted({command_of(plan.teacher_name) for plan in others})
@@ -100,7 +100,7 @@ def _refuse_others(out: Path, found: Sequence[Damage], others: Sequence[PartPlan
         )
 
 
-def _refuse_strays(out: Path, found: Sequence[Damage]) -> None:
+def _check_strays(out: Path, found: Sequence[Damage]) -> None:
     """Objects that nobody wrote are not deleted: nobody knows what they are."""
     strays = [str(damage) for damage in found if damage.stray]
     if strays:
@@ -111,7 +111,7 @@ def _refuse_strays(out: Path, found: Sequence[Damage]) -> None:
         )
 
 
-def _refuse_other_answer(out: Path, record: CommitRecord, sealed: Mapping[int, str]) -> None:
+def _check_repaired_record(out: Path, record: CommitRecord, sealed: Mapping[int, str]) -> None:
     """A repair must give what was sealed; another answer is dropped, so that it can be repeated."""
     wanted, found = sealed.get(record.unit), sha256(record.encode())
     if wanted not in (None, found):

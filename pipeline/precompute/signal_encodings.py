@@ -46,7 +46,7 @@ def parse_signals(texts: Sequence[str]) -> tuple[list[str], dict[str, Storage]]:
             )
         for value in said.values():
             storage[name] = value
-    _refuse_misplaced(storage)
+    _check_encodings_fit(storage)
     return list(given), storage
 
 
@@ -56,7 +56,7 @@ def _signal_options(
     """The options of ``--signal``, for :func:`typed_options`."""
 
 
-def _refuse_misplaced(storage: Mapping[str, Storage]) -> None:
+def _check_encodings_fit(storage: Mapping[str, Storage]) -> None:
     attention = [n for n, s in storage.items() if s == "u8log" and n != TEMPORAL_ATTENTION]
     logits = [n for n, s in storage.items() if isinstance(s, int) and n != LOGITS]
     problems = []
@@ -77,7 +77,7 @@ def cached_storage(plans: Sequence[PartPlan]) -> dict[str, Storage]:
 
 def _storage_of(spec: SignalSpec) -> Storage:
     if spec.dtype == "uint16":
-        return top_k.kept_of(*spec.row_shape)
+        return top_k.k_of_width(*spec.row_shape)
     return "u8log" if spec.dtype == "uint8" else "f16"
 
 

@@ -14,7 +14,7 @@ from cache_schema.reader import SealedPart, open_cache
 from cache_schema.store.arrays import Array
 from cache_schema.store.files import sha256
 from cache_schema.text import one_line
-from cache_schema.writer import Row, record_path
+from cache_schema.writer import UnitRow, record_path
 from pipeline.precompute.precompute import Precompute
 from pipeline.precompute.work_unit import UnitWorker
 
@@ -53,20 +53,20 @@ def check(precompute: Precompute, rows: int | None) -> CheckReport:
     """
     out = precompute.request.out
     cache = open_cache(out)
-    precompute.refuse_stale(cache.manifest, [part.plan for part in cache.parts])
+    precompute.check_recipe(cache.manifest, [part.plan for part in cache.parts])
     parts = [part for part in cache.parts if part.plan.teacher_name == precompute.teacher_name]
-    drawn = draw({part.plan.first_view: part.plan.units.rows for part in parts}, rows)
+    drawn = sample_rows({part.plan.first_view: part.plan.units.rows for part in parts}, rows)
     report = CheckReport(rows=sum(len(chosen) for _, _, chosen in drawn))
     for part in parts:
         checker = _PartChecker(precompute, part, report)
         for first_view, unit, chosen in drawn:
             if first_view == part.plan.first_view:
                 checker.compare(unit, chosen)
-    _refuse_problems(precompute, report)
+    _check_no_problems(precompute, report)
     return report
 
 
-def _refuse_problems(precompute: Precompute, report: CheckReport) -> None:
+def _check_no_problems(precompute: Precompute, report: CheckReport) -> None:
     problems = [
         *report.problems,
         *(
@@ -84,7 +84,9 @@ def _refuse_problems(precompute: Precompute, report: CheckReport) -> None:
         )
 
 
-def draw(tables: dict[int, list[int]], rows: int | None) -> list[tuple[int, int, Sequence[int]]]:
+def sample_rows(
+    tables: dict[int, list[int]], rows: int | None
+) -> list[tuple[int, int, Sequence[int]]]:
     """Draw rows without repetition, each as likely as any other.
 
     Parameters
@@ -140,7 +142,7 @@ class _PartChecker:
                 self._report.problems.append(f"{self._where(unit, row)}: {problem}")
             elif usable[row]:
                 for name, values in stored.items():
-                    self._note(name, values[int(place[row])], fresh[row].signals[name])
+                    self._record_deviation(name, values[int(place[row])], fresh[row].signals[name])
 
     def _record(self, unit: int) -> CommitRecord:
         """Read the unit's record, which must be the one that was sealed."""
@@ -161,8 +163,8 @@ class _PartChecker:
         place = f"view {units.view[unit]}, {self._part.plan.name} work unit {unit} row {row}"
         return f"{one_line(clip.id)} ({place})"
 
-    def _note(self, name: str, cached: Array, fresh: Array) -> None:
-        share = deviation(self._part.plan.signal(name), self._task, cached, fresh)
+    def _record_deviation(self, name: str, cached: Array, fresh: Array) -> None:
+        share = relative_error(self._part.plan.signal(name), self._task, cached, fresh)
         self._report.deviations[name] = max(self._report.deviations.get(name, 0.0), share)
 
     @property
@@ -170,7 +172,7 @@ class _PartChecker:
         return self._worker.teacher.task
 
 
-def _problem(now: Row, source: str, reason: str | None) -> str:
+def _problem(now: UnitRow, source: str, reason: str | None) -> str:
     """What no longer agrees of a row besides its signals; empty if nothing."""
     if now.source_sha256 != source:
         digests = (now.source_sha256[:12] or "unreadable", source[:12] or "unreadable")
@@ -180,7 +182,7 @@ def _problem(now: Row, source: str, reason: str | None) -> str:
     return ""
 
 
-def deviation(spec: SignalSpec, task: top_k.Task, cached: Array, fresh: Array) -> float:
+def relative_error(spec: SignalSpec, task: top_k.Task, cached: Array, fresh: Array) -> float:
     """Largest difference of a row from the cached one, as a share of the cached one's scale.
 
     The fresh row is first brought into the form that was stored. An answer on the edge between two
@@ -190,8 +192,8 @@ def deviation(spec: SignalSpec, task: top_k.Task, cached: Array, fresh: Array) -
     if spec.dtype == "uint8":
         fresh, slack = u8log.decode(u8log.encode(fresh), np.array([0, len(fresh)])), u8log.RATIO - 1
     elif spec.dtype == "uint16":
-        kept = top_k.kept_of(*spec.row_shape)
-        (fresh,) = top_k.reduced_like(cached[None], fresh[None], kept, task)
+        kept = top_k.k_of_width(*spec.row_shape)
+        (fresh,) = top_k.requantize_like(cached[None], fresh[None], kept, task)
     was, now = cached.astype(np.float64), fresh.astype(np.float64)
     if was.shape != now.shape or not (np.isfinite(was).all() and np.isfinite(now).all()):
         return float("inf")

@@ -32,26 +32,26 @@ from cache_schema.reader import SealedPart
 from cache_schema.signal_names import qualified, signal_of
 from cache_schema.store.arrays import Array
 from cache_schema.store.files import sha256
-from cache_schema.writer import Row, load_manifest, load_plan, write_unit
+from cache_schema.writer import UnitRow, load_manifest, load_plan, write_unit
 from pipeline.audio.decode import UnusableAudio, resample_exactly, resampled_length
 from pipeline.corpora.clip_audio import decode_clip
-from pipeline.precompute.plan import decoded_samples, planned_samples, taken_lengths
+from pipeline.precompute.plan import decoded_samples, taken_lengths, view_lengths
 from pipeline.precompute.provenance_diff import differences, without_name
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
 from pipeline.views import View, ViewRecipe, view_context
 
-UNITS_IN_HAND = 2
+MAX_CONCURRENT_UNITS = 2
 FULL_SCALE = 32768.0
 ROUNDED_AT_ONCE = 1 << 20
 # Of so many clips a teacher that can answer none is at fault, whatever it makes of noise.
 MIN_CLIPS_ALIKE = 8
 # Cached logits are float16; a recomputed answer may differ by this share of the largest logit.
-SAME_ANSWER = 2e-3
+LOGIT_TOLERANCE = 2e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class UnitJob:
     """What a worker must know to compute units of one part; small, picklable, the same for all.
 
     `run` tells apart runs of the same command, of which one may have been stopped.
@@ -69,7 +69,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class PreparedClip:
     """The 16-bit samples of one row, as student and teachers hear them, at the cache's rate.
 
     `of_view` has what a cache keeps of the view itself: what was drawn, and its labels.
@@ -81,7 +81,7 @@ class Heard:
     of_view: Mapping[str, Array] = field(default_factory=dict)
 
 
-def _sounded(made: View, source_sha256: str) -> Heard:
+def _to_int16(made: View, source_sha256: str) -> PreparedClip:
     """Limit a view to full scale and round it to the samples that student and teacher hear."""
     peak = float(np.abs(made.waveform_S).max()) * FULL_SCALE
     gain = 1.0 if peak <= FULL_SCALE - 1 else (FULL_SCALE - 1) / peak
@@ -94,33 +94,33 @@ def _sounded(made: View, source_sha256: str) -> Heard:
         VIEW_DRAWS: made.drawn_P,
         VIEW_LABELS: made.labels_C.astype(np.float16),
     }
-    return Heard(samples_S, gain, source_sha256, of_view)
+    return PreparedClip(samples_S, gain, source_sha256, of_view)
 
 
-class Dropped(Exception):  # noqa: N818 - what was asked for, not a failure
+class UnitCancelled(Exception):  # noqa: N818 - what was asked for, not a failure
     """The unit was given up unwritten, because its run was stopped."""
 
 
-_hands = threading.BoundedSemaphore(UNITS_IN_HAND)
+_unit_slots = threading.BoundedSemaphore(MAX_CONCURRENT_UNITS)
 _loading = threading.Lock()
-_in_hand: list[str] = []  # the run of each unit
+_active_runs: list[str] = []  # the run of each unit
 _stopped_runs: set[str] = set()
 
 
-def compute_unit(job: Job, number: int) -> CommitRecord:
+def compute_unit(job: UnitJob, number: int) -> CommitRecord:
     """Compute and commit one work unit; repeating it writes the same bytes.
 
     Raises
     ------
-    Dropped
+    UnitCancelled
         If the run was stopped before the unit's answers were complete.
     """
-    _in_hand.append(job.run)
+    _active_runs.append(job.run)
     try:
-        with _hands:
+        with _unit_slots:
             return _worker(job).compute(number)
     finally:
-        _in_hand.remove(job.run)
+        _active_runs.remove(job.run)
 
 
 def stop_run(run: str) -> None:
@@ -131,11 +131,11 @@ def stop_run(run: str) -> None:
 async def stop_run_and_wait(run: str) -> None:
     """Stop a run in this process and wait until it has none of its units in hand."""
     stop_run(run)
-    while run in _in_hand:
+    while run in _active_runs:
         await asyncio.sleep(0.02)
 
 
-def _worker(job: Job) -> UnitWorker:
+def _worker(job: UnitJob) -> UnitWorker:
     import torch
 
     # One thread per unit in hand: the same bytes whatever the number of processes, and faster where
@@ -146,7 +146,7 @@ def _worker(job: Job) -> UnitWorker:
 
 
 @lru_cache(maxsize=1)
-def _loaded_worker(job: Job) -> UnitWorker:
+def _loaded_worker(job: UnitJob) -> UnitWorker:
     """Load the teacher once per process."""
     return UnitWorker(job)
 
@@ -154,9 +154,9 @@ def _loaded_worker(job: Job) -> UnitWorker:
 class UnitWorker:
     """Computes the units of one part with a loaded teacher; threads may share one."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: UnitJob) -> None:
         self._run = job.run
-        self._turn = threading.Lock()
+        self._teacher_lock = threading.Lock()
         self.root = Path(job.cache)
         manifest = load_manifest(self.root)
         self.clip_table = ClipTable(self.root, manifest)
@@ -176,7 +176,7 @@ class UnitWorker:
             classes=manifest.corpus.classes,
             task=manifest.corpus.task,
         )
-        self._refuse_other_teacher()
+        self._check_same_teacher()
         self.teacher.load(job.device)
         self.recipe = ViewRecipe(
             job.view_steps,
@@ -188,7 +188,7 @@ class UnitWorker:
         self.base = _waveform_part(self.root, self.plan) if from_cache else None
         self.answered = _part_with(self.root, self.plan, self.logits) if from_cache else None
 
-    def _refuse_other_teacher(self) -> None:
+    def _check_same_teacher(self) -> None:
         """A worker elsewhere may find other weights or libraries under the same name."""
         planned, found = self.plan.teacher or {}, self.teacher.provenance
         problems = differences(without_name(planned), without_name(found))
@@ -206,32 +206,32 @@ class UnitWorker:
             self._check_same_answers(self.answered, number, rows)
         return write_unit(self.root, self.plan, number, rows)
 
-    def rows(self, number: int, only: Collection[int] | None = None) -> list[Row]:
+    def rows(self, number: int, only: Collection[int] | None = None) -> list[UnitRow]:
         """Compute the rows of a unit without writing them; `only` some leaves the rest empty."""
-        hear = self._from_cache(self.base, number) if self.base else self._from_corpus(number)
-        heard: list[Heard | Row] = []
+        prepare = self._from_cache(self.base, number) if self.base else self._from_corpus(number)
+        heard: list[PreparedClip | UnitRow] = []
         for row in range(self.plan.units.rows[number]):
-            self._refuse_stopped()
-            heard.append(hear(row) if only is None or row in only else Row(reason="skipped"))
-        rows = self._answer(heard)
-        asked = [i for i, row in enumerate(heard) if isinstance(row, Heard)]
+            self._check_not_stopped()
+            heard.append(prepare(row) if only is None or row in only else UnitRow(reason="skipped"))
+        rows = self._run_teacher(heard)
+        asked = [i for i, row in enumerate(heard) if isinstance(row, PreparedClip)]
         refused = [reason for i in asked if (reason := rows[i].reason)]
         if asked and len(refused) == len(asked):
-            self._refuse_useless_teacher(number, refused, heard[asked[0]])
+            self._check_teacher_output(number, refused, heard[asked[0]])
         return rows
 
-    def _refuse_useless_teacher(
-        self, number: int, reasons: Sequence[str], heard: Heard | Row
+    def _check_teacher_output(
+        self, number: int, reasons: Sequence[str], heard: PreparedClip | UnitRow
     ) -> None:
         """Stop where a teacher has no answer to any clip of a unit: that is no clip's fault.
 
         Where the clips are few it is asked about noise as well.
         """
-        if len(reasons) < MIN_CLIPS_ALIKE and isinstance(heard, Heard):
+        if len(reasons) < MIN_CLIPS_ALIKE and isinstance(heard, PreparedClip):
             noise = (
                 np.random.default_rng(0).standard_normal(len(heard.samples_S)) * 0.1 * FULL_SCALE
             )
-            (answer,) = self._ask([replace(heard, samples_S=noise.astype(np.int16))])
+            (answer,) = self._infer_batch([replace(heard, samples_S=noise.astype(np.int16))])
             if not _unstorable(answer):
                 return
         raise RunError(
@@ -242,91 +242,91 @@ class UnitWorker:
             kind="teacher",
         )
 
-    def _refuse_stopped(self) -> None:
+    def _check_not_stopped(self) -> None:
         if self._run in _stopped_runs:
-            raise Dropped
+            raise UnitCancelled
 
-    def _from_corpus(self, number: int) -> Callable[[int], Heard | Row]:
+    def _from_corpus(self, number: int) -> Callable[[int], PreparedClip | UnitRow]:
         units = self.plan.units
         first, view = units.first_clip[number], units.view[number]
         clips = self.clip_table.clips(first, first + units.rows[number])
         views = range(view, view + 1)
-        planned = planned_samples(clips, self.teacher, self.waveform_hz, self.recipe, views)[0]
-        return lambda row: self.hear(clips[row], int(planned[row]), view)
+        planned = view_lengths(clips, self.teacher, self.waveform_hz, self.recipe, views)[0]
+        return lambda row: self.prepare_clip(clips[row], int(planned[row]), view)
 
     def _clip(self, place: int) -> Clip:
         (clip,) = self.clip_table.clips(place, place + 1)
         return clip
 
-    def hear(self, clip: Clip, planned: int, view: int) -> Heard | Row:
+    def prepare_clip(self, clip: Clip, planned: int, view: int) -> PreparedClip | UnitRow:
         """Decode a clip and make its view of `planned` samples, or say why it is quarantined."""
         rate = self.teacher.sample_rate_hz
         try:
             decoded = decode_clip(self.corpus_root, clip, rate)
         except UnusableAudio as error:
-            return Row(reason=str(error))
+            return UnitRow(reason=str(error))
         samples = len(decoded.waveform)
         expected = decoded_samples(clip, rate)
         if decoded.source_frames != clip.frames or (planned and samples != expected):
             reason = f"decoded {decoded.source_frames} source samples, the plan says {clip.frames}"
-            return Row(reason=reason, source_sha256=decoded.sha256)
+            return UnitRow(reason=reason, source_sha256=decoded.sha256)
         if not planned:
             length = int(self.recipe.lengths([clip], np.array([samples], np.int64), view)[0])
-            return Row(reason=self._length_problem(length), source_sha256=decoded.sha256)
+            return UnitRow(reason=self._length_problem(length), source_sha256=decoded.sha256)
         try:
             made = self.recipe.make(decoded.waveform, clip, view)
         except UnusableAudio as error:
-            return Row(reason=str(error), source_sha256=decoded.sha256)
-        return _sounded(made, decoded.sha256)
+            return UnitRow(reason=str(error), source_sha256=decoded.sha256)
+        return _to_int16(made, decoded.sha256)
 
     def _length_problem(self, samples: int) -> str:
         length_s = samples / self.teacher.sample_rate_hz
         takes = f"teacher {self.teacher.family} takes {taken_lengths(self.teacher)}"
         return f"{length_s:.3f} s long; {takes}"
 
-    def _from_cache(self, base: SealedPart, number: int) -> Callable[[int], Heard | Row]:
+    def _from_cache(self, base: SealedPart, number: int) -> Callable[[int], PreparedClip | UnitRow]:
         usable = base.usable(number)
         place = np.cumsum(usable) - 1
         waveforms = base.read(WAVEFORM, number, usable)
 
-        def hear(row: int) -> Heard | Row:
+        def prepare(row: int) -> PreparedClip | UnitRow:
             if not usable[row]:
-                return Row(reason="quarantined in the first part")
-            heard = Heard(waveforms[int(place[row])], 1.0, "")
+                return UnitRow(reason="quarantined in the first part")
+            heard = PreparedClip(waveforms[int(place[row])], 1.0, "")
             samples, teacher = self._length(heard), self.teacher
             if teacher.min_samples <= samples <= (teacher.max_samples or samples):
                 return heard
-            return Row(reason=self._length_problem(samples))
+            return UnitRow(reason=self._length_problem(samples))
 
-        return hear
+        return prepare
 
-    def _length(self, heard: Heard) -> int:
+    def _length(self, heard: PreparedClip) -> int:
         """Samples of a row at the teacher's rate."""
         return resampled_length(len(heard.samples_S), self.waveform_hz, self.teacher.sample_rate_hz)
 
-    def _waveform(self, heard: Heard) -> NDArray[np.float32]:
+    def _waveform(self, heard: PreparedClip) -> NDArray[np.float32]:
         """A row at the teacher's rate, of exactly the length that was planned."""
         waveform_S = (heard.samples_S / np.float32(FULL_SCALE)).astype(np.float32)
         return resample_exactly(waveform_S, self.waveform_hz, self.teacher.sample_rate_hz)
 
-    def _answer(self, heard: Sequence[Heard | Row]) -> list[Row]:
-        rows: list[Row] = [h if isinstance(h, Row) else Row() for h in heard]
-        lengths = {i: self._length(h) for i, h in enumerate(heard) if isinstance(h, Heard)}
+    def _run_teacher(self, heard: Sequence[PreparedClip | UnitRow]) -> list[UnitRow]:
+        rows: list[UnitRow] = [h if isinstance(h, UnitRow) else UnitRow() for h in heard]
+        lengths = {i: self._length(h) for i, h in enumerate(heard) if isinstance(h, PreparedClip)}
         near = self.teacher.batching == "near"
         answers: dict[int, dict[str, Array]] = {}
-        with self._turn:
+        with self._teacher_lock:
             for batch in batches(
                 lengths, self.plan.batch_clips, self.plan.batch_samples, near=near
             ):
-                self._refuse_stopped()
-                members = [h for i in batch if isinstance(h := heard[i], Heard)]
-                answers |= zip(batch, self._ask(members), strict=True)
+                self._check_not_stopped()
+                members = [h for i in batch if isinstance(h := heard[i], PreparedClip)]
+                answers |= zip(batch, self._infer_batch(members), strict=True)
         for i, answer in answers.items():
-            if isinstance(h := heard[i], Heard):
+            if isinstance(h := heard[i], PreparedClip):
                 rows[i] = self._row(h, answer)
         return rows
 
-    def _ask(self, heard: Sequence[Heard]) -> list[dict[str, Array]]:
+    def _infer_batch(self, heard: Sequence[PreparedClip]) -> list[dict[str, Array]]:
         """Ask the teacher for this part's signals (and logits, when they are to be compared).
 
         In float16, and thus infinite where that cannot hold an answer.
@@ -341,11 +341,11 @@ class UnitWorker:
         with np.errstate(over="ignore"):
             return [{name: v.astype(np.float16) for name, v in a.items()} for a in answers]
 
-    def _row(self, heard: Heard, answer: dict[str, Array]) -> Row:
+    def _row(self, heard: PreparedClip, answer: dict[str, Array]) -> UnitRow:
         teacher = self.plan.teacher_name
         signals = {qualified(name, teacher): value for name, value in answer.items()}
         if reason := _unstorable(signals):
-            return Row(reason=reason, source_sha256=heard.source_sha256)
+            return UnitRow(reason=reason, source_sha256=heard.source_sha256)
         for spec in self.plan.signals:
             if spec.name == WAVEFORM:
                 signals[WAVEFORM] = heard.samples_S
@@ -355,9 +355,11 @@ class UnitWorker:
                 signals[spec.name] = features.astype(np.float16)
             elif spec.name in heard.of_view:
                 signals[spec.name] = heard.of_view[spec.name]
-        return Row(signals=signals, source_sha256=heard.source_sha256, gain=heard.gain)
+        return UnitRow(signals=signals, source_sha256=heard.source_sha256, gain=heard.gain)
 
-    def _check_same_answers(self, answered: SealedPart, number: int, rows: Sequence[Row]) -> None:
+    def _check_same_answers(
+        self, answered: SealedPart, number: int, rows: Sequence[UnitRow]
+    ) -> None:
         """A signal added later must come from the teacher that gave the cached logits."""
         kept = answered.usable(number) & np.array([row.reason is None for row in rows])
         cached = answered.read(self.logits, number, kept).astype(np.float64)
@@ -366,14 +368,14 @@ class UnitWorker:
             return
         fresh, spec = np.stack(answers), answered.plan.signal(self.logits)
         if spec.dtype == "uint16":
-            k = top_k.kept_of(*spec.row_shape)
-            fresh = top_k.reduced_like(cached, fresh, k, self.teacher.task)
+            k = top_k.k_of_width(*spec.row_shape)
+            fresh = top_k.requantize_like(cached, fresh, k, self.teacher.task)
         deviation = float(np.abs(fresh.astype(np.float64) - cached).max())
         scale = float(np.abs(cached).max())
-        if deviation > SAME_ANSWER * scale:
+        if deviation > LOGIT_TOLERANCE * scale:
             raise RunError(
                 f"work unit {number}: recomputed logits differ from the cached ones by {deviation:.4g} "
-                f"(largest logit {scale:.4g}, allowed {SAME_ANSWER:.0e} of it). The unit was not "
+                f"(largest logit {scale:.4g}, allowed {LOGIT_TOLERANCE:.0e} of it). The unit was not "
                 "written; make a new cache with another --out.",
                 kind="stale",
             )

@@ -23,7 +23,7 @@ RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 Report = Callable[[str], None]
 
 
-class _Stopped(Exception):  # noqa: N818 - a finding about a connection, told as a RunError
+class _TransferInterrupted(Exception):  # noqa: N818 - a finding about a connection, told as a RunError
     """The server sends no more; the message is why."""
 
 
@@ -78,7 +78,7 @@ def digest_problem(archive: Archive, path: Path, report: Report) -> str | None:
     return None
 
 
-def need_room(folder: Path, needed_bytes: int, what: str) -> None:
+def check_free_space(folder: Path, needed_bytes: int, what: str) -> None:
     """Refuse to begin what the disk has no room for.
 
     Raises
@@ -101,7 +101,7 @@ def _receive_all(archive: Archive, part: Path, report: Report) -> None:
     while True:
         try:
             _receive(archive, part, report)
-        except _Stopped as stopped:
+        except _TransferInterrupted as stopped:
             came = part.stat().st_size if part.exists() else 0
             if archive.digest is None or came <= max(before, 0):
                 raise RunError(
@@ -123,19 +123,19 @@ def _receive(archive: Archive, part: Path, report: Report) -> None:
         start, total = _extent(response, had)
         if start is None:
             part.unlink()
-            raise _Stopped("the server has another file than the part that was here")
+            raise _TransferInterrupted("the server has another file than the part that was here")
         if start and start == total:
             return
         size = "of unknown size" if total is None else human_bytes(total)
         report(f"{archive.name}: {size} from {archive.url}")
-        need_room(part.parent, (total or start) - start, archive.name)
+        check_free_space(part.parent, (total or start) - start, archive.name)
         with open_for_writing(part, "ab" if start else "wb") as file:
             for chunk in _chunks(response):
                 file.write(chunk)
                 _report_tenths(archive.name, file.tell(), len(chunk), total, report)
             came = file.tell()
     if total is not None and came != total:
-        raise _Stopped(f"the connection ended after {came} of {total} bytes")
+        raise _TransferInterrupted(f"the connection ended after {came} of {total} bytes")
 
 
 def _opened(url: str, start: int) -> HTTPResponse:
@@ -147,11 +147,11 @@ def _opened(url: str, start: int) -> HTTPResponse:
         if error.code == 416 and start:
             return error  # type: ignore[return-value]  # an HTTPError is the response too
         error.close()
-        raise _Stopped(f"the server answered {error.code} {error.reason}") from None
+        raise _TransferInterrupted(f"the server answered {error.code} {error.reason}") from None
     except URLError as error:
-        raise _Stopped(f"no connection ({error.reason})") from None
+        raise _TransferInterrupted(f"no connection ({error.reason})") from None
     except (OSError, HTTPException) as error:
-        raise _Stopped(f"no connection ({error})") from None
+        raise _TransferInterrupted(f"no connection ({error})") from None
     return response
 
 
@@ -173,7 +173,7 @@ def _chunks(response: HTTPResponse) -> Iterator[bytes]:
         while chunk := response.read(CHUNK_BYTES):
             yield chunk
     except (OSError, HTTPException) as error:
-        raise _Stopped(f"the connection broke ({error})") from None
+        raise _TransferInterrupted(f"the connection broke ({error})") from None
 
 
 def _report_tenths(name: str, came: int, chunk: int, total: int | None, report: Report) -> None:

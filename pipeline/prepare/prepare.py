@@ -68,9 +68,9 @@ def prepare(
     else:
         with write_lock(place):
             if place.exists():
-                _need_held(place, corpus)
+                _check_complete(place, corpus)
             else:
-                _make(corpus, place, out / "archives" / name, source, report)
+                _prepare_one(corpus, place, out / "archives" / name, source, report)
     report(f"{place} is ready")
     if corpus.remark:
         report(corpus.remark)
@@ -83,15 +83,15 @@ def prepare(
 def _unpacked_in(source: Path, corpus: OfficialCorpus) -> Path | None:
     """Find the corpus unpacked, with or without the folder that its archive has."""
     places = (source, source / corpus.inside)
-    return next((place for place in places if not _lacking(place, corpus)), None)
+    return next((place for place in places if not _missing_files(place, corpus)), None)
 
 
-def _lacking(place: Path, corpus: OfficialCorpus) -> list[str]:
+def _missing_files(place: Path, corpus: OfficialCorpus) -> list[str]:
     return [path for path in corpus.holds if next(place.glob(path), None) is None]
 
 
-def _need_held(place: Path, corpus: OfficialCorpus) -> None:
-    if lacking := _lacking(place, corpus):
+def _check_complete(place: Path, corpus: OfficialCorpus) -> None:
+    if lacking := _missing_files(place, corpus):
         raise RunError(
             f"{place} is there but is not the whole corpus: {', '.join(lacking)} not found. Move it "
             "away and repeat the command.",
@@ -99,13 +99,13 @@ def _need_held(place: Path, corpus: OfficialCorpus) -> None:
         )
 
 
-def _make(
+def _prepare_one(
     corpus: OfficialCorpus, place: Path, archives: Path, source: Path | None, report: Report
 ) -> None:
     """Collect the archives, unpack them beside the corpus' place, and put it there in one step."""
     archives.mkdir(parents=True, exist_ok=True)
     if source:
-        files = _at_hand(corpus, source, report)
+        files = _local_archives(corpus, source, report)
     else:
         files = [fetch(archive, archives, report) for archive in corpus.archives]
     work = place.with_name(f"{place.name}.unpacking")
@@ -114,7 +114,7 @@ def _make(
     try:
         for file in files:
             _unpack_one(file, files, archives, work, report)
-        if lacking := _lacking(work / corpus.inside, corpus):
+        if lacking := _missing_files(work / corpus.inside, corpus):
             raise RunError(
                 f"{place} was not made: the archives lack {', '.join(lacking)}. They are in "
                 f"{files[0].parent}.",
@@ -125,7 +125,7 @@ def _make(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _at_hand(corpus: OfficialCorpus, source: Path, report: Report) -> list[Path]:
+def _local_archives(corpus: OfficialCorpus, source: Path, report: Report) -> list[Path]:
     """Take the archives of a folder, every one verified."""
     files = [source / archive.name for archive in corpus.archives]
     missing = [a for a, file in zip(corpus.archives, files, strict=True) if not file.is_file()]

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import RunError
-from pipeline.prepare.download import need_room
+from pipeline.prepare.download import check_free_space
 
 # What the libraries raise over damaged archives, and zipfile over what it cannot read.
 DAMAGE = (
@@ -76,7 +76,7 @@ def join_parts(last: Path, folder: Path) -> Path:
             f"{by_hand}",
             kind="archive",
         )
-    need_room(
+    check_free_space(
         folder, sum(p.stat().st_size for p in last.parent.glob(f"{last.stem}.z*")), whole.name
     )
     partial.unlink(missing_ok=True)
@@ -126,4 +126,4 @@ def _check(archive: Path, folder: Path, members: Iterable[tuple[str, int]], odd:
             "Delete the archive; what it holds is not the published corpus.",
             kind="archive",
         )
-    need_room(folder, total_bytes, f"unpacking {archive.name}")
+    check_free_space(folder, total_bytes, f"unpacking {archive.name}")

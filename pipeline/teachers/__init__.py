@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cache_schema.errors import UsageError
+from cache_schema.frame_grid import FrameGrid
 from cache_schema.plugins import (
     load_plugin,
     parse_named_options,
@@ -16,7 +17,7 @@ from cache_schema.plugins import (
     typed_options,
     unknown_name,
 )
-from pipeline.teachers.interface import FrameGrid, Task, Teacher
+from pipeline.teachers.interface import Task, Teacher
 
 if TYPE_CHECKING:
     from pipeline.teachers.checkpoints.checkpoint import Checkpoint

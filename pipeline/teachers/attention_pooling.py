@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 # Keeps the weights of a clip that no frame speaks for from being 0 / 0; PSLA's value.
-_LEAST_ATTENTION = 1e-7
+_MIN_ATTENTION = 1e-7
 
 
 class AttentionPooling(nn.Module):
@@ -39,7 +39,7 @@ class AttentionPooling(nn.Module):
         """Give the logits: (B, C)."""
         by_head = (*frames_BTD.shape[:2], len(self.head_weight), -1)
         weights_BTHC = torch.sigmoid(self.attention(frames_BTD)).reshape(by_head)
-        weights_BTHC = weights_BTHC.clamp(min=_LEAST_ATTENTION)
+        weights_BTHC = weights_BTHC.clamp(min=_MIN_ATTENTION)
         said_BTHC = self.classification(frames_BTD).reshape(by_head)
         said_BHC = (weights_BTHC * said_BTHC).sum(1) / weights_BTHC.sum(1)
         return torch.einsum("bhc,h->bc", said_BHC, self.head_weight)

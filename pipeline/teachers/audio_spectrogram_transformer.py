@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cache_schema.frame_grid import FrameGrid
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint
 from pipeline.teachers.hugging_face import Waveforms
-from pipeline.teachers.interface import FrameGrid, Task
+from pipeline.teachers.interface import Task
 from pipeline.teachers.mel_frames import MelFrames
-from pipeline.teachers.outputs import Layout
+from pipeline.teachers.outputs import TokenLayout
 from pipeline.teachers.rollout import TokenGrid
 from pipeline.teachers.transformer import TransformerTeacher
 
@@ -78,14 +79,14 @@ class AudioSpectrogramTeacher(TransformerTeacher):
         mel_frames = self._mel.count(samples)
         return min(self._columns, 1 + -(-max(0, mel_frames - self._patch) // self._stride))
 
-    def layout(self, samples: Sequence[int]) -> Layout:
+    def layout(self, samples: Sequence[int]) -> TokenLayout:
         """Lay out two tokens, then rows of patches by frequency."""
         columns = self._columns if self._native else self.frames(max(samples))
         grid = TokenGrid(special=_SPECIAL, rows=self._rows, frames=columns)
         frames_B = torch.tensor([self.frames(n) for n in samples], device=self.device)
         pooling_BN = torch.zeros(len(samples), _SPECIAL + self._rows * columns, device=self.device)
         pooling_BN[:, :_SPECIAL] = 1 / _SPECIAL
-        return Layout(grid, frames_B, pooling_BN)
+        return TokenLayout(grid, frames_B, pooling_BN)
 
     def hidden(self, waveforms: Waveforms) -> Tensor:
         """Embed patches and tokens with the positions they have, run layers and norm: (B, N, D)."""

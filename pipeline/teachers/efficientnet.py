@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
+from cache_schema.frame_grid import FrameGrid
 from pipeline.teachers.attention_pooling import AttentionPooling
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint, load_model
 from pipeline.teachers.hugging_face import (
@@ -33,7 +34,7 @@ from pipeline.teachers.hugging_face import (
     exact_convolutions,
     stated_pooling,
 )
-from pipeline.teachers.interface import FrameGrid, Task
+from pipeline.teachers.interface import Task
 from pipeline.teachers.mel_frames import MelFrames
 from pipeline.teachers.signals import check_request
 

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError, listed
+from cache_schema.frame_grid import FrameGrid
 from pipeline.teachers import open_teacher
-from pipeline.teachers.interface import Batching, FrameGrid, Task, Teacher
+from pipeline.teachers.interface import Batching, Task, Teacher
 from pipeline.teachers.signals import check_request
 
 _ATTENTION = ("temporal_attention", "attention_dropped_mass")
@@ -40,7 +41,7 @@ class EnsembleTeacher:
     example = "ensemble:members=toy;toy"
 
     def __init__(self, members: Sequence[Teacher]) -> None:
-        _refuse_unlike(members)
+        _check_members_alike(members)
         self._members = tuple(members)
         first = members[0]
         self.sample_rate_hz, self.classes = first.sample_rate_hz, first.classes
@@ -113,7 +114,7 @@ class EnsembleTeacher:
         }
 
 
-def _refuse_unlike(members: Sequence[Teacher]) -> None:
+def _check_members_alike(members: Sequence[Teacher]) -> None:
     if len(members) < 2:
         raise UsageError(
             f"an ensemble needs two or more members, got {len(members)}; give "

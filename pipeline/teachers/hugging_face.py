@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
-from pipeline.teachers.checkpoints.checkpoint import Checkpoint, load_model, understood
-from pipeline.teachers.interface import Batching, FrameGrid, Task
+from cache_schema.frame_grid import FrameGrid
+from pipeline.teachers.checkpoints.checkpoint import Checkpoint, load_model, translate_errors
+from pipeline.teachers.interface import Batching, Task
 
 Pooling = Literal["first", "mean", "attention"]
 Waveforms = Sequence[NDArray[np.float32]]
@@ -144,8 +145,8 @@ class HuggingFaceTeacher(ABC):
         RunError
             If weights are missing or answers differ by more than 1e-5 of their scale.
         """
-        self.adopt(self.stored_model().eval(), device)
-        understood(self.self_test, self.checkpoint.id)
+        self.attach_model(self.stored_model().eval(), device)
+        translate_errors(self.self_test, self.checkpoint.id)
 
     @property
     def model(self) -> Any:
@@ -161,7 +162,7 @@ class HuggingFaceTeacher(ABC):
         """Where the model lies."""
         return self._device
 
-    def adopt(self, model: Any, device: str) -> None:
+    def attach_model(self, model: Any, device: str) -> None:
         """Take a model that is loaded already."""
         self._device = torch.device(device)
         self._model = model.to(self._device)

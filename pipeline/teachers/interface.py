@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.frame_grid import FrameGrid
+
 Task = Literal["single", "multi"]
 Batching = Literal["exact", "near"]
-
-
-@dataclass(frozen=True, slots=True)
-class FrameGrid:
-    """Where the frames of a signal lie in time.
-
-    Attributes
-    ----------
-    hop_s : float
-        Seconds from one frame to the next.
-    first_frame_s : float
-        Centre of frame 0 in seconds after the first sample.
-    """
-
-    hop_s: float
-    first_frame_s: float
-
-    def pooled(self, factor: int) -> FrameGrid:
-        """Give the grid of frames that average `factor` consecutive frames of this one."""
-        centre_s = self.first_frame_s + 0.5 * (factor - 1) * self.hop_s
-        return FrameGrid(self.hop_s * factor, centre_s)
 
 
 @runtime_checkable

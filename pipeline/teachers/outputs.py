@@ -28,7 +28,7 @@ ATTENTION_SIGNALS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TokenLayout:
     """Where the frames of a batch lie and with which weights its classifier pools positions.
 
     Attributes
@@ -47,12 +47,12 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Hearing:
+class ForwardPass:
     """One forward pass of a batch: everything that signals are made from.
 
     Attributes
     ----------
-    layout : Layout
+    layout : TokenLayout
         Where positions lie in time.
     hidden : Tensor, (B, N, D)
         Last hidden states.
@@ -68,7 +68,7 @@ class Hearing:
         Frames that maps and embeddings are pooled by.
     """
 
-    layout: Layout
+    layout: TokenLayout
     hidden: Tensor
     pooled: Tensor
     logits: Tensor
@@ -76,7 +76,7 @@ class Hearing:
     residual: bool
     map_pooling: int
 
-    def answers(self, signals: Collection[str]) -> list[dict[str, NDArray[np.float32]]]:
+    def signals(self, signals: Collection[str]) -> list[dict[str, NDArray[np.float32]]]:
         """Give each clip's signals, cut to its own frames."""
         parts = [_MAKERS[name](self) for name in signals]
         return [
@@ -128,13 +128,13 @@ class Hearing:
         return list(self.pooled.cpu().numpy())
 
 
-_Maker = Callable[[Hearing], Sequence[NDArray[np.floating]]]
+_Maker = Callable[[ForwardPass], Sequence[NDArray[np.floating]]]
 _MAKERS: dict[str, _Maker] = {
-    "logits": Hearing._logits,
-    "temporal_attention": Hearing._temporal_attention,
-    "attention_dropped_mass": Hearing._dropped_mass,
-    "layer_attention": Hearing._layer_attention,
-    "attention_map": Hearing._attention_map,
-    "frame_embedding": Hearing._frame_embedding,
-    "clip_embedding": Hearing._clip_embedding,
+    "logits": ForwardPass._logits,
+    "temporal_attention": ForwardPass._temporal_attention,
+    "attention_dropped_mass": ForwardPass._dropped_mass,
+    "layer_attention": ForwardPass._layer_attention,
+    "attention_map": ForwardPass._attention_map,
+    "frame_embedding": ForwardPass._frame_embedding,
+    "clip_embedding": ForwardPass._clip_embedding,
 }

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from pipeline.teachers.interface import Batching, FrameGrid, Task
+from cache_schema.frame_grid import FrameGrid
+from pipeline.teachers.interface import Batching, Task
 from pipeline.teachers.signals import check_request, pool_frames, pool_map
 
 FloatArray = NDArray[np.float64]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
+from cache_schema.frame_grid import FrameGrid
 from pipeline.teachers.attention_capture import (
     HEAD_MEAN_ATTENTION,
     collect_maps,
@@ -30,8 +31,8 @@ from pipeline.teachers.hugging_face import (
     Waveforms,
     exact_convolutions,
 )
-from pipeline.teachers.interface import FrameGrid, Task
-from pipeline.teachers.outputs import ATTENTION_SIGNALS, Hearing, Layout
+from pipeline.teachers.interface import Task
+from pipeline.teachers.outputs import ATTENTION_SIGNALS, ForwardPass, TokenLayout
 from pipeline.teachers.rollout import TokenGrid
 from pipeline.teachers.signals import check_request, pooled_length
 
@@ -80,7 +81,7 @@ class TransformerTeacher(HuggingFaceTeacher):
         """Count the frames of an input of `samples` samples."""
 
     @abstractmethod
-    def layout(self, samples: Sequence[int]) -> Layout:
+    def layout(self, samples: Sequence[int]) -> TokenLayout:
         """Say where the positions of a batch lie, from the lengths of its clips alone."""
 
     @abstractmethod
@@ -129,7 +130,7 @@ class TransformerTeacher(HuggingFaceTeacher):
                 hidden_BND = self.hidden(waveforms)
             layout = self.layout([len(waveform) for waveform in waveforms])
             pooled_BD = _pool(hidden_BND, layout)
-            hearing = Hearing(
+            hearing = ForwardPass(
                 layout=layout,
                 hidden=hidden_BND,
                 pooled=pooled_BD,
@@ -138,7 +139,7 @@ class TransformerTeacher(HuggingFaceTeacher):
                 residual=self._residual,
                 map_pooling=self._factor,
             )
-            return hearing.answers(signals)
+            return hearing.signals(signals)
 
     def logits(self, waveforms: Waveforms) -> Tensor:
         """Compute logits (B, C) with gradients, in whichever mode the model is."""
@@ -147,7 +148,7 @@ class TransformerTeacher(HuggingFaceTeacher):
 
     # Details.
 
-    def frame_layout(self, frames: Sequence[int], pooled: Sequence[int]) -> Layout:
+    def frame_layout(self, frames: Sequence[int], pooled: Sequence[int]) -> TokenLayout:
         """Lay out sequences of frames without special tokens.
 
         Parameters
@@ -165,7 +166,7 @@ class TransformerTeacher(HuggingFaceTeacher):
         else:
             pooling_BN = (index_N < pooled_B[:, None]) / pooled_B[:, None]
         frames_B = torch.tensor(frames, device=self.device)
-        return Layout(TokenGrid(special=0, rows=1, frames=length), frames_B, pooling_BN)
+        return TokenLayout(TokenGrid(special=0, rows=1, frames=length), frames_B, pooling_BN)
 
     def _collected(self) -> AbstractContextManager[list[Tensor]]:
         """Collect maps by the attention function, or by hooks from a family that bypasses it."""
@@ -213,10 +214,10 @@ def _attention_modules(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if type(module).__name__.endswith("Attention")]
 
 
-def _pool(hidden_BND: Tensor, layout: Layout) -> Tensor:
+def _pool(hidden_BND: Tensor, layout: TokenLayout) -> Tensor:
     return torch.bmm(layout.pooling[:, None], hidden_BND)[:, 0]
 
 
-def _valid(layout: Layout) -> Tensor:
+def _valid(layout: TokenLayout) -> Tensor:
     """Mark all positions but a batch's own padding: (B, N)."""
     return layout.grid.mask(layout.frames) | (layout.pooling > 0)

@@ -19,10 +19,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cache_schema.frame_grid import FrameGrid
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint
 from pipeline.teachers.hugging_face import Waveforms, stated_pooling
-from pipeline.teachers.interface import Batching, FrameGrid, Task
-from pipeline.teachers.outputs import Layout
+from pipeline.teachers.interface import Batching, Task
+from pipeline.teachers.outputs import TokenLayout
 from pipeline.teachers.transformer import TransformerTeacher
 
 _MASK_IS_EXACT = frozenset({"wav2vec2", "hubert", "unispeech-sat"})
@@ -73,7 +74,7 @@ class Wav2Vec2Teacher(TransformerTeacher):
             samples = (samples - kernel) // stride + 1
         return samples
 
-    def layout(self, samples: Sequence[int]) -> Layout:
+    def layout(self, samples: Sequence[int]) -> TokenLayout:
         """Lay out frames; the classifier pools those of the clip itself."""
         frames = [self.frames(n) for n in samples]
         return self.frame_layout(frames, frames)

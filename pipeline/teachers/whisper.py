@@ -16,10 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cache_schema.frame_grid import FrameGrid
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint
 from pipeline.teachers.hugging_face import Waveforms, stated_pooling
-from pipeline.teachers.interface import FrameGrid, Task
-from pipeline.teachers.outputs import Layout
+from pipeline.teachers.interface import Task
+from pipeline.teachers.outputs import TokenLayout
 from pipeline.teachers.transformer import TransformerTeacher
 
 _CONV_STRIDE = 2  # of conv2; conv1 keeps the rate
@@ -73,7 +74,7 @@ class WhisperTeacher(TransformerTeacher):
         """Count encoder frames: half the mel frames, rounded up as the padded convolution does."""
         return -(-(samples // self._hop_samples) // _CONV_STRIDE)
 
-    def layout(self, samples: Sequence[int]) -> Layout:
+    def layout(self, samples: Sequence[int]) -> TokenLayout:
         """Lay out frames; in native mode the classifier pools all 30 s."""
         frames = [self.frames(n) for n in samples]
         return self.frame_layout(

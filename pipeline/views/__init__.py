@@ -29,7 +29,7 @@ from cache_schema.plugins import (
 )
 from cache_schema.store.files import canonical_json
 from cache_schema.view_recipe import draw_names
-from pipeline.views.interface import UNKNOWN, Drawn, Variant, ViewContext, ViewStep
+from pipeline.views.interface import UNKNOWN, AudioView, Drawn, ViewContext, ViewStep
 
 VIEWS = {
     "crop": "pipeline.views.crop:Crop",
@@ -144,7 +144,7 @@ class ViewRecipe:
         """Make a view of a clip; cached views are numbered, others go by a name of their own."""
         draws, _ = self._drawn(clip, len(waveform_S), view)
         labels_C = self._labels(clip)
-        heard = Variant(waveform_S, 0, len(waveform_S), labels_C, clip.split)
+        heard = AudioView(waveform_S, 0, len(waveform_S), labels_C, clip.split)
         for step, drawn in zip(self._steps, draws, strict=True):
             heard = step.apply(heard, drawn)
         place = (heard.start / self._rate_hz, heard.stop / self._rate_hz) if draws else ()

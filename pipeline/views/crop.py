@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.views.interface import Drawn, TowardsLength, Variant
+from pipeline.views.interface import AudioView, Drawn, FixedLengthStep
 
 
-class Crop(TowardsLength):
+class Crop(FixedLengthStep):
     """Keep a uniformly drawn stretch of `length_s` seconds; shorter clips stay as they are."""
 
     example = "crop:length_s=0.08"
@@ -16,7 +16,7 @@ class Crop(TowardsLength):
         """Give the length of the stretch, a sample at least."""
         return min(samples, max(1, round(self.length_s * self.rate_hz)))
 
-    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
         """Cut the stretch out; what is left of the clip itself may be nothing."""
         begin = round(drawn[0] * self.rate_hz)
         end = begin + self.length(len(heard.waveform_S), drawn)

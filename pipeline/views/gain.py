@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.views.interface import Drawn, PlainStep, Variant, check_range
+from pipeline.views.interface import AudioView, Drawn, PlainStep, check_range
 
 
 class Gain(PlainStep):
@@ -22,7 +22,7 @@ class Gain(PlainStep):
         """Draw the gain."""
         return (float(random.uniform(*self._range_db)),)
 
-    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
         """Scale the waveform."""
         (gain_db,) = drawn
         return replace(heard, waveform_S=heard.waveform_S * np.float32(10 ** (gain_db / 20)))

@@ -17,9 +17,9 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 
 # 10 to the 5th in amplitude: more drowns or deafens, and far more leaves float32.
-MOST_DB = 100.0
+MAX_DB = 100.0
 # A day: no clip is longer, and its samples are still counted.
-MOST_S = 86_400.0
+MAX_SECONDS = 86_400.0
 # In place of a label: nobody said what is in the clip.
 UNKNOWN = -1
 
@@ -53,7 +53,7 @@ class ViewContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class AudioView:
     """A clip on its way through the steps.
 
     Attributes
@@ -104,7 +104,7 @@ class ViewStep(Protocol):
     def length(self, samples: int, drawn: Drawn) -> int:
         """Tell how long a clip of `samples` becomes; `drawn` is read by steps that draw it."""
 
-    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
         """Do to a clip what was drawn."""
 
 
@@ -124,7 +124,7 @@ class PlainStep:
         return samples
 
 
-class TowardsLength(PlainStep):
+class FixedLengthStep(PlainStep):
     """A step that brings clips towards a length, and draws where the shorter begins in the longer.
 
     Parameters
@@ -160,10 +160,10 @@ def check_range(step: str, low_db: float, high_db: float) -> None:
     UsageError
         With both ends.
     """
-    if not -MOST_DB <= low_db <= high_db <= MOST_DB:
+    if not -MAX_DB <= low_db <= high_db <= MAX_DB:
         raise UsageError(
             f"view {step}: low_db={low_db:g} and high_db={high_db:g} must be a range within "
-            f"{-MOST_DB:g} to {MOST_DB:g}",
+            f"{-MAX_DB:g} to {MAX_DB:g}",
             kind="options",
         )
 
@@ -176,8 +176,8 @@ def check_seconds(step: str, option: str, seconds: float) -> None:
     UsageError
         With the value.
     """
-    if not 0 < seconds <= MOST_S:
+    if not 0 < seconds <= MAX_SECONDS:
         raise UsageError(
-            f"view {step}: {option} must be seconds above 0, at most {MOST_S:g}, got {seconds:g}",
+            f"view {step}: {option} must be seconds above 0, at most {MAX_SECONDS:g}, got {seconds:g}",
             kind="options",
         )

@@ -15,7 +15,7 @@ from cache_schema.errors import UsageError
 from cache_schema.limits import MAX_ALPHA
 from pipeline.audio.decode import UnusableAudio
 from pipeline.corpora.clip_audio import decode_clip
-from pipeline.views.interface import UNKNOWN, Drawn, PlainStep, Variant, ViewContext, Waveform
+from pipeline.views.interface import UNKNOWN, AudioView, Drawn, PlainStep, ViewContext, Waveform
 
 # Of the clips, as in PSLA.
 MIXED_SHARE = 0.5
@@ -62,7 +62,7 @@ class Mixup(PlainStep):
         partner = train[int(random.integers(len(train)))]
         return (partner, float(random.beta(self._alpha, self._alpha)))
 
-    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
         """Add the partner.
 
         Raises
@@ -73,7 +73,7 @@ class Mixup(PlainStep):
         if drawn == UNMIXED:
             return heard
         clip, share = self._context.clip(int(drawn[0])), np.float32(drawn[1])
-        waveform_S = mixed(heard.waveform_S, self._decoded(clip), share)
+        waveform_S = mix_waveforms(heard.waveform_S, self._decoded(clip), share)
         own_C, partner_C = heard.labels_C, self._context.labels(clip)
         unknown_C = (own_C < 0) | (partner_C < 0)
         labels_C = np.where(unknown_C, UNKNOWN, share * own_C + (1 - share) * partner_C)
@@ -87,7 +87,7 @@ class Mixup(PlainStep):
             raise UnusableAudio(f"its partner {clip.id}: {error.reason}") from None
 
 
-def mixed(own_S: Waveform, partner_S: Waveform, share: np.float32) -> Waveform:
+def mix_waveforms(own_S: Waveform, partner_S: Waveform, share: np.float32) -> Waveform:
     """Mix two waveforms without their means; the partner is cut or padded with silence."""
     other_S, heard_S = np.zeros_like(own_S), partner_S[: len(own_S)]
     other_S[: len(heard_S)] = heard_S - heard_S.mean()

@@ -15,11 +15,11 @@ from cache_schema.errors import UsageError
 from cache_schema.text import one_line
 from pipeline.audio.decode import AUDIO_SUFFIXES, MAX_CLIP_S, TooLong, UnusableAudio, decode
 from pipeline.corpora.interface import SPLIT_NAMES
-from pipeline.corpora.walk import files_below, leads_out
+from pipeline.corpora.walk import escapes_root, files_below
 from pipeline.views.interface import (
+    AudioView,
     Drawn,
     PlainStep,
-    Variant,
     ViewContext,
     Waveform,
     check_range,
@@ -84,7 +84,7 @@ class Noise(PlainStep):
         for name, waveform_S, sha256 in _decoded(folder, self._rate_hz):
             found.append(Recording(name, waveform_S))
             digest.update(f"{name}\0{sha256}\n".encode())
-        self._recordings = _dealt(found, self._rate_hz)
+        self._recordings = _split_recordings(found, self._rate_hz)
         if lacking := [split for split, own in self._recordings.items() if not own]:
             raise UsageError(
                 f"view noise: folder={self._folder!r} holds no audio for {', '.join(lacking)} "
@@ -103,7 +103,7 @@ class Noise(PlainStep):
         offset = int(random.integers(len(own[recording].waveform_S)))
         return (recording, offset / self._rate_hz, float(random.uniform(*self._range_db)))
 
-    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
         """Add a looped cut of the recording, scaled to the drawn ratio."""
         recording, offset_s, snr_db = drawn
         noise_S = self._own(heard.split)[int(recording)].waveform_S
@@ -128,7 +128,7 @@ def _power(waveform_S: Waveform) -> float:
 def _decoded(folder: Path, rate_hz: int) -> Iterator[tuple[str, Waveform, str]]:
     """Yield name, samples and digest of every recording below a folder, in the order of names."""
     for name in sorted(files_below(folder).files):
-        if PurePosixPath(name).suffix.lower() not in AUDIO_SUFFIXES or leads_out(folder, name):
+        if PurePosixPath(name).suffix.lower() not in AUDIO_SUFFIXES or escapes_root(folder, name):
             continue
         try:
             clip = decode(folder / name, sample_rate_hz=rate_hz)
@@ -144,7 +144,7 @@ def _decoded(folder: Path, rate_hz: int) -> Iterator[tuple[str, Waveform, str]]:
             yield name, clip.waveform, clip.sha256
 
 
-def _dealt(found: list[Recording], rate_hz: int) -> dict[str, list[Recording]]:
+def _split_recordings(found: list[Recording], rate_hz: int) -> dict[str, list[Recording]]:
     """Give each split its own noise."""
     dealt: dict[str, list[Recording]] = {split: [] for split in TIME_SHARES}
     tops = {PurePosixPath(recording.name).parts[0].lower() for recording in found}

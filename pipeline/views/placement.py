@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline.views.interface import Drawn, TowardsLength, Variant
+from pipeline.views.interface import AudioView, Drawn, FixedLengthStep
 
 
-class Placement(TowardsLength):
+class Placement(FixedLengthStep):
     """Put the clip at a uniformly drawn place of `length_s` seconds, zeros around it.
 
     With ``noise`` behind it this makes keywords in noise, as in Choi et al. 2022, figure 2. A clip that
@@ -22,7 +22,7 @@ class Placement(TowardsLength):
         """Give the full length."""
         return max(samples, round(self.length_s * self.rate_hz))
 
-    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
         """Put the clip in its place."""
         start, samples = round(drawn[0] * self.rate_hz), len(heard.waveform_S)
         placed_S = np.zeros(self.length(samples, drawn), np.float32)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cache_schema.errors import UsageError
-from pipeline.views.interface import MOST_S, Drawn, PlainStep, Variant, ViewContext
+from pipeline.views.interface import MAX_SECONDS, AudioView, Drawn, PlainStep, ViewContext
 
 
 class Shift(PlainStep):
@@ -17,9 +17,9 @@ class Shift(PlainStep):
     draws = ("shift_s",)
 
     def __init__(self, *, max_s: float = 0.1) -> None:
-        if not 0 <= max_s <= MOST_S:
+        if not 0 <= max_s <= MAX_SECONDS:
             raise UsageError(
-                f"view shift: max_s must be seconds from 0 to {MOST_S:g}, got {max_s:g}",
+                f"view shift: max_s must be seconds from 0 to {MAX_SECONDS:g}, got {max_s:g}",
                 kind="options",
             )
         self._max_s = max_s
@@ -35,7 +35,7 @@ class Shift(PlainStep):
         limit = min(int(self._max_s * self._rate_hz), samples - 1)
         return (int(random.integers(-limit, limit + 1)) / self._rate_hz,)
 
-    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
         """Shift the waveform; its length stays."""
         offset, samples = round(drawn[0] * self._rate_hz), len(heard.waveform_S)
         shifted_S = np.zeros_like(heard.waveform_S)

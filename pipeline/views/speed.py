@@ -8,12 +8,12 @@ import numpy as np
 
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import resample_exactly, resampled_length
-from pipeline.views.interface import Drawn, PlainStep, Variant
+from pipeline.views.interface import AudioView, Drawn, PlainStep
 
 # Factors are whole thousandths, so that length and resampler go by the same ratio of whole rates.
 UNIT = 1000
 # From here to its inverse no clip loses its last sample.
-LEAST, MOST = 0.5, 2.0
+MIN_SPEED, MAX_SPEED = 0.5, 2.0
 
 
 class Speed(PlainStep):
@@ -28,10 +28,10 @@ class Speed(PlainStep):
     draws_length = True
 
     def __init__(self, *, low: float = 0.9, high: float = 1.1) -> None:
-        if not LEAST <= low <= high <= MOST:
+        if not MIN_SPEED <= low <= high <= MAX_SPEED:
             raise UsageError(
-                f"view speed: low={low:g} and high={high:g} must be a range within {LEAST:g} to "
-                f"{MOST:g}",
+                f"view speed: low={low:g} and high={high:g} must be a range within {MIN_SPEED:g} to "
+                f"{MAX_SPEED:g}",
                 kind="options",
             )
         self._range = (round(low * UNIT), round(high * UNIT))
@@ -45,7 +45,7 @@ class Speed(PlainStep):
         """Give the length at the drawn speed."""
         return resampled_length(samples, round(drawn[0] * UNIT), UNIT)
 
-    def apply(self, heard: Variant, drawn: Drawn) -> Variant:
+    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
         """Resample as if the clip had been recorded at `factor` times its rate."""
         return replace(
             heard,

@@ -16,7 +16,7 @@ from student.stream.batch import Batch
 
 
 @dataclass(frozen=True, slots=True)
-class Mixing:
+class MixupDraw:
     """Which clip each is mixed with.
 
     Attributes
@@ -30,19 +30,19 @@ class Mixing:
     partner_B: Tensor
     share_B: Tensor
 
-    def to(self, device: torch.device) -> Mixing:
+    def to(self, device: torch.device) -> MixupDraw:
         """Copy both to a device."""
-        return Mixing(self.partner_B.to(device), self.share_B.to(device))
+        return MixupDraw(self.partner_B.to(device), self.share_B.to(device))
 
 
-def draw_mixing(clips: int, alpha: float, random: np.random.Generator) -> Mixing:
+def draw_mixup(clips: int, alpha: float, random: np.random.Generator) -> MixupDraw:
     """Draw partners and shares ``max(b, 1 - b)`` with b from Beta(alpha, alpha), as EfficientAT."""
     drawn_B = random.beta(alpha, alpha, clips)
     share_B = torch.from_numpy(np.maximum(drawn_B, 1 - drawn_B).astype(np.float32))
-    return Mixing(torch.from_numpy(random.permutation(clips)), share_B)
+    return MixupDraw(torch.from_numpy(random.permutation(clips)), share_B)
 
 
-def mix_features(batch: Batch, mixing: Mixing) -> Tensor:
+def mix_features(batch: Batch, mixing: MixupDraw) -> Tensor:
     """Mix each clip's features with its partner's: (B, T, M).
 
     The clip keeps its own length; beyond a shorter partner's end it stands alone.
@@ -54,7 +54,7 @@ def mix_features(batch: Batch, mixing: Mixing) -> Tensor:
     return batch.features_BTM.lerp(partner_BTM, weight_BT1)
 
 
-def partners(batch: Batch, mixing: Mixing) -> Batch:
+def partner_targets(batch: Batch, mixing: MixupDraw) -> Batch:
     """Give each clip the targets of its partner."""
     order = mixing.partner_B
     return replace(

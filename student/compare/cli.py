@@ -12,20 +12,20 @@ import click
 from cache_schema.command_line.command import Command
 from cache_schema.errors import RunError, UsageError
 from cache_schema.limits import MAX_PROCESSES
-from cache_schema.own_folder import require_own_folder
+from cache_schema.own_folder import check_own_folder
 from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.plugins import plugin_names
 from cache_schema.reader import Cache, open_cache
 from cache_schema.store.files import write_atomic
 from cache_schema.store.lock import write_lock
-from cache_schema.store.safe_open import refuse_links
+from cache_schema.store.safe_open import check_no_links
 from cache_schema.terminal import say
-from student.compare.conditions import LADDER, Rung, parse_rung, servable
+from student.compare.conditions import LADDER, Condition, parse_condition, supported_conditions
 from student.compare.known_runs import KnownRuns
 from student.compare.ledger import Ledger
 from student.compare.plan import cost_table
-from student.compare.processes import log_of, work_off
-from student.compare.runs import Comparison, Job, cache_names, check
+from student.compare.processes import log_of, run_jobs
+from student.compare.runs import Comparison, RunJob, cache_names, check_comparison
 from student.compare.table import (
     csv_table,
     markdown,
@@ -55,8 +55,8 @@ MAX_SEEDS = 1000
     help=f"Repeatable: {', '.join(plugin_names(STUDENTS, 'student'))}.",
 )
 @click.option(
-    "--rung",
-    "rungs",
+    "--condition",
+    "conditions",
     multiple=True,
     metavar="'LOSS=WEIGHT[:...] ... [label=W] [| ...]'",
     help="What students learn from beside the labels, repeatable: none, or losses as --distill takes "
@@ -89,7 +89,7 @@ MAX_SEEDS = 1000
 def main(
     caches: tuple[Path, ...],
     students: tuple[str, ...],
-    rungs: tuple[str, ...],
+    conditions: tuple[str, ...],
     seeds: int,
     train: str,
     out: Path,
@@ -98,7 +98,7 @@ def main(
     ledger: Path | None,
     plan: bool,
 ) -> None:
-    """Train every student on every CACHE with each rung and seed, and compare on the test split.
+    """Train every student on every CACHE with each condition and seed, and compare on the test split.
 
     Killed at any moment, the same command continues. The test split is read by what is chosen alone.
     """
@@ -106,12 +106,12 @@ def main(
     jobs = jobs or os.cpu_count() or 1
     named = cache_names(caches)
     opened = {name: open_cache(path) for name, path in named.items()}
-    ladder = _ladder(rungs, opened)
+    ladder = _ladder(conditions, opened)
     comparison = Comparison(
         out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train)
     )
-    refuse_links(out, "comparison", error=RunError)
-    check(comparison, opened, folds=folds)
+    check_no_links(out, "comparison", error=RunError)
+    check_comparison(comparison, opened, folds=folds)
     for warning in [line for cache in opened.values() for line in corpus_warnings(cache)]:
         say(f"warning: {warning}")
     known = KnownRuns(comparison, opened, Ledger(ledger) if ledger else None)
@@ -120,8 +120,8 @@ def main(
             say(line)
         return
     with write_lock(out):
-        require_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
-        Comparing(comparison, opened, known, folds=folds).run(jobs)
+        check_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
+        ComparisonRunner(comparison, opened, known, folds=folds).run(jobs)
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -134,17 +134,17 @@ def _words(text: str) -> tuple[str, ...]:
         ) from None
 
 
-def _ladder(texts: tuple[str, ...], caches: dict[str, Cache]) -> tuple[Rung, ...]:
-    """Read the rungs, each once; of the usual ones those that the caches can serve."""
+def _ladder(texts: tuple[str, ...], caches: dict[str, Cache]) -> tuple[Condition, ...]:
+    """Read the conditions, each once; of the usual ones those that the caches can serve."""
     if texts:
-        return tuple(dict.fromkeys(map(parse_rung, texts)))
-    rungs, left_out = servable(LADDER, caches.values())
-    for rung, reason in left_out.items():
-        say(f"left out {rung}: {reason}")
-    return tuple(rungs)
+        return tuple(dict.fromkeys(map(parse_condition, texts)))
+    conditions, left_out = supported_conditions(LADDER, caches.values())
+    for condition, reason in left_out.items():
+        say(f"left out {condition}: {reason}")
+    return tuple(conditions)
 
 
-class Comparing:
+class ComparisonRunner:
     """A comparison under way: what is known of its runs, and its tables."""
 
     def __init__(
@@ -155,7 +155,7 @@ class Comparing:
         first = next(iter(caches.values()))
         metric = comparison.settings(comparison.runs()[0]).metric or MAIN_METRIC[first.task]
         self.metrics = metrics_shown(first.task, metric)
-        self.failures: list[Job] = []
+        self.failures: list[RunJob] = []
 
     def run(self, jobs: int) -> None:
         """Do what is left, and tell what came out.
@@ -169,12 +169,12 @@ class Comparing:
         done = sum(result is not None for result in self.results.values())
         say(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
         self._write()
-        work_off(self.comparison, self._outstanding, jobs, self._end)
+        run_jobs(self.comparison, self._outstanding, jobs, self._end)
         for line in self._write():
             say(line)
         say(f"{self.comparison.out / 'table.md'}")
         if self.failures:
-            told = "\n".join(self._told(job) for job in self.failures)
+            told = "\n".join(self._failure_text(job) for job in self.failures)
             raise RunError(
                 f"{len(self.failures)} run(s) failed; the others are done, but for choices that "
                 f"wait for them\n{told}\n"
@@ -182,10 +182,10 @@ class Comparing:
                 kind="failed",
             )
 
-    def _outstanding(self) -> list[Job]:
+    def _outstanding(self) -> list[RunJob]:
         return self.comparison.outstanding(self.results)
 
-    def _end(self, job: Job, code: int) -> None:
+    def _end(self, job: RunJob, code: int) -> None:
         """Take up what a process left, and say so."""
         result = self.known.look_again(job.run)
         if code or result is None:
@@ -216,7 +216,7 @@ class Comparing:
         write_atomic(out / "table.csv", csv_table(rows).encode())
         return lines
 
-    def _told(self, job: Job) -> str:
+    def _failure_text(self, job: RunJob) -> str:
         """Say what a failed run said last."""
         log = log_of(self.comparison, job)
         last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]

@@ -1,4 +1,4 @@
-"""What is compared: rungs, the alternatives among which validation chooses, and names for folders."""
+"""What is compared: conditions, the alternatives that validation chooses from, names for folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SLUG_CHARACTERS = 120
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class Condition:
     """A way to learn, or several of which validation chooses one.
 
     Attributes
@@ -43,10 +43,10 @@ class Rung:
         return f" {OR} ".join(self.alternatives)
 
 
-def parse_rung(text: str) -> Rung:
+def parse_condition(text: str) -> Condition:
     """Read ``none``, ``LOSS=WEIGHT[:option=value,...] ... [label=W]`` or several of them with ``|``.
 
-    >>> parse_rung("temporal=0.1  label=1 | none").alternatives
+    >>> parse_condition("temporal=0.1  label=1 | none").alternatives
     ('temporal=0.1 label=1', 'none')
 
     Raises
@@ -56,27 +56,27 @@ def parse_rung(text: str) -> Rung:
     """
     alternatives = [" ".join(piece.split()) for piece in text.split(OR)]
     for alternative in alternatives:
-        losses = losses_of(alternative)
+        losses = parse_losses(alternative)
         labels = [word for word in alternative.split() if word.startswith(LABEL)]
         if len(labels) > 1 or not (losses or alternative == NONE):
             raise UsageError(
-                f"--rung {text!r}: expected none, or losses with at most one {LABEL}WEIGHT, got "
-                f"{alternative!r}. For example: --rung 'sp=30 label=1 | sp=100 label=1'",
+                f"--condition {text!r}: expected none, or losses with at most one {LABEL}WEIGHT, got "
+                f"{alternative!r}. For example: --condition 'sp=30 label=1 | sp=100 label=1'",
                 kind="options",
             )
-    return Rung(tuple(dict.fromkeys(alternatives)))
+    return Condition(tuple(dict.fromkeys(alternatives)))
 
 
-def losses_of(alternative: str) -> tuple[Distillation, ...]:
+def parse_losses(alternative: str) -> tuple[Distillation, ...]:
     """Read the losses of an alternative; raises as `parse_distillation`."""
     words = [] if alternative == NONE else alternative.split()
     return tuple(parse_distillation(word) for word in words if not word.startswith(LABEL))
 
 
-def training_words(alternative: str) -> list[str]:
+def train_arguments(alternative: str) -> list[str]:
     """Say an alternative as ``train-student`` takes it.
 
-    >>> training_words("sp=30 label=1")
+    >>> train_arguments("sp=30 label=1")
     ['--distill', 'sp=30', '--label-weight', '1']
     """
     words: list[str] = []
@@ -88,31 +88,35 @@ def training_words(alternative: str) -> list[str]:
     return words
 
 
-def servable(texts: Iterable[str], caches: Iterable[Cache]) -> tuple[list[Rung], dict[str, str]]:
-    """Part rungs into those that every cache can serve, and the others with what is missing.
+def supported_conditions(
+    texts: Iterable[str], caches: Iterable[Cache]
+) -> tuple[list[Condition], dict[str, str]]:
+    """Part conditions into those that every cache can serve, and the others with what is missing.
 
     Returns
     -------
-    rungs : list of Rung
+    conditions : list of Condition
     left_out : dict of str to str
-        Rung to the first cache that cannot serve it and the signals that it lacks.
+        Condition to the first cache that cannot serve it and the signals that it lacks.
     """
-    rungs, left_out, opened = [], {}, list(caches)
-    for rung in map(parse_rung, texts):
-        needed = {s for one in rung.alternatives for loss in losses_of(one) for s in loss.signals}
+    conditions, left_out, opened = [], {}, list(caches)
+    for condition in map(parse_condition, texts):
+        needed = {
+            s for one in condition.alternatives for loss in parse_losses(one) for s in loss.signals
+        }
         lacking = {c.root: sorted(needed - set(c.signals)) for c in opened}
         missing = [f"{root} has no {', '.join(names)}" for root, names in lacking.items() if names]
         if missing:
-            left_out[str(rung)] = missing[0]
+            left_out[str(condition)] = missing[0]
         else:
-            rungs.append(rung)
-    return rungs, left_out
+            conditions.append(condition)
+    return conditions, left_out
 
 
-def slug(text: str) -> str:
+def folder_name(text: str) -> str:
     """Name a folder after a text: readable, safe, and another one for every other text.
 
-    >>> slug("temporal=0.1 logits=0.5:temperature=2")
+    >>> folder_name("temporal=0.1 logits=0.5:temperature=2")
     'temporal=0.1~logits=0.5:temperature=2'
     """
     name = (

@@ -21,7 +21,7 @@ from cache_schema.errors import MAX_LISTED, RunError, listed
 from cache_schema.reader import Cache
 from cache_schema.signal_names import teacher_of
 from cache_schema.store.files import canonical_json, sha256
-from student.runs.settings import Settings, plain, student_class
+from student.runs.settings import Settings, distillation_as_json, student_class
 
 TRAINING_REVISION = 1
 """Raised when a change of code changes what a training learns: lines of before are not found then."""
@@ -43,7 +43,10 @@ def run_facts(cache: Cache, settings: Settings) -> dict[str, Any]:
 
 def settings_facts(settings: Settings) -> dict[str, Any]:
     """Settings of a run as a line has them."""
-    facts = {**asdict(settings), "distill": [plain(entry) for entry in settings.distill]}
+    facts = {
+        **asdict(settings),
+        "distill": [distillation_as_json(entry) for entry in settings.distill],
+    }
     return json.loads(json.dumps(facts))  # type: ignore[no-any-return]
 
 

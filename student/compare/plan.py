@@ -10,11 +10,11 @@ from itertools import cycle, islice, product
 import torch
 
 from cache_schema.reader import Cache, Unit
-from student.compare.conditions import losses_of
+from student.compare.conditions import parse_losses
 from student.compare.runs import Comparison, Results, Run
 from student.runs.settings import Settings
 from student.stream.batch import Batch
-from student.stream.unit_loader import BUDGET_BYTES, TrainingRows, UnitLoader, collate
+from student.stream.unit_loader import BUDGET_BYTES, UnitData, UnitLoader, collate
 from student.training.loop import TRAIN, VALIDATION
 from student.training.objective import Objective, build_objective, class_maps, needed_signals
 
@@ -32,7 +32,7 @@ class ClipCost:
         To read it and compute its features, once for each view that memory holds.
     step_s : float
         To learn from it, once an epoch.
-    hear_s : float
+    eval_s : float
         To be asked about it, once an epoch on the validation split.
     row_bytes : float
         Held of each of its views.
@@ -40,7 +40,7 @@ class ClipCost:
 
     load_s: float
     step_s: float
-    hear_s: float
+    eval_s: float
     row_bytes: float
 
 
@@ -48,14 +48,16 @@ def cost_table(
     comparison: Comparison, caches: Mapping[str, Cache], results: Results, jobs: int
 ) -> Iterator[str]:
     """Say for each cache and student what a run costs, what is done and what is left."""
-    alternatives = dict.fromkeys(one for rung in comparison.rungs for one in rung.alternatives)
-    heaviest = max(alternatives, key=lambda one: len(losses_of(one)))
+    alternatives = dict.fromkeys(
+        one for condition in comparison.conditions for one in condition.alternatives
+    )
+    heaviest = max(alternatives, key=lambda one: len(parse_losses(one)))
     total_h = 0.0
     for name, student in product(caches, comparison.students):
         runs = [run for run in comparison.runs() if (run.cache, run.student) == (name, student)]
         done = sum(results[run] is not None for run in runs)
         settings = comparison.settings(Run(name, student, heaviest, 0))
-        hours = run_hours(caches[name], settings, measured(caches[name], settings))
+        hours = run_hours(caches[name], settings, profile_clip(caches[name], settings))
         left_h = hours * (len(runs) - done)
         total_h += left_h
         yield (
@@ -72,11 +74,11 @@ def run_hours(cache: Cache, settings: Settings, cost: ClipCost) -> float:
     rows = clips * min(cache.views, epochs) + held_out
     held = min(rows, BUDGET_BYTES / cost.row_bytes)
     loads = held + (1 - held / rows) * epochs * (clips + held_out)
-    steps_s = epochs * (clips * cost.step_s + held_out * cost.hear_s)
+    steps_s = epochs * (clips * cost.step_s + held_out * cost.eval_s)
     return (loads * cost.load_s + steps_s) / HOUR_S
 
 
-def measured(cache: Cache, settings: Settings) -> ClipCost:
+def profile_clip(cache: Cache, settings: Settings) -> ClipCost:
     """Measure on one work unit of the training split, after one step to warm up."""
     objective = build_objective(cache, settings)
     loader = UnitLoader(
@@ -108,7 +110,7 @@ def measured(cache: Cache, settings: Settings) -> ClipCost:
     return ClipCost(load_s, (learned_s - began_s) / clips, (heard_s - learned_s) / clips, row_bytes)
 
 
-def _first_rows(loader: UnitLoader, units: list[Unit]) -> TrainingRows:
+def _first_rows(loader: UnitLoader, units: list[Unit]) -> UnitData:
     """Load the first unit that has a usable row; `train` refuses a cache without one."""
     return next(rows for unit in units if len((rows := loader.load(unit)).clips))
 

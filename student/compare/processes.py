@@ -8,27 +8,27 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cache_schema.command_line.interrupts import held_interrupts
+from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import RunError
 from cache_schema.store.safe_open import open_for_writing
-from student.compare.runs import Comparison, Job
+from student.compare.runs import Comparison, RunJob
 
 POLL_S = 0.1
 
 Process = subprocess.Popen[bytes]
 
 
-def log_of(comparison: Comparison, job: Job) -> Path:
+def log_of(comparison: Comparison, job: RunJob) -> Path:
     """File beside the run with what its processes said."""
     folder = comparison.folder(job.run)
     return folder.with_name(f"{folder.name}.log")
 
 
-def work_off(
+def run_jobs(
     comparison: Comparison,
-    outstanding: Callable[[], list[Job]],
+    outstanding: Callable[[], list[RunJob]],
     processes: int,
-    on_end: Callable[[Job, int], None],
+    on_finish: Callable[[RunJob, int], None],
 ) -> None:
     """Run what is outstanding, asked again after each end, each job once.
 
@@ -39,7 +39,7 @@ def work_off(
         Gives the jobs that are left, in order.
     processes : int
         At most so many at once.
-    on_end : callable
+    on_finish : callable
         Called with each job that ended and its exit code.
 
     Raises
@@ -47,9 +47,9 @@ def work_off(
     RunError
         Kind ``"interrupted"`` after a signal; the processes have saved their states and ended.
     """
-    running: dict[Job, Process] = {}
-    tried: set[Job] = set()
-    with held_interrupts() as asked:
+    running: dict[RunJob, Process] = {}
+    tried: set[RunJob] = set()
+    with deferred_interrupts() as stop_requested:
         try:
             while True:
                 busy = {job.run for job in running}
@@ -58,16 +58,16 @@ def work_off(
                     running[job] = _started(comparison, job)
                 if not running:
                     return
-                for job in _ended(running, asked):
+                for job in _wait_any(running, stop_requested):
                     with running.pop(job) as process:
                         code = process.wait()
                     tried.add(job)
-                    on_end(job, code)
+                    on_finish(job, code)
         finally:
             _stop(running)
 
 
-def _started(comparison: Comparison, job: Job) -> Process:
+def _started(comparison: Comparison, job: RunJob) -> Process:
     """Start a process; its standard input stays open as long as this one lives."""
     log = log_of(comparison, job)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -84,9 +84,9 @@ def _started(comparison: Comparison, job: Job) -> Process:
         )
 
 
-def _ended(running: dict[Job, Process], asked: Callable[[], bool]) -> list[Job]:
+def _wait_any(running: dict[RunJob, Process], stop_requested: Callable[[], bool]) -> list[RunJob]:
     """Wait until a process ends, or a signal asks to stop."""
-    while not asked():
+    while not stop_requested():
         ended = [job for job, process in running.items() if process.poll() is not None]
         if ended:
             return ended
@@ -98,7 +98,7 @@ def _ended(running: dict[Job, Process], asked: Callable[[], bool]) -> list[Job]:
     )
 
 
-def _stop(running: dict[Job, Process]) -> None:
+def _stop(running: dict[RunJob, Process]) -> None:
     """Ask processes to stop, and wait until their states are saved."""
     for process in running.values():
         process.terminate()

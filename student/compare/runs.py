@@ -11,10 +11,10 @@ from typing import Any
 from cache_schema.errors import UsageError, listed
 from cache_schema.reader import Cache
 from cache_schema.text import one_line
-from student.compare.conditions import Rung, losses_of, slug, training_words
+from student.compare.conditions import Condition, folder_name, parse_losses, train_arguments
 from student.compare.statistics import mean
 from student.runs.checkpoint import read_json
-from student.runs.settings import Settings, build_student, changed_settings, parse_student
+from student.runs.settings import Settings, build_student, diff_settings, parse_student
 from student.training import cli as train_cli
 from student.training.loop import TRAIN, VALIDATION
 from student.training.objective import check_signals, class_maps
@@ -44,7 +44,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RunJob:
     """A run with the splits that it is to be scored on."""
 
     run: Run
@@ -66,7 +66,7 @@ class Comparison:
         By their names in tables and folders.
     students : tuple of str
         As ``train-student`` takes them.
-    rungs : tuple of Rung
+    conditions : tuple of Condition
     seeds : int
         Seeds 0, 1, ... of each cell.
     train : tuple of str
@@ -76,13 +76,15 @@ class Comparison:
     out: Path
     caches: dict[str, Path]
     students: tuple[str, ...]
-    rungs: tuple[Rung, ...]
+    conditions: tuple[Condition, ...]
     seeds: int
     train: tuple[str, ...]
 
     def runs(self) -> list[Run]:
         """Every run once, seed by seed, so that a table grows evenly."""
-        alternatives = dict.fromkeys(one for rung in self.rungs for one in rung.alternatives)
+        alternatives = dict.fromkeys(
+            one for condition in self.conditions for one in condition.alternatives
+        )
         cells = product(range(self.seeds), self.caches, self.students, alternatives)
         return [Run(cache, student, one, seed) for seed, cache, student, one in cells]
 
@@ -93,12 +95,12 @@ class Comparison:
     def folder(self, run: Run) -> Path:
         """Folder of a run, an ordinary one."""
         words = (run.cache, run.student, run.alternative)
-        return self.out.joinpath("runs", *map(slug, words), f"seed-{run.seed}")
+        return self.out.joinpath("runs", *map(folder_name, words), f"seed-{run.seed}")
 
     def words(self, run: Run) -> list[str]:
         """What ``train-student`` gets for a run."""
         own = ["--student", run.student, "--out", str(self.folder(run)), "--seed", str(run.seed)]
-        learned = training_words(run.alternative)
+        learned = train_arguments(run.alternative)
         return [str(self.caches[run.cache]), *self.train, *own, *learned]
 
     def settings(self, run: Run) -> Settings:
@@ -111,23 +113,23 @@ class Comparison:
         """Read a run's result if it is finished, whatever it is scored on."""
         return finished_result(self.folder(run), ())
 
-    def choices(self, results: Results) -> dict[tuple[str, str, Rung], str]:
-        """Alternative of each rung, by cache and student: its only one, or validation's choice.
+    def choices(self, results: Results) -> dict[tuple[str, str, Condition], str]:
+        """Alternative of each condition, by cache and student: its only one, or validation's choice.
 
         A choice is made once all runs that it depends on are done, by the mean over their seeds; the
         first of equals.
         """
         chosen = {}
-        for cache, student, rung in product(self.caches, self.students, self.rungs):
-            runs = {a: self.seeds_of(cache, student, a) for a in rung.alternatives}
+        for cache, student, condition in product(self.caches, self.students, self.conditions):
+            runs = {a: self.seeds_of(cache, student, a) for a in condition.alternatives}
             if len(runs) == 1:
-                chosen[cache, student, rung] = rung.alternatives[0]
+                chosen[cache, student, condition] = condition.alternatives[0]
             elif all(results[run] for several in runs.values() for run in several):
                 scores = {a: mean([_validation(results[r]) for r in runs[a]]) for a in runs}
-                chosen[cache, student, rung] = max(scores, key=lambda a: scores[a])
+                chosen[cache, student, condition] = max(scores, key=lambda a: scores[a])
         return chosen
 
-    def outstanding(self, results: Results) -> list[Job]:
+    def outstanding(self, results: Results) -> list[RunJob]:
         """What is left to do: trainings, and the test scores of what is chosen."""
         told = {(c, s, one) for (c, s, _), one in self.choices(results).items()}
         jobs = []
@@ -137,7 +139,7 @@ class Comparison:
             result = results[run]
             # The last of them is what counts: a cache may have no validation split to score.
             if result is None or score_on[-1] not in result["splits"]:
-                jobs.append(Job(run, score_on))
+                jobs.append(RunJob(run, score_on))
         return jobs
 
 
@@ -167,7 +169,7 @@ def cache_names(paths: Sequence[Path]) -> dict[str, Path]:
     return named
 
 
-def check(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -> None:
+def check_comparison(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -> None:
     """Refuse before anything is trained what every run, or the table, would refuse.
 
     Raises
@@ -177,18 +179,20 @@ def check(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -
     CacheError
         For signals that a cache lacks.
     """
-    _check_splits(caches, several=any(len(rung.alternatives) > 1 for rung in comparison.rungs))
+    _check_splits(
+        caches, several=any(len(condition.alternatives) > 1 for condition in comparison.conditions)
+    )
     _check_alike(caches, folds=folds)
     if ours := [word for word in comparison.train if word.split("=")[0] in OURS]:
         raise UsageError(
-            f"--train must leave {', '.join(ours)} to --student, --out, --rung and --seeds",
+            f"--train must leave {', '.join(ours)} to --student, --out, --condition and --seeds",
             kind="options",
         )
     settings = {run: comparison.settings(run) for run in comparison.runs()}
     for run, found in settings.items():
-        if found.distill != losses_of(run.alternative):
+        if found.distill != parse_losses(run.alternative):
             raise UsageError(
-                "the --config of --train has losses of its own; leave distill to --rung",
+                "the --config of --train has losses of its own; leave distill to --condition",
                 kind="options",
             )
     for name, options in (parse_student(student) for student in comparison.students):
@@ -197,10 +201,10 @@ def check(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -
         if run.seed == 0:
             check_trainable(caches[run.cache], settings[run])
             _check_signals(caches[run.cache], settings[run], comparison)
-    _refuse_other_settings(comparison, settings, caches)
+    _check_same_settings(comparison, settings, caches)
 
 
-def _refuse_other_settings(
+def _check_same_settings(
     comparison: Comparison, settings: Mapping[Run, Settings], caches: Mapping[str, Cache]
 ) -> None:
     """Refuse runs that were begun with other settings, each difference once."""
@@ -209,7 +213,7 @@ def _refuse_other_settings(
         before = read_json(comparison.folder(run) / CONFIG)
         if isinstance(before, dict):
             _, resolved = begun_with(comparison.folder(run), wanted, caches[run.cache])
-            for change in changed_settings(before, resolved):
+            for change in diff_settings(before, resolved):
                 stale.setdefault(change, []).append(comparison.folder(run))
     if stale:
         lines = [f"{change} ({len(runs)} run(s): {runs[0]})" for change, runs in stale.items()]
@@ -224,25 +228,26 @@ def _check_alike(caches: Mapping[str, Cache], *, folds: bool) -> None:
     """Refuse caches that cannot stand in one table, or in one block of it."""
     if len({cache.task for cache in caches.values()}) > 1:
         raise UsageError(
-            f"these caches differ in their task: {_said(caches, 'task')}. Compare them one by one.",
+            f"these caches differ in their task: {_each_cache(caches, 'task')}. Compare them "
+            "one by one.",
             kind="classes",
         )
     if folds and len({cache.classes for cache in caches.values()}) > 1:
         raise UsageError(
             f"--folds takes folds of one corpus; these caches differ in their classes: "
-            f"{_said(caches, 'classes')}",
+            f"{_each_cache(caches, 'classes')}",
             kind="classes",
         )
 
 
-def _said(caches: Mapping[str, Cache], fact: str) -> str:
+def _each_cache(caches: Mapping[str, Cache], fact: str) -> str:
     return "; ".join(f"{name} has {getattr(cache, fact)}" for name, cache in caches.items())
 
 
 def _check_signals(cache: Cache, settings: Settings, comparison: Comparison) -> None:
     """Refuse all missing signals of a cache at once, and teachers that lack a class."""
-    alternatives = [one for rung in comparison.rungs for one in rung.alternatives]
-    losses = {loss.key: loss for one in alternatives for loss in losses_of(one)}
+    alternatives = [one for condition in comparison.conditions for one in condition.alternatives]
+    losses = {loss.key: loss for one in alternatives for loss in parse_losses(one)}
     check_signals(cache, replace(settings, distill=tuple(losses.values())))
     class_maps(cache, settings)
 

@@ -49,10 +49,10 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def deviation(values: Sequence[float]) -> float | None:
+def standard_deviation(values: Sequence[float]) -> float | None:
     """Standard deviation of a sample, by n - 1; None for a single value.
 
-    >>> deviation([1.0, 2.0, 3.0])
+    >>> standard_deviation([1.0, 2.0, 3.0])
     1.0
     """
     if len(values) < 2:
@@ -68,7 +68,7 @@ def paired(ours: Sequence[float], theirs: Sequence[float]) -> Paired:
     clips happened to be tested.
     """
     differences = tuple(a - b for a, b in zip(ours, theirs, strict=True))
-    spread, count = deviation(differences), len(differences)
+    spread, count = standard_deviation(differences), len(differences)
     half = None
     if spread is not None and count >= MIN_PAIRS:
         half = t_quantile(count - 1) * spread / math.sqrt(count)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from cache_schema.text import csv_text
 from cache_schema.text import markdown as markdown_text
-from student.compare.conditions import NONE, Rung
+from student.compare.conditions import NONE, Condition
 from student.compare.runs import Comparison, Results, Run
-from student.compare.statistics import Paired, deviation, mean, paired, paired_by_clip
+from student.compare.statistics import Paired, mean, paired, paired_by_clip, standard_deviation
 from student.training.train import TEST
 
 MORE_METRICS = ("micro-auprc-sonyc", "macro-auprc-sonyc")
@@ -28,13 +28,13 @@ ABSENT = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A rung of a student on a cache, or on the folds of a corpus, by one metric.
+class TableRow:
+    """A condition of a student on a cache, or on the folds of a corpus, by one metric.
 
     Attributes
     ----------
     cache, student : str
-    rung : Rung
+    condition : Condition
     chosen : tuple of str
         The alternative taken in each cache; empty before validation has chosen in all of them.
     metric : str
@@ -49,7 +49,7 @@ class Row:
 
     cache: str
     student: str
-    rung: Rung
+    condition: Condition
     chosen: tuple[str, ...]
     metric: str
     scores: tuple[float | None, ...]
@@ -69,25 +69,25 @@ def metrics_shown(task: str, metric: str) -> list[str]:
 
 def table_rows(
     comparison: Comparison, results: Results, metrics: Sequence[str], *, folds: bool
-) -> list[Row]:
-    """Make a row for each block, student, rung and metric; with `folds` all caches are one block."""
+) -> list[TableRow]:
+    """Make a row per block, student, condition and metric; `folds` makes one block of all caches."""
     names = list(comparison.caches)
     blocks = {f"{len(names)} folds": names} if folds else {name: [name] for name in names}
     choices = comparison.choices(results)
     rows = []
     for (label, caches), student in product(blocks.items(), comparison.students):
         plain = _runs(comparison, student, dict.fromkeys(caches, NONE))
-        for rung, metric in product(comparison.rungs, metrics):
-            taken = {cache: choices.get((cache, student, rung)) for cache in caches}
+        for condition, metric in product(comparison.conditions, metrics):
+            taken = {cache: choices.get((cache, student, condition)) for cache in caches}
             runs = _runs(comparison, student, taken)
             chosen = tuple(one for one in taken.values() if one is not None)
             scores = _scores(results, runs, metric)
-            gain = None if str(rung) == NONE else _gain(results, runs, plain, metric)
+            gain = None if str(condition) == NONE else _gain(results, runs, plain, metric)
             rows.append(
-                Row(
+                TableRow(
                     cache=label,
                     student=student,
-                    rung=rung,
+                    condition=condition,
                     chosen=chosen if len(chosen) == len(caches) else (),
                     metric=metric,
                     scores=scores,
@@ -160,8 +160,8 @@ def _right(results: Results, runs: Sequence[Run | None]) -> NDArray[np.bool_] | 
     return np.unpackbits(np.stack(packed), axis=1)[:, : splits[0]["clips"]].astype(np.bool_)
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """Lay out one line for each rung: its main metric with all figures, the others beside it."""
+def markdown(rows: Sequence[TableRow]) -> str:
+    """Lay out one line for each condition: its main metric with all figures, the others beside it."""
     metrics = list(dict.fromkeys(row.metric for row in rows))
     main, more = metrics[0], metrics[1:]
     head = ["cache", "student", "learned from", f"test {main}, mean ± sd", "each seed"]
@@ -173,13 +173,13 @@ def markdown(rows: Sequence[Row]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _cell(row: Row) -> tuple[str, str, Rung]:
-    return row.cache, row.student, row.rung
+def _cell(row: TableRow) -> tuple[str, str, Condition]:
+    return row.cache, row.student, row.condition
 
 
-def _figures(row: Row) -> list[str]:
+def _figures(row: TableRow) -> list[str]:
     each = ", ".join(_points(score, row.metric) for score in row.scores)
-    gain = wins = "" if str(row.rung) == NONE else ABSENT
+    gain = wins = "" if str(row.condition) == NONE else ABSENT
     if row.gain is not None:
         gain, wins = _interval(row.gain, row.metric), f"{row.gain.wins}/{_pairs(row.gain)}"
     learned = learned_from(row)
@@ -196,9 +196,9 @@ def _figures(row: Row) -> list[str]:
     ]
 
 
-def learned_from(row: Row) -> str:
-    """Name the rung, and where validation chooses, what it chose."""
-    several = [f"`{alternative}`" for alternative in row.rung.alternatives]
+def learned_from(row: TableRow) -> str:
+    """Name the condition, and where validation chooses, what it chose."""
+    several = [f"`{alternative}`" for alternative in row.condition.alternatives]
     if len(several) == 1:
         return several[0]
     if not row.chosen:
@@ -208,13 +208,13 @@ def learned_from(row: Row) -> str:
     return f"{', '.join(names)}, chosen on validation"
 
 
-def _spread(row: Row) -> str:
-    """Mean, standard deviation, and how many runs of all are there."""
+def _spread(row: TableRow) -> str:
+    """Mean, standard standard_deviation, and how many runs of all are there."""
     found = row.found
     if not found:
         return ABSENT
     text = _points(mean(found), row.metric)
-    spread = deviation(found)
+    spread = standard_deviation(found)
     if spread is not None:
         text += f" ± {_points(spread, row.metric)}"
     return text if len(found) == len(row.scores) else f"{text} ({len(found)} of {len(row.scores)})"
@@ -240,7 +240,7 @@ def _points(score: float | None, metric: str, *, signed: bool = False) -> str:
     return f"{value:+.1f}" if signed else f"{value:.1f}"
 
 
-def csv_table(rows: Sequence[Row]) -> str:
+def csv_table(rows: Sequence[TableRow]) -> str:
     """One line for each row, numbers in full, lists joined by spaces."""
     file = io.StringIO()
     documents = [row_document(row) for row in rows]
@@ -258,17 +258,17 @@ def _flat(value: Any) -> Any:
     return value
 
 
-def row_document(row: Row) -> dict[str, Any]:
+def row_document(row: TableRow) -> dict[str, Any]:
     """Give everything known of a row, ready for JSON; what is missing is null."""
     gain, half = row.gain, row.gain.half_width if row.gain else None
     return {
         "cache": row.cache,
         "student": row.student,
-        "rung": str(row.rung),
+        "condition": str(row.condition),
         "chosen": " / ".join(dict.fromkeys(row.chosen)) or None,
         "metric": row.metric,
         "mean": mean(row.found) if row.found else None,
-        "sd": deviation(row.found),
+        "sd": standard_deviation(row.found),
         "scores": list(row.scores),
         "missing": len(row.scores) - len(row.found),
         "teacher": row.teacher,
@@ -280,11 +280,14 @@ def row_document(row: Row) -> dict[str, Any]:
     }
 
 
-def summary(rows: Sequence[Row]) -> list[str]:
-    """One sentence for each rung but ``none``, over all its cells, by the main metric."""
+def summary(rows: Sequence[TableRow]) -> list[str]:
+    """One sentence for each condition but ``none``, over all its cells, by the main metric."""
     main = [row for row in rows if row.metric == rows[0].metric]
-    rungs = dict.fromkeys(row.rung for row in main if str(row.rung) != NONE)
-    return [_sentence(rung, [row for row in main if row.rung == rung]) for rung in rungs]
+    conditions = dict.fromkeys(row.condition for row in main if str(row.condition) != NONE)
+    return [
+        _sentence(condition, [row for row in main if row.condition == condition])
+        for condition in conditions
+    ]
 
 
 def _shown(gains: Sequence[Paired]) -> str:
@@ -299,7 +302,7 @@ def _shown(gains: Sequence[Paired]) -> str:
     return f"interval above 0 in {above}, below 0 in {below}"
 
 
-def _sentence(rung: Rung, rows: Sequence[Row]) -> str:
+def _sentence(condition: Condition, rows: Sequence[TableRow]) -> str:
     metric = rows[0].metric
     gains = [row.gain for row in rows if row.gain is not None]
     parts = []
@@ -319,4 +322,4 @@ def _sentence(rung: Rung, rows: Sequence[Row]) -> str:
     missing = sum(len(row.scores) - len(row.found) for row in rows)
     if missing:
         parts.append(f"{missing} of {sum(len(row.scores) for row in rows)} scores missing")
-    return f"{rung}: {', '.join(parts)}"
+    return f"{condition}: {', '.join(parts)}"

@@ -31,7 +31,7 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
-class Listening:
+class ClipAttention:
     """A clip and where each model listens in it.
 
     Attributes
@@ -54,7 +54,7 @@ class Listening:
 
 def clip_curves(
     runs: Sequence[Path], cache: Cache, split: str, clip_ids: Sequence[str]
-) -> list[Listening]:
+) -> list[ClipAttention]:
     """Find where the teacher and each run's student listen in some clips of a split.
 
     Raises
@@ -63,10 +63,10 @@ def clip_curves(
         If the split has no such clip.
     """
     configs = {run: read_config(run) for run in dict.fromkeys(run.resolve() for run in runs)}
-    names = _told_apart({run: curve_name(config) for run, config in configs.items()})
+    names = _disambiguated({run: curve_name(config) for run, config in configs.items()})
     students = {names[run]: student_for(run, c, cache, split) for run, c in configs.items()}
     teacher = teacher_signal(next(iter(configs.values())))
-    return [_listening(students, teacher, cache, split, clip_id) for clip_id in clip_ids]
+    return [_clip_attention(students, teacher, cache, split, clip_id) for clip_id in clip_ids]
 
 
 def teacher_signal(config: dict[str, Any]) -> str:
@@ -79,7 +79,7 @@ def curve_name(config: dict[str, Any]) -> str:
     return "distilled" if config["distill"] else "undistilled"
 
 
-def _told_apart(names: Mapping[Path, str]) -> dict[Path, str]:
+def _disambiguated(names: Mapping[Path, str]) -> dict[Path, str]:
     """Add to equal names what tells the runs' folders apart."""
     if len(set(names.values())) == len(names):
         return dict(names)
@@ -87,9 +87,9 @@ def _told_apart(names: Mapping[Path, str]) -> dict[Path, str]:
     return {run: f"{name} ({run.relative_to(above)})" for run, name in names.items()}
 
 
-def _listening(
+def _clip_attention(
     students: Mapping[str, Student], teacher: str, cache: Cache, split: str, clip_id: str
-) -> Listening:
+) -> ClipAttention:
     unit, position = _find_clip(cache, split, clip_id)
     names = [WAVEFORM, *(name for name in (teacher, VIEW_DRAWS) if name in cache.signals)]
     read = cache.read_unit(unit, names)
@@ -106,12 +106,15 @@ def _listening(
         batch = collate([(rows, _row(rows.clips, position, clip_id))])
         with torch.no_grad():
             output = student(batch.features_BTM, batch.ragged_lengths)
-            look_T = student.looks_at(output)[0].numpy().astype(np.float64)
-        curves[name] = (_times(float(output.first_frame_s_B[0]), output.hop_s, len(look_T)), look_T)
+            attribution_T = student.frame_attribution(output)[0].numpy().astype(np.float64)
+        curves[name] = (
+            _times(float(output.first_frame_s_B[0]), output.hop_s, len(attribution_T)),
+            attribution_T,
+        )
     samples_S = stored[WAVEFORM][row]
     row_s = len(samples_S) / cache.sample_rate_hz
     place_s = place_within(stored[VIEW_DRAWS][row], row_s) if VIEW_DRAWS in stored else None
-    return Listening(clip_id, samples_S, curves, place_s)
+    return ClipAttention(clip_id, samples_S, curves, place_s)
 
 
 def _times(first_s: float, hop_s: float, frames: int) -> NDArray[np.float64]:

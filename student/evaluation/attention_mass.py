@@ -29,8 +29,8 @@ from student.stream.unit_loader import UnitLoader
 def attention_mass(run: Path, cache: Cache, split: str) -> dict[str, Any] | None:
     """Measure how much of their attention a run's student and its teacher spend on the clip.
 
-    The student's attention is what its `looks_at` gives, the teacher's the cached rollout; means over
-    the rows of view 0 in which the clip is a part, all of them over the same rows.
+    The student's attention is what its `frame_attribution` gives, the teacher's the cached rollout;
+    means over the rows of view 0 in which the clip is a part, all of them over the same rows.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def attention_mass(run: Path, cache: Cache, split: str) -> dict[str, Any] | None
     Raises
     ------
     UsageError, RunError
-        As :func:`student.runs.predict.run_answers`.
+        As :func:`student.runs.predict.run_predictions`.
     """
     config = read_config(run)
     student = student_for(run, config, cache, split)
@@ -67,7 +67,7 @@ def attention_mass(run: Path, cache: Cache, split: str) -> dict[str, Any] | None
     found: dict[str, list[Tensor]] = {}
     with torch.no_grad(), closing(stream.in_order()) as batches:
         for batch in batches:
-            for name, value_B in _of_batch(student, loader, batch, teacher_signals).items():
+            for name, value_B in _batch_shares(student, loader, batch, teacher_signals).items():
                 found.setdefault(name, []).append(value_B)
     shares = {name: torch.cat(values) for name, values in found.items()}
     clips = len(shares.get("chance", ()))
@@ -77,7 +77,7 @@ def attention_mass(run: Path, cache: Cache, split: str) -> dict[str, Any] | None
     return {"teacher": None, **means, "clips": clips}
 
 
-def _of_batch(
+def _batch_shares(
     student: Student, loader: UnitLoader, batch: Batch, teacher_signals: tuple[str, ...]
 ) -> dict[str, Tensor]:
     """Shares of those rows of a batch whose clip is a part of them."""
@@ -90,9 +90,9 @@ def _of_batch(
     clip_s_B = place_B2[:, 1] - place_B2[:, 0]
     part_B = (clip_s_B > 0) & (clip_s_B < row_s_B - ROUNDING_S)
     output = student(batch.features_BTM, batch.ragged_lengths)
-    looks_BT = student.looks_at(output)
+    attribution_BT = student.frame_attribution(output)
     found = {
-        "student": mass_inside(looks_BT, output.first_frame_s_B, output.hop_s, place_B2),
+        "student": mass_inside(attribution_BT, output.first_frame_s_B, output.hop_s, place_B2),
         "chance": clip_s_B / row_s_B,
     }
     for name in teacher_signals:

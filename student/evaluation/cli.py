@@ -18,8 +18,8 @@ from student.evaluation.attention_curves import clip_curves
 from student.evaluation.attention_mass import attention_mass
 from student.evaluation.report import score_document, score_tables
 from student.metrics import Score, measure
-from student.metrics.teacher import teacher_answers
-from student.runs.predict import read_config, run_answers
+from student.metrics.teacher import teacher_predictions
+from student.runs.predict import read_config, run_predictions
 from student.runs.settings import first_teacher
 from student.training.determinism import prepare_torch
 
@@ -80,16 +80,18 @@ def main(
         )
     opened = open_cache(cache)
     if plot is None:
-        tell_score(run, opened, split, report=report, as_json=as_json)
+        print_score(run, opened, split, report=report, as_json=as_json)
     else:
         draw([run, *beside], opened, split, clips, mark_s, plot)
 
 
-def tell_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: bool) -> None:
+def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: bool) -> None:
     """Print a run's score on a split and the teacher's, or everything known of them."""
     config = read_config(run)
-    student = run_answers(run, config, cache, split)
-    teacher = teacher_answers(cache, split, config["class_map"], first_teacher(config["distill"]))
+    student = run_predictions(run, config, cache, split)
+    teacher = teacher_predictions(
+        cache, split, config["class_map"], first_teacher(config["distill"])
+    )
     found = measure(student, config["metric"])
     taught = measure(teacher, config["metric"]) if teacher else None
     mass = attention_mass(run, cache, split)
@@ -142,12 +144,12 @@ def draw(
     file: Path,
 ) -> None:
     """Draw where the teacher and the students of runs listen in some clips."""
-    from cache_schema.inspection.plot import HeardClip, plot_attentions
+    from cache_schema.inspection.plot import ClipPanel, plot_attentions
 
     found = clip_curves(runs, cache, split, clips)
     name = "clip" if mark_s is None else "keyword"
     columns = [
-        HeardClip(one.clip_id, one.samples_S, one.curves, mark_s or one.place_s, name)
+        ClipPanel(one.clip_id, one.samples_S, one.curves, mark_s or one.place_s, name)
         for one in found
     ]
     plot_attentions(columns, cache.sample_rate_hz, file)

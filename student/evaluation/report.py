@@ -18,14 +18,14 @@ from rich.text import Text
 
 from cache_schema.text import one_line
 from student.metrics import measure_all, metrics_of
-from student.metrics.interface import Answers
+from student.metrics.interface import Predictions
 from student.metrics.per_class import ClassScores, confusion, per_class
 
 MATRIX_CLASSES = 20
 CONFUSIONS = 20
 
 
-def score_document(student: Answers, teacher: Answers | None) -> dict[str, Any]:
+def score_document(student: Predictions, teacher: Predictions | None) -> dict[str, Any]:
     """Collect all metrics, the scores of each class and the confusion matrices, ready for JSON.
 
     Confusion matrices are lists of rows, one for each true class; ``null`` in a multi-label task. A
@@ -48,12 +48,12 @@ def score_document(student: Answers, teacher: Answers | None) -> dict[str, Any]:
     }
 
 
-def _matrix_rows(answers: Answers | None) -> list[list[int]] | None:
+def _matrix_rows(answers: Predictions | None) -> list[list[int]] | None:
     matrix_CC = None if answers is None else confusion(answers)
     return None if matrix_CC is None else [[int(n) for n in row] for row in matrix_CC]
 
 
-def score_tables(student: Answers, teacher: Answers | None) -> Group:
+def score_tables(student: Predictions, teacher: Predictions | None) -> Group:
     """Lay out all metrics, the classes from the weakest on, and what was taken for what."""
     parts: list[RenderableType] = [
         *_metric_table(student, teacher),
@@ -64,7 +64,7 @@ def score_tables(student: Answers, teacher: Answers | None) -> Group:
     return Group(*parts, *_confusions(student))
 
 
-def _metric_table(student: Answers, teacher: Answers | None) -> Iterator[RenderableType]:
+def _metric_table(student: Predictions, teacher: Predictions | None) -> Iterator[RenderableType]:
     table = Table("metric", box=None)
     table.add_column("student", justify="right")
     table.add_column("teacher", justify="right")
@@ -86,7 +86,7 @@ def _metric_table(student: Answers, teacher: Answers | None) -> Iterator[Rendera
         yield "  The cache has no teacher's logits for these classes."
 
 
-def _class_table(student: Answers, teacher: Answers | None) -> Iterator[RenderableType]:
+def _class_table(student: Predictions, teacher: Predictions | None) -> Iterator[RenderableType]:
     taught = {row.name: row for row in per_class(teacher)} if teacher else {}
     table = Table("class", box=None)
     for name in ("clips", "AP", "ROC-AUC", "precision", "recall", "F1", "teacher F1"):
@@ -102,7 +102,7 @@ def _class_table(student: Answers, teacher: Answers | None) -> Iterator[Renderab
         yield "  A class is said of a clip where its probability is above one half."
 
 
-def _confusions(student: Answers) -> Iterator[RenderableType]:
+def _confusions(student: Predictions) -> Iterator[RenderableType]:
     matrix_CC = confusion(student)
     if matrix_CC is None:
         yield "No confusion matrix: clips of a multi-label task have several right classes."

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from cache_schema.errors import UsageError
+from cache_schema.frame_grid import FrameGrid
 from student.losses.interface import LossSetup
-from student.models.interface import StudentOutput, TimeGrid
+from student.models.interface import StudentOutput
 from student.models.layers import frame_mask
 from student.stream.batch import Batch
 
@@ -58,14 +59,14 @@ def student_frames(output: StudentOutput, batch: Batch) -> Frames:
     return Frames(output.hop_s, output.first_frame_s_B, visible_frames(output, batch))
 
 
-def teacher_frames(batch: Batch, signal: str, grid: TimeGrid) -> Frames:
+def teacher_frames(batch: Batch, signal: str, grid: FrameGrid) -> Frames:
     """Frames of a cached signal."""
     lengths_B = batch.signal_lengths[signal]
     first_s_B = torch.full_like(lengths_B, grid.first_frame_s, dtype=torch.float32)
     return Frames(grid.hop_s, first_s_B, frame_mask(lengths_B, batch.signals[signal].shape[1]))
 
 
-def stated_grid(setup: LossSetup, loss: str, signal: str, advice: str) -> TimeGrid:
+def stated_grid(setup: LossSetup, loss: str, signal: str, advice: str) -> FrameGrid:
     """Where a signal's frames lie in time.
 
     Raises

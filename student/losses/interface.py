@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from student.models.interface import Student, StudentOutput, TimeGrid
+from cache_schema.frame_grid import FrameGrid
+from student.models.interface import Student, StudentOutput
 from student.stream.batch import Batch
 
 Effect = Literal["safe", "masking", "mixing", "needs a view"]
@@ -35,7 +36,7 @@ class LossSetup:
     covered : tuple of int
         Classes that the teacher's logits cover, as ascending positions in `classes`; the stream
         delivers logits in this order.
-    grids : mapping of str to TimeGrid
+    grids : mapping of str to FrameGrid
         Where the frames of each framed signal of the cache lie in time.
     """
 
@@ -45,7 +46,7 @@ class LossSetup:
     task: str
     classes: tuple[str, ...]
     covered: tuple[int, ...]
-    grids: Mapping[str, TimeGrid] = field(default_factory=dict)
+    grids: Mapping[str, FrameGrid] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -56,7 +57,7 @@ class LossSetup:
         task: str,
         classes: tuple[str, ...],
         covered: tuple[int, ...],
-        grids: Mapping[str, TimeGrid],
+        grids: Mapping[str, FrameGrid],
     ) -> LossSetup:
         """Collect the facts of a student and of a cache."""
         return cls(

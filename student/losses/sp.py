@@ -16,7 +16,7 @@ from student.models.layers import frame_mask
 from student.stream.batch import Batch
 
 SIGNAL = "clip_embedding"
-SMALLEST_NORM = 1e-12
+MIN_NORM = 1e-12
 """Square of 1e-6: features that small beside the largest are rounding and count as zero."""
 
 
@@ -69,4 +69,4 @@ def similarities(features_ND: Tensor) -> Tensor:
     unit_ND = features_ND / largest.clamp_min(torch.finfo(torch.float32).tiny)
     gram_NN = unit_ND @ unit_ND.mT
     length_N1 = torch.linalg.vector_norm(gram_NN, dim=-1, keepdim=True)
-    return torch.where(length_N1 > SMALLEST_NORM, gram_NN / length_N1.clamp_min(SMALLEST_NORM), 0.0)
+    return torch.where(length_N1 > MIN_NORM, gram_NN / length_N1.clamp_min(MIN_NORM), 0.0)

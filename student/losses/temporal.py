@@ -28,7 +28,7 @@ from student.models.layers import frame_mask
 from student.stream.batch import Batch
 
 SIGNAL = "temporal_attention"
-SMALLEST_TARGET = 1e-6
+MIN_TARGET = 1e-6
 MAX_SHARPEN = 10.0
 
 
@@ -241,6 +241,6 @@ def attention_divergence(
     if direction == "forward":
         terms_BT = torch.xlogy(teacher_BT, teacher_BT) - teacher_BT * log_student_BT
     else:
-        floored_BT = teacher_BT.clamp_min(SMALLEST_TARGET).log()
+        floored_BT = teacher_BT.clamp_min(MIN_TARGET).log()
         terms_BT = log_student_BT.exp() * (log_student_BT - floored_BT)
     return (terms_BT * counted_BT).sum(1).mean()

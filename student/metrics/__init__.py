@@ -15,8 +15,8 @@ from math import isinf, isnan
 from cache_schema.errors import UsageError
 from cache_schema.plugins import load_plugin, plugin_names
 from cache_schema.reader import Cache
-from student.metrics.interface import Answers, Measured, Metric, tasks_of
-from student.metrics.teacher import teacher_answers
+from student.metrics.interface import Metric, MetricValue, Predictions, tasks_of
+from student.metrics.teacher import teacher_predictions
 from student.stream.class_map import Names
 
 METRICS: dict[str, str] = {
@@ -121,7 +121,7 @@ def check_metric(metric: str, task: str) -> None:
         )
 
 
-def measure(answers: Answers, metric: str | None = None) -> Score:
+def measure(answers: Predictions, metric: str | None = None) -> Score:
     """Score answers; None is the task's main metric.
 
     Raises
@@ -133,7 +133,7 @@ def measure(answers: Answers, metric: str | None = None) -> Score:
     check_metric(name, answers.task)
     function = load_metric(name)
     clips = len(answers.labels_NC)
-    found: Measured = function(answers) if clips else Measured(float("nan"))
+    found: MetricValue = function(answers) if clips else MetricValue(float("nan"))
     return Score(
         metric=name,
         value=found.value,
@@ -145,7 +145,7 @@ def measure(answers: Answers, metric: str | None = None) -> Score:
     )
 
 
-def measure_all(answers: Answers) -> dict[str, Score]:
+def measure_all(answers: Predictions) -> dict[str, Score]:
     """Score answers by every metric of their task, its main one first."""
     return {name: measure(answers, name) for name in metrics_of(answers.task)}
 
@@ -160,7 +160,7 @@ def teacher_score(
 ) -> Score | None:
     """Score the cached logits of view 0; None where there are none for the cache's classes.
 
-    See `teacher_answers` for `class_map`, `teacher` and a teacher that covers some classes only.
+    See `teacher_predictions` for `class_map`, `teacher` and a teacher that covers some classes only.
     """
-    answers = teacher_answers(cache, split, class_map, teacher)
+    answers = teacher_predictions(cache, split, class_map, teacher)
     return None if answers is None else measure(answers, metric)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from student.metrics.interface import Answers, Measured, for_task
+from student.metrics.interface import MetricValue, Predictions, for_task
 
 
 @for_task("single")
-def accuracy(answers: Answers) -> Measured:
+def accuracy(answers: Predictions) -> MetricValue:
     """Share of clips whose likeliest class is theirs; of equal logits the first class counts."""
     right_N = answers.logits_NC.argmax(1) == answers.labels_NC.argmax(1)
-    return Measured(float(right_N.mean()))
+    return MetricValue(float(right_N.mean()))

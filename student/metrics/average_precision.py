@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from student.metrics.interface import Answers, Measured, class_mean
+from student.metrics.interface import MetricValue, Predictions, class_mean
 
 
-def mean_average_precision(answers: Answers) -> Measured:
+def mean_average_precision(answers: Predictions) -> MetricValue:
     """Macro mAP: unweighted mean of each class's average precision, as PSLA and CED report it.
 
     A class without a positive clip has none and is left out.
@@ -22,19 +22,21 @@ def mean_average_precision(answers: Answers) -> Measured:
     return class_mean(class_average_precisions(answers))
 
 
-def micro_average_precision(answers: Answers) -> Measured:
+def micro_average_precision(answers: Predictions) -> MetricValue:
     """Average precision of all N x C decisions pooled: scikit-learn's ``average="micro"``.
 
     ``micro-auprc-sonyc`` nears it with many clips and no tied scores only.
     """
     if not answers.labels_NC.any():
-        return Measured(float("nan"))
-    return Measured(_average_precision(answers.ranks().ravel(), answers.labels_NC.ravel()))
+        return MetricValue(float("nan"))
+    return MetricValue(
+        _average_precision(answers.normalized_ranks().ravel(), answers.labels_NC.ravel())
+    )
 
 
-def class_average_precisions(answers: Answers) -> NDArray[np.float64]:
+def class_average_precisions(answers: Predictions) -> NDArray[np.float64]:
     """Average precision of each class, (C,); NaN without a positive clip."""
-    ranks_NC, labels_NC = answers.ranks(), answers.labels_NC
+    ranks_NC, labels_NC = answers.normalized_ranks(), answers.labels_NC
     return np.array(
         [
             _average_precision(ranks_NC[:, c], labels_NC[:, c]) if has else np.nan

@@ -17,7 +17,7 @@ from cache_schema.errors import RunError
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Predictions:
     """What a student or a teacher said of labelled clips, and what is right.
 
     Attributes
@@ -48,7 +48,7 @@ class Answers:
     @classmethod
     def of(
         cls, logits_NC: Tensor, labels_NC: Tensor, *, task: str, classes: tuple[str, ...]
-    ) -> Answers:
+    ) -> Predictions:
         """Take answers from tensors of any device and number type."""
         labels = true_classes(labels_NC.cpu().numpy(), task)
         return cls(logits_NC.detach().cpu().double().numpy(), labels, task, classes)
@@ -63,7 +63,7 @@ class Answers:
                 kind="not_finite",
             )
 
-    def ranks(self) -> NDArray[np.float64]:
+    def normalized_ranks(self) -> NDArray[np.float64]:
         """Rank each probability among all, (N, C), from 0 to 1; equal ones share a rank.
 
         Ranks order as softmax or sigmoid do and tie nothing that differs: rounded probabilities
@@ -75,7 +75,7 @@ class Answers:
         distinct, rank = np.unique(scores_NC, return_inverse=True)
         return rank.reshape(scores_NC.shape) / max(1, len(distinct) - 1)
 
-    def said(self) -> NDArray[np.bool_]:
+    def decisions(self) -> NDArray[np.bool_]:
         """Classes said of each clip, (N, C): the likeliest, or each with a probability above 1/2."""
         if self.task == "multi":
             return self.logits_NC > 0
@@ -85,7 +85,7 @@ class Answers:
 
     def right(self) -> NDArray[np.bool_]:
         """Clips whose predicted classes are exactly the true ones, (N,)."""
-        correct_N: NDArray[np.bool_] = (self.said() == self.labels_NC).all(1)
+        correct_N: NDArray[np.bool_] = (self.decisions() == self.labels_NC).all(1)
         return correct_N
 
 
@@ -106,7 +106,7 @@ def true_classes(labels_NC: NDArray[np.float32], task: str) -> NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MetricValue:
     """What a metric gives.
 
     Attributes
@@ -124,7 +124,7 @@ class Measured:
     lacking: str = "positives"
 
 
-Metric = Callable[[Answers], Measured]
+Metric = Callable[[Predictions], MetricValue]
 """What a metric is: more is better, and NaN stands for no value."""
 
 
@@ -144,8 +144,8 @@ def tasks_of(metric: Metric) -> tuple[str, ...]:
     return tasks
 
 
-def class_mean(values_C: NDArray[np.float64], lacking: str = "positives") -> Measured:
+def class_mean(values_C: NDArray[np.float64], lacking: str = "positives") -> MetricValue:
     """Average without weights over the classes that have a value; NaN marks those without."""
     missing_C = np.isnan(values_C)
     value = float("nan") if missing_C.all() else float(values_C[~missing_C].mean())
-    return Measured(value, tuple(np.flatnonzero(missing_C).tolist()), lacking)
+    return MetricValue(value, tuple(np.flatnonzero(missing_C).tolist()), lacking)

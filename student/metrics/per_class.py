@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from student.metrics.average_precision import class_average_precisions
-from student.metrics.interface import Answers
+from student.metrics.interface import Predictions
 from student.metrics.roc import class_roc_aucs
 
 
@@ -44,9 +44,9 @@ class ClassScores:
     f1: float | None
 
 
-def per_class(answers: Answers) -> list[ClassScores]:
-    """Score each class; decisions are as `Answers.said` takes them."""
-    said_NC, labels_NC = answers.said(), answers.labels_NC
+def per_class(answers: Predictions) -> list[ClassScores]:
+    """Score each class; decisions are as `Predictions.said` takes them."""
+    said_NC, labels_NC = answers.decisions(), answers.labels_NC
     hits_C = (said_NC & labels_NC).sum(0).tolist()
     said_C, positives_C = said_NC.sum(0).tolist(), labels_NC.sum(0).tolist()
     precisions_C = class_average_precisions(answers).tolist()
@@ -65,7 +65,7 @@ def per_class(answers: Answers) -> list[ClassScores]:
     ]
 
 
-def confusion(answers: Answers) -> NDArray[np.int64] | None:
+def confusion(answers: Predictions) -> NDArray[np.int64] | None:
     """Count clips by their class (row) and the class said (column), (C, C).
 
     None in a multi-label task: where several classes are right, no one was taken for another.

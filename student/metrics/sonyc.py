@@ -21,27 +21,29 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from student.metrics.interface import Answers, Measured, class_mean
+from student.metrics.interface import MetricValue, Predictions, class_mean
 
 
-def micro_auprc(answers: Answers) -> Measured:
+def micro_auprc(answers: Predictions) -> MetricValue:
     """AUPRC of all N x C decisions pooled: true and false positives of all classes are added up."""
     if not answers.labels_NC.any():
-        return Measured(float("nan"))
-    return Measured(area(answers.ranks().ravel(), answers.labels_NC.ravel()))
+        return MetricValue(float("nan"))
+    return MetricValue(
+        trapezoidal_auprc(answers.normalized_ranks().ravel(), answers.labels_NC.ravel())
+    )
 
 
-def macro_auprc(answers: Answers) -> Measured:
+def macro_auprc(answers: Predictions) -> MetricValue:
     """Unweighted mean of each class's AUPRC; a class without a positive clip is left out."""
-    ranks_NC, labels_NC = answers.ranks(), answers.labels_NC
+    ranks_NC, labels_NC = answers.normalized_ranks(), answers.labels_NC
     areas_C = [
-        area(ranks_NC[:, c], labels_NC[:, c]) if has else np.nan
+        trapezoidal_auprc(ranks_NC[:, c], labels_NC[:, c]) if has else np.nan
         for c, has in enumerate(labels_NC.sum(0).tolist())
     ]
     return class_mean(np.array(areas_C))
 
 
-def area(scores_N: NDArray[np.float64], labels_N: NDArray[np.bool_]) -> float:
+def trapezoidal_auprc(scores_N: NDArray[np.float64], labels_N: NDArray[np.bool_]) -> float:
     """Trapezoids under precision over recall.
 
     Examples
@@ -49,7 +51,7 @@ def area(scores_N: NDArray[np.float64], labels_N: NDArray[np.bool_]) -> float:
     One of two positive clips is found first: the points are (0.5, 1), (0.5, 0.5) and (1, 2/3).
 
     >>> scores, labels = np.array([0.9, 0.8, 0.7]), np.array([True, False, True])
-    >>> round(area(scores, labels), 6)  # 0.5 + 0.5 * (0.5 + 2/3) / 2
+    >>> round(trapezoidal_auprc(scores, labels), 6)  # 0.5 + 0.5 * (0.5 + 2/3) / 2
     0.791667
     """
     order_N = np.argsort(-scores_N, kind="stable")

@@ -10,14 +10,14 @@ import numpy as np
 from cache_schema.reader import Cache
 from cache_schema.signal_names import qualified
 from student.losses.logits import SIGNAL as LOGITS
-from student.metrics.interface import Answers, true_classes
+from student.metrics.interface import Predictions, true_classes
 from student.stream.class_map import Names, build_class_map
 from student.stream.teacher_selection import teacher_classes
 
 
-def teacher_answers(
+def teacher_predictions(
     cache: Cache, split: str, class_map: Names | None = None, teacher: str = ""
-) -> Answers | None:
+) -> Predictions | None:
     """Read the cached logits of view 0 for the labelled clips of a split.
 
     A teacher that covers some classes only answers for those: the others are named, and in a
@@ -36,7 +36,7 @@ def teacher_answers(
 
     Returns
     -------
-    Answers or None
+    Predictions or None
         None where the split has no logits for the cache's classes.
     """
     signal, classes = qualified(LOGITS, teacher), teacher_classes(cache, teacher)
@@ -53,7 +53,7 @@ def teacher_answers(
         kept = rows.labelled & (labels.any(1) if cache.task == "single" else True)
         logits_NC.append(found.apply(rows.signals[signal])[kept].astype(np.float64))
         labels_NC.append(labels[kept])
-    return Answers(
+    return Predictions(
         logits_NC=np.concatenate(logits_NC),
         labels_NC=np.concatenate(labels_NC),
         task=cache.task,

@@ -105,7 +105,7 @@ class ASTTiny(Student):
         hop_s = preset.hop_s * self.stride
         return StudentOutput(logits_BC, context_BTD, valid_B, hop_s, first_s_B, attention_BHT)
 
-    def looks_at(self, output: StudentOutput) -> Tensor:
+    def frame_attribution(self, output: StudentOutput) -> Tensor:
         """Give its own attention: the mean over heads of each one's shares of time."""
         if output.attention_BHT is None:
             raise ValueError("a spectrogram transformer's output always has attention scores")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.bidirectional import both_ways
+from student.models.bidirectional import run_bidirectional
 from student.models.gate_start import GateStart, start_gru
 from student.models.interface import Student, StudentOutput
 from student.models.layers import MaskedBatchNorm, init_as_keras, lengths_of, mask_of, masked
@@ -83,8 +83,8 @@ class AttRNN(Student):
         image = masked(features_BTM[:, None], mask)
         image = self.first_norm(masked(torch.relu(self.first_conv(image)), mask), mask)
         image = self.second_norm(masked(torch.relu(self.second_conv(image)), mask), mask)
-        hidden_BTD = both_ways(self.first_gru, image[:, 0], lengths_B)
-        context_BTD = both_ways(self.second_gru, hidden_BTD, lengths_B)
+        hidden_BTD = run_bidirectional(self.first_gru, image[:, 0], lengths_B)
+        context_BTD = run_bidirectional(self.second_gru, hidden_BTD, lengths_B)
         query_BHD = self.query(_middle(context_BTD, lengths_B)).unflatten(
             1, (self.heads, self.context_width)
         )
@@ -99,7 +99,7 @@ class AttRNN(Student):
         first_s_B = torch.full_like(valid_B, preset.first_frame_s, dtype=features_BTM.dtype)
         return StudentOutput(logits_BC, context_BTD, valid_B, preset.hop_s, first_s_B, scores_BHT)
 
-    def looks_at(self, output: StudentOutput) -> Tensor:
+    def frame_attribution(self, output: StudentOutput) -> Tensor:
         """Give its own attention, the mean of its heads."""
         if output.attention_BHT is None:
             raise ValueError("this output has no attention scores; it is another student's")

@@ -12,12 +12,12 @@ from student.models.interface import StudentOutput
 from student.models.layers import frame_mask
 
 
-def shares(evidence_BT: Tensor, lengths_B: Tensor) -> Tensor:
+def normalized_attribution(evidence_BT: Tensor, lengths_B: Tensor) -> Tensor:
     """Positive part of each valid frame's evidence as a share of the clip's.
 
     A clip without any has equal shares.
 
-    >>> shares(torch.tensor([[3.0, -1.0, 1.0, 8.0]]), torch.tensor([3])).tolist()
+    >>> normalized_attribution(torch.tensor([[3.0, -1.0, 1.0, 8.0]]), torch.tensor([3])).tolist()
     [[0.75, 0.0, 0.25, 0.0]]
     """
     mask_BT = frame_mask(lengths_B, evidence_BT.shape[1])
@@ -27,7 +27,7 @@ def shares(evidence_BT: Tensor, lengths_B: Tensor) -> Tensor:
     return positive_BT / positive_BT.sum(1, keepdim=True)
 
 
-def pooled_evidence(output: StudentOutput, classifier: nn.Linear) -> Tensor:
+def cam_attribution(output: StudentOutput, classifier: nn.Linear) -> Tensor:
     """Shares of frames whose mean a linear classifier reads.
 
     The winning logit is then a sum over frames; these are its terms (class activation mapping,
@@ -35,10 +35,10 @@ def pooled_evidence(output: StudentOutput, classifier: nn.Linear) -> Tensor:
     """
     weight_BD = classifier.weight[output.logits_BC.argmax(1)]
     evidence_BT = torch.einsum("btd,bd->bt", output.context_BTD, weight_BD)
-    return shares(evidence_BT, output.context_lengths_B)
+    return normalized_attribution(evidence_BT, output.context_lengths_B)
 
 
-def rising_evidence(output: StudentOutput, head: nn.Module) -> Tensor:
+def incremental_attribution(output: StudentOutput, head: nn.Module) -> Tensor:
     """Shares of frames of a recurrence whose last output a head reads.
 
     Read after every frame, the head tells what the student would have answered had the clip ended
@@ -56,4 +56,4 @@ def rising_evidence(output: StudentOutput, head: nn.Module) -> Tensor:
     winner_B11 = output.logits_BC.argmax(1)[:, None, None]
     states_BTD = nn.functional.pad(output.context_BTD, (0, 0, 1, 0))
     winning_BT = head(states_BTD).take_along_dim(winner_B11, 2)[:, :, 0]
-    return shares(winning_BT.diff(dim=1), output.context_lengths_B)
+    return normalized_attribution(winning_BT.diff(dim=1), output.context_lengths_B)

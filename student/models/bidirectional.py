@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from student.models.layers import frame_mask
 
 
-def both_ways(gru: nn.GRU, values_BTD: Tensor, lengths_B: Tensor | None) -> Tensor:
+def run_bidirectional(gru: nn.GRU, values_BTD: Tensor, lengths_B: Tensor | None) -> Tensor:
     """Run a one-layer bidirectional GRU over valid frames only: (B, T, D) → (B, T, 2 · H).
 
     The result is that of the packed sequence, 0 on padding; without lengths nothing is padding.
@@ -27,14 +27,14 @@ def both_ways(gru: nn.GRU, values_BTD: Tensor, lengths_B: Tensor | None) -> Tens
         context_BTD: Tensor = gru(values_BTD)[0]
         return context_BTD
     onward, back = gru.all_weights
-    turn_BT = _turned(lengths_B, values_BTD.shape[1])
-    onward_BTH = _one_way(onward, values_BTD)
-    back_BTH = _one_way(back, _taken(values_BTD, turn_BT))
-    both_BTH = torch.cat([onward_BTH, _taken(back_BTH, turn_BT)], 2)
+    turn_BT = _reversed_index(lengths_B, values_BTD.shape[1])
+    onward_BTH = _run_direction(onward, values_BTD)
+    back_BTH = _run_direction(back, _gather_frames(values_BTD, turn_BT))
+    both_BTH = torch.cat([onward_BTH, _gather_frames(back_BTH, turn_BT)], 2)
     return both_BTH * frame_mask(lengths_B, values_BTD.shape[1])[:, :, None]
 
 
-def _one_way(weights: Sequence[Tensor], values_BTD: Tensor) -> Tensor:
+def _run_direction(weights: Sequence[Tensor], values_BTD: Tensor) -> Tensor:
     first_1BH = values_BTD.new_zeros(1, len(values_BTD), weights[1].shape[1])
     context_BTH: Tensor
     context_BTH, _ = torch.gru(
@@ -51,12 +51,12 @@ def _one_way(weights: Sequence[Tensor], values_BTD: Tensor) -> Tensor:
     return context_BTH
 
 
-def _turned(lengths_B: Tensor, frames: int) -> Tensor:
+def _reversed_index(lengths_B: Tensor, frames: int) -> Tensor:
     """Where each frame comes from when every clip is turned round; its own inverse."""
     frame_T = torch.arange(frames, device=lengths_B.device)
     last_B1 = lengths_B[:, None] - 1
     return torch.where(frame_T <= last_B1, last_B1 - frame_T, frame_T)
 
 
-def _taken(values_BTD: Tensor, source_BT: Tensor) -> Tensor:
+def _gather_frames(values_BTD: Tensor, source_BT: Tensor) -> Tensor:
     return values_BTD.gather(1, source_BT[:, :, None].expand(-1, -1, values_BTD.shape[2]))

@@ -21,7 +21,7 @@ from student.recipes import Exponential, Recipe
 CHANNELS = 16
 BANDS_LEFT = 16  # of 20 coefficients after two kernels of 3
 GRU_WIDTH = 256
-SHORTEST_FRAMES = 7  # what both kernels, of 3 and 5 frames, span together
+MIN_FRAMES = 7  # what both kernels, of 3 and 5 frames, span together
 
 
 class CRNN(LastOutputStudent):
@@ -57,22 +57,22 @@ class CRNN(LastOutputStudent):
     def start_memory(self, frames: int) -> None:
         """See :class:`student.models.interface.Student`."""
         if self.gates_start == "chrono":
-            start_gru(self.gru, frames - (SHORTEST_FRAMES - 1))
+            start_gru(self.gru, frames - (MIN_FRAMES - 1))
 
     def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`student.models.interface.Student`."""
         frames = features_BTM.shape[1]
         features_BTM = masked(features_BTM, mask_of(lengths_B, frames, "BT1"))
-        missing = max(0, SHORTEST_FRAMES - frames)
+        missing = max(0, MIN_FRAMES - frames)
         features_BTM = nn.functional.pad(features_BTM, (0, 0, 0, missing))
         context_BTD = self.gru(self._convolved(features_BTM))[0]
         if lengths_B is not None:
-            lengths_B = lengths_B.clamp_min(SHORTEST_FRAMES) - (SHORTEST_FRAMES - 1)
-        return self.answer(context_BTD, lengths_B, skipped_frames=SHORTEST_FRAMES // 2)
+            lengths_B = lengths_B.clamp_min(MIN_FRAMES) - (MIN_FRAMES - 1)
+        return self.answer(context_BTD, lengths_B, skipped_frames=MIN_FRAMES // 2)
 
     def initial_state(self, clips: int) -> tuple[Tensor, Tensor, Tensor]:
         """No frame seen: the last 6 frames (B, 6, M), the GRU's state (B, D), frames seen (B, 1)."""
-        frames = next(self.parameters()).new_zeros(clips, SHORTEST_FRAMES - 1, self.bands)
+        frames = next(self.parameters()).new_zeros(clips, MIN_FRAMES - 1, self.bands)
         return frames, frames.new_zeros(clips, GRU_WIDTH), frames.new_zeros(clips, 1)
 
     def step(self, frame_BM: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -83,15 +83,15 @@ class CRNN(LastOutputStudent):
         stops at 7.
         """
         before_BTM, state_BD, seen_B1 = state
-        seen_B1 = (seen_B1 + 1).clamp_max(SHORTEST_FRAMES)
+        seen_B1 = (seen_B1 + 1).clamp_max(MIN_FRAMES)
         frames_BTM = torch.cat([before_BTM, frame_BM[:, None]], 1)
-        place_T = torch.arange(SHORTEST_FRAMES, device=frame_BM.device)
-        source_BT = (place_T + SHORTEST_FRAMES - seen_B1.long()) % SHORTEST_FRAMES
+        place_T = torch.arange(MIN_FRAMES, device=frame_BM.device)
+        source_BT = (place_T + MIN_FRAMES - seen_B1.long()) % MIN_FRAMES
         turned_BTM = frames_BTM.gather(1, source_BT[:, :, None].expand(-1, -1, self.bands))
         driven_BD = self._convolved(turned_BTM)[:, 0]
         state_BD = gru_step(self.gru, driven_BD, state_BD)
         logits_BC = self.head(state_BD)
-        kept_BD = state_BD * (seen_B1 >= SHORTEST_FRAMES)
+        kept_BD = state_BD * (seen_B1 >= MIN_FRAMES)
         return logits_BC, frames_BTM[:, 1:], kept_BD, seen_B1
 
     def _convolved(self, features_BTM: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.attribution import pooled_evidence
+from student.models.attribution import cam_attribution
 from student.models.interface import Student, StudentOutput
 from student.models.layers import (
     MaskedBatchNorm,
@@ -87,9 +87,9 @@ class DSTCResNet(Student):
         context_BTD = hidden_BDT.transpose(1, 2)
         return StudentOutput(logits_BC, context_BTD, valid_B, preset.hop_s, first_s_B)
 
-    def looks_at(self, output: StudentOutput) -> Tensor:
+    def frame_attribution(self, output: StudentOutput) -> Tensor:
         """Each frame's share of the evidence for the answer (class activation mapping)."""
-        return pooled_evidence(output, self.classifier)
+        return cam_attribution(output, self.classifier)
 
 
 class _Block(nn.Module):

@@ -18,13 +18,13 @@ from math import ceil
 from torch import Tensor, nn
 from torch.nn import functional
 
-from student.models.attribution import pooled_evidence
+from student.models.attribution import cam_attribution
 from student.models.interface import StudentOutput
 from student.models.inverted_residual import (
     BlockShape,
-    Dialect,
+    BlockStyle,
     InvertedResidual,
-    rounded_channels,
+    make_divisible,
 )
 from student.models.layers import MaskedBatchNorm
 from student.models.spectrogram_cnn import SpectrogramCNN
@@ -42,7 +42,7 @@ STAGES = (
 )
 STEM_WIDTH, HEAD_WIDTH = 32, 1280
 DROP_CONNECT = 0.2
-DIALECT = Dialect(
+DIALECT = BlockStyle(
     partial(MaskedBatchNorm, momentum=0.9, epsilon=1e-5), functional.silu, functional.sigmoid
 )
 
@@ -53,9 +53,9 @@ class _EfficientNet(SpectrogramCNN):
     recipe = Recipe("adam", 3e-3, Exponential(0.02))
 
     def __init__(self, classes: int, *, width: float, depth: float, dropout: float) -> None:
-        head_width = rounded_channels(HEAD_WIDTH * width)
+        head_width = make_divisible(HEAD_WIDTH * width)
         super().__init__(
-            rounded_channels(STEM_WIDTH * width),
+            make_divisible(STEM_WIDTH * width),
             _stages(width, depth),
             head_width,
             activation=functional.silu,
@@ -71,9 +71,9 @@ class _EfficientNet(SpectrogramCNN):
         logits_BC: Tensor = self.classifier(self.dropout(pooled_BD))
         return logits_BC
 
-    def looks_at(self, output: StudentOutput) -> Tensor:
+    def frame_attribution(self, output: StudentOutput) -> Tensor:
         """Each frame's share of the evidence for the answer (class activation mapping)."""
-        return pooled_evidence(output, self.classifier)
+        return cam_attribution(output, self.classifier)
 
 
 class EfficientNetB0(_EfficientNet):
@@ -106,10 +106,10 @@ def _stages(width: float, depth: float) -> list[list[InvertedResidual]]:
     """Blocks by stage; the deeper a block, the more often training skips its branch."""
     total = sum(ceil(count * depth) for _, _, _, count, _ in STAGES)
     stages: list[list[InvertedResidual]] = []
-    built, before = 0, rounded_channels(STEM_WIDTH * width)
+    built, before = 0, make_divisible(STEM_WIDTH * width)
     for kernel, factor, channels, count, first_stride in STAGES:
         stage = []
-        after = rounded_channels(channels * width)
+        after = make_divisible(channels * width)
         for position in range(ceil(count * depth)):
             stride = first_stride if position == 0 else 1
             shape = BlockShape(before, factor * before, after, kernel, stride, before // 4)

@@ -15,14 +15,6 @@ from student.recipes import Recipe
 
 
 @dataclass(frozen=True, slots=True)
-class TimeGrid:
-    """Where frames lie in time: frame t is centred at ``first_frame_s + t * hop_s``."""
-
-    hop_s: float
-    first_frame_s: float
-
-
-@dataclass(frozen=True, slots=True)
 class StudentOutput:
     """What a student says and what it based that on.
 
@@ -109,7 +101,7 @@ class Student(nn.Module):
         Only a recurrence has something to prepare.
         """
 
-    def looks_at(self, output: StudentOutput) -> Tensor:
+    def frame_attribution(self, output: StudentOutput) -> Tensor:
         """Where in time the student finds its answer: (B, T), non-negative, sums to 1."""
         raise NotImplementedError
 

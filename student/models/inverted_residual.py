@@ -41,7 +41,7 @@ class BlockShape:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class BlockStyle:
     """What a network's blocks have in common.
 
     Attributes
@@ -57,10 +57,10 @@ class Dialect:
     gate: Activation
 
 
-def rounded_channels(channels: float) -> int:
+def make_divisible(channels: float) -> int:
     """Nearest multiple of 8, the next one where that would lose over 10 % (MobileNet's rule).
 
-    >>> [rounded_channels(c) for c in (6.4, 9.6, 35.2, 16 * 0.75)]
+    >>> [make_divisible(c) for c in (6.4, 9.6, 35.2, 16 * 0.75)]
     [8, 16, 32, 16]
     """
     rounded = max(8, int(channels + 4) // 8 * 8)
@@ -87,7 +87,7 @@ class InvertedResidual(nn.Module):
         Channels and geometry.
     activation : callable
         Behind the first two normalisations.
-    dialect : Dialect
+    dialect : BlockStyle
         What all blocks of the network share.
     drop_connect : float
         Probability that a clip goes through a training step without the branch (Huang et al. 2016).
@@ -98,7 +98,7 @@ class InvertedResidual(nn.Module):
         shape: BlockShape,
         *,
         activation: Activation,
-        dialect: Dialect,
+        dialect: BlockStyle,
         drop_connect: float = 0.0,
     ) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class InvertedResidual(nn.Module):
             self.se = SqueezeExcite(shape.expanded, shape.squeezed, dialect)
         self.conv_pwl = same_conv(shape.expanded, shape.after, 1)
         self.bn3 = dialect.norm(shape.after)
-        self.drop_connect = DropConnect(drop_connect)
+        self.drop_connect = StochasticDepth(drop_connect)
 
     def forward(self, image_BCTF: Tensor, mask_B1T1: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Give the image, zero on padding, and its mask."""
@@ -147,11 +147,11 @@ class SqueezeExcite(nn.Module):
     ----------
     channels, squeezed : int
         Outside and inside.
-    dialect : Dialect
+    dialect : BlockStyle
         Gives both activations.
     """
 
-    def __init__(self, channels: int, squeezed: int, dialect: Dialect) -> None:
+    def __init__(self, channels: int, squeezed: int, dialect: BlockStyle) -> None:
         super().__init__()
         self.conv_reduce = nn.Conv2d(channels, squeezed, 1)
         self.conv_expand = nn.Conv2d(squeezed, channels, 1)
@@ -165,7 +165,7 @@ class SqueezeExcite(nn.Module):
         return image_BCTF * self.gate(self.conv_expand(hidden))
 
 
-class DropConnect(nn.Dropout):
+class StochasticDepth(nn.Dropout):
     """Dropout of a whole branch, clip by clip."""
 
     def forward(self, branch_BCTF: Tensor) -> Tensor:

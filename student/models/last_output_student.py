@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.attribution import rising_evidence
+from student.models.attribution import incremental_attribution
 from student.models.interface import Student, StudentOutput
 from student.models.layers import lengths_of, mask_of, masked
 from student.recipes import Exponential, Recipe
@@ -61,9 +61,9 @@ class LastOutputStudent(Student):
             first_frame_s_B=torch.full_like(valid_B, first_s, dtype=context_BTD.dtype),
         )
 
-    def looks_at(self, output: StudentOutput) -> Tensor:
+    def frame_attribution(self, output: StudentOutput) -> Tensor:
         """Each frame's share of the rise of the winning logit."""
-        return rising_evidence(output, self.head)
+        return incremental_attribution(output, self.head)
 
 
 def _last(context_BTD: Tensor, lengths_B: Tensor | None) -> Tensor:

@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cache_schema.errors import UsageError
-from student.models.attribution import shares
+from student.models.attribution import normalized_attribution
 from student.models.interface import StudentOutput
 from student.models.inverted_residual import (
     BlockShape,
-    Dialect,
+    BlockStyle,
     InvertedResidual,
-    rounded_channels,
+    make_divisible,
 )
 from student.models.layers import MaskedBatchNorm, masked_mean
 from student.models.spectrogram_cnn import SpectrogramCNN
@@ -52,7 +52,7 @@ BLOCKS = (
 )
 STEM_WIDTH, HIDDEN_WIDTH = 16, 1280
 MAX_WIDTH = 4.0
-DIALECT = Dialect(
+DIALECT = BlockStyle(
     partial(MaskedBatchNorm, momentum=0.99, epsilon=1e-3),
     functional.relu,
     functional.hardsigmoid,
@@ -86,11 +86,11 @@ class MobileNet(SpectrogramCNN):
             )
         blocks = _blocks(width)
         head_width = 6 * blocks[-1].conv_pwl.out_channels
-        stem_width = rounded_channels(STEM_WIDTH * width)
+        stem_width = make_divisible(STEM_WIDTH * width)
         super().__init__(
             stem_width, [blocks], head_width, activation=functional.hardswish, dialect=DIALECT
         )
-        hidden_width = rounded_channels(HIDDEN_WIDTH * width)
+        hidden_width = make_divisible(HIDDEN_WIDTH * width)
         self.hidden = nn.Linear(head_width, hidden_width)
         self.dropout = nn.Dropout(0.2)
         self.classifier = nn.Linear(hidden_width, classes)
@@ -104,7 +104,7 @@ class MobileNet(SpectrogramCNN):
         logits_BC: Tensor = self.classifier(self.dropout(hidden))
         return logits_BC
 
-    def looks_at(self, output: StudentOutput) -> Tensor:
+    def frame_attribution(self, output: StudentOutput) -> Tensor:
         """Each frame's share of the evidence for the answer.
 
         A hard swish is its input times a gate. With the gates as the clip's mean sets them, the head is
@@ -116,14 +116,14 @@ class MobileNet(SpectrogramCNN):
         gates = functional.hardsigmoid(self.hidden(pooled_BD))
         winner = self.classifier.weight[output.logits_BC.argmax(1)]
         weight_BD = (winner * gates) @ self.hidden.weight
-        return shares(torch.einsum("btd,bd->bt", context_BTD, weight_BD), lengths_B)
+        return normalized_attribution(torch.einsum("btd,bd->bt", context_BTD, weight_BD), lengths_B)
 
 
 def _blocks(width: float) -> list[InvertedResidual]:
-    blocks, before = [], rounded_channels(STEM_WIDTH * width)
+    blocks, before = [], make_divisible(STEM_WIDTH * width)
     for kernel, expanded, after, excite, swish, stride in BLOCKS:
-        expanded, after = (rounded_channels(channels * width) for channels in (expanded, after))
-        squeezed = rounded_channels(expanded // 4) if excite else None
+        expanded, after = (make_divisible(channels * width) for channels in (expanded, after))
+        squeezed = make_divisible(expanded // 4) if excite else None
         shape = BlockShape(before, expanded, after, kernel, stride, squeezed)
         activation = functional.hardswish if swish else functional.relu
         blocks.append(InvertedResidual(shape, activation=activation, dialect=DIALECT))

@@ -17,7 +17,7 @@ from cache_schema.front_ends import FRONT_ENDS
 from student.models.interface import Student, StudentOutput
 from student.models.inverted_residual import (
     Activation,
-    Dialect,
+    BlockStyle,
     InvertedResidual,
     init_convolutions,
     same_conv,
@@ -43,7 +43,7 @@ class SpectrogramCNN(Student):
         Blocks between them; the groups only name the parameters.
     activation : callable
         Behind both.
-    dialect : Dialect
+    dialect : BlockStyle
         Gives their normalisation.
     """
 
@@ -56,7 +56,7 @@ class SpectrogramCNN(Student):
         head_width: int,
         *,
         activation: Activation,
-        dialect: Dialect,
+        dialect: BlockStyle,
     ) -> None:
         super().__init__()
         self.context_width = head_width

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.attribution import pooled_evidence
+from student.models.attribution import cam_attribution
 from student.models.interface import Student, StudentOutput
 from student.models.layers import (
     MaskedBatchNorm,
@@ -78,13 +78,13 @@ class TCResNet(Student):
         logits_BC = self.classifier(self.dropout(pooled_BD))
         return StudentOutput(logits_BC, hidden_BDT.transpose(1, 2), valid_B, hop_s, first_s_B)
 
-    def looks_at(self, output: StudentOutput) -> Tensor:
+    def frame_attribution(self, output: StudentOutput) -> Tensor:
         """Each frame's share of the evidence for the answer.
 
         Pooling is a mean and the classifier linear, so the winning logit is a sum over frames;
         this is the positive part of the terms (class activation mapping, Zhou et al. 2016).
         """
-        return pooled_evidence(output, self.classifier)
+        return cam_attribution(output, self.classifier)
 
 
 class _Block(nn.Module):

@@ -13,7 +13,7 @@ from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
 from cache_schema.text import one_line
 from student.metrics import Score, measure
-from student.metrics.interface import Answers
+from student.metrics.interface import Predictions
 from student.models.interface import Student
 from student.runs.checkpoint import load_student, read_json
 from student.runs.run_config import config_problems
@@ -47,9 +47,9 @@ def read_config(run: Path) -> dict[str, Any]:
     return dict(config)
 
 
-def run_answers(
+def run_predictions(
     run: Path, config: dict[str, Any], cache: Cache, split: str, *, loader: UnitLoader | None = None
-) -> Answers:
+) -> Predictions:
     """Ask a run's best weights about the labelled clips of a split.
 
     Raises
@@ -59,7 +59,7 @@ def run_answers(
     """
     student = student_for(run, config, cache, split)
     loader = loader or UnitLoader(cache, student.front_end, (), budget_bytes=0)
-    return student_answers(student, loader, split, device=torch.device("cpu"))
+    return student_predictions(student, loader, split, device=torch.device("cpu"))
 
 
 def score_student(
@@ -71,12 +71,12 @@ def score_student(
     metric: str | None = None,
 ) -> Score:
     """Score a student in evaluation mode on the labelled clips of a split."""
-    return measure(student_answers(student, loader, split, device=device), metric)
+    return measure(student_predictions(student, loader, split, device=device), metric)
 
 
-def student_answers(
+def student_predictions(
     student: Student, loader: UnitLoader, split: str, *, device: torch.device
-) -> Answers:
+) -> Predictions:
     """Ask a student in evaluation mode about the labelled clips of a split."""
     cache = loader.cache
     stream = Stream(loader, split, batch_size=EVALUATION_BATCH, seed=0)
@@ -89,11 +89,13 @@ def student_answers(
             output = student(moved.features_BTM, moved.ragged_lengths)
             logits.append(output.logits_BC.float().cpu()[batch.labelled_B])
             labels.append(batch.labels_BC[batch.labelled_B])
-    return Answers.of(torch.cat(logits), torch.cat(labels), task=cache.task, classes=cache.classes)
+    return Predictions.of(
+        torch.cat(logits), torch.cat(labels), task=cache.task, classes=cache.classes
+    )
 
 
 def student_for(run: Path, config: dict[str, Any], cache: Cache, split: str) -> Student:
-    """Load a run's student for a split of a cache; raises as `run_answers`."""
+    """Load a run's student for a split of a cache; raises as `run_predictions`."""
     if split not in cache.splits:
         raise unknown_name(split, cache.splits, "split of the cache")
     if tuple(config["classes"]) != cache.classes or config["task"] != cache.task:

@@ -121,7 +121,7 @@ class Settings:
     @property
     def teacher(self) -> str:
         """The teacher whose score is told beside the student's: the first one learned from."""
-        return first_teacher([plain(entry) for entry in self.distill])
+        return first_teacher([distillation_as_json(entry) for entry in self.distill])
 
     def resolved(self, cache: Cache, source: str) -> dict[str, Any]:
         """Settings and facts of the cache as one JSON document; `source` is read for features."""
@@ -132,7 +132,7 @@ class Settings:
         indexes = [entry.index_sha256 for part, entry in entries if read & set(part.names)]
         return {
             **asdict(self),
-            "distill": [plain(distillation) for distillation in self.distill],
+            "distill": [distillation_as_json(distillation) for distillation in self.distill],
             "recipe": {**asdict(self.recipe), "betas": list(self.recipe.betas)},
             "task": cache.task,
             "classes": list(cache.classes),
@@ -157,7 +157,7 @@ def first_teacher(distill: Sequence[Mapping[str, Any]]) -> str:
     return next((str(teacher) for entry in distill for teacher in entry["teachers"]), "")
 
 
-def plain(distillation: Distillation) -> dict[str, Any]:
+def distillation_as_json(distillation: Distillation) -> dict[str, Any]:
     """Give a loss's settings as JSON has them."""
     return {**asdict(distillation), "teachers": list(distillation.teachers)}
 
@@ -277,10 +277,10 @@ def resolve_label_weight(distill: tuple[Distillation, ...], given: float | None)
     return 1 - total
 
 
-def changed_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+def diff_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Name each setting in which two resolved documents differ, with both values.
 
-    >>> changed_settings({"options": {}}, {"options": {"width": "2"}})
+    >>> diff_settings({"options": {}}, {"options": {"width": "2"}})
     ['options.width: the run has nothing, asked for 2']
     """
     before, now = _flat(before), _flat(now)

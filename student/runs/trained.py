@@ -86,7 +86,7 @@ class TrainedStudent:
         logits_C = output.logits_BC[0].double()
         single = self.task == "single"
         probabilities_C = logits_C.softmax(0) if single else logits_C.sigmoid()
-        attention_T = self.model.looks_at(output)[0].double().numpy()
+        attention_T = self.model.frame_attribution(output)[0].double().numpy()
         first_s = float(output.first_frame_s_B[0])
         return Prediction(
             classes=self.classes,

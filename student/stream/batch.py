@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from student.models.interface import TimeGrid
+from cache_schema.frame_grid import FrameGrid
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Batch:
         Valid entries, int64 of shape (B,), along the first axis after B; fixed signals have theirs too.
     clips : int64, shape (B,)
         Positions in the cache's clip table.
-    feature_grid : TimeGrid
+    feature_grid : FrameGrid
         Where feature frames lie in time.
     hidden_BT : Tensor or None, bool, shape (B, T)
         Frames that augmentation hid from the student; losses on frames leave them out.
@@ -50,7 +50,7 @@ class Batch:
     signals: Mapping[str, Tensor]
     signal_lengths: Mapping[str, Tensor]
     clips: NDArray[np.int64]
-    feature_grid: TimeGrid
+    feature_grid: FrameGrid
     hidden_BT: Tensor | None = None
 
     @property

@@ -80,7 +80,7 @@ def build_class_map(
     ((1, 0),)
     """
     if names is None:
-        _require_all(classes, teacher_classes)
+        _check_all_covered(classes, teacher_classes)
     column = {name: position for position, name in enumerate(teacher_classes)}
     found = {
         position: tuple(column[n] for n in _names_of(name, names or {}, column))
@@ -131,7 +131,7 @@ def check_names(names: Names, classes: Sequence[str], teacher_classes: Sequence[
         )
 
 
-def _require_all(classes: Sequence[str], teacher_classes: Sequence[str]) -> None:
+def _check_all_covered(classes: Sequence[str], teacher_classes: Sequence[str]) -> None:
     missing = [name for name in classes if name not in teacher_classes]
     if missing:
         raise UsageError(

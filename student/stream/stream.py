@@ -16,7 +16,7 @@ import numpy as np
 
 from cache_schema.reader import Unit
 from student.stream.batch import Batch
-from student.stream.unit_loader import RowPlace, TrainingRows, UnitLoader, collate
+from student.stream.unit_loader import RowRef, UnitData, UnitLoader, collate
 
 READ_AHEAD_BATCHES = 4
 POLL_S = 0.1
@@ -66,12 +66,14 @@ class Stream:
         return self._streamed(self.loader.cache.units(self.split, 0), self._sequential)
 
     def _streamed(
-        self, units: list[Unit], batched: Callable[[Iterator[TrainingRows]], Iterator[Batch]]
+        self, units: list[Unit], batched: Callable[[Iterator[UnitData]], Iterator[Batch]]
     ) -> Generator[Batch, None, None]:
         """Read units in one thread and build batches in another, both ahead of the caller."""
         stop = threading.Event()
-        units_ahead = _ahead((self.loader.load(unit) for unit in units), self.mixed_units, stop)
-        ready = _ahead(batched(units_ahead), READ_AHEAD_BATCHES, stop)
+        units_ahead = _prefetched(
+            (self.loader.load(unit) for unit in units), self.mixed_units, stop
+        )
+        ready = _prefetched(batched(units_ahead), READ_AHEAD_BATCHES, stop)
         try:
             # Not `yield from`, which would close `ready` before `finally` comes.
             for batch in ready:  # noqa: UP028
@@ -81,8 +83,8 @@ class Stream:
             ready.close()
             units_ahead.close()
 
-    def _sequential(self, loaded: Iterator[TrainingRows]) -> Iterator[Batch]:
-        waiting: list[RowPlace] = []
+    def _sequential(self, loaded: Iterator[UnitData]) -> Iterator[Batch]:
+        waiting: list[RowRef] = []
         for rows in loaded:
             waiting += [(rows, row) for row in range(len(rows.clips))]
             while len(waiting) >= self.batch_size:
@@ -93,13 +95,13 @@ class Stream:
 
     def _shuffled(
         self,
-        loaded: Iterator[TrainingRows],
+        loaded: Iterator[UnitData],
         units: int,
         random: np.random.Generator,
         first_batch: int,
     ) -> Iterator[Batch]:
         """Mix groups of units; what does not fill a batch is carried into the next group."""
-        carried: list[RowPlace] = []
+        carried: list[RowRef] = []
         carried_frames = np.zeros(0, np.int64)
         number = 0
         for start in range(0, units, self.mixed_units):
@@ -118,7 +120,9 @@ class Stream:
             carried, carried_frames = [pool[p] for p in order[whole:]], frames[order[whole:]]
 
 
-def _ahead(items: Iterator[Item], count: int, stop: threading.Event) -> Generator[Item, None, None]:
+def _prefetched(
+    items: Iterator[Item], count: int, stop: threading.Event
+) -> Generator[Item, None, None]:
     """Run an iterator in a thread, `count` items ahead, until it ends or `stop` is set.
 
     An error in the thread is raised here. Closing the generator waits for the thread, so `stop` must be

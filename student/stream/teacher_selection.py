@@ -50,7 +50,9 @@ def shared_classes(covered: Mapping[str, Sequence[int]]) -> dict[str, list[int]]
     }
 
 
-def taught_by(batch: Batch, signals: Sequence[str], teachers: Mapping[str, list[int]]) -> Batch:
+def select_teacher_signals(
+    batch: Batch, signals: Sequence[str], teachers: Mapping[str, list[int]]
+) -> Batch:
     """Give the batch with the chosen teachers' signals under their plain names.
 
     Several teachers speak by the mean of their logits, an ensemble, over the classes they share.

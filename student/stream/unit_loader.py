@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from cache_schema.errors import CacheError
+from cache_schema.frame_grid import FrameGrid
 from cache_schema.front_ends import FRONT_ENDS, FrontEnd, frame_count, front_end_facts
 from cache_schema.reader import Cache, Ragged, Unit
-from student.models.interface import TimeGrid
 from student.stream.batch import Batch, pad_rows
 from student.stream.class_map import ClassMap
 from student.stream.front_end import TorchFrontEnd
@@ -27,14 +27,14 @@ FRONT_END_ROWS = 32
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRows:
+class UnitData:
     """The usable rows of a unit, ready to be batched."""
 
     clips: NDArray[np.int64]
     labels: NDArray[np.float32]
     labelled: NDArray[np.bool_]
     features: Ragged
-    feature_grid: TimeGrid
+    feature_grid: FrameGrid
     signals: dict[str, Any]
 
     @property
@@ -44,11 +44,11 @@ class TrainingRows:
         return sum(a.values.nbytes if isinstance(a, Ragged) else a.nbytes for a in arrays)
 
 
-RowPlace = tuple[TrainingRows, int]
+RowRef = tuple[UnitData, int]
 BUDGET_BYTES = 2 << 30
 
 
-def collate(places: Sequence[RowPlace]) -> Batch:
+def collate(places: Sequence[RowRef]) -> Batch:
     """Build a batch of rows that may come from different units."""
     features_BTM, lengths_B = pad_rows([rows.features[row] for rows, row in places])
     names = places[0][0].signals
@@ -110,10 +110,10 @@ class UnitLoader:
         self.signals = tuple(signals)
         self._twin = TorchFrontEnd(self.front_end)
         self.class_maps = class_maps or {}
-        self._kept: dict[Unit, TrainingRows] = {}
+        self._kept: dict[Unit, UnitData] = {}
         self._budget_bytes = budget_bytes
 
-    def load(self, unit: Unit) -> TrainingRows:
+    def load(self, unit: Unit) -> UnitData:
         """Return the usable rows of a unit."""
         if unit in self._kept:
             return self._kept[unit]
@@ -124,8 +124,8 @@ class UnitLoader:
         for name, class_map in self.class_maps.items():
             signals[name] = class_map.apply(signals[name])
         features = self._features(read.signals[self.source])
-        grid = TimeGrid(self.front_end.hop_s, self.front_end.first_frame_s)
-        rows = TrainingRows(read.clip, read.targets, read.labelled, features, grid, signals)
+        grid = FrameGrid(self.front_end.hop_s, self.front_end.first_frame_s)
+        rows = UnitData(read.clip, read.targets, read.labelled, features, grid, signals)
         if rows.size_bytes <= self._budget_bytes:
             self._budget_bytes -= rows.size_bytes
             self._kept[unit] = rows

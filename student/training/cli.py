@@ -137,7 +137,7 @@ def main(cache: Path, out: Path, device: str, threads: int, **options: Any) -> N
     """Train a student from CACHE; the same command again continues after a kill."""
     check_training_device(device)
     prepare_torch(threads)
-    train_and_tell(cache, out, device, resolve(options))
+    train_and_report(cache, out, device, resolve(options))
 
 
 def check_training_device(device: str) -> None:
@@ -229,7 +229,7 @@ def parse_average(text: str) -> Average | None:
     return Average("ema" if kind == "ema" else "last", amount)
 
 
-def train_and_tell(cache: Path, out: Path, device: str, settings: Settings) -> None:
+def train_and_report(cache: Path, out: Path, device: str, settings: Settings) -> None:
     """Train; the last line has the run, its score and the teacher's."""
     result = train(open_cache(cache), settings, out, device=device, say=say)
     told = [

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from cache_schema.command_line.interrupts import held_interrupts
+from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import RunError
 from cache_schema.reader import Cache
 from cache_schema.text import one_line
-from student.augmentation.mixup import Mixing, draw_mixing
+from student.augmentation.mixup import MixupDraw, draw_mixup
 from student.augmentation.spec_augment import augmentation_random, spec_augment
 from student.metrics import Score
 from student.models.interface import Student
@@ -49,10 +49,10 @@ GRADIENT_NORM = 5.0
 # A kill costs no more training than this; what the epoch had read before it is read again too.
 SAVE_EVERY_S = 300.0
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-class Training:
+class Trainer:
     """One training under way: model, optimiser, streams and how far it is."""
 
     def __init__(
@@ -95,7 +95,7 @@ class Training:
         self._marked_s = time.monotonic()
         self._resume()
 
-    def run_epochs(self, say: Say) -> None:
+    def run_epochs(self, say: Log) -> None:
         """Train what is left; a signal is obeyed after the step, or the validation, in hand.
 
         Raises
@@ -105,17 +105,17 @@ class Training:
         """
         if self.progress.steps:
             say(f"continuing after {self.progress} of {self.recipe.epochs}")
-        with held_interrupts() as asked:
+        with deferred_interrupts() as stop_requested:
             begin_curves(self.run, self.progress.history)
             while self.progress.epoch < self.recipe.epochs:
-                self._train_epoch(asked)
+                self._train_epoch(stop_requested)
                 entry = self._finish_epoch()
                 extend_curves(self.run, entry)
                 say(_epoch_line(entry, self.recipe.epochs))
-                if asked():
+                if stop_requested():
                     raise self._interrupted()
 
-    def _train_epoch(self, asked: Callable[[], bool]) -> None:
+    def _train_epoch(self, stop_requested: Callable[[], bool]) -> None:
         """Train what is left of an epoch."""
         progress = self.progress
         if progress.batch == 0:
@@ -126,9 +126,9 @@ class Training:
         planned = sum(unit.rows for unit in units)
         with closing(self.stream.epoch(progress.epoch, progress.batch)) as batches:
             for batch in batches:
-                self._advance(progress.epoch + min(1.0, progress.clips / planned))
+                self._update_schedules(progress.epoch + min(1.0, progress.clips / planned))
                 self._step(batch)
-                if asked():
+                if stop_requested():
                     self._save()
                     raise self._interrupted()
                 if time.monotonic() - self._marked_s >= SAVE_EVERY_S:
@@ -152,19 +152,19 @@ class Training:
             self.averaged.after_step(self.objective.student)
         self.progress.count_step(losses, len(batch.clips))
 
-    def _augmented(self, batch: Batch) -> tuple[Batch, Mixing | None]:
+    def _augmented(self, batch: Batch) -> tuple[Batch, MixupDraw | None]:
         """Apply what the recipe does to a batch, and bring it to the device."""
         seed, progress = self.settings.seed, self.progress
         random = augmentation_random(seed, progress.epoch, progress.batch)
         mixing = None
         if self.recipe.mixup is not None:
-            mixing = draw_mixing(len(batch.clips), self.recipe.mixup, random)
+            mixing = draw_mixup(len(batch.clips), self.recipe.mixup, random)
             mixing = mixing.to(self.fabric.device)
         if self.recipe.spec_augment is not None:
             batch = spec_augment(batch, self.recipe.spec_augment, random)
         return batch.to(self.fabric.device), mixing
 
-    def _advance(self, done: float) -> None:
+    def _update_schedules(self, done: float) -> None:
         """Tell the optimiser and the objective how many epochs are done, by clips seen."""
         self.objective.epochs_done = done
         rate = self.recipe.learning_rate * self.recipe.schedule.factor(done / self.recipe.epochs)
@@ -200,7 +200,7 @@ class Training:
         if VALIDATION not in self.cache.splits:
             return None
         found = score_student(
-            self._kept(),
+            self._eval_model(),
             self.plain_loader,
             VALIDATION,
             device=self.fabric.device,
@@ -208,7 +208,7 @@ class Training:
         )
         return found if found.defined else None
 
-    def _kept(self) -> Student:
+    def _eval_model(self) -> Student:
         """Give the student that is validated and kept: the average, once there is one."""
         if self.averaged is not None and self.averaged.begun:
             return self.averaged.student
@@ -255,7 +255,7 @@ class Training:
         """Write what follows from the state at the end of an epoch."""
         write_lines(self.run / METRIC_LINES, self.progress.history)
         if self.progress.best_is_last:
-            save_weights(self.run, self._kept())
+            save_weights(self.run, self._eval_model())
 
     def _resume(self) -> None:
         state = load_state(self.run)

@@ -9,19 +9,20 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import CacheError, listed
+from cache_schema.frame_grid import FrameGrid
 from cache_schema.plugins import typed_options
-from cache_schema.reader import Cache, command_that_adds
+from cache_schema.reader import Cache, suggested_command
 from cache_schema.signal_names import qualified
-from student.augmentation.mixup import Mixing, mix_features, partners
+from student.augmentation.mixup import MixupDraw, mix_features, partner_targets
 from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.logits import SIGNAL as LOGITS
-from student.models.interface import Student, StudentOutput, TimeGrid
+from student.models.interface import Student, StudentOutput
 from student.runs.settings import Distillation, Settings, build_student
 from student.stream.batch import Batch
 from student.stream.class_map import ClassMap, build_class_map, check_names
 from student.stream.teacher_selection import (
+    select_teacher_signals,
     shared_classes,
-    taught_by,
     teacher_classes,
     teacher_facts,
 )
@@ -68,7 +69,7 @@ class Objective(nn.Module):
         self.task = task
         self.epochs_done = 0.0
 
-    def forward(self, batch: Batch, mixing: Mixing | None = None) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, mixing: MixupDraw | None = None) -> dict[str, Tensor]:
         """Give ``"total"`` and its parts unweighted: ``"labels"`` and one entry per loss.
 
         A clip without labels takes no part in the label loss, which is a mean over those that have.
@@ -81,15 +82,15 @@ class Objective(nn.Module):
         total = self.label_weight * parts["labels"]
         for key, loss in self.losses.items():
             entry = self.entries[key]
-            taught = taught_by(batch, entry.loss.signals, self.teachers[key])
+            taught = select_teacher_signals(batch, entry.loss.signals, self.teachers[key])
             parts[key] = (
-                loss(output, taught) if mixing is None else mixed(loss, output, taught, mixing)
+                loss(output, taught) if mixing is None else mixup_loss(loss, output, taught, mixing)
             )
             total = total + entry.weight_after(self.epochs_done) * parts[key]
         return {"total": total, **parts}
 
 
-def label_loss(output: StudentOutput, batch: Batch, mixing: Mixing | None, task: str) -> Tensor:
+def label_loss(output: StudentOutput, batch: Batch, mixing: MixupDraw | None, task: str) -> Tensor:
     """Cross-entropy (single) or mean binary cross-entropy (multi) over the labelled clips; 0 without.
 
     Labels may be shares, as those of a view that mixes two clips are. Gradients flow through
@@ -98,7 +99,7 @@ def label_loss(output: StudentOutput, batch: Batch, mixing: Mixing | None, task:
     own_B, weight_B = _each_label_loss(output, batch, task), batch.labelled_B.float()
     if mixing is None:
         return (own_B * weight_B).sum() / weight_B.sum().clamp_min(1)
-    other = partners(batch, mixing)
+    other = partner_targets(batch, mixing)
     weight_B = weight_B * mixing.share_B
     other_B = _each_label_loss(output, other, task)
     other_weight_B = (1 - mixing.share_B) * other.labelled_B
@@ -116,10 +117,12 @@ def _each_label_loss(output: StudentOutput, batch: Batch, task: str) -> Tensor:
     ).mean(1)
 
 
-def mixed(loss: DistillationLoss, output: StudentOutput, batch: Batch, mixing: Mixing) -> Tensor:
+def mixup_loss(
+    loss: DistillationLoss, output: StudentOutput, batch: Batch, mixing: MixupDraw
+) -> Tensor:
     """Mix the losses against a clip's own target and its partner's."""
     own_B = loss.per_clip(output, batch)
-    other_B = loss.per_clip(output, partners(batch, mixing))
+    other_B = loss.per_clip(output, partner_targets(batch, mixing))
     return other_B.lerp(own_B, mixing.share_B).mean()
 
 
@@ -172,7 +175,7 @@ def _setup(
         classes=cache.classes,
         covered=covered,
         grids={
-            name: TimeGrid(spec.hop_s, spec.first_frame_s)
+            name: FrameGrid(spec.hop_s, spec.first_frame_s)
             for name, spec in specs.items()
             if spec.hop_s is not None and spec.first_frame_s is not None
         },
@@ -230,7 +233,7 @@ def check_signals(cache: Cache, settings: Settings) -> None:
     if not problems:
         return
     missing = [name for name in needed_signals(settings) if name not in cache.signals]
-    commands = [f"repeat {command_that_adds(name)}" for name in missing]
+    commands = [f"repeat {suggested_command(name)}" for name in missing]
     raise CacheError(
         f"{cache.root} cannot serve {len(problems)} loss(es); it has: {', '.join(cache.signals)}\n"
         f"{listed(problems)}\nTo add what is missing:\n{listed(commands)}",

@@ -10,12 +10,12 @@ import numpy as np
 
 from cache_schema.errors import CacheError, RunError, UsageError, listed
 from cache_schema.front_ends import FRONT_ENDS
-from cache_schema.own_folder import require_own_folder
+from cache_schema.own_folder import check_own_folder
 from cache_schema.reader import Cache
 from cache_schema.signal_names import qualified, teacher_of
 from cache_schema.store.files import PARTIAL_SUFFIX
 from cache_schema.store.lock import write_lock
-from cache_schema.store.safe_open import refuse_links
+from cache_schema.store.safe_open import check_no_links
 from student.losses.logits import SIGNAL as LOGITS
 from student.metrics import (
     MAIN_METRIC,
@@ -25,16 +25,16 @@ from student.metrics import (
     measure_all,
     teacher_score,
 )
-from student.metrics.interface import Answers
-from student.metrics.teacher import teacher_answers
+from student.metrics.interface import Predictions
+from student.metrics.teacher import teacher_predictions
 from student.runs.checkpoint import STATE, WEIGHTS, read_json, write_json
-from student.runs.predict import run_answers
+from student.runs.predict import run_predictions
 from student.runs.run_config import config_problems
-from student.runs.settings import Settings, changed_settings, plain, student_class
+from student.runs.settings import Settings, diff_settings, distillation_as_json, student_class
 from student.stream.class_map import coverage_report
 from student.stream.teacher_selection import teacher_classes
 from student.stream.unit_loader import feature_sources
-from student.training.loop import METRIC_LINES, TRAIN, VALIDATION, Say, Training
+from student.training.loop import METRIC_LINES, TRAIN, VALIDATION, Log, Trainer
 from student.training.objective import Objective, build_objective, check_class_map, class_maps
 from student.training.tensorboard_log import CURVES
 
@@ -50,7 +50,7 @@ def train(
     run: Path,
     *,
     device: str,
-    say: Say,
+    say: Log,
     score_on: Sequence[str] = HELD_OUT,
 ) -> dict[str, Any]:
     """Train, or continue a training, and score it.
@@ -97,12 +97,12 @@ def _train(
     run: Path,
     objective: Objective,
     device: str,
-    say: Say,
+    say: Log,
     splits: list[str],
 ) -> dict[str, Any]:
-    refuse_links(run, "run", error=RunError)
+    check_no_links(run, "run", error=RunError)
     source, config = begun_with(run, settings, cache)
-    claim_run(run, config)
+    create_or_resume_run(run, config)
     for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
         for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
             left_by_a_kill.unlink()
@@ -112,13 +112,13 @@ def _train(
         return done
     for warning in corpus_warnings(cache):
         say(f"warning: {warning}")
-    _tell_coverage(cache, settings, say)
+    _report_coverage(cache, settings, say)
     scores = {split: _teacher(cache, settings, split) for split in (TRAIN, VALIDATION)}
     told = {split: found for split, found in scores.items() if found and found.defined}
     nothing = _why_no_score(cache, settings)
     name = f"teacher {settings.teacher}" if settings.teacher else "teacher"
     say(f"{name}: " + ("; ".join(f"{split} {found}" for split, found in told.items()) or nothing))
-    training = Training(cache, settings, run, objective, device, source)
+    training = Trainer(cache, settings, run, objective, device, source)
     training.teacher = {split: found.json_value for split, found in told.items()}
     training.run_epochs(say)
     return finish(run, training, splits)
@@ -164,10 +164,10 @@ def check_trainable(cache: Cache, settings: Settings) -> None:
         )
     if settings.metric is not None:
         check_metric(settings.metric, cache.task)
-    _refuse_without_targets(cache, settings)
+    _check_targets(cache, settings)
 
 
-def _refuse_without_targets(cache: Cache, settings: Settings) -> None:
+def _check_targets(cache: Cache, settings: Settings) -> None:
     """Refuse a training that could teach nothing."""
     if not cache.classes:
         raise UsageError(
@@ -220,7 +220,7 @@ def _why_no_score(cache: Cache, settings: Settings) -> str:
     return "no labelled clips to score it on"
 
 
-def _tell_coverage(cache: Cache, settings: Settings, say: Say) -> None:
+def _report_coverage(cache: Cache, settings: Settings, say: Log) -> None:
     """Say what a class map makes of each teacher's classes."""
     if settings.class_map is None:
         return
@@ -241,12 +241,12 @@ def begun_with(run: Path, settings: Settings, cache: Cache) -> tuple[str, dict[s
     before = read_json(run / CONFIG)
     if not isinstance(before, dict):
         return wanted[0]
-    return min(wanted, key=lambda pair: len(changed_settings(before, pair[1])))
+    return min(wanted, key=lambda pair: len(diff_settings(before, pair[1])))
 
 
-def claim_run(run: Path, config: dict[str, Any]) -> None:
+def create_or_resume_run(run: Path, config: dict[str, Any]) -> None:
     """Write the run's settings, or check that they are the same as before."""
-    require_own_folder(run, "run", "train-student", (CONFIG, STATE, Path(CURVES).parts[0]))
+    check_own_folder(run, "run", "train-student", (CONFIG, STATE, Path(CURVES).parts[0]))
     before = read_json(run / CONFIG)
     other = f"Choose another --out, or delete {run} to train anew."
     if before is None:
@@ -263,7 +263,7 @@ def claim_run(run: Path, config: dict[str, Any]) -> None:
             f"{run / CONFIG} is no settings of a run. Nothing was written. Choose another --out.",
             kind="exists",
         )
-    changes = changed_settings(before, config)
+    changes = diff_settings(before, config)
     if changes:
         raise UsageError(
             f"{run} holds a run of other settings; {len(changes)} differ\n{listed(changes)}\n"
@@ -277,7 +277,7 @@ def claim_run(run: Path, config: dict[str, Any]) -> None:
         )
 
 
-def finish(run: Path, training: Training, splits: Sequence[str]) -> dict[str, Any]:
+def finish(run: Path, training: Trainer, splits: Sequence[str]) -> dict[str, Any]:
     """Score the best weights on these splits and write ``result.json``."""
     config, settings = read_json(run / CONFIG), training.settings
     result = {
@@ -286,7 +286,7 @@ def finish(run: Path, training: Training, splits: Sequence[str]) -> dict[str, An
         "seed": settings.seed,
         "student": settings.student,
         "student_options": settings.student_options,
-        "distill": [plain(entry) for entry in settings.distill],
+        "distill": [distillation_as_json(entry) for entry in settings.distill],
         "label_weight": settings.label_weight,
         "best_epoch": training.progress.best["epoch"],
         "epochs": training.recipe.epochs,
@@ -295,15 +295,15 @@ def finish(run: Path, training: Training, splits: Sequence[str]) -> dict[str, An
     return result
 
 
-def _scored(run: Path, config: dict[str, Any], training: Training, split: str) -> dict[str, Any]:
+def _scored(run: Path, config: dict[str, Any], training: Trainer, split: str) -> dict[str, Any]:
     """Score the best weights and their teacher on a split, by every metric of the task.
 
     ``right`` has a bit for each scored clip in the cache's order, first clip first, as hexadecimal
     digits: what paired statistics over clips need.
     """
     cache, settings = training.cache, training.settings
-    student = run_answers(run, config, cache, split, loader=training.plain_loader)
-    teacher = teacher_answers(cache, split, settings.class_map, settings.teacher)
+    student = run_predictions(run, config, cache, split, loader=training.plain_loader)
+    teacher = teacher_predictions(cache, split, settings.class_map, settings.teacher)
     found = measure(student, settings.metric)
     return {
         "score": found.json_value,
@@ -316,5 +316,5 @@ def _scored(run: Path, config: dict[str, Any], training: Training, split: str) -
     }
 
 
-def _json_scores(answers: Answers) -> dict[str, float | str | None]:
+def _json_scores(answers: Predictions) -> dict[str, float | str | None]:
     return {name: score.json_value for name, score in measure_all(answers).items()}

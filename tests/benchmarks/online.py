@@ -122,7 +122,7 @@ def _with_head(base: Path, out: Path, classes: Sequence[str]) -> Path:
             label2id={name: index for index, name in enumerate(classes)},
         )
     )
-    teacher.adopt(teacher.new_model(attention="sdpa"), "cpu")
+    teacher.attach_model(teacher.new_model(attention="sdpa"), "cpu")
     teacher.save(out)
     return out
 

@@ -12,9 +12,9 @@ import torch
 import zarr
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
+from cache_schema.frame_grid import FrameGrid
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.reader import Cache, Ragged
-from student.models.interface import TimeGrid
 from student.stream.batch import Batch, pad_rows
 
 Item = dict[str, Any]
@@ -97,7 +97,7 @@ class Collate:
             signals={name: values for name, (values, _) in padded.items()},
             signal_lengths={name: lengths for name, (_, lengths) in padded.items()},
             clips=np.array([item["clip"] for item in items], np.int64),
-            feature_grid=TimeGrid(preset.hop_s, preset.first_frame_s),
+            feature_grid=FrameGrid(preset.hop_s, preset.first_frame_s),
         )
 
 

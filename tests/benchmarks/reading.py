@@ -10,11 +10,11 @@ import numpy as np
 from figures import Figure, interleaved, median
 from synthetic import CLASSES, FEATURES, SIGNALS, random_rows, write_cache
 
+from cache_schema.frame_grid import FrameGrid
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.reader import Cache, Ragged, Unit
-from student.models.interface import TimeGrid
 from student.stream.stream import Stream
-from student.stream.unit_loader import TrainingRows, UnitLoader
+from student.stream.unit_loader import UnitData, UnitLoader
 
 BATCH = 64
 AGAINST = "np.memmap, same shuffle, collate and threads"
@@ -37,7 +37,7 @@ class MemmapLoader:
             mapped = np.memmap(folder / name, np.float16, "r", shape=flat.shape)
             self._files[name] = mapped.view(np.ndarray)
 
-    def load(self, unit: Unit) -> TrainingRows:
+    def load(self, unit: Unit) -> UnitData:
         """Views of the mapped files."""
         first, last = unit.first_clip, unit.first_clip + unit.rows
         ragged = {}
@@ -46,12 +46,12 @@ class MemmapLoader:
             ragged[name] = Ragged(self._files[name][starts[0] : starts[-1]], starts - starts[0])
         logits = self._files["logits"].reshape(-1, len(CLASSES))[first:last]
         preset = FRONT_ENDS[FEATURES]
-        return TrainingRows(
+        return UnitData(
             clips=np.arange(first, last),
             labels=self._labels[first:last],
             labelled=np.ones(last - first, np.bool_),
             features=ragged[FEATURES],
-            feature_grid=TimeGrid(preset.hop_s, preset.first_frame_s),
+            feature_grid=FrameGrid(preset.hop_s, preset.first_frame_s),
             signals={"logits": logits, "temporal_attention": ragged["temporal_attention"]},
         )
 

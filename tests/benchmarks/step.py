@@ -20,8 +20,8 @@ from figures import Figure, interleaved, median
 from torch import nn
 from watched import settings_of
 
+from cache_schema.frame_grid import FrameGrid
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.interface import TimeGrid
 from student.runs.settings import build_student
 from student.stream.batch import Batch
 from student.training.loop import GRADIENT_NORM
@@ -89,7 +89,7 @@ def _batch(name: str, clips: int, seconds: float, *, ragged: bool) -> Batch:
         signals={},
         signal_lengths={},
         clips=np.arange(clips),
-        feature_grid=TimeGrid(preset.hop_s, preset.first_frame_s),
+        feature_grid=FrameGrid(preset.hop_s, preset.first_frame_s),
     )
 
 

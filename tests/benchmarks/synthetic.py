@@ -12,7 +12,7 @@ from cache_schema.clip import Clip
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.metadata import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
 from cache_schema.reader import Cache, open_cache
-from cache_schema.writer import Row, create_cache, seal, write_unit
+from cache_schema.writer import UnitRow, create_cache, seal, write_unit
 
 CLASSES = tuple(f"class-{i:02d}" for i in range(35))
 RATE_HZ = 16_000
@@ -70,7 +70,7 @@ def write_cache(root: Path, rows: Sequence[Mapping[str, np.ndarray]]) -> Cache:
     create_cache(root, clips, facts, RATE_HZ, plan)
     for unit, start in enumerate(first):
         chosen = rows[start : start + units.rows[unit]]
-        write_unit(root, plan, unit, [Row(signals=dict(row)) for row in chosen])
+        write_unit(root, plan, unit, [UnitRow(signals=dict(row)) for row in chosen])
     seal(root, plan)
     return open_cache(root)
 

@@ -29,7 +29,7 @@ from teacher_models import (
 )
 from teacher_waits import waiting_shares
 
-from pipeline.precompute.plan import BATCH_S
+from pipeline.precompute.plan import BATCH_SECONDS
 from pipeline.precompute.work_unit import batches
 from pipeline.teachers.attention_capture import HEAD_MEAN_ATTENTION
 from pipeline.teachers.transformer import TransformerTeacher
@@ -197,7 +197,7 @@ def _ours(teacher: TransformerTeacher, waveforms: Clips) -> None:
     """Batches of alike lengths, as a work unit makes them."""
     lengths = {i: len(waveform) for i, waveform in enumerate(waveforms)}
     near = teacher.batching == "near"
-    for batch in batches(lengths, RAGGED_CLIPS, BATCH_S * RATE_HZ, near=near):
+    for batch in batches(lengths, RAGGED_CLIPS, BATCH_SECONDS * RATE_HZ, near=near):
         teacher.infer([waveforms[i] for i in batch], ANSWERS["ours"])
 
 

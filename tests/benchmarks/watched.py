@@ -13,7 +13,7 @@ from student.runs.settings import Settings, find_recipe, parse_distillation, res
 from student.stream.batch import Batch
 from student.stream.stream import Stream
 from student.stream.unit_loader import UnitLoader
-from student.training.loop import Training
+from student.training.loop import Trainer
 from student.training.objective import build_objective, needed_signals
 
 DISTILLED = ("temporal=0.25", "logits=0.25")
@@ -122,7 +122,7 @@ def train_epoch(
     """Train a fresh student for an epoch."""
     watched = Watched(batches, limit)
     with tempfile.TemporaryDirectory() as run:
-        training = Training(cache, settings, Path(run), build_objective(cache, settings), "cpu")
+        training = Trainer(cache, settings, Path(run), build_objective(cache, settings), "cpu")
         training.stream = watched  # type: ignore[assignment]
         training.run_epochs(lambda _: None)
     return watched

@@ -16,14 +16,14 @@ from cache_schema.errors import UsageError
 from cache_schema.plugins import load_plugin
 from pipeline.views import VIEWS
 from student.augmentation.compatibility import AUGMENTATIONS, REASONS, check_augmentations
-from student.augmentation.mixup import draw_mixing
+from student.augmentation.mixup import draw_mixup
 from student.augmentation.spec_augment import spec_augment
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss, Effect
 from student.recipes import RECIPES, Recipe, SpecAugment
 from student.runs.settings import Settings, parse_distillation
 from student.training import cli as train_cli
-from student.training.objective import label_loss, mixed
+from student.training.objective import label_loss, mixup_loss
 
 PLAIN = replace(RECIPES["ast"], spec_augment=None, mixup=None)
 WITH = {
@@ -138,8 +138,8 @@ def test_what_is_declared_to_be_supported_is(augmentation: str, name: str, task:
     if recipe.spec_augment is not None:
         batch = spec_augment(batch, recipe.spec_augment, random)
     if recipe.mixup is not None:
-        mixing = draw_mixing(len(batch.clips), recipe.mixup, random)
-    value = loss(output, batch) if mixing is None else mixed(loss, output, batch, mixing)
+        mixing = draw_mixup(len(batch.clips), recipe.mixup, random)
+    value = loss(output, batch) if mixing is None else mixup_loss(loss, output, batch, mixing)
     (value + label_loss(output, batch, mixing, task)).backward()
     assert torch.isfinite(value)
     assert value > 0

@@ -38,7 +38,7 @@ from cache_schema.integrity.verify import verify
 from pipeline.precompute.cli import main
 
 # A process holds two units at a time: one asks the teacher, the other is read or written.
-UNITS_IN_HAND = 2
+MAX_CONCURRENT_UNITS = 2
 # The first that fits names the stage of a touched path.
 STAGES = {
     r"^corpus": "computing",
@@ -209,7 +209,7 @@ def one_case(ground: Ground, way: Way, touch: int, again: int) -> int:
     done: dict[Path, tuple[int, int]] = {}
     for later in range(again + 1):
         if way.name != "repair":
-            assert begun(ground.out) <= UNITS_IN_HAND
+            assert begun(ground.out) <= MAX_CONCURRENT_UNITS
             done = committed(ground.out)
         if later < again:
             kills += ground.killed(way, touch // 2)

@@ -27,7 +27,7 @@ from seen_rows import digests_of_rows, refusal
 
 from cache_schema.inspection.cli import main
 from cache_schema.metadata import PartPlan
-from cache_schema.writer import MANIFEST, Row, add_part, seal, write_unit
+from cache_schema.writer import MANIFEST, UnitRow, add_part, seal, write_unit
 
 SUBPROCESS_EVERY = 100
 # The first that fits is the kind of an object; what is read of a finished cache is marked.
@@ -73,7 +73,7 @@ def plans(codec: str, u8log: bool, seed: int) -> list[PartPlan]:
     return [p.model_copy(update={"codec": codec, "seed": seed}) for p in (first, second, third)]
 
 
-def rows(plan: PartPlan, unit: int, turned: bool) -> list[Row]:
+def rows(plan: PartPlan, unit: int, turned: bool) -> list[UnitRow]:
     """The rows of a unit; turned round they are other rows of equal shape."""
     plain = [s.model_copy(update={"name": s.name.partition("@")[0]}) for s in plan.signals]
     found = small_cache.rows(plan.model_copy(update={"signals": plain}), unit)

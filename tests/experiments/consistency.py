@@ -18,10 +18,10 @@ from esc10 import run
 
 from cache_schema.metadata import PartPlan, UnitTable
 from cache_schema.reader import Cache, Unit, open_cache
-from cache_schema.writer import Row, create_cache, seal, write_unit
+from cache_schema.writer import UnitRow, create_cache, seal, write_unit
 
 ANSWERS, FEATURES = ("logits", "temporal_attention"), "mfcc40"
-RUNG = "temporal=0.25 logits=0.5:temperature=2"
+CONDITION = "temporal=0.25 logits=0.5:temperature=2"
 TRAIN = "--epochs 10"
 
 
@@ -51,7 +51,7 @@ def _plan(whole: PartPlan, views: int, kept: list[int]) -> PartPlan:
     return whole.model_copy(update=changed)
 
 
-def _rows(source: Cache, number: int, inconsistent: bool) -> list[Row]:
+def _rows(source: Cache, number: int, inconsistent: bool) -> list[UnitRow]:
     units = {
         (unit.view, unit.first_clip): unit
         for split in source.splits
@@ -63,7 +63,7 @@ def _rows(source: Cache, number: int, inconsistent: bool) -> list[Row]:
     features = _signals(source, heard, (FEATURES,))
     answers = _signals(source, answered, ANSWERS)
     return [
-        Row(signals={name: values[row] for name, values in (features | answers).items()})
+        UnitRow(signals={name: values[row] for name, values in (features | answers).items()})
         for row in range(heard.rows)
     ]
 
@@ -86,7 +86,7 @@ def main(noisy: Path, out: Path) -> None:
         rewritten(cache, out / "2-views.zarr", 2),
         rewritten(cache, out / "4-views.zarr", 4),
     ]
-    run("compare-students", *made, eight, "--student", "ds-tc-resnet", "--rung", RUNG,
+    run("compare-students", *made, eight, "--student", "ds-tc-resnet", "--condition", CONDITION,
         "--train", TRAIN, "--out", out / "compared", log=out / "log")  # fmt: skip
 
 

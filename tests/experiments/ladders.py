@@ -13,7 +13,7 @@ import mixtures
 import noisy_keywords
 import sounds
 
-from student.compare.conditions import parse_rung
+from student.compare.conditions import parse_condition
 from student.compare.ledger import Ledger
 from student.compare.runs import Comparison, Run
 
@@ -55,7 +55,7 @@ class Experiment:
         """What ``compare-students`` compares, for looking runs up where no cache is."""
         config = self.config
         return comparison_of(
-            self.caches, config["student"], config["rung"], config.get("seeds", 3),
+            self.caches, config["student"], config["condition"], config.get("seeds", 3),
             config.get("train", ""),
         )  # fmt: skip
 
@@ -69,12 +69,14 @@ class Experiment:
 
 
 def comparison_of(
-    caches: tuple[str, ...], students: list[str], rungs: list[str], seeds: int, train: str
+    caches: tuple[str, ...], students: list[str], conditions: list[str], seeds: int, train: str
 ) -> Comparison:
     """Name runs as ``compare-students`` does."""
     named = {name: Path(f"{name}.zarr") for name in caches}
     words = tuple(train.split())
-    return Comparison(Path(), named, tuple(students), tuple(map(parse_rung, rungs)), seeds, words)
+    return Comparison(
+        Path(), named, tuple(students), tuple(map(parse_condition, conditions)), seeds, words
+    )
 
 
 def _noisy(shared: Path, work: Path, name: str) -> None:

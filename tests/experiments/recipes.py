@@ -14,7 +14,7 @@ from pathlib import Path
 
 from esc10 import run
 
-from student.compare.conditions import slug
+from student.compare.conditions import folder_name
 
 LEDGER = Path(__file__).parent / "results" / "noisy.jsonl"
 SEEDS = 1
@@ -52,9 +52,9 @@ CANDIDATES = {
 
 def search(work: Path, student: str, train: str) -> None:
     """Train one candidate, unless the ledger has it."""
-    out = work / "recipes" / slug(f"{student} {train}")
+    out = work / "recipes" / folder_name(f"{student} {train}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    run("compare-students", work / "2s.zarr", "--student", student, "--rung", "none",
+    run("compare-students", work / "2s.zarr", "--student", student, "--condition", "none",
         "--seeds", SEEDS, "--train", train, "--out", out, "--ledger", LEDGER, "--jobs", 1,
         log=work / "log-recipes")  # fmt: skip
 

@@ -12,7 +12,7 @@ from odd_input import run
 from pipeline.precompute.cli import main as precompute_teacher
 from student.compare.cli import main as compare_students
 from student.training.cli import main as train_student
-from student.training.loop import Training
+from student.training.loop import Trainer
 
 ADDED = {
     "a signal": ("--signal", "layer_attention"),
@@ -74,14 +74,14 @@ def test_a_training_goes_on_bit_for_bit(
     what: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    finish = Training._finish_epoch
+    finish = Trainer._finish_epoch
 
-    def stopped(training: Training) -> object:
+    def stopped(training: Trainer) -> object:
         finish(training)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Training, "_finish_epoch", stopped)
+        patched.setattr(Trainer, "_finish_epoch", stopped)
         assert train(cache, tmp_path / "run")[0] == 1
     code, said = train(grown[what], tmp_path / "run")
     assert code == 0, said
@@ -91,7 +91,16 @@ def test_a_training_goes_on_bit_for_bit(
 
 
 def test_a_comparison_goes_on_too(cache: Path, grown: dict[str, Path], tmp_path: Path) -> None:
-    words = ("--student", "tc-resnet", "--rung", "none", "--seeds", 1, "--out", tmp_path / "out")
+    words = (
+        "--student",
+        "tc-resnet",
+        "--condition",
+        "none",
+        "--seeds",
+        1,
+        "--out",
+        tmp_path / "out",
+    )
     options = ("--train", "--epochs 1 --device cpu", "--plan")
     assert run(compare_students, cache, *words, *options[:2])[0] == 0
     code, said = run(compare_students, grown["the student's features"], *words, *options)
@@ -102,13 +111,13 @@ def test_a_new_training_reads_the_features_that_are_there(
     grown: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sources = []
-    begin = Training.__init__
+    begin = Trainer.__init__
 
-    def noted(training: Training, *arguments: object) -> None:
+    def noted(training: Trainer, *arguments: object) -> None:
         begin(training, *arguments)  # type: ignore[arg-type]
         sources.append(training.plain_loader.source)
 
-    monkeypatch.setattr(Training, "__init__", noted)
+    monkeypatch.setattr(Trainer, "__init__", noted)
     for what in ("the student's features", "other features"):
         assert train(grown[what], tmp_path / what)[0] == 0
     assert sources == ["mfcc40", "waveform"]

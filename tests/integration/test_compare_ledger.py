@@ -18,7 +18,7 @@ from student.compare.ledger import run_facts, run_key
 from student.compare.runs import Comparison, Run
 from student.evaluation import cli as evaluate_cli
 
-WORDS = ("--student", "tc-resnet", "--rung", "none", "--rung", "temporal=0.25")
+WORDS = ("--student", "tc-resnet", "--condition", "none", "--condition", "temporal=0.25")
 TRAIN = ("--train", "--epochs 1 --batch-size 8")
 
 

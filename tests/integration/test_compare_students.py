@@ -24,7 +24,7 @@ from student.compare import cli
 from student.evaluation import cli as evaluate_cli
 
 PROGRAM = "from student.compare.cli import main; main(prog_name='compare-students')"
-LADDER = ("--rung", "none", "--rung", "temporal=0.1 | logits=0.2  temporal=0.5 label=1")
+LADDER = ("--condition", "none", "--condition", "temporal=0.1 | logits=0.2  temporal=0.5 label=1")
 SECOND = "logits=0.2 temporal=0.5 label=1"
 TRAIN = ("--train", "--epochs 2 --batch-size 8")
 WORDS = ("--student", "tc-resnet", "--seeds", "2", "--jobs", "2", *LADDER)
@@ -230,11 +230,11 @@ def test_the_usual_ladder_is_what_the_cache_serves(cache: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--rung", "sp=1"), "loss 'sp' needs the signal 'clip_embedding'"),
+        (("--condition", "sp=1"), "loss 'sp' needs the signal 'clip_embedding'"),
         (("--train", "--seed 5"), "must leave --seed to"),
         (("--train", "--epochs '3"), "is no list of options"),
         (("--train", "--nonsense"), "No such option"),
-        (("--rung", "temporal=0.1 logits=1"), "leaves no weight for the labels"),
+        (("--condition", "temporal=0.1 logits=1"), "leaves no weight for the labels"),
         (("--train", "--metric micro-ap", "--student", "tc-resnat"), "Did you mean 'tc-resnet'?"),
     ],
 )
@@ -255,7 +255,7 @@ def test_losses_from_a_file_of_the_trainer_are_refused(cache: Path, tmp_path: Pa
         cache, "--student", "tc-resnet", "--out", tmp_path / "o", "--train", f"--config {file}"
     )
     assert refused.exit_code == 2
-    assert "leave distill to --rung" in refused.stderr
+    assert "leave distill to --condition" in refused.stderr
 
 
 def test_caches_that_could_not_be_told_apart_or_scored_are_refused(
@@ -263,11 +263,11 @@ def test_caches_that_could_not_be_told_apart_or_scored_are_refused(
 ) -> None:
     small = write_small_cache(tmp_path / "small.zarr")
     words = ("--student", "tc-resnet", "--out", tmp_path / "out")
-    unscored = here(small, *words, "--rung", "temporal=0.1 | temporal=0.5")
+    unscored = here(small, *words, "--condition", "temporal=0.1 | temporal=0.5")
     assert f"{small} has no split 'validation'" in unscored.stderr
-    alone = here(small, *words, "--rung", "none", "--train", "--label-weight 0")
+    alone = here(small, *words, "--condition", "none", "--train", "--label-weight 0")
     assert "leaves nothing to learn from" in alone.stderr
-    folds = here(cache, small, *words, "--rung", "none", "--folds")
+    folds = here(cache, small, *words, "--condition", "none", "--folds")
     assert "differ in their classes" in folds.stderr
     twin = tmp_path / "elsewhere" / "tones.zarr"
     shutil.copytree(cache, twin)
@@ -282,7 +282,7 @@ def test_a_cache_without_validation_is_compared_once_and_done(tmp_path: Path) ->
     corpus, small = write_tones(tmp_path / "corpus"), tmp_path / "tones.zarr"
     shutil.rmtree(corpus / "validation")
     succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", small))
-    words = (small, "--student", "tc-resnet", "--rung", "none", "--seeds", "1", "--jobs", "1")
+    words = (small, "--student", "tc-resnet", "--condition", "none", "--seeds", "1", "--jobs", "1")
     told = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))
     assert told.count("seed 0: test") == 1
     again = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))

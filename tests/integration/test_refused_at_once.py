@@ -38,7 +38,7 @@ COMMANDS = {
     "precompute": (precompute_teacher, "CORPUS --teacher toy --out OUT"),
     "finetune": (finetune_teacher, "CORPUS --base BASE --out OUT"),
     "train": (train_student, "CACHE --student tc-resnet --out OUT"),
-    "compare": (compare_students, "CACHE --student tc-resnet --rung none --out OUT"),
+    "compare": (compare_students, "CACHE --student tc-resnet --condition none --out OUT"),
     "pack": (pack_corpus, "CORPUS --to hdf5-waveform --out OUT"),
     "prepare": (prepare_corpus, "esc-50 --out OUT"),
     "evaluate": (evaluate_student, "RUN CACHE"),

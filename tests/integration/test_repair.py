@@ -84,7 +84,7 @@ def unfinished(corpus: str, tmp_path: Path) -> Path:
         corpus=corpus, teacher="toy", out=tmp_path / "c", unit_rows=8, view_steps=("gain",)
     )
     precompute = Precompute(request)
-    (plan,) = precompute.lay_out()
+    (plan,) = precompute.create_parts()
     assert len(list(precompute.compute(plan, [0, 1, 2]))) == 3
     return request.out
 

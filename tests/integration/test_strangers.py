@@ -22,7 +22,7 @@ from cache_schema.errors import AftersoundError
 from cache_schema.inspection.cli import main as inspect_cache
 from cache_schema.reader import open_cache
 from cache_schema.store.arrays import create_array, write_chunk
-from cache_schema.writer import Row, seal, write_unit
+from cache_schema.writer import UnitRow, seal, write_unit
 from pipeline.audio.decode import UnusableAudio
 from pipeline.precompute.cli import main as precompute_teacher
 from pipeline.teachers import open_teacher
@@ -454,7 +454,7 @@ def test_a_chunk_that_nobody_recorded_is_not_read(tmp_path: Path) -> None:
     root = tmp_path / "small.zarr"
     plan = small_cache.lay_out(root)
     for unit, rows in enumerate(plan.units.rows):
-        write_unit(root, plan, unit, [Row(reason="silent")] * rows)
+        write_unit(root, plan, unit, [UnitRow(reason="silent")] * rows)
     seal(root, plan)
     usable = root / "parts/part-000/index/row_usable"
     units = open_cache(root).units("train")

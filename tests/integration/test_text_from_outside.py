@@ -71,7 +71,16 @@ def test_no_command_prints_it_raw(cache: Path, corpus: Path, tmp_path: Path) -> 
 
 
 def test_tables_hold_text_alone(cache: Path, tmp_path: Path) -> None:
-    words = ("--student", "tc-resnet", "--rung", "none", "--seeds", 1, "--out", tmp_path / "out")
+    words = (
+        "--student",
+        "tc-resnet",
+        "--condition",
+        "none",
+        "--seeds",
+        1,
+        "--out",
+        tmp_path / "out",
+    )
     safe(compare_students, cache, *words, "--train", "--epochs 1 --device cpu")
     table = (tmp_path / "out/table.md").read_text()
     assert "| =cache\\|\\\\x1b\\[5m |" in table.splitlines()[2]

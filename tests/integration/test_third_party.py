@@ -136,8 +136,8 @@ def test_the_run_records_them_and_is_scored(site: Path, made: Path) -> None:
     report = succeeded(acme(site, "evaluate-student", made / "run", made / "acme.zarr", "--report"))
     assert "acme-top2" in report
     compared = acme(
-        site, "compare-students", made / "acme.zarr", "--student", "acme-mlp", "--rung", "none",
-        "--rung", "acme-mse=0.5", "--seeds", 1, "--train", "--epochs 1", "--out", made / "compared",
+        site, "compare-students", made / "acme.zarr", "--student", "acme-mlp", "--condition", "none",
+        "--condition", "acme-mse=0.5", "--seeds", 1, "--train", "--epochs 1", "--out", made / "compared",
     )  # fmt: skip
     assert "acme-mse" in succeeded(compared)
 

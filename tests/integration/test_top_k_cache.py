@@ -10,7 +10,7 @@ from commands import command, succeeded, write_tones
 
 from cache_schema.encodings import top_k
 from cache_schema.errors import UsageError
-from cache_schema.inspection.summary import clip_facts, teacher_score
+from cache_schema.inspection.summary import clip_facts, teacher_accuracy
 from cache_schema.reader import open_cache
 from pipeline.precompute.precompute import Precompute, Request
 
@@ -43,7 +43,7 @@ def test_the_reader_gives_every_class_its_logit(caches: tuple[Path, Path]) -> No
         np.testing.assert_array_equal(stored, top_k.decode(codes, exact.shape[1]))
         np.testing.assert_array_equal(stored.argmax(axis=1), exact.argmax(axis=1))
     assert clip_facts(small, 0)["signals"]["logits"].shape == (6,)
-    assert teacher_score(small, "") == teacher_score(full, "")
+    assert teacher_accuracy(small, "") == teacher_accuracy(full, "")
 
 
 def test_a_student_learns_from_it(caches: tuple[Path, Path], tmp_path: Path) -> None:

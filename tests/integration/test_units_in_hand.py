@@ -13,7 +13,7 @@ from commands import write_tones
 from cache_schema.writer import missing_units
 from pipeline.precompute import work_unit as unit
 from pipeline.precompute.precompute import Precompute, Request
-from pipeline.precompute.work_unit import Dropped, compute_unit, stop_run
+from pipeline.precompute.work_unit import UnitCancelled, compute_unit, stop_run
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def precompute(tmp_path: Path) -> Precompute:
 
 
 def test_threads_that_ask_at_once_load_the_teacher_once(precompute: Precompute) -> None:
-    (plan,) = precompute.lay_out()
+    (plan,) = precompute.create_parts()
     loaded = unit._loaded_worker.cache_info().misses
     units = range(len(plan.units.rows))
     with ThreadPoolExecutor(4) as pool:
@@ -37,12 +37,12 @@ def test_threads_that_ask_at_once_load_the_teacher_once(precompute: Precompute) 
 def test_units_of_a_stopped_run_are_dropped_and_those_of_the_next_are_not(
     precompute: Precompute,
 ) -> None:
-    (plan,) = precompute.lay_out()
+    (plan,) = precompute.create_parts()
     job = precompute.job(plan)
     stopped, again = (replace(job, run=run) for run in ("stopped", "again"))
     compute_unit(stopped, 0)
     stop_run(stopped.run)
-    with pytest.raises(Dropped):
+    with pytest.raises(UnitCancelled):
         compute_unit(stopped, 1)
     assert 1 in missing_units(precompute.request.out, plan)
     compute_unit(again, 1)

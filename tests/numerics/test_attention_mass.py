@@ -117,9 +117,9 @@ def test_it_is_the_mean_over_the_rows_of_view_0(
             batch = collate([(loader.load(unit), place)])
             with torch.no_grad():
                 output = student(batch.features_BTM, batch.lengths_B)
-                looks = student.looks_at(output)[0].numpy()
+                attribution = student.frame_attribution(output)[0].numpy()
             first_s = float(output.first_frame_s_B[0])
-            wanted["student"].append(inside(looks, first_s, output.hop_s, stretch))
+            wanted["student"].append(inside(attribution, first_s, output.hop_s, stretch))
             seconds = len(row["waveform"]) / small_views.RATE_HZ
             wanted["chance"].append((stretch[1] - stretch[0]) / seconds)
     found = attention_mass(run, cache, split)
@@ -176,8 +176,8 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(views: Path, tmp_path:
     """As the runs of a comparison, whose folders are all called seed-N."""
     distill = [{"name": "temporal", "teachers": [""]}]
     runs = [
-        write_run(tmp_path / rung / "seed-0", distill=distill if rung != "none" else [])
-        for rung in ("none", "temporal", "both")
+        write_run(tmp_path / condition / "seed-0", distill=distill if condition != "none" else [])
+        for condition in ("none", "temporal", "both")
     ]
     (heard,) = clip_curves(runs, open_cache(views), "test", ["clip-6"])
     assert list(heard.curves) == [

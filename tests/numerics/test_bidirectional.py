@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from student.models.bidirectional import both_ways
+from student.models.bidirectional import run_bidirectional
 
 FRAMES, WIDTH = 11, 8
 
@@ -34,7 +34,7 @@ def test_values_and_gradients_equal_those_of_packed_sequences(
     values_BTD = torch.randn(4, FRAMES, 6, dtype=torch.float64, requires_grad=True)
     wanted_BTD = torch.randn(4, FRAMES, 2 * WIDTH, dtype=torch.float64)
     found = {}
-    for name, run in {"ours": both_ways, "torch": of_torch}.items():
+    for name, run in {"ours": run_bidirectional, "torch": of_torch}.items():
         context_BTD = run(gru, values_BTD, lengths_B)
         total = (context_BTD * wanted_BTD).sum()
         found[name] = [context_BTD, *torch.autograd.grad(total, [values_BTD, *gru.parameters()])]
@@ -55,7 +55,7 @@ def test_cudnn_is_asked_to_keep_what_a_gradient_needs(
 
     monkeypatch.setattr(torch, "gru", recorded)
     with torch.set_grad_enabled(learns):
-        both_ways(gru.eval(), torch.randn(2, FRAMES, 6), torch.tensor([5, 11]))
+        run_bidirectional(gru.eval(), torch.randn(2, FRAMES, 6), torch.tensor([5, 11]))
     assert flags == [learns, learns]
 
 
@@ -64,8 +64,8 @@ def test_what_lies_in_the_padding_changes_nothing(gru: nn.GRU) -> None:
     values_BTD = torch.randn(2, FRAMES, 6)
     other_BTD = values_BTD.clone()
     other_BTD[0, 5:] = 100.0
-    context_BTD = both_ways(gru, values_BTD, lengths_B)
-    assert torch.equal(context_BTD, both_ways(gru, other_BTD, lengths_B))
+    context_BTD = run_bidirectional(gru, values_BTD, lengths_B)
+    assert torch.equal(context_BTD, run_bidirectional(gru, other_BTD, lengths_B))
     assert not context_BTD[0, 5:].any()
 
 
@@ -73,9 +73,9 @@ def test_mixed_precision_gives_nearly_the_same_and_finite_gradients(gru: nn.GRU)
     lengths_B = torch.tensor([5, 11])
     values_BTD = torch.randn(2, FRAMES, 6).bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        context_BTD = both_ways(gru, values_BTD, lengths_B)
+        context_BTD = run_bidirectional(gru, values_BTD, lengths_B)
     context_BTD.sum().backward()
-    exact_BTD = both_ways(gru, values_BTD.detach().float(), lengths_B)
+    exact_BTD = run_bidirectional(gru, values_BTD.detach().float(), lengths_B)
     assert torch.allclose(context_BTD.float(), exact_BTD, atol=0.02)
     assert values_BTD.grad is not None
     assert values_BTD.grad.isfinite().all()

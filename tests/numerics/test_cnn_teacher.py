@@ -304,7 +304,7 @@ def test_an_image_classifier_becomes_a_teacher(
 ) -> None:
     base = open_checkpoint(str(image_classifier), MODEL_TYPES)
     teacher = EfficientNetTeacher(base.changed(**LABELS, aftersound_pooling=pooling))
-    teacher.adopt(teacher.new_model(attention="eager"), "cpu")
+    teacher.attach_model(teacher.new_model(attention="eager"), "cpu")
     teacher.save(tmp_path / "teacher")
     heard = opened(tmp_path / "teacher")
     assert (heard.classes, heard.pooling) == (CLASSES, pooling)
@@ -324,7 +324,7 @@ def test_an_untrained_cnn_learns(tmp_path: Path) -> None:
     labels = {"id2label": {0: "low", 1: "high"}, "label2id": {"low": 0, "high": 1}}
     teacher = EfficientNetTeacher(base.changed(**labels, aftersound_pooling="attention"))
     torch.manual_seed(0)
-    teacher.adopt(teacher.new_model(attention="eager").train(), "cpu")
+    teacher.attach_model(teacher.new_model(attention="eager").train(), "cpu")
     optimizer = torch.optim.AdamW(teacher.model.parameters(), lr=3e-3)
     random = np.random.default_rng(0)
 

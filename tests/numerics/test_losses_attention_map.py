@@ -25,9 +25,10 @@ from loss_inputs import (
 )
 
 from cache_schema.errors import UsageError
+from cache_schema.frame_grid import FrameGrid
 from student.losses.attention_map import AttentionMapLoss, coarse_map, map_divergence
 from student.losses.frames import SharedFrames, visible_frames
-from student.models.interface import StudentOutput, TimeGrid
+from student.models.interface import StudentOutput
 from student.stream.batch import Batch
 
 both_rates = pytest.mark.parametrize("grid", [COARSER, FINER], ids=["coarser", "finer"])
@@ -161,4 +162,4 @@ def test_attention_map_refuses_what_it_cannot_use() -> None:
     with pytest.raises(UsageError, match=r"width .* must be 1 to 4096, got 0"):
         AttentionMapLoss(loss_setup(), width=0)
     with pytest.raises(UsageError, match=r"needs the hop of attention_map.*--signal attention_map"):
-        AttentionMapLoss(loss_setup(grids={"frame_embedding": TimeGrid(1.0, 0.5)}))
+        AttentionMapLoss(loss_setup(grids={"frame_embedding": FrameGrid(1.0, 0.5)}))

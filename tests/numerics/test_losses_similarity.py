@@ -26,6 +26,7 @@ from loss_inputs import (
 )
 
 from cache_schema.errors import UsageError
+from cache_schema.frame_grid import FrameGrid
 from student.losses.frames import (
     Frames,
     SharedFrames,
@@ -36,7 +37,7 @@ from student.losses.frames import (
 )
 from student.losses.iusp import IUSPLoss
 from student.losses.sp import SPLoss, similarities
-from student.models.interface import StudentOutput, TimeGrid
+from student.models.interface import StudentOutput
 from student.stream.batch import Batch
 
 both_rates = pytest.mark.parametrize("grid", [COARSER, FINER], ids=["coarser", "finer"])
@@ -174,7 +175,7 @@ def test_iusp_ignores_padding_and_neighbours(grid: Grid, resize: Any, hide: bool
 
 
 def iusp_inputs(
-    student: Any, student_grid: TimeGrid, teacher: Any, teacher_grid: TimeGrid
+    student: Any, student_grid: FrameGrid, teacher: Any, teacher_grid: FrameGrid
 ) -> tuple[IUSPLoss, StudentOutput, Batch]:
     embedding = torch.as_tensor(teacher, dtype=torch.float32)[None]
     batch = batch_of(
@@ -191,7 +192,7 @@ def test_iusp_by_hand() -> None:
     # (1-a, -a, 0), (-a, 0, a), (0, a, a-1): 2 (1-a)^2 + 4 a^2 = 0.17157 + 2, over 3^2.
     student = [[1.0, 0.0], [1.0, 1.0], [-1.0, 1.0], [0.0, 1.0]]
     teacher = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
-    loss, output, batch = iusp_inputs(student, TimeGrid(0.02, 0.0), teacher, TimeGrid(0.04, 0.0))
+    loss, output, batch = iusp_inputs(student, FrameGrid(0.02, 0.0), teacher, FrameGrid(0.04, 0.0))
     assert loss(output, batch).item() == pytest.approx(0.24129, abs=1e-5)
 
 
@@ -199,7 +200,7 @@ def test_what_one_side_alone_has_is_left_out() -> None:
     # The teacher hears from 0.1 to 0.3 s, the student from 0.2 to 0.4 s: 0.2 and 0.3 s are shared.
     shared = [[1.0, 2.0], [-1.0, 1.0]]
     student, teacher = [*shared, [9.0, 9.0]], [[7.0, -7.0], *shared]
-    loss, output, batch = iusp_inputs(student, TimeGrid(0.1, 0.2), teacher, TimeGrid(0.1, 0.1))
+    loss, output, batch = iusp_inputs(student, FrameGrid(0.1, 0.2), teacher, FrameGrid(0.1, 0.1))
     output.context_BTD.requires_grad_()
     value = loss(output, batch)
     value.backward()
@@ -210,7 +211,7 @@ def test_what_one_side_alone_has_is_left_out() -> None:
 
 def test_no_frame_in_common_adds_nothing() -> None:
     loss, output, batch = iusp_inputs(
-        np.ones((2, 2)), TimeGrid(0.1, 5.0), np.ones((2, 3)), TimeGrid(0.1, 0.0)
+        np.ones((2, 2)), FrameGrid(0.1, 5.0), np.ones((2, 3)), FrameGrid(0.1, 0.0)
     )
     output.context_BTD.requires_grad_()
     value = loss(output, batch)

@@ -24,9 +24,10 @@ from loss_inputs import (
 )
 
 from cache_schema.errors import UsageError
+from cache_schema.frame_grid import FrameGrid
 from student.losses.frames import interpolate
 from student.losses.temporal import TemporalLoss, attention_divergence, sharpened
-from student.models.interface import StudentOutput, TimeGrid
+from student.models.interface import StudentOutput
 from student.stream.batch import Batch
 
 OPTIONS: list[dict[str, Any]] = [
@@ -140,7 +141,9 @@ def test_a_coarse_student_meets_all_that_its_frames_cover() -> None:
     # Four teacher frames to each student frame. All weight lies on teacher frame 4, the first of
     # student frame 1, whose centre meets frames 5 and 6 alone: uniform against (0, 1, 0) is ln 3.
     peak = torch.nn.functional.one_hot(torch.tensor([4]), 12).float()
-    coarse = TimeGrid(4 * TEACHER_GRID.hop_s, TEACHER_GRID.first_frame_s + 1.5 * TEACHER_GRID.hop_s)
+    coarse = FrameGrid(
+        4 * TEACHER_GRID.hop_s, TEACHER_GRID.first_frame_s + 1.5 * TEACHER_GRID.hop_s
+    )
     output = output_of(torch.zeros(1, 3, FEATURES), coarse)
     value = TemporalLoss(loss_setup())(output, batch_of({"temporal_attention": peak}, {}))
     assert value.item() == pytest.approx(math.log(3), abs=1e-5)
@@ -148,7 +151,7 @@ def test_a_coarse_student_meets_all_that_its_frames_cover() -> None:
 
 def read_weights(ratio: float, frames: int = 40) -> torch.Tensor:
     """How much of each teacher frame a student `ratio` times as coarse reads, in student frames."""
-    coarse = TimeGrid(ratio * TEACHER_GRID.hop_s, TEACHER_GRID.first_frame_s)
+    coarse = FrameGrid(ratio * TEACHER_GRID.hop_s, TEACHER_GRID.first_frame_s)
     student = torch.zeros(frames, math.ceil(frames / ratio), FEATURES)
     loss = TemporalLoss(loss_setup(), renormalise=False)
     output = output_of(student, coarse)
@@ -168,7 +171,7 @@ def test_every_teacher_frame_is_read_alike_by_a_coarser_student(ratio: float) ->
 def test_a_student_of_twice_the_hop_reads_the_mean_of_its_frame_by_hand() -> None:
     # Student frame 1 lies on teacher frame 2 and reads at 1.5 and 2.5: (w1 + 2 w2 + w3) / 4.
     # Weights (0, 4, 2, 4, 0)/10 give it 3/10; frames 0 and 2 read (0, 0, 4, 0)/4 and (4, 0, 0)/4.
-    coarse = TimeGrid(2 * TEACHER_GRID.hop_s, TEACHER_GRID.first_frame_s)
+    coarse = FrameGrid(2 * TEACHER_GRID.hop_s, TEACHER_GRID.first_frame_s)
     output = output_of(torch.zeros(1, 3, FEATURES), coarse)
     batch = batch_of({"temporal_attention": torch.tensor([[0.0, 0.4, 0.2, 0.4, 0.0]])}, {})
     # Targets (1, 3, 1)/5 against uniform: 3/5 ln(9/5) + 2/5 ln(3/5).
@@ -216,7 +219,7 @@ def test_a_hidden_frame_is_left_out_on_both_sides() -> None:
 
 def test_a_long_rounding_of_times_does_not_shift_what_is_hidden() -> None:
     frames = 3000
-    output = output_of(torch.zeros(1, frames, FEATURES), TimeGrid(0.02, 0.02))
+    output = output_of(torch.zeros(1, frames, FEATURES), FrameGrid(0.02, 0.02))
     hidden = torch.arange(frames)[None] % 2 == 1
     batch = batch_of({"temporal_attention": torch.ones(1, frames)}, {}, hidden)
     loss = TemporalLoss(loss_setup(), align="ends")

@@ -17,7 +17,7 @@ from sklearn.metrics import (
 )
 
 from student.metrics import measure
-from student.metrics.interface import Answers
+from student.metrics.interface import Predictions
 from student.metrics.per_class import confusion, per_class
 
 FLOAT32 = 2e-6  # torchmetrics sums in float32
@@ -25,7 +25,7 @@ Logits, Labels = NDArray[np.float64], NDArray[np.bool_]
 
 
 @st.composite
-def tagged(draw: st.DrawFn) -> Answers:
+def tagged(draw: st.DrawFn) -> Predictions:
     """Multi-label answers; few distinct logits, so that many tie."""
     clips, classes = draw(st.integers(2, 40)), draw(st.integers(2, 5))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -33,17 +33,19 @@ def tagged(draw: st.DrawFn) -> Answers:
     logits = 5 * random.integers(-levels, levels, (clips, classes)) / levels
     labels = random.random((clips, classes)) < draw(st.floats(0.05, 0.95))
     labels[0], labels[1] = True, False  # every class has both
-    return Answers(logits, labels, "multi", tuple(map(str, range(classes))))
+    return Predictions(logits, labels, "multi", tuple(map(str, range(classes))))
 
 
 @st.composite
-def spoken(draw: st.DrawFn) -> Answers:
+def spoken(draw: st.DrawFn) -> Predictions:
     """Single-label answers with every class among the labels."""
     classes = draw(st.integers(2, 6))
     target = np.array([*range(classes), *draw(st.lists(st.integers(0, classes - 1), max_size=40))])
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     logits = random.normal(size=(len(target), classes)) * draw(st.sampled_from([0.1, 1, 5]))
-    return Answers(logits, np.eye(classes, dtype=bool)[target], "single", tuple("abcdef"[:classes]))
+    return Predictions(
+        logits, np.eye(classes, dtype=bool)[target], "single", tuple("abcdef"[:classes])
+    )
 
 
 def sigmoid(logits: Logits) -> Logits:
@@ -70,7 +72,7 @@ def slow_sonyc(scores: Logits, labels: Labels) -> float:
 
 @settings(deadline=None, max_examples=60)
 @given(tagged())
-def test_multi_label_metrics_equal_scikit_learns(answers: Answers) -> None:
+def test_multi_label_metrics_equal_scikit_learns(answers: Predictions) -> None:
     scores, labels = sigmoid(answers.logits_NC), answers.labels_NC
     for average, name in [("macro", "mAP"), ("micro", "micro-ap")]:
         expected = average_precision_score(labels, scores, average=average)
@@ -81,7 +83,7 @@ def test_multi_label_metrics_equal_scikit_learns(answers: Answers) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(tagged())
-def test_sonycs_areas_equal_a_slow_reading_of_the_definition(answers: Answers) -> None:
+def test_sonycs_areas_equal_a_slow_reading_of_the_definition(answers: Predictions) -> None:
     scores, labels = sigmoid(answers.logits_NC), answers.labels_NC
     micro = measure(answers, "micro-auprc-sonyc").value
     macro = measure(answers, "macro-auprc-sonyc").value
@@ -92,7 +94,7 @@ def test_sonycs_areas_equal_a_slow_reading_of_the_definition(answers: Answers) -
 
 @settings(deadline=None, max_examples=60)
 @given(spoken())
-def test_single_label_metrics_equal_scikit_learns(answers: Answers) -> None:
+def test_single_label_metrics_equal_scikit_learns(answers: Predictions) -> None:
     target, said = answers.labels_NC.argmax(1), answers.logits_NC.argmax(1)
     scores, classes = softmax(answers.logits_NC), list(range(len(answers.classes)))
     assert measure(answers).value == pytest.approx(accuracy_score(target, said))
@@ -105,7 +107,7 @@ def test_single_label_metrics_equal_scikit_learns(answers: Answers) -> None:
 
 @settings(deadline=None, max_examples=60)
 @given(st.one_of(tagged(), spoken()))
-def test_a_classs_scores_equal_scikit_learns(answers: Answers) -> None:
+def test_a_classs_scores_equal_scikit_learns(answers: Predictions) -> None:
     said = answers.logits_NC > 0
     if answers.task == "single":
         said = np.eye(len(answers.classes), dtype=bool)[answers.logits_NC.argmax(1)]

@@ -14,7 +14,7 @@ from loss_inputs import TEACHER_GRID, batch_of, loss_setup, output_of, ragged
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from student.augmentation.mixup import Mixing
+from student.augmentation.mixup import MixupDraw
 from student.losses.interface import DistillationLoss
 from student.losses.logits import LogitsLoss
 from student.losses.temporal import TemporalLoss
@@ -23,7 +23,7 @@ from student.recipes import Exponential, Recipe
 from student.runs.checkpoint import WEIGHTS, save_weights
 from student.runs.settings import Distillation, Settings
 from student.stream.batch import Batch
-from student.training.objective import Objective, label_loss, mixed
+from student.training.objective import Objective, label_loss, mixup_loss
 
 LN2, LN3, LN4 = np.log([2.0, 3.0, 4.0]).tolist()
 QUARTER = [0.0, LN3]
@@ -90,7 +90,7 @@ def test_a_clip_without_labels_takes_no_part_multi() -> None:
 def test_no_labels_at_all_are_no_loss_and_no_gradient(task: str, mix: bool) -> None:
     output = said([QUARTER, EVEN])
     output.logits_BC.requires_grad_()
-    mixing = Mixing(torch.tensor([1, 0]), torch.tensor([0.75, 1.0])) if mix else None
+    mixing = MixupDraw(torch.tensor([1, 0]), torch.tensor([0.75, 1.0])) if mix else None
     value = label_loss(output, labelled([EVEN, EVEN], [False, False]), mixing, task)
     value.backward()
     assert value.item() == 0
@@ -105,7 +105,7 @@ def test_a_labelled_clip_teaches_its_mixtures_by_its_share_in_each(task: str) ->
     # -ln 1/2 and -ln 1/4 in mixture 0, twice -ln 1/2 in mixture 1.
     output = said([QUARTER, EVEN])
     batch = labelled([[1.0, 0.0], [0.0, 1.0]], [True, False])
-    mixing = Mixing(torch.tensor([1, 0]), torch.tensor([0.75, 0.6]))
+    mixing = MixupDraw(torch.tensor([1, 0]), torch.tensor([0.75, 0.6]))
     first, second = (LN4, LN2) if task == "single" else ((LN2 + LN4) / 2, LN2)
     value = label_loss(output, batch, mixing, task).item()
     assert value == pytest.approx((0.75 * first + 0.4 * second) / (0.75 + 0.4), abs=1e-6)
@@ -128,7 +128,7 @@ def test_labels_mix_each_clips_own_with_its_partners() -> None:
     # ln 4/3 and ln 4. Own classes 0, 1, 0; partners' classes 0 (of 2), 0 (of 0), 1 (of 1).
     output = said([QUARTER, EVEN, [LN3, 0.0]])
     batch = labelled([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [True, True, True])
-    mixing = Mixing(torch.tensor([2, 0, 1]), torch.tensor([0.5, 0.75, 0.9]))
+    mixing = MixupDraw(torch.tensor([2, 0, 1]), torch.tensor([0.5, 0.75, 0.9]))
     value = label_loss(output, batch, mixing, "single").item()
     expected = (LN4 + LN2 + 0.9 * (LN4 - LN3) + 0.1 * LN4) / 3
     assert value == pytest.approx(expected, abs=1e-6)
@@ -160,8 +160,8 @@ def test_logits_mix_each_clips_own_with_its_partners(task: str, seed: int) -> No
     own = logits_oracle(student, teacher, task)
     other = logits_oracle(student, teacher[order], task)
     expected = (share * own + (1 - share) * other).mean()
-    mixing = Mixing(torch.tensor(order), torch.tensor(share, dtype=torch.float32))
-    value = mixed(LogitsLoss(loss_setup(task=task)), output, batch, mixing).item()
+    mixing = MixupDraw(torch.tensor(order), torch.tensor(share, dtype=torch.float32))
+    value = mixup_loss(LogitsLoss(loss_setup(task=task)), output, batch, mixing).item()
     assert value == pytest.approx(expected, abs=1e-5)
     assert abs(value - ((1 - share) * own + share * other).mean()) > 1e-3
 
@@ -179,7 +179,7 @@ BATCH = replace(
     features_BTM=torch.tensor([[QUARTER, [1.0, 2.0], [3.0, 1.0]], [[1.0, 0.0], EVEN, EVEN]]),
     lengths_B=torch.tensor([3, 2]),
 )
-MIXING = Mixing(torch.tensor([1, 0]), torch.tensor([0.75, 0.6]))
+MIXING = MixupDraw(torch.tensor([1, 0]), torch.tensor([0.75, 0.6]))
 
 
 def objective_of(*entries: Distillation, label_weight: float = 0.3) -> Objective:

@@ -21,7 +21,7 @@ from keras_in_numpy import (
     valid_conv,
 )
 
-from student.models.attribution import pooled_evidence, rising_evidence
+from student.models.attribution import cam_attribution, incremental_attribution
 from student.models.crnn import CRNN
 from student.models.ds_tc_resnet import DSTCResNet
 from student.models.interface import Student, StudentOutput
@@ -159,9 +159,9 @@ def test_mhatt_rnn_is_kws_streamings(frames: int) -> None:
     logits, context, output = answer(model, clip)
     np.testing.assert_allclose(context, x, atol=1e-10)
     np.testing.assert_allclose(logits, expected, atol=1e-10)
-    look = numbers(model.looks_at(output)[0, :frames])
+    attribution = numbers(model.frame_attribution(output)[0, :frames])
     np.testing.assert_allclose(
-        look, np.mean([softmax(x @ query) for query in queries], 0), atol=1e-10
+        attribution, np.mean([softmax(x @ query) for query in queries], 0), atol=1e-10
     )
 
 
@@ -218,17 +218,17 @@ def head_of(*weights: float) -> torch.nn.Linear:
 def test_evidence_of_a_last_output_is_the_rise_of_the_winning_logit() -> None:
     """Context 1, 3, 2 read by a weight of 2 rises by 2 and 4, then falls; padding is left out."""
     output = output_of([4.5, -1.5], [1.0, 3.0, 2.0, 0.0], 3)
-    look = rising_evidence(output, head_of(2.0, -1.0))
-    torch.testing.assert_close(look, torch.tensor([[1 / 3, 2 / 3, 0.0, 0.0]]))
+    attribution = incremental_attribution(output, head_of(2.0, -1.0))
+    torch.testing.assert_close(attribution, torch.tensor([[1 / 3, 2 / 3, 0.0, 0.0]]))
 
 
 def test_evidence_of_a_mean_is_each_frames_term_of_the_winning_logit() -> None:
     output = output_of([4.5, -1.5], [1.0, 3.0, -2.0, 0.0], 3)
-    look = pooled_evidence(output, head_of(2.0, -1.0))
-    torch.testing.assert_close(look, torch.tensor([[1 / 4, 3 / 4, 0.0, 0.0]]))
+    attribution = cam_attribution(output, head_of(2.0, -1.0))
+    torch.testing.assert_close(attribution, torch.tensor([[1 / 4, 3 / 4, 0.0, 0.0]]))
 
 
 def test_a_clip_without_evidence_looks_everywhere_alike() -> None:
     output = output_of([-1.5, -2.5], [-1.0, -1.0, 0.0], 2)
-    look = pooled_evidence(output, head_of(2.0, 3.0))
-    torch.testing.assert_close(look, torch.tensor([[0.5, 0.5, 0.0]]))
+    attribution = cam_attribution(output, head_of(2.0, 3.0))
+    torch.testing.assert_close(attribution, torch.tensor([[0.5, 0.5, 0.0]]))

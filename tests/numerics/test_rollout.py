@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.teachers.attention_capture import collect_maps, head_mean_attention
-from pipeline.teachers.outputs import Hearing, Layout
+from pipeline.teachers.outputs import ForwardPass, TokenLayout
 from pipeline.teachers.rollout import (
     TokenGrid,
     keep_frames,
@@ -71,8 +71,8 @@ def test_temporal_attention_is_the_product_folded_to_the_frames_of_each_clip(
 ) -> None:
     frames, p = (4, 3), poolings()[pooling]
     nothing = torch.zeros(B, 1)
-    hearing = Hearing(
-        layout=Layout(GRID, torch.tensor(frames), torch.from_numpy(p).float()),
+    hearing = ForwardPass(
+        layout=TokenLayout(GRID, torch.tensor(frames), torch.from_numpy(p).float()),
         hidden=nothing,
         pooled=nothing,
         logits=nothing,
@@ -80,7 +80,7 @@ def test_temporal_attention_is_the_product_folded_to_the_frames_of_each_clip(
         residual=residual,
         map_pooling=1,
     )
-    answers = hearing.answers(["temporal_attention", "attention_dropped_mass"])
+    answers = hearing.signals(["temporal_attention", "attention_dropped_mass"])
     rolled = np.einsum("bn,bnk->bk", p, explicit_product(maps, residual))
     for clip, answer in enumerate(answers):
         in_time = rolled[clip, 2:].reshape(3, 4).sum(axis=0)[: frames[clip]]

@@ -14,7 +14,7 @@ from cache_schema.front_ends import FRONT_ENDS
 from student.models.ast_tiny import ASTTiny
 from student.models.efficientnet import EfficientNetB0, EfficientNetB2
 from student.models.interface import Student
-from student.models.inverted_residual import DropConnect
+from student.models.inverted_residual import StochasticDepth
 from student.models.layers import MaskedBatchNorm
 from student.models.mobilenet import MobileNet
 
@@ -259,12 +259,12 @@ def test_mobilenets_evidence_adds_up_to_its_answer() -> None:
     constant_B = readout_BK @ student.hidden.bias + student.classifier.bias[winner]
     torch.testing.assert_close(terms_BT.sum(1) + constant_B, output.logits_BC.amax(1))
     expected = terms_BT.clamp_min(0) / terms_BT.clamp_min(0).sum(1, keepdim=True)
-    torch.testing.assert_close(student.looks_at(output), expected)
+    torch.testing.assert_close(student.frame_attribution(output), expected)
 
 
 def test_drop_connect_takes_or_leaves_a_whole_clip_and_only_in_training() -> None:
     torch.manual_seed(0)
-    drop, image = DropConnect(0.25), torch.ones(400, 2, 3, 4)
+    drop, image = StochasticDepth(0.25), torch.ones(400, 2, 3, 4)
     scale = drop.train()(image).flatten(1)
     assert torch.equal(scale.amin(1), scale.amax(1))
     assert sorted(set(scale[:, 0].tolist())) == [0, pytest.approx(4 / 3)]
@@ -313,7 +313,7 @@ def test_ast_is_the_stock_transformer_clip_by_clip(stride: int) -> None:
     student = scrambled(ASTTiny(5, layers=2, stride=stride))
     batch, lengths = features(3, 77), torch.tensor([77, 16, 45])
     output = student(batch, lengths)
-    look = student.looks_at(output)
+    attribution = student.frame_attribution(output)
     for row, length in enumerate(lengths.tolist()):
         logits, context, on_columns = plain_ast(student, batch[row, :length])
         columns = len(context)
@@ -322,7 +322,7 @@ def test_ast_is_the_stock_transformer_clip_by_clip(stride: int) -> None:
         torch.testing.assert_close(output.context_BTD[row, :columns], context)
         shares = on_columns / on_columns.sum(1, keepdim=True)
         torch.testing.assert_close(output.attention_BHT[row, :, :columns].softmax(1), shares)
-        torch.testing.assert_close(look[row, :columns], shares.mean(0))
+        torch.testing.assert_close(attribution[row, :columns], shares.mean(0))
 
 
 @pytest.mark.parametrize("stride", [10, 16])

@@ -25,7 +25,8 @@ OPTIONS = {
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric --device "
     "--precision --threads --config",
-    "compare-students": "--student --rung --seeds --train --out --folds --jobs --ledger --plan --config",
+    "compare-students": "--student --condition --seeds --train --out --folds --jobs --ledger --plan "
+    "--config",
     "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config",
     "prepare-corpus": "--out --from --config",
     "pack-corpus": "--to --out --sample-rate --config",

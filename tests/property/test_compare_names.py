@@ -12,11 +12,11 @@ from cache_schema.errors import UsageError
 from student.compare.conditions import (
     LADDER,
     NONE,
-    Rung,
-    losses_of,
-    parse_rung,
-    slug,
-    training_words,
+    Condition,
+    folder_name,
+    parse_condition,
+    parse_losses,
+    train_arguments,
 )
 from student.runs.settings import resolve_label_weight
 
@@ -40,17 +40,19 @@ def alternatives(draw: st.DrawFn) -> str:
 @given(st.lists(alternatives(), min_size=1, max_size=4, unique=True), st.integers(1, 3))
 def test_a_rung_is_read_as_it_is_told(several: list[str], spaces: int) -> None:
     text = "|".join(one.replace(" ", " " * spaces) for one in several)
-    rung = parse_rung(text)
-    assert rung == Rung(tuple(several))
-    assert parse_rung(str(rung)) == rung
+    condition = parse_condition(text)
+    assert condition == Condition(tuple(several))
+    assert parse_condition(str(condition)) == condition
 
 
 @given(alternatives())
 def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None:
-    words = training_words(alternative)
+    words = train_arguments(alternative)
     told = dict.fromkeys(words[::2])
     given = [w for flag, w in zip(words[::2], words[1::2], strict=True) if flag == "--distill"]
-    assert [f"{loss.name}" for loss in losses_of(alternative)] == [w.split("=")[0] for w in given]
+    assert [f"{loss.name}" for loss in parse_losses(alternative)] == [
+        w.split("=")[0] for w in given
+    ]
     assert set(told) <= {"--distill", "--label-weight"}
     assert ("--label-weight" in told) == ("label=" in alternative)
 
@@ -69,24 +71,24 @@ def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None
 )
 def test_what_is_no_rung_is_refused(text: str, said: str) -> None:
     with pytest.raises(UsageError) as refused:
-        parse_rung(text)
+        parse_condition(text)
     assert said in str(refused.value)
 
 
 def test_the_usual_ladder_sums_to_one_or_says_the_weight_of_the_labels() -> None:
     for text in LADDER:
         if "label=" not in text:
-            assert 0 < resolve_label_weight(losses_of(text), None) <= 1
+            assert 0 < resolve_label_weight(parse_losses(text), None) <= 1
 
 
 @given(texts | near, texts | near)
 def test_other_texts_have_other_folders(one: str, other: str) -> None:
-    assert (slug(one) == slug(other)) == (one == other)
+    assert (folder_name(one) == folder_name(other)) == (one == other)
 
 
 @given(texts | near)
 def test_a_folder_is_one_safe_name(text: str) -> None:
-    name = slug(text)
+    name = folder_name(text)
     assert set(name) <= {*string.ascii_letters, *string.digits, *"-_.~%=,+:@"}
     assert not name.startswith(".")
     assert 0 < len(f"{name}.lock".encode()) <= FILE_NAME_BYTES
@@ -94,5 +96,5 @@ def test_a_folder_is_one_safe_name(text: str) -> None:
 
 def test_a_long_sum_keeps_its_beginning_and_differs_by_its_end() -> None:
     first, second = (" ".join(["temporal=0.1"] * 20 + [end]) for end in ("sp=1", "sp=2"))
-    assert slug(first) != slug(second)
-    assert slug(first).startswith("temporal=0.1~temporal=0.1~")
+    assert folder_name(first) != folder_name(second)
+    assert folder_name(first).startswith("temporal=0.1~temporal=0.1~")

@@ -34,7 +34,7 @@ KINDS = {
     "w64.wav": ("W64", "PCM_16", RATE_HZ),
 }
 # A file of 20 KB may be as long as this, whatever its header says.
-MOST_SAMPLES = 100_000_000
+MAX_SAMPLES = 100_000_000
 
 
 def encoded(kind: str, frames: int = 6000) -> bytes:
@@ -53,7 +53,7 @@ def examine(path: Path) -> None:
     frames, rate_hz = scan_header(path)[:2]
     assert frames >= 0
     if frames:
-        assert resampled_length(frames, rate_hz, RATE_HZ) <= MOST_SAMPLES
+        assert resampled_length(frames, rate_hz, RATE_HZ) <= MAX_SAMPLES
     reason = ""
     try:
         clip = decode(path, sample_rate_hz=RATE_HZ)

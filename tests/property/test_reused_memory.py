@@ -8,12 +8,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cache_schema.store.arrays import ReusedMemory
+from cache_schema.store.arrays import BufferPool
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(0, 5)), min_size=1, max_size=40))
 def test_what_is_still_held_is_never_overwritten(steps: list[tuple[int, int]]) -> None:
-    memory, held = ReusedMemory(), []
+    memory, held = BufferPool(), []
     for number, (size, forget) in enumerate(steps):
         lease = memory.take(size)
         lease[:] = number
@@ -26,7 +26,7 @@ def test_what_is_still_held_is_never_overwritten(steps: list[tuple[int, int]]) -
 
 
 def test_memory_comes_back_when_the_last_view_is_gone() -> None:
-    memory = ReusedMemory()
+    memory = BufferPool()
     lease = memory.take(100)
     where = lease.ctypes.data
     row = lease[10:20].view(np.float16)

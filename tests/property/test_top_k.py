@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from cache_schema.encodings import top_k
 from cache_schema.errors import CacheError
 
-LARGEST = 65504.0  # of float16
+MAX_FLOAT16 = 65504.0  # of float16
 
 # As teachers' answers reach the encoder: float16, finite.
 logits = arrays.arrays(
     np.float16,
     arrays.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=12),
-    elements=st.floats(-LARGEST, LARGEST, width=16),
+    elements=st.floats(-MAX_FLOAT16, MAX_FLOAT16, width=16),
 )
 moderate = arrays.arrays(np.float16, (3, 9), elements=st.floats(-12, 12, width=16))
 tasks = st.sampled_from(["single", "multi"])
@@ -46,7 +46,7 @@ def test_the_largest_come_back_exactly_and_in_order(
     values, kept = case
     codes = top_k.encode(values, kept, task)
     assert codes.shape == (len(values), 2 * kept + 1)
-    assert top_k.kept_of(codes.shape[1]) == kept
+    assert top_k.k_of_width(codes.shape[1]) == kept
     for row, code in zip(values, codes, strict=True):
         order = sorted(range(len(row)), key=lambda i: (-row[i], i))[:kept]
         assert code[:kept].tolist() == order
@@ -101,7 +101,7 @@ def test_stored_logits_are_stored_as_themselves(
     values, kept = case
     codes = top_k.encode(values, kept, task)
     decoded = top_k.decode(codes, values.shape[1])
-    np.testing.assert_array_equal(top_k.reduced_like(decoded, values, kept, task), decoded)
+    np.testing.assert_array_equal(top_k.requantize_like(decoded, values, kept, task), decoded)
 
 
 def test_equal_logits_keep_the_class_that_comes_first() -> None:
@@ -119,7 +119,7 @@ def test_one_row_is_encoded_as_a_row_of_many() -> None:
 def test_a_teacher_that_changes_its_mind_between_equals_is_compared_by_what_is_stored() -> None:
     was, now = np.array([[2.001, 2.0, -5.0, -9.0]]), np.array([[2.0, 2.001, -5.0, -9.0]])
     stored = top_k.decode(top_k.encode(was, 1, "single"), 4)
-    fresh = top_k.reduced_like(stored, now, 1, "single")
+    fresh = top_k.requantize_like(stored, now, 1, "single")
     np.testing.assert_allclose(fresh.astype(float), stored.astype(float), atol=3e-3)
 
 

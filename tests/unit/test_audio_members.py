@@ -15,8 +15,8 @@ import soundfile
 from small_corpora import hdf5, hugging_face
 
 from pipeline.audio.decode import UnusableAudio, decode, scan_header
-from pipeline.audio.members import MemberProblem, file_of, problems_told, split_member
-from pipeline.corpora.walk import leads_out
+from pipeline.audio.members import MemberProblem, container_errors, container_of, split_member
+from pipeline.corpora.walk import escapes_root
 
 RATE_HZ = hdf5.RATE_HZ
 
@@ -50,7 +50,7 @@ def reason(path: Path) -> str:
 )
 def test_ordinary_paths_are_no_members(path: str) -> None:
     assert split_member(path) is None
-    assert file_of(Path(path)) == Path(path)
+    assert container_of(Path(path)) == Path(path)
 
 
 def test_audio_in_folders_that_end_in_an_exclamation_mark_is_read(tmp_path: Path) -> None:
@@ -129,10 +129,10 @@ def test_a_container_by_a_link_that_leads_out_is_outside(pack: Path, tmp_path: P
     root = tmp_path / "corpus"
     root.mkdir()
     (root / "linked.h5").symlink_to(pack)
-    assert leads_out(root, "linked.h5!/waveform/0")
-    assert leads_out(root, "../train.h5!/waveform/0")
-    assert not leads_out(tmp_path, "train.h5!/waveform/0")
-    assert not leads_out(root, "train.h5!/waveform/0")
+    assert escapes_root(root, "linked.h5!/waveform/0")
+    assert escapes_root(root, "../train.h5!/waveform/0")
+    assert not escapes_root(tmp_path, "train.h5!/waveform/0")
+    assert not escapes_root(root, "train.h5!/waveform/0")
 
 
 def test_what_is_not_there_is_said(pack: Path, tmp_path: Path) -> None:
@@ -179,6 +179,6 @@ def test_shapes_that_no_file_holds_are_refused_before_memory_is_asked_for(tmp_pa
 
 def test_a_reason_is_the_same_in_every_process() -> None:
     said = "Can't read data (file read failed: time = Sat Nov 21\n, filename = '/x', buf = 0x7f)"
-    with pytest.raises(MemberProblem) as caught, problems_told():
+    with pytest.raises(MemberProblem) as caught, container_errors():
         raise OSError(said)
     assert str(caught.value) == ("the container cannot be read: Can't read data (file read failed")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from student.augmentation.mixup import Mixing, draw_mixing, mix_features, partners
+from cache_schema.frame_grid import FrameGrid
+from student.augmentation.mixup import MixupDraw, draw_mixup, mix_features, partner_targets
 from student.augmentation.spec_augment import spec_augment
-from student.models.interface import TimeGrid
 from student.recipes import SpecAugment
 from student.stream.batch import Batch
 
@@ -25,7 +25,7 @@ def batch_of(features: torch.Tensor, lengths: tuple[int, ...] = LENGTHS) -> Batc
         signals={"logits": torch.arange(clips * 2.0).reshape(clips, 2)},
         signal_lengths={"logits": torch.full((clips,), 2)},
         clips=np.arange(clips),
-        feature_grid=TimeGrid(0.02, 0.02),
+        feature_grid=FrameGrid(0.02, 0.02),
     )
 
 
@@ -87,7 +87,7 @@ def test_no_mask_hides_nothing() -> None:
 def test_a_mixture_keeps_its_clips_length() -> None:
     features = torch.stack([torch.full((4, 1), 1.0), torch.full((4, 1), 3.0)])
     features[1, 2:] = 0
-    mixing = Mixing(torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
+    mixing = MixupDraw(torch.tensor([1, 0]), torch.tensor([0.75, 0.5]))
     mixed = mix_features(batch_of(features, (4, 2)), mixing)
     # 3/4 of 1 and 1/4 of 3; alone beyond the shorter partner's end.
     assert mixed[0, :, 0].tolist() == [1.5, 1.5, 1.0, 1.0]
@@ -96,14 +96,14 @@ def test_a_mixture_keeps_its_clips_length() -> None:
 
 def test_partners_bring_all_their_targets() -> None:
     batch = batch_of(padded())
-    other = partners(batch, Mixing(torch.tensor([2, 0, 1]), torch.ones(3)))
+    other = partner_targets(batch, MixupDraw(torch.tensor([2, 0, 1]), torch.ones(3)))
     assert other.labels_BC.argmax(1).tolist() == [2, 0, 1]
     assert other.labelled_B.tolist() == [True, False, True]
     assert other.signals["logits"][:, 0].tolist() == [4.0, 0.0, 2.0]
 
 
 def test_shares_are_at_least_a_half_and_partners_a_permutation() -> None:
-    mixing = draw_mixing(200, 0.3, np.random.default_rng(0))
+    mixing = draw_mixup(200, 0.3, np.random.default_rng(0))
     assert sorted(mixing.partner_B.tolist()) == list(range(200))
     assert mixing.share_B.min() >= 0.5
     # Beta(0.3, 0.3) lies near 0 and 1: max(b, 1 - b) has mean 0.85.

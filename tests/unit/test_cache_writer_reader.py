@@ -14,14 +14,14 @@ import zarr
 
 from cache_schema.errors import CacheError, UsageError
 from cache_schema.inspection.summary import clip_facts, summary
-from cache_schema.integrity.cleanup import sweep
+from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.integrity.verify import verify
 from cache_schema.metadata import SignedManifest
 from cache_schema.reader import Ragged, UnitRows, open_cache
 from cache_schema.store.files import canonical_json, sha256
 from cache_schema.writer import (
     MANIFEST,
-    Row,
+    UnitRow,
     add_part,
     load_manifest,
     missing_units,
@@ -78,9 +78,9 @@ def add_teacher_b(root: Path, quarantined: int) -> None:
     for unit in range(len(plan.units.rows)):
         at = (plan.units.first_clip[unit], plan.units.view[unit])
         rows = [
-            Row(reason="too long for b")
+            UnitRow(reason="too long for b")
             if (at[0] + i, at[1]) == (quarantined, 0)
-            else Row(signals={"logits@b": np.full(3, at[0] + i + 10 * at[1], np.float16)})
+            else UnitRow(signals={"logits@b": np.full(3, at[0] + i + 10 * at[1], np.float16)})
             for i in range(plan.units.rows[unit])
         ]
         write_unit(root, plan, unit, rows)
@@ -193,7 +193,7 @@ def test_sweep_removes_what_a_kill_leaves_and_nothing_else(cache_dir: Path) -> N
     (cache_dir / "parts/part-000/index.partial/row_usable").mkdir(parents=True)
     (cache_dir / "parts/part-009").mkdir()
     (cache_dir / "parts/part-009/plan.json").write_bytes(b"{}")
-    sweep(cache_dir)
+    remove_leftovers(cache_dir)
     assert small_cache.tree_bytes(cache_dir) == before
 
 
@@ -275,7 +275,7 @@ def test_a_unit_of_silence_and_one_that_is_quarantined_as_a_whole_are_stored_lik
     tmp_path: Path,
 ) -> None:
     plan = small_cache.lay_out(tmp_path / "c")
-    silent = Row(
+    silent = UnitRow(
         signals={
             "logits": np.zeros(2, np.float16),
             "temporal_attention": np.zeros(3, np.float16),
@@ -283,7 +283,7 @@ def test_a_unit_of_silence_and_one_that_is_quarantined_as_a_whole_are_stored_lik
         }
     )
     for unit, count in enumerate(plan.units.rows):
-        row = Row(reason="file is empty") if unit == 2 else silent
+        row = UnitRow(reason="file is empty") if unit == 2 else silent
         write_unit(tmp_path / "c", plan, unit, [row] * count)
     seal(tmp_path / "c", plan)
     assert verify(tmp_path / "c") == []

@@ -9,7 +9,7 @@ import pytest
 from small_cache import write_small_cache
 
 from cache_schema.reader import open_cache
-from student.compare.conditions import parse_rung
+from student.compare.conditions import parse_condition
 from student.compare.plan import HOUR_S, ClipCost, run_hours
 from student.compare.runs import Comparison, Run
 from student.stream.unit_loader import BUDGET_BYTES
@@ -23,9 +23,9 @@ def test_what_memory_does_not_hold_is_loaded_in_every_epoch(
 ) -> None:
     """Four training clips in two views, five epochs: 8 rows, visited 20 times."""
     path = write_small_cache(tmp_path / "small.zarr")
-    rungs = (parse_rung("none"),)
+    conditions = (parse_condition("none"),)
     named = {"small": path}
-    comparison = Comparison(tmp_path, named, ("tc-resnet",), rungs, 1, ("--epochs", "5"))
+    comparison = Comparison(tmp_path, named, ("tc-resnet",), conditions, 1, ("--epochs", "5"))
     settings = comparison.settings(Run("small", "tc-resnet", "none", 0))
-    cost = ClipCost(load_s=1.0, step_s=10.0, hear_s=0.0, row_bytes=row_bytes)
+    cost = ClipCost(load_s=1.0, step_s=10.0, eval_s=0.0, row_bytes=row_bytes)
     assert run_hours(open_cache(path), settings, cost) * HOUR_S == pytest.approx(loads + 200)

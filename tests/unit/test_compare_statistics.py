@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from student.compare.statistics import deviation, mean, paired, paired_by_clip, t_quantile
+from student.compare.statistics import mean, paired, paired_by_clip, standard_deviation, t_quantile
 
 
 def test_the_interval_of_three_pairs_is_the_one_computed_by_hand() -> None:
@@ -31,8 +31,8 @@ def test_a_tie_is_no_win() -> None:
 
 def test_the_spread_is_that_of_a_sample() -> None:
     assert mean([0.0, 1.0, 2.0, 3.0]) == 1.5
-    assert deviation([0.0, 1.0, 2.0, 3.0]) == pytest.approx(math.sqrt(5 / 3))
-    assert deviation([0.7]) is None
+    assert standard_deviation([0.0, 1.0, 2.0, 3.0]) == pytest.approx(math.sqrt(5 / 3))
+    assert standard_deviation([0.7]) is None
 
 
 @pytest.mark.parametrize("degrees", [*range(1, 31), 99, 100, 1000])

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from student.compare.conditions import parse_rung
-from student.compare.runs import Comparison, Job, Run
+from student.compare.conditions import parse_condition
+from student.compare.runs import Comparison, Run, RunJob
 from student.compare.table import (
     csv_table,
     markdown,
@@ -29,10 +29,12 @@ BOTH = ["accuracy"]
 
 
 def comparison(
-    *rungs: str, caches: tuple[str, ...] = ("sc",), seeds: int = 3, student: str = "tc-resnet"
+    *conditions: str, caches: tuple[str, ...] = ("sc",), seeds: int = 3, student: str = "tc-resnet"
 ) -> Comparison:
     named = {name: Path(f"{name}.zarr") for name in caches}
-    return Comparison(Path("out"), named, (student,), tuple(map(parse_rung, rungs)), seeds, ())
+    return Comparison(
+        Path("out"), named, (student,), tuple(map(parse_condition, conditions)), seeds, ()
+    )
 
 
 def result(test: float | None, validation: float = 0.5, **more: float) -> dict[str, Any]:
@@ -143,7 +145,7 @@ def test_nothing_is_compared_where_none_is_no_rung() -> None:
 
 def test_validation_chooses_and_the_test_of_the_others_is_not_asked_for() -> None:
     plan = comparison(EITHER, seeds=2)
-    low, high = plan.rungs[0].alternatives
+    low, high = plan.conditions[0].alternatives
     found: dict[Run, dict[str, Any] | None] = dict.fromkeys(plan.runs())
     assert [job.score_on for job in plan.outstanding(found)] == [("validation",)] * 4
     for seed, validation in enumerate((0.6, 0.8)):
@@ -153,7 +155,7 @@ def test_validation_chooses_and_the_test_of_the_others_is_not_asked_for() -> Non
         found[Run("sc", "tc-resnet", low, seed)] = result(None, validation)
     assert list(plan.choices(found).values()) == [high], "0.7 on average, and not 0.6"
     chosen = [Run("sc", "tc-resnet", high, seed) for seed in (0, 1)]
-    assert plan.outstanding(found) == [Job(run, HELD_OUT) for run in chosen]
+    assert plan.outstanding(found) == [RunJob(run, HELD_OUT) for run in chosen]
     text = markdown(table_rows(plan, found, BOTH, folds=False))
     assert "| `temporal=0.5`, chosen on validation | - |" in text
     found |= {run: result(0.7, 0.7) for run in chosen}
@@ -215,7 +217,7 @@ def test_the_csv_has_every_number_in_full() -> None:
     found = results(plan, {"none": [0.5, 0.25], "temporal=0.1": [0.75, None]})
     rows = table_rows(plan, found, BOTH, folds=False)
     lines = list(csv.DictReader(io.StringIO(csv_table(rows))))
-    assert lines[1]["rung"] == "temporal=0.1"
+    assert lines[1]["condition"] == "temporal=0.1"
     assert lines[1]["scores"] == "0.75 -"
     assert (lines[1]["gain"], lines[1]["wins"]) == ("0.25", "1")
     assert json.loads(json.dumps(row_document(rows[0])))["scores"] == [0.5, 0.25]

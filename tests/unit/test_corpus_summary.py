@@ -112,7 +112,7 @@ def test_classes_outside_the_teachers_are_warned_of_with_the_class_map(tmp_path:
 
 def test_clips_of_a_length_that_the_teacher_does_not_take_are_counted(tmp_path: Path) -> None:
     corpus = folder(tmp_path, **ALL)
-    lines = corpus_summary(corpus, "folder", misfits=corpus.clips[:2], takes="1 s to 30 s")
+    lines = corpus_summary(corpus, "folder", wrong_length=corpus.clips[:2], takes="1 s to 30 s")
     assert lines[2:4] == [
         "unusable  2 of 9 by their headers",
         "  2 not of 1 s to 30 s, as the teacher takes them, first test/cat/0",

@@ -18,7 +18,7 @@ from cache_schema.errors import UsageError
 from pipeline.audio.decode import decode, segment_frames
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
-from pipeline.corpora.windows import SHORTEST_HOP_S, Windows
+from pipeline.corpora.windows import MIN_HOP_S, Windows
 
 RATE_HZ = 8000
 
@@ -56,7 +56,7 @@ def frames_of(clip: Clip) -> tuple[int, int]:
 @st.composite
 def _cuts(draw: st.DrawFn) -> tuple[Windows, Clip]:
     window_s = draw(st.floats(0.002, 30))
-    overlap_s = draw(st.floats(0, 1)) * (window_s - SHORTEST_HOP_S)
+    overlap_s = draw(st.floats(0, 1)) * (window_s - MIN_HOP_S)
     rate_hz = draw(st.sampled_from([1000, 8000, 11_025, 16_000, 44_100, 48_000]))
     # At most some thousand windows.
     hop = max(1, round((window_s - overlap_s) * rate_hz))

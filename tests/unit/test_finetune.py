@@ -16,7 +16,7 @@ from small_finetuning import CLASSES, run, write_base, write_corpus
 from cache_schema.errors import RunError, UsageError
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune.cli import main
-from pipeline.finetune.recipe import Recipe
+from pipeline.finetune.recipe import FineTuneRecipe
 from pipeline.teachers import open_teacher
 
 torch.set_num_threads(1)
@@ -56,7 +56,7 @@ def test_it_writes_a_folder_that_teaches_the_corpus_classes(
 
 
 def test_it_learns(corpus: Corpus, base: Path, tmp_path: Path) -> None:
-    recipe = Recipe(epochs=8, batch_size=4, learning_rate=3e-3, patience=8)
+    recipe = FineTuneRecipe(epochs=8, batch_size=4, learning_rate=3e-3, patience=8)
     result, _ = run(corpus, base, tmp_path / "teacher", recipe=recipe, pooling="mean")
     assert result["epochs"][-1]["loss"] < 0.7 * result["epochs"][0]["loss"]
     assert result["validation"] == 1.0
@@ -91,7 +91,12 @@ def test_another_configuration_in_the_same_folder_is_refused_with_both_values(
 ) -> None:
     run(corpus, base, tmp_path / "teacher")
     with pytest.raises(UsageError, match=r"seed: there 3, this run 4"):
-        run(corpus, base, tmp_path / "teacher", recipe=Recipe(epochs=2, batch_size=4, seed=4))
+        run(
+            corpus,
+            base,
+            tmp_path / "teacher",
+            recipe=FineTuneRecipe(epochs=2, batch_size=4, seed=4),
+        )
 
 
 def test_a_foreign_folder_is_left_alone(corpus: Corpus, base: Path, tmp_path: Path) -> None:
@@ -153,7 +158,7 @@ def test_the_card_says_what_the_head_pools(
     corpus: Corpus, tmp_path: Path, family: str, pooling: str | None, told: str
 ) -> None:
     base, out = write_base(tmp_path / "base", family), tmp_path / "teacher"
-    recipe = Recipe(epochs=1, train_front_end=True)
+    recipe = FineTuneRecipe(epochs=1, train_front_end=True)
     result, _ = run(corpus, base, out, recipe=recipe, pooling=pooling)
     assert told in (out / "README.md").read_text(encoding="utf-8")
     teacher = open_teacher(str(out))
@@ -177,7 +182,9 @@ def test_multi_label_corpora_train_with_sigmoids(
     corpus: Corpus, base: Path, tmp_path: Path
 ) -> None:
     multi = Corpus(root=corpus.root, clips=corpus.clips, classes=CLASSES, task="multi")
-    result, _ = run(multi, base, tmp_path / "teacher", recipe=Recipe(epochs=1, batch_size=8))
+    result, _ = run(
+        multi, base, tmp_path / "teacher", recipe=FineTuneRecipe(epochs=1, batch_size=8)
+    )
     config = json.loads((tmp_path / "teacher" / "config.json").read_text())
     assert result["metric"] == "macro mAP"
     assert config["problem_type"] == "multi_label_classification"
@@ -185,7 +192,7 @@ def test_multi_label_corpora_train_with_sigmoids(
 
 
 def test_frozen_layers_stay_as_they_are(corpus: Corpus, base: Path, tmp_path: Path) -> None:
-    run(corpus, base, tmp_path / "teacher", recipe=Recipe(epochs=1, freeze_layers=1))
+    run(corpus, base, tmp_path / "teacher", recipe=FineTuneRecipe(epochs=1, freeze_layers=1))
     before = load_file(base / "model.safetensors")
     after = load_file(tmp_path / "teacher" / "model.safetensors")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -195,7 +202,7 @@ def test_frozen_layers_stay_as_they_are(corpus: Corpus, base: Path, tmp_path: Pa
 
 
 def test_patience_ends_training(corpus: Corpus, base: Path, tmp_path: Path) -> None:
-    recipe = Recipe(epochs=30, batch_size=8, learning_rate=1e-9, patience=2)
+    recipe = FineTuneRecipe(epochs=30, batch_size=8, learning_rate=1e-9, patience=2)
     result, _ = run(corpus, base, tmp_path / "teacher", recipe=recipe)
     assert result["best_epoch"] == 1
     assert len(result["epochs"]) == 3

@@ -15,9 +15,15 @@ from small_finetuning import FAMILIES, adopted, write_base
 from torch import nn
 
 from cache_schema.errors import UsageError
-from pipeline.finetune.augmentation import BAND_SHARE, TIME_SHARE, SpecAugment, add_noise, mixup
-from pipeline.finetune.data import Batch
-from pipeline.finetune.recipe import Recipe
+from pipeline.finetune.augmentation import (
+    BAND_SHARE,
+    TIME_SHARE,
+    SpecAugmentHook,
+    add_noise,
+    mix_batch,
+)
+from pipeline.finetune.data import AudioBatch
+from pipeline.finetune.recipe import FineTuneRecipe
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
 torch.set_num_threads(1)
@@ -27,17 +33,17 @@ def noise(samples: int, seed: int = 0) -> NDArray[np.float32]:
     return (0.1 * np.random.default_rng(seed).standard_normal(samples) + 0.05).astype(np.float32)
 
 
-def batch_of(lengths: list[int]) -> Batch:
+def batch_of(lengths: list[int]) -> AudioBatch:
     """Clips whose class is their row, so that labels tell who was mixed with whom."""
     waveforms = [noise(samples, seed) for seed, samples in enumerate(lengths)]
-    return Batch(waveforms, np.eye(len(lengths), dtype=np.float32))
+    return AudioBatch(waveforms, np.eye(len(lengths), dtype=np.float32))
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 1_000))
 @settings(deadline=None, max_examples=100)
 def test_mixup_mixes_waveforms_as_the_labels_say(lengths: list[int], seed: int) -> None:
     batch = batch_of(lengths)
-    mixed = mixup(batch, 10, np.random.default_rng(seed))
+    mixed = mix_batch(batch, 10, np.random.default_rng(seed))
     for row, (waveform, shares) in enumerate(zip(mixed.waveforms, mixed.labels, strict=True)):
         assert waveform.dtype == shares.dtype == np.float32
         assert shares.sum() == pytest.approx(1)
@@ -53,7 +59,7 @@ def test_mixup_mixes_waveforms_as_the_labels_say(lengths: list[int], seed: int) 
 
 def test_mixup_takes_half_of_the_clips_and_shares_near_a_half_for_alpha_10() -> None:
     batch, random = batch_of([20] * 50), np.random.default_rng(0)
-    labels = [mixup(batch, 10, random).labels for _ in range(40)]
+    labels = [mix_batch(batch, 10, random).labels for _ in range(40)]
     shares = np.concatenate([np.diagonal(rows) for rows in labels])
     mixed = shares[shares < 1]
     assert len(mixed) / len(shares) == pytest.approx(0.5, abs=0.05)
@@ -63,7 +69,7 @@ def test_mixup_takes_half_of_the_clips_and_shares_near_a_half_for_alpha_10() -> 
 
 def test_mixup_leaves_what_it_was_given() -> None:
     batch, same = batch_of([20] * 8), batch_of([20] * 8)
-    mixup(batch, 10, np.random.default_rng(0))
+    mix_batch(batch, 10, np.random.default_rng(0))
     assert np.array_equal(batch.waveforms, same.waveforms)
     assert np.array_equal(batch.labels, same.labels)
 
@@ -86,11 +92,11 @@ def test_silence_stays_silent_at_any_ratio() -> None:
 
 def test_a_ratio_range_upside_down_is_refused() -> None:
     with pytest.raises(UsageError, match="so --noise-snr-db 5 20"):
-        Recipe(noise_snr_db=(20, 5))
+        FineTuneRecipe(noise_snr_db=(20, 5))
 
 
 class Seen:
-    """What reaches the layers of a model beyond SpecAugment: features (B, M, T)."""
+    """What reaches the layers of a model beyond SpecAugmentHook: features (B, M, T)."""
 
     def __init__(self, teacher: HuggingFaceTeacher) -> None:
         front_end = teacher.front_end()[0]
@@ -128,7 +134,7 @@ def heard(teacher: HuggingFaceTeacher) -> list[NDArray[np.float32]]:
 def test_spec_augment_hides_one_stretch_of_time_and_one_of_bands_behind_the_mean(
     teacher: HuggingFaceTeacher,
 ) -> None:
-    spec_augment, seen = SpecAugment(teacher), Seen(teacher)
+    spec_augment, seen = SpecAugmentHook(teacher), Seen(teacher)
     with torch.inference_mode():
         teacher.logits(heard(teacher))
         clean = seen.features
@@ -166,7 +172,7 @@ def hidden_shares(
 def test_nothing_is_hidden_outside_and_the_seed_alone_decides(teacher: HuggingFaceTeacher) -> None:
     with torch.inference_mode():
         before = teacher.logits(heard(teacher))
-        spec_augment = SpecAugment(teacher)
+        spec_augment = SpecAugmentHook(teacher)
         answers = []
         for seed in (1, 1, 2):
             with spec_augment.hiding(SAMPLES, np.random.default_rng(seed)):
@@ -178,7 +184,7 @@ def test_nothing_is_hidden_outside_and_the_seed_alone_decides(teacher: HuggingFa
 
 
 def test_the_shortest_clip_of_a_family_can_be_augmented(teacher: HuggingFaceTeacher) -> None:
-    clip, spec_augment = noise(teacher.min_samples), SpecAugment(teacher)
+    clip, spec_augment = noise(teacher.min_samples), SpecAugmentHook(teacher)
     for seed in range(10):
         with spec_augment.hiding([len(clip)], np.random.default_rng(seed)):
             assert teacher.logits([clip]).isfinite().all()

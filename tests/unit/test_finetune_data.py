@@ -32,7 +32,7 @@ def corpus(tmp_path: Path) -> Corpus:
 def test_an_epoch_hears_every_usable_clip_once(corpus: Corpus) -> None:
     audio = audio_of(corpus)
     training = [batch for step in audio.steps("train", 3, seed=(0, 1)) for batch in step]
-    validation = list(audio.of_equal_length("train", 3))
+    validation = list(audio.batches_by_length("train", 3))
     for batches in (training, validation):
         assert sum(len(batch.waveforms) for batch in batches) == 20
         assert sum(batch.labels.sum() for batch in batches) == 20
@@ -172,7 +172,7 @@ def test_training_hears_another_view_each_epoch_and_validation_the_cached_one(
     assert len({waveform.tobytes() for waveform in [*cached, *heard]}) == 53
     wanted = recipe.make(source[other.id], other, 0).waveform_S
     for _ in range(2):
-        batches = audio.of_equal_length("validation", 1)
+        batches = audio.batches_by_length("validation", 1)
         assert any(np.array_equal(batch.waveforms[0], wanted) for batch in batches)
 
 

@@ -23,7 +23,7 @@ from small_finetuning import (
 from cache_schema.errors import RunError, UsageError
 from pipeline.finetune.data import LabelledAudio
 from pipeline.finetune.optimizer import Optimizer, freeze, parameter_groups, training_mode
-from pipeline.finetune.recipe import Recipe, resolved_precision
+from pipeline.finetune.recipe import FineTuneRecipe, resolved_precision
 from pipeline.finetune.training_loop import FineTuning
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
@@ -92,7 +92,7 @@ def test_lower_layers_move_less_and_frozen_ones_not_at_all(tmp_path: Path) -> No
         "decayed": {"layer_decay": 0.1},
         "both": {"layer_decay": 0.1, "freeze_layers": 1},
     }.items():
-        run(corpus, base, tmp_path / name, recipe=Recipe(**plain, **changes))
+        run(corpus, base, tmp_path / name, recipe=FineTuneRecipe(**plain, **changes))
     lower, upper = "encoder.layers.0.attention.v_proj", "encoder.layers.1.attention.v_proj"
     even, decayed, both = (tmp_path / name for name in ("even", "decayed", "both"))
     assert moved(base, even, lower) > 0.3 * moved(base, even, upper)
@@ -107,7 +107,7 @@ def test_a_frozen_batch_norm_keeps_its_statistics_and_others_learn_theirs(tmp_pa
         write_corpus(tmp_path / "corpus"),
         write_base(tmp_path / "base", "efficientnet"),
     )
-    run(corpus, base, tmp_path / "teacher", recipe=Recipe(epochs=1, freeze_layers=2))
+    run(corpus, base, tmp_path / "teacher", recipe=FineTuneRecipe(epochs=1, freeze_layers=2))
     before, after = weights(base), weights(tmp_path / "teacher")
     changed = {
         name.partition("efficientnet.")[2]
@@ -136,7 +136,9 @@ def test_two_batches_of_four_make_the_step_of_one_batch_of_eight(tmp_path: Path,
     corpus = replace(corpus, clips=(*clips, *others))
     base = still(write_base(tmp_path / "base", "whisper"))
     for name, batch_size, accumulate in (("two", 4, 2), ("one", 8, 1)):
-        recipe = Recipe(epochs=2, batch_size=batch_size, accumulate=accumulate, learning_rate=1e-3)
+        recipe = FineTuneRecipe(
+            epochs=2, batch_size=batch_size, accumulate=accumulate, learning_rate=1e-3
+        )
         run(corpus, base, tmp_path / name, recipe=recipe)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in one.items():
@@ -149,7 +151,7 @@ def test_bfloat16_runs_on_a_cpu_and_keeps_weights_in_float32(tmp_path: Path, fam
     corpus, base = write_corpus(tmp_path / "corpus"), write_base(tmp_path / "base", family)
     results = {
         precision: run(
-            corpus, base, tmp_path / precision, recipe=Recipe(epochs=1, precision=precision)
+            corpus, base, tmp_path / precision, recipe=FineTuneRecipe(epochs=1, precision=precision)
         )[0]
         for precision in ("32-true", "bf16-mixed")
     }
@@ -177,7 +179,7 @@ def test_bfloat16_is_refused_on_a_gpu_that_has_none() -> None:
 
 def test_an_overflow_of_float16_takes_no_step_and_halves_the_scale(tmp_path: Path) -> None:
     teacher = adopted(write_base(tmp_path / "base"))
-    optimizer = Optimizer(teacher, Recipe(precision="16-mixed"), steps=10)
+    optimizer = Optimizer(teacher, FineTuneRecipe(precision="16-mixed"), steps=10)
     bias = teacher.model.classifier.bias
     before, state = bias.detach().clone(), optimizer.state()
     for factor, moves in ((float("inf"), False), (1.0, True)):
@@ -194,7 +196,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(
     tmp_path: Path, precision: Any
 ) -> None:
     teacher = adopted(write_base(tmp_path / "base"))
-    optimizer = Optimizer(teacher, Recipe(precision=precision), steps=10)
+    optimizer = Optimizer(teacher, FineTuneRecipe(precision=precision), steps=10)
     parameters = list(teacher.model.parameters())
     before = [parameter.detach().clone() for parameter in parameters]
     loss = torch.sqrt(0 * teacher.model.classifier.bias.sum())
@@ -222,7 +224,7 @@ def test_float16_trains_with_a_scaled_loss(tmp_path: Path) -> None:
         corpus=corpus, sample_rate_hz=teacher.sample_rate_hz, min_samples=teacher.min_samples,
         max_samples=None, report=lambda line: None, recipe=views_of(corpus),
     )  # fmt: skip
-    recipe = Recipe(epochs=4, batch_size=4, learning_rate=3e-3, precision="16-mixed")
+    recipe = FineTuneRecipe(epochs=4, batch_size=4, learning_rate=3e-3, precision="16-mixed")
     training = FineTuning(
         teacher, audio, recipe, folder=tmp_path / "state", report=lambda line: None
     )

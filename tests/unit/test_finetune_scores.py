@@ -8,7 +8,7 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.finetune.metrics import accuracy, average_precision, macro_average_precision
+from pipeline.finetune.metrics import average_precision, macro_average_precision, top_1_accuracy
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=30))
@@ -23,5 +23,5 @@ def test_average_precision_agrees_with_scikit_learn(pairs: list[tuple[int, bool]
 def test_scores_by_hand() -> None:
     logits = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 0.0]])
     labels = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
-    assert accuracy(logits, labels) == pytest.approx(2 / 3)
+    assert top_1_accuracy(logits, labels) == pytest.approx(2 / 3)
     assert macro_average_precision(logits, labels) == pytest.approx((5 / 6 + 5 / 6) / 2)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import pytest
 
-from cache_schema.command_line.interrupts import held_interrupts, interrupts
+from cache_schema.command_line.interrupts import deferred_interrupts, interrupts
 
 HEAD = """
 import time
 import click
 from cache_schema.command_line.command import Command
-from cache_schema.command_line.interrupts import held_interrupts
+from cache_schema.command_line.interrupts import deferred_interrupts
 
 def say(word):
     print(word, flush=True)
@@ -37,7 +37,7 @@ CLEARS_UP = """
         time.sleep(100)
 """
 HOLDS = """
-    with held_interrupts() as asked:
+    with deferred_interrupts() as asked:
         say("ready")
         while not asked():
             time.sleep(0.01)
@@ -123,7 +123,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 def test_a_process_that_was_not_told_to_stop_keeps_its_handlers() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with interrupts(), held_interrupts() as asked:
+    with interrupts(), deferred_interrupts() as asked:
         assert not asked()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
@@ -132,7 +132,7 @@ def test_threads_have_no_say_in_signals() -> None:
     found: list[bool] = []
 
     def work() -> None:
-        with held_interrupts() as asked:
+        with deferred_interrupts() as asked:
             found.append(asked())
 
     thread = threading.Thread(target=work)

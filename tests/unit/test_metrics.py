@@ -14,18 +14,20 @@ from small_cache import row, write_small_cache
 from cache_schema.errors import RunError, UsageError
 from cache_schema.reader import open_cache
 from student.metrics import Score, check_metric, measure, metrics_of, teacher_score
-from student.metrics.interface import Answers
+from student.metrics.interface import Predictions
 from student.metrics.per_class import confusion, per_class
 from student.metrics.roc import d_prime
-from student.metrics.sonyc import area
-from student.metrics.teacher import teacher_answers
+from student.metrics.sonyc import trapezoidal_auprc
+from student.metrics.teacher import teacher_predictions
 
 CLASSES = ("a", "b", "c", "d")
 
 
-def answers(logits: list[list[float]], labels: list[list[int]], task: str) -> Answers:
+def answers(logits: list[list[float]], labels: list[list[int]], task: str) -> Predictions:
     """Answers about a handful of clips."""
-    return Answers(np.array(logits, float), np.array(labels, bool), task, CLASSES[: len(labels[0])])
+    return Predictions(
+        np.array(logits, float), np.array(labels, bool), task, CLASSES[: len(labels[0])]
+    )
 
 
 TWO_TAGS = answers(
@@ -83,7 +85,7 @@ def test_the_two_micro_averages_part_where_scores_tie() -> None:
 
 
 def test_lines_join_the_points_of_a_class() -> None:
-    found = area(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]))
+    found = trapezoidal_auprc(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]))
     assert found == pytest.approx(1 / 2 + (1 / 2 + 2 / 3) / 4)
 
 
@@ -109,7 +111,7 @@ def test_a_perfect_d_prime_is_infinite_and_spelled_out_in_json() -> None:
 def test_classes_without_positives_are_left_out_and_named() -> None:
     logits = torch.tensor([[2.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 3.0, 0.0]])
     labels = torch.tensor([[1, 0, 0, 0], [0, 0, 1, 0]])
-    found = measure(Answers.of(logits, labels, task="multi", classes=CLASSES))
+    found = measure(Predictions.of(logits, labels, task="multi", classes=CLASSES))
     assert found.metric == "mAP"
     assert found.left_out == ("b", "d")
     assert found.value == pytest.approx(1.0)
@@ -125,7 +127,7 @@ def test_a_class_that_every_clip_has_is_left_out_of_the_roc() -> None:
 
 def test_no_labelled_clip_gives_no_score() -> None:
     found = measure(
-        Answers.of(torch.zeros(0, 4), torch.zeros(0, 4), task="single", classes=CLASSES)
+        Predictions.of(torch.zeros(0, 4), torch.zeros(0, 4), task="single", classes=CLASSES)
     )
     assert math.isnan(found.value)
     assert (found.clips, found.defined, found.json_value) == (0, False, None)
@@ -194,8 +196,8 @@ def test_a_teacher_answers_for_the_classes_it_covers(tmp_path: Path) -> None:
     assert found is not None
     assert (found.value, found.clips, found.covered) == (1.0, 2, 1)
     assert str(found) == "accuracy 1.0000 on 2 clips (covers 1 of 2 classes, not: yes)"
-    swapped = teacher_answers(cache, "train", {"yes": ["no"], "no": ["yes"]})
-    straight = teacher_answers(cache, "train")
+    swapped = teacher_predictions(cache, "train", {"yes": ["no"], "no": ["yes"]})
+    straight = teacher_predictions(cache, "train")
     assert swapped is not None
     assert straight is not None
     assert np.array_equal(swapped.logits_NC, straight.logits_NC[:, ::-1])

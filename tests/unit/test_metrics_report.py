@@ -8,10 +8,10 @@ import numpy as np
 from rich.console import Console
 
 from student.evaluation.report import score_document, score_tables
-from student.metrics.interface import Answers
+from student.metrics.interface import Predictions
 
 
-def printed(student: Answers, teacher: Answers | None) -> str:
+def printed(student: Predictions, teacher: Predictions | None) -> str:
     """The tables as a log has them."""
     console = Console(highlight=False, markup=False, width=120)
     with console.capture() as capture:
@@ -19,18 +19,18 @@ def printed(student: Answers, teacher: Answers | None) -> str:
     return capture.get()
 
 
-def spoken(classes: int, clips: int) -> Answers:
+def spoken(classes: int, clips: int) -> Predictions:
     """Clip i has class i; the first clip alone is taken for the second class."""
     labels = np.eye(classes, dtype=bool)[np.arange(clips) % classes]
     logits = labels.astype(float)
     logits[0] = logits[1]
-    return Answers(logits, labels, "single", tuple(f"word-{i}" for i in range(classes)))
+    return Predictions(logits, labels, "single", tuple(f"word-{i}" for i in range(classes)))
 
 
-def tagged() -> Answers:
+def tagged() -> Predictions:
     """Three tags, of which no clip has the last."""
     logits = np.array([[2.0, -1.0, 0.1], [-2.0, 1.0, -1.0]])
-    return Answers(logits, np.array([[1, 0, 0], [0, 1, 0]], bool), "multi", ("a", "b", "[c]"))
+    return Predictions(logits, np.array([[1, 0, 0], [0, 1, 0]], bool), "multi", ("a", "b", "[c]"))
 
 
 def test_the_weakest_class_comes_first_and_one_without_clips_last() -> None:
@@ -53,7 +53,7 @@ def test_a_multi_label_report_says_that_it_has_no_confusion_matrix() -> None:
 
 def test_a_teacher_of_some_classes_has_no_score_for_the_others() -> None:
     student = tagged()
-    teacher = Answers(
+    teacher = Predictions(
         student.logits_NC[:, :1], student.labels_NC[:, :1], "multi", ("a",), ("b", "[c]")
     )
     told = printed(student, teacher)
@@ -81,7 +81,7 @@ def test_the_document_is_strict_json() -> None:
 
 
 def test_a_document_without_clips_or_teacher_is_strict_json_too() -> None:
-    nobody = Answers(np.zeros((0, 2)), np.zeros((0, 2), bool), "single", ("a", "b"))
+    nobody = Predictions(np.zeros((0, 2)), np.zeros((0, 2), bool), "single", ("a", "b"))
     document = json.loads(json.dumps(score_document(nobody, None), allow_nan=False))
     assert document["scores"]["accuracy"] is None
     assert document["teacher_scores"] is None

@@ -9,7 +9,7 @@ from commands import command, succeeded, write_tones
 from small_cache import tree_bytes
 
 from cache_schema.errors import UsageError
-from cache_schema.own_folder import require_own_folder
+from cache_schema.own_folder import check_own_folder
 from pipeline.prepare.archives import OFFICIAL_CORPORA
 
 
@@ -34,7 +34,7 @@ def words_of(name: str, made: Path) -> list[object]:
         "compare-students": [
             cache,
             *student,
-            "--rung",
+            "--condition",
             "none",
             "--seeds",
             1,
@@ -92,10 +92,10 @@ def test_prepare_corpus_leaves_another_folder_in_its_place(tmp_path: Path) -> No
 
 def test_what_a_killed_command_left_half_written_is_no_other_thing(tmp_path: Path) -> None:
     (tmp_path / "config.json.12-34.partial").write_text("{")
-    require_own_folder(tmp_path, "run", "train-student", ("config.json",))
+    check_own_folder(tmp_path, "run", "train-student", ("config.json",))
     (tmp_path / "pack.h5").touch()
-    require_own_folder(tmp_path, "folder of packs", "pack-corpus", (".h5",))
+    check_own_folder(tmp_path, "folder of packs", "pack-corpus", (".h5",))
     for number in range(5):
         (tmp_path / f"{number}.txt").touch()
     with pytest.raises(UsageError, match=r"and holds 0.txt, 1.txt, 2.txt and 3 more"):
-        require_own_folder(tmp_path, "cache", "precompute-teacher", ("manifest.json",))
+        check_own_folder(tmp_path, "cache", "precompute-teacher", ("manifest.json",))

@@ -9,7 +9,7 @@ import pytest
 
 from cache_schema.errors import UsageError
 from student.runs.settings import (
-    changed_settings,
+    diff_settings,
     find_recipe,
     parse_distillation,
     parse_student,
@@ -85,7 +85,7 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 
 
 def test_changes_show_both_values() -> None:
-    changes = changed_settings({"seed": 1, "epochs": 2}, {"seed": 1, "epochs": 3})
+    changes = diff_settings({"seed": 1, "epochs": 2}, {"seed": 1, "epochs": 3})
     assert changes == ["epochs: the run has 2, asked for 3"]
 
 
@@ -95,7 +95,7 @@ def test_changes_are_named_whatever_was_not_there() -> None:
         "options": {"width": "2"}, "mask": {"bands": 5}, "same": None, "classes": ["a", "b\x1b"],
         "distill": [{"name": "logits", "weight": 0.5, "options": {"temperature": "4"}}],
     }  # fmt: skip
-    assert changed_settings(before, now) == [
+    assert diff_settings(before, now) == [
         "classes: the run has a, asked for a, b\\x1b",
         "options.width: the run has nothing, asked for 2",
         "mask.bands: the run has nothing, asked for 5",
@@ -103,13 +103,13 @@ def test_changes_are_named_whatever_was_not_there() -> None:
         "distill.1 logits.weight: the run has nothing, asked for 0.5",
         "distill.1 logits.options.temperature: the run has nothing, asked for 4",
     ]
-    assert changed_settings(now, now) == []
-    assert "options.width: the run has 2, asked for nothing" in changed_settings(now, before)
+    assert diff_settings(now, now) == []
+    assert "options.width: the run has 2, asked for nothing" in diff_settings(now, before)
 
 
 def test_the_order_of_losses_is_a_setting() -> None:
     losses = [{"name": "logits", "weight": 1}, {"name": "temporal", "weight": 1}]
-    assert changed_settings({"distill": losses}, {"distill": losses[::-1]})
+    assert diff_settings({"distill": losses}, {"distill": losses[::-1]})
 
 
 MODULES = [

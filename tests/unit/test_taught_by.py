@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from student.models.interface import TimeGrid
+from cache_schema.frame_grid import FrameGrid
 from student.stream.batch import Batch
-from student.stream.teacher_selection import shared_classes, taught_by
+from student.stream.teacher_selection import select_teacher_signals, shared_classes
 
 
 def batch() -> Batch:
@@ -24,12 +24,12 @@ def batch() -> Batch:
         signals=signals,
         signal_lengths={name: torch.tensor([len(s[0])]) for name, s in signals.items()},
         clips=np.zeros(1, np.int64),
-        feature_grid=TimeGrid(0.02, 0.02),
+        feature_grid=FrameGrid(0.02, 0.02),
     )
 
 
 def test_one_teachers_signals_go_by_their_plain_names() -> None:
-    taught = taught_by(batch(), ("temporal_attention",), {"b": []})
+    taught = select_teacher_signals(batch(), ("temporal_attention",), {"b": []})
     assert taught.signals["temporal_attention"].tolist() == [[0.25, 0.75]]
     assert taught.signal_lengths["temporal_attention"].tolist() == [2]
 
@@ -37,5 +37,5 @@ def test_one_teachers_signals_go_by_their_plain_names() -> None:
 def test_several_teachers_speak_by_the_mean_over_the_classes_they_share() -> None:
     # The first covers classes 0, 1 and 3, the other 1 and 3.
     teachers = shared_classes({"": (0, 1, 3), "b": (1, 3)})
-    taught = taught_by(batch(), ("logits",), teachers)
+    taught = select_teacher_signals(batch(), ("logits",), teachers)
     assert taught.signals["logits"].tolist() == [[(2 + 10) / 2, (3 + 20) / 2]]

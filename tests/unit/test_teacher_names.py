@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cache_schema.errors import UsageError
-from cache_schema.reader import command_that_adds
-from cache_schema.signal_names import qualified, require_teacher_name, signal_of, teacher_of
+from cache_schema.reader import suggested_command
+from cache_schema.signal_names import check_teacher_name, qualified, signal_of, teacher_of
 
 
 @pytest.mark.parametrize(
@@ -14,25 +14,25 @@ from cache_schema.signal_names import qualified, require_teacher_name, signal_of
 )
 def test_what_is_not_one_plain_word_names_no_teacher(name: str) -> None:
     with pytest.raises(UsageError, match="expected one lower-case word") as caught:
-        require_teacher_name(name)
+        check_teacher_name(name)
     assert repr(name) in str(caught.value)
 
 
 def test_the_teacher_without_a_name_is_the_only_first() -> None:
     with pytest.raises(UsageError, match="'first'"):
-        require_teacher_name("first")
+        check_teacher_name("first")
 
 
 @pytest.mark.parametrize("name", ["b", "large", "whisper2"])
 def test_a_signal_and_its_teacher_are_found_in_the_qualified_name(name: str) -> None:
-    require_teacher_name(name)
+    check_teacher_name(name)
     assert qualified("logits", name) == f"logits@{name}"
     assert signal_of(qualified("logits", name)) == "logits"
     assert teacher_of(qualified("logits", name)) == name
 
 
 def test_the_command_that_adds_a_signal_is_its_own_teachers() -> None:
-    assert command_that_adds("mfcc") == "the precompute-teacher command with --signal mfcc"
-    words = command_that_adds("logits@b")
+    assert suggested_command("mfcc") == "the precompute-teacher command with --signal mfcc"
+    words = suggested_command("logits@b")
     assert "--teacher-name b" in words
     assert words.endswith("--signal logits")

@@ -21,7 +21,7 @@ from cache_schema.errors import RunError
 from pipeline.audio import decode as audio
 from pipeline.audio import members, source
 from pipeline.audio.decode import UnusableAudio, decode, scan_header
-from pipeline.audio.members import MemberProblem, problems_told
+from pipeline.audio.members import MemberProblem, container_errors
 from pipeline.corpora import read_corpus
 from pipeline.corpora.clip_audio import decode_clip
 
@@ -243,7 +243,7 @@ def test_what_hdf5_says_of_the_system_is_no_damage(
 
 @pytest.mark.parametrize("said", ["truncated file", "errno = 22, error message = 'x'", "errno = 0"])
 def test_what_hdf5_says_of_a_damaged_file_is_damage(said: str) -> None:
-    with pytest.raises(MemberProblem), problems_told():
+    with pytest.raises(MemberProblem), container_errors():
         raise OSError(said)
 
 
@@ -264,5 +264,5 @@ def test_memory_that_a_container_asks_for_is_its_fault_while_there_is_some(
     monkeypatch: pytest.MonkeyPatch, left: bool
 ) -> None:
     monkeypatch.setattr(members, "_memory_is_left", lambda: left)
-    with pytest.raises(MemberProblem if left else MemoryError), problems_told():
+    with pytest.raises(MemberProblem if left else MemoryError), container_errors():
         raise MemoryError

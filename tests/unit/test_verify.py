@@ -11,7 +11,7 @@ import pytest
 import small_cache
 
 from cache_schema.errors import CacheError
-from cache_schema.integrity.cleanup import sweep
+from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.integrity.verify import verify
 from cache_schema.reader import open_cache
 from cache_schema.writer import MANIFEST, add_part, record_path, seal, write_unit
@@ -147,7 +147,7 @@ def test_what_vouches_for_an_unfinished_part_goes_when_it_is_sealed(tmp_path: Pa
     small_cache.compute(root, small_cache.first_plan())
     assert not (root / "parts/part-000/unsealed").exists()
     (root / "parts/part-000/unsealed").mkdir()  # as a kill leaves it
-    sweep(root)
+    remove_leftovers(root)
     assert not (root / "parts/part-000/unsealed").exists()
 
 
@@ -173,14 +173,14 @@ def test_a_part_of_records_that_the_manifest_does_not_name_is_never_swept_away(
     add_part(root, small_cache.second_plan())
     (root / MANIFEST).write_bytes(older)
     assert verify(root) == []  # no record yet: what a kill leaves
-    sweep(root)
+    remove_leftovers(root)
     assert not (root / "parts/part-001").exists()
     shutil.copytree(pristine / "parts/part-001", root / "parts/part-001")
     assert [d.object for d in verify(root)] == ["parts/part-001"]
     with pytest.raises(
         CacheError, match=r"(?s)does not name 1 part\(s\).*part-001: 5 work units"
     ) as e:
-        sweep(root)
+        remove_leftovers(root)
     assert e.value.kind == "damaged"
     assert (root / "parts/part-001/commits/000000.json").is_file()
 

@@ -17,13 +17,13 @@ from small_views import DRAW_NAMES, RECIPE, TEST, TRAIN, VIEWS
 from cache_schema import view_recipe
 from cache_schema.errors import CacheError
 from cache_schema.inspection import cli as inspect_cli
-from cache_schema.inspection.summary import clip_facts, summary, teacher_score
+from cache_schema.inspection.summary import clip_facts, summary, teacher_accuracy
 from cache_schema.metadata import PartPlan, UnitTable
 from cache_schema.reader import open_cache
 from cache_schema.view_recipe import draw_names, place_within, read_step
 from cache_schema.writer import add_part
 from student.metrics.interface import true_classes
-from student.metrics.teacher import teacher_answers
+from student.metrics.teacher import teacher_predictions
 from student.stream.stream import Stream
 from student.stream.unit_loader import UnitLoader
 
@@ -129,14 +129,14 @@ def test_a_mixture_counts_for_its_larger_share() -> None:
 
 def test_the_teacher_is_scored_on_mixtures(views: Path) -> None:
     cache = open_cache(views)
-    taught = teacher_answers(cache, "train")
+    taught = teacher_predictions(cache, "train")
     assert taught is not None
     assert len(taught.labels_NC) == TRAIN - 1
     wanted = [np.argmax(small_views.labels(clip, 0)) for clip in range(TRAIN - 1)]
     assert taught.labels_NC.argmax(1).tolist() == wanted
     logits = [small_views.row(clip, 0)["logits"].argmax() for clip in range(TRAIN - 1)]
     right = np.mean(np.array(logits) == wanted)
-    assert teacher_score(cache, "")["train"] == right
+    assert teacher_accuracy(cache, "")["train"] == right
 
 
 def test_inspection_tells_the_recipe(views: Path) -> None:

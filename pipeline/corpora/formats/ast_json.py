@@ -22,10 +22,10 @@ from typing import Any
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, listed
 from pipeline.corpora.formats.manifest import Task
-from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
-from pipeline.corpora.listings import each_row, need_lists
-from pipeline.corpora.lists import only_present, read_text
-from pipeline.corpora.walk import shown_name
+from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder, without_suffix
+from pipeline.corpora.listings import check_lists, each_row
+from pipeline.corpora.lists import drop_missing, read_list
+from pipeline.corpora.walk import printable
 
 CLASS_COLUMNS = ("index", "mid", "display_name")
 
@@ -62,7 +62,7 @@ def read_ast_json(
     UsageError
         Listing everything wrong: see `pipeline.corpora.interface.build_corpus`.
     """
-    need_folder(path, "ast-json")
+    check_folder(path, "ast-json")
     source = f"ast-json:{path}"
     splits = {"train": train, "validation": validation, "test": test}
     files = {split: name for split, name in splits.items() if name}
@@ -72,11 +72,11 @@ def read_ast_json(
             f"{source}?train=train.json&validation=valid.json&test=eval.json",
             kind="options",
         )
-    need_lists(source, path, [classes, *files.values()])
+    check_lists(source, path, [classes, *files.values()])
     names = _class_names(source, path, classes)
     problems: list[str] = []
     entries = _entries(source, path, files, prefix, names, problems)
-    there, notes = only_present(path, entries, problems)
+    there, notes = drop_missing(path, entries, problems)
     return build_corpus(
         path,
         there,
@@ -125,7 +125,7 @@ def _entry(
         path = path.relative_to(folder)
     elif path.is_absolute():
         return f"{place}: {_short(wav)} does not lie below {folder}"
-    if shown_name(wav) != wav:
+    if printable(wav) != wav:
         return f"{place}: {_short(wav)} is not UTF-8 text"
     known = list(dict.fromkeys(filter(None, (mid.strip() for mid in mids.split(",")))))
     if unknown := [mid for mid in known if mid not in names]:
@@ -138,7 +138,7 @@ def _entry(
 def _items(source: str, root: Path, name: str) -> list[Any]:
     """Read the recordings of a list."""
     try:
-        document = json.loads(read_text(source, root, name))
+        document = json.loads(read_list(source, root, name))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"corpus {source}: {name} is not JSON: {error}", kind="corpus") from None
     data = document.get("data") if isinstance(document, dict) else None

@@ -22,12 +22,12 @@ from pipeline.corpora.interface import (
     Entry,
     Ids,
     build_corpus,
+    check_folder,
     clip_name,
     inside,
-    need_folder,
 )
 from pipeline.corpora.listings import audio_below, each_row
-from pipeline.corpora.lists import joined_labels, only_present, read_text
+from pipeline.corpora.lists import drop_missing, joined_labels, read_list
 from pipeline.corpora.splits import with_shares
 from pipeline.corpora.walk import listed_folder
 
@@ -69,7 +69,7 @@ def read_audio_folder(
     UsageError
         Listing everything wrong: see `pipeline.corpora.interface.build_corpus`.
     """
-    need_folder(path, "audio-folder")
+    check_folder(path, "audio-folder")
     source = f"audio-folder:{path}"
     problems: list[str] = []
     found: list[tuple[Entry, bool]] = []
@@ -77,7 +77,7 @@ def read_audio_folder(
         for place, row in _rows(source, path, name, label, problems):
             found.append(_entry(name.parent, place, row, label, problems))
     found = [(_named(entry, path, label_sep, ids), several) for entry, several in found]
-    entries, missing = only_present(path, [entry for entry, _ in found], problems)
+    entries, missing = drop_missing(path, [entry for entry, _ in found], problems)
     listed = {entry.clip.path for entry in entries}
     unlisted = [name for name in audio_below(path) if name not in listed]
     if unlisted:
@@ -127,7 +127,7 @@ def _rows(
     if name.suffix == ".csv":
         return each_row(source, path, str(name), needed, problems)
     rows = []
-    for number, line in enumerate(read_text(source, path, str(name)).split("\n"), 1):
+    for number, line in enumerate(read_list(source, path, str(name)).split("\n"), 1):
         place = f"{name} line {number}"
         if not line.strip():
             continue

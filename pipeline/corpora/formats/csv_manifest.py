@@ -20,9 +20,9 @@ from pipeline.corpora.formats.manifest import (
     FIELDS_SHOWN,
     LABEL_FIELDS,
     Listing,
-    Row,
+    ManifestRow,
     manifest_adapter,
-    read_text,
+    read_manifest,
 )
 from pipeline.corpora.lists import delimiter_of
 
@@ -33,14 +33,14 @@ UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")
 SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?')
 
 
-def _rows(listing: Listing) -> Iterator[Row]:
+def _rows(listing: Listing) -> Iterator[ManifestRow]:
     """Yield the lines, cells stripped of blanks; note ill-fitting ones."""
-    text = read_text(listing.path, "csv")
+    text = read_manifest(listing.path, "csv")
     first = text.partition("\n")[0]
     told = SEPARATOR_LINE.fullmatch(first.strip())
     delimiter = told[1] if told else delimiter_of(first)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    misfits = 0
+    uneven_rows = 0
     try:
         if told:
             next(reader)
@@ -49,7 +49,7 @@ def _rows(listing: Listing) -> Iterator[Row]:
             if not cells:
                 continue
             if len(cells) != len(columns):
-                misfits += 1
+                uneven_rows += 1
                 listing.problems.append(
                     f"line {reader.line_num}: {len(cells)} cells, the header has {len(columns)}"
                 )
@@ -57,12 +57,12 @@ def _rows(listing: Listing) -> Iterator[Row]:
             pairs = zip(columns, (cell.strip() for cell in cells), strict=True)
             fields = {name: cell for name, cell in pairs if name is not None}
             labels = next((fields.pop(name) for name in LABEL_FIELDS if name in fields), "")
-            yield Row(reader.line_num, fields, listing.split_labels(labels))
+            yield ManifestRow(reader.line_num, fields, listing.split_labels(labels))
     except csv.Error as error:
         raise UsageError(
             f"corpus csv:{listing.path}: line {reader.line_num}: {error}", kind="corpus"
         ) from None
-    if misfits:
+    if uneven_rows:
         listing.hints.append(
             f'A cell that holds {delimiter!r} stands in quotes: "dog{delimiter}cat"'
         )

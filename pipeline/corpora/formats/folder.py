@@ -19,15 +19,15 @@ from pipeline.corpora.interface import (
     Entry,
     Ids,
     build_corpus,
+    check_folder,
     check_shares,
     clip_name,
     hashed_split,
     left_out,
-    need_folder,
     without_suffix,
 )
 from pipeline.corpora.lists import fold_splits
-from pipeline.corpora.walk import files_below, shown_name, spelled
+from pipeline.corpora.walk import files_below, printable, spelled
 
 Labels = Literal["folder", "prefix", "none"]
 
@@ -69,7 +69,7 @@ def read_folder(
     UsageError
         Listing everything wrong: see `pipeline.corpora.interface.build_corpus`.
     """
-    need_folder(path, "folder")
+    check_folder(path, "folder")
     check_shares(validation, test)
     found = files_below(path)
     problems = found.problems
@@ -121,7 +121,7 @@ def _split_folders(path: Path, tops: set[str]) -> dict[str, str]:
 
 def _few(names: list[str]) -> str:
     more = [f"{len(names) - 10} more"] if len(names) > 10 else []
-    return ", ".join([*map(shown_name, names[:10]), *more])
+    return ", ".join([*map(printable, names[:10]), *more])
 
 
 def _label(inner: tuple[str, ...], labels: Labels) -> str | None:

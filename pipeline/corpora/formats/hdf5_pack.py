@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
-from pipeline.audio.members import MemberProblem, problems_told
+from pipeline.audio.members import MemberProblem, container_errors
 from pipeline.corpora.interface import Corpus, Entry, build_corpus
 from pipeline.corpora.lists import text_of
-from pipeline.corpora.splits import asked_splits, not_read, split_of_file, with_shares
-from pipeline.corpora.walk import leads_out, link_way_out, listed_folder
+from pipeline.corpora.splits import parse_split_options, split_of_file, unused_notes, with_shares
+from pipeline.corpora.walk import escapes_root, link_way_out, listed_folder
 
 PACK_SUFFIXES = (".h5", ".hdf", ".hdf5")
 # AudioSet's list of classes, which PANNs and PaSST read, and which pack-corpus writes.
@@ -86,7 +86,7 @@ def read_hdf5_pack(
     source = f"hdf5:{path}"
     problems: list[str] = []
     asked = {"train": train, "validation": validation, "test": test}
-    packs, left = _packs(path, folder, asked_splits(asked, problems))
+    packs, left = _packs(path, folder, parse_split_options(asked, problems))
     found = (_listing(folder, name, split, problems) for name, split in packs.items())
     listings = [listing for listing in found if listing]
     names, numbered = _checked_classes(folder, classes, source, listings, problems)
@@ -114,7 +114,7 @@ def _packs(path: Path, folder: Path, asked: dict[str, str]) -> tuple[dict[str, s
     files = [path.name] if path != folder else listed_folder(folder).files
     packs = [name for name in files if PurePosixPath(name).suffix in PACK_SUFFIXES]
     if asked:
-        return asked, not_read("pack", [name for name in packs if name not in asked])
+        return asked, unused_notes("pack", [name for name in packs if name not in asked])
     if not packs:
         raise UsageError(
             f"corpus hdf5:{path}: no packs; their names end in {', '.join(PACK_SUFFIXES)}",
@@ -127,14 +127,14 @@ def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listi
     """Read what a pack says of its clips, or note why it cannot be read."""
     from pipeline.audio.hdf5 import Pack
 
-    if leads_out(folder.resolve(), name):
+    if escapes_root(folder.resolve(), name):
         problems.append(f"{name} leads out of the folder: it {link_way_out(folder, name)}")
         return None
     if PurePosixPath(name).suffix not in PACK_SUFFIXES:
         problems.append(f"{name} is no pack; their names end in {', '.join(PACK_SUFFIXES)}")
         return None
     try:
-        with problems_told():
+        with container_errors():
             pack = Pack(folder / name)
             labels, packed = pack.targets()
             labelled = pack.labelled(labels)
@@ -218,7 +218,7 @@ def _without_audio_suffix(name: str) -> str:
 def _class_names(folder: Path, classes: str, source: str, problems: list[str]) -> list[str]:
     """Names of the classes by a file; none if there is no such file."""
     file = folder / os.path.expanduser(classes or CLASSES_FILE)
-    if not classes and (not file.is_file() or leads_out(folder.resolve(), CLASSES_FILE)):
+    if not classes and (not file.is_file() or escapes_root(folder.resolve(), CLASSES_FILE)):
         return []
     try:
         text = text_of(file.read_bytes())

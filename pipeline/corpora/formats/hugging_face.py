@@ -17,11 +17,11 @@ from typing import Any
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from pipeline.audio.members import MemberProblem, problems_told
-from pipeline.corpora.interface import LONGEST_NAME, NO_LABEL, Corpus, Entry, build_corpus
-from pipeline.corpora.lists import joined_labels, read_text
-from pipeline.corpora.splits import asked_splits, named_split, not_read, with_shares
-from pipeline.corpora.walk import leads_out, link_way_out, listed_folder
+from pipeline.audio.members import MemberProblem, container_errors
+from pipeline.corpora.interface import MAX_NAME_BYTES, NO_LABEL, Corpus, Entry, build_corpus
+from pipeline.corpora.lists import joined_labels, read_list
+from pipeline.corpora.splits import guess_split, parse_split_options, unused_notes, with_shares
+from pipeline.corpora.walk import escapes_root, link_way_out, listed_folder
 
 USUAL_LABELS = ("label", "labels")
 _SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-(?P<shards>\d{5})(-[0-9a-f]+)?")
@@ -76,7 +76,7 @@ def read_hugging_face(
     problems: list[str] = []
     shards = _shards(path, source, problems)
     asked = {"train": train, "validation": validation, "test": test}
-    serves = _serving(list(shards), asked_splits(asked, problems), problems)
+    serves = _serving(list(shards), parse_split_options(asked, problems), problems)
     reading = _Reading(folder, audio, label, label_sep, problems)
     entries = [e for split in serves for e in reading.entries(split, serves, shards)]
     shared, notes = with_shares(entries, validation_share, test_share)
@@ -89,7 +89,9 @@ def read_hugging_face(
         classes=names,
         task="multi" if reading.lists or label_sep else "single",
         problems=problems,
-        notes=not_read("split", [name for name in shards if name not in serves]) + notes + joined,
+        notes=unused_notes("split", [name for name in shards if name not in serves])
+        + notes
+        + joined,
     )
 
 
@@ -124,7 +126,7 @@ class _Reading:
 
     def _values(self, file: str) -> list[Any]:
         """The labels of all rows of a shard, as they are stored; none if it cannot be read."""
-        if leads_out(self._root, file):
+        if escapes_root(self._root, file):
             self._problems.append(
                 f"{file} leads out of the folder: it {link_way_out(self._folder, file)}"
             )
@@ -133,7 +135,7 @@ class _Reading:
 
         kind = ParquetShard if file.endswith(".parquet") else ArrowShard
         try:
-            with problems_told():
+            with container_errors():
                 shard = kind(self._folder / file)
                 table = self._described(shard)
                 values = (
@@ -222,7 +224,7 @@ def _shards(path: Path, source: str, problems: list[str]) -> dict[str, list[str]
 def _saved(source: str, path: Path, below: str, problems: list[str]) -> tuple[str, list[str]]:
     """Name and shards of one data set that ``save_to_disk`` wrote."""
     name = f"{below}state.json"
-    if leads_out(path.resolve(), name) or not (path / name).is_file():
+    if escapes_root(path.resolve(), name) or not (path / name).is_file():
         problems.append(f"{name} is not there")
         return "", []
     state = _document(source, path, name)
@@ -240,12 +242,12 @@ def _saved(source: str, path: Path, below: str, problems: list[str]) -> tuple[st
 
 def _is_name(value: Any) -> bool:
     """Tell whether something can be a file's name."""
-    return isinstance(value, str) and value.isprintable() and len(value.encode()) <= LONGEST_NAME
+    return isinstance(value, str) and value.isprintable() and len(value.encode()) <= MAX_NAME_BYTES
 
 
 def _document(source: str, path: Path, name: str) -> dict[str, Any]:
     try:
-        document = json.loads(read_text(source, path, name))
+        document = json.loads(read_list(source, path, name))
     except (ValueError, RecursionError) as error:
         if isinstance(error, UsageError):
             raise
@@ -289,7 +291,7 @@ def _serving(names: list[str], asked: dict[str, str], problems: list[str]) -> di
         if name not in names
     ]
     alone = "train" if len(names) == 1 else None
-    return asked or {name: named_split(name) or alone or name for name in names}
+    return asked or {name: guess_split(name) or alone or name for name in names}
 
 
 def _only(found: list[str], option: str, columns: list[str]) -> str:

@@ -18,11 +18,11 @@ from pipeline.corpora.formats.manifest import (
     LABEL_FIELDS,
     OPTIONAL_FIELDS,
     Listing,
-    Row,
+    ManifestRow,
     manifest_adapter,
-    read_text,
+    read_manifest,
 )
-from pipeline.corpora.walk import shown_name
+from pipeline.corpora.walk import printable
 
 _NUMBER = (str | int | float, "a number")
 _TYPES: dict[str, tuple[Any, str]] = {
@@ -32,10 +32,10 @@ _TYPES: dict[str, tuple[Any, str]] = {
 }
 
 
-def _rows(listing: Listing) -> Iterator[Row]:
+def _rows(listing: Listing) -> Iterator[ManifestRow]:
     """Yield the objects that can be read; note what is wrong with the others."""
     found = _Lines(listing)
-    content = read_text(listing.path, "jsonl")
+    content = read_manifest(listing.path, "jsonl")
     if content.lstrip().startswith("["):
         raise UsageError(
             f"corpus jsonl:{listing.path}: a JSON array; write its objects a line each, as "
@@ -95,7 +95,7 @@ class _Lines:
             self._wrong.setdefault(problem, []).append(line)
         return wrong, _value_problems({fields[name]: document[name] for name in fields})
 
-    def row(self, line: int, document: dict[str, Any]) -> Row:
+    def row(self, line: int, document: dict[str, Any]) -> ManifestRow:
         """Make a row of values of the right types."""
         names, _ = self._listing.fields_of(document)
         fields = {known: document[name] for name, known in names.items()}
@@ -105,8 +105,8 @@ class _Lines:
             (self._texts if isinstance(label, str) else self._numbers).setdefault(str(label), line)
         texts = {name: str(value).strip() for name, value in fields.items()}
         if isinstance(labels, str):
-            return Row(line, texts, self._listing.split_labels(labels))
-        return Row(line, texts, [str(label).strip() for label in listed])
+            return ManifestRow(line, texts, self._listing.split_labels(labels))
+        return ManifestRow(line, texts, [str(label).strip() for label in listed])
 
     def end(self) -> None:
         """Note what only all lines together show."""
@@ -168,7 +168,7 @@ def _value_problems(fields: dict[str, Any]) -> list[str]:
                 type(one) is float for one in texts
             )
             problems.append(f"{name} must be {wanted}, got {json.dumps(value)[:60]}{hint}")
-        elif shown_name("".join(map(str, texts))) != "".join(map(str, texts)):
+        elif printable("".join(map(str, texts))) != "".join(map(str, texts)):
             problems.append(f"{name} is not text that UTF-8 can hold: {json.dumps(value)[:60]}")
     return problems
 

@@ -54,7 +54,7 @@ OTHER_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ManifestRow:
     """One clip as a manifest lists it.
 
     Attributes
@@ -171,7 +171,7 @@ class Listing:
         return [label.strip() for label in parts]
 
 
-def read_text(path: Path, kind: str) -> str:
+def read_manifest(path: Path, kind: str) -> str:
     """Read a manifest's text.
 
     Raises
@@ -189,7 +189,7 @@ def read_text(path: Path, kind: str) -> str:
         raise UsageError(f"corpus {kind}:{path}: {error}", kind="corpus") from None
 
 
-def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[Row]]) -> Adapter:
+def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRow]]) -> Adapter:
     """Make the adapter of a kind of manifest.
 
     Parameters
@@ -304,7 +304,7 @@ class _Making:
     folds: tuple[str, str]
     ids: Ids
 
-    def entries(self, rows: Sequence[Row], *, one_row_is: str) -> list[Entry]:
+    def entries(self, rows: Sequence[ManifestRow], *, one_row_is: str) -> list[Entry]:
         """Make the entries of all rows; a row may be one label of a clip."""
         split_of = self._folds(rows)
         entries = [self._entry(row, split_of) for row in rows]
@@ -316,7 +316,7 @@ class _Making:
             self.listing.hints.append("If a clip has a row for each of its labels, add ?rows=label")
         return entries
 
-    def _folds(self, rows: Sequence[Row]) -> Mapping[str, str] | None:
+    def _folds(self, rows: Sequence[ManifestRow]) -> Mapping[str, str] | None:
         """The split of each fold that does not train, if splits are said to be folds."""
         if not any(self.folds):
             return None
@@ -328,7 +328,7 @@ class _Making:
         problems = self.listing.problems
         return fold_splits(found, *self.folds, problems)
 
-    def _entry(self, row: Row, split_of: Mapping[str, str] | None) -> Entry:
+    def _entry(self, row: ManifestRow, split_of: Mapping[str, str] | None) -> Entry:
         """Make the entry of a row, in its own split or one chosen by a hash."""
         listed = PurePosixPath(row.fields["path"])
         stands = self.prefix and listed.is_relative_to(self.prefix)
@@ -376,7 +376,7 @@ def _joined(entries: Sequence[Entry]) -> list[Entry]:
     ]
 
 
-def _clip(row: Row, path: str, split: str, ids: Ids) -> tuple[Clip, list[str]]:
+def _clip(row: ManifestRow, path: str, split: str, ids: Ids) -> tuple[Clip, list[str]]:
     """Make the clip of a row, and say what is wrong with it."""
     problems: list[str] = []
     start_s, end_s = (_seconds(row, name, problems) for name in ("start_s", "end_s"))
@@ -399,7 +399,7 @@ def _clip(row: Row, path: str, split: str, ids: Ids) -> tuple[Clip, list[str]]:
     return clip, problems
 
 
-def _seconds(row: Row, name: str, problems: list[str]) -> float | None:
+def _seconds(row: ManifestRow, name: str, problems: list[str]) -> float | None:
     """Read a number of seconds, None where the field is empty or absent."""
     text = row.fields.get(name, "")
     if not text:

@@ -22,12 +22,12 @@ from pipeline.corpora.interface import (
     Corpus,
     Entry,
     build_corpus,
+    check_folder,
     check_shares,
     hashed_split,
-    need_folder,
 )
-from pipeline.corpora.listings import audio_below, each_row, found_only, need_lists
-from pipeline.corpora.lists import read_text
+from pipeline.corpora.listings import audio_below, check_lists, drop_without_path, each_row
+from pipeline.corpora.lists import read_list
 
 CLASS_LIST = "class_labels_indices.csv"
 BALANCED, UNBALANCED = "balanced_train_segments.csv", "unbalanced_train_segments.csv"
@@ -37,7 +37,7 @@ SEGMENT = re.compile(
     r'([\w-]{11}) *, *(\d+(?:\.\d+)?) *, *(\d+(?:\.\d+)?) *, *"?([^" ]*)"?', re.ASCII
 )
 FILE_NAME = re.compile(r"Y?([\w-]{11})(?:[_-](\d+(?:\.\d+)?)(?:[_-]\d+(?:\.\d+)?)?)?", re.ASCII)
-LONGEST_S = 11  # a segment has at most 10 s; codecs pad
+MAX_SEGMENT_S = 11  # a segment has at most 10 s; codecs pad
 
 
 class Segment(NamedTuple):
@@ -73,23 +73,23 @@ def read_audioset(
         For missing lists, lines that cannot be read, unknown classes, or if no listed clip is there:
         see `pipeline.corpora.interface.build_corpus`.
     """
-    need_folder(path, "audioset")
+    check_folder(path, "audioset")
     check_shares(validation, 0.0)
     source = f"audioset:{path}"
     lists = (BALANCED, UNBALANCED, EVALUATION) if train == "full" else (BALANCED, EVALUATION)
     folder = "metadata/" if (path / "metadata" / CLASS_LIST).is_file() else ""
-    need_lists(source, path, [folder + name for name in (CLASS_LIST, *lists)])
+    check_lists(source, path, [folder + name for name in (CLASS_LIST, *lists)])
     problems: list[str] = []
     name_of = _classes(path, folder + CLASS_LIST, source, problems)
     files, notes = _audio_by_segment(path)
     entries: list[Entry] = []
     for name in lists:
-        text = read_text(source, path, folder + name)
+        text = read_list(source, path, folder + name)
         every = [
             Entry(_clip(segment, files, _split(name, segment.video, validation)), place)
             for place, segment in parse_segments(text, name, name_of, problems)
         ]
-        kept, gone = found_only(every, name)
+        kept, gone = drop_without_path(every, name)
         entries += kept
         notes += gone
     if not entries:
@@ -200,11 +200,11 @@ def _split(listing: str, video: str, validation: float) -> str:
 
 def _whole_videos(corpus: Corpus) -> list[str]:
     """Say so if files are longer than any segment: they would be listened to from end to end."""
-    long = [clip.id for clip in corpus.clips if clip.frames > LONGEST_S * clip.source_rate_hz]
+    long = [clip.id for clip in corpus.clips if clip.frames > MAX_SEGMENT_S * clip.source_rate_hz]
     if not long:
         return []
     note = (
-        f"{len(long)} clip(s) are longer than {LONGEST_S} s, which no segment is: whole videos? "
+        f"{len(long)} clip(s) are longer than {MAX_SEGMENT_S} s, which no segment is: whole videos? "
         f"Cut them to their segments. First: {long[0]}"
     )
     return [note]

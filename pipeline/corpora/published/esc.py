@@ -16,11 +16,11 @@ from cache_schema.errors import UsageError
 from pipeline.corpora.interface import (
     Corpus,
     build_corpus,
-    need_folder,
+    check_folder,
     without_suffix,
 )
 from pipeline.corpora.listings import each_row
-from pipeline.corpora.lists import Row, folded_entries, only_present
+from pipeline.corpora.lists import ListRow, drop_missing, folded_entries
 
 COLUMNS = ("filename", "fold", "target", "category")
 LISTS = {"meta/esc50.csv": (*COLUMNS, "esc10"), "esc10.csv": COLUMNS}
@@ -49,7 +49,7 @@ def read_esc(
     UsageError
         Listing everything wrong: see `pipeline.corpora.interface.build_corpus`.
     """
-    need_folder(path, "esc")
+    check_folder(path, "esc")
     source = f"esc:{path}"
     name = _list_name(source, path)
     problems: list[str] = []
@@ -58,7 +58,7 @@ def read_esc(
         rows = [(place, row) for place, row in rows if row.get("esc10", "True") == "True"]
     folds = {"validation_folds": validation_folds, "test_folds": test_folds}
     listed = folded_entries(rows, _clip, **folds, problems=problems)
-    entries, notes = only_present(path, listed, problems)
+    entries, notes = drop_missing(path, listed, problems)
     return build_corpus(
         path,
         entries,
@@ -87,7 +87,7 @@ def _clip(row: dict[str, str], split: str) -> Clip:
     )
 
 
-def _classes(rows: Iterable[Row], problems: list[str]) -> list[str]:
+def _classes(rows: Iterable[ListRow], problems: list[str]) -> list[str]:
     """Order the categories by their targets, which must name each other one to one."""
     pairs = set()
     for place, row in rows:

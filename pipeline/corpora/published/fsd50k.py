@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder
-from pipeline.corpora.listings import audio_by_stem, each_row, found_only, need_lists
-from pipeline.corpora.lists import read_text
+from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder
+from pipeline.corpora.listings import audio_by_stem, check_lists, drop_without_path, each_row
+from pipeline.corpora.lists import read_list
 
 VOCABULARY = "FSD50K.ground_truth/vocabulary.csv"
 DEV_LIST, DEV_AUDIO = "FSD50K.ground_truth/dev.csv", "FSD50K.dev_audio"
@@ -36,12 +36,14 @@ def read_fsd50k(path: Path) -> Corpus:
         For missing lists, a label that is not in the vocabulary, a split other than train and val,
         or if no listed clip is there: see `pipeline.corpora.interface.build_corpus`.
     """
-    need_folder(path, "fsd50k")
+    check_folder(path, "fsd50k")
     source = f"fsd50k:{path}"
-    need_lists(source, path, (VOCABULARY, DEV_LIST, EVAL_LIST))
+    check_lists(source, path, (VOCABULARY, DEV_LIST, EVAL_LIST))
     problems: list[str] = []
-    dev, dev_notes = found_only(_entries(path, source, DEV_LIST, DEV_AUDIO, problems), DEV_LIST)
-    test, test_notes = found_only(
+    dev, dev_notes = drop_without_path(
+        _entries(path, source, DEV_LIST, DEV_AUDIO, problems), DEV_LIST
+    )
+    test, test_notes = drop_without_path(
         _entries(path, source, EVAL_LIST, EVAL_AUDIO, problems), EVAL_LIST
     )
     if not dev + test:
@@ -59,7 +61,7 @@ def read_fsd50k(path: Path) -> Corpus:
 
 def _vocabulary(path: Path, source: str) -> tuple[str, ...]:
     """Read the classes: lines of index, label and mid, without a header."""
-    lines = read_text(source, path, VOCABULARY).splitlines()
+    lines = read_list(source, path, VOCABULARY).splitlines()
     rows = [line.split(",") for line in lines if line]  # no label holds a comma
     for number, row in enumerate(rows):
         if len(row) != 3 or row[0] != str(number):

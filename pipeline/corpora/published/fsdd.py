@@ -16,11 +16,11 @@ from pipeline.corpora.interface import (
     Corpus,
     Entry,
     build_corpus,
+    check_folder,
     left_out,
-    need_folder,
     without_suffix,
 )
-from pipeline.corpora.walk import leads_out, link_way_out, listed_folder, shown_name
+from pipeline.corpora.walk import escapes_root, link_way_out, listed_folder, printable
 
 DIGITS = tuple("0123456789")
 RECORDINGS = "recordings"
@@ -42,10 +42,10 @@ def read_fsdd(path: Path) -> Corpus:
         Listing everything wrong, such as a recording with another name: see
         `pipeline.corpora.interface.build_corpus`.
     """
-    need_folder(path, "fsdd")
+    check_folder(path, "fsdd")
     folder = path / RECORDINGS if (path / RECORDINGS).is_dir() else path
     entries, problems = [], []
-    if folder != path and leads_out(path.resolve(), RECORDINGS):
+    if folder != path and escapes_root(path.resolve(), RECORDINGS):
         problems.append(f"{RECORDINGS}: a link to a folder that {link_way_out(path, RECORDINGS)}")
     files = [name for name in listed_folder(folder).files if "/" not in name]
     audio = [file for file in files if PurePosixPath(file).suffix.lower() in AUDIO_SUFFIXES]
@@ -56,7 +56,7 @@ def read_fsdd(path: Path) -> Corpus:
             clip = Clip(id=stem, path=file, labels=(digit,), split=_split(int(index)))
             entries.append(Entry(clip, file))
         else:
-            shown = shown_name(file)
+            shown = printable(file)
             problems.append(f"{shown}: not named DIGIT_SPEAKER_INDEX, such as 7_jackson_32.wav")
     return build_corpus(
         folder,

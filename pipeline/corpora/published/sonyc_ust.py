@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Literal
 
 from cache_schema.clip import Clip
-from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
-from pipeline.corpora.listings import audio_by_stem, each_row, found_only, need_lists
+from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder, without_suffix
+from pipeline.corpora.listings import audio_by_stem, check_lists, drop_without_path, each_row
 
 Aggregation = Literal["any", "majority"]
 
@@ -79,10 +79,10 @@ def read_sonyc_ust(
         For missing annotations or columns, cells that cannot be read, or if no recording is there:
         see `pipeline.corpora.interface.build_corpus`.
     """
-    need_folder(path, "sonyc-ust")
+    check_folder(path, "sonyc-ust")
     source = f"sonyc-ust:{path}"
     listing = next((name for name in LISTS if (path / name).is_file()), LISTS[0])
-    need_lists(source, path, (listing,))
+    check_lists(source, path, (listing,))
     problems: list[str] = []
     tags = COARSE if labels == "coarse" else FINE
     asked = tags if labels == "coarse" else FINE + OPEN_ENDED
@@ -90,7 +90,7 @@ def read_sonyc_ust(
     files = audio_by_stem(path, "", problems)
     usable = {name: heard for name, heard in recordings.items() if heard.votes}
     entries = [heard.entry(name, files, tags, aggregation) for name, heard in usable.items()]
-    kept, notes = found_only(entries, listing)
+    kept, notes = drop_without_path(entries, listing)
     if not kept:
         problems.append(f"none of the recordings listed in {listing} is there")
     return build_corpus(

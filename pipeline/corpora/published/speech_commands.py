@@ -25,10 +25,10 @@ from typing import Literal
 
 from cache_schema.clip import Clip
 from pipeline.audio.decode import scan_header
-from pipeline.corpora.interface import Corpus, Entry, build_corpus, need_folder, without_suffix
+from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder, without_suffix
 from pipeline.corpora.listings import audio_below, each_row
-from pipeline.corpora.lists import folded_entries, read_text
-from pipeline.corpora.walk import leads_out, shown_name
+from pipeline.corpora.lists import folded_entries, read_list
+from pipeline.corpora.walk import escapes_root, printable
 
 SILENCE, UNKNOWN, NOISE_FOLDER = "_silence_", "_unknown_", "_background_noise_"
 WANTED_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -80,7 +80,7 @@ def read_speech_commands(
         Listing everything wrong, such as a folder that is none of the words: see
         `pipeline.corpora.interface.build_corpus`.
     """
-    need_folder(path, "speech-commands")
+    check_folder(path, "speech-commands")
     source = f"speech-commands:{path}"
     problems: list[str] = []
     notes: list[str] = []
@@ -141,7 +141,7 @@ def _from_words(source: str, path: Path, words: Sequence[str], problems: list[st
     for word, names in by_word.items():
         if word not in words:
             hint = " of v0.01 (labels=35 has it)" if word in LATER_WORDS else ""
-            shown = shown_name(word)
+            shown = printable(word)
             problems.append(
                 f"{shown}/: unknown label {shown!r}, none of the {len(words)} words{hint}"
             )
@@ -171,7 +171,7 @@ def _split_rule(source: str, path: Path, problems: list[str]) -> Callable[[str],
         problems.append(f"{there} is there but not both of {' and '.join(SPLIT_LISTS.values())}")
     known: dict[str, str] = {}
     for split, name in listed.items():
-        names = read_text(source, path, name).split()
+        names = read_list(source, path, name).split()
         known.update({without_suffix(clip): split for clip in names})
     return lambda clip_id: known.get(clip_id, "train")
 
@@ -207,7 +207,7 @@ def _noise_recordings(path: Path) -> list[tuple[str, float]]:
     files = audio_below(folder) if folder.is_dir() else []
     names = [f"{NOISE_FOLDER}/{file}" for file in files if "/" not in file]
     root = path.resolve()
-    headers = [(name, scan_header(root / name)) for name in names if not leads_out(root, name)]
+    headers = [(name, scan_header(root / name)) for name in names if not escapes_root(root, name)]
     lengths = [(name, header.frames / header.rate_hz) for name, header in headers if header.frames]
     # From 10 s on each split has a second of its own.
     return [(name, length_s) for name, length_s in lengths if length_s >= 10]

@@ -13,11 +13,11 @@ from cache_schema.clip import Clip
 from pipeline.corpora.interface import (
     Corpus,
     build_corpus,
-    need_folder,
+    check_folder,
     without_suffix,
 )
-from pipeline.corpora.listings import each_row, need_lists
-from pipeline.corpora.lists import Row, folded_entries, only_present
+from pipeline.corpora.listings import check_lists, each_row
+from pipeline.corpora.lists import ListRow, drop_missing, folded_entries
 
 METADATA = "metadata/UrbanSound8K.csv"
 COLUMNS = ("slice_file_name", "fold", "classID", "class")
@@ -43,15 +43,15 @@ def read_urbansound8k(path: Path, *, validation_folds: str = "9", test_folds: st
     UsageError
         Listing everything wrong: see `pipeline.corpora.interface.build_corpus`.
     """
-    need_folder(path, "urbansound8k")
+    check_folder(path, "urbansound8k")
     source = f"urbansound8k:{path}"
-    need_lists(source, path, [METADATA])
+    check_lists(source, path, [METADATA])
     problems: list[str] = []
     rows = list(each_row(source, path, METADATA, COLUMNS, problems))
     problems += _number_problems(rows)
     folds = {"validation_folds": validation_folds, "test_folds": test_folds}
     listed = folded_entries(rows, _clip, **folds, problems=problems)
-    entries, notes = only_present(path, listed, problems)
+    entries, notes = drop_missing(path, listed, problems)
     return build_corpus(
         path,
         entries,
@@ -73,7 +73,7 @@ def _clip(row: dict[str, str], split: str) -> Clip:
     )
 
 
-def _number_problems(rows: Iterable[Row]) -> list[str]:
+def _number_problems(rows: Iterable[ListRow]) -> list[str]:
     """Find classes whose number is not theirs; unknown names are found with the labels."""
     return [
         f"{place}: class {row['class']!r} has classID {row['classID']!r}, expected "

@@ -27,8 +27,8 @@ from pipeline.teachers.checkpoints.config_checks import check_settings, unusable
 from pipeline.teachers.checkpoints.files import (
     CONFIG,
     PREPROCESSOR,
+    check_links_stay_inside,
     read_settings,
-    refuse_links_elsewhere,
     weight_files,
 )
 
@@ -177,7 +177,7 @@ def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
     settings = _checked_architecture(folder, text, model_types)
     files = weight_files(folder, text)
     config, extractor = _read_settings(folder, text, settings, tensors=len(_tensor_names(files)))
-    stated = understood(
+    stated = translate_errors(
         lambda: type(config).from_dict(settings), f"config.json of {text}"
     ).to_dict()
     return Checkpoint(
@@ -243,7 +243,7 @@ def _read_settings(
             kind="incomplete",
         )
     config_class = CONFIG_MAPPING[settings["model_type"]]
-    config = understood(
+    config = translate_errors(
         lambda: config_class(**_known_settings(config_class, settings)), f"config.json of {text}"
     )
     features = read_settings(folder, PREPROCESSOR, text)
@@ -255,7 +255,7 @@ def _read_settings(
         kept = {}  # an image classifier, about to learn to hear
     with _empty_filter_allowed():
         check_settings(config, {**vars(extractor_class()), **kept}, tensors, text)
-        extractor = understood(lambda: extractor_class(**kept), f"{PREPROCESSOR} of {text}")
+        extractor = translate_errors(lambda: extractor_class(**kept), f"{PREPROCESSOR} of {text}")
     return config, extractor
 
 
@@ -270,7 +270,7 @@ def _known_settings(config_class: Any, settings: dict[str, Any]) -> dict[str, An
     return kept
 
 
-def understood(make: Callable[[], Result], what: str) -> Result:
+def translate_errors(make: Callable[[], Result], what: str) -> Result:
     """Let transformers make something of settings; whatever it raises is about the settings.
 
     Raises
@@ -336,10 +336,10 @@ def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False
         MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING if cnn else MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING
     )
     model_class = classes[type(checkpoint.config)]
-    refuse_links_elsewhere(checkpoint.folder, checkpoint.weight_files, checkpoint.id)
+    check_links_stay_inside(checkpoint.folder, checkpoint.weight_files, checkpoint.id)
     stored = checkpoint.stored_tensors()
-    _refuse_huge(checkpoint, model_class, stored)
-    model, info = understood(
+    _check_parameter_count(checkpoint, model_class, stored)
+    model, info = translate_errors(
         lambda: model_class.from_pretrained(
             None,
             config=copy.deepcopy(checkpoint.config),
@@ -351,7 +351,7 @@ def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False
         ),
         checkpoint.id,
     )
-    _refuse_other_weights(checkpoint, info, new_head=new_head)
+    _check_weight_names(checkpoint, info, new_head=new_head)
     if new_head:
         for module in model.classifier.modules():
             if isinstance(module, torch.nn.Linear):
@@ -359,13 +359,15 @@ def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False
     return model
 
 
-def _refuse_huge(checkpoint: Checkpoint, model_class: Any, stored: dict[str, Tensor]) -> None:
+def _check_parameter_count(
+    checkpoint: Checkpoint, model_class: Any, stored: dict[str, Tensor]
+) -> None:
     """Refuse a configuration far larger than its weights, before memory is taken for it."""
     import torch
 
     config = copy.deepcopy(checkpoint.config)
     with torch.device("meta"):
-        model = understood(lambda: model_class(config), checkpoint.id)
+        model = translate_errors(lambda: model_class(config), checkpoint.id)
     described = sum(parameter.numel() for parameter in model.parameters())
     held = sum(tensor.numel() for tensor in stored.values())
     if described > 2 * held + _NEW_NUMBERS:
@@ -376,7 +378,7 @@ def _refuse_huge(checkpoint: Checkpoint, model_class: Any, stored: dict[str, Ten
         )
 
 
-def _refuse_other_weights(checkpoint: Checkpoint, info: Any, *, new_head: bool) -> None:
+def _check_weight_names(checkpoint: Checkpoint, info: Any, *, new_head: bool) -> None:
     """Refuse weights that are missing or of another shape, but those of a head that is made anew.
 
     The stem of an image classifier is made anew with its head.

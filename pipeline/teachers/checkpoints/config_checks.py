@@ -18,7 +18,7 @@ Size = Annotated[int, Field(gt=0, le=1 << 20)]
 Amount = Annotated[float, Field(ge=-1e6, le=1e6)]
 Rate = Annotated[int, Field(ge=1_000, le=1_000_000)]
 # Receptive field and hop of a front end, in samples: minutes.
-MOST_SAMPLES = 1 << 26
+MAX_SAMPLES = 1 << 26
 
 
 class _Settings(BaseModel):
@@ -92,8 +92,8 @@ class _WaveformConfig(_TransformerConfig):
             raise ValueError(
                 f"conv_kernel has {len(self.conv_kernel)} entries, conv_stride {len(self.conv_stride)}"
             )
-        if math.prod(self.conv_stride) * max(self.conv_kernel) > MOST_SAMPLES:
-            raise ValueError(f"a frame spans more than {MOST_SAMPLES} samples")
+        if math.prod(self.conv_stride) * max(self.conv_kernel) > MAX_SAMPLES:
+            raise ValueError(f"a frame spans more than {MAX_SAMPLES} samples")
         return self
 
 

@@ -22,10 +22,10 @@ CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
-MOST_JSON_BYTES = 1 << 24
+MAX_JSON_BYTES = 1 << 24
 
 
-def refuse_links_elsewhere(folder: Path, files: Iterable[Path], text: str) -> None:
+def check_links_stay_inside(folder: Path, files: Iterable[Path], text: str) -> None:
     """Refuse files of a checkpoint that are links to a place outside it.
 
     Raises
@@ -59,10 +59,10 @@ def read_settings(folder: Path, name: str, text: str) -> dict[str, Any]:
         If it is no such file.
     """
     path = folder / name
-    refuse_links_elsewhere(folder, [path], text)
+    check_links_stay_inside(folder, [path], text)
     try:
-        if path.stat().st_size > MOST_JSON_BYTES:
-            raise ValueError(f"{path.stat().st_size} bytes, at most {MOST_JSON_BYTES} expected")
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"{path.stat().st_size} bytes, at most {MAX_JSON_BYTES} expected")
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
         if not isinstance(found, dict):
             raise ValueError(f"expected an object in braces, found a {type(found).__name__}")
@@ -113,7 +113,7 @@ def weight_files(folder: Path, text: str) -> tuple[Path, ...]:
             f"{', '.join(missing[:3])}; copy them from where the checkpoint came from",
             kind="incomplete",
         )
-    refuse_links_elsewhere(folder, files, text)
+    check_links_stay_inside(folder, files, text)
     return files
 
 
