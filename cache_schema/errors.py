@@ -49,12 +49,12 @@ class CacheError(AftersoundError):
     exit_code = 3
 
 
-def listed(problems: Iterable[str], most: int | None = None) -> str:
+def bullet_list(problems: Iterable[str], most: int | None = None) -> str:
     """Join problems one to a line, each with a bullet, for the body of a message.
 
     Examples
     --------
-    >>> print(listed(["one", "two", "three"], most=1))
+    >>> print(bullet_list(["one", "two", "three"], most=1))
       - one
       - and 2 more
     """

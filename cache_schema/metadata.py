@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cache_schema.errors import MAX_LISTED, CacheError, listed
+from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
 from cache_schema.signal_names import is_teacher_name, signal_of, teacher_of
 from cache_schema.store.files import canonical_json, sha256
 
@@ -489,7 +489,7 @@ def parse(model: type[AnyDocument], data: bytes, where: str) -> AnyDocument:
         problems = _format_problems(error)
         raise CacheError(
             f"{where} is not a valid {model.__name__}; {len(problems)} problem(s)\n"
-            f"{listed(problems, MAX_LISTED)}",
+            f"{bullet_list(problems, MAX_LISTED)}",
             kind="damaged",
         ) from None
 

@@ -21,7 +21,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 
 GROUPS = {
     "student": "aftersound.students",
@@ -171,7 +171,7 @@ def typed_options(
     problems += [f"{what} needs the option {name}" for name in missing]
     if problems:
         raise UsageError(
-            f"{what}: {len(problems)} wrong option(s)\n{listed(problems)}", kind="options"
+            f"{what}: {len(problems)} wrong option(s)\n{bullet_list(problems)}", kind="options"
         )
     return values
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from cache_schema.clip_table import ClipTable
 from cache_schema.encodings import top_k, u8log
-from cache_schema.errors import MAX_LISTED, CacheError, listed
+from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
 from cache_schema.metadata import (
     VIEW_DRAWS,
     VIEW_LABELS,
@@ -112,8 +112,8 @@ class UnitRows:
     @property
     def labelled(self) -> NDArray[np.bool_]:
         """Whether the clip, or the view where these were read, has labels; shape (n,)."""
-        said = self._label_values
-        known: NDArray[np.bool_] = (said > 0).any(axis=1) | self.none_present & (said == 0).all(
+        values = self._label_values
+        known: NDArray[np.bool_] = (values > 0).any(axis=1) | self.none_present & (values == 0).all(
             axis=1
         )
         return known
@@ -360,7 +360,7 @@ def _check_parts_align(root: Path, plans: Sequence[PartPlan]) -> None:
     if problems:
         raise CacheError(
             f"{root}: its parts do not lie side by side; {len(problems)} problem(s)\n"
-            f"{listed(problems, MAX_LISTED)}",
+            f"{bullet_list(problems, MAX_LISTED)}",
             kind="damaged",
         )
 

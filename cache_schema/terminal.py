@@ -14,7 +14,7 @@ from cache_schema.text import page
 _LOG_WIDTH = 120
 
 
-def say(text: object = "", *, err: bool = False) -> None:
+def echo(text: object = "", *, err: bool = False) -> None:
     """Print lines, escaped as :func:`cache_schema.text.page` does."""
     stream = sys.stderr if err else sys.stdout
     stream.write(f"{page(text)}\n")

@@ -20,7 +20,7 @@ from cache_schema.clip import Clip
 from cache_schema.clip_table import FOLDER as CLIPS
 from cache_schema.clip_table import write_clip_table
 from cache_schema.encodings import top_k, u8log
-from cache_schema.errors import MAX_LISTED, CacheError, listed
+from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
 from cache_schema.metadata import (
     CommitRecord,
     CorpusFacts,
@@ -129,7 +129,7 @@ def check_plans(root: Path, manifest: Manifest, plans: Sequence[PartPlan]) -> No
     if problems:
         raise CacheError(
             f"{root}: its plans do not fit its clips; {len(problems)} problem(s)\n"
-            f"{listed(problems, MAX_LISTED)}",
+            f"{bullet_list(problems, MAX_LISTED)}",
             kind="damaged",
         )
 
@@ -214,7 +214,7 @@ def check_layout(root: Path, plan: PartPlan) -> None:
     if found:
         raise CacheError(
             f"{len(found)} object(s) of {plan.name} of {root} are not as they were laid out\n"
-            + listed(f"{key} {problem}" for key, problem in found)
+            + bullet_list(f"{key} {problem}" for key, problem in found)
             + "\nRepeat the command with --repair",
             kind="damaged",
         )
@@ -307,7 +307,8 @@ def _trusted_record(root: Path, plan: PartPlan, unit: int) -> CommitRecord:
     if record is None:
         raise CacheError(
             f"the record of work unit {unit} of {plan.name} cannot be trusted; {len(problems)} "
-            f"problem(s)\n{listed(problems)}\nRecompute it: repeat the precompute-teacher command with "
+            f"problem(s)\n{bullet_list(problems)}\nRecompute it: repeat the precompute-teacher "
+            "command with "
             "--repair",
             kind="damaged",
         )

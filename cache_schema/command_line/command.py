@@ -17,11 +17,11 @@ from typing import Any
 import click
 
 from cache_schema.command_line.interrupts import interrupts
-from cache_schema.errors import AftersoundError, RunError, UsageError, listed
+from cache_schema.errors import AftersoundError, RunError, UsageError, bullet_list
 from cache_schema.paths import LocalPath
 from cache_schema.plugins import unknown_name
 from cache_schema.store.files import named_in_errors
-from cache_schema.terminal import say
+from cache_schema.terminal import echo
 
 # Set, it shows developers the traceback of an error that no code of ours raised.
 TRACEBACK = "AFTERSOUND_TRACEBACK"
@@ -101,17 +101,17 @@ def shown_errors(name: str) -> Iterator[None]:
     try:
         yield
     except AftersoundError as error:
-        code, said = error.exit_code, str(error)
+        code, message = error.exit_code, str(error)
     except OSError as error:
-        code, said = 1, _described(error)
+        code, message = 1, _described(error)
     except MemoryError:
-        code, said = 1, _out_of_memory()
+        code, message = 1, _out_of_memory()
     except Exception as error:  # of a library, or a mistake of ours
-        code, said = 1, _unforeseen(error)
+        code, message = 1, _unforeseen(error)
     else:
         return
     with suppress(OSError):  # stderr may be closed or full: the exit code is left
-        say(f"{name}: {said}", err=True)
+        echo(f"{name}: {message}", err=True)
     raise SystemExit(code)
 
 
@@ -167,15 +167,16 @@ def _described(error: OSError) -> str:
     """Say what the disk refused and where, what is left, and how to go on."""
     _show_traceback()
     place = f" ({error.filename})" if error.filename else ""
-    said = f"{error.strerror or error}{place}"
+    message = f"{error.strerror or error}{place}"
     if error.errno not in _WAYS_OUT:
-        return said
+        return message
     if error.filename == OUTPUT:
         return (
-            f"{said}. What was finished is kept. Send the output elsewhere, and repeat the command."
+            f"{message}. What was finished is kept. Send the output elsewhere, and repeat the "
+            "command."
         )
     way = _WAYS_OUT[error.errno]
-    return f"{said}. What was finished is kept. {way}, and repeat the command."
+    return f"{message}. What was finished is kept. {way}, and repeat the command."
 
 
 def _out_of_memory() -> str:
@@ -199,10 +200,10 @@ def _unforeseen(error: Exception) -> str:
 
 def _show_traceback() -> bool:
     """Print the traceback of the error in hand where a developer asks for it."""
-    asked = bool(os.environ.get(TRACEBACK))
-    if asked:
+    requested = bool(os.environ.get(TRACEBACK))
+    if requested:
         traceback.print_exc()
-    return asked
+    return requested
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
@@ -220,7 +221,9 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     found = {key: _as_given(names[key], values[key]) for key in values if key in names}
     problems += [f"{k}: expected {_expected(names[k])}" for k, v in found.items() if v is None]
     if problems:
-        raise UsageError(f"{path}: {len(problems)} problem(s)\n{listed(problems)}", kind="config")
+        raise UsageError(
+            f"{path}: {len(problems)} problem(s)\n{bullet_list(problems)}", kind="config"
+        )
     given = {str(names[key].name): value for key, value in found.items()}
     context.default_map = {**(context.default_map or {}), **given}
 

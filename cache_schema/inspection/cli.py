@@ -24,7 +24,7 @@ from cache_schema.integrity.verify import verify
 from cache_schema.paths import LocalPath, PicturePath
 from cache_schema.reader import open_cache
 from cache_schema.signal_names import command_of
-from cache_schema.terminal import Terminal, say, wide_terminal
+from cache_schema.terminal import Terminal, echo, wide_terminal
 from cache_schema.text import json_text, lines, one_line
 
 
@@ -68,7 +68,7 @@ def main(
             described = {name: _describe(value) for name, value in facts["signals"].items()}
             report["clip"] = facts | {"signals": described}
     if as_json:
-        say(json_text(report, indent=1))
+        echo(json_text(report, indent=1))
     else:
         _print(
             console,
@@ -81,10 +81,10 @@ def main(
 def _print_damage(cache: Path, damage: list[str], as_json: bool) -> NoReturn:
     """List the damage and stop: what is damaged cannot be summed up."""
     if as_json:
-        say(json_text({"damage": damage}, indent=1))
+        echo(json_text({"damage": damage}, indent=1))
     else:
         for line in damage:
-            say(f"damaged {one_line(line)}")
+            echo(f"damaged {one_line(line)}")
     raise CacheError(
         f"{cache} is damaged: {len(damage)} object(s). Mend it: repeat the precompute-teacher "
         "command with --repair",
@@ -121,7 +121,7 @@ def _print(
     if "damage" in report:
         console.print("verified: every stored object has its recorded digest", style="green")
     if clip is not None:
-        say(json_text(clip, indent=2))
+        echo(json_text(clip, indent=2))
     if "plot" in report:
         console.print(f"drawn: {report['plot']}")
 
@@ -174,8 +174,8 @@ def _step_lines(step: dict[str, Any] | str) -> list[str]:
     for name, fact in step.items():
         if name not in ("step", "options", "draws"):
             parts = fact if isinstance(fact, dict) else {"": fact}
-            told = [f"{part} {_few_of(value)}".strip() for part, value in parts.items()]
-            lines.append(f"          {name} {'; '.join(told)}")
+            described = [f"{part} {_few_of(value)}".strip() for part, value in parts.items()]
+            lines.append(f"          {name} {'; '.join(described)}")
     return lines
 
 

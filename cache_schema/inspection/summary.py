@@ -69,7 +69,7 @@ def summary(root: Path) -> dict[str, Any]:
 
 def _teachers(plans: Sequence[PartPlan]) -> dict[str, dict[str, Any]]:
     """Each teacher by its name, the first by an empty one, with the signals that are its own."""
-    unheard = views_missing_from_teachers(plans)
+    missing_views = views_missing_from_teachers(plans)
     teachers: dict[str, dict[str, Any]] = {}
     for plan in plans:
         if plan.teacher is not None:
@@ -78,7 +78,7 @@ def _teachers(plans: Sequence[PartPlan]) -> dict[str, dict[str, Any]]:
                 {
                     "provenance": plan.teacher,
                     "signals": [],
-                    "views_missing": unheard.get(plan.teacher_name, []),
+                    "views_missing": missing_views.get(plan.teacher_name, []),
                 },
             )
             known = {WAVEFORM, VIEW_DRAWS, VIEW_LABELS, *FRONT_ENDS, *entry["signals"]}
@@ -88,11 +88,11 @@ def _teachers(plans: Sequence[PartPlan]) -> dict[str, dict[str, Any]]:
 
 def views_missing_from_teachers(plans: Sequence[PartPlan]) -> dict[str, list[int]]:
     """Views of the cache that a teacher has not heard, for each teacher that has not heard all."""
-    heard: dict[str, set[int]] = {}
+    views_of: dict[str, set[int]] = {}
     for plan in plans:
-        heard.setdefault(plan.teacher_name, set()).update(plan.view_range)
-    every = set().union(*heard.values())
-    return {name: sorted(every - views) for name, views in heard.items() if every - views}
+        views_of.setdefault(plan.teacher_name, set()).update(plan.view_range)
+    every = set().union(*views_of.values())
+    return {name: sorted(every - views) for name, views in views_of.items() if every - views}
 
 
 def _part_summary(root: Path, manifest: Manifest, plan: PartPlan) -> dict[str, Any]:
@@ -208,8 +208,8 @@ def teacher_accuracy(cache: Cache, name: str) -> dict[str, float]:
         right = total = 0
         for unit in cache.units(split, view=0):
             rows = cache.read_unit(unit, [logits, *cache.target_signals])
-            answers, targets = rows.signals[logits][:, order].argmax(axis=1), rows.targets
-            hits = targets[np.arange(len(answers)), answers] == targets.max(axis=1)
+            predicted, targets = rows.signals[logits][:, order].argmax(axis=1), rows.targets
+            hits = targets[np.arange(len(predicted)), predicted] == targets.max(axis=1)
             right += int(hits[rows.labelled].sum())
             total += int(rows.labelled.sum())
         if total:

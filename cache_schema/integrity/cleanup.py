@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cache_schema.errors import CacheError, listed
+from cache_schema.errors import CacheError, bullet_list
 from cache_schema.metadata import Manifest
 from cache_schema.store.files import remove_partials
 from cache_schema.store.part_digests import PLAN, remove_unsealed_digests
@@ -52,7 +52,7 @@ def _check_unnamed_records(root: Path, manifest: Manifest) -> None:
         raise CacheError(
             f"{root}/{MANIFEST}, generation {manifest.generation}, does not name "
             f"{len(lost)} part(s) that hold commit records: it is an older one\n"
-            + listed(f"{folder}: {count} work units" for folder, count in lost.items())
+            + bullet_list(f"{folder}: {count} work units" for folder, count in lost.items())
             + f"\nNothing was removed. Put the latest {MANIFEST} back; or, if they are not wanted, "
             "delete these folders and repeat the command.",
             kind="damaged",

@@ -22,9 +22,9 @@ def restore_root(root: Path, manifest: Manifest, clips: Sequence[Clip]) -> None:
     CacheError
         Kind ``"damaged"`` when an object now comes out otherwise.
     """
-    promised = manifest.clip_table | {"zarr.json": manifest.root_group}
-    if any(differing_objects(root, promised)):
-        _put_back(root, lambda draft: create_root(draft, clips, manifest.corpus.classes), promised)
+    recorded = manifest.clip_table | {"zarr.json": manifest.root_group}
+    if any(differing_objects(root, recorded)):
+        _put_back(root, lambda draft: create_root(draft, clips, manifest.corpus.classes), recorded)
 
 
 def restore_part(root: Path, entry: PartEntry, plan: PartPlan) -> None:
@@ -38,22 +38,22 @@ def restore_part(root: Path, entry: PartEntry, plan: PartPlan) -> None:
         Kind ``"damaged"`` when an object now comes out otherwise.
     """
     folder = part_folder(root, plan.name)
-    promised: dict[str, str] = {}
+    recorded: dict[str, str] = {}
     if entry.index_sha256 is None:
         found = [key for key, _ in layout_damage(folder, plan)]
         if found and LAYOUT not in found:
-            promised = parse(PartIndex, (folder / LAYOUT).read_bytes(), LAYOUT).objects
+            recorded = parse(PartIndex, (folder / LAYOUT).read_bytes(), LAYOUT).objects
     else:
         data = (folder / INDEX).read_bytes() if (folder / INDEX).is_file() else b""
         if sha256(data) == entry.index_sha256:
             objects = parse(PartIndex, data, INDEX).objects
-            promised = {key: objects[key] for key in metadata_keys(plan)}
-        found = [key for key, _ in differing_objects(folder, promised)]
+            recorded = {key: objects[key] for key in metadata_keys(plan)}
+        found = [key for key, _ in differing_objects(folder, recorded)]
     if found:
-        _put_back(folder, lambda draft: create_part(draft, plan), promised)
+        _put_back(folder, lambda draft: create_part(draft, plan), recorded)
 
 
-def _put_back(folder: Path, create: Callable[[Path], None], promised: Mapping[str, str]) -> None:
+def _put_back(folder: Path, create: Callable[[Path], None], recorded: Mapping[str, str]) -> None:
     """Lay out aside, and take from there what differs; without promises, all that was laid out."""
     draft = draft_path(folder / "again")
     shutil.rmtree(draft, ignore_errors=True)
@@ -62,7 +62,7 @@ def _put_back(folder: Path, create: Callable[[Path], None], promised: Mapping[st
         p.relative_to(draft).as_posix(): p.read_bytes() for p in draft.rglob("*") if p.is_file()
     }
     shutil.rmtree(draft)
-    wanted = promised or {key: sha256(data) for key, data in fresh.items()}
+    wanted = recorded or {key: sha256(data) for key, data in fresh.items()}
     for key, problem in list(differing_objects(folder, wanted)):
         if sha256(fresh.get(key, b"")) != wanted[key]:
             raise CacheError(

@@ -99,15 +99,15 @@ def read_record(
 
 
 def _digest_mismatch(folder: Path, unit: int, found: str, sealed: str | None) -> list[str]:
-    proof = folder / record_digest_key(unit)
+    path = folder / record_digest_key(unit)
     if sealed is not None:
-        promise, witness = sealed, "the index"
-    elif proof.parent.is_dir():
-        promise = proof.read_text("utf-8", "replace") if proof.is_file() else "nothing"
-        witness = record_digest_key(unit)
+        expected, source = sealed, "the index"
+    elif path.parent.is_dir():
+        expected = path.read_text("utf-8", "replace") if path.is_file() else "nothing"
+        source = record_digest_key(unit)
     else:
         return []
-    return [] if promise == found else [f"has digest {found[:12]}, {witness} says {promise[:12]}"]
+    return [] if expected == found else [f"has digest {found[:12]}, {source} says {expected[:12]}"]
 
 
 def _plan_mismatch(record: CommitRecord, plan: PartPlan, unit: int) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from cache_schema.errors import MAX_LISTED, AftersoundError, CacheError, listed
+from cache_schema.errors import MAX_LISTED, AftersoundError, CacheError, bullet_list
 
 # Folders of as many objects as there are work units.
 _LARGE = ("c", "commits")
@@ -51,7 +51,8 @@ def check_no_links(
     if odd:
         raise error(
             f"{root} is not used: {len(odd)} of its objects are links or no plain files\n"
-            f"{listed(odd, MAX_LISTED)}\nA {what} has none. Delete them, or copy what they stand for "
+            f"{bullet_list(odd, MAX_LISTED)}\nA {what} has none. Delete them, or copy what they "
+            "stand for "
             "into place (cp -rL) if you trust where they lead.",
             kind="link",
         )

@@ -288,16 +288,16 @@ def _persistently(path: Path, read: Callable[[], _Result], *, planned: bool = Fa
 
 def _unreadable(path: Path, error: Exception) -> RunError:
     if isinstance(error, MemoryError):
-        said, way = "out of memory", "Give it more memory, or fewer workers"
+        problem, way = "out of memory", "Give it more memory, or fewer workers"
     elif isinstance(error, UnopenedAudio):
-        said = f"{error.reason}. It could be read when this was planned"
+        problem = f"{error.reason}. It could be read when this was planned"
         way = "Make it readable there, under the same path, as it was"
     else:
-        said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        problem = (error.strerror if isinstance(error, OSError) else None) or str(error)
         way = "Make it readable there (disk, network, mount, permissions)"
     return RunError(
         f"{container_of(path)} cannot be read on {socket.gethostname()}, tried "
-        f"{len(RETRY_PAUSES_S) + 1} times: {said}. What was finished is kept, and no clip was left "
+        f"{len(RETRY_PAUSES_S) + 1} times: {problem}. What was finished is kept, and no clip was left "
         f"out for it. {way}, and repeat "
         "the command.",
         kind="unreadable",

@@ -114,8 +114,8 @@ class Pack:
         """Which clips somebody labelled, shape (N,): those with a label, unless the pack says more."""
         if LABELLED not in self._h5:
             return np.asarray(labels_NC.any(axis=1))
-        said: NDArray[np.bool_] = self._blocks(self._array(LABELLED, 1)).astype(bool)
-        return said
+        labelled: NDArray[np.bool_] = self._blocks(self._array(LABELLED, 1)).astype(bool)
+        return labelled
 
     def samples(self, name: str, row: int) -> tuple[int, int] | None:
         """Frames and rate of a waveform; None for an MP3."""

@@ -135,8 +135,8 @@ def container_errors() -> Iterator[None]:
 
 def _system_error(error: Exception) -> int | None:
     """What the system refused, if that is what a library reports; HDF5 says it in words alone."""
-    said = re.search(r"\berrno = (\d+)", str(error))
-    number = int(said[1]) if said else getattr(error, "errno", None)
+    match = re.search(r"\berrno = (\d+)", str(error))
+    number = int(match[1]) if match else getattr(error, "errno", None)
     return number or None
 
 

@@ -212,18 +212,22 @@ def _wave64_extent(stream: Stream) -> Extent:
     return Extent("truncated: a header without samples")
 
 
-def _extent(said: int, held: int, closed: bool, places: Mapping[tuple[int, str], int]) -> Extent:
+def _extent(
+    declared: int, held: int, closed: bool, places: Mapping[tuple[int, str], int]
+) -> Extent:
     """Judge the bytes of samples that a header says and the file holds.
 
     `places` has, for each place and form of a size, what it counts besides the samples; `closed` says
     that the header was finished, so that a size of 0 is meant.
     """
     if any(form[-1] in "qQ" for _, form in places):
-        numbers = {said + more for more in places.values()}
-        streamed = said < 0 or said >= 1 << 62 or not numbers.isdisjoint(_STREAMED_IN_64_BITS)
+        numbers = {declared + more for more in places.values()}
+        streamed = (
+            declared < 0 or declared >= 1 << 62 or not numbers.isdisjoint(_STREAMED_IN_64_BITS)
+        )
     else:
-        streamed = said >= _STREAMED_BYTES
-    if held > 0 and ((streamed and said != held) or (said <= 0 and not closed)):
+        streamed = declared >= _STREAMED_BYTES
+    if held > 0 and ((streamed and declared != held) or (declared <= 0 and not closed)):
         largest = {"I": (1 << 32) - 1, "q": (1 << 63) - 1, "Q": (1 << 64) - 1}
         return Extent(
             patches={
@@ -231,9 +235,9 @@ def _extent(said: int, held: int, closed: bool, places: Mapping[tuple[int, str],
                 for (place, form), more in places.items()
             }
         )
-    if held < said:
+    if held < declared:
         return Extent(
-            f"truncated: the header says {said} bytes of samples, the file holds {max(held, 0)}"
+            f"truncated: the header says {declared} bytes of samples, the file holds {max(held, 0)}"
         )
     return Extent()
 
@@ -259,7 +263,7 @@ def _ogg_problem(stream: Stream) -> str:
     tail = stream.read()
     page = tail[tail.rfind(b"OggS\0") :]
     segments = page[26] if len(page) >= _OGG_PAGE_BYTES else 255
-    promised = _OGG_PAGE_BYTES + segments + sum(page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + segments])
-    if len(page) < promised:
-        return f"truncated: the last page says {promised} bytes, the file holds {len(page)} of them"
+    declared = _OGG_PAGE_BYTES + segments + sum(page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + segments])
+    if len(page) < declared:
+        return f"truncated: the last page says {declared} bytes, the file holds {len(page)} of them"
     return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 from pipeline.corpora.walk import spelled
 
 REPOSITORY = re.compile(r"(datasets|models|spaces)--.+")
@@ -35,7 +35,9 @@ def check_not_hub_repository(kind: str, path: Path) -> None:
         return
     places = [place for one in repositories for place in (one / SNAPSHOTS).iterdir()]
     snapshots = sorted(place for place in places if place.is_dir())
-    ways = listed(f"{kind}:{spelled(snapshot)}" for snapshot in snapshots) or "  (there is none)"
+    ways = (
+        bullet_list(f"{kind}:{spelled(snapshot)}" for snapshot in snapshots) or "  (there is none)"
+    )
     raise UsageError(
         f"corpus {kind}:{path}: this is the hub's cache, or a repository in it; name a snapshot, whose "
         f"links into {BLOBS}/ are followed\n{ways}",

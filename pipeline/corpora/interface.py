@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from cache_schema.clip import Clip
-from cache_schema.errors import MAX_LISTED, UsageError, listed
+from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
 from pipeline.audio.decode import AUDIO_SUFFIXES, Header, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
 from pipeline.corpora.walk import escapes_root, leads_into, limit_of, printable, spelled
@@ -242,7 +242,7 @@ def _raise_if_any(problems: Sequence[str], hints: Iterable[str], source: str) ->
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     ways = "".join(f"{hint}.\n" for hint in hints)
     raise UsageError(
-        f"corpus {source}: {count}\n{listed(problems, MAX_LISTED)}\n{ways}Nothing was written. "
+        f"corpus {source}: {count}\n{bullet_list(problems, MAX_LISTED)}\n{ways}Nothing was written. "
         "Mend the corpus, then repeat the command.",
         kind="corpus",
     )

@@ -12,7 +12,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
 from pipeline.corpora.lists import delimiter_of, read_list
@@ -38,7 +38,7 @@ def check_lists(source: str, root: Path, names: Sequence[str]) -> None:
     """
     if missing := [name for name in names if not (root / name).is_file()]:
         raise UsageError(
-            f"corpus {source}: {len(missing)} of its lists are missing\n{listed(missing)}\n"
+            f"corpus {source}: {len(missing)} of its lists are missing\n{bullet_list(missing)}\n"
             "Put them there as published, then repeat the command.",
             kind="missing",
         )

@@ -114,20 +114,20 @@ def fold_splits(
 ) -> dict[str, str]:
     """Map the folds that do not train to their split; `found` are all there are."""
     known = ", ".join(sorted(found, key=lambda fold: (len(fold), fold))) or "none"
-    asked = {"validation": _names(validation_folds), "test": _names(test_folds)}
+    requested = {"validation": _names(validation_folds), "test": _names(test_folds)}
     problems += [
         f"no clip in fold {fold!r} of {split}_folds; folds: {known}"
-        for split, folds in asked.items()
+        for split, folds in requested.items()
         for fold in folds
         if fold not in found
     ]
     problems += [
         f"fold {fold!r} is in validation_folds={validation_folds} and in test_folds={test_folds}; "
         "a fold serves one split, give both options"
-        for fold in asked["validation"]
-        if fold in asked["test"]
+        for fold in requested["validation"]
+        if fold in requested["test"]
     ]
-    return {fold: split for split, folds in asked.items() for fold in folds}
+    return {fold: split for split, folds in requested.items() for fold in folds}
 
 
 def _names(folds: str) -> list[str]:

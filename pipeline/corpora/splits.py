@@ -28,18 +28,18 @@ def split_of_file(path: str) -> str | None:
     return next(filter(None, map(guess_split, parts)), None)
 
 
-def parse_split_options(asked: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+def parse_split_options(requested: Mapping[str, str], problems: list[str]) -> dict[str, str]:
     """Map what options name to the split that it serves.
 
     Parameters
     ----------
-    asked : mapping of str to str
+    requested : mapping of str to str
         For each split what serves it, joined by ``;``.
     problems : list of str
         What is named for two splits is noted here.
     """
     serves: dict[str, str] = {}
-    for split, names in asked.items():
+    for split, names in requested.items():
         for name in filter(None, map(str.strip, names.split(";"))):
             if serves.setdefault(name, split) != split:
                 problems.append(

@@ -187,9 +187,9 @@ def _never_read(folder: Path) -> str:
 
 def _followed(root: Path, name: PurePosixPath, within: set[str]) -> bool:
     """Tell whether a link to a folder is followed: if asked for, within reach, and not in a circle."""
-    asked = _bounds.get().reach is not None
+    requested = _bounds.get().reach is not None
     circle = os.path.realpath(root / name) in within
-    return asked and not circle and not escapes_root(root.resolve(), str(name))
+    return requested and not circle and not escapes_root(root.resolve(), str(name))
 
 
 def listed_folder(root: Path) -> Found:

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from cache_schema.clip import Clip
-from cache_schema.errors import MAX_LISTED, UsageError, listed
+from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
 from pipeline.corpora.interface import Corpus
 
 # A frame at the lowest rate that is read; nearer windows would be the same.
@@ -107,7 +107,7 @@ def _check_no_duplicates(clips: list[Clip]) -> None:
     if doubles:
         raise UsageError(
             f"{len(doubles)} windows have the ids of other clips\n"
-            f"{listed(map(repr, doubles), MAX_LISTED)}\n"
+            f"{bullet_list(map(repr, doubles), MAX_LISTED)}\n"
             "Give the clips ids without '#', then repeat the command.",
             kind="corpus",
         )

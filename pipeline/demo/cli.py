@@ -8,7 +8,7 @@ import click
 
 from cache_schema.command_line.command import Command
 from cache_schema.paths import OutputPath
-from cache_schema.terminal import say
+from cache_schema.terminal import echo
 from pipeline.demo.demo import FULL, QUICK, Demo
 
 
@@ -25,8 +25,8 @@ def main(out: Path | None, quick: bool) -> None:
     Every step is a public command and is printed. Repeating continues where it stopped.
     """
     out = out or Path("aftersound-demo-quick" if quick else "aftersound-demo")
-    picture = Demo(out, QUICK if quick else FULL, say).run()
-    say(f"\nLook at what they listen to: {picture}")
+    picture = Demo(out, QUICK if quick else FULL, echo).run()
+    echo(f"\nLook at what they listen to: {picture}")
 
 
 if __name__ == "__main__":

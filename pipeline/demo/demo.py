@@ -67,12 +67,12 @@ class Demo:
         Where everything goes.
     scale : Scale
         How much of everything.
-    say : callable
+    echo : callable
         Prints a line.
     """
 
-    def __init__(self, folder: Path, scale: Scale, say: Callable[[str], None]) -> None:
-        self.folder, self.scale, self.say = folder, scale, say
+    def __init__(self, folder: Path, scale: Scale, echo: Callable[[str], None]) -> None:
+        self.folder, self.scale, self.echo = folder, scale, echo
         self._started = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -118,7 +118,7 @@ class Demo:
         held_out = [row for row in rows if row["split"] != "train"]
         labelled = train[scale.teacher_clips : scale.teacher_clips + scale.labelled_clips]
         unlabelled = [row | {"label": ""} for row in train[-scale.unlabelled_clips :]]
-        self.say(
+        self.echo(
             f"{scale.teacher_clips} clips teach the teacher; {len(labelled)} other labelled ones and "
             f"{len(unlabelled)} unlabelled ones the students; {counts['validation']} validate, "
             f"{counts['test']} test."
@@ -145,10 +145,10 @@ class Demo:
                      "--no-spec-augment"]  # it pays in long trainings only
                 )  # fmt: skip
         for words in commands:
-            self.say(f"$ {_shell(words)}")
+            self.echo(f"$ {_shell(words)}")
         with ThreadPoolExecutor(max_workers=2) as pool:
             for output in pool.map(lambda words: _run(words, echo=None), commands):
-                self.say(output.strip().splitlines()[-1])
+                self.echo(output.strip().splitlines()[-1])
         return runs
 
     def print_table(self, runs: Mapping[str, Sequence[Path]]) -> None:
@@ -159,16 +159,16 @@ class Demo:
         }
         self.step(f"Test accuracy of {STUDENT} over {self.scale.seeds} seed(s)")
         teacher = results["undistilled"][0]["teacher_score"]
-        self.say(f"{'teacher':<14}{teacher:7.1%}")
+        self.echo(f"{'teacher':<14}{teacher:7.1%}")
         for name, splits in results.items():
             scores = [split["score"] for split in splits]
             spread = f" ± {stdev(scores):.1%}" if len(scores) > 1 else ""
             each = ", ".join(f"{score:.1%}" for score in scores)
-            self.say(f"{name:<14}{mean(scores):7.1%}{spread}   ({each})")
+            self.echo(f"{name:<14}{mean(scores):7.1%}{spread}   ({each})")
         pairs = zip(results["distilled"], results["undistilled"], strict=True)
         gains = [with_["score"] - without["score"] for with_, without in pairs]
         won = sum(gain > 0 for gain in gains)
-        self.say(
+        self.echo(
             f"{'gain':<14}{mean(gains):+7.1%}   distillation wins in {won} of {len(gains)} seeds"
         )
 
@@ -187,12 +187,12 @@ class Demo:
 
     def step(self, title: str) -> None:
         """Announce a step with the time so far."""
-        self.say(f"\n[{time.monotonic() - self._started:4.0f} s] {title}")
+        self.echo(f"\n[{time.monotonic() - self._started:4.0f} s] {title}")
 
     def command(self, *words: object) -> None:
         """Print a public command as a user would type it, and run it."""
-        self.say(f"$ {_shell(words)}")
-        _run(words, echo=self.say)
+        self.echo(f"$ {_shell(words)}")
+        _run(words, echo=self.echo)
 
 
 def _write_manifest(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:

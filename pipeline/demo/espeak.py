@@ -59,7 +59,7 @@ class Voice:
         if self._library.espeak_SetVoiceByName(name.encode()) != 0:
             raise SystemExit(f"espeak-ng has no voice {name!r}")
 
-    def say(self, text: str, speed_wpm: int, pitch: int) -> bytes:
+    def speak(self, text: str, speed_wpm: int, pitch: int) -> bytes:
         """Speak, and return the i16 samples in the machine's order."""
         self._samples.clear()
         self._library.espeak_SetParameter(ESPEAK_RATE, speed_wpm, 0)
@@ -86,8 +86,8 @@ def main() -> None:
     out = sys.stdout.buffer
     out.write(struct.pack("<I", voice.rate_hz))
     for text, speed_wpm, pitch in wanted["utterances"]:
-        said = voice.say(text, speed_wpm, pitch)
-        out.write(struct.pack("<I", len(said) // 2) + said)
+        samples = voice.speak(text, speed_wpm, pitch)
+        out.write(struct.pack("<I", len(samples) // 2) + samples)
 
 
 if __name__ == "__main__":

@@ -128,8 +128,8 @@ def speech_of(voice: str) -> Speech:
         If it fails.
     """
     check_synthesiser()
-    said = utterances(voice)
-    wanted = {"voice": voice, "utterances": [_prosody(voice, u) for u in said]}
+    spoken = utterances(voice)
+    wanted = {"voice": voice, "utterances": [_prosody(voice, u) for u in spoken]}
     script = Path(__file__).with_name("espeak.py")
     run = subprocess.run(  # -P: no module beside the script can pass for one of the library's
         [sys.executable, "-P", str(script)],
@@ -139,7 +139,7 @@ def speech_of(voice: str) -> Speech:
     )
     if run.returncode != 0:
         raise RunError(f"espeak-ng failed: {run.stderr.decode().strip()[-500:]}", kind="synthesis")
-    return _parsed(run.stdout, said)
+    return _parsed(run.stdout, spoken)
 
 
 def _prosody(voice: str, utterance: Utterance) -> list[Any]:
@@ -156,12 +156,12 @@ def _draw(name: str, below: int) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") % below
 
 
-def _parsed(content: bytes, said: tuple[Utterance, ...]) -> Speech:
+def _parsed(content: bytes, spoken: tuple[Utterance, ...]) -> Speech:
     """Take apart what the script wrote."""
     (rate_hz,) = struct.unpack_from("<I", content)
     position = 4
     samples = {}
-    for utterance in said:
+    for utterance in spoken:
         (count,) = struct.unpack_from("<I", content, position)
         steps_S = np.frombuffer(content, np.int16, count, position + 4)
         samples[utterance] = _trimmed(steps_S.astype(np.float32) / np.float32(32768))

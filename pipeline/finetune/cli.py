@@ -19,7 +19,7 @@ from cache_schema.limits import (
     MAX_SEED,
 )
 from cache_schema.paths import OutputPath
-from cache_schema.terminal import say
+from cache_schema.terminal import echo
 
 MAX_LAYERS = 10_000
 MAX_SNR_DB = 200.0
@@ -143,15 +143,15 @@ def main(
 
     check_device(device, torch)
     torch.set_num_threads(threads)
-    heard = read_corpus(corpus, output=out)
-    for line in corpus_summary(heard, corpus.partition(":")[0]):
-        say(line)
+    opened = read_corpus(corpus, output=out)
+    for line in corpus_summary(opened, corpus.partition(":")[0]):
+        echo(line)
     finetune(
-        replace(heard, view_steps=(*heard.view_steps, *view_steps)),
+        replace(opened, view_steps=(*opened.view_steps, *view_steps)),
         base,
         out,
         recipe=FineTuneRecipe(**recipe),
         pooling=pooling,
         device=device,
-        report=say,
+        report=echo,
     )

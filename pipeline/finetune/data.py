@@ -133,10 +133,10 @@ class LabelledAudio:
             steps += [by_length[i : i + size] for i in range(0, len(by_length), size)]
         for index in random.permutation(len(steps)):
             views = [self._view(clip, f"fine-tuning {seed}") for clip in steps[index]]
-            heard = [view for view in views if view is not None]
-            if heard:
-                cuts = range(0, len(heard), batch_size)
-                yield [_batch(heard[i : i + batch_size]) for i in cuts]
+            usable = [view for view in views if view is not None]
+            if usable:
+                cuts = range(0, len(usable), batch_size)
+                yield [_batch(usable[i : i + batch_size]) for i in cuts]
 
     def step_count(self, split: str, clips_per_step: int) -> int:
         """Count the `steps` of an epoch; unusable clips may leave out a few."""

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from cache_schema.errors import RunError, UsageError, listed
+from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.own_folder import check_own_folder
 from cache_schema.plugins import load_plugin, plugin_names
 from cache_schema.store.files import canonical_json, sha256, write_atomic
@@ -238,7 +238,7 @@ def _check_same_run(folder: Path, theirs: dict[str, Any], ours: dict[str, Any]) 
     ]
     if differing:
         raise UsageError(
-            f"{folder} belongs to another configuration:\n{listed(differing)}\nNothing was "
+            f"{folder} belongs to another configuration:\n{bullet_list(differing)}\nNothing was "
             "changed. Choose another --out, or delete that folder to replace it",
             kind="stale",
         )

@@ -75,12 +75,12 @@ class FineTuneRecipe:
             )
 
 
-def resolved_precision(asked: Precision, device: str) -> Precision:
+def resolved_precision(precision: Precision, device: str) -> Precision:
     """Choose for ``auto``, and refuse what a device cannot do.
 
     Parameters
     ----------
-    asked : str
+    precision : str
         As on the command line. ``auto`` becomes bfloat16 where a GPU computes it, else float32.
     device : str
         Torch device.
@@ -91,21 +91,21 @@ def resolved_precision(asked: Precision, device: str) -> Precision:
         If the device lacks the type, or would need the loss scaling that only CUDA has here.
     """
     kind = torch.device(device).type
-    if asked == "auto":
+    if precision == "auto":
         return "bf16-mixed" if kind == "cuda" and _has_bfloat16() else "32-true"
-    if asked == "16-mixed" and kind != "cuda":
+    if precision == "16-mixed" and kind != "cuda":
         raise UsageError(
             f"--precision 16-mixed needs --device cuda, and this is --device {device}; take "
             "--precision bf16-mixed or 32-true",
             kind="options",
         )
-    if asked == "bf16-mixed" and kind == "cuda" and not _has_bfloat16():
+    if precision == "bf16-mixed" and kind == "cuda" and not _has_bfloat16():
         raise UsageError(
             f"--precision bf16-mixed: the GPU of --device {device} has no bfloat16; take "
             "--precision 16-mixed or 32-true",
             kind="options",
         )
-    return asked
+    return precision
 
 
 def _has_bfloat16() -> bool:

@@ -203,15 +203,15 @@ class _Progress:
 
     def __init__(self, epoch: int, steps: int, report: Callable[[str], None]) -> None:
         self._epoch, self._steps, self._report = epoch, steps, report
-        self._start_s = self._said_s = time.monotonic()
+        self._start_s = self._reported_s = time.monotonic()
         self._done = self._clips = 0
 
     def tick(self, clips: int, loss: float) -> None:
         self._done, self._clips = self._done + 1, self._clips + clips
         now_s = time.monotonic()
-        if now_s - self._said_s < _REPORT_EVERY_S:
+        if now_s - self._reported_s < _REPORT_EVERY_S:
             return
-        self._said_s, spent_s = now_s, now_s - self._start_s
+        self._reported_s, spent_s = now_s, now_s - self._start_s
         left_s = spent_s / self._done * (self._steps - self._done)
         self._report(
             f"epoch {self._epoch}: step {self._done} of {self._steps}, loss {loss:.4f}, "

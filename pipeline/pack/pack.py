@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 from cache_schema.command_line.interrupts import deferred_interrupts
-from cache_schema.errors import MAX_LISTED, RunError, UsageError, listed
+from cache_schema.errors import MAX_LISTED, RunError, UsageError, bullet_list
 from cache_schema.own_folder import check_own_folder
 from cache_schema.store.files import sha256, write_atomic
 from cache_schema.store.safe_open import check_no_links
@@ -135,7 +135,8 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
         problems.append(f"{classes} is there, with other classes: another --out")
     if problems:
         raise UsageError(
-            f"{len(problems)} problem(s)\n{listed(problems)}\nNothing was written.", kind="pack"
+            f"{len(problems)} problem(s)\n{bullet_list(problems)}\nNothing was written.",
+            kind="pack",
         )
     return packing
 
@@ -159,14 +160,14 @@ def _is_packed(packing: Packing, split: str) -> bool:
         return False
 
 
-def pack_corpus(packing: Packing, tell: Callable[[str, int], None]) -> Iterator[Packed]:
+def pack_corpus(packing: Packing, report: Callable[[str, int], None]) -> Iterator[Packed]:
     """Write the packs that are missing; yield each that is in place.
 
     Parameters
     ----------
     packing : Packing
         From `plan_packing`.
-    tell : function
+    report : function
         Called with a split and a number of clips that have been gone through.
 
     Raises
@@ -180,14 +181,14 @@ def pack_corpus(packing: Packing, tell: Callable[[str, int], None]) -> Iterator[
     for split in dict.fromkeys(clip.split for clip in packing.corpus.clips):
         clips = [clip for clip in packing.corpus.clips if clip.split == split]
         if _is_packed(packing, split):
-            tell(split, len(clips))
+            report(split, len(clips))
             yield Packed(packing.file(split), Pack(packing.file(split)).clips)
         else:
-            yield _write_pack(packing, split, clips, partial(tell, split, 1))
+            yield _write_pack(packing, split, clips, partial(report, split, 1))
 
 
 def _write_pack(
-    packing: Packing, split: str, clips: Sequence[Clip], tell: Callable[[], None]
+    packing: Packing, split: str, clips: Sequence[Clip], report: Callable[[], None]
 ) -> Packed:
     audio, suffix = FORMATS[packing.to]
     rate_hz, classes = packing.rate_hz, packing.corpus.classes
@@ -216,11 +217,11 @@ def _write_pack(
                 labels_C = np.isin(classes, clip.labels)
                 writer.add(clip.id + suffix, labels_C, made.content, labelled=clip.labelled)
                 clipped += made.clipped
-            tell()
+            report()
         if not writer.rows:
             raise RunError(
                 f"none of the {len(clips)} clips of {split} can be packed\n"
-                f"{listed([f'{name}: {why}' for name, why in unusable], MAX_LISTED)}\n"
+                f"{bullet_list([f'{name}: {why}' for name, why in unusable], MAX_LISTED)}\n"
                 "Mend the corpus, then repeat the command.",
                 kind="unusable",
             )

@@ -138,9 +138,10 @@ def main(
         _print_plan(console, plan_report(precompute))
     elif check_rows is not None:
         report = check(precompute, _row_count(check_rows))
-        heard = "from the cached waveform" if precompute.teacher_name else "from unchanged sources"
+        origin = "from the cached waveform" if precompute.teacher_name else "from unchanged sources"
         console.print(
-            f"{report.rows} rows recomputed {heard}. Largest deviation as a share of the signal's scale:"
+            f"{report.rows} rows recomputed {origin}. Largest deviation as a share of the signal's "
+            "scale:"
         )
         for name, share in report.deviations.items():
             console.print(f"  {name} {share:.2e}")
@@ -167,9 +168,9 @@ def _check_options(
     """Refuse options that contradict each other, or that nothing could be computed with."""
     import torch  # kept out of --help
 
-    asked = {"--plan": plan_only, "--check": check_rows is not None, "--repair": repair}
-    if sum(asked.values()) > 1:
-        given = ", ".join(name for name, given in asked.items() if given)
+    modes = {"--plan": plan_only, "--check": check_rows is not None, "--repair": repair}
+    if sum(modes.values()) > 1:
+        given = ", ".join(name for name, given in modes.items() if given)
         raise UsageError(f"give one of {given}: each does something else", kind="options")
     if check_rows is not None:
         _row_count(check_rows)
@@ -187,7 +188,7 @@ def _check_options(
             "them.",
             kind="options",
         )
-    if (scheduler or workers) and any(asked.values()) and not repair:
+    if (scheduler or workers) and any(modes.values()) and not repair:
         raise UsageError(
             "--plan and --check compute in this process; leave out --workers and --scheduler",
             kind="options",

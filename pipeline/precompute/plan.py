@@ -144,12 +144,12 @@ def view_lengths(
     """
     unvaried = np.array([decoded_samples(clip, waveform_hz) for clip in clips], np.int64)
 
-    def heard(view: int) -> NDArray[np.int64]:
+    def of_view(view: int) -> NDArray[np.int64]:
         return teacher_input_lengths(recipe.lengths(clips, unvaried, view), teacher, waveform_hz)
 
     if not recipe.draws_length:
-        return np.broadcast_to(heard(views.start), (len(views), len(clips)))
-    return np.stack([heard(view) for view in views])
+        return np.broadcast_to(of_view(views.start), (len(views), len(clips)))
+    return np.stack([of_view(view) for view in views])
 
 
 def teacher_input_lengths(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
-from cache_schema.errors import CacheError, UsageError, listed
+from cache_schema.errors import CacheError, UsageError, bullet_list
 from cache_schema.front_ends import front_end_facts
 from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.metadata import (
@@ -166,7 +166,7 @@ class Precompute:
     ) -> list[SignalLayout]:
         """Layouts of some signals over rows of these lengths, (views, clips).
 
-        They are stored as said, or else as in the `own` parts.
+        They are stored as given, or else as in the `own` parts.
         """
         storage = cached_storage(own) | self._storage
         columns = {VIEW_DRAWS: len(self.recipe.draw_names), VIEW_LABELS: len(self.corpus.classes)}
@@ -260,7 +260,8 @@ class Precompute:
             beside = "keep both teachers in this one by another --teacher-name, " if taken else ""
             raise CacheError(
                 f"{self.request.out} was made by another recipe; {len(differing)} fact(s) differ\n"
-                f"{listed(differing)}\nNothing was written. Choose another --out, {beside}or delete the "
+                f"{bullet_list(differing)}\nNothing was written. Choose another --out, {beside}or "
+                "delete the "
                 "cache if you mean to replace it.",
                 kind="stale",
             )
@@ -272,22 +273,22 @@ class Precompute:
         A storage type that is not said is as it is there, and a cache of an earlier release may say
         less of the audio.
         """
-        said = {name: s for name, s in self._storage.items() if name in cached["storage"]}
+        given = {name: s for name, s in self._storage.items() if name in cached["storage"]}
         return {
             "teacher": without_name(self.teacher.provenance),
             "audio": {key: self.audio.get(key) for key in cached["audio"]},
             "front_ends": front_end_facts(cached["front_ends"]),
-            "storage": cached["storage"] | spelled_storage(said),
+            "storage": cached["storage"] | spelled_storage(given),
         }
 
     def _view_facts(self) -> dict[str, Any]:
         """What the request says of the views; of a further teacher's what is not a default."""
         request = self.request
-        said = {"codec": request.codec, "seed": request.seed, "views": _steps(self.recipe.texts)}
+        given = {"codec": request.codec, "seed": request.seed, "views": _steps(self.recipe.texts)}
         if not self.teacher_name:
-            return said
+            return given
         defaults = {option.name: option.default for option in fields(Request)} | {"views": {}}
-        return {key: value for key, value in said.items() if value != defaults[key]}
+        return {key: value for key, value in given.items() if value != defaults[key]}
 
     def _check_views_exist(self, plans: Sequence[PartPlan]) -> None:
         have, wanted = max(plan.view_range.stop for plan in plans), self.request.views

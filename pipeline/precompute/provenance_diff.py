@@ -23,8 +23,8 @@ def differences(cached: Any, wanted: Any, where: str = "") -> list[str]:
         ]
     if cached == wanted:
         return []
-    found, asked = _short(repr(cached), repr(wanted)), _short(repr(wanted), repr(cached))
-    return [f"{where}: cache {found}, this run {asked}"]
+    found, requested = _short(repr(cached), repr(wanted)), _short(repr(wanted), repr(cached))
+    return [f"{where}: cache {found}, this run {requested}"]
 
 
 def _short(text: str, other: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cache_schema.errors import CacheError, listed
+from cache_schema.errors import CacheError, bullet_list
 from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.integrity.rebuild import restore_part, restore_root
 from cache_schema.integrity.verify import Damage, sealed_records, verify
@@ -84,7 +84,7 @@ def _check_repairable(out: Path, found: Sequence[Damage]) -> None:
     if hopeless:
         raise CacheError(
             f"{out}: {len(hopeless)} object(s) are damaged that cannot be made "
-            f"again\n{listed(hopeless)}\nRestore them from a copy, or make the cache anew.",
+            f"again\n{bullet_list(hopeless)}\nRestore them from a copy, or make the cache anew.",
             kind="damaged",
         )
 
@@ -95,7 +95,7 @@ def _check_other_teachers(out: Path, found: Sequence[Damage], others: Sequence[P
         commands = sorted({command_of(plan.teacher_name) for plan in others})
         raise CacheError(
             f"{out}: {len(found) - len(left)} object(s) mended, {len(left)} of another teacher's are "
-            f"damaged\n{listed(left)}\nRepeat with --repair {' and '.join(commands)}",
+            f"damaged\n{bullet_list(left)}\nRepeat with --repair {' and '.join(commands)}",
             kind="damaged",
         )
 
@@ -106,7 +106,7 @@ def _check_strays(out: Path, found: Sequence[Damage]) -> None:
     if strays:
         raise CacheError(
             f"{out}: {len(found) - len(strays)} object(s) mended, {len(strays)} are no part of it\n"
-            f"{listed(strays)}\nDelete them: no reader looks at them.",
+            f"{bullet_list(strays)}\nDelete them: no reader looks at them.",
             kind="damaged",
         )
 

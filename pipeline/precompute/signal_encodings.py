@@ -32,19 +32,19 @@ def parse_signals(texts: Sequence[str]) -> tuple[list[str], dict[str, Storage]]:
     UsageError
         For an unknown option, or a storage type that is not for this signal.
     """
-    given: dict[str, tuple[dict[str, Any], str]] = {}
+    given: dict[str, tuple[dict[str, Any], str]] = {}  # options and text of each signal
     storage: dict[str, Storage] = {}
     for text in texts:
         name, options = parse_named_options(text)
-        said = typed_options(_signal_options, options, f"signal {name}")
-        if len(said) > 1:
+        typed = typed_options(_signal_options, options, f"signal {name}")
+        if len(typed) > 1:
             raise UsageError(f"signal {name}: give storage or top_k, not both", kind="options")
-        before, earlier = given.setdefault(name, (said, text))
-        if said != before:
+        before, earlier = given.setdefault(name, (typed, text))
+        if typed != before:
             raise UsageError(
                 f"--signal {text} contradicts --signal {earlier}; leave one out", kind="options"
             )
-        for value in said.values():
+        for value in typed.values():
             storage[name] = value
     _check_encodings_fit(storage)
     return list(given), storage

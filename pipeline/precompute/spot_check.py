@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cache_schema.encodings import top_k, u8log
-from cache_schema.errors import MAX_LISTED, CacheError, listed
+from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
 from cache_schema.metadata import CommitRecord, SignalSpec, parse
 from cache_schema.reader import SealedPart, open_cache
 from cache_schema.store.arrays import Array
@@ -78,7 +78,7 @@ def _check_no_problems(precompute: Precompute, report: CheckReport) -> None:
     if problems:
         raise CacheError(
             f"{precompute.request.out}: {report.rows} rows checked, {len(problems)} problem(s)\n"
-            f"{listed(problems, MAX_LISTED)}\n"
+            f"{bullet_list(problems, MAX_LISTED)}\n"
             "Restore the sources, or make a new cache with another --out.",
             kind="stale",
         )

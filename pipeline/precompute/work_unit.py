@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.clip_table import ClipTable
 from cache_schema.encodings import top_k
-from cache_schema.errors import RunError, listed
+from cache_schema.errors import RunError, bullet_list
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.metadata import (
     VIEW_DRAWS,
@@ -186,7 +186,7 @@ class UnitWorker:
         self.logits = qualified("logits", self.plan.teacher_name)
         from_cache = self.plan.source == "cache"
         self.base = _waveform_part(self.root, self.plan) if from_cache else None
-        self.answered = _part_with(self.root, self.plan, self.logits) if from_cache else None
+        self.compared = _part_with(self.root, self.plan, self.logits) if from_cache else None
 
     def _check_same_teacher(self) -> None:
         """A worker elsewhere may find other weights or libraries under the same name."""
@@ -194,7 +194,8 @@ class UnitWorker:
         problems = differences(without_name(planned), without_name(found))
         if problems:
             raise RunError(
-                f"this worker's teacher is not the planned one\n{listed(problems)}\nGive every worker "
+                f"this worker's teacher is not the planned one\n{bullet_list(problems)}\nGive "
+                "every worker "
                 "the same weights and libraries.",
                 kind="stale",
             )
@@ -202,37 +203,39 @@ class UnitWorker:
     def compute(self, number: int) -> CommitRecord:
         """Compute and commit one work unit."""
         rows = self.rows(number)
-        if self.answered:
-            self._check_same_answers(self.answered, number, rows)
+        if self.compared:
+            self._check_same_logits(self.compared, number, rows)
         return write_unit(self.root, self.plan, number, rows)
 
     def rows(self, number: int, only: Collection[int] | None = None) -> list[UnitRow]:
         """Compute the rows of a unit without writing them; `only` some leaves the rest empty."""
         prepare = self._from_cache(self.base, number) if self.base else self._from_corpus(number)
-        heard: list[PreparedClip | UnitRow] = []
+        prepared: list[PreparedClip | UnitRow] = []
         for row in range(self.plan.units.rows[number]):
             self._check_not_stopped()
-            heard.append(prepare(row) if only is None or row in only else UnitRow(reason="skipped"))
-        rows = self._run_teacher(heard)
-        asked = [i for i, row in enumerate(heard) if isinstance(row, PreparedClip)]
-        refused = [reason for i in asked if (reason := rows[i].reason)]
-        if asked and len(refused) == len(asked):
-            self._check_teacher_output(number, refused, heard[asked[0]])
+            prepared.append(
+                prepare(row) if only is None or row in only else UnitRow(reason="skipped")
+            )
+        rows = self._run_teacher(prepared)
+        requested = [i for i, row in enumerate(prepared) if isinstance(row, PreparedClip)]
+        reasons = [reason for i in requested if (reason := rows[i].reason)]
+        if requested and len(reasons) == len(requested):
+            self._check_teacher_output(number, reasons, prepared[requested[0]])
         return rows
 
     def _check_teacher_output(
-        self, number: int, reasons: Sequence[str], heard: PreparedClip | UnitRow
+        self, number: int, reasons: Sequence[str], prepared: PreparedClip | UnitRow
     ) -> None:
         """Stop where a teacher has no answer to any clip of a unit: that is no clip's fault.
 
         Where the clips are few it is asked about noise as well.
         """
-        if len(reasons) < MIN_CLIPS_ALIKE and isinstance(heard, PreparedClip):
+        if len(reasons) < MIN_CLIPS_ALIKE and isinstance(prepared, PreparedClip):
             noise = (
-                np.random.default_rng(0).standard_normal(len(heard.samples_S)) * 0.1 * FULL_SCALE
+                np.random.default_rng(0).standard_normal(len(prepared.samples_S)) * 0.1 * FULL_SCALE
             )
-            (answer,) = self._infer_batch([replace(heard, samples_S=noise.astype(np.int16))])
-            if not _unstorable(answer):
+            (output,) = self._infer_batch([replace(prepared, samples_S=noise.astype(np.int16))])
+            if not _unstorable(output):
                 return
         raise RunError(
             f"work unit {number}: no answer of teacher {self.teacher.family} to its {len(reasons)} "
@@ -292,81 +295,85 @@ class UnitWorker:
         def prepare(row: int) -> PreparedClip | UnitRow:
             if not usable[row]:
                 return UnitRow(reason="quarantined in the first part")
-            heard = PreparedClip(waveforms[int(place[row])], 1.0, "")
-            samples, teacher = self._length(heard), self.teacher
+            prepared = PreparedClip(waveforms[int(place[row])], 1.0, "")
+            samples, teacher = self._length(prepared), self.teacher
             if teacher.min_samples <= samples <= (teacher.max_samples or samples):
-                return heard
+                return prepared
             return UnitRow(reason=self._length_problem(samples))
 
         return prepare
 
-    def _length(self, heard: PreparedClip) -> int:
+    def _length(self, prepared: PreparedClip) -> int:
         """Samples of a row at the teacher's rate."""
-        return resampled_length(len(heard.samples_S), self.waveform_hz, self.teacher.sample_rate_hz)
+        return resampled_length(
+            len(prepared.samples_S), self.waveform_hz, self.teacher.sample_rate_hz
+        )
 
-    def _waveform(self, heard: PreparedClip) -> NDArray[np.float32]:
+    def _waveform(self, prepared: PreparedClip) -> NDArray[np.float32]:
         """A row at the teacher's rate, of exactly the length that was planned."""
-        waveform_S = (heard.samples_S / np.float32(FULL_SCALE)).astype(np.float32)
+        waveform_S = (prepared.samples_S / np.float32(FULL_SCALE)).astype(np.float32)
         return resample_exactly(waveform_S, self.waveform_hz, self.teacher.sample_rate_hz)
 
-    def _run_teacher(self, heard: Sequence[PreparedClip | UnitRow]) -> list[UnitRow]:
-        rows: list[UnitRow] = [h if isinstance(h, UnitRow) else UnitRow() for h in heard]
-        lengths = {i: self._length(h) for i, h in enumerate(heard) if isinstance(h, PreparedClip)}
+    def _run_teacher(self, prepared: Sequence[PreparedClip | UnitRow]) -> list[UnitRow]:
+        rows: list[UnitRow] = [h if isinstance(h, UnitRow) else UnitRow() for h in prepared]
+        lengths = {
+            i: self._length(h) for i, h in enumerate(prepared) if isinstance(h, PreparedClip)
+        }
         near = self.teacher.batching == "near"
-        answers: dict[int, dict[str, Array]] = {}
+        outputs: dict[int, dict[str, Array]] = {}
         with self._teacher_lock:
             for batch in batches(
                 lengths, self.plan.batch_clips, self.plan.batch_samples, near=near
             ):
                 self._check_not_stopped()
-                members = [h for i in batch if isinstance(h := heard[i], PreparedClip)]
-                answers |= zip(batch, self._infer_batch(members), strict=True)
-        for i, answer in answers.items():
-            if isinstance(h := heard[i], PreparedClip):
-                rows[i] = self._row(h, answer)
+                members = [h for i in batch if isinstance(h := prepared[i], PreparedClip)]
+                outputs |= zip(batch, self._infer_batch(members), strict=True)
+        for i, output in outputs.items():
+            if isinstance(h := prepared[i], PreparedClip):
+                rows[i] = self._row(h, output)
         return rows
 
-    def _infer_batch(self, heard: Sequence[PreparedClip]) -> list[dict[str, Array]]:
+    def _infer_batch(self, prepared: Sequence[PreparedClip]) -> list[dict[str, Array]]:
         """Ask the teacher for this part's signals (and logits, when they are to be compared).
 
         In float16, and thus infinite where that cannot hold an answer.
         """
         stored = [signal_of(spec.name) for spec in self.plan.signals]
         names = [name for name in stored if name in self.teacher.signals]
-        if self.answered and "logits" not in names:
+        if self.compared and "logits" not in names:
             names.append("logits")
         if not names:
-            return [{} for _ in heard]
-        answers = self.teacher.infer([self._waveform(h) for h in heard], names)
+            return [{} for _ in prepared]
+        outputs = self.teacher.infer([self._waveform(h) for h in prepared], names)
         with np.errstate(over="ignore"):
-            return [{name: v.astype(np.float16) for name, v in a.items()} for a in answers]
+            return [{name: v.astype(np.float16) for name, v in a.items()} for a in outputs]
 
-    def _row(self, heard: PreparedClip, answer: dict[str, Array]) -> UnitRow:
+    def _row(self, prepared: PreparedClip, output: dict[str, Array]) -> UnitRow:
         teacher = self.plan.teacher_name
-        signals = {qualified(name, teacher): value for name, value in answer.items()}
+        signals = {qualified(name, teacher): value for name, value in output.items()}
         if reason := _unstorable(signals):
-            return UnitRow(reason=reason, source_sha256=heard.source_sha256)
+            return UnitRow(reason=reason, source_sha256=prepared.source_sha256)
         for spec in self.plan.signals:
             if spec.name == WAVEFORM:
-                signals[WAVEFORM] = heard.samples_S
+                signals[WAVEFORM] = prepared.samples_S
             elif spec.name in FRONT_ENDS:
                 preset = FRONT_ENDS[spec.name]
-                features = front_end_features(heard.samples_S / FULL_SCALE, preset)
+                features = front_end_features(prepared.samples_S / FULL_SCALE, preset)
                 signals[spec.name] = features.astype(np.float16)
-            elif spec.name in heard.of_view:
-                signals[spec.name] = heard.of_view[spec.name]
-        return UnitRow(signals=signals, source_sha256=heard.source_sha256, gain=heard.gain)
+            elif spec.name in prepared.of_view:
+                signals[spec.name] = prepared.of_view[spec.name]
+        return UnitRow(signals=signals, source_sha256=prepared.source_sha256, gain=prepared.gain)
 
-    def _check_same_answers(
-        self, answered: SealedPart, number: int, rows: Sequence[UnitRow]
+    def _check_same_logits(
+        self, compared: SealedPart, number: int, rows: Sequence[UnitRow]
     ) -> None:
         """A signal added later must come from the teacher that gave the cached logits."""
-        kept = answered.usable(number) & np.array([row.reason is None for row in rows])
-        cached = answered.read(self.logits, number, kept).astype(np.float64)
-        answers = [row.signals[self.logits] for row, ok in zip(rows, kept, strict=True) if ok]
-        if not answers:
+        kept = compared.usable(number) & np.array([row.reason is None for row in rows])
+        cached = compared.read(self.logits, number, kept).astype(np.float64)
+        outputs = [row.signals[self.logits] for row, ok in zip(rows, kept, strict=True) if ok]
+        if not outputs:
             return
-        fresh, spec = np.stack(answers), answered.plan.signal(self.logits)
+        fresh, spec = np.stack(outputs), compared.plan.signal(self.logits)
         if spec.dtype == "uint16":
             k = top_k.k_of_width(*spec.row_shape)
             fresh = top_k.requantize_like(cached, fresh, k, self.teacher.task)
@@ -381,9 +388,9 @@ class UnitWorker:
             )
 
 
-def _unstorable(answer: Mapping[str, Array]) -> str:
+def _unstorable(output: Mapping[str, Array]) -> str:
     """Say why an answer in float16 cannot be kept; nothing if it can."""
-    for name, value in answer.items():
+    for name, value in output.items():
         if np.isnan(value).any():
             return f"the teacher's {name} has NaN"
         if not np.isfinite(value).all():

@@ -8,7 +8,7 @@ import click
 
 from cache_schema.command_line.command import Command
 from cache_schema.paths import LocalPath, OutputPath
-from cache_schema.terminal import say
+from cache_schema.terminal import echo
 from pipeline.prepare.archives import OFFICIAL_CORPORA
 
 
@@ -40,7 +40,7 @@ def main(name: str, out: Path, source: Path | None) -> None:
     """
     from pipeline.prepare.prepare import prepare  # kept out of --help
 
-    prepare(name, out, source, report=say)
+    prepare(name, out, source, report=echo)
 
 
 if __name__ == "__main__":

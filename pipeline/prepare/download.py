@@ -161,8 +161,9 @@ def _extent(response: HTTPResponse, had: int) -> tuple[int | None, int | None]:
         whole = response.headers.get("Content-Range") == f"bytes */{had}"
         return (had, had) if whole else (None, None)
     if response.status == 206:
-        said = RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        return (had, int(said[2])) if said and int(said[1]) == had else (None, None)
+        content_range = RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        ours = content_range and int(content_range[1]) == had
+        return (had, int(content_range[2])) if content_range and ours else (None, None)
     length = response.headers.get("Content-Length")
     return 0, int(length) if length is not None else None
 

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cache_schema.errors import RunError, UsageError, listed
+from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.plugins import unknown_name
 from cache_schema.store.lock import write_lock
 from pipeline.corpora.walk import spelled
@@ -132,7 +132,7 @@ def _local_archives(corpus: OfficialCorpus, source: Path, report: Report) -> lis
     if missing:
         raise UsageError(
             f"{source} holds neither the corpus unpacked ({', '.join(corpus.holds)}) nor all of its "
-            f"archives; {len(missing)} missing\n{listed(f'{a.name} ({a.url})' for a in missing)}\n"
+            f"archives; {len(missing)} missing\n{bullet_list(f'{a.name} ({a.url})' for a in missing)}\n"
             "Put them there, or leave out --from to have them downloaded.",
             kind="missing",
         )

@@ -89,8 +89,8 @@ def join_parts(last: Path, folder: Path) -> Path:
     )
     if run.returncode != 0:
         partial.unlink(missing_ok=True)
-        told = (run.stdout + run.stderr).strip()
-        raise RunError(f"zip could not join {last}: {told}\n{by_hand}", kind="archive")
+        output = (run.stdout + run.stderr).strip()
+        raise RunError(f"zip could not join {last}: {output}\n{by_hand}", kind="archive")
     partial.replace(whole)
     return whole
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 from cache_schema.frame_grid import FrameGrid
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Batching, Task, Teacher
@@ -79,9 +79,9 @@ class EnsembleTeacher:
     ) -> list[dict[str, NDArray[np.float32]]]:
         """Average the members' answers to each waveform; see `Teacher.infer`."""
         check_request(self, [len(waveform) for waveform in waveforms], signals)
-        said = [member.infer(waveforms, signals) for member in self._members]
+        outputs = [member.infer(waveforms, signals) for member in self._members]
         return [
-            {name: self._mean(name, [answers[clip] for answers in said]) for name in signals}
+            {name: self._mean(name, [output[clip] for output in outputs]) for name in signals}
             for clip in range(len(waveforms))
         ]
 
@@ -130,7 +130,7 @@ def _check_members_alike(members: Sequence[Teacher]) -> None:
         problems.append(f"one member takes {longest} samples at most, another {shortest} at least")
     if problems:
         raise UsageError(
-            f"these teachers make no ensemble:\n{listed(problems)}\nChoose members that were "
+            f"these teachers make no ensemble:\n{bullet_list(problems)}\nChoose members that were "
             "fine-tuned on the same classes (finetune-teacher CORPUS)",
             kind="ensemble",
         )

@@ -106,11 +106,11 @@ class ToyTeacher:
         """Answer each waveform by itself; see `Teacher.infer`."""
         check_request(self, [len(waveform) for waveform in waveforms], signals)
         return [
-            {name: value.astype(np.float32) for name, value in self._answer(w, signals).items()}
+            {name: value.astype(np.float32) for name, value in self._signals(w, signals).items()}
             for w in waveforms
         ]
 
-    def _answer(
+    def _signals(
         self, waveform_S: NDArray[np.float32], signals: Sequence[str]
     ) -> dict[str, FloatArray]:
         bands_TM, energy_T = self._bands(waveform_S)

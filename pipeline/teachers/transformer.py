@@ -130,7 +130,7 @@ class TransformerTeacher(HuggingFaceTeacher):
                 hidden_BND = self.hidden(waveforms)
             layout = self.layout([len(waveform) for waveform in waveforms])
             pooled_BD = _pool(hidden_BND, layout)
-            hearing = ForwardPass(
+            forward_pass = ForwardPass(
                 layout=layout,
                 hidden=hidden_BND,
                 pooled=pooled_BD,
@@ -139,7 +139,7 @@ class TransformerTeacher(HuggingFaceTeacher):
                 residual=self._residual,
                 map_pooling=self._factor,
             )
-            return hearing.signals(signals)
+            return forward_pass.signals(signals)
 
     def logits(self, waveforms: Waveforms) -> Tensor:
         """Compute logits (B, C) with gradients, in whichever mode the model is."""

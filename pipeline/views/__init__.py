@@ -144,12 +144,12 @@ class ViewRecipe:
         """Make a view of a clip; cached views are numbered, others go by a name of their own."""
         draws, _ = self._drawn(clip, len(waveform_S), view)
         labels_C = self._labels(clip)
-        heard = AudioView(waveform_S, 0, len(waveform_S), labels_C, clip.split)
+        audio = AudioView(waveform_S, 0, len(waveform_S), labels_C, clip.split)
         for step, drawn in zip(self._steps, draws, strict=True):
-            heard = step.apply(heard, drawn)
-        place = (heard.start / self._rate_hz, heard.stop / self._rate_hz) if draws else ()
+            audio = step.apply(audio, drawn)
+        place = (audio.start / self._rate_hz, audio.stop / self._rate_hz) if draws else ()
         flat = [*place, *(number for drawn in draws for number in drawn)]
-        return View(heard.waveform_S, heard.labels_C, np.array(flat, np.float32))
+        return View(audio.waveform_S, audio.labels_C, np.array(flat, np.float32))
 
     def _length(self, samples: int) -> int:
         for step in self._steps:

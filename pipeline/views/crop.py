@@ -16,9 +16,9 @@ class Crop(FixedLengthStep):
         """Give the length of the stretch, a sample at least."""
         return min(samples, max(1, round(self.length_s * self.rate_hz)))
 
-    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
+    def apply(self, audio: AudioView, drawn: Drawn) -> AudioView:
         """Cut the stretch out; what is left of the clip itself may be nothing."""
         begin = round(drawn[0] * self.rate_hz)
-        end = begin + self.length(len(heard.waveform_S), drawn)
-        start, stop = (min(max(edge, begin), end) - begin for edge in (heard.start, heard.stop))
-        return replace(heard, waveform_S=heard.waveform_S[begin:end], start=start, stop=stop)
+        end = begin + self.length(len(audio.waveform_S), drawn)
+        start, stop = (min(max(edge, begin), end) - begin for edge in (audio.start, audio.stop))
+        return replace(audio, waveform_S=audio.waveform_S[begin:end], start=start, stop=stop)

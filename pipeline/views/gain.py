@@ -22,7 +22,7 @@ class Gain(PlainStep):
         """Draw the gain."""
         return (float(random.uniform(*self._range_db)),)
 
-    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
+    def apply(self, audio: AudioView, drawn: Drawn) -> AudioView:
         """Scale the waveform."""
         (gain_db,) = drawn
-        return replace(heard, waveform_S=heard.waveform_S * np.float32(10 ** (gain_db / 20)))
+        return replace(audio, waveform_S=audio.waveform_S * np.float32(10 ** (gain_db / 20)))

@@ -104,7 +104,7 @@ class ViewStep(Protocol):
     def length(self, samples: int, drawn: Drawn) -> int:
         """Tell how long a clip of `samples` becomes; `drawn` is read by steps that draw it."""
 
-    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
+    def apply(self, audio: AudioView, drawn: Drawn) -> AudioView:
         """Do to a clip what was drawn."""
 
 

@@ -62,7 +62,7 @@ class Mixup(PlainStep):
         partner = train[int(random.integers(len(train)))]
         return (partner, float(random.beta(self._alpha, self._alpha)))
 
-    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
+    def apply(self, audio: AudioView, drawn: Drawn) -> AudioView:
         """Add the partner.
 
         Raises
@@ -71,13 +71,13 @@ class Mixup(PlainStep):
             If the partner cannot be decoded; names it.
         """
         if drawn == UNMIXED:
-            return heard
+            return audio
         clip, share = self._context.clip(int(drawn[0])), np.float32(drawn[1])
-        waveform_S = mix_waveforms(heard.waveform_S, self._decoded(clip), share)
-        own_C, partner_C = heard.labels_C, self._context.labels(clip)
+        waveform_S = mix_waveforms(audio.waveform_S, self._decoded(clip), share)
+        own_C, partner_C = audio.labels_C, self._context.labels(clip)
         unknown_C = (own_C < 0) | (partner_C < 0)
         labels_C = np.where(unknown_C, UNKNOWN, share * own_C + (1 - share) * partner_C)
-        return replace(heard, waveform_S=waveform_S, labels_C=labels_C)
+        return replace(audio, waveform_S=waveform_S, labels_C=labels_C)
 
     def _decoded(self, clip: Clip) -> Waveform:
         context = self._context
@@ -89,7 +89,7 @@ class Mixup(PlainStep):
 
 def mix_waveforms(own_S: Waveform, partner_S: Waveform, share: np.float32) -> Waveform:
     """Mix two waveforms without their means; the partner is cut or padded with silence."""
-    other_S, heard_S = np.zeros_like(own_S), partner_S[: len(own_S)]
-    other_S[: len(heard_S)] = heard_S - heard_S.mean()
+    other_S, cut_S = np.zeros_like(own_S), partner_S[: len(own_S)]
+    other_S[: len(cut_S)] = cut_S - cut_S.mean()
     both_S: Waveform = share * (own_S - own_S.mean()) + (1 - share) * other_S
     return both_S

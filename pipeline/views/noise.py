@@ -103,18 +103,18 @@ class Noise(PlainStep):
         offset = int(random.integers(len(own[recording].waveform_S)))
         return (recording, offset / self._rate_hz, float(random.uniform(*self._range_db)))
 
-    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
+    def apply(self, audio: AudioView, drawn: Drawn) -> AudioView:
         """Add a looped cut of the recording, scaled to the drawn ratio."""
         recording, offset_s, snr_db = drawn
-        noise_S = self._own(heard.split)[int(recording)].waveform_S
+        noise_S = self._own(audio.split)[int(recording)].waveform_S
         start = round(offset_s * self._rate_hz)
-        places = np.arange(start, start + len(heard.waveform_S))
+        places = np.arange(start, start + len(audio.waveform_S))
         cut_S = np.take(noise_S, places, mode="wrap")
         noise_power = _power(cut_S)
-        power = _power(heard.waveform_S[heard.start : heard.stop])
+        power = _power(audio.waveform_S[audio.start : audio.stop])
         sounds = power > 0 and noise_power > SILENCE
         scale = np.sqrt(power / 10 ** (snr_db / 10) / noise_power) if sounds else 1.0
-        return replace(heard, waveform_S=heard.waveform_S + np.float32(scale) * cut_S)
+        return replace(audio, waveform_S=audio.waveform_S + np.float32(scale) * cut_S)
 
     def _own(self, split: str) -> list[Recording]:
         """Noise of a split; one that the corpus has named itself hears what the test hears."""

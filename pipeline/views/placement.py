@@ -22,11 +22,11 @@ class Placement(FixedLengthStep):
         """Give the full length."""
         return max(samples, round(self.length_s * self.rate_hz))
 
-    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
+    def apply(self, audio: AudioView, drawn: Drawn) -> AudioView:
         """Put the clip in its place."""
-        start, samples = round(drawn[0] * self.rate_hz), len(heard.waveform_S)
+        start, samples = round(drawn[0] * self.rate_hz), len(audio.waveform_S)
         placed_S = np.zeros(self.length(samples, drawn), np.float32)
-        placed_S[start : start + samples] = heard.waveform_S
+        placed_S[start : start + samples] = audio.waveform_S
         return replace(
-            heard, waveform_S=placed_S, start=heard.start + start, stop=heard.stop + start
+            audio, waveform_S=placed_S, start=audio.start + start, stop=audio.stop + start
         )

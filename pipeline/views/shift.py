@@ -35,12 +35,12 @@ class Shift(PlainStep):
         limit = min(int(self._max_s * self._rate_hz), samples - 1)
         return (int(random.integers(-limit, limit + 1)) / self._rate_hz,)
 
-    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
+    def apply(self, audio: AudioView, drawn: Drawn) -> AudioView:
         """Shift the waveform; its length stays."""
-        offset, samples = round(drawn[0] * self._rate_hz), len(heard.waveform_S)
-        shifted_S = np.zeros_like(heard.waveform_S)
+        offset, samples = round(drawn[0] * self._rate_hz), len(audio.waveform_S)
+        shifted_S = np.zeros_like(audio.waveform_S)
         kept = samples - abs(offset)
         target, source = max(offset, 0), max(-offset, 0)
-        shifted_S[target : target + kept] = heard.waveform_S[source : source + kept]
-        start, stop = (min(max(edge + offset, 0), samples) for edge in (heard.start, heard.stop))
-        return replace(heard, waveform_S=shifted_S, start=start, stop=stop)
+        shifted_S[target : target + kept] = audio.waveform_S[source : source + kept]
+        start, stop = (min(max(edge + offset, 0), samples) for edge in (audio.start, audio.stop))
+        return replace(audio, waveform_S=shifted_S, start=start, stop=stop)

@@ -45,11 +45,11 @@ class Speed(PlainStep):
         """Give the length at the drawn speed."""
         return resampled_length(samples, round(drawn[0] * UNIT), UNIT)
 
-    def apply(self, heard: AudioView, drawn: Drawn) -> AudioView:
+    def apply(self, audio: AudioView, drawn: Drawn) -> AudioView:
         """Resample as if the clip had been recorded at `factor` times its rate."""
         return replace(
-            heard,
-            waveform_S=resample_exactly(heard.waveform_S, round(drawn[0] * UNIT), UNIT),
-            start=self.length(heard.start, drawn),
-            stop=self.length(heard.stop, drawn),
+            audio,
+            waveform_S=resample_exactly(audio.waveform_S, round(drawn[0] * UNIT), UNIT),
+            start=self.length(audio.start, drawn),
+            stop=self.length(audio.stop, drawn),
         )

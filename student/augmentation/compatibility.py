@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 from student.losses.interface import DistillationLoss, Effect
 from student.recipes import Recipe
 
@@ -90,6 +90,6 @@ def check_augmentations(recipe: Recipe, losses: Mapping[str, type[DistillationLo
     if problems:
         raise UsageError(
             f"the cached answers do not support this augmentation; {len(problems)} problem(s)\n"
-            f"{listed(problems)}\nWays out:\n{listed(ways)}",
+            f"{bullet_list(problems)}\nWays out:\n{bullet_list(ways)}",
             kind="options",
         )

@@ -19,7 +19,7 @@ from cache_schema.reader import Cache, open_cache
 from cache_schema.store.files import write_atomic
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
-from cache_schema.terminal import say
+from cache_schema.terminal import echo
 from student.compare.conditions import LADDER, Condition, parse_condition, supported_conditions
 from student.compare.known_runs import KnownRuns
 from student.compare.ledger import Ledger
@@ -113,11 +113,11 @@ def main(
     check_no_links(out, "comparison", error=RunError)
     check_comparison(comparison, opened, folds=folds)
     for warning in [line for cache in opened.values() for line in corpus_warnings(cache)]:
-        say(f"warning: {warning}")
+        echo(f"warning: {warning}")
     known = KnownRuns(comparison, opened, Ledger(ledger) if ledger else None)
     if plan:
         for line in cost_table(comparison, opened, known.results, jobs):
-            say(line)
+            echo(line)
         return
     with write_lock(out):
         check_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
@@ -140,7 +140,7 @@ def _ladder(texts: tuple[str, ...], caches: dict[str, Cache]) -> tuple[Condition
         return tuple(dict.fromkeys(map(parse_condition, texts)))
     conditions, left_out = supported_conditions(LADDER, caches.values())
     for condition, reason in left_out.items():
-        say(f"left out {condition}: {reason}")
+        echo(f"left out {condition}: {reason}")
     return tuple(conditions)
 
 
@@ -167,17 +167,17 @@ class ComparisonRunner:
         """
         self.known.write_down()
         done = sum(result is not None for result in self.results.values())
-        say(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
+        echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
         self._write()
         run_jobs(self.comparison, self._outstanding, jobs, self._end)
         for line in self._write():
-            say(line)
-        say(f"{self.comparison.out / 'table.md'}")
+            echo(line)
+        echo(f"{self.comparison.out / 'table.md'}")
         if self.failures:
-            told = "\n".join(self._failure_text(job) for job in self.failures)
+            details = "\n".join(self._failure_text(job) for job in self.failures)
             raise RunError(
                 f"{len(self.failures)} run(s) failed; the others are done, but for choices that "
-                f"wait for them\n{told}\n"
+                f"wait for them\n{details}\n"
                 "Repeat the command to try them again.",
                 kind="failed",
             )
@@ -190,11 +190,11 @@ class ComparisonRunner:
         result = self.known.look_again(job.run)
         if code or result is None:
             self.failures.append(job)
-            say(f"{job.run}: failed (exit code {code})")
+            echo(f"{job.run}: failed (exit code {code})")
             return
         scores = [f"{split} {entry['score']}" for split, entry in result["splits"].items()]
         trained = sum(found is not None for found in self.results.values())
-        say(f"[{trained}/{len(self.results)}] {job.run}: {', '.join(scores)}")
+        echo(f"[{trained}/{len(self.results)}] {job.run}: {', '.join(scores)}")
         self._write()
 
     def _write(self) -> list[str]:

@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cache_schema.errors import MAX_LISTED, RunError, listed
+from cache_schema.errors import MAX_LISTED, RunError, bullet_list
 from cache_schema.reader import Cache
 from cache_schema.signal_names import teacher_of
 from cache_schema.store.files import canonical_json, sha256
@@ -117,7 +117,7 @@ class Ledger:
         if problems:
             raise RunError(
                 f"{self.path} holds {len(problems)} line(s) that are no finished run\n"
-                f"{listed(problems, MAX_LISTED)}\nDelete them, or name another --ledger.",
+                f"{bullet_list(problems, MAX_LISTED)}\nDelete them, or name another --ledger.",
                 kind="ledger",
             )
         return found

@@ -106,8 +106,10 @@ def profile_clip(cache: Cache, settings: Settings) -> ClipCost:
     with torch.no_grad():
         for batch in chosen:
             objective.student(batch.features_BTM, batch.ragged_lengths)
-    heard_s = time.process_time()
-    return ClipCost(load_s, (learned_s - began_s) / clips, (heard_s - learned_s) / clips, row_bytes)
+    evaluated_s = time.process_time()
+    return ClipCost(
+        load_s, (learned_s - began_s) / clips, (evaluated_s - learned_s) / clips, row_bytes
+    )
 
 
 def _first_rows(loader: UnitLoader, units: list[Unit]) -> UnitData:

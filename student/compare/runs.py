@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 from cache_schema.reader import Cache
 from cache_schema.text import one_line
 from student.compare.conditions import Condition, folder_name, parse_losses, train_arguments
@@ -131,10 +131,10 @@ class Comparison:
 
     def outstanding(self, results: Results) -> list[RunJob]:
         """What is left to do: trainings, and the test scores of what is chosen."""
-        told = {(c, s, one) for (c, s, _), one in self.choices(results).items()}
+        chosen = {(c, s, one) for (c, s, _), one in self.choices(results).items()}
         jobs = []
         for run in self.runs():
-            read_test = (run.cache, run.student, run.alternative) in told
+            read_test = (run.cache, run.student, run.alternative) in chosen
             score_on = HELD_OUT if read_test else (VALIDATION,)
             result = results[run]
             # The last of them is what counts: a cache may have no validation split to score.
@@ -218,7 +218,7 @@ def _check_same_settings(
     if stale:
         lines = [f"{change} ({len(runs)} run(s): {runs[0]})" for change, runs in stale.items()]
         raise UsageError(
-            f"{comparison.out} holds runs of other settings; {len(stale)} differ\n{listed(lines)}\n"
+            f"{comparison.out} holds runs of other settings; {len(stale)} differ\n{bullet_list(lines)}\n"
             "Nothing was changed. Choose another --out.",
             kind="stale",
         )
@@ -271,7 +271,8 @@ def _check_splits(caches: Mapping[str, Cache], *, several: bool) -> None:
     ]
     if problems:
         raise UsageError(
-            f"{len(problems)} split(s) to train on, choose by or score are missing\n{listed(problems)}\n"
+            f"{len(problems)} split(s) to train on, choose by or score are "
+            f"missing\n{bullet_list(problems)}\n"
             "See the splits: inspect-cache CACHE",
             kind="split",
         )

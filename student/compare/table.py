@@ -313,12 +313,12 @@ def _sentence(condition: Condition, rows: Sequence[TableRow]) -> str:
         parts.append(
             f"mean gain {_points(mean([g.mean for g in gains]), metric, signed=True)}{unit}"
         )
-    taught = [
+    pairs = [
         (mean(row.found), row.teacher) for row in rows if row.found and row.teacher is not None
     ]
-    if taught:
-        above = sum(own > teacher for own, teacher in taught)
-        parts.append(f"above the teacher in {above} of {len(taught)} cells")
+    if pairs:
+        above = sum(own > teacher for own, teacher in pairs)
+        parts.append(f"above the teacher in {above} of {len(pairs)} cells")
     missing = sum(len(row.scores) - len(row.found) for row in rows)
     if missing:
         parts.append(f"{missing} of {sum(len(row.scores) for row in rows)} scores missing")

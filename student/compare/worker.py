@@ -16,7 +16,7 @@ import click
 
 from cache_schema.command_line.command import Command
 from cache_schema.reader import open_cache
-from cache_schema.terminal import say
+from cache_schema.terminal import echo
 from student.training import cli as train_cli
 from student.training.determinism import prepare_torch
 from student.training.train import train
@@ -29,7 +29,7 @@ def _train(
 ) -> None:
     prepare_torch(threads)
     settings = train_cli.resolve(options)
-    train(open_cache(cache), settings, out, device=device, say=say, score_on=score_on)
+    train(open_cache(cache), settings, out, device=device, log=echo, score_on=score_on)
 
 
 main = Command(

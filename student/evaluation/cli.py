@@ -12,7 +12,7 @@ from cache_schema.command_line.command import Command, Number
 from cache_schema.errors import UsageError
 from cache_schema.paths import LocalPath, PicturePath
 from cache_schema.reader import Cache, open_cache
-from cache_schema.terminal import say, wide_terminal
+from cache_schema.terminal import echo, wide_terminal
 from cache_schema.text import json_text, one_line
 from student.evaluation.attention_curves import clip_curves
 from student.evaluation.attention_mass import attention_mass
@@ -93,43 +93,43 @@ def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: b
         cache, split, config["class_map"], first_teacher(config["distill"])
     )
     found = measure(student, config["metric"])
-    taught = measure(teacher, config["metric"]) if teacher else None
+    teacher_score = measure(teacher, config["metric"]) if teacher else None
     mass = attention_mass(run, cache, split)
     if as_json:
-        document = _document(run, split, found, taught) | score_document(student, teacher)
+        document = _document(run, split, found, teacher_score) | score_document(student, teacher)
         document["attention_mass"] = mass
-        say(json_text(document))
+        echo(json_text(document))
         return
-    say(f"{run} on {split}: {found}{_beside(taught)}")
+    echo(f"{run} on {split}: {found}{_beside(teacher_score)}")
     if mass is not None:
-        say(_mass_line(mass))
+        echo(_mass_line(mass))
     if report and found.clips:
-        say()
+        echo()
         wide_terminal().print(score_tables(student, teacher))
 
 
-def _beside(taught: Score | None) -> str:
-    if taught is None or not taught.defined:
+def _beside(teacher_score: Score | None) -> str:
+    if teacher_score is None or not teacher_score.defined:
         return ""
-    remarks = f" ({'; '.join(taught.remarks)})" if taught.uncovered else ""
-    return f"; teacher {taught.value:.4f}{remarks}"
+    remarks = f" ({'; '.join(teacher_score.remarks)})" if teacher_score.uncovered else ""
+    return f"; teacher {teacher_score.value:.4f}{remarks}"
 
 
 def _mass_line(mass: dict[str, Any]) -> str:
-    taught = "not cached" if mass["teacher"] is None else f"{mass['teacher']:.1%}"
+    teacher = "not cached" if mass["teacher"] is None else f"{mass['teacher']:.1%}"
     return (
-        f"attention inside the clip: {mass['student']:.1%}; teacher {taught}; by chance "
+        f"attention inside the clip: {mass['student']:.1%}; teacher {teacher}; by chance "
         f"{mass['chance']:.1%} ({mass['clips']} clips)"
     )
 
 
-def _document(run: Path, split: str, found: Score, taught: Score | None) -> dict[str, Any]:
+def _document(run: Path, split: str, found: Score, teacher_score: Score | None) -> dict[str, Any]:
     return {
         "run": str(run),
         "split": split,
         "metric": found.metric,
         "score": found.json_value,
-        "teacher_score": taught.json_value if taught else None,
+        "teacher_score": teacher_score.json_value if teacher_score else None,
         "clips": found.clips,
         "left_out": list(found.left_out),
     }
@@ -153,4 +153,4 @@ def draw(
         for one in found
     ]
     plot_attentions(columns, cache.sample_rate_hz, file)
-    say(f"{file}: {', '.join(map(one_line, clips))}; {', '.join(found[0].curves)}")
+    echo(f"{file}: {', '.join(map(one_line, clips))}; {', '.join(found[0].curves)}")

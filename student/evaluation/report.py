@@ -33,23 +33,24 @@ def score_document(student: Predictions, teacher: Predictions | None) -> dict[st
     """
     both = {"student": student, "teacher": teacher}
     scores = measure_all(student)
-    taught = None if teacher is None else measure_all(teacher)
+    of_teacher = None if teacher is None else measure_all(teacher)
     return {
         "classes": list(student.classes),
         "scores": {name: score.json_value for name, score in scores.items()},
-        "teacher_scores": taught and {name: score.json_value for name, score in taught.items()},
+        "teacher_scores": of_teacher
+        and {name: score.json_value for name, score in of_teacher.items()},
         "left_out_of": {name: list(score.left_out) for name, score in scores.items()},
         "teacher_uncovered": teacher and list(teacher.uncovered),
         "per_class": {
-            who: answers and [asdict(row) for row in per_class(answers)]
-            for who, answers in both.items()
+            who: predictions and [asdict(row) for row in per_class(predictions)]
+            for who, predictions in both.items()
         },
-        "confusion": {who: _matrix_rows(answers) for who, answers in both.items()},
+        "confusion": {who: _matrix_rows(predictions) for who, predictions in both.items()},
     }
 
 
-def _matrix_rows(answers: Predictions | None) -> list[list[int]] | None:
-    matrix_CC = None if answers is None else confusion(answers)
+def _matrix_rows(predictions: Predictions | None) -> list[list[int]] | None:
+    matrix_CC = None if predictions is None else confusion(predictions)
     return None if matrix_CC is None else [[int(n) for n in row] for row in matrix_CC]
 
 
@@ -87,12 +88,12 @@ def _metric_table(student: Predictions, teacher: Predictions | None) -> Iterator
 
 
 def _class_table(student: Predictions, teacher: Predictions | None) -> Iterator[RenderableType]:
-    taught = {row.name: row for row in per_class(teacher)} if teacher else {}
+    of_teacher = {row.name: row for row in per_class(teacher)} if teacher else {}
     table = Table("class", box=None)
     for name in ("clips", "AP", "ROC-AUC", "precision", "recall", "F1", "teacher F1"):
         table.add_column(name, justify="right")
     for row in sorted(per_class(student), key=_weakest_first):
-        f1 = taught[row.name].f1 if row.name in taught else None
+        f1 = of_teacher[row.name].f1 if row.name in of_teacher else None
         scores = (row.average_precision, row.roc_auc, row.precision, row.recall, row.f1, f1)
         table.add_row(Text(one_line(row.name)), str(row.positives), *map(_number, scores))
     yield table
@@ -132,12 +133,12 @@ def _pair_table(classes: tuple[str, ...], matrix_CC: NDArray[np.int64]) -> Itera
     yield f"The most frequent of {int(wrong_CC.sum())} confusions; all of them: --json"
     table = Table("class", "taken for", box=None)
     table.add_column("clips", justify="right")
-    for truth, said in places:
-        if wrong_CC[truth, said]:
+    for truth, predicted in places:
+        if wrong_CC[truth, predicted]:
             table.add_row(
                 Text(one_line(classes[truth])),
-                Text(one_line(classes[said])),
-                str(wrong_CC[truth, said]),
+                Text(one_line(classes[predicted])),
+                str(wrong_CC[truth, predicted]),
             )
     yield table
 

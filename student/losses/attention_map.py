@@ -75,8 +75,8 @@ class AttentionMapLoss(DistillationLoss):
     @full_precision
     def forward(self, output: StudentOutput, batch: Batch) -> Tensor:
         """Divergence between the rows of both maps, averaged over rows, then clips."""
-        heard = teacher_frames(batch, SIGNAL, self.teacher_grid)
-        shared = share_frames(student_frames(output, batch), heard)
+        teacher = teacher_frames(batch, SIGNAL, self.teacher_grid)
+        shared = share_frames(student_frames(output, batch), teacher)
         scores_BKJ = self._scores(shared.of_student(output.context_BTD))
         target_BKJ = coarse_map(batch.signals[SIGNAL], shared)
         return map_divergence(scores_BKJ, target_BKJ, shared.kept()[:, None, :])

@@ -64,8 +64,8 @@ class IUSPLoss(DistillationLoss):
     @full_precision
     def forward(self, output: StudentOutput, batch: Batch) -> Tensor:
         """Squared distance of the similarity matrices of each clip, averaged over clips."""
-        heard = teacher_frames(batch, SIGNAL, self.teacher_grid)
-        shared = share_frames(student_frames(output, batch), heard, self.resize)
+        teacher = teacher_frames(batch, SIGNAL, self.teacher_grid)
+        shared = share_frames(student_frames(output, batch), teacher, self.resize)
         student_BKK = similarities(shared.of_student(output.context_BTD))
         teacher_BKK = similarities(shared.of_teacher(batch.signals[SIGNAL]))
         # Frames that are left out are rows and columns of zeros on both sides.

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
@@ -166,7 +166,7 @@ def _check_options(
         )
     if problems:
         raise UsageError(
-            f"loss logits: {len(problems)} problem(s)\n{listed(problems)}\n"
+            f"loss logits: {len(problems)} problem(s)\n{bullet_list(problems)}\n"
             "For example: --distill logits=0.5:form=cmkd,temperature=2",
             kind="options",
         )

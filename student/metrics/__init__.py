@@ -121,7 +121,7 @@ def check_metric(metric: str, task: str) -> None:
         )
 
 
-def measure(answers: Predictions, metric: str | None = None) -> Score:
+def measure(predictions: Predictions, metric: str | None = None) -> Score:
     """Score answers; None is the task's main metric.
 
     Raises
@@ -129,25 +129,25 @@ def measure(answers: Predictions, metric: str | None = None) -> Score:
     UsageError
         If there is no such metric, or the task does not have it.
     """
-    name = metric or MAIN_METRIC[answers.task]
-    check_metric(name, answers.task)
+    name = metric or MAIN_METRIC[predictions.task]
+    check_metric(name, predictions.task)
     function = load_metric(name)
-    clips = len(answers.labels_NC)
-    found: MetricValue = function(answers) if clips else MetricValue(float("nan"))
+    clips = len(predictions.labels_NC)
+    found: MetricValue = function(predictions) if clips else MetricValue(float("nan"))
     return Score(
         metric=name,
         value=found.value,
         clips=clips,
-        left_out=tuple(answers.classes[c] for c in found.left_out),
+        left_out=tuple(predictions.classes[c] for c in found.left_out),
         lacking=found.lacking,
-        covered=len(answers.classes),
-        uncovered=answers.uncovered,
+        covered=len(predictions.classes),
+        uncovered=predictions.uncovered,
     )
 
 
-def measure_all(answers: Predictions) -> dict[str, Score]:
+def measure_all(predictions: Predictions) -> dict[str, Score]:
     """Score answers by every metric of their task, its main one first."""
-    return {name: measure(answers, name) for name in metrics_of(answers.task)}
+    return {name: measure(predictions, name) for name in metrics_of(predictions.task)}
 
 
 def teacher_score(
@@ -162,5 +162,5 @@ def teacher_score(
 
     See `teacher_predictions` for `class_map`, `teacher` and a teacher that covers some classes only.
     """
-    answers = teacher_predictions(cache, split, class_map, teacher)
-    return None if answers is None else measure(answers, metric)
+    predictions = teacher_predictions(cache, split, class_map, teacher)
+    return None if predictions is None else measure(predictions, metric)

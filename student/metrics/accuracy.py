@@ -6,7 +6,7 @@ from student.metrics.interface import MetricValue, Predictions, for_task
 
 
 @for_task("single")
-def accuracy(answers: Predictions) -> MetricValue:
+def accuracy(predictions: Predictions) -> MetricValue:
     """Share of clips whose likeliest class is theirs; of equal logits the first class counts."""
-    right_N = answers.logits_NC.argmax(1) == answers.labels_NC.argmax(1)
+    right_N = predictions.logits_NC.argmax(1) == predictions.labels_NC.argmax(1)
     return MetricValue(float(right_N.mean()))

@@ -14,29 +14,29 @@ from numpy.typing import NDArray
 from student.metrics.interface import MetricValue, Predictions, class_mean
 
 
-def mean_average_precision(answers: Predictions) -> MetricValue:
+def mean_average_precision(predictions: Predictions) -> MetricValue:
     """Macro mAP: unweighted mean of each class's average precision, as PSLA and CED report it.
 
     A class without a positive clip has none and is left out.
     """
-    return class_mean(class_average_precisions(answers))
+    return class_mean(class_average_precisions(predictions))
 
 
-def micro_average_precision(answers: Predictions) -> MetricValue:
+def micro_average_precision(predictions: Predictions) -> MetricValue:
     """Average precision of all N x C decisions pooled: scikit-learn's ``average="micro"``.
 
     ``micro-auprc-sonyc`` nears it with many clips and no tied scores only.
     """
-    if not answers.labels_NC.any():
+    if not predictions.labels_NC.any():
         return MetricValue(float("nan"))
     return MetricValue(
-        _average_precision(answers.normalized_ranks().ravel(), answers.labels_NC.ravel())
+        _average_precision(predictions.normalized_ranks().ravel(), predictions.labels_NC.ravel())
     )
 
 
-def class_average_precisions(answers: Predictions) -> NDArray[np.float64]:
+def class_average_precisions(predictions: Predictions) -> NDArray[np.float64]:
     """Average precision of each class, (C,); NaN without a positive clip."""
-    ranks_NC, labels_NC = answers.normalized_ranks(), answers.labels_NC
+    ranks_NC, labels_NC = predictions.normalized_ranks(), predictions.labels_NC
     return np.array(
         [
             _average_precision(ranks_NC[:, c], labels_NC[:, c]) if has else np.nan

@@ -79,9 +79,9 @@ class Predictions:
         """Classes said of each clip, (N, C): the likeliest, or each with a probability above 1/2."""
         if self.task == "multi":
             return self.logits_NC > 0
-        said_NC = np.zeros(self.logits_NC.shape, np.bool_)
-        said_NC[np.arange(len(said_NC)), self.logits_NC.argmax(1)] = True
-        return said_NC
+        predicted_NC = np.zeros(self.logits_NC.shape, np.bool_)
+        predicted_NC[np.arange(len(predicted_NC)), self.logits_NC.argmax(1)] = True
+        return predicted_NC
 
     def right(self) -> NDArray[np.bool_]:
         """Clips whose predicted classes are exactly the true ones, (N,)."""

@@ -44,36 +44,36 @@ class ClassScores:
     f1: float | None
 
 
-def per_class(answers: Predictions) -> list[ClassScores]:
-    """Score each class; decisions are as `Predictions.said` takes them."""
-    said_NC, labels_NC = answers.decisions(), answers.labels_NC
-    hits_C = (said_NC & labels_NC).sum(0).tolist()
-    said_C, positives_C = said_NC.sum(0).tolist(), labels_NC.sum(0).tolist()
-    precisions_C = class_average_precisions(answers).tolist()
-    areas_C = class_roc_aucs(answers).tolist()
+def per_class(predictions: Predictions) -> list[ClassScores]:
+    """Score each class; decisions are as `Predictions.decisions` takes them."""
+    predicted_NC, labels_NC = predictions.decisions(), predictions.labels_NC
+    hits_C = (predicted_NC & labels_NC).sum(0).tolist()
+    predicted_C, positives_C = predicted_NC.sum(0).tolist(), labels_NC.sum(0).tolist()
+    precisions_C = class_average_precisions(predictions).tolist()
+    areas_C = class_roc_aucs(predictions).tolist()
     return [
         ClassScores(
             name=name,
             positives=positives_C[c],
             average_precision=_defined(precisions_C[c]),
             roc_auc=_defined(areas_C[c]),
-            precision=hits_C[c] / said_C[c] if said_C[c] else None,
+            precision=hits_C[c] / predicted_C[c] if predicted_C[c] else None,
             recall=hits_C[c] / positives_C[c] if positives_C[c] else None,
-            f1=2 * hits_C[c] / (said_C[c] + positives_C[c]) if positives_C[c] else None,
+            f1=2 * hits_C[c] / (predicted_C[c] + positives_C[c]) if positives_C[c] else None,
         )
-        for c, name in enumerate(answers.classes)
+        for c, name in enumerate(predictions.classes)
     ]
 
 
-def confusion(answers: Predictions) -> NDArray[np.int64] | None:
+def confusion(predictions: Predictions) -> NDArray[np.int64] | None:
     """Count clips by their class (row) and the class said (column), (C, C).
 
     None in a multi-label task: where several classes are right, no one was taken for another.
     """
-    if answers.task == "multi":
+    if predictions.task == "multi":
         return None
-    classes = len(answers.classes)
-    pairs_N = answers.labels_NC.argmax(1) * classes + answers.logits_NC.argmax(1)
+    classes = len(predictions.classes)
+    pairs_N = predictions.labels_NC.argmax(1) * classes + predictions.logits_NC.argmax(1)
     return np.bincount(pairs_N, minlength=classes**2).reshape(classes, classes)
 
 

@@ -17,14 +17,14 @@ LACKING = "positives or no negatives"
 RESOLUTION = float(np.finfo(np.float32).eps)
 
 
-def mean_roc_auc(answers: Predictions) -> MetricValue:
+def mean_roc_auc(predictions: Predictions) -> MetricValue:
     """Macro ROC-AUC: unweighted mean over the classes that have positive and negative clips."""
-    return class_mean(class_roc_aucs(answers), LACKING)
+    return class_mean(class_roc_aucs(predictions), LACKING)
 
 
-def mean_d_prime(answers: Predictions) -> MetricValue:
+def mean_d_prime(predictions: Predictions) -> MetricValue:
     """Take d' of the mean ROC-AUC over classes, which is not the mean of the classes' d'."""
-    auc = mean_roc_auc(answers)
+    auc = mean_roc_auc(predictions)
     return MetricValue(d_prime(auc.value), auc.left_out, auc.lacking)
 
 
@@ -57,14 +57,14 @@ def d_prime(auc: float) -> float:
     return 2**0.5 * NormalDist().inv_cdf(auc)
 
 
-def class_roc_aucs(answers: Predictions) -> NDArray[np.float64]:
+def class_roc_aucs(predictions: Predictions) -> NDArray[np.float64]:
     """ROC-AUC of each class, (C,); NaN without a positive or without a negative clip."""
     # Imported here: torchmetrics imports every library it knows, several seconds' worth.
     from torchmetrics.functional.classification import binary_auroc
 
-    ranks_NC = torch.from_numpy(answers.normalized_ranks())
-    labels_NC = torch.from_numpy(answers.labels_NC).long()
-    positives_C = answers.labels_NC.sum(0).tolist()
+    ranks_NC = torch.from_numpy(predictions.normalized_ranks())
+    labels_NC = torch.from_numpy(predictions.labels_NC).long()
+    positives_C = predictions.labels_NC.sum(0).tolist()
     return np.array(
         [
             float(binary_auroc(ranks_NC[:, c], labels_NC[:, c]))

@@ -24,18 +24,18 @@ from numpy.typing import NDArray
 from student.metrics.interface import MetricValue, Predictions, class_mean
 
 
-def micro_auprc(answers: Predictions) -> MetricValue:
+def micro_auprc(predictions: Predictions) -> MetricValue:
     """AUPRC of all N x C decisions pooled: true and false positives of all classes are added up."""
-    if not answers.labels_NC.any():
+    if not predictions.labels_NC.any():
         return MetricValue(float("nan"))
     return MetricValue(
-        trapezoidal_auprc(answers.normalized_ranks().ravel(), answers.labels_NC.ravel())
+        trapezoidal_auprc(predictions.normalized_ranks().ravel(), predictions.labels_NC.ravel())
     )
 
 
-def macro_auprc(answers: Predictions) -> MetricValue:
+def macro_auprc(predictions: Predictions) -> MetricValue:
     """Unweighted mean of each class's AUPRC; a class without a positive clip is left out."""
-    ranks_NC, labels_NC = answers.normalized_ranks(), answers.labels_NC
+    ranks_NC, labels_NC = predictions.normalized_ranks(), predictions.labels_NC
     areas_C = [
         trapezoidal_auprc(ranks_NC[:, c], labels_NC[:, c]) if has else np.nan
         for c, has in enumerate(labels_NC.sum(0).tolist())

@@ -1,4 +1,4 @@
-"""The cached teacher's own answers.
+"""The cached teacher's own predictions.
 
 Shape suffixes: N clips, C classes.
 """

@@ -68,7 +68,7 @@ class CRNN(LastOutputStudent):
         context_BTD = self.gru(self._convolved(features_BTM))[0]
         if lengths_B is not None:
             lengths_B = lengths_B.clamp_min(MIN_FRAMES) - (MIN_FRAMES - 1)
-        return self.answer(context_BTD, lengths_B, skipped_frames=MIN_FRAMES // 2)
+        return self.output_of(context_BTD, lengths_B, skipped_frames=MIN_FRAMES // 2)
 
     def initial_state(self, clips: int) -> tuple[Tensor, Tensor, Tensor]:
         """No frame seen: the last 6 frames (B, 6, M), the GRU's state (B, D), frames seen (B, 1)."""

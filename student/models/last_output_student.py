@@ -35,7 +35,7 @@ class LastOutputStudent(Student):
     head: nn.Module
     dropout: nn.Dropout
 
-    def answer(
+    def output_of(
         self, context_BTD: Tensor, lengths_B: Tensor | None, skipped_frames: int
     ) -> StudentOutput:
         """Read the last valid output.

@@ -50,7 +50,7 @@ class LSTMP(LastOutputStudent):
 
     def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
         """See :class:`student.models.interface.Student`."""
-        return self.answer(self.lstm(features_BTM), lengths_B, skipped_frames=0)
+        return self.output_of(self.lstm(features_BTM), lengths_B, skipped_frames=0)
 
     def initial_state(self, clips: int) -> tuple[Tensor, Tensor]:
         """No frame seen: the cell (B, U) and the output (B, P), both 0."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from cache_schema.errors import RunError, UsageError, listed
+from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
 from cache_schema.text import one_line
@@ -41,7 +41,7 @@ def read_config(run: Path) -> dict[str, Any]:
     if problems := config_problems(config):
         raise RunError(
             f"{run}/config.json is damaged, or another version wrote it; {len(problems)} problem(s)\n"
-            f"{listed(problems)}\nTrain it again with train-student.",
+            f"{bullet_list(problems)}\nTrain it again with train-student.",
             kind="config",
         )
     return dict(config)
@@ -104,6 +104,7 @@ def student_for(run: Path, config: dict[str, Any], cache: Cache, split: str) -> 
             f"cache: {cache.task}-label, {', '.join(map(one_line, cache.classes))}",
         ]
         raise UsageError(
-            f"{run} and {cache.root} differ in their classes\n{listed(problems)}", kind="classes"
+            f"{run} and {cache.root} differ in their classes\n{bullet_list(problems)}",
+            kind="classes",
         )
     return load_student(run, config)

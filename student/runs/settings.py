@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 from cache_schema.limits import MAX_EPOCHS, MAX_WEIGHT
 from cache_schema.metadata import VIEW_LABELS, WAVEFORM
 from cache_schema.plugins import (
@@ -271,7 +271,7 @@ def resolve_label_weight(distill: tuple[Distillation, ...], given: float | None)
         parts = [f"{distillation.key}: {distillation.weight}" for distillation in distill]
         raise UsageError(
             f"the weights of --distill add up to {total:g}, which leaves no weight for the labels:\n"
-            f"{listed(parts)}\nLower them, or choose an additive sum: --label-weight 1",
+            f"{bullet_list(parts)}\nLower them, or choose an additive sum: --label-weight 1",
             kind="options",
         )
     return 1 - total

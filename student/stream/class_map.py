@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 from cache_schema.plugins import unknown_name
 
 Names = Mapping[str, Sequence[str]]
@@ -127,7 +127,7 @@ def check_names(names: Names, classes: Sequence[str], teacher_classes: Sequence[
     problems += [str(unknown_name(n, teacher_classes, "class of the teacher")) for n in unknown]
     if problems:
         raise UsageError(
-            f"class map: {len(problems)} problem(s)\n{listed(problems)}", kind="classes"
+            f"class map: {len(problems)} problem(s)\n{bullet_list(problems)}", kind="classes"
         )
 
 
@@ -183,7 +183,7 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
     ]
     if wrong:
         raise UsageError(
-            f"{path}: expected a class name or a list of them for each class\n{listed(wrong)}",
+            f"{path}: expected a class name or a list of them for each class\n{bullet_list(wrong)}",
             kind="config",
         )
     return names

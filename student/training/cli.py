@@ -24,7 +24,7 @@ from cache_schema.limits import (
 from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.plugins import parse_named_options, plugin_names
 from cache_schema.reader import open_cache
-from cache_schema.terminal import say
+from cache_schema.terminal import echo
 from student.losses import LOSSES
 from student.metrics import METRICS
 from student.models import STUDENTS
@@ -231,13 +231,13 @@ def parse_average(text: str) -> Average | None:
 
 def train_and_report(cache: Path, out: Path, device: str, settings: Settings) -> None:
     """Train; the last line has the run, its score and the teacher's."""
-    result = train(open_cache(cache), settings, out, device=device, say=say)
-    told = [
+    result = train(open_cache(cache), settings, out, device=device, log=echo)
+    scores = [
         f"{split} {result['metric']} {_number(entry['score'])} "
         f"(teacher {_number(entry['teacher_score'])})"
         for split, entry in result["splits"].items()
     ]
-    say(f"{out}: {', '.join(told) or 'no held-out split to score'}")
+    echo(f"{out}: {', '.join(scores) or 'no held-out split to score'}")
 
 
 def _number(value: float | str | None) -> str:

@@ -95,7 +95,7 @@ class Trainer:
         self._marked_s = time.monotonic()
         self._resume()
 
-    def run_epochs(self, say: Log) -> None:
+    def run_epochs(self, log: Log) -> None:
         """Train what is left; a signal is obeyed after the step, or the validation, in hand.
 
         Raises
@@ -104,14 +104,14 @@ class Trainer:
             Kind ``"interrupted"``, the state being saved; ``"not_finite"``.
         """
         if self.progress.steps:
-            say(f"continuing after {self.progress} of {self.recipe.epochs}")
+            log(f"continuing after {self.progress} of {self.recipe.epochs}")
         with deferred_interrupts() as stop_requested:
             begin_curves(self.run, self.progress.history)
             while self.progress.epoch < self.recipe.epochs:
                 self._train_epoch(stop_requested)
                 entry = self._finish_epoch()
                 extend_curves(self.run, entry)
-                say(_epoch_line(entry, self.recipe.epochs))
+                log(_epoch_line(entry, self.recipe.epochs))
                 if stop_requested():
                     raise self._interrupted()
 

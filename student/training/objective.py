@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cache_schema.errors import CacheError, listed
+from cache_schema.errors import CacheError, bullet_list
 from cache_schema.frame_grid import FrameGrid
 from cache_schema.plugins import typed_options
 from cache_schema.reader import Cache, suggested_command
@@ -236,6 +236,6 @@ def check_signals(cache: Cache, settings: Settings) -> None:
     commands = [f"repeat {suggested_command(name)}" for name in missing]
     raise CacheError(
         f"{cache.root} cannot serve {len(problems)} loss(es); it has: {', '.join(cache.signals)}\n"
-        f"{listed(problems)}\nTo add what is missing:\n{listed(commands)}",
+        f"{bullet_list(problems)}\nTo add what is missing:\n{bullet_list(commands)}",
         kind="missing_signal",
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cache_schema.errors import CacheError, RunError, UsageError, listed
+from cache_schema.errors import CacheError, RunError, UsageError, bullet_list
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.own_folder import check_own_folder
 from cache_schema.reader import Cache
@@ -50,7 +50,7 @@ def train(
     run: Path,
     *,
     device: str,
-    say: Log,
+    log: Log,
     score_on: Sequence[str] = HELD_OUT,
 ) -> dict[str, Any]:
     """Train, or continue a training, and score it.
@@ -65,7 +65,7 @@ def train(
         Folder of the run; made here.
     device : str
         Fabric's name of the accelerator: ``"cpu"``, ``"cuda"`` or ``"auto"``.
-    say : callable
+    log : callable
         Receives a line at a time for the user.
     score_on : sequence of str
         Splits to score at the end, as far as the cache has them. A run that is finished but for a
@@ -88,7 +88,7 @@ def train(
     objective = build_objective(cache, settings)
     splits = [split for split in score_on if split in cache.splits]
     with write_lock(run):
-        return _train(cache, settings, run, objective, device, say, splits)
+        return _train(cache, settings, run, objective, device, log, splits)
 
 
 def _train(
@@ -97,7 +97,7 @@ def _train(
     run: Path,
     objective: Objective,
     device: str,
-    say: Log,
+    log: Log,
     splits: list[str],
 ) -> dict[str, Any]:
     check_no_links(run, "run", error=RunError)
@@ -108,19 +108,21 @@ def _train(
             left_by_a_kill.unlink()
     done = finished_result(run, splits)
     if done is not None:
-        say(f"{run} is finished: all {settings.recipe.epochs} epochs are done.")
+        log(f"{run} is finished: all {settings.recipe.epochs} epochs are done.")
         return done
     for warning in corpus_warnings(cache):
-        say(f"warning: {warning}")
-    _report_coverage(cache, settings, say)
+        log(f"warning: {warning}")
+    _report_coverage(cache, settings, log)
     scores = {split: _teacher(cache, settings, split) for split in (TRAIN, VALIDATION)}
-    told = {split: found for split, found in scores.items() if found and found.defined}
+    defined = {split: found for split, found in scores.items() if found and found.defined}
     nothing = _why_no_score(cache, settings)
     name = f"teacher {settings.teacher}" if settings.teacher else "teacher"
-    say(f"{name}: " + ("; ".join(f"{split} {found}" for split, found in told.items()) or nothing))
+    log(
+        f"{name}: " + ("; ".join(f"{split} {found}" for split, found in defined.items()) or nothing)
+    )
     training = Trainer(cache, settings, run, objective, device, source)
-    training.teacher = {split: found.json_value for split, found in told.items()}
-    training.run_epochs(say)
+    training.teacher = {split: found.json_value for split, found in defined.items()}
+    training.run_epochs(log)
     return finish(run, training, splits)
 
 
@@ -220,14 +222,14 @@ def _why_no_score(cache: Cache, settings: Settings) -> str:
     return "no labelled clips to score it on"
 
 
-def _report_coverage(cache: Cache, settings: Settings, say: Log) -> None:
+def _report_coverage(cache: Cache, settings: Settings, log: Log) -> None:
     """Say what a class map makes of each teacher's classes."""
     if settings.class_map is None:
         return
     for name, class_map in class_maps(cache, settings).items():
         classes = teacher_classes(cache, teacher_of(name))
         for line in [name, *coverage_report(class_map, cache.classes, classes)]:
-            say(line)
+            log(line)
 
 
 def begun_with(run: Path, settings: Settings, cache: Cache) -> tuple[str, dict[str, Any]]:
@@ -266,13 +268,13 @@ def create_or_resume_run(run: Path, config: dict[str, Any]) -> None:
     changes = diff_settings(before, config)
     if changes:
         raise UsageError(
-            f"{run} holds a run of other settings; {len(changes)} differ\n{listed(changes)}\n"
+            f"{run} holds a run of other settings; {len(changes)} differ\n{bullet_list(changes)}\n"
             "Nothing was changed. Choose another --out.",
             kind="stale",
         )
     if problems := config_problems(before):
         raise RunError(
-            f"{run / CONFIG} is damaged, or another version wrote it\n{listed(problems)}\n{other}",
+            f"{run / CONFIG} is damaged, or another version wrote it\n{bullet_list(problems)}\n{other}",
             kind="damaged",
         )
 
@@ -316,5 +318,5 @@ def _scored(run: Path, config: dict[str, Any], training: Trainer, split: str) ->
     }
 
 
-def _json_scores(answers: Predictions) -> dict[str, float | str | None]:
-    return {name: score.json_value for name, score in measure_all(answers).items()}
+def _json_scores(predictions: Predictions) -> dict[str, float | str | None]:
+    return {name: score.json_value for name, score in measure_all(predictions).items()}

@@ -175,7 +175,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_clips(
     # Beyond what the command line takes: there is no other sure way to a loss that overflows.
     settings = replace(settings, recipe=replace(settings.recipe, learning_rate=1e30))
     with pytest.raises(RunError, match="the loss is not finite") as stopped:
-        train(open_cache(cache), settings, tmp_path / "r", device="cpu", say=lambda _: None)
+        train(open_cache(cache), settings, tmp_path / "r", device="cpu", log=lambda _: None)
     assert stopped.value.exit_code == 1
     assert "/" in str(stopped.value).split("the batch holds ")[1].split(",")[0]
 

@@ -72,21 +72,21 @@ def slow_sonyc(scores: Logits, labels: Labels) -> float:
 
 @settings(deadline=None, max_examples=60)
 @given(tagged())
-def test_multi_label_metrics_equal_scikit_learns(answers: Predictions) -> None:
-    scores, labels = sigmoid(answers.logits_NC), answers.labels_NC
+def test_multi_label_metrics_equal_scikit_learns(predictions: Predictions) -> None:
+    scores, labels = sigmoid(predictions.logits_NC), predictions.labels_NC
     for average, name in [("macro", "mAP"), ("micro", "micro-ap")]:
         expected = average_precision_score(labels, scores, average=average)
-        assert measure(answers, name).value == pytest.approx(expected, abs=FLOAT32)
+        assert measure(predictions, name).value == pytest.approx(expected, abs=FLOAT32)
     expected = np.mean([roc_auc_score(labels[:, c], scores[:, c]) for c in range(labels.shape[1])])
-    assert measure(answers, "roc-auc").value == pytest.approx(expected, abs=FLOAT32)
+    assert measure(predictions, "roc-auc").value == pytest.approx(expected, abs=FLOAT32)
 
 
 @settings(deadline=None, max_examples=60)
 @given(tagged())
-def test_sonycs_areas_equal_a_slow_reading_of_the_definition(answers: Predictions) -> None:
-    scores, labels = sigmoid(answers.logits_NC), answers.labels_NC
-    micro = measure(answers, "micro-auprc-sonyc").value
-    macro = measure(answers, "macro-auprc-sonyc").value
+def test_sonycs_areas_equal_a_slow_reading_of_the_definition(predictions: Predictions) -> None:
+    scores, labels = sigmoid(predictions.logits_NC), predictions.labels_NC
+    micro = measure(predictions, "micro-auprc-sonyc").value
+    macro = measure(predictions, "macro-auprc-sonyc").value
     assert micro == pytest.approx(slow_sonyc(scores, labels), abs=1e-12)
     each = [slow_sonyc(scores[:, c], labels[:, c]) for c in range(labels.shape[1])]
     assert macro == pytest.approx(np.mean(each), abs=1e-12)
@@ -94,25 +94,25 @@ def test_sonycs_areas_equal_a_slow_reading_of_the_definition(answers: Prediction
 
 @settings(deadline=None, max_examples=60)
 @given(spoken())
-def test_single_label_metrics_equal_scikit_learns(answers: Predictions) -> None:
-    target, said = answers.labels_NC.argmax(1), answers.logits_NC.argmax(1)
-    scores, classes = softmax(answers.logits_NC), list(range(len(answers.classes)))
-    assert measure(answers).value == pytest.approx(accuracy_score(target, said))
-    expected = average_precision_score(answers.labels_NC, scores, average="macro")
-    assert measure(answers, "mAP").value == pytest.approx(expected, abs=FLOAT32)
-    found = confusion(answers)
+def test_single_label_metrics_equal_scikit_learns(predictions: Predictions) -> None:
+    target, said = predictions.labels_NC.argmax(1), predictions.logits_NC.argmax(1)
+    scores, classes = softmax(predictions.logits_NC), list(range(len(predictions.classes)))
+    assert measure(predictions).value == pytest.approx(accuracy_score(target, said))
+    expected = average_precision_score(predictions.labels_NC, scores, average="macro")
+    assert measure(predictions, "mAP").value == pytest.approx(expected, abs=FLOAT32)
+    found = confusion(predictions)
     assert found is not None
     assert np.array_equal(found, confusion_matrix(target, said, labels=classes))
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.one_of(tagged(), spoken()))
-def test_a_classs_scores_equal_scikit_learns(answers: Predictions) -> None:
-    said = answers.logits_NC > 0
-    if answers.task == "single":
-        said = np.eye(len(answers.classes), dtype=bool)[answers.logits_NC.argmax(1)]
-    expected = precision_recall_fscore_support(answers.labels_NC, said, zero_division=0.0)
-    rows = per_class(answers)
+def test_a_classs_scores_equal_scikit_learns(predictions: Predictions) -> None:
+    said = predictions.logits_NC > 0
+    if predictions.task == "single":
+        said = np.eye(len(predictions.classes), dtype=bool)[predictions.logits_NC.argmax(1)]
+    expected = precision_recall_fscore_support(predictions.labels_NC, said, zero_division=0.0)
+    rows = per_class(predictions)
     for found, wanted in [
         ([row.precision or 0.0 for row in rows], expected[0]),
         ([row.recall for row in rows], expected[1]),

@@ -164,13 +164,13 @@ def test_errors_of_ours_are_escaped_too() -> None:
 SAY = r"""
 import os, sys, click
 from cache_schema.command_line.command import Command
-from cache_schema.terminal import Terminal, say
+from cache_schema.terminal import Terminal, echo
 @click.command(cls=Command, name="speak")
 @click.option("--out", default="the-cache")
 def speak(out):
     with open(os.environ["FILE"], "w") as file:
         for _ in range(3):
-            say("caf\u00e9 \udce9 \u72ac")
+            echo("caf\u00e9 \udce9 \u72ac")
             Terminal().print("\u2501 caf\u00e9")
         file.write("kept")
 speak()

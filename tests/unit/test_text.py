@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from cache_schema.terminal import Terminal, say
+from cache_schema.terminal import Terminal, echo
 from cache_schema.text import csv_text, json_text, markdown, one_line, page, plot_text
 
 # Escape sequences, C0, C1, DEL, line separators, direction, bytes that are no text.
@@ -73,7 +73,7 @@ def test_no_cell_of_csv_begins_a_formula(text: str) -> None:
 def test_the_terminal_escapes_lines_and_cells(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.table import Table
 
-    say("a\x1b[31m\nb")
+    echo("a\x1b[31m\nb")
     console = Terminal()
     console.print("c\x1b]0;x\x07 [bold]d[/bold] \u202e")
     table = Table("class\x1b")

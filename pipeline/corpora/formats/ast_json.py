@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cache_schema.clip import Clip
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 from pipeline.corpora.formats.manifest import Task
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder, without_suffix
 from pipeline.corpora.listings import check_lists, each_row
@@ -160,8 +160,8 @@ def _class_names(source: str, root: Path, name: str) -> dict[str, str]:
         if len({row[column] for row in rows}) < len(rows):
             problems.append(f"the same {column} stands twice")
     if problems or not rows:
-        told = listed(problems or ["there is no class"])
-        raise UsageError(f"corpus {source}: {name}\n{told}", kind="corpus")
+        details = bullet_list(problems or ["there is no class"])
+        raise UsageError(f"corpus {source}: {name}\n{details}", kind="corpus")
     return {row["mid"]: row["display_name"] for row in rows}
 
 

@@ -15,7 +15,7 @@ import io
 import re
 from collections.abc import Iterator
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 from pipeline.corpora.formats.manifest import (
     FIELDS_SHOWN,
     LABEL_FIELDS,
@@ -37,12 +37,12 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
     """Yield the lines, cells stripped of blanks; note ill-fitting ones."""
     text = read_manifest(listing.path, "csv")
     first = text.partition("\n")[0]
-    told = SEPARATOR_LINE.fullmatch(first.strip())
-    delimiter = told[1] if told else delimiter_of(first)
+    declared = SEPARATOR_LINE.fullmatch(first.strip())
+    delimiter = declared[1] if declared else delimiter_of(first)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     uneven_rows = 0
     try:
-        if told:
+        if declared:
             next(reader)
         columns = _columns(listing, [name.strip() for name in next(reader, [])])
         for cells in reader:
@@ -78,7 +78,7 @@ def _columns(listing: Listing, names: list[str]) -> list[str | None]:
     if problems:
         path, found = listing.path, ", ".join(names) or "none"
         raise UsageError(
-            f"corpus csv:{path}: wrong columns\n{listed(problems)}\n"
+            f"corpus csv:{path}: wrong columns\n{bullet_list(problems)}\n"
             f"found:  {found}\nknown:  {FIELDS_SHOWN}\n{listing.way_on(named, 'column')}",
             kind="columns",
         )

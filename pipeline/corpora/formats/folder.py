@@ -76,8 +76,8 @@ def read_folder(
     audio = [name for name in found.files if PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES]
     tops = {PurePosixPath(name).parts[0] for name in audio if "/" in name}
     if validation_folds or test_folds:
-        asked = fold_splits(tops, validation_folds, test_folds, problems)
-        split_of = {top: asked.get(top, "train") for top in tops}
+        requested = fold_splits(tops, validation_folds, test_folds, problems)
+        split_of = {top: requested.get(top, "train") for top in tops}
     else:
         split_of = {} if splits == "none" else _split_folders(path, tops)
     entries = []

@@ -85,8 +85,8 @@ def read_hdf5_pack(
     folder = path if path.is_dir() else path.parent
     source = f"hdf5:{path}"
     problems: list[str] = []
-    asked = {"train": train, "validation": validation, "test": test}
-    packs, left = _packs(path, folder, parse_split_options(asked, problems))
+    requested = {"train": train, "validation": validation, "test": test}
+    packs, left = _packs(path, folder, parse_split_options(requested, problems))
     found = (_listing(folder, name, split, problems) for name, split in packs.items())
     listings = [listing for listing in found if listing]
     names, numbered = _checked_classes(folder, classes, source, listings, problems)
@@ -97,24 +97,24 @@ def read_hdf5_pack(
         shared,
         source=source,
         classes=names or None,
-        task=_said_task(listings) if task == "auto" else task,
+        task=_stated_task(listings) if task == "auto" else task,
         problems=problems,
         notes=left + numbered + _empty_rows(listings) + moved,
     )
 
 
-def _said_task(listings: Sequence[_Listing]) -> Task:
+def _stated_task(listings: Sequence[_Listing]) -> Task:
     """The task that all packs agree on, if they say one."""
-    said = {listing.task for listing in listings}
-    return (said.pop() if len(said) == 1 else None) or "auto"
+    stated = {listing.task for listing in listings}
+    return (stated.pop() if len(stated) == 1 else None) or "auto"
 
 
-def _packs(path: Path, folder: Path, asked: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+def _packs(path: Path, folder: Path, requested: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """Names of the packs and their splits, and a note of those that were not asked for."""
     files = [path.name] if path != folder else listed_folder(folder).files
     packs = [name for name in files if PurePosixPath(name).suffix in PACK_SUFFIXES]
-    if asked:
-        return asked, unused_notes("pack", [name for name in packs if name not in asked])
+    if requested:
+        return requested, unused_notes("pack", [name for name in packs if name not in requested])
     if not packs:
         raise UsageError(
             f"corpus hdf5:{path}: no packs; their names end in {', '.join(PACK_SUFFIXES)}",

@@ -75,8 +75,8 @@ def read_hugging_face(
     folder = path if path.is_dir() else path.parent
     problems: list[str] = []
     shards = _shards(path, source, problems)
-    asked = {"train": train, "validation": validation, "test": test}
-    serves = _serving(list(shards), parse_split_options(asked, problems), problems)
+    requested = {"train": train, "validation": validation, "test": test}
+    serves = _serving(list(shards), parse_split_options(requested, problems), problems)
     reading = _Reading(folder, audio, label, label_sep, problems)
     entries = [e for split in serves for e in reading.entries(split, serves, shards)]
     shared, notes = with_shares(entries, validation_share, test_share)
@@ -283,15 +283,15 @@ def _parquet(path: Path, source: str, problems: list[str]) -> dict[str, list[str
     return shards
 
 
-def _serving(names: list[str], asked: dict[str, str], problems: list[str]) -> dict[str, str]:
+def _serving(names: list[str], requested: dict[str, str], problems: list[str]) -> dict[str, str]:
     """Say as what each of the data set's splits serves."""
     problems += [
         f"no split {name!r} for {split}; splits: {', '.join(names)}"
-        for name, split in asked.items()
+        for name, split in requested.items()
         if name not in names
     ]
     alone = "train" if len(names) == 1 else None
-    return asked or {name: guess_split(name) or alone or name for name in names}
+    return requested or {name: guess_split(name) or alone or name for name in names}
 
 
 def _only(found: list[str], option: str, columns: list[str]) -> str:

@@ -308,7 +308,7 @@ class _Making:
         """Make the entries of all rows; a row may be one label of a clip."""
         split_of = self._folds(rows)
         entries = [self._entry(row, split_of) for row in rows]
-        self._tell_prefix(entries)
+        self._note_prefix(entries)
         joined = _joined(entries)
         if one_row_is == "label":
             return joined
@@ -344,7 +344,7 @@ class _Making:
         self.listing.problems += [f"line {row.line}: {problem}" for problem in found]
         return Entry(clip, f"line {row.line}")
 
-    def _tell_prefix(self, entries: Sequence[Entry]) -> None:
+    def _note_prefix(self, entries: Sequence[Entry]) -> None:
         """Say what absolute paths begin with, if the rest of one is there."""
         path = next((e.clip.path for e in entries if e.clip.path.startswith("/")), "/")
         parts = PurePosixPath(path).parts[1:]

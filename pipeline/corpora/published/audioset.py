@@ -41,7 +41,7 @@ MAX_SEGMENT_S = 11  # a segment has at most 10 s; codecs pad
 
 
 class Segment(NamedTuple):
-    """A line of a list: a stretch of a video in seconds, and the classes heard."""
+    """A line of a list: a stretch of a video in seconds, and the classes present."""
 
     video: str
     start_s: float
@@ -142,14 +142,14 @@ def parse_segments(
         if match is None:
             problems.append(f'{place}: expected ID, start, end, "mid,mid", got {stripped[:100]!r}')
             continue
-        video, start, end, heard = match.groups()
-        if heard not in labels_of:
-            mids = dict.fromkeys(heard.split(","))
+        video, start, end, mid_text = match.groups()
+        if mid_text not in labels_of:
+            mids = dict.fromkeys(mid_text.split(","))
             if unknown := [mid for mid in mids if mid not in name_of]:
                 problems.append(f"{place}: {', '.join(map(repr, unknown))} not in {CLASS_LIST}")
                 continue
-            labels_of[heard] = tuple(name_of[mid] for mid in mids)
-        segment = Segment(video, float(start), float(end), labels_of[heard])
+            labels_of[mid_text] = tuple(name_of[mid] for mid in mids)
+        segment = Segment(video, float(start), float(end), labels_of[mid_text])
         if segment.end_s > segment.start_s:
             yield place, segment
         else:

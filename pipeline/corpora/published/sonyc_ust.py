@@ -85,11 +85,13 @@ def read_sonyc_ust(
     check_lists(source, path, (listing,))
     problems: list[str] = []
     tags = COARSE if labels == "coarse" else FINE
-    asked = tags if labels == "coarse" else FINE + OPEN_ENDED
-    recordings = _recordings(path, source, listing, asked, problems)
+    wanted_tags = tags if labels == "coarse" else FINE + OPEN_ENDED
+    recordings = _recordings(path, source, listing, wanted_tags, problems)
     files = audio_by_stem(path, "", problems)
-    usable = {name: heard for name, heard in recordings.items() if heard.votes}
-    entries = [heard.entry(name, files, tags, aggregation) for name, heard in usable.items()]
+    usable = {name: recording for name, recording in recordings.items() if recording.votes}
+    entries = [
+        recording.entry(name, files, tags, aggregation) for name, recording in usable.items()
+    ]
     kept, notes = drop_without_path(entries, listing)
     if not kept:
         problems.append(f"none of the recordings listed in {listing} is there")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cache_schema.errors import MAX_LISTED, AftersoundError, RunError, UsageError, listed
+from cache_schema.errors import MAX_LISTED, AftersoundError, RunError, UsageError, bullet_list
 from cache_schema.paths import path_problem
 from cache_schema.plugins import unknown_name
 from pipeline.teachers.checkpoints.config_checks import check_settings, unusable_settings
@@ -283,8 +283,8 @@ def translate_errors(make: Callable[[], Result], what: str) -> Result:
     except AftersoundError:
         raise
     except Exception as error:  # a library's errors over foreign settings are of every kind
-        said = " ".join(str(error).split())[:300]
-        raise unusable_settings(what, [f"{type(error).__name__}: {said}"]) from error
+        message = " ".join(str(error).split())[:300]
+        raise unusable_settings(what, [f"{type(error).__name__}: {message}"]) from error
 
 
 def new_log_mel_extractor() -> Any:
@@ -398,6 +398,6 @@ def _check_weight_names(checkpoint: Checkpoint, info: Any, *, new_head: bool) ->
     if problems:
         raise RunError(
             f"{checkpoint.id} lacks {len(problems)} weights of a {checkpoint.model_type} model\n"
-            f"{listed(problems, MAX_LISTED)}\nSave the whole model with save_pretrained",
+            f"{bullet_list(problems, MAX_LISTED)}\nSave the whole model with save_pretrained",
             kind="incomplete",
         )

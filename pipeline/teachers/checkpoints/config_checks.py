@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from cache_schema.errors import UsageError, listed
+from cache_schema.errors import UsageError, bullet_list
 
 Size = Annotated[int, Field(gt=0, le=1 << 20)]
 Amount = Annotated[float, Field(ge=-1e6, le=1e6)]
@@ -193,7 +193,7 @@ def check_settings(config: Any, extractor: Mapping[str, Any], tensors: int, text
 def unusable_settings(text: str, problems: list[str]) -> UsageError:
     """Make the error that lists what is wrong with the settings of a checkpoint."""
     return UsageError(
-        f"the settings of {text} are not usable; {len(problems)} problem(s)\n{listed(problems)}\n"
+        f"the settings of {text} are not usable; {len(problems)} problem(s)\n{bullet_list(problems)}\n"
         "Copy the files again from where the checkpoint came from, or choose another",
         kind="config",
     )

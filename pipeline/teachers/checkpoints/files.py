@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from cache_schema.errors import MAX_LISTED, RunError, UsageError, listed
+from cache_schema.errors import MAX_LISTED, RunError, UsageError, bullet_list
 from cache_schema.metadata import plain_name
 
 CONFIG = "config.json"
@@ -127,7 +127,7 @@ def _indexed_files(folder: Path, text: str) -> set[str]:
         ]
         raise UsageError(
             f"{WEIGHTS_INDEX} of {text} is not usable; {len(problems)} problem(s)\n"
-            f"{listed(problems, MAX_LISTED)}\nSave the model anew with save_pretrained",
+            f"{bullet_list(problems, MAX_LISTED)}\nSave the model anew with save_pretrained",
             kind="unsafe",
         ) from None
     return set(index.weight_map.values())
