@@ -26,7 +26,7 @@ class Clip:
     source_rate_hz : int
         Sample rate of the file; 0 when the header is unreadable.
     none_present : bool
-        Somebody listened for every class and found none: labelled, and a negative of all (multi-label).
+        Annotated for every class, with none present: labelled, and a negative of all (multi-label).
     """
 
     id: str
@@ -41,5 +41,5 @@ class Clip:
 
     @property
     def labelled(self) -> bool:
-        """Whether anybody said what is in it."""
+        """Whether anybody labelled it."""
         return bool(self.labels) or self.none_present

@@ -7,7 +7,7 @@ logarithm, and TensorFlow's DCT-II. No pre-emphasis, no normalisation.
 
 They follow the recipe as it is written down, 20 to 7000 Hz, which no published model had exactly: the
 code of 2020 gives its mel matrix the bins of a DFT of another size, so that its bands lie at other
-frequencies than their names say, and the commands of today have an upper edge of 7600 Hz (MHAtt-RNN:
+frequencies than their names suggest, and the commands of today have an upper edge of 7600 Hz (MHAtt-RNN:
 8000 Hz). Weights trained there need the front end that they were trained with.
 
 ``log_mel128`` has the bands and times of CMKD (Gong et al. 2022) and EfficientAT (Schmid et al.

@@ -1,6 +1,6 @@
 """The JSON documents of format version 1 and their validation.
 
-`Manifest` is the root, `PartPlan` says what a part holds and how its rows are cut into work units,
+`Manifest` is the root, `PartPlan` describes what a part holds and how its rows are cut into work units,
 `CommitRecord` proves one unit, `PartIndex` closes a finished part. :func:`parse` reports every
 problem of a document at once.
 
@@ -506,7 +506,7 @@ def parse_manifest(data: bytes, where: str) -> Manifest:
     found = sha256(canonical_json(signed.manifest))
     if found != signed.digest or data != signed.encode():
         raise CacheError(
-            f"{where} is damaged: its digest says {signed.digest[:12]}, its content {found[:12]}.",
+            f"{where} is damaged: its digest is {signed.digest[:12]}, its content {found[:12]}.",
             kind="damaged",
         )
     version = signed.manifest.get("format_version")

@@ -19,7 +19,7 @@ PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def path_problem(text: str) -> str | None:
-    """Say why `text` names no place on a local disk; None where it does.
+    """Explain why `text` names no place on a local disk; None where it does.
 
     >>> path_problem("s3://bucket/cache.zarr")
     "'s3://bucket/cache.zarr' is an address; only local paths can be read and written so far"

@@ -1,7 +1,7 @@
 """Read a sealed cache: open it quickly, then whole work units, each object checked on every read.
 
 Opening reads the manifest, the plans and the table of units. Lengths, ids and labels are read when
-asked for.
+requested.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class SealedPart:
         data = path.read_bytes() if path.is_file() else b""
         if sha256(data) != entry.index_sha256:
             raise CacheError(
-                f"{entry.name}/{INDEX} is {'damaged' if data else 'missing'}: the manifest says "
+                f"{entry.name}/{INDEX} is {'damaged' if data else 'missing'}: the manifest records "
                 f"{entry.index_sha256 and entry.index_sha256[:12]}, its content is "
                 f"{sha256(data)[:12]}. List all damage: inspect-cache CACHE --verify",
                 kind="damaged",

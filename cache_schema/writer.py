@@ -109,7 +109,7 @@ def load_plan(root: Path, entry: PartEntry) -> PartPlan:
     data = path.read_bytes()
     if sha256(data) != entry.plan_sha256:
         raise CacheError(
-            f"{path} is damaged: the manifest says {entry.plan_sha256[:12]}, its content is "
+            f"{path} is damaged: the manifest records {entry.plan_sha256[:12]}, its content is "
             f"{sha256(data)[:12]}.",
             kind="damaged",
         )

@@ -154,7 +154,7 @@ def _fold_option(kind: str, folds: Sequence[str]) -> str:
 
 
 def _teacher_warnings(corpus: Corpus, teacher_classes: Sequence[str]) -> list[str]:
-    """Which classes the teacher's logits say nothing of."""
+    """Which classes the teacher's logits do not cover."""
     known = set(teacher_classes)
     outside = [name for name in corpus.classes if name not in known]
     if not outside:

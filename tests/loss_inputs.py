@@ -205,17 +205,17 @@ def oracle_shared(
     batch: Batch, clip: int, grid: Grid, resize: str = "mean"
 ) -> tuple[Any, Any, Any]:
     """Weights of a clip's student and teacher frames, and which coarse frames are kept."""
-    frames, heard = STUDENT_FRAMES[clip], grid[1][clip]
-    student_s, teacher_s = times(STUDENT_GRID, frames), times(grid[0], heard)
+    frames, own_frames = STUDENT_FRAMES[clip], grid[1][clip]
+    student_s, teacher_s = times(STUDENT_GRID, frames), times(grid[0], own_frames)
     visible = oracle_visible(batch, clip, frames)
     student_hop_s, teacher_hop_s = STUDENT_GRID.hop_s, grid[0].hop_s
     if student_hop_s > teacher_hop_s:
         teacher = oracle_weights(
-            student_s, student_hop_s, teacher_s, teacher_hop_s, np.ones(heard), resize
+            student_s, student_hop_s, teacher_s, teacher_hop_s, np.ones(own_frames), resize
         )
         teacher = teacher * visible[:, None]
         kept = teacher.sum(1) > 0
         return np.eye(frames) * kept, teacher, kept
     student = oracle_weights(teacher_s, teacher_hop_s, student_s, student_hop_s, visible, resize)
     kept = student.sum(1) > 0
-    return student, np.eye(heard) * kept, kept
+    return student, np.eye(own_frames) * kept, kept

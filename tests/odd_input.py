@@ -29,7 +29,7 @@ ODD_VALUES: tuple[Any, ...] = (
 
 
 def fuzzing(examples: int) -> settings:
-    """Settings of a fuzz test: so many examples, the same ones each time, or as many as asked for."""
+    """Settings of a fuzz test: so many examples, the same ones each time, or as many as requested."""
     return settings(
         max_examples=EXAMPLES or examples,
         deadline=None,
@@ -55,11 +55,11 @@ def run(command: click.Command, *arguments: object) -> tuple[int, str]:
 
 
 @contextmanager
-def only_told(told: type[Exception] = AftersoundError) -> Iterator[None]:
-    """Let pass what the program says of bad input, if it says anything; nothing else."""
+def only_reported(error_type: type[Exception] = AftersoundError) -> Iterator[None]:
+    """Let pass what the program reports of bad input, if anything; nothing else."""
     try:
         yield
-    except told as error:
+    except error_type as error:
         if not str(error).strip():
             raise AssertionError("an error without a word") from error
 

@@ -154,7 +154,7 @@ def write_checkpoints(root: Path) -> None:
 
 
 def write_cnn(folder: Path, pooling: str) -> None:
-    """An EfficientNet whose batch norms have heard noise, else nothing of a clip would get through."""
+    """An EfficientNet whose batch norms have seen noise, else nothing of a clip would get through."""
     write_untrained_cnn(folder, seed=0, width=0.25, depth=0.3)
     checkpoint = open_checkpoint(str(folder), MODEL_TYPES)
     teacher = EfficientNetTeacher(checkpoint.changed(**LABELS, aftersound_pooling=pooling))

@@ -54,14 +54,16 @@ def fail_on_a_full_disk(folder: Path, size_bytes: int, name: str, *words: object
     """Run a command that fails on a disk of this size, then again on a large one.
 
     ``DISK`` in a word stands for the disk. What was there after the failure and at the end is copied
-    to `folder`/left and /end. Returns what the failure said.
+    to `folder`/left and /end. Returns the message of the failure.
     """
     disk = folder / "disk"
     disk.mkdir(parents=True)
     placed = [str(word).replace("DISK", str(disk)) for word in words]
     run = in_namespace(FULL, disk, size_bytes, folder, script(name), *placed)
-    told = "".join((folder / f).read_text() for f in ("errors", "errors2") if (folder / f).exists())
-    assert run.returncode == 0, (run.returncode, run.stderr, told)
+    output = "".join(
+        (folder / f).read_text() for f in ("errors", "errors2") if (folder / f).exists()
+    )
+    assert run.returncode == 0, (run.returncode, run.stderr, output)
     return (folder / "errors").read_text()
 
 

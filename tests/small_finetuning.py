@@ -117,7 +117,7 @@ def adopted(base: Path) -> HuggingFaceTeacher:
 
 
 def run(corpus: Corpus, base: Path, out: Path, **changes: Any) -> tuple[dict[str, Any], list[str]]:
-    """Fine-tune; the result and the lines told."""
+    """Fine-tune; the result and the lines reported."""
     lines: list[str] = []
     settings: dict[str, Any] = {"recipe": RECIPE, "report": lines.append} | changes
     return finetune(corpus, str(base), out, **settings), lines

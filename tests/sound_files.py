@@ -12,7 +12,7 @@ import soundfile
 
 RATES_HZ = (16_000, 8_000, 48_000)
 FRAMES = 6000
-# Nothing but their names tells what they are: SD2 is two files, RAW has no header.
+# Nothing but their names shows what they are: SD2 is two files, RAW has no header.
 BY_NAME_ALONE = ("RAW", "SD2")
 # Where a header counts the bytes of samples: what comes before the field, its form and offset.
 SIZE_FIELDS = {

@@ -54,7 +54,7 @@ class Command(click.Command):
     """A click command that turns :class:`AftersoundError` into a message and its exit code.
 
     It takes ``--config FILE.toml`` whose keys are the option names with underscores; what the
-    command line says wins.
+    command line gives wins.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -77,7 +77,7 @@ class Command(click.Command):
             return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an interrupt that it has nothing to say about is a message as well.
+        """Run the command; an interrupt that it does not report itself is a message as well.
 
         A full disk's errors name no file: what was being written is then below ``--out``.
         """
@@ -164,7 +164,7 @@ class _Output(io.TextIOWrapper):
 
 
 def _described(error: OSError) -> str:
-    """Say what the disk refused and where, what is left, and how to go on."""
+    """Name what the disk refused and where, what is left, and how to go on."""
     _show_traceback()
     place = f" ({error.filename})" if error.filename else ""
     message = f"{error.strerror or error}{place}"
@@ -182,13 +182,13 @@ def _described(error: OSError) -> str:
 def _out_of_memory() -> str:
     _show_traceback()
     return (
-        "there is not enough memory. What was finished is kept. Raise the limit (ulimit -v), or ask for "
+        "there is not enough memory. What was finished is kept. Raise the limit (ulimit -v), or request "
         "less at once, and repeat the command."
     )
 
 
 def _unforeseen(error: Exception) -> str:
-    """Say what a library raised."""
+    """Describe what a library raised."""
     if not _show_traceback() and isinstance(error, ModuleNotFoundError) and error.name:
         return f"{error.name} is not installed. Install it: pip install 'aftersound[all]'"
     first = (str(error).strip().splitlines() or ["no message"])[0][:_SHOWN_CHARACTERS]
@@ -199,7 +199,7 @@ def _unforeseen(error: Exception) -> str:
 
 
 def _show_traceback() -> bool:
-    """Print the traceback of the error in hand where a developer asks for it."""
+    """Print the traceback of the error in hand where a developer requests it."""
     requested = bool(os.environ.get(TRACEBACK))
     if requested:
         traceback.print_exc()

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM alike: the first asks a command to stop, the second ends it at once.
+"""SIGINT and SIGTERM alike: the first requests that a command stop, the second ends it at once.
 
 Wherever a command may be stopped the first raises KeyboardInterrupt in the main thread. Where a
 step must stay whole it is only noted, and looked at between steps.
@@ -26,7 +26,7 @@ def interrupts() -> Iterator[None]:
 
 @contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Let both signals be noted alone; yields a function that says whether one came."""
+    """Let both signals be noted alone; yields a function that returns whether one came."""
     came = threading.Event()
     with _first_signal(came.set):
         yield came.is_set
@@ -36,7 +36,7 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
 def _first_signal(on_signal: Callable[[], None]) -> Iterator[None]:
     """Call `on_signal` at the first signal; from then on each has its default, deadly effect.
 
-    A signal that is ignored (``nohup``) stays so; threads but the main one have no say in signals.
+    A signal that is ignored (``nohup``) stays so; threads but the main one get no signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

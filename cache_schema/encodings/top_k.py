@@ -47,7 +47,7 @@ def encode(logits_NC: NDArray[Any], kept: int, task: Task) -> Codes:
     kept : int
         K, at least 1 and below C.
     task : {"single", "multi"}
-        Says what of the rest is kept; see the module.
+        Decides what of the rest is kept; see the module.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def requantize_like(
 ) -> NDArray[np.float16]:
     """Reduce logits to the classes that stored ones keep, to compare both.
 
-    Asked again, a teacher may give two nearly equal logits in the other order; to keep the larger of
+    Run again, a teacher may give two nearly equal logits in the other order; to keep the larger of
     them would compare one with the rest.
 
     Parameters

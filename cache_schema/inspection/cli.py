@@ -135,7 +135,7 @@ def _print_teacher(console: Terminal, name: str, teacher: dict[str, Any]) -> Non
         console.print(f"          accuracy on {split}, from the cached logits: {score:.1%}")
     if teacher["views_missing"]:
         console.print(
-            f"          has not heard view(s) {_few(teacher['views_missing'])}: repeat "
+            f"          has not processed view(s) {_few(teacher['views_missing'])}: repeat "
             f"{command_of(name)}"
         )
 
@@ -165,7 +165,7 @@ def _print_part(console: Terminal, part: dict[str, Any], statistics: dict[str, A
 
 
 def _step_lines(step: dict[str, Any] | str) -> list[str]:
-    """Tell a step of a view recipe: as it is asked for, what it draws, what it loaded."""
+    """Describe a step of a view recipe: as it is requested, what it draws, what it loaded."""
     if isinstance(step, str):
         return [f"view step {step}"]
     options = ",".join(f"{name}={value}" for name, value in step["options"].items())

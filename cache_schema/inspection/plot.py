@@ -25,7 +25,7 @@ COLUMN_INCHES = (8.0, 4.5)  # of a clip alone, and beside others
 
 @dataclass(frozen=True, slots=True)
 class ClipPanel:
-    """A clip and where in it each model listens.
+    """A clip and where in it each model attends.
 
     Attributes
     ----------

@@ -87,7 +87,7 @@ def _teachers(plans: Sequence[PartPlan]) -> dict[str, dict[str, Any]]:
 
 
 def views_missing_from_teachers(plans: Sequence[PartPlan]) -> dict[str, list[int]]:
-    """Views of the cache that a teacher has not heard, for each teacher that has not heard all."""
+    """Views of the cache that a teacher has not processed, for each teacher that lacks any."""
     views_of: dict[str, set[int]] = {}
     for plan in plans:
         views_of.setdefault(plan.teacher_name, set()).update(plan.view_range)

@@ -29,7 +29,7 @@ def remove_leftovers(root: Path) -> None:
     manifest = load_manifest(root)
     _check_unnamed_records(root, manifest)
     remove_partials(root)
-    for folder in unnamed_parts(root, manifest):  # asked again: drafts are among the partials
+    for folder in unnamed_parts(root, manifest):  # listed again: drafts are among the partials
         shutil.rmtree(folder)
     for entry in manifest.parts:
         if entry.index_sha256 is not None:

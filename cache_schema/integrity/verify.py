@@ -102,7 +102,7 @@ def _strays(root: Path, manifest: Manifest) -> Iterator[str]:
     for entry in manifest.parts:
         try:
             named |= _named_by_part(root, entry)
-        except CacheError:  # its plan or index is damaged, which is said elsewhere
+        except CacheError:  # its plan or index is damaged, which is reported elsewhere
             unknown.add(f"parts/{entry.name}")
     folders = {"clips", *(f"parts/{entry.name}/commits" for entry in manifest.parts)}
     folders |= {parent.as_posix() for key in named for parent in PurePosixPath(key).parents}
@@ -144,7 +144,7 @@ def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
         return  # by a writer, since the manifest was read
     elif (folder / INDEX).is_file() and not (folder / UNSEALED).is_dir():
         yield Damage(
-            MANIFEST, f"says that {entry.name} is unfinished, which was sealed: it is an older one",
+            MANIFEST, f"records {entry.name} as unfinished, which was sealed: it is an older one",
             entry.name,
         )  # fmt: skip
     for key, problem in layout_damage(folder, plan):

@@ -31,7 +31,7 @@ Array = NDArray[Any]
 TRAILER_BYTES = 4
 # Of about 1 MiB each.
 KEPT_CHUNKS = 4
-# The ids of 10^8 clips; more is asked for by a damaged table only.
+# The ids of 10^8 clips; more is requested by a damaged table only.
 MAX_SLICE_BYTES = 1 << 32
 
 
@@ -48,7 +48,7 @@ def create_array(
     *,
     codec: str = "crc32c",
 ) -> None:
-    """Create an array of its final shape: CRC-32C last (after zstd if asked), NaN fill for floats."""
+    """Create an array of its final shape: CRC-32C last (after zstd, if any), NaN fill for floats."""
     zarr.create_array(
         LocalStore(folder),
         shape=shape,
@@ -103,7 +103,7 @@ class BufferPool:
     def acquire(self, size: int) -> NDArray[np.uint8]:
         """Give `size` bytes; they are free again when the array and all its views are gone."""
         try:
-            memory = self._free.pop()  # asked for, not looked up: threads share a reader
+            memory = self._free.pop()  # popped, not looked up first: threads share a reader
         except IndexError:
             memory = np.empty(size, np.uint8)
         if memory.size < size:
@@ -136,7 +136,7 @@ def decoded(data: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, codec: 
     body, trailer = data[:-TRAILER_BYTES], data[-TRAILER_BYTES:].tobytes()
     found = google_crc32c.value(body).to_bytes(TRAILER_BYTES, "little")
     if found != trailer:
-        raise ValueError(f"its content has {found.hex()}, its end says {trailer.hex()}")
+        raise ValueError(f"its content has {found.hex()}, its end has {trailer.hex()}")
     stored = np.dtype(dtype).newbyteorder("<")
     if codec == "zstd":
         # Into memory of the size that is wanted: a small object may claim to hold anything.
@@ -171,7 +171,7 @@ class ChunkReader:
             if len(data) != size_bytes:
                 problem = f"has {len(data)} bytes, its record {size_bytes}"
             elif end != trailer:
-                problem = f"ends in {end.hex()}, its record says {trailer.hex()}"
+                problem = f"ends in {end.hex()}, its record has {trailer.hex()}"
             else:
                 return decoded(data, self._shape, self._dtype, self._codec)[:length]
         except FileNotFoundError:
@@ -238,7 +238,7 @@ class EagerArray:
         if not 0 <= first <= last <= self._length or slice_bytes > MAX_SLICE_BYTES:
             raise CacheError(
                 f"{self._folder.parent.name}/{self._folder.name} is damaged: it has {self._length} "
-                f"entries, entries {first} to {last} are asked for",
+                f"entries, entries {first} to {last} are requested",
                 kind="damaged",
             )
         chunks = range(first // size, -(-last // size))

@@ -107,7 +107,9 @@ def _digest_mismatch(folder: Path, unit: int, found: str, sealed: str | None) ->
         source = record_digest_key(unit)
     else:
         return []
-    return [] if expected == found else [f"has digest {found[:12]}, {source} says {expected[:12]}"]
+    return (
+        [] if expected == found else [f"has digest {found[:12]}, {source} records {expected[:12]}"]
+    )
 
 
 def _plan_mismatch(record: CommitRecord, plan: PartPlan, unit: int) -> list[str]:
@@ -115,7 +117,7 @@ def _plan_mismatch(record: CommitRecord, plan: PartPlan, unit: int) -> list[str]
     found = (record.part, record.unit, record.rows, record.plan_sha256)
     wanted = (plan.name, unit, plan.units.rows[unit], plan.digest)
     if found != wanted:
-        return [f"is of another plan: it says {found}, the plan {wanted}"]
+        return [f"is of another plan: it has {found}, the plan {wanted}"]
     room = {s.name: s.chunk_length for s in plan.signals if s.layout != "fixed"}
     names = {signal.name for signal in plan.signals}
     if record.objects.keys() != names or record.lengths.keys() != room.keys():

@@ -2,8 +2,8 @@
 
 A recording is opened in one way, to be measured when a run is planned and to be decoded: `scan_header`
 gives the frames it has, `resampled_length` turns them into samples by arithmetic, and `decode` yields
-exactly that many, or says why it cannot. What is wrong with a recording is `UnusableAudio`, whatever a
-decoder makes of it; what a disk, a network or the memory refuses is not, and is tried again.
+exactly that many, or reports why it cannot. What is wrong with a recording is `UnusableAudio`,
+whatever a decoder makes of it; what a disk, a network or the memory refuses is not, and is tried again.
 Shape suffixes: S = samples, K = channels.
 """
 
@@ -50,11 +50,11 @@ MAX_CLIP_S = 1800.0
 MAX_CLIP_FRAMES = 1800 * 48_000
 # Frames that a header does not count are counted up to here.
 MAX_RECORDING_S = 100 * 3600.0
-# What a header may say before it is doubted. Outside these rates a small file would be hours long;
+# What a header may declare before it is doubted. Outside these rates a small file would be hours long;
 # more frames to a byte than the densest speech codec has are counted by decoding them.
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
 MAX_FRAMES_PER_BYTE = 64
-# What libsndfile says where a header counts no frames is 2^63 - 1.
+# What libsndfile reports where a header counts no frames is 2^63 - 1.
 _UNCOUNTED_FRAMES = 1 << 62
 # Full scale of samples that were stored as 32-bit integers; views multiply what is below it.
 MAX_SAMPLE = 2.0**31
@@ -92,7 +92,7 @@ class Header(NamedTuple):
     Attributes
     ----------
     frames : int
-        Source frames of the stretch asked for; 0 if it cannot be used.
+        Source frames of the requested stretch; 0 if it cannot be used.
     rate_hz : int
         Rate of the file; 0 if the file cannot be read.
     problem : str
@@ -115,7 +115,7 @@ class DecodedClip:
     Attributes
     ----------
     waveform : ndarray of float32, shape (S,)
-        Mono, the mean over channels, at the asked rate; full scale is ±1.
+        Mono, the mean over channels, at the requested rate; full scale is ±1.
     source_frames : int
         Frames of the segment in the file, before resampling.
     sha256 : str
@@ -388,7 +388,7 @@ class _Recording:
         self.unsized = bool(extent.patches) or int(self._sound.frames) >= _UNCOUNTED_FRAMES
         if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
             raise UnopenedAudio(
-                f"the header says {self.rate_hz} Hz, expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
+                f"the header declares {self.rate_hz} Hz, expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
             )
 
     def _opened(self) -> _Sound:
@@ -410,7 +410,7 @@ class _Recording:
             return _Sound(self.source, samplerate=_HEADERLESS_RATE_HZ, channels=1, **kind)
 
     def frames(self) -> int:
-        """Frames by the header, or counted where it does not say or promises too many.
+        """Frames by the header, or counted where it gives no count or promises too many.
 
         A plan makes room for what is promised here, so a damaged header must not get away with it.
         """
@@ -423,13 +423,14 @@ class _Recording:
         doubted = frames > MAX_FRAMES_PER_BYTE * self.source.size
         if doubted and (count := self._counted()) != frames:
             raise UnopenedAudio(
-                f"truncated or damaged: the header says {frames} frames, decoding them stopped after "
+                f"truncated or damaged: the header declares {frames} frames, decoding them stopped "
+                "after "
                 f"{count}"
             )
         return frames
 
     def _is_guessed(self) -> bool:
-        """Tell whether nobody counted the frames: libsndfile guesses those of an MP3 without a count."""
+        """Return whether the frames are guessed, as libsndfile does for an MP3 without a count."""
         if self._sound.format != "MP3":
             return int(self._sound.frames) >= _UNCOUNTED_FRAMES
         position = self.source.tell()
@@ -444,7 +445,7 @@ class _Recording:
             count += read
             if count > MAX_RECORDING_S * self.rate_hz:
                 raise UnopenedAudio(
-                    f"longer than {MAX_RECORDING_S:g} s, and its header does not say"
+                    f"longer than {MAX_RECORDING_S:g} s, and its header gives no length"
                 )
         if count == 0:
             raise UnopenedAudio("the file holds no samples (0 frames)")
@@ -476,7 +477,7 @@ class _Recording:
             block_S = self._block(wanted)
             if not len(block_S):
                 raise UnusableAudio(
-                    f"truncated or damaged: the header says {self._sound.frames} frames, decoding "
+                    f"truncated or damaged: the header declares {self._sound.frames} frames, decoding "
                     f"{stop} of them stopped after {position}"
                 )
             if position >= start:
@@ -485,7 +486,7 @@ class _Recording:
         return np.concatenate(blocks)
 
     def _move_near(self, start: int) -> int:
-        """Go to a frame, or as near before it as the codec allows; says where it is."""
+        """Go to a frame, or as near before it as the codec allows; returns where it is."""
         # An MP3 decoder joins a stream cleanly only at its beginning.
         if start == 0 or self._sound.format == "MP3":
             return 0
@@ -511,7 +512,7 @@ def _opened(path: Path) -> Iterator[_Recording]:
         raise UnopenedAudio(str(problem)) from None
     except soundfile.LibsndfileError as error:
         why = error.error_string.rstrip(".")
-        if not why or "does not exist" in why:  # what libsndfile says of an MP3 without a frame
+        if not why or "does not exist" in why:  # what libsndfile reports for an MP3 without a frame
             why = f"no frame of audio found, libsndfile error {error.code}"
         raise finding(f"not audio that can be decoded ({why})") from None
     except (UnusableAudio, OSError, MemoryError):

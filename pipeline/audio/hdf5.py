@@ -8,9 +8,9 @@ Two layouts, each with ``audio_name`` (N,) bytes beside the audio:
 * PaSST and EfficientAT: ``mp3`` (N,) of variable-length uint8, each a whole MP3 file, and ``target``
   (N, ⌈C / 8⌉) uint8, the bits of C classes as `numpy.packbits` packs them.
 
-Packs written here also hold ``labelled`` (N,), which tells a clip with none of the classes from one
-that nobody labelled, and with waveforms ``samples`` (N,), the length of each clip. Readers of the
-original layouts do not look for them.
+Packs written here also hold ``labelled`` (N,), which distinguishes a clip with none of the classes
+from one that nobody labelled, and with waveforms ``samples`` (N,), the length of each clip. Readers
+of the original layouts do not look for them.
 
 Shape suffixes: N = clips of the pack, C = classes, S = samples.
 """
@@ -75,7 +75,7 @@ class Pack:
 
     @property
     def task(self) -> Literal["single", "multi"] | None:
-        """How many labels a clip may have, if the pack says so; only those written here do."""
+        """How many labels a clip may have, if the pack records it; only those written here do."""
         match self._h5.attrs.get("task"):
             case "single":
                 return "single"
@@ -111,7 +111,7 @@ class Pack:
         return values.astype(bool), False
 
     def labelled(self, labels_NC: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which clips somebody labelled, shape (N,): those with a label, unless the pack says more."""
+        """Which clips are labelled, shape (N,): those with a label, unless the pack records more."""
         if LABELLED not in self._h5:
             return np.asarray(labels_NC.any(axis=1))
         labelled: NDArray[np.bool_] = self._blocks(self._array(LABELLED, 1)).astype(bool)

@@ -4,7 +4,7 @@ A member's path is ``CONTAINER!/NAME/ROW``: a file whose name ends as below, the
 a row number. An ordinary path that looks like one would need a folder called ``x.h5!`` and in it a file
 whose whole name is a number; such a file is not found.
 
-A container is opened where its first member is asked for, once per process, and stays open; threads may
+A container is opened where its first member is requested, once per process, and stays open; threads may
 share it. A process forgets what its parent had open, and a file that was replaced is opened anew.
 """
 
@@ -35,9 +35,9 @@ _MAX_OPEN = 64
 _DAMAGE = (
     OSError, ValueError, LookupError, RuntimeError, TypeError, MemoryError, OverflowError, struct.error,
 )  # fmt: skip
-# What the system says of places that only a damaged file asks for.
+# What the system reports for places that only a damaged file refers to.
 _DAMAGED_PLACES = (errno.EINVAL, errno.EFBIG, errno.EOVERFLOW, errno.ENXIO)
-# A container that asks for more than memory holds while so much is free asks for too much.
+# A container that needs more than memory holds while so much is free is damaged.
 _SPARE_BYTES = 1 << 28
 
 
@@ -113,7 +113,7 @@ def read_member(path: Path) -> tuple[bytes, bytes]:
 
 @contextmanager
 def container_errors() -> Iterator[None]:
-    """Turn whatever a library says of a damaged container into a `MemberProblem`.
+    """Turn whatever a library raises for a damaged container into a `MemberProblem`.
 
     What the disk or the network refused goes through as ``OSError``, and a lack of memory as
     ``MemoryError``.
@@ -134,7 +134,7 @@ def container_errors() -> Iterator[None]:
 
 
 def _system_error(error: Exception) -> int | None:
-    """What the system refused, if that is what a library reports; HDF5 says it in words alone."""
+    """What the system refused, if that is what a library reports; HDF5 has it in its text alone."""
     match = re.search(r"\berrno = (\d+)", str(error))
     number = int(match[1]) if match else getattr(error, "errno", None)
     return number or None
@@ -148,7 +148,7 @@ def _memory_is_left() -> bool:
 
 
 def _one_line(error: Exception) -> str:
-    """What a library says, without paths, and without the times and addresses HDF5 ends with."""
+    """What a library reports, without paths, and without the times and addresses HDF5 ends with."""
     text = " ".join(str(error).strip("'\"").split()) or type(error).__name__
     text = re.split(r":? time = ", text)[0]
     text = re.sub(r"'?[\"']?/[^'\",)]*", "(a path)", text)
@@ -156,7 +156,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _found(path: Path) -> tuple[Path, tuple[int, ...], str, int]:
-    """A member's container with what tells it from its later self, the member's name, and its row."""
+    """A member's container, what distinguishes it from a later version, the member's name and row."""
     member = split_member(path)
     if member is None:
         raise ValueError("not the path of a member")

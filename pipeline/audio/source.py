@@ -1,6 +1,6 @@
-"""The bytes of a recording, a file's or a container member's, as a decoder asks for them.
+"""The bytes of a recording, a file's or a container member's, as a decoder requests them.
 
-A decoder in C cannot be told that a disk failed: it would take the file for truncated. So a `Source`
+A decoder in C cannot learn that a disk failed: it would take the file for truncated. So a `Source`
 keeps what failed and raises it when the decoder is done. What a disk, a network or the memory refuses is
 an ``OSError`` or ``MemoryError`` and never a finding about the recording.
 """
@@ -60,15 +60,15 @@ class Source(io.RawIOBase):
         return self._bytes - self.begin
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return that it can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Say that it can be moved in."""
+        """Return that it can be moved in."""
         return True
 
     def tell(self) -> int:
-        """Say where it stands."""
+        """Return the position."""
         return self._position
 
     def seek(self, position: int, whence: int = os.SEEK_SET, /) -> int:
@@ -185,7 +185,7 @@ def _file(path: Path) -> BinaryIO:
 
 
 def _identity(file: BinaryIO) -> tuple[int, ...]:
-    """What tells a file from its later self; nothing of bytes in memory."""
+    """What distinguishes a file from a later version; nothing of bytes in memory."""
     if isinstance(file, io.BytesIO):
         return ()
     facts = os.fstat(file.fileno())

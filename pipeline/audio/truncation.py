@@ -1,4 +1,4 @@
-"""What a container promises and what the file holds, where libsndfile does not tell them apart.
+"""What a container promises and what the file holds, where libsndfile does not distinguish them.
 
 libsndfile shortens a truncated file of most containers without a word, takes some of the sizes that a
 writer to a pipe leaves in a header for true, guesses the length of an MP3 stream that carries no count,
@@ -64,7 +64,7 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """What a container says of its samples' extent.
+    """What a container declares of its samples' extent.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ def container_extent(stream: Stream) -> Extent:
 
 
 def lacks_frame_count(stream: Stream) -> bool:
-    """Tell whether an MP3 stream, read from its first byte, carries no count of its frames."""
+    """Return whether an MP3 stream, read from its first byte, carries no count of its frames."""
     stream.seek(_behind_tags(stream))
     frame = stream.read(2048)
     return not any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))
@@ -177,7 +177,7 @@ def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Ex
 
 
 def _is_closed(stream: Stream, layout: str, size: int) -> bool:
-    """Tell whether the size of the whole, in RIFF and AIFF, is that of the file: it was finished."""
+    """Return whether the size of the whole, in RIFF and AIFF, is that of the file: it was finished."""
     stream.seek(0)
     _, length = struct.unpack(layout, stream.read(8))
     return length + 8 in (size - 1, size)
@@ -215,9 +215,9 @@ def _wave64_extent(stream: Stream) -> Extent:
 def _extent(
     declared: int, held: int, closed: bool, places: Mapping[tuple[int, str], int]
 ) -> Extent:
-    """Judge the bytes of samples that a header says and the file holds.
+    """Judge the bytes of samples that a header declares and the file holds.
 
-    `places` has, for each place and form of a size, what it counts besides the samples; `closed` says
+    `places` has, for each place and form of a size, what it counts besides the samples; `closed` means
     that the header was finished, so that a size of 0 is meant.
     """
     if any(form[-1] in "qQ" for _, form in places):
@@ -237,7 +237,7 @@ def _extent(
         )
     if held < declared:
         return Extent(
-            f"truncated: the header says {declared} bytes of samples, the file holds {max(held, 0)}"
+            f"truncated: the header declares {declared} bytes of samples, the file holds {max(held, 0)}"
         )
     return Extent()
 
@@ -248,7 +248,7 @@ def _sphere_problem(stream: Stream) -> str:
     head = stream.read(_SPHERE_HEADER_BYTES)
     found = dict(_SPHERE_FIELD.findall(head))
     count, width, channels = (int(found.get(name, 1)) for name in _SPHERE_COUNTS)
-    if b"sample_count" not in found or b"shorten" in head:  # compressed, or not said
+    if b"sample_count" not in found or b"shorten" in head:  # compressed, or not declared
         return ""
     return _extent(
         count * width * channels, stream.seek(0, 2) - _SPHERE_HEADER_BYTES, True, {}
@@ -265,5 +265,5 @@ def _ogg_problem(stream: Stream) -> str:
     segments = page[26] if len(page) >= _OGG_PAGE_BYTES else 255
     declared = _OGG_PAGE_BYTES + segments + sum(page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + segments])
     if len(page) < declared:
-        return f"truncated: the last page says {declared} bytes, the file holds {len(page)} of them"
+        return f"truncated: the last page declares {declared} bytes, the file holds {len(page)} of them"
     return ""

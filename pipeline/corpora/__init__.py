@@ -116,7 +116,7 @@ def _parsed(text: str) -> tuple[str, Path, dict[str, str]]:
 
 
 def _is_path(text: str) -> bool:
-    """Tell whether a corpus without a kind is a path that exists, or begins with a drive's letter."""
+    """Return whether a corpus without a kind is a path that exists, or begins with a drive's letter."""
     return bool(re.match(r"[A-Za-z]:[\\/]", text)) or os.path.exists(text)
 
 

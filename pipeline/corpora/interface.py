@@ -263,14 +263,14 @@ def _id_problems(entries: Iterable[Entry]) -> list[str]:
 
 
 def _id_hints(entries: Iterable[Entry]) -> list[str]:
-    """Say how files are told apart that differ in their suffix alone, if ids are made of paths."""
+    """Explain how to distinguish files that differ in their suffix alone, if ids are made of paths."""
     first: dict[str, str] = {}
     for entry in entries:
         path, stem = entry.clip.path, without_suffix(entry.clip.path)
         suffix = PurePosixPath(path).suffix
         named_by_path = entry.clip.id.partition("#")[0] == stem
         if named_by_path and first.setdefault(stem, suffix) != suffix:
-            return ["Files that differ in their suffix alone are told apart by ?ids=path"]
+            return ["Files that differ in their suffix alone are distinguished by ?ids=path"]
     return []
 
 
@@ -321,14 +321,14 @@ def _path_problems(root: Path, entries: Iterable[Entry]) -> list[str]:
 
 
 def _lies_in(limit: Path, root: Path, path: str) -> bool:
-    """Tell whether a path stays below a folder; one that goes up and down again is not looked into."""
+    """Return whether a path stays below a folder; one that goes up and down again is not looked into."""
     parts, normal = PurePosixPath(path).parts, os.path.normpath(path)
     winds = ".." in parts and parts != PurePosixPath(normal).parts
     return not winds and PurePosixPath(os.path.normpath(root / path)).is_relative_to(limit)
 
 
 def _path_hints(root: Path, entries: Iterable[Entry]) -> list[str]:
-    """Say how paths may lead out of the folder, as far as all of those do that are listed."""
+    """Explain how paths may lead out of the folder, as far as all of those do that are listed."""
     limit = limit_of(root)
     paths = [entry.clip.path for entry in entries if "\0" not in entry.clip.path]
     outside = [os.path.normpath(root / path) for path in paths if not _lies_in(limit, root, path)]
@@ -361,7 +361,7 @@ def _scanned(root: Path, clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
     Recordings whose header has no true size are noted.
     """
     paths = list(dict.fromkeys(clip.path for clip in clips))
-    limit = limit_of(root)  # asked here: threads have bounds of their own
+    limit = limit_of(root)  # read here: threads have bounds of their own
 
     def header(path: str) -> Header:
         return scan_header(root / path) if leads_into(limit, root / path) else Header(0, 0)

@@ -1,7 +1,7 @@
 """What readers of published corpora share: the lists that come with them, and audio listed once.
 
 Their lists run to two million lines and their folders to as many files, of which some are no longer
-to be had. So every folder is listed once and nothing is asked of a single file, and a clip that is
+to be had. So every folder is listed once and no single file is examined, and a clip that is
 listed but not there is counted, not refused.
 """
 
@@ -104,7 +104,7 @@ def audio_below(root: Path) -> Iterator[str]:
 def audio_by_stem(root: Path, folder: str, problems: list[str]) -> dict[str, str]:
     """Map the name without suffix of each audio file below a folder to its path below the root.
 
-    Two files of one name are a problem: nothing says which of them the list means.
+    Two files of one name are a problem: nothing decides which of them the list means.
     """
     found: dict[str, str] = {}
     if not (root / folder).is_dir():

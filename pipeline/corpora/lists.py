@@ -102,7 +102,7 @@ def folded_entries(
     validation_folds, test_folds : str
         Folds joined by ``;``.
     problems : list of str
-        Folds that no row has, and folds asked for twice, are noted here.
+        Folds that no row has, and folds requested twice, are noted here.
     """
     found = {row["fold"] for _, row in rows}
     split_of = fold_splits(found, validation_folds, test_folds, problems)

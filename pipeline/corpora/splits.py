@@ -49,7 +49,7 @@ def parse_split_options(requested: Mapping[str, str], problems: list[str]) -> di
 
 
 def unused_notes(what: str, names: Sequence[str]) -> list[str]:
-    """Say which packs or splits options leave out."""
+    """Note which packs or splits options leave out."""
     return [f"not read, as no option names it: {what} {name}" for name in names]
 
 

@@ -32,7 +32,7 @@ OTHERS = _Reason("others cannot be decoded")
 
 
 def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
-    """Say why clips cannot be read.
+    """Explain why clips cannot be read.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
 
 
 def meant_instead(root: Path, name: str) -> str:
-    """Say how the path of a listed file that is not there may be meant; nothing if nobody knows."""
+    """Explain how the path of a listed file that is not there may be meant; nothing if nobody knows."""
     reason = _spelling(root, name, _Finder(root))
     return reason.example + (f": {reason.hint}" if reason.hint else "")
 
@@ -113,7 +113,7 @@ def _spelling(root: Path, name: str, finder: _Finder) -> _Reason:
 
 
 def _difference(name: str, there: str) -> str:
-    """Say in what a listed path differs from the file that is there."""
+    """Describe in what a listed path differs from the file that is there."""
     has, lacks = PurePosixPath(there).suffix, PurePosixPath(name).suffix
     if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", there):
         return "names differ in their Unicode form"
@@ -156,7 +156,7 @@ class _Finder:
 
 
 def _of_content(root: Path, clip: Clip) -> _Reason:
-    """What a decoder says of the header of a file that is there, or where its end is."""
+    """What a decoder reports of the header of a file that is there, or where its end is."""
     header = scan_header(root / clip.path)
     if not header.frames:
         return _Reason(f"cannot be decoded ({header.problem})")
@@ -169,7 +169,7 @@ def _of_content(root: Path, clip: Clip) -> _Reason:
 
 
 def _unit_hint(clip: Clip, length_s: float, rate_hz: int) -> str:
-    """Say so if the ends of a stretch would fit as milliseconds or as samples."""
+    """Note if the ends of a stretch would fit as milliseconds or as samples."""
     last = clip.end_s or clip.start_s
     for unit, of_a_second in (("milliseconds", 1000), ("samples", rate_hz)):
         if last > length_s >= last / of_a_second:

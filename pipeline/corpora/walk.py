@@ -78,12 +78,12 @@ def limit_of(root: Path) -> Path:
 
 
 def escapes_root(root: Path, path: str) -> bool:
-    """Tell whether a path below a resolved root leads out of it, by links or by its own words."""
+    """Return whether a path below a resolved root leads out of it, by links or by its own words."""
     return not leads_into(limit_of(root), root / path)
 
 
 def leads_into(limit: Path, path: Path) -> bool:
-    """Tell whether a path, or the container it is in, really lies below a resolved folder."""
+    """Return whether a path, or the container it is in, really lies below a resolved folder."""
     return Path(os.path.realpath(container_of(path))).is_relative_to(limit)
 
 
@@ -104,7 +104,7 @@ def spelled(path: Path | str) -> str:
 
 
 def link_way_out(root: Path, name: str) -> str:
-    """Say where a link leads that is not followed, and how to have it followed.
+    """Describe where a link leads that is not followed, and how to have it followed.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> 
 
 
 def _never_read(folder: Path) -> str:
-    """Say what a folder is that holds no recordings of the corpus; nothing if it may."""
+    """Describe what a folder is that holds no recordings of the corpus; nothing if it may."""
     if folder.name in FOREIGN_FOLDERS:
         return "/"
     output = _bounds.get().output
@@ -186,7 +186,7 @@ def _never_read(folder: Path) -> str:
 
 
 def _followed(root: Path, name: PurePosixPath, within: set[str]) -> bool:
-    """Tell whether a link to a folder is followed: if asked for, within reach, and not in a circle."""
+    """Return whether a link to a folder is followed: if requested, within reach, and not in a circle."""
     requested = _bounds.get().reach is not None
     circle = os.path.realpath(root / name) in within
     return requested and not circle and not escapes_root(root.resolve(), str(name))

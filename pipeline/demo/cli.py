@@ -26,7 +26,7 @@ def main(out: Path | None, quick: bool) -> None:
     """
     out = out or Path("aftersound-demo-quick" if quick else "aftersound-demo")
     picture = Demo(out, QUICK if quick else FULL, echo).run()
-    echo(f"\nLook at what they listen to: {picture}")
+    echo(f"\nSee where they attend: {picture}")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def _check_arguments(clips_per_split: Mapping[str, int], length_s: float) -> Non
 
 
 def _is_complete(folder: Path, recipe: dict[str, Any]) -> bool:
-    """Tell whether this very corpus is there already; refuse a folder that holds another."""
+    """Return whether this very corpus is there already; refuse a folder that holds another."""
     if not folder.exists() or not any(folder.iterdir()):
         return False
     written = folder / RECIPE
@@ -113,7 +113,7 @@ def _is_complete(folder: Path, recipe: dict[str, Any]) -> bool:
     if there != recipe:
         raise UsageError(
             f"demo corpus: {folder} holds another one\n  there  {json.dumps(there)}\n"
-            f"  asked  {json.dumps(recipe)}\nName another folder, or delete this one.",
+            f"  given  {json.dumps(recipe)}\nName another folder, or delete this one.",
             kind="exists",
         )
     return (folder / MANIFEST).is_file()

@@ -90,7 +90,7 @@ class Demo:
             "--pooling", "mean", "--epochs", epochs, "--learning-rate", 3e-3, "--batch-size", 32,
             "--patience", epochs, "--train-front-end",
         )  # fmt: skip
-        self.step("The teacher speaks once: logits and attention into a Zarr cache")
+        self.step("The teacher runs once: logits and attention into a Zarr cache")
         cache = self.folder / "cache.zarr"
         self.command(
             "precompute-teacher", f"csv:{corpora['student']}", "--teacher", teacher, "--out", cache
@@ -105,7 +105,7 @@ class Demo:
         """Write the corpus, and two manifests that share no training clip.
 
         The teacher's is labelled. Of the students' clips most are not, as most audio is: only a
-        student that listens to the teacher can learn from those.
+        student that learns from the teacher can learn from those.
         """
         self.step("Synthetic speech (espeak-ng) in noise; no voice is in two splits")
         folder, scale = self.folder / "corpus", self.scale

@@ -80,7 +80,7 @@ class Voice:
 
 
 def main() -> None:
-    """Speak what standard input asks for to standard output."""
+    """Speak what standard input requests to standard output."""
     wanted = json.load(sys.stdin)
     voice = Voice(wanted["voice"])
     out = sys.stdout.buffer

@@ -131,7 +131,7 @@ def _noise(
 
 @cache
 def _babble(voice: str) -> NDArray[np.float32]:
-    """Everything a voice says in sentences, one after the other at 16 kHz and equal level."""
+    """All sentences of a voice, one after the other at 16 kHz and equal level."""
     speech = speech_of(voice)
     sentences = [speech.samples[u] for u in utterances(voice)[-SENTENCES_EACH:]]
     speech_S = resample(np.concatenate(sentences), speech.rate_hz, RATE_HZ)

@@ -1,4 +1,4 @@
-"""What fine-tuning does to clips so that the model never hears the same twice.
+"""What fine-tuning does to clips so that the model never gets the same input twice.
 
 Waveforms are mixed and given noise before the model's own feature extraction, and SpecAugment hides
 a part of what it extracted. All is drawn from the generator of one batch, a function of seed, epoch

@@ -46,7 +46,7 @@ MAX_SNR_DB = 200.0
 @click.option(
     "--train-front-end",
     is_flag=True,
-    help="Train the front end too: for a base that has heard nothing yet.",
+    help="Train the front end too: for a base with random weights.",
 )
 @click.option(
     "--learning-rate",

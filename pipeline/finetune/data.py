@@ -61,10 +61,10 @@ class LabelledAudio:
     sample_rate_hz, min_samples, max_samples
         What the teacher takes.
     report : callable
-        Told of the first unusable clips, each once.
+        Called with the first unusable clips, each once.
     recipe : ViewRecipe
-        What every clip is heard through: training clips in another view each epoch, of which none is a
-        cached one, the others in the view that a cache of the same seed has of them.
+        The views that every clip is drawn from: training clips in another view each epoch, of which
+        none is a cached one, the others in the view that a cache of the same seed has of them.
     memory_bytes : int
         Decoded clips that are kept for the next epoch.
     """
@@ -92,7 +92,7 @@ class LabelledAudio:
         return labelled_clips(self.corpus, split)
 
     def has(self, split: str) -> bool:
-        """Say whether a split has labelled clips."""
+        """Return whether a split has labelled clips."""
         return any(clip.split == split and clip.labels for clip in self.corpus.clips)
 
     def steps(

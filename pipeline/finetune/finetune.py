@@ -71,7 +71,7 @@ def finetune(
     device : str
         Torch device.
     report : callable
-        Told of progress, line by line.
+        Called with progress, line by line.
 
     Returns
     -------
@@ -318,7 +318,7 @@ def _results(training: FineTuning) -> dict[str, Any]:
 def _write_folder(folder: Path, teacher: HuggingFaceTeacher, result: dict[str, Any]) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # left by a kill
     # The same training on another machine gives weights that differ by rounding: what was trained,
-    # and on what, tells that both are the same teacher.
+    # and on what, shows that both are the same teacher.
     recipe = json.loads(json.dumps(result["facts"]))
     del recipe["base"], recipe["base_revision"]
     teacher.model.config.aftersound_fine_tuning_sha256 = sha256(canonical_json(recipe))

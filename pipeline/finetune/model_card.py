@@ -8,7 +8,7 @@ from typing import Any
 from cache_schema.text import json_text, markdown
 
 _FIRST = """\
-**This model classifies the first frame.** Its `config.json` says `aftersound_pooling: first`, which
+**This model classifies the first frame.** Its `config.json` has `aftersound_pooling: first`, which
 Aftersound honours; a stock transformers class ignores that key, averages all frames and gives
 other, worse answers.
 """
@@ -22,7 +22,7 @@ clip, bands by frames, made by the feature extractor of `preprocessor_config.jso
 _ATTENTION = """\
 **This model pools by attention.** The last feature map is averaged over frequency, and each class
 weighs the frames by several heads, after Gong, Chung and Glass 2021
-(https://arxiv.org/abs/2102.01243). Its `config.json` says `aftersound_pooling: attention`, which
+(https://arxiv.org/abs/2102.01243). Its `config.json` has `aftersound_pooling: attention`, which
 Aftersound honours; a stock transformers class knows no such head and would start one of its own,
 untrained.
 """

@@ -122,7 +122,7 @@ def freeze(teacher: HuggingFaceTeacher, layers: int, *, front_end: bool) -> None
     if front_end:
         frozen += teacher.front_end()
         if hasattr(teacher.model, "freeze_feature_encoder"):
-            teacher.model.freeze_feature_encoder()  # else it asks for gradients of its input
+            teacher.model.freeze_feature_encoder()  # else it requires gradients of its input
     for module in frozen:
         module.requires_grad_(False)
 

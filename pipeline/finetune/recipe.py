@@ -23,7 +23,7 @@ class FineTuneRecipe:
     freeze_layers : int
         Layers that stay as they are, counted from the input, beside the front end.
     train_front_end : bool
-        Train the front end too: for a base that has heard nothing yet.
+        Train the front end too: for a base with random weights.
     learning_rate : float
         Of the head; peak of the one-cycle schedule (Smith and Topin 2018,
         https://arxiv.org/abs/1708.07120).
@@ -109,5 +109,5 @@ def resolved_precision(precision: Precision, device: str) -> Precision:
 
 
 def _has_bfloat16() -> bool:
-    """Say whether the GPU computes bfloat16 itself, as those since 2020 do."""
+    """Return whether the GPU computes bfloat16 itself, as those since 2020 do."""
     return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)

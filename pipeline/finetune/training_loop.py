@@ -46,7 +46,7 @@ class FineTuning:
     folder : Path
         Keeps the state after each epoch and the best weights.
     report : callable
-        Told of progress, line by line.
+        Called with progress, line by line.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class FineTuning:
         return value
 
     def _loss(self, batch: AudioBatch, random: np.random.Generator) -> Tensor:
-        """Compute the mean loss of one batch, altered as the recipe says."""
+        """Compute the mean loss of one batch, altered as the recipe requires."""
         if self.recipe.mixup:
             batch = mix_batch(batch, self.recipe.mixup, random)
         waveforms = batch.waveforms
@@ -199,7 +199,7 @@ class FineTuning:
 
 
 class _Progress:
-    """Says now and then how far an epoch is and when it will end."""
+    """Reports now and then how far an epoch is and when it will end."""
 
     def __init__(self, epoch: int, steps: int, report: Callable[[str], None]) -> None:
         self._epoch, self._steps, self._report = epoch, steps, report

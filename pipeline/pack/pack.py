@@ -117,7 +117,7 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
     packing = Packing(corpus, to, out, rate_hz, _digest(corpus, to, rate_hz))
     if corpus.view_steps:
         problems.append(
-            f"the corpus is heard through views ({', '.join(corpus.view_steps)}), which a pack cannot "
+            f"the corpus is read through views ({', '.join(corpus.view_steps)}), which a pack cannot "
             "hold: pack the recordings it is made of"
         )
     if to == "hdf5-mp3" and packing.rate_hz not in MP3_RATES_HZ:
@@ -152,7 +152,7 @@ def _in_the_way(packing: Packing, split: str) -> bool:
 
 
 def _is_packed(packing: Packing, split: str) -> bool:
-    """Tell whether a split's pack is in place and of this very corpus and options."""
+    """Return whether a split's pack is in place and of this very corpus and options."""
     try:
         with container_errors():
             return Pack(packing.file(split)).packed_from == packing.digest
@@ -253,7 +253,7 @@ def _encode(packing: Packing, clip: Clip) -> _EncodedClip | str:
     except UnusableAudio as problem:
         return problem.reason
     if decoded.source_frames != clip.frames:
-        return f"decoded {decoded.source_frames} samples, its header says {clip.frames}"
+        return f"decoded {decoded.source_frames} samples, its header declares {clip.frames}"
     waveform_S = decoded.waveform
     clipped = bool((np.abs(waveform_S) > 1).any())
     if packing.to == "hdf5-mp3":

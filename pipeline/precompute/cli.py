@@ -1,4 +1,4 @@
-"""``precompute-teacher``: run the large teacher once over all audio and keep what it says."""
+"""``precompute-teacher``: run the large teacher once over all audio and keep its outputs."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
     help="Processes of a Dask cluster started here; 0 computes in this process.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Compute on a running Dask cluster instead.")
-@click.option("--plan", "plan_only", is_flag=True, help="Say what would be done, write nothing.")
+@click.option("--plan", "plan_only", is_flag=True, help="Show what would be done, write nothing.")
 @click.option(
     "--check",
     "check_rows",
@@ -118,12 +118,12 @@ def main(
     repair: bool,
     **request: Any,
 ) -> None:
-    """Store what a teacher says about every clip of CORPUS, for students to learn from.
+    """Store a teacher's outputs for every clip of CORPUS, for students to learn from.
 
     CORPUS is KIND:PATH[?option=value&...], for example speech-commands:/data/sc?labels=12,
     folder:/data/sounds or csv:/data/clips.csv. The same command again continues or reports that
     all is done; with a further --signal or more --views it adds only those. With another --teacher
-    and a --teacher-name it adds what that teacher says of the same samples, in all views.
+    and a --teacher-name it adds that teacher's outputs for the same samples, in all views.
     """
     console = Terminal(soft_wrap=True)
     _check_options(plan_only, check_rows, repair, **request)
@@ -229,7 +229,7 @@ def _run(console: Terminal, precompute: Precompute) -> None:
         console.print(f"  and {more} more; all of them: inspect-cache {out} --json")
     for name, views in views_missing_from_teachers(load_plans(out, load_manifest(out))).items():
         console.print(
-            f"No student can learn from {teacher_label(name)} yet, which has not heard view(s) "
+            f"No student can learn from {teacher_label(name)} yet, which has not processed view(s) "
             f"{', '.join(map(str, views))}: repeat {command_of(name)}"
         )
     console.print(f"Look at it: inspect-cache {out}")

@@ -102,7 +102,7 @@ def _run_on_dask(job: UnitJob, units: Sequence[int], cluster: Any) -> Iterator[C
 
 @contextmanager
 def _local_cluster(workers: int) -> Iterator[Any]:
-    """Start workers that no signal reaches: this process tells them when to stop.
+    """Start workers that no signal reaches: this process stops them.
 
     A terminal sends Ctrl-C to them as well, and a batch system its SIGTERM; they inherit from the
     thread that starts them that both are blocked.

@@ -135,7 +135,7 @@ def _file_bytes(corpus: Corpus, clip: Clip) -> int:
 def view_lengths(
     clips: Sequence[Clip], teacher: Teacher, waveform_hz: int, recipe: ViewRecipe, views: range
 ) -> NDArray[np.int64]:
-    """Samples of each view of each clip as the teacher hears it, by way of the waveform.
+    """Samples of each view of each clip as the teacher receives it, by way of the waveform.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def teacher_input_lengths(
 
 
 def taken_lengths(teacher: Teacher) -> str:
-    """Say in seconds which lengths a teacher takes."""
+    """Describe in seconds which lengths a teacher takes."""
     rate = teacher.sample_rate_hz
     longest_s = min(teacher.max_samples / rate if teacher.max_samples else MAX_CLIP_S, MAX_CLIP_S)
     return f"{teacher.min_samples / rate:g} s to {longest_s:g} s"
@@ -178,7 +178,7 @@ def decoded_samples(clip: Clip, rate_hz: int) -> int:
 
 
 def audio_provenance(teacher: Teacher, waveform_hz: int | None) -> dict[str, Any]:
-    """Say what a teacher hears: the corpus' audio, or the cache's waveform of rate `waveform_hz`."""
+    """Describe a teacher's input: the corpus' audio, or the cache's waveform of rate `waveform_hz`."""
     rate = teacher.sample_rate_hz
     if waveform_hz is None:
         libraries = {"decoder": DECODER, "resampler": RESAMPLER}
@@ -278,7 +278,7 @@ def _signal_layout(name: str, teacher: Teacher, samples: NDArray[np.int64]) -> S
         preset = FRONT_ENDS[name]
         if preset.sample_rate_hz != teacher.sample_rate_hz:
             raise UsageError(
-                f"signal {name} needs {preset.sample_rate_hz} Hz, teacher {teacher.family} hears "
+                f"signal {name} needs {preset.sample_rate_hz} Hz, teacher {teacher.family} takes "
                 f"{teacher.sample_rate_hz} Hz. Leave out --signal {name}.",
                 kind="signal",
             )

@@ -1,4 +1,4 @@
-"""What ``--plan`` says: clips, hours, units, bytes of each signal and the time it will take."""
+"""What ``--plan`` shows: clips, hours, units, bytes of each signal and the time it will take."""
 
 from __future__ import annotations
 

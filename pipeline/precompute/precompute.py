@@ -67,7 +67,7 @@ OnUnit = Callable[[PartPlan, CommitRecord], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What the user asked for."""
+    """What the user requested."""
 
     corpus: str
     teacher: str
@@ -150,7 +150,7 @@ class Precompute:
         return view_lengths(self.clips, self.teacher, self.waveform_hz, self.recipe, views)
 
     def _cached_samples(self, base: PartPlan) -> NDArray[np.int64]:
-        """Samples of the rows of a part as it was cached, whatever is said of its views now."""
+        """Samples of the rows of a part as it was cached, whatever is requested of its views now."""
         out, table = self.request.out, base.units
         entry = next(part for part in load_manifest(out).parts if part.name == base.name)
         part = SealedPart(out, entry)
@@ -234,7 +234,7 @@ class Precompute:
     def check_recipe(self, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
         """Refuse a cache made by another recipe, both values side by side.
 
-        A further teacher hears the cache's own views: what is not said of them is as it is there.
+        A further teacher reads the cache's own views: what is not given of them is as it is there.
 
         Raises
         ------
@@ -268,10 +268,10 @@ class Precompute:
         self._check_views_exist(plans)
 
     def _teacher_facts(self, cached: Mapping[str, Any]) -> dict[str, Any]:
-        """What `cached` says of this teacher's parts, as this request would have it.
+        """What `cached` has of this teacher's parts, as this request would have it.
 
-        A storage type that is not said is as it is there, and a cache of an earlier release may say
-        less of the audio.
+        A storage type that is not given is as it is there, and a cache of an earlier release may
+        record less of the audio.
         """
         given = {name: s for name, s in self._storage.items() if name in cached["storage"]}
         return {
@@ -282,7 +282,7 @@ class Precompute:
         }
 
     def _view_facts(self) -> dict[str, Any]:
-        """What the request says of the views; of a further teacher's what is not a default."""
+        """What the request gives of the views; of a further teacher's what is not a default."""
         request = self.request
         given = {"codec": request.codec, "seed": request.seed, "views": _steps(self.recipe.texts)}
         if not self.teacher_name:
@@ -407,7 +407,7 @@ def _manifest_to_extend(request: Request) -> Manifest:
 
 
 def _steps(recipe: Sequence[str]) -> dict[str, Any]:
-    """The facts of each step of a recipe under its number and name, as messages tell what differs."""
+    """The facts of each step of a recipe under its number and name, as messages name what differs."""
     steps = {}
     for number, text in enumerate(recipe, 1):
         step = read_step(text)

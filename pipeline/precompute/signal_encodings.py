@@ -1,4 +1,4 @@
-"""How signals are stored: what ``--signal`` may say of it, and what a cache has.
+"""How signals are stored: what ``--signal`` may request, and what a cache has.
 
 Of temporal attention `u8log` keeps one byte a frame, of logits `top_k` keeps the largest; everything
 else is float16, or the waveform's own 16-bit samples.
@@ -23,7 +23,7 @@ Storage = str | int
 
 
 def parse_signals(texts: Sequence[str]) -> tuple[list[str], dict[str, Storage]]:
-    """Split ``NAME[:option=value]`` into names and, where one says so, how it is to be stored.
+    """Split ``NAME[:option=value]`` into names and, where it is given, how it is to be stored.
 
     ``storage=f16|u8log`` is given by its name, ``top_k=K`` as a number.
 
@@ -71,7 +71,7 @@ def _check_encodings_fit(storage: Mapping[str, Storage]) -> None:
 
 
 def cached_storage(plans: Sequence[PartPlan]) -> dict[str, Storage]:
-    """How each signal of one teacher's parts is stored, as :func:`parse_signals` would say it."""
+    """How each signal of one teacher's parts is stored, as :func:`parse_signals` would give it."""
     return {signal_of(spec.name): _storage_of(spec) for plan in plans for spec in plan.signals}
 
 
@@ -82,5 +82,5 @@ def _storage_of(spec: SignalSpec) -> Storage:
 
 
 def spelled_storage(storage: Mapping[str, Storage]) -> dict[str, str]:
-    """Storage types as a user says them."""
+    """Storage types as a user gives them."""
     return {n: f"top_k={s}" if isinstance(s, int) else s for n, s in storage.items()}

@@ -1,4 +1,4 @@
-"""``--check``: whether the sources and the teacher still say what the cache says."""
+"""``--check``: whether the sources and the teacher still give what the cache holds."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class CheckReport:
         Of each signal the largest deviation over the scale of its row; of one in u8log, what it is
         beyond the step between two codes.
     problems : list of str
-        Every source and every row that is no longer what the cache says.
+        Every source and every row that is no longer what the cache holds.
     """
 
     rows: int = 0
@@ -44,7 +44,7 @@ class CheckReport:
 
 
 def check(precompute: Precompute, rows: int | None) -> CheckReport:
-    """Hear and ask the teacher again for `rows` random rows (None: all) of its parts.
+    """Decode and run the teacher again for `rows` random rows (None: all) of its parts.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def sample_rows(
 
 
 class _PartChecker:
-    """Compares the rows of one part with what its teacher says of them now."""
+    """Compares the rows of one part with what its teacher gives for them now."""
 
     def __init__(self, precompute: Precompute, part: SealedPart, report: CheckReport) -> None:
         self._clips = precompute.clips

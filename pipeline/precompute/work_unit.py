@@ -1,6 +1,6 @@
-"""One work unit, whole: hear its clips, ask the teacher, write and commit. What a worker runs.
+"""One work unit, whole: prepare its clips, run the teacher, write and commit. What a worker runs.
 
-A process has two units in hand, each in a thread of its own: one asks the teacher, whose turn a lock
+A process has two units in hand, each in a thread of its own: one runs the teacher, which a lock
 guards, while the other decodes or writes. Never more, so that memory stays bounded.
 """
 
@@ -54,7 +54,7 @@ LOGIT_TOLERANCE = 2e-3
 class UnitJob:
     """What a worker must know to compute units of one part; small, picklable, the same for all.
 
-    `run` tells apart runs of the same command, of which one may have been stopped.
+    `run` distinguishes runs of the same command, of which one may have been stopped.
     """
 
     cache: str
@@ -70,7 +70,7 @@ class UnitJob:
 
 @dataclass(frozen=True, slots=True)
 class PreparedClip:
-    """The 16-bit samples of one row, as student and teachers hear them, at the cache's rate.
+    """The 16-bit samples of one row, as student and teachers get them, at the cache's rate.
 
     `of_view` has what a cache keeps of the view itself: what was drawn, and its labels.
     """
@@ -82,7 +82,7 @@ class PreparedClip:
 
 
 def _to_int16(made: View, source_sha256: str) -> PreparedClip:
-    """Limit a view to full scale and round it to the samples that student and teacher hear."""
+    """Limit a view to full scale and round it to the samples that student and teacher get."""
     peak = float(np.abs(made.waveform_S).max()) * FULL_SCALE
     gain = 1.0 if peak <= FULL_SCALE - 1 else (FULL_SCALE - 1) / peak
     samples_S = np.empty(len(made.waveform_S), np.int16)
@@ -97,7 +97,7 @@ def _to_int16(made: View, source_sha256: str) -> PreparedClip:
     return PreparedClip(samples_S, gain, source_sha256, of_view)
 
 
-class UnitCancelled(Exception):  # noqa: N818 - what was asked for, not a failure
+class UnitCancelled(Exception):  # noqa: N818 - what was requested, not a failure
     """The unit was given up unwritten, because its run was stopped."""
 
 
@@ -165,7 +165,7 @@ class UnitWorker:
         self.plan: PartPlan = load_plan(self.root, entries[job.part])
         if sha256(self.plan.encode()) != job.plan_sha256:
             raise RunError(
-                f"{job.part} of {job.cache} is not the part that was asked for; was the cache replaced "
+                f"{job.part} of {job.cache} is not the part that was requested; was the cache replaced "
                 "meanwhile? Repeat the command.",
                 kind="stale",
             )
@@ -228,7 +228,7 @@ class UnitWorker:
     ) -> None:
         """Stop where a teacher has no answer to any clip of a unit: that is no clip's fault.
 
-        Where the clips are few it is asked about noise as well.
+        Where the clips are few it is run on noise as well.
         """
         if len(reasons) < MIN_CLIPS_ALIKE and isinstance(prepared, PreparedClip):
             noise = (
@@ -262,7 +262,7 @@ class UnitWorker:
         return clip
 
     def prepare_clip(self, clip: Clip, planned: int, view: int) -> PreparedClip | UnitRow:
-        """Decode a clip and make its view of `planned` samples, or say why it is quarantined."""
+        """Decode a clip and make its view of `planned` samples, or report why it is quarantined."""
         rate = self.teacher.sample_rate_hz
         try:
             decoded = decode_clip(self.corpus_root, clip, rate)
@@ -271,7 +271,7 @@ class UnitWorker:
         samples = len(decoded.waveform)
         expected = decoded_samples(clip, rate)
         if decoded.source_frames != clip.frames or (planned and samples != expected):
-            reason = f"decoded {decoded.source_frames} source samples, the plan says {clip.frames}"
+            reason = f"decoded {decoded.source_frames} source samples, the plan has {clip.frames}"
             return UnitRow(reason=reason, source_sha256=decoded.sha256)
         if not planned:
             length = int(self.recipe.lengths([clip], np.array([samples], np.int64), view)[0])
@@ -334,7 +334,7 @@ class UnitWorker:
         return rows
 
     def _infer_batch(self, prepared: Sequence[PreparedClip]) -> list[dict[str, Array]]:
-        """Ask the teacher for this part's signals (and logits, when they are to be compared).
+        """Compute this part's signals (and logits, when they are to be compared).
 
         In float16, and thus infinite where that cannot hold an answer.
         """
@@ -389,7 +389,7 @@ class UnitWorker:
 
 
 def _unstorable(output: Mapping[str, Array]) -> str:
-    """Say why an answer in float16 cannot be kept; nothing if it can."""
+    """Explain why an answer in float16 cannot be kept; nothing if it can."""
     for name, value in output.items():
         if np.isnan(value).any():
             return f"the teacher's {name} has NaN"

@@ -35,7 +35,7 @@ def main(name: str, out: Path, source: Path | None) -> None:
 
     Archives are fetched from their official addresses and compared with the published checksums;
     where there are none, the digest that was found is shown. An interrupted download goes on where it
-    stopped when the command is repeated. The cards in data/ say what each corpus is and under which
+    stopped when the command is repeated. The cards in data/ describe what each corpus is and under which
     licence.
     """
     from pipeline.prepare.prepare import prepare  # kept out of --help

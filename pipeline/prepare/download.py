@@ -23,7 +23,7 @@ RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 Report = Callable[[str], None]
 
 
-class _TransferInterrupted(Exception):  # noqa: N818 - a finding about a connection, told as a RunError
+class _TransferInterrupted(Exception):  # noqa: N818 - a finding about a connection, raised as a RunError
     """The server sends no more; the message is why."""
 
 
@@ -31,8 +31,8 @@ def fetch(archive: Archive, folder: Path, report: Report) -> Path:
     """Download a file into a folder, or take the one that is there.
 
     A lost connection is taken up again as long as it brings something; what has come stays in
-    ``NAME.part`` and is asked for no second time. Without a checksum a file is always fetched in one
-    piece: nothing would tell if its pieces were of two versions.
+    ``NAME.part`` and is requested no second time. Without a checksum a file is always fetched in one
+    piece: nothing would show if its pieces were of two versions.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def _receive(archive: Archive, part: Path, report: Report) -> None:
 
 
 def _opened(url: str, start: int) -> HTTPResponse:
-    """Ask for a file from a byte on."""
+    """Request a file from a byte on."""
     headers = {"User-Agent": "aftersound"} | ({"Range": f"bytes={start}-"} if start else {})
     try:
         response: HTTPResponse = urlopen(Request(url, headers=headers), timeout=TIMEOUT_S)
@@ -156,7 +156,7 @@ def _opened(url: str, start: int) -> HTTPResponse:
 
 
 def _extent(response: HTTPResponse, had: int) -> tuple[int | None, int | None]:
-    """Tell which byte the answer begins at, None where it fits no part, and how long the file is."""
+    """Return which byte the answer begins at, None where it fits no part, and how long the file is."""
     if response.status == 416:
         whole = response.headers.get("Content-Range") == f"bytes */{had}"
         return (had, had) if whole else (None, None)

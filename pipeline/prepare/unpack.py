@@ -52,7 +52,7 @@ def join_parts(last: Path, folder: Path) -> Path:
     """Make one archive of the parts ``.z01``, ``.z02``... and ``.zip`` of a split one.
 
     Python's zipfile reads no split archives; Info-ZIP's ``zip`` joins them, as the publishers of FSD50K
-    say. zip 3.0 loses what spans three parts or more; the members' checksums then tell as they are
+    say. zip 3.0 loses what spans three parts or more; the members' checksums then show it as they are
     unpacked.
 
     Returns

@@ -2,7 +2,7 @@
 
 PSLA (Gong, Chung and Glass 2021, https://arxiv.org/abs/2102.01243, section II; the class
 ``MHeadAttention`` of its code) averages the last feature map over frequency. For each head h and
-class c, one linear map says how much frame t counts, a_htc, and another what it says, z_htc; the
+class c, one linear map gives how much frame t counts, a_htc, and another its activation, z_htc; the
 clip's answer is ``Σ_h w_h Σ_t (a_htc / Σ_t' a_ht'c) z_htc`` with a sigmoid on a and learned w_h.
 
 PSLA also puts a sigmoid on z, which makes the answer a mixture of probabilities. Here z stays linear,
@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# Keeps the weights of a clip that no frame speaks for from being 0 / 0; PSLA's value.
+# Keeps the weights of a clip that no frame attends to from being 0 / 0; PSLA's value.
 _MIN_ATTENTION = 1e-7
 
 

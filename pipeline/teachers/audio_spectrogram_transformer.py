@@ -44,7 +44,7 @@ class AudioSpectrogramTeacher(TransformerTeacher):
         Padded to the model's own length (10.24 s for 1024 frames) as it was trained, or only as
         many columns of patches as the clip fills, with the first positions in time.
     task : {"single", "multi"}, optional
-        Overrides what the configuration says; AudioSet checkpoints do not say that they are multi.
+        Overrides what the configuration has; AudioSet checkpoints do not record that they are multi.
     """
 
     family = "ast"

@@ -38,7 +38,7 @@ from pipeline.teachers.interface import Task
 from pipeline.teachers.mel_frames import MelFrames
 from pipeline.teachers.signals import check_request
 
-_HEADS = 4  # as in PSLA; config.json may say otherwise by aftersound_pooling_heads
+_HEADS = 4  # as in PSLA; config.json may change it by aftersound_pooling_heads
 
 # What a batch adds to the running statistics. Checkpoints hold TensorFlow's 0.99, which there is the
 # share of the old value; transformers hands it to torch, where it is the share of the new one.
@@ -46,7 +46,7 @@ _BATCH_NORM_MOMENTUM = 0.1
 
 
 class EfficientNetTeacher(HuggingFaceTeacher):
-    """An ``EfficientNetForImageClassification`` that hears features of one channel.
+    """An ``EfficientNetForImageClassification`` that takes features of one channel.
 
     Gives logits, frame embeddings (the last feature map averaged over frequency) and clip embeddings
     (their mean over time, whatever the pooling). It gives no attention: there is none but in
@@ -59,7 +59,7 @@ class EfficientNetTeacher(HuggingFaceTeacher):
         Of model type ``efficientnet``. An image classifier of three channels can be the base of a
         fine-tuning only.
     task : {"single", "multi"}, optional
-        Overrides what the configuration says.
+        Overrides what the configuration has.
     """
 
     family = "efficientnet"

@@ -23,7 +23,7 @@ class EnsembleTeacher:
 
     Gives the mean of the members' logits, in the first member's order of classes. Gives the mean of
     their temporal attention and dropped mass only where all members have it on the same frames;
-    ``provenance["attention"]`` says whether. It gives no other signal: layers and embeddings of
+    ``provenance["attention"]`` records whether. It gives no other signal: layers and embeddings of
     different models have no mean.
 
     Parameters
@@ -157,7 +157,7 @@ def _shortest_limit(members: Sequence[Teacher]) -> int | None:
 
 
 def _share_frames(members: Sequence[Teacher], shortest: int, longest: int | None) -> bool:
-    """Say whether all members' frames lie at the same times and are as many for any input."""
+    """Return whether all members' frames lie at the same times and are as many for any input."""
     if any(name not in member.signals for member in members for name in _ATTENTION):
         return False
     grids = {member.signals["temporal_attention"] for member in members}

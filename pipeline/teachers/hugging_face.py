@@ -37,7 +37,7 @@ class HuggingFaceTeacher(ABC):
     Attributes
     ----------
     poolings : tuple of str
-        What `finetune-teacher` may ask the head to classify, the default first; empty where the
+        What `finetune-teacher` may have the head classify, the default first; empty where the
         architecture leaves no choice.
     attention_implementation : str
         The name under which transformers finds how this family computes attention.
@@ -71,7 +71,7 @@ class HuggingFaceTeacher(ABC):
         self._model: Any = None
         self._device = torch.device("cpu")
 
-    # What a family says about itself.
+    # What a family declares about itself.
 
     @abstractmethod
     def row_shape(self, signal: str, samples: int) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ class Teacher(Protocol):
     family : str
         Its kind, as a cache records it.
     sample_rate_hz : int
-        Rate of the waveforms it hears.
+        Rate of the waveforms it takes.
     classes : tuple of str
         Class names in the order of its logits.
     task : {"single", "multi"}
@@ -65,7 +65,7 @@ class Teacher(Protocol):
     def infer(
         self, waveforms: Sequence[NDArray[np.float32]], signals: Sequence[str]
     ) -> list[dict[str, NDArray[np.float32]]]:
-        """Answer each mono waveform of shape (samples,) with the signals asked for.
+        """Answer each mono waveform of shape (samples,) with the requested signals.
 
         Raises
         ------

@@ -27,5 +27,5 @@ class MelFrames:
         return int(_WINDOW_S * self.rate_hz) + (frames - 1) * int(_HOP_S * self.rate_hz)
 
     def centre_s(self, frame: float) -> float:
-        """Say when a frame is centred, in seconds after the first sample."""
+        """Return when a frame is centred, in seconds after the first sample."""
         return 0.5 * int(_WINDOW_S * self.rate_hz) / self.rate_hz + frame * self.hop_s

@@ -59,7 +59,7 @@ class ForwardPass:
     pooled : Tensor, (B, D)
         What the classification head saw.
     logits : Tensor, (B, C)
-        What it said.
+        What it computed.
     maps : sequence of Tensor, each (B, N, N)
         Head-mean attention of each layer, lowest first; empty when no signal needs it.
     residual : bool

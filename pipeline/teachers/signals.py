@@ -16,7 +16,7 @@ from pipeline.teachers.interface import Teacher
 
 
 def check_request(teacher: Teacher, samples: Sequence[int], signals: Sequence[str]) -> None:
-    """Refuse signals that a teacher cannot give and lengths that it cannot hear.
+    """Refuse signals that a teacher cannot give and lengths that it cannot take.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def pool_frames(values_TD: NDArray[np.floating], factor: int) -> NDArray[np.floa
 def pool_map(map_TT: NDArray[np.floating], factor: int) -> NDArray[np.float64]:
     """Pool an attention map (queries, keys) to (P, P): queries averaged, keys summed.
 
-    A row says where one query looks, so rows of the result still sum to 1.
+    A row shows where one query attends, so rows of the result still sum to 1.
     """
     starts = np.arange(0, map_TT.shape[1], factor)
     keys_summed = np.add.reduceat(map_TT.astype(np.float64), starts, axis=1)

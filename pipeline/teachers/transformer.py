@@ -43,7 +43,7 @@ COARSE_HOP_S = 0.08
 class TransformerTeacher(HuggingFaceTeacher):
     """A transformers audio encoder with a classification head.
 
-    A subclass says how samples become positions and where positions lie in time; everything else is
+    A subclass defines how samples become positions and where positions lie in time; everything else is
     here. It gives every signal there is; an encoder without a head gives all but the logits.
     """
 
@@ -74,7 +74,7 @@ class TransformerTeacher(HuggingFaceTeacher):
             options=options,
         )
 
-    # What a family says about itself.
+    # What a family declares about itself.
 
     @abstractmethod
     def frames(self, samples: int) -> int:
@@ -82,7 +82,7 @@ class TransformerTeacher(HuggingFaceTeacher):
 
     @abstractmethod
     def layout(self, samples: Sequence[int]) -> TokenLayout:
-        """Say where the positions of a batch lie, from the lengths of its clips alone."""
+        """Describe where the positions of a batch lie, from the lengths of its clips alone."""
 
     @abstractmethod
     def hidden(self, waveforms: Waveforms) -> Tensor:

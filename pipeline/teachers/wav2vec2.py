@@ -2,7 +2,7 @@
 
 Whether padding changes an answer depends on the model. Group norm in the convolutional front end
 averages over time, padding included, which shifts answers by a quarter of their scale even under a
-mask; the positional convolutions of data2vec-audio spread padding into the last frames. These hear
+mask; the positional convolutions of data2vec-audio spread padding into the last frames. These see
 batches of exactly equal length. With layer norm, the mask of wav2vec 2.0, HuBERT and
 UniSpeech-SAT is exact, and clips of near length share a batch.
 
@@ -41,7 +41,7 @@ class Wav2Vec2Teacher(TransformerTeacher):
     residual : bool
         Rollout with the residual connection.
     task : {"single", "multi"}, optional
-        Overrides what the configuration says.
+        Overrides what the configuration has.
     """
 
     family = "wav2vec2"
@@ -112,7 +112,7 @@ class Wav2Vec2Teacher(TransformerTeacher):
         return getattr(self.model, self.model.base_model_prefix)
 
     def _normalised(self, waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale one clip as its feature extractor asks for (``do_normalize``)."""
+        """Scale one clip as its feature extractor requires (``do_normalize``)."""
         values: NDArray[np.float32] = self.checkpoint.extractor(
             waveform, sampling_rate=self.sample_rate_hz, padding=False, return_tensors="np"
         )["input_values"][0]

@@ -1,6 +1,6 @@
 """Whisper's encoder as a teacher, on inputs as short as they are.
 
-OpenAI's Whisper hears 30 s, whatever the clip. For sinusoidal positions it is exact to give the
+OpenAI's Whisper takes 30 s, whatever the clip. For sinusoidal positions it is exact to give the
 encoder only the frames there are and to slice `embed_positions`; ``input=native`` pads to 30 s as
 stock transformers does.
 
@@ -41,7 +41,7 @@ class WhisperTeacher(TransformerTeacher):
         As long as the clip, or padded to the model's 30 s. Mean pooling of a padded input includes
         its padding, as in the stock class.
     task : {"single", "multi"}, optional
-        Overrides what the configuration says.
+        Overrides what the configuration has.
     """
 
     family = "whisper"
@@ -94,7 +94,7 @@ class WhisperTeacher(TransformerTeacher):
         return normed_BTD
 
     def stock_hidden(self, waveforms: Waveforms) -> Tensor:
-        """Run the stock forward, told for a moment that the model is only as long as the input."""
+        """Run the stock forward, set for a moment as if the model were only as long as the input."""
         encoder = self.model.encoder
         features_BMF = self._features(waveforms)
         positions = encoder.embed_positions

@@ -1,4 +1,4 @@
-"""Views: seeded variants of a clip that teacher and student both hear.
+"""Views: seeded variants of a clip that teacher and student both get.
 
 A recipe is a chain of named steps, ``NAME[:option=value,...]`` each. Its random numbers come from
 (seed, recipe, clip id, view) through a counter-based generator, so that a view is the same on every
@@ -61,7 +61,7 @@ def view_context(
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One view of a clip: what is heard, what is true of it, and what was drawn to make it."""
+    """One view of a clip: its waveform, what is true of it, and what was drawn to make it."""
 
     waveform_S: NDArray[np.float32]
     labels_C: NDArray[np.float32]
@@ -129,7 +129,7 @@ class ViewRecipe:
     def lengths(
         self, clips: Sequence[Clip], samples_N: NDArray[np.int64], view: int
     ) -> NDArray[np.int64]:
-        """Tell how long views are whose clips have `samples_N` samples; 0 stays 0."""
+        """Return how long views are whose clips have `samples_N` samples; 0 stays 0."""
         if not self._changes_length:
             return samples_N
         if not self.draws_length:

@@ -20,7 +20,7 @@ from cache_schema.errors import UsageError
 MAX_DB = 100.0
 # A day: no clip is longer, and its samples are still counted.
 MAX_SECONDS = 86_400.0
-# In place of a label: nobody said what is in the clip.
+# In place of a label: nobody annotated the clip.
 UNKNOWN = -1
 
 Drawn = tuple[float, ...]
@@ -59,7 +59,7 @@ class AudioView:
     Attributes
     ----------
     waveform_S : ndarray, float32
-        What is heard so far.
+        The waveform so far.
     start, stop : int
         The samples of it that hold the clip itself.
     labels_C : ndarray, float32
@@ -102,7 +102,7 @@ class ViewStep(Protocol):
         """Draw a number for each name in `draws`, for a clip of this length and split."""
 
     def length(self, samples: int, drawn: Drawn) -> int:
-        """Tell how long a clip of `samples` becomes; `drawn` is read by steps that draw it."""
+        """Return how long a clip of `samples` becomes; `drawn` is read by steps that draw it."""
 
     def apply(self, audio: AudioView, drawn: Drawn) -> AudioView:
         """Do to a clip what was drawn."""

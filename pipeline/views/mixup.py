@@ -27,7 +27,7 @@ class Mixup(PlainStep):
 
     As PSLA (Gong, Chung and Glass 2021, https://arxiv.org/abs/2102.01243, section III-C) does; there
     alpha is 10. A view mixed with or of an unlabelled clip is unlabelled, its labels `UNKNOWN`. Other
-    splits hear no partner.
+    splits get no partner.
 
     Fine-tuning mixes clips of a batch (`pipeline.finetune.augmentation.mixup`), which are in memory and
     drawn by balance; a cached view may not depend on a batch.

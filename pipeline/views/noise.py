@@ -43,7 +43,7 @@ class Recording:
 class Noise(PlainStep):
     """Mix noise at an SNR uniform in [`low_db`, `high_db`], each split's own.
 
-    Train, validation and test hear none of each other's noise, a split of another name hears the test's.
+    Train, validation and test get none of each other's noise, a split of another name gets the test's.
     The ratio is that of the mean powers of the clip itself and of the noise, which covers the whole
     view. A clip without any power gets the noise at its own level.
 
@@ -117,7 +117,7 @@ class Noise(PlainStep):
         return replace(audio, waveform_S=audio.waveform_S + np.float32(scale) * cut_S)
 
     def _own(self, split: str) -> list[Recording]:
-        """Noise of a split; one that the corpus has named itself hears what the test hears."""
+        """Noise of a split; one that the corpus has named itself gets that of the test."""
         return self._recordings.get(split, self._recordings["test"])
 
 

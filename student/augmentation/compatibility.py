@@ -1,7 +1,8 @@
 """What the trainer's augmentations do to cached answers, and which losses can live with that.
 
-A cached answer is true of the samples that the teacher heard. Whatever the trainer itself changes is
-therefore declared here with its effect; what no loss supports must be a view, which the teacher hears.
+A cached answer is true of the samples that the teacher processed. Whatever the trainer itself changes is
+therefore declared here with its effect; what no loss supports must be a view, which the teacher
+processes.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from student.recipes import Recipe
 
 REASONS: dict[Effect, str] = {
     "masking": "the student cannot know what it was not shown",
-    "mixing": "the teacher heard each clip alone and no mixture",
-    "needs a view": "the teacher heard other samples",
+    "mixing": "the teacher processed each clip alone and no mixture",
+    "needs a view": "the teacher processed other samples",
 }
 
 
@@ -84,7 +85,7 @@ def check_augmentations(recipe: Recipe, losses: Mapping[str, type[DistillationLo
         ways.append(f"switch {name} off: {augmentation.off}")
         if augmentation.view:
             ways.append(
-                "let the teacher hear it, in a new cache: precompute-teacher ... "
+                "let the teacher process it, in a new cache: precompute-teacher ... "
                 f"--view {augmentation.view} --views 8, and here {augmentation.off}"
             )
     if problems:

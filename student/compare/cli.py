@@ -85,7 +85,7 @@ MAX_SEEDS = 1000
     help="File of finished runs, a JSON line each: what is there is not trained again, wherever it "
     "was trained; what ends is added.",
 )
-@click.option("--plan", is_flag=True, help="Measure and tell the cost, write nothing.")
+@click.option("--plan", is_flag=True, help="Measure and show the cost, write nothing.")
 def main(
     caches: tuple[Path, ...],
     students: tuple[str, ...],
@@ -158,7 +158,7 @@ class ComparisonRunner:
         self.failures: list[RunJob] = []
 
     def run(self, jobs: int) -> None:
-        """Do what is left, and tell what came out.
+        """Do what is left, and report the results.
 
         Raises
         ------
@@ -186,7 +186,7 @@ class ComparisonRunner:
         return self.comparison.outstanding(self.results)
 
     def _end(self, job: RunJob, code: int) -> None:
-        """Take up what a process left, and say so."""
+        """Take up what a process left, and report it."""
         result = self.known.look_again(job.run)
         if code or result is None:
             self.failures.append(job)
@@ -217,7 +217,7 @@ class ComparisonRunner:
         return lines
 
     def _failure_text(self, job: RunJob) -> str:
-        """Say what a failed run said last."""
+        """Give the last lines of a failed run's log."""
         log = log_of(self.comparison, job)
         last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
         return "\n".join([f"  - {job.run}, see {log}:", *(f"      {line}" for line in last)])

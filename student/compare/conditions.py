@@ -74,7 +74,7 @@ def parse_losses(alternative: str) -> tuple[Distillation, ...]:
 
 
 def train_arguments(alternative: str) -> list[str]:
-    """Say an alternative as ``train-student`` takes it.
+    """Write an alternative as ``train-student`` takes it.
 
     >>> train_arguments("sp=30 label=1")
     ['--distill', 'sp=30', '--label-weight', '1']

@@ -33,7 +33,7 @@ class ClipCost:
     step_s : float
         To learn from it, once an epoch.
     eval_s : float
-        To be asked about it, once an epoch on the validation split.
+        To be evaluated on it, once an epoch on the validation split.
     row_bytes : float
         Held of each of its views.
     """
@@ -47,7 +47,7 @@ class ClipCost:
 def cost_table(
     comparison: Comparison, caches: Mapping[str, Cache], results: Results, jobs: int
 ) -> Iterator[str]:
-    """Say for each cache and student what a run costs, what is done and what is left."""
+    """Estimate for each cache and student what a run costs, what is done and what is left."""
     alternatives = dict.fromkeys(
         one for condition in comparison.conditions for one in condition.alternatives
     )

@@ -19,7 +19,7 @@ Process = subprocess.Popen[bytes]
 
 
 def log_of(comparison: Comparison, job: RunJob) -> Path:
-    """File beside the run with what its processes said."""
+    """File beside the run with the output of its processes."""
     folder = comparison.folder(job.run)
     return folder.with_name(f"{folder.name}.log")
 
@@ -30,7 +30,7 @@ def run_jobs(
     processes: int,
     on_finish: Callable[[RunJob, int], None],
 ) -> None:
-    """Run what is outstanding, asked again after each end, each job once.
+    """Run what is outstanding, listed again after each end, each job once.
 
     Parameters
     ----------
@@ -80,12 +80,12 @@ def _started(comparison: Comparison, job: RunJob) -> Process:
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=subprocess.STDOUT,
-            process_group=0,  # Ctrl-C reaches this process alone, which tells the others once
+            process_group=0,  # Ctrl-C reaches this process alone, which stops the others once
         )
 
 
 def _wait_any(running: dict[RunJob, Process], stop_requested: Callable[[], bool]) -> list[RunJob]:
-    """Wait until a process ends, or a signal asks to stop."""
+    """Wait until a process ends, or a signal requests to stop."""
     while not stop_requested():
         ended = [job for job, process in running.items() if process.poll() is not None]
         if ended:
@@ -99,7 +99,7 @@ def _wait_any(running: dict[RunJob, Process], stop_requested: Callable[[], bool]
 
 
 def _stop(running: dict[RunJob, Process]) -> None:
-    """Ask processes to stop, and wait until their states are saved."""
+    """Request processes to stop, and wait until their states are saved."""
     for process in running.values():
         process.terminate()
     for process in running.values():

@@ -26,7 +26,7 @@ from student.training.train import (
     finished_result,
 )
 
-# What the comparison itself says of each run.
+# What the comparison itself sets for each run.
 OURS = ("--student", "--out", "--distill", "--seed")
 
 
@@ -155,7 +155,7 @@ def cache_names(paths: Sequence[Path]) -> dict[str, Path]:
     Raises
     ------
     UsageError
-        If two have the same name, which tables and folders could not tell apart.
+        If two have the same name, which tables and folders could not distinguish.
     """
     named: dict[str, Path] = {}
     for path in paths:
@@ -253,7 +253,7 @@ def _check_signals(cache: Cache, settings: Settings, comparison: Comparison) -> 
 
 
 def _labelled(cache: Cache, split: str) -> bool:
-    """Tell whether any clip has a label; negatives of all classes alone cannot be ranked."""
+    """Return whether any clip has a label; negatives of all classes alone cannot be ranked."""
     return any(cache.read_unit(unit, ()).labels.any() for unit in cache.units(split, 0))
 
 

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
-MIN_PAIRS = 3  # two say next to nothing of their spread: their interval may have length 0 by chance
+MIN_PAIRS = (
+    3  # two show next to nothing of their spread: their interval may have length 0 by chance
+)
 BISECTIONS = 60  # more than the bits of a double
 
 

@@ -152,7 +152,7 @@ def _each(runs: Runs) -> list[Run | None]:
 
 
 def _right(results: Results, runs: Sequence[Run | None]) -> NDArray[np.bool_] | None:
-    """Which test clips each run has right, (S, N), if every result says so of equally many clips."""
+    """Which test clips each run has right, (S, N), if every result has them for equally many clips."""
     splits = [(results.get(run) or {"splits": {}})["splits"].get(TEST, {}) for run in runs if run]
     if not all("right" in split for split in splits) or len({s["clips"] for s in splits}) != 1:
         return None
@@ -291,7 +291,7 @@ def summary(rows: Sequence[TableRow]) -> list[str]:
 
 
 def _shown(gains: Sequence[Paired]) -> str:
-    """Say what the intervals bear out, and no more."""
+    """State what the intervals bear out, and no more."""
     known = [gain for gain in gains if gain.half_width is not None]
     if not known:
         return "no interval: fewer than three pairs"

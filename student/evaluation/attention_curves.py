@@ -1,4 +1,4 @@
-"""Where in single clips the teacher and students listen, as curves to draw.
+"""Where in single clips the teacher and students attend, as curves to draw.
 
 Shape suffixes: T frames, S samples.
 """
@@ -32,14 +32,14 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True, slots=True)
 class ClipAttention:
-    """A clip and where each model listens in it.
+    """A clip and where each model attends in it.
 
     Attributes
     ----------
     clip_id : str
         The clip.
     samples_S : int16, shape (S,)
-        What is heard.
+        Its waveform.
     curves : dict
         Name to (frame times in seconds, weights that sum to 1).
     place_s : (float, float) or None
@@ -55,7 +55,7 @@ class ClipAttention:
 def clip_curves(
     runs: Sequence[Path], cache: Cache, split: str, clip_ids: Sequence[str]
 ) -> list[ClipAttention]:
-    """Find where the teacher and each run's student listen in some clips of a split.
+    """Find where the teacher and each run's student attend in some clips of a split.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def curve_name(config: dict[str, Any]) -> str:
 
 
 def _disambiguated(names: Mapping[Path, str]) -> dict[Path, str]:
-    """Add to equal names what tells the runs' folders apart."""
+    """Add to equal names what distinguishes the runs' folders."""
     if len(set(names.values())) == len(names):
         return dict(names)
     above = os.path.commonpath(list(names))

@@ -1,7 +1,7 @@
-"""One number for where models listen: the share of attention inside the clip itself.
+"""One number for where models attend: the share of attention inside the clip itself.
 
-It asks about views that surround the clip with more, as a keyword somewhere in noise. A model that
-looks anywhere alike has the clip's share of the time there.
+It concerns views that surround the clip with more, as a keyword somewhere in noise. A model that
+attends uniformly has the clip's share of the time there.
 
 Shape suffixes: B rows, T frames.
 """
@@ -60,7 +60,7 @@ def attention_mass(run: Path, cache: Cache, split: str) -> dict[str, Any] | None
     teacher = teacher_signal(config)
     teacher_signals = tuple(name for name in (teacher,) if name in cache.signals)
     loader = UnitLoader(cache, student.front_end, ())
-    # The signal that features come from tells how long a row is.
+    # The signal that features come from shows how long a row is.
     signals = (loader.source, VIEW_DRAWS, *teacher_signals)
     loader = UnitLoader(cache, student.front_end, signals, budget_bytes=0)
     stream = Stream(loader, split, batch_size=EVALUATION_BATCH, seed=0)

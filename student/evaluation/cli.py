@@ -1,4 +1,4 @@
-"""``evaluate-student``: score a run, or draw where it listens."""
+"""``evaluate-student``: score a run, or draw where it attends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MAX_TIME_S = 1e6
     "--plot",
     type=PicturePath(),
     metavar="FILE.png",
-    help="Picture of where teacher and student listen.",
+    help="Picture of where teacher and student attend.",
 )
 @click.option(
     "--clip", "clips", multiple=True, metavar="ID", help="A clip to draw, repeatable: side by side."
@@ -143,7 +143,7 @@ def draw(
     mark_s: tuple[float, float] | None,
     file: Path,
 ) -> None:
-    """Draw where the teacher and the students of runs listen in some clips."""
+    """Draw where the teacher and the students of runs attend in some clips."""
     from cache_schema.inspection.plot import ClipPanel, plot_attentions
 
     found = clip_curves(runs, cache, split, clips)

@@ -100,7 +100,7 @@ def _class_table(student: Predictions, teacher: Predictions | None) -> Iterator[
     if student.task == "single":
         yield "  The recall of a class is the accuracy on its clips."
     else:
-        yield "  A class is said of a clip where its probability is above one half."
+        yield "  A class is predicted for a clip where its probability is above one half."
 
 
 def _confusions(student: Predictions) -> Iterator[RenderableType]:
@@ -116,7 +116,7 @@ def _confusions(student: Predictions) -> Iterator[RenderableType]:
 def _matrix_table(
     classes: tuple[str, ...], matrix_CC: NDArray[np.int64]
 ) -> Iterator[RenderableType]:
-    yield "Rows: the clips' class. Columns: the class the student said, by number."
+    yield "Rows: the clips' class. Columns: the class the student predicted, by number."
     table = Table("", "class", box=None)
     for number in range(1, len(classes) + 1):
         table.add_column(str(number), justify="right")

@@ -53,7 +53,7 @@ class AttentionMapLoss(DistillationLoss):
     Raises
     ------
     UsageError
-        If `width` is below 1, or the cache does not say where the teacher's frames lie.
+        If `width` is below 1, or the cache does not record where the teacher's frames lie.
     """
 
     signals = (SIGNAL,)

@@ -72,7 +72,7 @@ def stated_grid(setup: LossSetup, loss: str, signal: str, advice: str) -> FrameG
     Raises
     ------
     UsageError
-        If the cache does not say; ends with `advice`.
+        If the cache does not record it; ends with `advice`.
     """
     if signal in setup.grids:
         return setup.grids[signal]

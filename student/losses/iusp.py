@@ -44,12 +44,12 @@ class IUSPLoss(DistillationLoss):
         Facts of the student and the cache.
     resize : {"mean", "linear"}
         How finer frames become coarse ones: their mean (default), or linear interpolation at the
-        centres of the coarse ones. The abstract does not say.
+        centres of the coarse ones. The abstract does not specify them.
 
     Raises
     ------
     UsageError
-        If the cache does not say where the teacher's frames lie.
+        If the cache does not record where the teacher's frames lie.
     """
 
     signals = (SIGNAL,)

@@ -149,13 +149,13 @@ def _check_options(
 ) -> None:
     problems = []
     if form == "efficientat" and shape == "softmax":
-        problems.append("form=efficientat is a sigmoid for each class, got softmax: say sigmoid")
+        problems.append("form=efficientat is a sigmoid for each class, got softmax: use sigmoid")
     if form == "efficientat" and kind == "kl" and shape == "sigmoid":
-        problems.append("form=efficientat is divergence=bce, got kl: say form=cmkd for the KL")
+        problems.append("form=efficientat is divergence=bce, got kl: use form=cmkd for the KL")
     if form == "cmkd" and kind == "bce":
-        problems.append("form=cmkd is divergence=kl, got bce: say form=efficientat for the BCE")
+        problems.append("form=cmkd is divergence=kl, got bce: use form=efficientat for the BCE")
     if shape == "softmax" and kind == "bce":
-        problems.append("divergence=bce is for a sigmoid, got softmax: say activation=sigmoid")
+        problems.append("divergence=bce is for a sigmoid, got softmax: use activation=sigmoid")
     if covered < (least := 2 if shape == "softmax" else 1):
         problems.append(
             f"{shape} needs {least} or more classes that the teacher covers, got {covered}"

@@ -1,4 +1,4 @@
-"""Temporal knowledge distillation: the student learns *when* the teacher listened.
+"""Temporal knowledge distillation: the student learns *when* the teacher attended.
 
 Shape suffixes: B clips in batch, H heads, T student context frames, U teacher frames, D context
 features.
@@ -55,7 +55,7 @@ class TemporalLoss(DistillationLoss):
     align : {"time", "edges", "ends"}
         ``time`` (default) compares frames at the same time, by hop and first frame of both; beyond
         the teacher's ends its outermost frame is held. The others stretch the teacher's curve to the
-        student's length whatever their times; the paper does not say which of them it used.
+        student's length whatever their times; the paper does not specify which of them it used.
         ``edges`` lays the outer edges of both on each other, reading at (i + 1/2) U / T - 1/2, as
         ``torch.nn.functional.interpolate(mode="linear")`` does by default. ``ends`` lays the
         centres of first and last frame on each other (``align_corners=True``); from 49 to 25 frames
@@ -69,7 +69,7 @@ class TemporalLoss(DistillationLoss):
     source : {"auxiliary", "native"}
         ``auxiliary`` (default, any student) is the query vector above, as drawn in the paper.
         ``native`` acts on the attention that the student itself pools with; of several heads on the
-        mean of their weights. The paper does not say which its attention-based students used.
+        mean of their weights. The paper does not specify which its attention-based students used.
     renormalise : bool
         Whether the interpolated weights are divided by their sum m over the visible frames, about
         the teacher's hop over the student's; the paper leaves it open. Off, m multiplies the
@@ -79,7 +79,7 @@ class TemporalLoss(DistillationLoss):
     ------
     UsageError
         If `source` is ``native`` and the student has no attention or `scale` is on, or `align` is
-        ``time`` and the cache does not say where the teacher's frames lie, or `sharpen` is not
+        ``time`` and the cache does not record where the teacher's frames lie, or `sharpen` is not
         above 0 and at most 10.
 
     Examples

@@ -29,7 +29,7 @@ METRICS: dict[str, str] = {
     "d-prime": "student.metrics.roc:mean_d_prime",
 }
 MAIN_METRIC = {"single": "accuracy", "multi": "mAP"}
-"""What picks the best epoch of a task unless something else is asked for."""
+"""What picks the best epoch of a task unless something else is given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a metric is: a function from answers to a value, beside the classes it could not count.
+"""What a metric is: a function from predictions to a value, beside the classes it could not count.
 
 Shape suffixes: N clips, C classes.
 """
@@ -18,7 +18,7 @@ from cache_schema.errors import RunError
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a student or a teacher said of labelled clips, and what is right.
+    """What a student or a teacher predicted for labelled clips, and what is right.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Predictions:
     def of(
         cls, logits_NC: Tensor, labels_NC: Tensor, *, task: str, classes: tuple[str, ...]
     ) -> Predictions:
-        """Take answers from tensors of any device and number type."""
+        """Take predictions from tensors of any device and number type."""
         labels = true_classes(labels_NC.cpu().numpy(), task)
         return cls(logits_NC.detach().cpu().double().numpy(), labels, task, classes)
 
@@ -76,7 +76,7 @@ class Predictions:
         return rank.reshape(scores_NC.shape) / max(1, len(distinct) - 1)
 
     def decisions(self) -> NDArray[np.bool_]:
-        """Classes said of each clip, (N, C): the likeliest, or each with a probability above 1/2."""
+        """Classes predicted for each clip, (N, C): the likeliest, or each of probability above 1/2."""
         if self.task == "multi":
             return self.logits_NC > 0
         predicted_NC = np.zeros(self.logits_NC.shape, np.bool_)
@@ -90,7 +90,7 @@ class Predictions:
 
 
 def true_classes(labels_NC: NDArray[np.float32], task: str) -> NDArray[np.bool_]:
-    """Say which classes count as right, (N, C), where labels may be shares of a mixture.
+    """Return which classes count as right, (N, C), where labels may be shares of a mixture.
 
     In a single-label task the one with the largest share, in a multi-label one those with half or
     more.

@@ -28,7 +28,7 @@ class ClassScores:
     average_precision, roc_auc : float or None
         Of its ranking of the clips; None without positives (or, for the second, negatives).
     precision : float or None
-        Share of the clips said to have it that do; None if it was said of none.
+        Share of the clips predicted to have it that do; None if it was predicted for none.
     recall : float or None
         Share of its clips found; in a single-label task this is the accuracy on the class.
     f1 : float or None
@@ -66,7 +66,7 @@ def per_class(predictions: Predictions) -> list[ClassScores]:
 
 
 def confusion(predictions: Predictions) -> NDArray[np.int64] | None:
-    """Count clips by their class (row) and the class said (column), (C, C).
+    """Count clips by their class (row) and the class predicted (column), (C, C).
 
     None in a multi-label task: where several classes are right, no one was taken for another.
     """

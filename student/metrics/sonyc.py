@@ -59,7 +59,7 @@ def trapezoidal_auprc(scores_N: NDArray[np.float64], labels_N: NDArray[np.bool_]
     last_K = np.flatnonzero(np.append(ordered_N[1:] != ordered_N[:-1], True))
     found_K = np.cumsum(labels_N[order_N])[last_K]
     # The definition's floor of 0.5 under both quotients decides nothing here: with a threshold at a
-    # score something is said, and there is a positive clip.
+    # score something is predicted, and there is a positive clip.
     precision_K = found_K / (last_K + 1)
     recall_K = found_K / labels_N.sum()
     recalls = np.concatenate([[0.0], recall_K, [1.0]])

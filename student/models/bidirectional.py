@@ -1,6 +1,6 @@
 """A bidirectional GRU over clips of differing length.
 
-torch's packed sequences say what is padding, but on a CPU their gradient takes time in T²: it fills a
+torch's packed sequences mark what is padding, but on a CPU their gradient takes time in T²: it fills a
 tensor of the whole input with zeros for each frame. Here the backward way reads each clip turned round
 instead, so that padding comes last both ways, where it changes nothing before it. A training step of
 Att-RNN with 32 clips of 4 s takes a third of the time.

@@ -16,7 +16,7 @@ from student.recipes import Recipe
 
 @dataclass(frozen=True, slots=True)
 class StudentOutput:
-    """What a student says and what it based that on.
+    """What a student predicts and what it based that on.
 
     Attributes
     ----------
@@ -52,11 +52,11 @@ class Student(nn.Module):
     """
 
     front_end: ClassVar[str]
-    """Preset of ``cache_schema.front_ends`` it hears through."""
+    """Preset of ``cache_schema.front_ends`` that its features come from."""
     native_attention: ClassVar[bool] = False
     """Whether its output has ``attention_BHT``."""
     recipe: ClassVar[Recipe]
-    """Optimiser and learning rate where nothing else is asked for."""
+    """Optimiser and learning rate where nothing else is given."""
     why_not_any_length: ClassVar[str] = ""
     """Why an exported form has one length of clips; empty if it can have any."""
     why_not_step: ClassVar[str] = "it takes a mean over the whole clip"

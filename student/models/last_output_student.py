@@ -19,7 +19,7 @@ class LastOutputStudent(Student):
     """A recurrence in one direction, dropout, and a head on the last valid output.
 
     Padding comes after a clip's valid frames and a recurrence looks back only: it runs over the
-    padding too, and what it says there is left out.
+    padding too, and its output there is left out.
 
     Attributes
     ----------

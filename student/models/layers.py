@@ -70,7 +70,7 @@ class MaskedBatchNorm(nn.Module):
     momentum : float
         Keras' sense: the share of the old statistics that is kept.
     epsilon : float
-        Added to the variance; Keras' 1e-3 where nothing else is asked for.
+        Added to the variance; Keras' 1e-3 where nothing else is given.
     """
 
     running_mean: Tensor
@@ -129,7 +129,7 @@ class MaskedBatchNorm(nn.Module):
             eps=self.epsilon,
             cudnn_enabled=torch.backends.cudnn.enabled,
         )
-        if values.numel() > len(mean):  # one value says nothing of a variance
+        if values.numel() > len(mean):  # one value has no variance
             self._remember(mean, variance)
         return normalised
 

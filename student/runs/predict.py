@@ -50,7 +50,7 @@ def read_config(run: Path) -> dict[str, Any]:
 def run_predictions(
     run: Path, config: dict[str, Any], cache: Cache, split: str, *, loader: UnitLoader | None = None
 ) -> Predictions:
-    """Ask a run's best weights about the labelled clips of a split.
+    """Run a run's best weights on the labelled clips of a split.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def score_student(
 def student_predictions(
     student: Student, loader: UnitLoader, split: str, *, device: torch.device
 ) -> Predictions:
-    """Ask a student in evaluation mode about the labelled clips of a split."""
+    """Run a student in evaluation mode on the labelled clips of a split."""
     cache = loader.cache
     stream = Stream(loader, split, batch_size=EVALUATION_BATCH, seed=0)
     student.eval()

@@ -120,7 +120,7 @@ class Settings:
 
     @property
     def teacher(self) -> str:
-        """The teacher whose score is told beside the student's: the first one learned from."""
+        """The teacher whose score is shown beside the student's: the first one learned from."""
         return first_teacher([distillation_as_json(entry) for entry in self.distill])
 
     def resolved(self, cache: Cache, source: str) -> dict[str, Any]:
@@ -281,18 +281,18 @@ def diff_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Name each setting in which two resolved documents differ, with both values.
 
     >>> diff_settings({"options": {}}, {"options": {"width": "2"}})
-    ['options.width: the run has nothing, asked for 2']
+    ['options.width: the run has nothing, requested 2']
     """
     before, now = _flat(before), _flat(now)
     return [
-        f"{key}: the run has {_shown(before.get(key))}, asked for {_shown(now.get(key))}"
+        f"{key}: the run has {_shown(before.get(key))}, requested {_shown(now.get(key))}"
         for key in {**before, **now}
         if before.get(key) != now.get(key)
     ]
 
 
 def _shown(value: Any) -> str:
-    """Write a setting as a user would say it."""
+    """Write a setting as a user would write it."""
     if value is None:
         return "nothing"
     text = ", ".join(map(str, value)) or "nothing" if isinstance(value, list) else str(value)

@@ -55,7 +55,7 @@ class ClassMap:
 def build_class_map(
     classes: Sequence[str], teacher_classes: Sequence[str], names: Names | None, task: str
 ) -> ClassMap:
-    """Match classes by name, or as `names` says.
+    """Match classes by name, or as `names` maps them.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def _check_all_covered(classes: Sequence[str], teacher_classes: Sequence[str]) -
     if missing:
         raise UsageError(
             f"the cached logits lack {len(missing)} of {len(classes)} classes: {', '.join(missing)}; "
-            f"the teacher's classes: {', '.join(teacher_classes)}. Say which stand for which in a "
+            f"the teacher's classes: {', '.join(teacher_classes)}. Name which stand for which in a "
             "file (--class-map FILE.toml), fine-tune a teacher on these classes "
             "(finetune-teacher), or distil without logits, for example with temporal.",
             kind="classes",
@@ -146,7 +146,7 @@ def _check_all_covered(classes: Sequence[str], teacher_classes: Sequence[str]) -
 def coverage_report(
     class_map: ClassMap, classes: Sequence[str], teacher_classes: Sequence[str]
 ) -> list[str]:
-    """Say which classes the teacher's logits cover, with which of its own, and what is unused."""
+    """Report which classes the teacher's logits cover, with which of its own, and what is unused."""
     covered = dict(zip(class_map.covered, class_map.columns, strict=True))
     lines = [f"the teacher covers {len(covered)} of {len(classes)} classes"]
     for position, name in enumerate(classes):

@@ -1,4 +1,4 @@
-"""Several teachers in one cache: which of them speaks to a loss.
+"""Several teachers in one cache: which of them a loss learns from.
 
 As in the cache, the name of the first teacher is empty.
 """
@@ -55,7 +55,8 @@ def select_teacher_signals(
 ) -> Batch:
     """Give the batch with the chosen teachers' signals under their plain names.
 
-    Several teachers speak by the mean of their logits, an ensemble, over the classes they share.
+    Several teachers are represented by the mean of their logits, an ensemble, over the classes they
+    share.
 
     Parameters
     ----------

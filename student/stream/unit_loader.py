@@ -185,7 +185,7 @@ def feature_sources(cache: Cache, front_end: FrontEnd) -> list[str]:
         return found
     if WAVEFORM not in cache.signals:
         raise CacheError(
-            f"the student hears {front_end.name}; the cache has neither that nor a waveform, only: "
+            f"the student takes {front_end.name}; the cache has neither that nor a waveform, only: "
             f"{', '.join(cache.signals)}. Make a cache with: precompute-teacher ... --signal waveform",
             kind="missing_signal",
         )

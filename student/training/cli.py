@@ -165,7 +165,7 @@ def resolve(options: dict[str, Any]) -> Settings:
 
 
 def changed_recipe(recipe: Recipe, options: dict[str, Any]) -> Recipe:
-    """Change in a recipe what the command line says."""
+    """Change in a recipe what the command line gives."""
     names = ("epochs", "batch_size", "learning_rate")
     recipe = replace(recipe, **{name: options[name] for name in names if options[name] is not None})
     if options["schedule"] is not None:

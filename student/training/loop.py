@@ -165,7 +165,7 @@ class Trainer:
         return batch.to(self.fabric.device), mixing
 
     def _update_schedules(self, done: float) -> None:
-        """Tell the optimiser and the objective how many epochs are done, by clips seen."""
+        """Set for the optimiser and the objective how many epochs are done, by clips seen."""
         self.objective.epochs_done = done
         rate = self.recipe.learning_rate * self.recipe.schedule.factor(done / self.recipe.epochs)
         if self.progress.steps < self.recipe.warm_up_steps:

@@ -73,7 +73,7 @@ class Objective(nn.Module):
         """Give ``"total"`` and its parts unweighted: ``"labels"`` and one entry per loss.
 
         A clip without labels takes no part in the label loss, which is a mean over those that have.
-        With `mixing` the student hears mixtures, and each loss is the same mixture of the losses
+        With `mixing` the student gets mixtures, and each loss is the same mixture of the losses
         against both clips' targets (EfficientAT's mixup).
         """
         features_BTM = batch.features_BTM if mixing is None else mix_features(batch, mixing)
@@ -159,7 +159,7 @@ def _setup(
     entry: Distillation,
     maps: dict[str, ClassMap],
 ) -> LossSetup:
-    """Tell a loss about the student and about what its own teacher left in the cache."""
+    """Describe to a loss the student and about what its own teacher left in the cache."""
     specs = {
         signal: cache.signals[qualified(signal, entry.teachers[0])] for signal in entry.loss.signals
     }

@@ -1,4 +1,4 @@
-"""Train a student from a cache: what is refused and told before, the loop, the scores after."""
+"""Train a student from a cache: what is refused and reported before, the loop, the scores after."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def corpus_warnings(cache: Cache) -> list[str]:
     if len(cache.classes) == 1 and cache.task == "single":
         warnings.append(
             f"{cache.root} has one class alone, {cache.classes[0]!r}: every answer is right, and scores "
-            "say nothing"
+            "mean nothing"
         )
     if VALIDATION not in cache.splits:
         warnings.append(f"{cache.root} has no split {VALIDATION}: the last epoch is kept")
@@ -209,7 +209,7 @@ def _teacher(cache: Cache, settings: Settings, split: str) -> Score | None:
 
 
 def _why_no_score(cache: Cache, settings: Settings) -> str:
-    """Say why the teacher of a run has no score, where it has none."""
+    """Explain why the teacher of a run has no score, where it has none."""
     if qualified(LOGITS, settings.teacher) not in cache.signals:
         return "no cached logits"
     classes = teacher_classes(cache, settings.teacher)
@@ -217,13 +217,13 @@ def _why_no_score(cache: Cache, settings: Settings) -> str:
     if lacking and settings.class_map is None:
         return (
             f"its {len(classes)} classes lack {len(lacking)} of the cache's {len(cache.classes)}, first "
-            f"{lacking[0]!r}; --class-map FILE.toml can say which stand for which"
+            f"{lacking[0]!r}; --class-map FILE.toml can name which stand for which"
         )
     return "no labelled clips to score it on"
 
 
 def _report_coverage(cache: Cache, settings: Settings, log: Log) -> None:
-    """Say what a class map makes of each teacher's classes."""
+    """Describe what a class map makes of each teacher's classes."""
     if settings.class_map is None:
         return
     for name, class_map in class_maps(cache, settings).items():

@@ -25,11 +25,11 @@ class Figure:
     what : str
         The case, as the table names it.
     value : float or None
-        None when the case was left out; then `note` says why.
+        None when the case was left out; then `note` explains why.
     unit : str
         ``"x"`` for a ratio, ``"%"``, ``"s"``, ``"MB"``, ``"clips/s"``.
     bound : str
-        ``">= 0.90"`` or ``"<= 1"``; empty for a figure that is told and held to nothing.
+        ``">= 0.90"`` or ``"<= 1"``; empty for a figure that is shown and held to nothing.
     against : str
         What a ratio is a ratio to.
     note : str

@@ -1,7 +1,7 @@
 """A distilled epoch from the cache against one with Whisper-base in the loop, on real clips.
 
 Both arms train the same student on the same batches of cached features, by the same losses, in the
-real training loop. Online, each batch is heard by the teacher before its step, in inference mode, by
+real training loop. Online, each batch is processed by the teacher before its step, in inference mode, by
 this project's own adapter: once on inputs as short as the clips, once padded to the usual 30 s.
 """
 
@@ -79,7 +79,7 @@ def measure(scratch: Path, *, quick: bool) -> Iterator[Figure]:
 
 
 def _spoken(count: int) -> list[dict[str, Any]]:
-    """Spoken words of exactly one second, so that the teacher can hear them in whole batches."""
+    """Spoken words of exactly one second, so that the teacher can take them in whole batches."""
     root = SHARED / "data/speech_commands_v2_12"
     with (root / "metadata.csv").open(encoding="utf-8") as file:
         listed = [(root / row["file"], row["label"]) for row in csv.DictReader(file)]
@@ -157,7 +157,7 @@ def _epochs(cache: Cache, settings: Settings, teachers: Mapping[str, Teacher], s
     front_end = student_class(settings.student).front_end
     # Read in every epoch: what the cache costs at most.
     cached = cached_batches(UnitLoader(cache, front_end, SIGNALS, budget_bytes=0), settings)
-    heard = cached_batches(UnitLoader(cache, front_end, ("waveform",)), settings)
+    waveform_batches = cached_batches(UnitLoader(cache, front_end, ("waveform",)), settings)
     ready = list(cached())
     arms: Arms = {"cached": [], "step": []}
     for number in range(size.rounds + 1):
@@ -169,16 +169,16 @@ def _epochs(cache: Cache, settings: Settings, teachers: Mapping[str, Teacher], s
             for name, watched in found.items():
                 arms[name].append(watched)
     for name, teacher in teachers.items():
-        online = _online(heard, teacher)
+        online = _online(waveform_batches, teacher)
         arms[name] = [train_epoch(cache, settings, online, size.online_batches[name])]
     return arms
 
 
 def _online(
-    heard: Callable[[], Iterator[Batch]], teacher: Teacher
+    waveform_batches: Callable[[], Iterator[Batch]], teacher: Teacher
 ) -> Callable[[], Iterator[Batch]]:
     def batches() -> Iterator[Batch]:
-        for batch in heard():
+        for batch in waveform_batches():
             waveforms = [w[:n].numpy() / FULL_SCALE for w, n in zip(
                 batch.signals["waveform"], batch.signal_lengths["waveform"].tolist(), strict=True
             )]  # fmt: skip

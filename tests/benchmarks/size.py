@@ -1,7 +1,7 @@
 """Stored bytes of a teacher's answers as a share of the 16-bit audio that they are about.
 
 10-s clips, 200 classes, wav2vec 2.0's 499 frames: a random-weight model of its architecture, narrow,
-through the real command's code. Without compression the sizes do not depend on what is said.
+through the real command's code. Without compression the sizes do not depend on the content.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the cache costs a training of TC-ResNet: waits, the distilled epoch, and the usual loaders.
 
 Epochs are those of `train-student` with its defaults (batches of 32), on clips of 1 s whose features
-are cached, from the moment the first batch is asked for. A DataLoader's count from its first batch, so
+are cached, from the moment the first batch is requested. A DataLoader's count from its first batch, so
 that no start of a worker is held against it.
 """
 

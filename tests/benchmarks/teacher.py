@@ -45,7 +45,7 @@ MAPPED_BYTES = "1000000"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Clips of one length, and what the family has to be told to hear them so."""
+    """Clips of one length, and the options that the family needs for them."""
 
     seconds: float
     clips: int
@@ -114,11 +114,11 @@ def _time(family: str, folder: Path, case: Case, device: str, note: str) -> Figu
 def _asked(
     teacher: TransformerTeacher, waveforms: Clips, attention: str, signals: Sequence[str]
 ) -> Callable[[], object]:
-    def ask() -> object:
+    def infer_all() -> object:
         teacher.model.set_attn_implementation(attention)
         return teacher.infer(waveforms, signals)
 
-    return ask
+    return infer_all
 
 
 def _device_clock() -> float:
@@ -157,7 +157,7 @@ def _memory(family: str, folder: Path, case: Case, note: str) -> Figure:
 
 
 def _ragged(family: str, folder: Path, longest_s: float, note: str) -> Iterator[Figure]:
-    """Eight clips of different lengths: as this project hears them, and as one padded batch."""
+    """Eight clips of different lengths: as this project runs them, and as one padded batch."""
     waveforms = noise(_lengths(longest_s))
     plain = loaded(folder, {})
     usual_s = _seconds(_usual, plain, waveforms)
@@ -216,8 +216,10 @@ def _usual(teacher: TransformerTeacher, waveforms: Clips) -> Any:
 
 
 def _seconds(
-    hear: Callable[[TransformerTeacher, Clips], object], teacher: TransformerTeacher, clips: Clips
+    forward: Callable[[TransformerTeacher, Clips], object],
+    teacher: TransformerTeacher,
+    clips: Clips,
 ) -> float:
     began = time.process_time()
-    hear(teacher, clips)
+    forward(teacher, clips)
     return time.process_time() - began

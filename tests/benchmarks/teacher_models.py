@@ -19,7 +19,7 @@ from pipeline.teachers.transformer import TransformerTeacher
 
 FAMILIES = ("whisper", "wav2vec2", "ast")
 REAL_WHISPER = SHARED / "models" / "whisper-base-encoder"
-# What is asked of the plain model and of ours; every encoder embeds clips, not every one has a head.
+# What is computed by the plain model and of ours; every encoder embeds clips, not every one has a head.
 ANSWERS = {"sdpa": ["clip_embedding"], "ours": ["clip_embedding", "temporal_attention"]}
 Clips = list[NDArray[np.float32]]
 
@@ -40,7 +40,7 @@ def model_folder(family: str, scratch: Path, *, quick: bool) -> Path:
 
 
 def described(family: str, *, quick: bool) -> str:
-    """What a figure's note says of a model."""
+    """A figure's note on a model."""
     if quick:
         return "tiny random weights"
     real = family == "whisper" and REAL_WHISPER.is_dir()
@@ -92,6 +92,6 @@ class _Remembering:
 
 
 def noise(samples: Sequence[int]) -> Clips:
-    """Clips of noise: what is said changes no time."""
+    """Clips of noise: their content changes no time."""
     generator = np.random.default_rng(0)
     return [(0.1 * generator.standard_normal(n)).astype(np.float32) for n in samples]

@@ -27,7 +27,7 @@ ENCODER, QUICK_ENCODER = "whisper-base-encoder", "whisper-tiny.en-encoder"
 
 @dataclass
 class Questions:
-    """When the teacher was asked and had answered, and the CPU seconds of the asking thread."""
+    """When the teacher began and had answered, and the CPU seconds of the calling thread."""
 
     spans_s: list[tuple[float, float]] = field(default_factory=list)
     cpu_s: float = 0.0

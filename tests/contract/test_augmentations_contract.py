@@ -1,4 +1,4 @@
-"""Every augmentation of the trainer with every loss: it trains, or says why not and what to do."""
+"""Every augmentation of the trainer with every loss: it trains, or reports why not and what to do."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def test_all_problems_are_told_at_once(names: tuple[str, str]) -> None:
         return
     with pytest.raises(UsageError, match=f"{len(refused)} problem") as caught:
         settings(both, *names)
-    told = str(caught.value)
-    assert [name for name in names if f"no target for {name}," in told] == refused
+    error_text = str(caught.value)
+    assert [name for name in names if f"no target for {name}," in error_text] == refused
 
 
 def test_what_needs_a_view_is_refused_by_every_loss() -> None:

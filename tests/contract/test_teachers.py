@@ -285,9 +285,9 @@ def test_frame_times(
 
 def test_padding_mass_is_recorded(loaded: Callable[[str, dict[str, str]], Teacher]) -> None:
     waveform = clips(16_000)
-    asked = ["attention_dropped_mass"]
-    short = loaded("whisper", {}).infer(waveform, asked)[0]["attention_dropped_mass"]
-    native = loaded("whisper", {"input": "native"}).infer(waveform, asked)[0]
+    dropped_mass = ["attention_dropped_mass"]
+    short = loaded("whisper", {}).infer(waveform, dropped_mass)[0]["attention_dropped_mass"]
+    native = loaded("whisper", {"input": "native"}).infer(waveform, dropped_mass)[0]
     assert short == 0
     assert native["attention_dropped_mass"] > 0.5
 

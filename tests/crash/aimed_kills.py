@@ -37,7 +37,7 @@ import pipeline.teachers.toy  # noqa: F401
 from cache_schema.integrity.verify import verify
 from pipeline.precompute.cli import main
 
-# A process holds two units at a time: one asks the teacher, the other is read or written.
+# A process holds two units at a time: one runs the teacher, the other is read or written.
 MAX_CONCURRENT_UNITS = 2
 # The first that fits names the stage of a touched path.
 STAGES = {
@@ -54,7 +54,7 @@ STAGES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """One way to run the command: what it starts from and what it is asked."""
+    """One way to run the command: what it starts from and its options."""
 
     name: str
     options: Sequence[str]

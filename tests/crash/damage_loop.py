@@ -199,7 +199,7 @@ def check(cache: Kind, kind: str, how: str, changed: list[str], *, as_process: b
         return
     assert code == 3, f"{case}: exit code {code}\n{output}"
     if kind == "manifest" and how == "replace":
-        return  # An older one of a finished part: its rows are right, the later part is told.
+        return  # An older one of a finished part: its rows are right, the later part is reported.
     for key in changed:
         check_named(case, key, output)
     read = kind in READ or (kind == "index array" and UNREAD.search(changed[0]) is None)

@@ -43,7 +43,7 @@ ARMS = {"alone": [], "with KD": ["--distill", "logits=0.5:form=cmkd"]}
 
 
 def cached(shared: Path, out: Path, family: str, fold: int) -> Path:
-    """Fine-tune the teacher of a fold and let it speak once."""
+    """Fine-tune the teacher of a fold and run it once."""
     corpus = fold_manifest(shared, fold, out / f"fold{fold}.csv")
     log = out / f"{family}-{fold}.log"
     teacher, cache = out / f"{family}-{fold}", out / f"{family}-{fold}.zarr"

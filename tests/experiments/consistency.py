@@ -1,8 +1,8 @@
-"""What consistent teaching is worth: views that the teacher heard, against views that it did not.
+"""What consistent teaching is worth: views that the teacher own_unit, against views that it did not.
 
     python tests/experiments/consistency.py NOISY_WORK_FOLDER WORK_FOLDER
 
-The 2-s cache of ``noisy_keywords.py`` has eight views. Its rows are written again, without asking
+The 2-s cache of ``noisy_keywords.py`` has eight views. Its rows are written again, without running
 the teacher, as caches of one, two and four views, and as one that is inconsistent: the student's
 input are four views, the teacher's answers those of the first. That is what a cached answer becomes
 under augmentation that the teacher did not see. A killed run goes on where it was.
@@ -58,13 +58,13 @@ def _rows(source: Cache, number: int, inconsistent: bool) -> list[UnitRow]:
         for unit in source.units(split)
     }
     table = source.parts[0].plan.units
-    heard = units[table.view[number], table.first_clip[number]]
-    answered = units[0, heard.first_clip] if inconsistent else heard
-    features = _signals(source, heard, (FEATURES,))
+    own_unit = units[table.view[number], table.first_clip[number]]
+    answered = units[0, own_unit.first_clip] if inconsistent else own_unit
+    features = _signals(source, own_unit, (FEATURES,))
     answers = _signals(source, answered, ANSWERS)
     return [
         UnitRow(signals={name: values[row] for name, values in (features | answers).items()})
-        for row in range(heard.rows)
+        for row in range(own_unit.rows)
     ]
 
 

@@ -1,4 +1,4 @@
-"""How much a teacher has to say about *when*: how far its attention is from a flat one.
+"""How much a teacher's attention holds about *when*: how far its attention is from a flat one.
 
     python tests/experiments/flatness.py CACHE [CACHE ...]
 

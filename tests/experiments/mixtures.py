@@ -59,7 +59,7 @@ def mixture(
 
 
 def main(shared: Path, out: Path) -> None:
-    """Make the corpus, fine-tune its teacher and let it speak once."""
+    """Make the corpus, fine-tune its teacher and run it once."""
     out.mkdir(parents=True, exist_ok=True)
     corpus, teacher, log = write_mixtures(shared, out), out / "teacher", out / "log"
     base = shared / "models/whisper-tiny.en-encoder"

@@ -5,7 +5,7 @@
 Keywords are those of ``speech_commands_v2_12`` (folds 0-7 train, 8 validates, 9 tests: no speaker is in
 two splits), the noise is the six background recordings, cut by time, and ESC-10, by its folds (1-3
 train, 4 validates, 5 tests), at 0 to 10 dB. For each length a teacher is fine-tuned from Whisper
-tiny.en's encoder, hearing another view of each clip in every epoch, and speaks once over
+tiny.en's encoder, on another view of each clip in every epoch, and runs once over
 eight cached views of its own. A killed run goes on where it was.
 """
 
@@ -50,16 +50,16 @@ def corpus_of(shared: Path, out: Path, length_s: int) -> str:
 
 
 def make(shared: Path, out: Path, length_s: int) -> None:
-    """Fine-tune the teacher of one length and let it speak once."""
+    """Fine-tune the teacher of one length and run it once."""
     base = shared / "models/whisper-tiny.en-encoder"
     run("finetune-teacher", corpus_of(shared, out, length_s), "--base", base,
         "--out", out / f"teacher-{length_s}s", "--pooling", "mean", "--freeze-layers", 2,
         "--epochs", EPOCHS[length_s], log=out / f"log-{length_s}s")  # fmt: skip
-    speak(shared, out, length_s, out / f"{length_s}s.zarr", views=VIEWS)
+    cache_teacher(shared, out, length_s, out / f"{length_s}s.zarr", views=VIEWS)
 
 
-def speak(shared: Path, out: Path, length_s: int, cache: Path, *, views: int) -> None:
-    """Cache what the teacher of one length says, in so many views."""
+def cache_teacher(shared: Path, out: Path, length_s: int, cache: Path, *, views: int) -> None:
+    """Cache the outputs of the teacher of one length, in so many views."""
     run("precompute-teacher", corpus_of(shared, out, length_s),
         "--teacher", out / f"teacher-{length_s}s", "--out", cache, "--views", views,
         "--signal", "mfcc", "--signal", "mfcc40", log=out / f"log-{length_s}s")  # fmt: skip

@@ -4,7 +4,7 @@
 
 Each official fold is the test set once, the next one chooses the epoch, the other three (240 clips)
 train. The teacher, Whisper tiny.en's encoder, learns on views of its own (shifted, louder or softer,
-half of them mixed with another clip) and speaks once over eight cached ones, so that students hear
+half of them mixed with another clip) and runs once over eight cached ones, so that students get
 more than 240 sounds and the teacher has an answer to each. A killed run goes on where it was.
 """
 
@@ -20,7 +20,7 @@ SIGNALS = ("--signal", "mfcc40", "--signal", "clip_embedding", "--signal", "fram
 
 
 def make(shared: Path, out: Path, fold: int) -> None:
-    """Fine-tune the teacher of one fold and let it speak once."""
+    """Fine-tune the teacher of one fold and run it once."""
     following = fold % len(FOLDS) + 1
     corpus = f"esc:{shared / 'data/esc10'}?test_folds={fold}&validation_folds={following}"
     teacher, log = out / f"teacher-{fold}", out / f"log-{fold}"

@@ -2,7 +2,7 @@
 
     python tests/experiments/storage_types.py ../shared TEACHER WORK_FOLDER
 
-TEACHER is a folder that ``finetune-teacher`` wrote; it speaks once for each storage type. The student
+TEACHER is a folder that ``finetune-teacher`` wrote; it runs once for each storage type. The student
 learns from the cache alone, without labels, and its logits at a temperature of 2, where the rest of the
 top k is not exact: the worst that a storage type can do. A killed run goes on where it was. The
 divergences are those of the stored targets from the teacher's float32 answers on the test split.
@@ -39,7 +39,7 @@ FULL_SCALE = 32768.0
 
 
 def cached(shared: Path, teacher: Path, out: Path, arm: str) -> Path:
-    """Let the teacher speak once, into a cache of one storage type."""
+    """Run the teacher once, into a cache of one storage type."""
     cache = out / f"{arm.replace(', ', '-').replace(' ', '-')}.zarr"
     corpus = f"speech-commands:{shared / 'data/speech_commands_v2_12'}"
     signals = [word for signal in ARMS[arm] for word in ("--signal", signal)]
@@ -49,17 +49,19 @@ def cached(shared: Path, teacher: Path, out: Path, arm: str) -> Path:
 
 
 def answers(teacher: Path, cache: Path) -> dict[str, list[NDArray[Any]]]:
-    """What the teacher says of the cached waveforms of the test split, in float32."""
+    """The teacher's outputs for the cached waveforms of the test split, in float32."""
     opened = open_cache(cache)
     model = open_teacher(str(teacher), {}, classes=opened.classes, task=opened.task)
     model.load("cpu")
     found: dict[str, list[NDArray[Any]]] = {"logits": [], ATTENTION: []}
     for unit in opened.units("test"):
         rows = opened.read_unit(unit, ["waveform"]).signals["waveform"]
-        heard = [(rows[i] / np.float32(FULL_SCALE)).astype(np.float32) for i in range(len(rows))]
-        for first in range(0, len(heard), BATCH):
-            for said in model.infer(heard[first : first + BATCH], list(found)):
-                for name, value in said.items():
+        waveforms_of_unit = [
+            (rows[i] / np.float32(FULL_SCALE)).astype(np.float32) for i in range(len(rows))
+        ]
+        for first in range(0, len(waveforms_of_unit), BATCH):
+            for output in model.infer(waveforms_of_unit[first : first + BATCH], list(found)):
+                for name, value in output.items():
                     found[name].append(value)
     return found
 

@@ -3,7 +3,7 @@
     python tests/experiments/tables.py [--check]
 
 A table stands between ``<!-- table NAME -->`` and ``<!-- end -->``. With ``--check`` nothing is
-written, and exit code 1 says that a table is not what the ledgers say.
+written, and exit code 1 means that a table is not what the ledgers hold.
 """
 
 from __future__ import annotations
@@ -93,5 +93,5 @@ if __name__ == "__main__":
                 page.write_text(after, encoding="utf-8")
     if check and stale:
         sys.exit(
-            f"not what the ledgers say: {', '.join(stale)}; python tests/experiments/tables.py"
+            f"not what the ledgers hold: {', '.join(stale)}; python tests/experiments/tables.py"
         )

@@ -29,8 +29,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def precomputed(corpus: Path, out: Path, *options: str) -> Path:
     words = (f"folder:{corpus}", "--teacher", "toy", "--out", out)
-    code, said = run(precompute_teacher, *words, *options)
-    assert code == 0, said
+    code, screen = run(precompute_teacher, *words, *options)
+    assert code == 0, screen
     return out
 
 
@@ -83,9 +83,9 @@ def test_a_training_goes_on_bit_for_bit(
     with monkeypatch.context() as patched:
         patched.setattr(Trainer, "_finish_epoch", stopped)
         assert train(cache, tmp_path / "run")[0] == 1
-    code, said = train(grown[what], tmp_path / "run")
-    assert code == 0, said
-    assert "continuing after epoch 1" in said
+    code, screen = train(grown[what], tmp_path / "run")
+    assert code == 0, screen
+    assert "continuing after epoch 1" in screen
     weights = [folder / "model.safetensors" for folder in (whole, tmp_path / "run")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
@@ -103,8 +103,8 @@ def test_a_comparison_goes_on_too(cache: Path, grown: dict[str, Path], tmp_path:
     )
     options = ("--train", "--epochs 1 --device cpu", "--plan")
     assert run(compare_students, cache, *words, *options[:2])[0] == 0
-    code, said = run(compare_students, grown["the student's features"], *words, *options)
-    assert code == 0, said
+    code, screen = run(compare_students, grown["the student's features"], *words, *options)
+    assert code == 0, screen
 
 
 def test_a_new_training_reads_the_features_that_are_there(
@@ -124,9 +124,9 @@ def test_a_new_training_reads_the_features_that_are_there(
 
 
 def test_what_a_training_does_read_must_stay(corpus: Path, whole: Path, tmp_path: Path) -> None:
-    """The same corpus, heard by a teacher of another seed of views."""
+    """The same corpus, processed by a teacher of another seed of views."""
     other = precomputed(corpus, tmp_path / "tones.zarr", "--view", "gain")
     folder = Path(shutil.copytree(whole, tmp_path / "run"))
-    code, said = train(other, folder)
+    code, screen = train(other, folder)
     assert code == 2
-    assert "cache_sha256: the run has" in said
+    assert "cache_sha256: the run has" in screen

@@ -69,8 +69,8 @@ def test_cached_attention_is_the_exact_rollout_of_the_stock_model(
     special, rows, whisper_frames = FAMILIES[family]
     clip_id = next(name for name in cache.clip_ids() if len(_waveform(cache_dir, name)) == RATE_HZ)
     signals = clip_facts(cache, find_clip(cache_dir, clip_id))["signals"]
-    heard = signals["waveform"].astype(np.float32) / 32768
-    maps, _ = stock_answer(models / family, heard, whisper_frames)
+    waveform_S = signals["waveform"].astype(np.float32) / 32768
+    maps, _ = stock_answer(models / family, waveform_S, whisper_frames)
     positions = maps.shape[1]
     pooling = np.full(positions, 1 / positions)
     if special:

@@ -31,9 +31,9 @@ def precompute(corpus: Path, out: Path, *signals: str, views: int = 2, **facts: 
     )
 
 
-def run(asked: Precompute) -> Precompute:
-    asked.run(lambda _plan, _units: None, lambda _plan, _record: None)
-    return asked
+def run(requested: Precompute) -> Precompute:
+    requested.run(lambda _plan, _units: None, lambda _plan, _record: None)
+    return requested
 
 
 def further(corpus: Path, out: Path) -> Precompute:
@@ -82,7 +82,7 @@ def test_every_row_of_a_full_cache_is_found_as_it_was(corpus: Path, cache_dir: P
 def test_any_rows_show_that_all_sources_changed_in_place(
     corpus: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
-    """Whatever rows are drawn their sources are heard again; two are of what never was audio."""
+    """Whatever rows are drawn their sources are decoded again; two are of what never was audio."""
     other = Path(shutil.copytree(corpus, tmp_path / "other"))
     for path in other.rglob("*.*"):
         path.write_bytes(path.read_bytes()[:-1] + b"\xa5")  # equal size, equal length

@@ -77,8 +77,8 @@ def test_a_line_says_what_was_run_what_it_scored_and_which_clips_were_right(
     assert right.mean() == pytest.approx(test["score"])
     run = out / "runs" / "tones" / "tc-resnet" / "none" / "seed-0"
     assert alone["result"] == json.loads((run / "result.json").read_text())
-    told = CliRunner().invoke(evaluate_cli.main, [str(run), str(cache), "--json"])
-    assert json.loads(told.stdout)["score"] == test["score"]
+    shown = CliRunner().invoke(evaluate_cli.main, [str(run), str(cache), "--json"])
+    assert json.loads(shown.stdout)["score"] == test["score"]
 
 
 def test_what_the_ledger_has_is_not_trained_again_anywhere(

@@ -49,8 +49,8 @@ def started(*words: object) -> subprocess.Popen[str]:
 
 def finished(*words: object) -> subprocess.CompletedProcess[str]:
     process = started(*words)
-    told, failed = process.communicate(timeout=500)
-    return subprocess.CompletedProcess(process.args, process.returncode, told, failed)
+    shown, failed = process.communicate(timeout=500)
+    return subprocess.CompletedProcess(process.args, process.returncode, shown, failed)
 
 
 def here(*words: object) -> Result:
@@ -117,9 +117,9 @@ def test_the_tables_scores_are_the_ones_that_evaluate_student_finds(
     out, _ = whole
     (row, _) = document(out / "comparison.json")["rows"]
     run = out / "runs" / "tones" / "tc-resnet" / "none" / "seed-1"
-    told = CliRunner().invoke(evaluate_cli.main, [str(run), str(cache), "--json"])
-    assert json.loads(told.stdout)["scores"]["accuracy"] == row["scores"][1]
-    assert json.loads(told.stdout)["teacher_score"] == row["teacher"]
+    shown = CliRunner().invoke(evaluate_cli.main, [str(run), str(cache), "--json"])
+    assert json.loads(shown.stdout)["scores"]["accuracy"] == row["scores"][1]
+    assert json.loads(shown.stdout)["teacher_score"] == row["teacher"]
 
 
 def test_the_same_command_again_trains_nothing_and_writes_the_same_tables(
@@ -140,7 +140,7 @@ def test_other_settings_are_refused_before_anything_is_trained(
     before = tree_bytes(out)
     refused = here(cache, *WORDS, "--out", out, "--train", "--epochs 3 --batch-size 8")
     assert refused.exit_code == 2
-    assert "recipe.epochs: the run has 2, asked for 3 (6 run(s): " in refused.stderr
+    assert "recipe.epochs: the run has 2, requested 3 (6 run(s): " in refused.stderr
     assert "Nothing was changed" in refused.stderr
     assert tree_bytes(out) == before
 
@@ -173,10 +173,10 @@ def test_a_comparison_told_to_stop_ends_its_processes_and_says_what_is_kept(
     with started(*words) as process:
         wait_for(lambda: any(out.rglob("training-state.pt")), process)
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "compare-students: stopped. Finished runs are kept, and the 2 under way" in said
-    assert "Traceback" not in said
+    assert "compare-students: stopped. Finished runs are kept, and the 2 under way" in errors
+    assert "Traceback" not in errors
     for run in runs_below(out):
         with write_lock(run):  # nobody writes it any more
             pass
@@ -221,14 +221,14 @@ def test_a_plan_tells_the_cost_and_writes_nothing(
 
 
 def test_the_usual_ladder_is_what_the_cache_serves(cache: Path, tmp_path: Path) -> None:
-    told = here(cache, "--student", "tc-resnet", "--out", tmp_path / "o", *TRAIN, "--plan").stdout
-    assert f"left out sp=30 label=1: {cache} has no clip_embedding" in told
-    assert f"left out iusp=30 label=1: {cache} has no frame_embedding" in told
-    assert "0 of 12 runs done" in told, "none, logits, temporal and both"
+    shown = here(cache, "--student", "tc-resnet", "--out", tmp_path / "o", *TRAIN, "--plan").stdout
+    assert f"left out sp=30 label=1: {cache} has no clip_embedding" in shown
+    assert f"left out iusp=30 label=1: {cache} has no frame_embedding" in shown
+    assert "0 of 12 runs done" in shown, "none, logits, temporal and both"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
         (("--condition", "sp=1"), "loss 'sp' needs the signal 'clip_embedding'"),
         (("--train", "--seed 5"), "must leave --seed to"),
@@ -239,12 +239,12 @@ def test_the_usual_ladder_is_what_the_cache_serves(cache: Path, tmp_path: Path) 
     ],
 )
 def test_what_no_run_could_do_is_refused_first(
-    cache: Path, tmp_path: Path, words: tuple[str, ...], said: str
+    cache: Path, tmp_path: Path, words: tuple[str, ...], expected: str
 ) -> None:
     out = tmp_path / "refused"
     refused = here(cache, "--student", "tc-resnet", "--out", out, *words)
     assert refused.exit_code in (2, 3)
-    assert said in refused.stderr
+    assert expected in refused.stderr
     assert os.listdir(tmp_path) == []
 
 
@@ -283,7 +283,7 @@ def test_a_cache_without_validation_is_compared_once_and_done(tmp_path: Path) ->
     shutil.rmtree(corpus / "validation")
     succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", small))
     words = (small, "--student", "tc-resnet", "--condition", "none", "--seeds", "1", "--jobs", "1")
-    told = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))
-    assert told.count("seed 0: test") == 1
+    shown = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))
+    assert shown.count("seed 0: test") == 1
     again = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))
     assert "seed 0: test" not in again

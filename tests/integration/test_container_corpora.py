@@ -23,15 +23,15 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def packs(tones: Path) -> Path:
     out = tones.parent / "packs"
-    code, told = run(pack_corpus, f"folder:{tones}", "--to", "hdf5-waveform", "--out", out)
-    assert code == 0, told
+    code, shown = run(pack_corpus, f"folder:{tones}", "--to", "hdf5-waveform", "--out", out)
+    assert code == 0, shown
     return out
 
 
 def precompute(corpus: str, out: Path, workers: int) -> Path:
     options = ["--teacher", "toy", "--unit-rows", 4, "--workers", workers]
-    told = succeeded(command("precompute-teacher", corpus, "--out", out, *options))
-    assert " 0 rows quarantined" in told
+    shown = succeeded(command("precompute-teacher", corpus, "--out", out, *options))
+    assert " 0 rows quarantined" in shown
     return out
 
 

@@ -74,10 +74,10 @@ def test_precompute_on_a_full_disk_keeps_what_was_committed(
 ) -> None:
     size = int(share * on_disk_bytes(whole_cache))
     words = (corpus, *PRECOMPUTE, "--out", "DISK/c.zarr")
-    told = fail_on_a_full_disk(tmp_path, size, "precompute-teacher", *words)
-    assert told.startswith("precompute-teacher: No space left on device")
-    assert f"{tmp_path / 'disk'}" in told
-    assert told.endswith(f"Free some space there, or choose another place (--out), {GO_ON}\n")
+    shown = fail_on_a_full_disk(tmp_path, size, "precompute-teacher", *words)
+    assert shown.startswith("precompute-teacher: No space left on device")
+    assert f"{tmp_path / 'disk'}" in shown
+    assert shown.endswith(f"Free some space there, or choose another place (--out), {GO_ON}\n")
     left, end = tmp_path / "left" / "c.zarr", tmp_path / "end" / "c.zarr"
     assert_nothing_half_written(tmp_path / "left")
     if left.exists():
@@ -111,12 +111,12 @@ def test_training_on_a_full_disk_keeps_the_last_good_state(
     sizes = {"the first state": state // 2, "the first weights": state + weights // 2}
     size = sizes.get(at, 3 * state // 2 + weights)
     words = (whole_cache, *STUDENT, "--out", "DISK/run")
-    told = fail_on_a_full_disk(tmp_path, size, "train-student", *words)
+    shown = fail_on_a_full_disk(tmp_path, size, "train-student", *words)
     failed_at = RUN_FILES[0] if "weights" in at else "training-state.pt"
-    assert told.startswith(
+    assert shown.startswith(
         f"train-student: No space left on device ({tmp_path}/disk/run/{failed_at})"
     )
-    assert told.endswith(GO_ON + "\n")
+    assert shown.endswith(GO_ON + "\n")
     assert_nothing_half_written(tmp_path / "left")
     assert (tmp_path / "left/run/training-state.pt").exists() == (at != "the first state")
     assert_same_run(tmp_path / "end/run", whole_run)

@@ -34,36 +34,36 @@ def evaluate(*words: object) -> Result:
 def test_one_line_tells_the_score_beside_the_teachers(made: tuple[Path, Path]) -> None:
     run, cache = made
     result = json.loads((run / "result.json").read_text())["splits"]["test"]
-    told = evaluate(run, cache)
-    assert told.stdout == (
+    shown = evaluate(run, cache)
+    assert shown.stdout == (
         f"{run} on test: accuracy {result['score']:.4f} on 9 clips; teacher 0.3333\n"
     )
 
 
 def test_a_report_has_every_metric_every_class_and_the_confusions(made: tuple[Path, Path]) -> None:
     run, cache = made
-    told = evaluate(run, cache, "--report", "--split", "validation")
-    assert told.exit_code == 0, told.output
-    lines = told.stdout.splitlines()
+    shown = evaluate(run, cache, "--report", "--split", "validation")
+    assert shown.exit_code == 0, shown.output
+    lines = shown.stdout.splitlines()
     assert lines[0] == evaluate(run, cache, "--split", "validation").stdout.strip()
     starts = [line.split()[0] for line in lines if line.strip()]
     assert [name for name in starts if name in METRICS] == list(METRICS)
     assert sorted(name for name in starts if name in CLASSES) == sorted(CLASSES)
-    assert "Rows: the clips' class. Columns: the class the student said, by number." in lines
+    assert "Rows: the clips' class. Columns: the class the student predicted, by number." in lines
 
 
 def test_json_has_the_report_and_both_answer_alike(made: tuple[Path, Path]) -> None:
     run, cache = made
-    told = json.loads(evaluate(run, cache, "--json").stdout)
-    assert told["score"] == told["scores"]["accuracy"]
-    assert told["teacher_score"] == told["teacher_scores"]["accuracy"]
+    shown = json.loads(evaluate(run, cache, "--json").stdout)
+    assert shown["score"] == shown["scores"]["accuracy"]
+    assert shown["teacher_score"] == shown["teacher_scores"]["accuracy"]
     taught = teacher_score(open_cache(cache), "test", metric="roc-auc")
     assert taught is not None
-    assert told["teacher_scores"]["roc-auc"] == taught.value
-    assert [entry["name"] for entry in told["per_class"]["teacher"]] == told["classes"]
-    matrix = told["confusion"]["student"]
-    assert sum(map(sum, matrix)) == told["clips"]
-    assert sum(matrix[c][c] for c in range(3)) == pytest.approx(told["score"] * told["clips"])
+    assert shown["teacher_scores"]["roc-auc"] == taught.value
+    assert [entry["name"] for entry in shown["per_class"]["teacher"]] == shown["classes"]
+    matrix = shown["confusion"]["student"]
+    assert sum(map(sum, matrix)) == shown["clips"]
+    assert sum(matrix[c][c] for c in range(3)) == pytest.approx(shown["score"] * shown["clips"])
 
 
 def test_two_ways_of_telling_are_refused(made: tuple[Path, Path]) -> None:

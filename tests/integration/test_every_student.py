@@ -55,9 +55,9 @@ def test_a_student_trains_is_saved_and_scores_the_same_again(
         assert math.isfinite(losses[f"train_loss_{part}"]), part
         assert losses[f"train_loss_{part}"] > 0, part
     check_moved(run, student)
-    told = json.loads(here(evaluate_cli.main, run, cache, "--json"))
+    shown = json.loads(here(evaluate_cli.main, run, cache, "--json"))
     result = document(run / "result.json")["splits"]["test"]
-    assert (told["score"], told["clips"]) == (result["score"], 9)
+    assert (shown["score"], shown["clips"]) == (result["score"], 9)
 
 
 def check_moved(run: Path, student: str) -> None:

@@ -17,7 +17,7 @@ LADDER = (
 
 @pytest.fixture
 def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A tiny experiment on tones in the place of all others; the list says which caches were made."""
+    """A tiny experiment on tones in the place of all others; the list has which caches were made."""
     made: list[str] = []
 
     def make(shared: Path, work: Path, name: str) -> None:

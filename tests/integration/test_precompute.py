@@ -56,13 +56,13 @@ def test_every_row_holds_what_the_teacher_says_of_the_cached_samples(
     teacher = open_teacher("toy", classes=cache.classes)
     for clip_id in cache.clip_ids()[::7]:
         facts = clip_facts(cache, find_clip(cache_dir, clip_id))
-        heard = decode(corpus / facts["path"], sample_rate_hz=RATE_HZ)
+        decoded = decode(corpus / facts["path"], sample_rate_hz=RATE_HZ)
         samples = facts["signals"]["waveform"]
-        np.testing.assert_array_equal(samples, np.round(heard.waveform * 32768).astype(np.int16))
-        (said,) = teacher.infer(
+        np.testing.assert_array_equal(samples, np.round(decoded.waveform * 32768).astype(np.int16))
+        (outputs,) = teacher.infer(
             [samples.astype(np.float32) / 32768], ["logits", "temporal_attention"]
         )
-        for name, value in said.items():
+        for name, value in outputs.items():
             np.testing.assert_array_equal(facts["signals"][name], value.astype(np.float16))
 
 

@@ -104,9 +104,9 @@ def test_it_is_refused_before_anything_is_written(
         str(cache) + word.removeprefix("CACHE") if word.startswith("CACHE") else word
         for word in words
     ]
-    code, said = run(command, *given, *odd)
-    assert code == 2, said
-    assert len(said) < 20_000
+    code, screen = run(command, *given, *odd)
+    assert code == 2, screen
+    assert len(screen) < 20_000
     assert small_cache.tree_bytes(tmp_path) == before
 
 
@@ -123,6 +123,6 @@ def test_a_device_that_is_not_there_names_what_is(
 @pytest.mark.parametrize("address", ["s3://a/b.csv", "http://a/b.csv", "gs://a"])
 def test_a_corpus_elsewhere_is_refused(tmp_path: Path, address: str) -> None:
     words = ("--teacher", "toy", "--out", tmp_path / "x")
-    code, said = run(precompute_teacher, f"csv:{address}", *words)
+    code, screen = run(precompute_teacher, f"csv:{address}", *words)
     assert code == 2
-    assert "only local paths" in said
+    assert "only local paths" in screen

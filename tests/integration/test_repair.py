@@ -108,7 +108,7 @@ def test_a_damaged_record_is_never_sealed(corpus: str, unfinished: Path) -> None
     run = command("precompute-teacher", corpus, "--out", unfinished, *TOY)
     assert run.returncode == 3
     assert "work unit 1 of part-000 cannot be trusted" in run.stderr
-    assert "unsealed/000001.sha256 says" in run.stderr
+    assert "unsealed/000001.sha256 records" in run.stderr
     assert "--repair" in run.stderr
 
 

@@ -71,11 +71,11 @@ def test_a_second_teacher_answers_exactly_the_cached_samples_in_every_view(
             rows = cache.read_unit(unit, names)
             assert len(rows.clip) == unit.rows
             seen.add(unit.view)
-            heard = [rows.signals["waveform"][row] for row in range(unit.rows)]
-            waveforms = [samples.astype(np.float32) / 32768 for samples in heard]
+            cached = [rows.signals["waveform"][row] for row in range(unit.rows)]
+            waveforms = [samples.astype(np.float32) / 32768 for samples in cached]
             for suffix, teacher in both.items():
-                for row, said in enumerate(teacher.infer(waveforms, OWN)):
-                    for name, value in said.items():
+                for row, outputs in enumerate(teacher.infer(waveforms, OWN)):
+                    for name, value in outputs.items():
                         found = rows.signals[name + suffix][row]
                         np.testing.assert_array_equal(found, value.astype(np.float16))
     assert seen == {0, 1}
@@ -141,17 +141,17 @@ def test_more_views_come_from_the_first_teacher_and_then_from_each_other(
     out = Path(shutil.copytree(two_teachers, tmp_path / "c"))
     run = precompute(corpus, out, *B, "--views", 3)
     assert run.returncode == 3
-    assert "has 2 view(s), asked for are 3" in run.stderr
+    assert "has 2 view(s), requested are 3" in run.stderr
     assert "of the first teacher with --views 3" in run.stderr
     output = succeeded(first(corpus, out, "--views", 3))
-    assert "teacher 'b' yet, which has not heard view(s) 2: repeat" in output
+    assert "teacher 'b' yet, which has not processed view(s) 2: repeat" in output
     cache = open_cache(out)
     assert "logits@b" not in cache.signals
     last = cache.units("train", view=2)[0]
     with pytest.raises(CacheError, match=r"'logits@b' in view 2.*--teacher-name b"):
         cache.read_unit(last, ["logits", "logits@b"])
-    assert "has not heard view(s) 2" in succeeded(command("inspect-cache", out))
-    assert "not heard" not in succeeded(precompute(corpus, out, *B))
+    assert "has not processed view(s) 2" in succeeded(command("inspect-cache", out))
+    assert "not processed" not in succeeded(precompute(corpus, out, *B))
     cache = open_cache(out)
     assert "logits@b" in cache.signals
     rows = cache.read_unit(last, ["logits", "logits@b"])
@@ -180,8 +180,8 @@ def test_a_teacher_of_another_rate_hears_the_cached_samples_resampled(
     rows = cache.read_unit(unit, ["waveform", "logits@low"])
     for row in range(unit.rows):
         samples_S = rows.signals["waveform"][row].astype(np.float32) / 32768
-        (said,) = teacher.infer([resample(samples_S, RATE_HZ, 11_000)], ["logits"])
-        wanted = said["logits"].astype(np.float16)
+        (outputs,) = teacher.infer([resample(samples_S, RATE_HZ, 11_000)], ["logits"])
+        wanted = outputs["logits"].astype(np.float16)
         np.testing.assert_array_equal(rows.signals["logits@low"][row], wanted)
 
 

@@ -1,4 +1,4 @@
-"""precompute-teacher stopped by a signal or a failing unit: it says what is kept, and goes on later."""
+"""precompute-teacher stopped by a signal or a failing unit: it reports what is kept, and resumes."""
 
 from __future__ import annotations
 
@@ -89,19 +89,21 @@ def stopped_after_a_unit(
 
 
 def units_kept(out: Path, errors: str) -> int:
-    """How many units a stopped run says it keeps, in its one line; it tells the truth."""
+    """How many units a stopped run reports as kept, in its one line, which is true."""
     assert "Traceback" not in errors
     (line,) = errors.splitlines()
-    said = re.search(r"stopped\. (\d+) of 55 work units of part-000 in .* repeat the command", line)
-    assert said is not None, errors
-    assert int(said[1]) == committed(out) < UNITS
-    return int(said[1])
+    match = re.search(
+        r"stopped\. (\d+) of 55 work units of part-000 in .* repeat the command", line
+    )
+    assert match is not None, errors
+    assert int(match[1]) == committed(out) < UNITS
+    return int(match[1])
 
 
 def assert_goes_on(
     corpus: str, out: Path, errors: str, undisturbed: dict[str, bytes], *options: str
 ) -> None:
-    """What it said is true, nothing is half-written, and the repeated command finishes the rest."""
+    """What it reported is true, nothing is half-written, and the repeated command finishes the rest."""
     kept = units_kept(out, errors)
     assert kept > 0
     assert verify(out) == []

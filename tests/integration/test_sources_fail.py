@@ -181,14 +181,14 @@ def answering(monkeypatch: pytest.MonkeyPatch, value: float, only: float = 0.0) 
 
 @pytest.mark.parametrize("unit_rows", [1, 4, 100])
 @pytest.mark.parametrize(
-    ("value", "told"), [(np.nan, "logits has NaN"), (70_000.0, "beyond 65504")]
+    ("value", "expected"), [(np.nan, "logits has NaN"), (70_000.0, "beyond 65504")]
 )
 def test_a_teacher_that_answers_nothing_stops_the_run(
     corpus: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     value: float,
-    told: str,
+    expected: str,
     unit_rows: int,
 ) -> None:
     answering(monkeypatch, value)
@@ -196,7 +196,7 @@ def test_a_teacher_that_answers_nothing_stops_the_run(
     words = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", unit_rows]
     code, output = run(precompute_teacher, *words)
     assert code == 1
-    assert told in output
+    assert expected in output
     assert "no fault of the clips" in output
     assert summary(out)["parts"][0]["units_done"] == 0
 

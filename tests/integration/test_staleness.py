@@ -87,7 +87,7 @@ def cache_dir(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ([*SHIFTED, "--signal", "temporal_attention:storage=f16"], "", [
             "storage.temporal_attention: cache 'u8log', this run 'f16'",
         ]),
-        # Another signal asked for; the cached features stay another preset's.
+        # Another signal requested; the cached features stay another preset's.
         ([*SHIFTED, "--signal", "mfcc"], OTHER_LOG_MEL, [
             "front_ends.log_mel.high_hz: cache 7000.0, this run 6500.0",
         ]),

@@ -1,4 +1,4 @@
-"""Commands that are killed, told to stop, run twice at once or given a wrong clock."""
+"""Commands that are killed, stopped, run twice at once or given a wrong clock."""
 
 from __future__ import annotations
 

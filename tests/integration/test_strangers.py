@@ -96,12 +96,12 @@ def test_code_beside_the_weights_is_never_run(model: Path, sentinel: Path) -> No
         (model / name).write_text(code)
     torch.save(Trap(sentinel), model / "adapter_model.bin")
     (model / "adapter_config.json").write_text('{"base_model_name_or_path": "../elsewhere"}')
-    asked = {
+    foreign_code = {
         "AutoConfig": "configuration.Model",
         "AutoModelForAudioClassification": "modeling.Model",
     }
     settings = json.loads((model / CONFIG).read_text()) | {
-        "auto_map": asked, "trust_remote_code": True, "attn_implementation": "someone/kernel",
+        "auto_map": foreign_code, "trust_remote_code": True, "attn_implementation": "someone/kernel",
         "quantization_config": {"quant_method": "modeling.Model"}, "custom_pipelines": {"x": {}},
         "transformers_weights": "adapter_model.bin", "fusion_config": {"modeling": True},
     }  # fmt: skip
@@ -167,8 +167,8 @@ def test_a_link_out_of_a_corpus_is_quarantined_and_not_heard(tmp_path: Path) -> 
     assert "dog/c: its path leaves the corpus" in output
     cache = open_cache(out)
     units = [unit for split in cache.splits for unit in cache.units(split)]
-    heard = [cache.read_unit(unit, ["waveform"]).signals["waveform"].values for unit in units]
-    assert np.abs(np.concatenate(heard)).max() < 0.2 * 32768
+    waveforms = [cache.read_unit(unit, ["waveform"]).signals["waveform"].values for unit in units]
+    assert np.abs(np.concatenate(waveforms)).max() < 0.2 * 32768
 
 
 def nothing_but(root: Path) -> ViewContext:
@@ -232,20 +232,20 @@ def read_everything(root: Path) -> None:
     cache.clip_ids()
 
 
-def commands_say(root: Path) -> str:
+def commands_print(root: Path) -> str:
     """What the commands print of a cache that must not pass for a whole one."""
-    code, said = run(inspect_cache, root, "--verify")
+    code, screen = run(inspect_cache, root, "--verify")
     assert code == 3
-    return said + run(inspect_cache, root, "--json")[1]
+    return screen + run(inspect_cache, root, "--json")[1]
 
 
 @pytest.mark.parametrize("key", OBJECTS)
 def test_a_link_in_a_cache_is_not_followed(cache: Path, secret: Path, key: str) -> None:
     (cache / key).unlink()
     (cache / key).symlink_to(secret)
-    said = commands_say(cache)
-    assert "link" in said
-    assert SECRET not in said
+    screen = commands_print(cache)
+    assert "link" in screen
+    assert SECRET not in screen
 
 
 @pytest.mark.parametrize("key", [*OBJECTS, *FOLDERS])
@@ -253,7 +253,7 @@ def test_a_link_to_the_very_same_content_is_not_followed_either(cache: Path, key
     place = cache.parent / "moved"
     (cache / key).rename(place)
     (cache / key).symlink_to(place)
-    assert "link" in commands_say(cache)
+    assert "link" in commands_print(cache)
     if "commits" not in key:  # which no reader needs
         with pytest.raises(AftersoundError, match="link"):
             read_everything(cache)
@@ -263,7 +263,7 @@ def test_a_link_to_the_very_same_content_is_not_followed_either(cache: Path, key
 def test_a_pipe_in_a_cache_does_not_hold_anybody_up(cache: Path, key: str) -> None:
     (cache / key).unlink()
     os.mkfifo(cache / key)
-    commands_say(cache)
+    commands_print(cache)
 
 
 def test_the_cache_itself_may_be_a_link(cache: Path) -> None:
@@ -300,9 +300,9 @@ def test_a_manifest_names_no_object_outside_the_cache(cache: Path, key: str) -> 
     manifest = json.loads((cache / "manifest.json").read_bytes())["manifest"]
     manifest["clip_table"][key] = "0" * 64
     write_manifest(cache, manifest)
-    code, said = run(inspect_cache, cache, "--verify")
+    code, screen = run(inspect_cache, cache, "--verify")
     assert code == 3
-    assert "is not a plain name" in said
+    assert "is not a plain name" in screen
 
 
 # --- caches that are written -----------------------------------------------------------------------
@@ -368,9 +368,9 @@ def test_the_unfinished_cache_can_be_finished(
     corpus: Path, unfinished: Path, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(unfinished, tmp_path / "a.zarr"))
-    code, said = computed(corpus, out)
-    assert code == 0, said
-    assert "1 work units computed" in said
+    code, screen = computed(corpus, out)
+    assert code == 0, screen
+    assert "1 work units computed" in screen
     assert run(inspect_cache, out, "--verify")[0] == 0
 
 
@@ -388,9 +388,9 @@ def test_nothing_is_written_through_a_link_of_an_unfinished_cache(
         outside.mkdir()
     key.symlink_to(outside)
     before = outside.read_bytes() if outside.is_file() else snapshot(outside)
-    code, said = computed(corpus, out, *options)
-    assert code == 3, said
-    assert "link" in said
+    code, screen = computed(corpus, out, *options)
+    assert code == 3, screen
+    assert "link" in screen
     assert (outside.read_bytes() if outside.is_file() else snapshot(outside)) == before
     assert key.is_symlink()
 
@@ -444,9 +444,9 @@ def plant(path: Path, kind: str) -> None:
 @pytest.mark.parametrize("key", PLANTED)
 def test_whatever_nobody_recorded_is_found(cache: Path, key: str, kind: str) -> None:
     plant(cache / key, kind)
-    code, said = run(inspect_cache, cache, "--verify")
+    code, screen = run(inspect_cache, cache, "--verify")
     assert code == 3
-    assert any(part in said for part in (key, *map(str, Path(key).parents[:-1]))), said
+    assert any(part in screen for part in (key, *map(str, Path(key).parents[:-1]))), screen
 
 
 def test_a_chunk_that_nobody_recorded_is_not_read(tmp_path: Path) -> None:
@@ -504,12 +504,12 @@ def test_a_run_is_read_from_plain_files_alone(
         (folder / name).symlink_to(secret if kind == "link" else "/dev/zero")
     before = secret.read_bytes()
     read = name in (CONFIG, WEIGHTS)
-    code, said = run(evaluate_student, folder, taught / "a.zarr", "--split", "test")
-    assert code == (1 if read else 0), said
-    assert SECRET not in said
-    code, said = trained(folder, taught / "a.zarr")
-    assert code in ((1, 2) if kind != "folder" else (0, 1, 2)), said
-    assert SECRET not in said
+    code, screen = run(evaluate_student, folder, taught / "a.zarr", "--split", "test")
+    assert code == (1 if read else 0), screen
+    assert SECRET not in screen
+    code, screen = trained(folder, taught / "a.zarr")
+    assert code in ((1, 2) if kind != "folder" else (0, 1, 2)), screen
+    assert SECRET not in screen
     assert secret.read_bytes() == before
 
 
@@ -525,9 +525,9 @@ def test_nothing_is_written_through_a_link_of_a_run(
     (folder / name).symlink_to(outside)
     (folder / "result.json").unlink()
     before = snapshot(outside)
-    code, said = trained(folder, taught / "a.zarr")
+    code, screen = trained(folder, taught / "a.zarr")
     assert code == 1
-    assert "link" in said
+    assert "link" in screen
     assert snapshot(outside) == before
     assert not (folder / "result.json").exists()
 
@@ -548,9 +548,9 @@ def test_a_run_asks_for_no_student_that_is_too_large(
     config = json.loads((folder / CONFIG).read_text())
     config |= {"student": student, "student_options": options}
     (folder / CONFIG).write_text(json.dumps(config))
-    code, said = run(evaluate_student, folder, taught / "a.zarr")
+    code, screen = run(evaluate_student, folder, taught / "a.zarr")
     assert code in (1, 2)
-    assert "\x1b" not in said
+    assert "\x1b" not in screen
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "training-state.pt"])

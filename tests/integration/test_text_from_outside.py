@@ -42,10 +42,10 @@ def cache(corpus: Path) -> Path:
 
 def safe(command: object, *words: object, code: int = 0) -> str:
     """Run a command; its output must not touch a terminal."""
-    found, said = run(command, *words)  # type: ignore[arg-type]
-    assert found == code, said
-    assert said.replace("\n", "").replace("\t", "").isprintable(), repr(said)
-    return said
+    found, screen = run(command, *words)  # type: ignore[arg-type]
+    assert found == code, screen
+    assert screen.replace("\n", "").replace("\t", "").isprintable(), repr(screen)
+    return screen
 
 
 def test_no_command_prints_it_raw(cache: Path, corpus: Path, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_another_version_is_another_cache_and_run(made: Path, tmp_path: Path) ->
         assert fact in again.stderr
     changed = train(newer, made, "--epochs", 3)
     assert changed.returncode != 0
-    assert "the run has acme-audio 1.0, asked for acme-audio 1.1" in changed.stderr
+    assert "the run has acme-audio 1.0, requested acme-audio 1.1" in changed.stderr
 
 
 def test_without_the_package_its_names_are_unknown(made: Path) -> None:

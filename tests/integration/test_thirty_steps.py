@@ -20,7 +20,7 @@ SIGNALS = ("logits", "temporal_attention", "clip_embedding", "frame_embedding", 
 
 @pytest.fixture(scope="module")
 def cache(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
-    """Four spoken words, with all that Whisper's pretrained encoder says after one epoch."""
+    """Four spoken words, with all signals of Whisper's pretrained encoder after one epoch."""
     prepare_torch(1)
     folder = tmp_path_factory.mktemp("words")
     corpus = words(shared_dir / "data/speech_commands_v2_12", folder / "words.csv")

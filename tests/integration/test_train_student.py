@@ -107,8 +107,8 @@ def test_other_settings_in_the_same_run_are_refused_with_both_values(
     run, _ = finished
     refused = here(train_cli.main, *arguments(cache, run, "--epochs", "4", "--seed", "7"))
     assert refused.exit_code == 2
-    assert "epochs: the run has 3, asked for 4" in refused.stderr
-    assert "seed: the run has 0, asked for 7" in refused.stderr
+    assert "epochs: the run has 3, requested 4" in refused.stderr
+    assert "seed: the run has 0, requested 7" in refused.stderr
     assert "Traceback" not in refused.stderr
 
 
@@ -140,10 +140,10 @@ def test_a_killed_run_continues_to_the_same_bits(
 
 def test_evaluate_student_repeats_the_runs_score(cache: Path, finished: tuple[Path, str]) -> None:
     run, _ = finished
-    told = json.loads(here(evaluate_cli.main, run, cache, "--json").stdout)
+    shown = json.loads(here(evaluate_cli.main, run, cache, "--json").stdout)
     result = json.loads((run / "result.json").read_text())["splits"]["test"]
-    assert told["score"] == result["score"]
-    assert told["teacher_score"] == result["teacher_score"]
+    assert shown["score"] == result["score"]
+    assert shown["teacher_score"] == result["teacher_score"]
 
 
 def test_a_missing_signal_is_refused_with_the_command_that_adds_it(cache: Path) -> None:

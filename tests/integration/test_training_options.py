@@ -1,4 +1,4 @@
-"""What a training can be told beside its losses: recipes, mixup, averaging, class maps, no labels."""
+"""What a training can be given beside its losses: recipes, mixup, averaging, class maps, no labels."""
 
 from __future__ import annotations
 

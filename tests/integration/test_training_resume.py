@@ -54,7 +54,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def usual_signals() -> Iterator[None]:
-    """A command that was told to stop leaves the next signal deadly; the tests go on."""
+    """A command that was stopped leaves the next signal deadly; the tests go on."""
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in before.items():
@@ -216,9 +216,9 @@ def unfinished(short: Path, tmp_path: Path) -> Path:
     return run
 
 
-def assert_refused(refused: Result, said: str, run: Path) -> None:
+def assert_refused(refused: Result, message: str, run: Path) -> None:
     assert (refused.exit_code, type(refused.exception)) == (1, SystemExit), refused.exception
-    assert said in refused.stderr
+    assert message in refused.stderr
     assert f"Choose another --out, or delete {run} to train anew." in refused.stderr
 
 
@@ -271,8 +271,8 @@ def test_a_state_without_its_settings_is_refused(cache: Path, unfinished: Path) 
 def test_settings_that_are_none_are_refused(cache: Path, unfinished: Path, content: str) -> None:
     (unfinished / "config.json").write_text(content)
     refused = train(cache, unfinished, *SHORT)
-    said = f"{unfinished / 'config.json'} holds no settings of a run"
-    assert_refused(refused, said, unfinished)
+    message = f"{unfinished / 'config.json'} holds no settings of a run"
+    assert_refused(refused, message, unfinished)
     evaluated = CliRunner().invoke(evaluate_cli.main, [str(unfinished), str(cache)])
     assert (evaluated.exit_code, type(evaluated.exception)) == (1, SystemExit)
     assert f"{unfinished}/config.json is damaged" in evaluated.stderr

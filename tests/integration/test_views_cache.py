@@ -106,7 +106,7 @@ def test_more_views_later_are_the_views_of_a_cache_made_at_once(
 def test_a_second_teacher_hears_views_of_any_length_that_it_is_not_told_of(
     corpus: Path, tmp_path: Path
 ) -> None:
-    """Lengths are those that are cached; the request says neither the steps nor the seed."""
+    """Lengths are those that are cached; the request gives neither the steps nor the seed."""
     out, steps = tmp_path / "c", ("speed:low=0.5,high=2", "placement:length_s=0.3")
     succeeded(precompute(corpus, steps, out, "--views", 3))
     further = ("--teacher", "toy:classes=x;y", "--teacher-name", "b", "--out", out)

@@ -148,9 +148,9 @@ def test_the_teacher_is_the_one_that_taught(views: Path, tmp_path: Path) -> None
 def test_the_command_tells_it(views: Path, run: Path) -> None:
     found = attention_mass(run, open_cache(views), "test")
     assert found is not None
-    told = evaluate(run, views)
-    assert told.exit_code == 0, told.output
-    assert told.stdout.splitlines()[1] == (
+    shown = evaluate(run, views)
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.splitlines()[1] == (
         f"attention inside the clip: {found['student']:.1%}; teacher {found['teacher']:.1%}; by "
         f"chance {found['chance']:.1%} (3 clips)"
     )
@@ -163,9 +163,9 @@ def test_several_clips_and_runs_are_drawn_side_by_side(
     pytest.importorskip("matplotlib")
     other = write_run(tmp_path / "other", distill=[{"name": "temporal", "teachers": [""]}])
     words = ["--clip", "clip-6", "--clip", "clip-8", "--beside", other, "--plot"]
-    told = evaluate(run, views, *words, tmp_path / "several.png")
-    assert told.exit_code == 0, told.output
-    assert told.stdout.strip().endswith("clip-6, clip-8; teacher, undistilled, distilled")
+    shown = evaluate(run, views, *words, tmp_path / "several.png")
+    assert shown.exit_code == 0, shown.output
+    assert shown.stdout.strip().endswith("clip-6, clip-8; teacher, undistilled, distilled")
     one = evaluate(run, views, "--clip", "clip-6", "--plot", tmp_path / "new" / "one.png")
     assert one.exit_code == 0, one.output
     sizes = [_width(tmp_path / name) for name in ("several.png", "new/one.png")]
@@ -179,8 +179,8 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(views: Path, tmp_path:
         write_run(tmp_path / condition / "seed-0", distill=distill if condition != "none" else [])
         for condition in ("none", "temporal", "both")
     ]
-    (heard,) = clip_curves(runs, open_cache(views), "test", ["clip-6"])
-    assert list(heard.curves) == [
+    (clip,) = clip_curves(runs, open_cache(views), "test", ["clip-6"])
+    assert list(clip.curves) == [
         "teacher",
         "undistilled (none/seed-0)",
         "distilled (temporal/seed-0)",

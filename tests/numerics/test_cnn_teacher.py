@@ -1,4 +1,4 @@
-"""The CNN teacher computes what the stock class and PSLA's formula say, at the times it says."""
+"""The CNN teacher computes what the stock class and PSLA's formula give, at the times it declares."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ def pooled_by_hand(head: AttentionPooling, frames_TD: Array) -> Array:
                 )
                 for t in range(frames)
             ]
-            said = [
+            activations = [
                 frames_TD[t] @ state["classification.weight"][row]
                 + state["classification.bias"][row]
                 for t in range(frames)
             ]
             share = np.array(attention) / np.sum(attention)
-            logits[c] += state["head_weight"][h] * share @ np.array(said)
+            logits[c] += state["head_weight"][h] * share @ np.array(activations)
     return logits
 
 
@@ -98,7 +98,7 @@ def test_attention_pooling_is_the_explicit_sum() -> None:
 
 
 def test_attention_pooling_by_hand() -> None:
-    """Attention sigmoid(0) = 1/2 and sigmoid(ln 3) = 3/4 to frames that say 10 and 20."""
+    """Attention sigmoid(0) = 1/2 and sigmoid(ln 3) = 3/4 to frames with activations 10 and 20."""
     head = AttentionPooling(features=2, classes=1, heads=1)
     with torch.no_grad():
         head.attention.weight.copy_(torch.tensor([[np.log(3), 0]]))
@@ -306,14 +306,14 @@ def test_an_image_classifier_becomes_a_teacher(
     teacher = EfficientNetTeacher(base.changed(**LABELS, aftersound_pooling=pooling))
     teacher.attach_model(teacher.new_model(attention="eager"), "cpu")
     teacher.save(tmp_path / "teacher")
-    heard = opened(tmp_path / "teacher")
-    assert (heard.classes, heard.pooling) == (CLASSES, pooling)
+    reopened = opened(tmp_path / "teacher")
+    assert (reopened.classes, reopened.pooling) == (CLASSES, pooling)
     before, after = (
         checkpoint.tensors("embeddings.convolution.")["weight"]
-        for checkpoint in (base, heard.checkpoint)
+        for checkpoint in (base, reopened.checkpoint)
     )
     torch.testing.assert_close(after, before.mean(dim=1, keepdim=True))
-    momenta = {m.momentum for m in heard.model.modules() if isinstance(m, torch.nn.BatchNorm2d)}
+    momenta = {m.momentum for m in reopened.model.modules() if isinstance(m, torch.nn.BatchNorm2d)}
     assert momenta == {0.1}
 
 

@@ -113,8 +113,8 @@ def test_digital_silence_is_near_what_rounding_leaves_of_the_weakest_bands() -> 
 
 @presets
 def test_no_mel_band_is_without_bins(front_end: FrontEnd) -> None:
-    heard = mel_matrix(front_end).sum(0)
-    assert heard.min() > 0.5
+    coverage = mel_matrix(front_end).sum(0)
+    assert coverage.min() > 0.5
     assert np.linalg.matrix_rank(mel_matrix(front_end)) == front_end.mel_bands
 
 

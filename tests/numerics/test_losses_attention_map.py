@@ -42,12 +42,12 @@ def doubles(values: torch.Tensor) -> Any:
 def oracle(loss: AttentionMapLoss, output: StudentOutput, batch: Batch, grid: Grid) -> float:
     """One clip and one row at a time."""
     values = []
-    for clip, (frames, heard) in enumerate(zip(STUDENT_FRAMES, grid[1], strict=True)):
+    for clip, (frames, own_frames) in enumerate(zip(STUDENT_FRAMES, grid[1], strict=True)):
         student_KT, teacher_KU, kept = oracle_shared(batch, clip, grid)
         context = (student_KT @ doubles(output.context_BTD[clip, :frames]))[kept]
         query = context @ doubles(loss.query.weight).T
         key = context @ doubles(loss.key.weight).T
-        whole = doubles(batch.signals["attention_map"][clip, :heard, :heard])
+        whole = doubles(batch.signals["attention_map"][clip, :own_frames, :own_frames])
         target = (teacher_KU @ whole @ (teacher_KU > 0).T)[np.ix_(kept, kept)]
         clip_rows = []
         for row, scores in zip(target, query @ key.T / np.sqrt(query.shape[1]), strict=True):

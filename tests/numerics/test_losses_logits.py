@@ -186,9 +186,9 @@ def test_the_default_temperature(options: Any, task: str, temperature: float) ->
     ("options", "covered", "messages"),
     [
         ({"form": "efficientat"}, 3, ["form=efficientat is a sigmoid for each class"]),
-        ({"form": "efficientat", **SIGMOID, "divergence": "kl"}, 3, ["say form=cmkd"]),
-        ({"form": "cmkd", **SIGMOID, "divergence": "bce"}, 3, ["say form=efficientat"]),
-        ({"divergence": "bce", "temperature": -1.0}, 3, ["say activation=sigmoid", "got -1.0"]),
+        ({"form": "efficientat", **SIGMOID, "divergence": "kl"}, 3, ["use form=cmkd"]),
+        ({"form": "cmkd", **SIGMOID, "divergence": "bce"}, 3, ["use form=efficientat"]),
+        ({"divergence": "bce", "temperature": -1.0}, 3, ["use activation=sigmoid", "got -1.0"]),
         ({"temperature": float("inf")}, 3, ["temperature must be from 0.001 to 1000, got inf"]),
         ({"temperature": float("nan")}, 3, ["temperature must be from 0.001 to 1000, got nan"]),
         ({}, 1, ["softmax needs 2 or more classes that the teacher covers, got 1"]),

@@ -143,10 +143,10 @@ def test_the_gradient_of_similarities_is_the_numerical_one() -> None:
 
 def iusp_oracle(output: StudentOutput, batch: Batch, grid: Grid, resize: str) -> float:
     values = []
-    for clip, (frames, heard) in enumerate(zip(STUDENT_FRAMES, grid[1], strict=True)):
+    for clip, (frames, own_frames) in enumerate(zip(STUDENT_FRAMES, grid[1], strict=True)):
         student_KT, teacher_KU, kept = oracle_shared(batch, clip, grid, resize)
         student = student_KT @ doubles(output.context_BTD[clip, :frames])
-        teacher = teacher_KU @ doubles(batch.signals["frame_embedding"][clip, :heard])
+        teacher = teacher_KU @ doubles(batch.signals["frame_embedding"][clip, :own_frames])
         squares = np.sum((rows(teacher[kept]) - rows(student[kept])) ** 2)
         values.append(squares / max(kept.sum(), 1) ** 2)
     return float(np.mean(values))
@@ -197,7 +197,7 @@ def test_iusp_by_hand() -> None:
 
 
 def test_what_one_side_alone_has_is_left_out() -> None:
-    # The teacher hears from 0.1 to 0.3 s, the student from 0.2 to 0.4 s: 0.2 and 0.3 s are shared.
+    # The teacher covers 0.1 to 0.3 s, the student from 0.2 to 0.4 s: 0.2 and 0.3 s are shared.
     shared = [[1.0, 2.0], [-1.0, 1.0]]
     student, teacher = [*shared, [9.0, 9.0]], [[7.0, -7.0], *shared]
     loss, output, batch = iusp_inputs(student, FrameGrid(0.1, 0.2), teacher, FrameGrid(0.1, 0.1))
@@ -260,8 +260,8 @@ def test_resizing_features_is_resizing_the_gram_matrix_on_both_axes(
     grid: Grid, resize: Any, hide: bool
 ) -> None:
     output, batch = ragged(grid=grid, hide=hide)
-    heard = teacher_frames(batch, "frame_embedding", grid[0])
-    shared = share_frames(student_frames(output, batch), heard, resize)
+    taught = teacher_frames(batch, "frame_embedding", grid[0])
+    shared = share_frames(student_frames(output, batch), taught, resize)
     ours = similarities(shared.of_student(output.context_BTD))
     theirs = similarities(shared.of_teacher(batch.signals["frame_embedding"]))
     for clip, frames in enumerate(STUDENT_FRAMES):

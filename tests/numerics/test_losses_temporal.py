@@ -64,22 +64,24 @@ def oracle(loss: TemporalLoss, output: StudentOutput, batch: Batch, **options: A
     """The loss as the paper reads, one clip at a time."""
     values = []
     for clip, frames in enumerate(STUDENT_FRAMES):
-        heard = int(batch.signal_lengths["temporal_attention"][clip])
-        teacher = batch.signals["temporal_attention"][clip, :heard].double().numpy()
+        own_frames = int(batch.signal_lengths["temporal_attention"][clip])
+        teacher = batch.signals["temporal_attention"][clip, :own_frames].double().numpy()
         teacher = teacher ** options.get("sharpen", 1.0)
         teacher = teacher / teacher.sum()
         if options.get("align") == "ends":
-            target = np.interp(np.linspace(0, heard - 1, frames), np.arange(heard), teacher)
+            target = np.interp(
+                np.linspace(0, own_frames - 1, frames), np.arange(own_frames), teacher
+            )
         elif options.get("align") == "edges":
-            centres = (np.arange(frames) + 0.5) * heard / frames - 0.5
-            target = np.interp(centres, np.arange(heard), teacher)
+            centres = (np.arange(frames) + 0.5) * own_frames / frames - 0.5
+            target = np.interp(centres, np.arange(own_frames), teacher)
         else:
             # Two teacher frames to a student's: the mean at the middles of its two halves.
             halves = [
                 times(STUDENT_GRID, frames) + side * STUDENT_GRID.hop_s for side in (-1 / 4, 1 / 4)
             ]
             target = np.mean(
-                [np.interp(at, times(TEACHER_GRID, heard), teacher) for at in halves], 0
+                [np.interp(at, times(TEACHER_GRID, own_frames), teacher) for at in halves], 0
             )
         visible = oracle_visible(batch, clip, frames)
         target, student = target[visible], student_attention(loss, output, clip)[visible]

@@ -37,7 +37,7 @@ def tagged(draw: st.DrawFn) -> Predictions:
 
 
 @st.composite
-def spoken(draw: st.DrawFn) -> Predictions:
+def single_label(draw: st.DrawFn) -> Predictions:
     """Single-label answers with every class among the labels."""
     classes = draw(st.integers(2, 6))
     target = np.array([*range(classes), *draw(st.lists(st.integers(0, classes - 1), max_size=40))])
@@ -61,9 +61,9 @@ def slow_sonyc(scores: Logits, labels: Labels) -> float:
     """Count at every distinct threshold, one at a time, over all categories given."""
     recalls, precisions = [], []
     for threshold in sorted(set(scores.ravel()), reverse=True):
-        said = scores >= threshold
-        hits, false = (said & labels).sum(), (said & ~labels).sum()
-        missed = (~said & labels).sum()
+        predicted = scores >= threshold
+        hits, false = (predicted & labels).sum(), (predicted & ~labels).sum()
+        missed = (~predicted & labels).sum()
         precisions.append(hits / max(hits + false, 0.5))
         recalls.append(hits / max(hits + missed, 0.5))
     order = np.argsort(recalls, kind="stable")
@@ -93,25 +93,25 @@ def test_sonycs_areas_equal_a_slow_reading_of_the_definition(predictions: Predic
 
 
 @settings(deadline=None, max_examples=60)
-@given(spoken())
+@given(single_label())
 def test_single_label_metrics_equal_scikit_learns(predictions: Predictions) -> None:
-    target, said = predictions.labels_NC.argmax(1), predictions.logits_NC.argmax(1)
+    target, predicted = predictions.labels_NC.argmax(1), predictions.logits_NC.argmax(1)
     scores, classes = softmax(predictions.logits_NC), list(range(len(predictions.classes)))
-    assert measure(predictions).value == pytest.approx(accuracy_score(target, said))
+    assert measure(predictions).value == pytest.approx(accuracy_score(target, predicted))
     expected = average_precision_score(predictions.labels_NC, scores, average="macro")
     assert measure(predictions, "mAP").value == pytest.approx(expected, abs=FLOAT32)
     found = confusion(predictions)
     assert found is not None
-    assert np.array_equal(found, confusion_matrix(target, said, labels=classes))
+    assert np.array_equal(found, confusion_matrix(target, predicted, labels=classes))
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.one_of(tagged(), spoken()))
+@given(st.one_of(tagged(), single_label()))
 def test_a_classs_scores_equal_scikit_learns(predictions: Predictions) -> None:
-    said = predictions.logits_NC > 0
+    predicted = predictions.logits_NC > 0
     if predictions.task == "single":
-        said = np.eye(len(predictions.classes), dtype=bool)[predictions.logits_NC.argmax(1)]
-    expected = precision_recall_fscore_support(predictions.labels_NC, said, zero_division=0.0)
+        predicted = np.eye(len(predictions.classes), dtype=bool)[predictions.logits_NC.argmax(1)]
+    expected = precision_recall_fscore_support(predictions.labels_NC, predicted, zero_division=0.0)
     rows = per_class(predictions)
     for found, wanted in [
         ([row.precision or 0.0 for row in rows], expected[0]),

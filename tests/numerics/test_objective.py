@@ -34,7 +34,7 @@ both_tasks = pytest.mark.parametrize("task", ["single", "multi"])
 
 
 class Echo(Student):
-    """Says the first frame of its features times a weight; its context is the features."""
+    """Outputs the first frame of its features times a weight; its context is the features."""
 
     front_end = "mfcc40"
     recipe = Recipe("sgd", 0.1, Exponential(0.1))
@@ -55,7 +55,7 @@ class Echo(Student):
         )
 
 
-def said(logits: Sequence[Sequence[float]]) -> StudentOutput:
+def logits_output(logits: Sequence[Sequence[float]]) -> StudentOutput:
     """A student's output of these logits."""
     return output_of(torch.zeros(len(logits), 1, 1), logits_BC=torch.tensor(logits))
 
@@ -71,7 +71,7 @@ def labelled(labels: Sequence[Sequence[float]], known: Sequence[bool]) -> Batch:
 
 def test_a_clip_without_labels_takes_no_part_single() -> None:
     # -ln 1/4, -ln 3/4 = ln 4 - ln 3; the third would be by far the largest.
-    output = said([QUARTER, QUARTER, [90.0, -90.0]])
+    output = logits_output([QUARTER, QUARTER, [90.0, -90.0]])
     batch = labelled([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]], [True, True, False])
     value = label_loss(output, batch, None, "single").item()
     assert value == pytest.approx((LN4 + LN4 - LN3) / 2, abs=1e-6)
@@ -79,7 +79,7 @@ def test_a_clip_without_labels_takes_no_part_single() -> None:
 
 def test_a_clip_without_labels_takes_no_part_multi() -> None:
     # Means of (-ln 1/2, -ln 3/4) and of (-ln 1/2, -ln 1/4).
-    output = said([QUARTER, QUARTER, [90.0, -90.0]])
+    output = logits_output([QUARTER, QUARTER, [90.0, -90.0]])
     batch = labelled([[1.0, 1.0], [0.0, 0.0], [0.0, 1.0]], [True, True, False])
     expected = ((LN2 + LN4 - LN3) / 2 + (LN2 + LN4) / 2) / 2
     assert label_loss(output, batch, None, "multi").item() == pytest.approx(expected, abs=1e-6)
@@ -88,7 +88,7 @@ def test_a_clip_without_labels_takes_no_part_multi() -> None:
 @both_tasks
 @pytest.mark.parametrize("mix", [False, True])
 def test_no_labels_at_all_are_no_loss_and_no_gradient(task: str, mix: bool) -> None:
-    output = said([QUARTER, EVEN])
+    output = logits_output([QUARTER, EVEN])
     output.logits_BC.requires_grad_()
     mixing = MixupDraw(torch.tensor([1, 0]), torch.tensor([0.75, 1.0])) if mix else None
     value = label_loss(output, labelled([EVEN, EVEN], [False, False]), mixing, task)
@@ -103,7 +103,7 @@ def test_a_labelled_clip_teaches_its_mixtures_by_its_share_in_each(task: str) ->
     # Clip 0 has labels: 3/4 of mixture 0 and, as the partner, 2/5 of mixture 1. Its loss is
     # -ln 1/4 in mixture 0 and -ln 1/2 in mixture 1; multi, the mean of that and of the other class:
     # -ln 1/2 and -ln 1/4 in mixture 0, twice -ln 1/2 in mixture 1.
-    output = said([QUARTER, EVEN])
+    output = logits_output([QUARTER, EVEN])
     batch = labelled([[1.0, 0.0], [0.0, 1.0]], [True, False])
     mixing = MixupDraw(torch.tensor([1, 0]), torch.tensor([0.75, 0.6]))
     first, second = (LN4, LN2) if task == "single" else ((LN2 + LN4) / 2, LN2)
@@ -118,7 +118,7 @@ def test_labels_may_be_shares(task: str) -> None:
     expected = 0.4 * LN4 + 0.6 * (LN4 - LN3)
     if task == "multi":
         expected = (LN2 + 0.6 * (LN4 - LN3) + 0.4 * LN4) / 2
-    output = said([QUARTER, [90.0, -90.0]])
+    output = logits_output([QUARTER, [90.0, -90.0]])
     batch = labelled([[0.4, 0.6], [0.0, 0.0]], [True, False])
     assert label_loss(output, batch, None, task).item() == pytest.approx(expected, abs=1e-6)
 
@@ -126,7 +126,7 @@ def test_labels_may_be_shares(task: str) -> None:
 def test_labels_mix_each_clips_own_with_its_partners() -> None:
     # Losses of class 0 and 1: ln 4 and ln 4/3 in mixture 0, ln 2 both in mixture 1, and in mixture 2
     # ln 4/3 and ln 4. Own classes 0, 1, 0; partners' classes 0 (of 2), 0 (of 0), 1 (of 1).
-    output = said([QUARTER, EVEN, [LN3, 0.0]])
+    output = logits_output([QUARTER, EVEN, [LN3, 0.0]])
     batch = labelled([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [True, True, True])
     mixing = MixupDraw(torch.tensor([2, 0, 1]), torch.tensor([0.5, 0.75, 0.9]))
     value = label_loss(output, batch, mixing, "single").item()
@@ -200,7 +200,7 @@ def test_the_total_is_the_weighted_sum_of_its_parts() -> None:
     objective = objective_of(Distillation("logits", 0.5, {}), Distillation("temporal", 0.2, {}))
     parts = {name: value.item() for name, value in objective(BATCH).items()}
     assert set(parts) == {"total", "labels", "logits", "temporal"}
-    # Clip 0 says 1/4 for its class 0, clip 1 e : 1 for class 0 while its class is 1.
+    # Clip 0 gets 1/4 for its class 0, clip 1 e : 1 for class 0 while its class is 1.
     assert parts["labels"] == pytest.approx((LN4 + np.log(1 + np.e)) / 2, abs=1e-6)
     student, teacher = np.array([QUARTER, [1.0, 0.0]]), BATCH.signals["logits"].numpy()
     own = logits_oracle(student, teacher, "single").mean()
@@ -215,10 +215,12 @@ def test_the_student_hears_mixtures_and_learns_both_targets() -> None:
     parts = {name: value.item() for name, value in objective(BATCH, MIXING).items()}
     clips, teacher = np.array([QUARTER, [1.0, 0.0]]), BATCH.signals["logits"].numpy()
     share = np.array([0.75, 0.6])
-    heard = share[:, None] * clips + (1 - share)[:, None] * clips[::-1]
-    classes = -log_softmax(heard)
+    mixed_logits = share[:, None] * clips + (1 - share)[:, None] * clips[::-1]
+    classes = -log_softmax(mixed_logits)
     labels = (share * np.diag(classes) + (1 - share) * np.diag(classes[:, ::-1])).mean()
-    own, other = (logits_oracle(heard, target, "single") for target in (teacher, teacher[::-1]))
+    own, other = (
+        logits_oracle(mixed_logits, target, "single") for target in (teacher, teacher[::-1])
+    )
     logits = (share * own + (1 - share) * other).mean()
     assert parts["labels"] == pytest.approx(labels, abs=1e-6)
     assert parts["logits"] == pytest.approx(logits, abs=1e-6)

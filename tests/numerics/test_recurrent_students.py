@@ -56,7 +56,7 @@ def test_two_steps_of_a_peephole_lstm_with_one_unit_by_pencil() -> None:
     cell = PeepholeLSTM(features=1, units=1, projected=1).double()
     with torch.no_grad():
         cell.gates.bias.zero_()
-        # Input 1 opens the input gate and asks for 1/2; so does, later, the output fed back.
+        # Input 1 opens the input gate and requests 1/2; so does, later, the output fed back.
         cell.gates.weight.zero_()
         cell.gates.weight[:2, 0] = torch.tensor([ln3, ln3 / 2])
         cell.gates.weight[1, 1] = ln3 / 2 / first_output
@@ -127,14 +127,14 @@ def test_crnn_is_kws_streamings(frames: int) -> None:
 
 
 def test_crnns_first_frame_is_centred_where_it_says() -> None:
-    """Context frame 0 hears feature frames 0 to 6, so its centre is that of frame 3: 80 ms."""
+    """Context frame 0 sees feature frames 0 to 6, so its centre is that of frame 3: 80 ms."""
     model = of_float64(CRNN(5))
     features = torch.from_numpy(random_clip(12, 20))[None].requires_grad_()
     output = model(features, torch.tensor([12]))
     output.context_BTD[0, 0].abs().sum().backward()
     assert features.grad is not None
-    heard = features.grad[0].abs().sum(1).nonzero()[:, 0]
-    assert heard.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    seen = features.grad[0].abs().sum(1).nonzero()[:, 0]
+    assert seen.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert output.first_frame_s_B.tolist() == pytest.approx([0.020 + 3 * 0.020])
     assert output.hop_s == pytest.approx(0.020)
 

@@ -71,7 +71,7 @@ def test_temporal_attention_is_the_product_folded_to_the_frames_of_each_clip(
 ) -> None:
     frames, p = (4, 3), poolings()[pooling]
     nothing = torch.zeros(B, 1)
-    hearing = ForwardPass(
+    forward_pass = ForwardPass(
         layout=TokenLayout(GRID, torch.tensor(frames), torch.from_numpy(p).float()),
         hidden=nothing,
         pooled=nothing,
@@ -80,7 +80,7 @@ def test_temporal_attention_is_the_product_folded_to_the_frames_of_each_clip(
         residual=residual,
         map_pooling=1,
     )
-    answers = hearing.signals(["temporal_attention", "attention_dropped_mass"])
+    answers = forward_pass.signals(["temporal_attention", "attention_dropped_mass"])
     rolled = np.einsum("bn,bnk->bk", p, explicit_product(maps, residual))
     for clip, answer in enumerate(answers):
         in_time = rolled[clip, 2:].reshape(3, 4).sum(axis=0)[: frames[clip]]

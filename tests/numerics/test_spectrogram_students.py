@@ -232,7 +232,7 @@ def test_width_04_is_what_mobilenet_is_without_options() -> None:
 @every_cnn
 @torch.no_grad()
 def test_a_context_frame_is_centred_on_every_32nd_feature_frame(name: str) -> None:
-    """With kernels symmetric in time and 32 k + 1 frames, a clip played backwards says so."""
+    """With kernels symmetric in time and 32 k + 1 frames, a clip played backwards shows it."""
     student = scrambled(SMALL[name]())
     for module in leaves(student):
         if isinstance(module, nn.Conv2d):
@@ -328,12 +328,12 @@ def test_ast_is_the_stock_transformer_clip_by_clip(stride: int) -> None:
 @pytest.mark.parametrize("stride", [10, 16])
 def test_a_column_of_patches_lies_where_it_says(stride: int) -> None:
     student = ASTTiny(5, layers=1, stride=stride).eval()
-    heard: list[Tensor] = []
-    student.patches.register_forward_hook(lambda _module, _inputs, image: heard.append(image))
+    images: list[Tensor] = []
+    student.patches.register_forward_hook(lambda _module, _inputs, image: images.append(image))
     batch = features(1, 100).float().requires_grad_()
     output = student(batch, full(batch))
     for column in range(int(output.context_lengths_B)):
-        of_column = heard[0][:, :, column].square().sum()
+        of_column = images[0][:, :, column].square().sum()
         gradient = torch.autograd.grad(of_column, batch, retain_graph=True)[0]
         frames = gradient.abs().sum((0, 2)).nonzero()[:, 0].double()
         centre_s = 0.0125 + 0.010 * frames.mean().item()

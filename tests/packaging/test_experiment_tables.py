@@ -1,4 +1,4 @@
-"""The tables of the experiments' page are what the ledgers say."""
+"""The tables of the experiments' page are what the ledgers hold."""
 
 from __future__ import annotations
 

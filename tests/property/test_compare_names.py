@@ -1,4 +1,4 @@
-"""Rungs are read as they were written, and no two texts share a folder."""
+"""Conditions are read as they were written, and no two texts share a folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ losses = st.sampled_from(["temporal", "logits", "sp", "iusp"])
 
 @st.composite
 def alternatives(draw: st.DrawFn) -> str:
-    """None, or a sum of different losses that may say the weight of the labels."""
+    """None, or a sum of different losses that may give the weight of the labels."""
     names = draw(st.lists(losses, unique=True, max_size=4))
     words = [f"{name}={draw(weights)}" for name in names]
     if words and draw(st.booleans()):
@@ -48,17 +48,17 @@ def test_a_rung_is_read_as_it_is_told(several: list[str], spaces: int) -> None:
 @given(alternatives())
 def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None:
     words = train_arguments(alternative)
-    told = dict.fromkeys(words[::2])
+    arguments = dict.fromkeys(words[::2])
     given = [w for flag, w in zip(words[::2], words[1::2], strict=True) if flag == "--distill"]
     assert [f"{loss.name}" for loss in parse_losses(alternative)] == [
         w.split("=")[0] for w in given
     ]
-    assert set(told) <= {"--distill", "--label-weight"}
-    assert ("--label-weight" in told) == ("label=" in alternative)
+    assert set(arguments) <= {"--distill", "--label-weight"}
+    assert ("--label-weight" in arguments) == ("label=" in alternative)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("", "got ''"),
         ("temporal=0.1 |", "got ''"),
@@ -69,10 +69,10 @@ def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None
         ("tempral=0.1", "Did you mean 'temporal'?"),
     ],
 )
-def test_what_is_no_rung_is_refused(text: str, said: str) -> None:
+def test_what_is_no_condition_is_refused(text: str, reason: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_condition(text)
-    assert said in str(refused.value)
+    assert reason in str(refused.value)
 
 
 def test_the_usual_ladder_sums_to_one_or_says_the_weight_of_the_labels() -> None:

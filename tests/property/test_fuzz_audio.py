@@ -1,4 +1,4 @@
-"""Mutated audio: each file decodes as its header scan said or has its reason; no good clip is lost."""
+"""Mutated audio: each file decodes as its header scan found or has its reason; no good clip is lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KINDS = {
     "nist.wav": ("NIST", "PCM_16", RATE_HZ),
     "w64.wav": ("W64", "PCM_16", RATE_HZ),
 }
-# A file of 20 KB may be as long as this, whatever its header says.
+# A file of 20 KB may be as long as this, whatever its header declares.
 MAX_SAMPLES = 100_000_000
 
 
@@ -122,7 +122,7 @@ def test_a_header_that_promises_hours_is_not_believed(tmp_path: Path) -> None:
     path = promising(tmp_path / "clip.flac")
     assert soundfile.info(path).frames > 10**9
     assert scan_header(path)[:2] == (0, RATE_HZ)
-    with pytest.raises(UnusableAudio, match=r"header says \d{10,} frames, decoding"):
+    with pytest.raises(UnusableAudio, match=r"header declares \d{10,} frames, decoding"):
         decode(path, sample_rate_hz=RATE_HZ)
 
 

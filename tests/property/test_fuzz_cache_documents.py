@@ -73,8 +73,8 @@ def use(root: Path) -> None:
 def test_a_document_is_valid_or_its_problems_are_told(whole: Path, seed: int) -> None:
     dice = random.Random(seed)
     content = (whole / dice.choice(DOCUMENTS)).read_bytes()
-    told = problems_of(dice.choice(MODELS), mutated_json(content, dice))
-    assert all(len(line) < 6000 for line in told)
+    problems = problems_of(dice.choice(MODELS), mutated_json(content, dice))
+    assert all(len(line) < 6000 for line in problems)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
-from odd_input import fuzzing, mutated_bytes, mutated_json, only_told, seeds
+from odd_input import fuzzing, mutated_bytes, mutated_json, only_reported, seeds
 from small_corpora import hdf5, hugging_face
 
 from cache_schema.errors import UsageError
@@ -47,10 +47,10 @@ def test_a_mutated_container_is_read_or_refused(corpus: str, seed: int) -> None:
     mutated = mutated_json if file.suffix == ".json" else mutated_bytes
     try:
         file.write_bytes(mutated(before, dice))
-        with only_told(UsageError):
+        with only_reported(UsageError):
             found = read_corpus(corpus)
             for clip in found.clips[:6]:
-                with only_told(UnusableAudio):
+                with only_reported(UnusableAudio):
                     decode(found.root / clip.path, sample_rate_hz=16_000)
     finally:
         file.write_bytes(before)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from odd_input import fuzzing, mutated_bytes, only_told, seeds
+from odd_input import fuzzing, mutated_bytes, only_reported, seeds
 from small_corpora import esc, urbansound8k
 
 from cache_schema.errors import UsageError
@@ -28,7 +28,7 @@ def listed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_a_mutated_list_is_read_or_refused(listed: tuple[str, Path, bytes], seed: int) -> None:
     text, file, content = listed
     file.write_bytes(mutated_bytes(content, random.Random(seed)))
-    with only_told(UsageError):
+    with only_reported(UsageError):
         corpus = read_corpus(text)
         assert len({clip.id for clip in corpus.clips}) == len(corpus.clips) > 0
         assert all(

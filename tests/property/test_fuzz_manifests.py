@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from odd_input import ODD_VALUES, fuzzing, mutated_bytes, only_told, run, seeds
+from odd_input import ODD_VALUES, fuzzing, mutated_bytes, only_reported, run, seeds
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
@@ -56,7 +56,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read(text: str) -> None:
     """A corpus is read and can be planned, or refused with a message."""
-    with only_told(UsageError):
+    with only_reported(UsageError):
         Precompute(Request(corpus=text, teacher="toy", out=Path("unused")))
 
 

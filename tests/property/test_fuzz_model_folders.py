@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import given
-from odd_input import ODD_VALUES, fuzzing, mutated_bytes, mutated_json, only_told, run, seeds
+from odd_input import ODD_VALUES, fuzzing, mutated_bytes, mutated_json, only_reported, run, seeds
 from small_finetuning import FAMILIES, write_base
 
 from cache_schema.errors import AftersoundError
@@ -43,8 +43,8 @@ def restored(folder: Path) -> Iterator[Path]:
 
 
 def use(folder: Path) -> None:
-    """Open it, load it and ask it; only errors with a message may come out."""
-    with only_told():
+    """Open it, load it and run it; only errors with a message may come out."""
+    with only_reported():
         teacher = open_teacher(str(folder))
         teacher.load("cpu")
         samples = max(teacher.min_samples, min(16_000, teacher.max_samples or 16_000))
@@ -168,5 +168,5 @@ def test_options_of_any_value_make_a_teacher_or_a_message(
     dice = random.Random(seed)
     name = dice.choice(["residual", "input", "task", "members", "classes", "sample_rate_hz", ""])
     text = dice.choice([str(bases["whisper"]), "toy", "ensemble:members=toy;toy"])
-    with only_told():
+    with only_reported():
         open_teacher(text, {name: str(dice.choice(ODD_VALUES))})

@@ -27,7 +27,7 @@ from cache_schema.reader import open_cache
 from pipeline.audio.decode import resampled_length
 from pipeline.precompute.cli import main as precompute_teacher
 
-# What of a container says how much it should hold, so that a cut is found.
+# What of a container declares how much it should hold, so that a cut is found.
 COUNTED = ("WAV", "WAVEX", "RF64", "W64", "AU", "AIFF", "CAF", "NIST", "OGG")
 TEACHER_RATE_HZ = 16_000
 

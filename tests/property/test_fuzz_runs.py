@@ -1,4 +1,4 @@
-"""Run folders of any content: the run goes on, or says what is damaged and the way out."""
+"""Run folders of any content: the run goes on, or reports what is damaged and the way out."""
 
 from __future__ import annotations
 

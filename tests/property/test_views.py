@@ -103,9 +103,9 @@ def test_the_noise_is_as_loud_as_recorded_against_the_clip_in_its_recorded_place
     start = round(drawn["clip.start_s"] * RATE_HZ)
     assert drawn["placement.start_s"] == drawn["clip.start_s"]
     assert round(drawn["clip.end_s"] * RATE_HZ) == start + samples
-    heard = made.waveform_S.astype(np.float64)
-    heard[start : start + samples] -= own
-    ratio = np.mean(own.astype(np.float64) ** 2) / np.mean(heard**2)
+    drawn_S = made.waveform_S.astype(np.float64)
+    drawn_S[start : start + samples] -= own
+    ratio = np.mean(own.astype(np.float64) ** 2) / np.mean(drawn_S**2)
     assert 10 * np.log10(ratio) == pytest.approx(drawn["noise.snr_db"], abs=0.01)
     slack = 1e-5 * (1 + abs(low_db) + width_db)
     assert low_db - slack <= drawn["noise.snr_db"] <= low_db + width_db + slack
@@ -127,12 +127,14 @@ def test_no_split_hears_the_noise_of_another(
     clip = Clip(id="a", path="a.wav", labels=(), split="train")
     context = ViewContext(root, LOW_HZ, range(1), lambda _: clip, lambda _: labels)
     recipe = ViewRecipe(["noise:folder=noise"], context, seed=0)
-    heard = {split: set_of_samples(recipe, split) for split in ("train", "validation", "test")}
-    assert all(heard.values())
-    assert not heard["train"] & heard["validation"]
-    assert not heard["train"] & heard["test"]
-    assert not heard["validation"] & heard["test"]
-    assert not set_of_samples(recipe, "a split of its own") & (heard["train"] | heard["validation"])
+    drawn_S = {split: set_of_samples(recipe, split) for split in ("train", "validation", "test")}
+    assert all(drawn_S.values())
+    assert not drawn_S["train"] & drawn_S["validation"]
+    assert not drawn_S["train"] & drawn_S["test"]
+    assert not drawn_S["validation"] & drawn_S["test"]
+    assert not set_of_samples(recipe, "a split of its own") & (
+        drawn_S["train"] | drawn_S["validation"]
+    )
 
 
 def write_told_apart(root: Path, lengths_s: list[int], *, folders: bool) -> None:
@@ -145,10 +147,10 @@ def write_told_apart(root: Path, lengths_s: list[int], *, folders: bool) -> None
 
 
 def set_of_samples(recipe: ViewRecipe, split: str) -> set[float]:
-    """What views of silence, which hear noise at its own level, hold of it: all there is."""
+    """What views of silence, which get noise at its own level, hold of it: all there is."""
     silence = np.zeros(30 * LOW_HZ, np.float32)
-    heard: set[float] = set()
+    drawn_S: set[float] = set()
     for view in range(25):
         clip = Clip(id=f"{split} {view}", path="a.wav", labels=(), split=split)
-        heard |= set(recipe.make(silence, clip, 0).waveform_S.tolist())
-    return heard
+        drawn_S |= set(recipe.make(silence, clip, 0).waveform_S.tolist())
+    return drawn_S

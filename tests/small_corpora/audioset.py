@@ -47,7 +47,7 @@ def segments(rows: tuple[str, ...]) -> str:
 
 
 def write(folder: Path) -> str:
-    """Write the corpus and say how it is named."""
+    """Write the corpus and return its name."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "class_labels_indices.csv").write_text("index,mid,display_name\n" + CLASSES)
     (folder / "balanced_train_segments.csv").write_text(segments(BALANCED))

@@ -22,7 +22,7 @@ def rows() -> list[str]:
 
 
 def write(folder: Path) -> str:
-    """Write the corpus and say how it is named."""
+    """Write the corpus and return its name."""
     (folder / "meta").mkdir(parents=True)
     (folder / "audio").mkdir()
     lines = ["filename,fold,target,category,esc10,src_file,take", *rows()]

@@ -20,7 +20,7 @@ MISSING = "16402"
 
 
 def write(folder: Path) -> str:
-    """Write the corpus and say how it is named."""
+    """Write the corpus and return its name."""
     truth = folder / "FSD50K.ground_truth"
     truth.mkdir(parents=True)
     (truth / "vocabulary.csv").write_text("\n".join(VOCABULARY) + "\n")

@@ -11,7 +11,7 @@ RATE_HZ = 8000
 
 
 def write(folder: Path) -> str:
-    """Write the corpus and say how it is named."""
+    """Write the corpus and return its name."""
     recordings = folder / "recordings"
     recordings.mkdir(parents=True)
     (folder / "metadata.py").write_text("metadata = {}\n")

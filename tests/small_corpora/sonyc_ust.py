@@ -27,7 +27,7 @@ FINE = {
     "8_dog": ("1_dog-barking-whining",),
 }  # fmt: skip
 FINE_TAGS = tuple(f"{coarse[0]}-{fine}" for coarse, group in FINE.items() for fine in group)
-# split, recording, annotator and the fine tags that the annotator heard, None for those not asked
+# split, recording, annotator and the fine tags that the annotator marked, None for those not judged
 ANNOTATIONS = (
     ("train", "01_000006.wav", 11, ("1-1_small-sounding-engine",)),
     ("train", "01_000006.wav", 12, ("1-2_medium-sounding-engine", "8-1_dog-barking-whining")),
@@ -45,12 +45,14 @@ ANNOTATIONS = (
 MISSING = "02_000008.wav"
 
 
-def row(split: str, name: str, annotator: int, heard: tuple[str, ...] | None) -> list[str]:
+def row(split: str, name: str, annotator: int, present: tuple[str, ...] | None) -> list[str]:
     """Cells of one annotation."""
-    fine = ["-1" if heard is None else str(int(tag in heard)) for tag in FINE_TAGS]
-    proximity = ["near" if heard and tag in heard and annotator > 0 else "-1" for tag in FINE_TAGS]
-    groups = {tag[0] for tag in heard or ()}
-    coarse = ["-1" if heard is None else str(int(tag[0] in groups)) for tag in FINE]
+    fine = ["-1" if present is None else str(int(tag in present)) for tag in FINE_TAGS]
+    proximity = [
+        "near" if present and tag in present and annotator > 0 else "-1" for tag in FINE_TAGS
+    ]
+    groups = {tag[0] for tag in present or ()}
+    coarse = ["-1" if present is None else str(int(tag[0] in groups)) for tag in FINE]
     return [split, name[:2].lstrip("0") or "0", name, str(annotator), *fine, *proximity, *coarse]
 
 
@@ -68,7 +70,7 @@ def write_annotations(path: Path, annotations: tuple[tuple, ...] = ANNOTATIONS) 
 
 
 def write(folder: Path) -> str:
-    """Write the corpus and say how it is named."""
+    """Write the corpus and return its name."""
     folder.mkdir(parents=True, exist_ok=True)
     write_annotations(folder / "annotations.csv")
     (folder / "dcase-ust-taxonomy.yaml").write_text("coarse:\n  1: engine\n")

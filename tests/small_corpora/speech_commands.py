@@ -16,7 +16,7 @@ NOISES = {"white_noise.wav": 12, "running_tap.wav": 15}
 
 
 def write(folder: Path, words: Sequence[str] = WORDS) -> str:
-    """Write the corpus, a tone for each word, and say how it is named."""
+    """Write the corpus, a tone for each word, and return its name."""
     for word, hz in zip(words, np.linspace(300, 3_000, len(words)), strict=True):
         (folder / word).mkdir(parents=True)
         for i, speaker in enumerate(SPEAKERS):

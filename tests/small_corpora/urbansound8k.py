@@ -12,7 +12,7 @@ MISSING = "100900-9-0-0.wav"
 
 
 def write(folder: Path) -> str:
-    """Write the corpus and say how it is named; rates and channels differ, as in the original."""
+    """Write the corpus and return its name; rates and channels differ, as in the original."""
     lines = ["slice_file_name,fsID,start,end,salience,fold,classID,class"]
     for fold in range(1, 11):
         (folder / f"audio/fold{fold}").mkdir(parents=True)

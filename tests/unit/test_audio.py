@@ -1,4 +1,4 @@
-"""Reading audio: what is decoded, and what each kind of unusable file is told."""
+"""Reading audio: what is decoded, and what each kind of unusable file is reported as."""
 
 from __future__ import annotations
 

@@ -105,9 +105,11 @@ def test_threads_share_a_container(pack: Path, waveforms: np.ndarray, tmp_path: 
     pq.write_table(hugging_face.table(0, [0] * 9), shard, row_group_size=2)
 
     def right(turn: int) -> bool:
-        heard = decode(member(pack, turn % 5), sample_rate_hz=RATE_HZ).waveform
+        decoded_S = decode(member(pack, turn % 5), sample_rate_hz=RATE_HZ).waveform
         other = decode(member(shard, turn % 9, "audio"), sample_rate_hz=16_000).waveform
-        return np.array_equal(heard * 32768, waveforms[turn % 5]) and len(other) == 1600 + turn % 9
+        return (
+            np.array_equal(decoded_S * 32768, waveforms[turn % 5]) and len(other) == 1600 + turn % 9
+        )
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(right, range(200)))
@@ -118,11 +120,11 @@ def test_a_forked_process_opens_the_container_itself(pack: Path, waveforms: np.n
     decode(member(pack, 0), sample_rate_hz=RATE_HZ)
     child = os.fork()
     if child == 0:  # pragma: no cover - another process
-        heard = decode(member(pack, 1), sample_rate_hz=RATE_HZ).waveform
-        os._exit(0 if np.array_equal(heard * 32768, waveforms[1]) else 1)
-    heard = decode(member(pack, 2), sample_rate_hz=RATE_HZ).waveform
+        decoded_S = decode(member(pack, 1), sample_rate_hz=RATE_HZ).waveform
+        os._exit(0 if np.array_equal(decoded_S * 32768, waveforms[1]) else 1)
+    decoded_S = decode(member(pack, 2), sample_rate_hz=RATE_HZ).waveform
     assert os.waitpid(child, 0)[1] == 0
-    assert np.array_equal(heard * 32768, waveforms[2])
+    assert np.array_equal(decoded_S * 32768, waveforms[2])
 
 
 def test_a_container_by_a_link_that_leads_out_is_outside(pack: Path, tmp_path: Path) -> None:
@@ -155,8 +157,8 @@ def test_a_dataset_that_lies_in_another_file_is_not_read(pack: Path, tmp_path: P
                 layout = h5py.VirtualLayout((5, 1000), "i2")
                 layout[:] = h5py.VirtualSource(str(pack), "waveform", (5, 1000))
                 file.create_virtual_dataset("waveform", layout)
-        told = reason(member(tmp_path / f"{name}.h5", 0))
-        assert "lies in other files" in told or "no dataset waveform" in told
+        problem = reason(member(tmp_path / f"{name}.h5", 0))
+        assert "lies in other files" in problem or "no dataset waveform" in problem
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
@@ -178,7 +180,9 @@ def test_shapes_that_no_file_holds_are_refused_before_memory_is_asked_for(tmp_pa
 
 
 def test_a_reason_is_the_same_in_every_process() -> None:
-    said = "Can't read data (file read failed: time = Sat Nov 21\n, filename = '/x', buf = 0x7f)"
+    library_text = (
+        "Can't read data (file read failed: time = Sat Nov 21\n, filename = '/x', buf = 0x7f)"
+    )
     with pytest.raises(MemberProblem) as caught, container_errors():
-        raise OSError(said)
+        raise OSError(library_text)
     assert str(caught.value) == ("the container cannot be read: Can't read data (file read failed")

@@ -53,8 +53,8 @@ def test_spec_augment_notes_hidden_frames_and_keeps_padding(masks: SpecAugment) 
             torch.testing.assert_close(shown[hidden], mean.expand(int(hidden.sum()), -1))
             assert hidden.sum() <= masks.time_masks * min(length // 2, masks.time_mask_frames - 1)
             # A band is as it was in every frame that is not hidden, or its mean in all of them.
-            heard = ~hidden[:length]
-            bands = (shown[:length] != features[row, :length])[heard].any(0)
+            visible = ~hidden[:length]
+            bands = (shown[:length] != features[row, :length])[visible].any(0)
             torch.testing.assert_close(shown[:length, bands], mean[bands].expand(length, -1))
             assert bands.sum() <= masks.band_masks * min(20 // 2, masks.band_mask_bands - 1)
 

@@ -1,4 +1,4 @@
-"""Checkpoints that say more than their architecture asks for."""
+"""Checkpoints that hold more than their architecture requires."""
 
 from __future__ import annotations
 

@@ -138,9 +138,9 @@ def test_what_a_library_raises_is_a_line(name: str) -> None:
 
 
 def test_the_line_names_the_error_and_how_to_see_more() -> None:
-    said = CliRunner().invoke(call, ["runtime"]).output
-    assert "failed with RuntimeError: CUDA error: \\x1b[31mred. " in said
-    assert "AFTERSOUND_TRACEBACK=1" in said
+    printed = CliRunner().invoke(call, ["runtime"]).output
+    assert "failed with RuntimeError: CUDA error: \\x1b[31mred. " in printed
+    assert "AFTERSOUND_TRACEBACK=1" in printed
     assert "failed with KeyError: 'k'" in CliRunner().invoke(call, ["key"]).output
     assert "pyarrow is not installed" in CliRunner().invoke(call, ["missing"]).output
     assert "not enough memory" in CliRunner().invoke(call, ["memory"]).output
@@ -161,7 +161,7 @@ def test_errors_of_ours_are_escaped_too() -> None:
     assert "\x1b" not in result.output
 
 
-SAY = r"""
+SCRIPT = r"""
 import os, sys, click
 from cache_schema.command_line.command import Command
 from cache_schema.terminal import Terminal, echo
@@ -177,11 +177,11 @@ speak()
 """
 
 
-def spoken(
+def run_script(
     tmp_path: Path, redirection: str = "", **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command that prints from a shell, and look that its file is what it wrote."""
-    (tmp_path / "speak.py").write_text(SAY)
+    (tmp_path / "speak.py").write_text(SCRIPT)
     file = tmp_path / "file"
     words = f"{sys.executable} {tmp_path / 'speak.py'}"
     found = subprocess.run(
@@ -195,7 +195,7 @@ def spoken(
 
 
 def test_a_full_device_of_the_output_is_named_and_not_the_cache(tmp_path: Path) -> None:
-    found = spoken(tmp_path, "> /dev/full")
+    found = run_script(tmp_path, "> /dev/full")
     assert found.returncode == 1
     assert found.stderr.count(b"\n") == 1, found.stderr
     assert b"speak: No space left on device (standard output)" in found.stderr
@@ -204,24 +204,24 @@ def test_a_full_device_of_the_output_is_named_and_not_the_cache(tmp_path: Path) 
 
 def test_output_that_is_closed_goes_nowhere_and_into_no_file(tmp_path: Path) -> None:
     for redirection in ("1>&-", "2>&-", "0<&- 1>&- 2>&-"):
-        found = spoken(tmp_path, redirection)
+        found = run_script(tmp_path, redirection)
         assert found.returncode == 0
         assert found.stderr == b""
         assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
-    found = spoken(tmp_path, "| true; exit ${PIPESTATUS[0]}")
+    found = run_script(tmp_path, "| true; exit ${PIPESTATUS[0]}")
     assert found.returncode in (0, 1)
     assert found.stderr == b""
 
 
 def test_any_path_can_be_printed_on_any_terminal(tmp_path: Path) -> None:
-    found = spoken(tmp_path, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    found = run_script(tmp_path, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert found.returncode == 0
     assert b"caf\\xe9 \\xe9 \\u72ac" in found.stdout
 
 
 def test_an_error_without_any_output_left_has_its_exit_code(tmp_path: Path) -> None:
-    found = spoken(tmp_path, "--nothing > /dev/full 2> /dev/full")
+    found = run_script(tmp_path, "--nothing > /dev/full 2> /dev/full")
     assert found.returncode in (1, 2)

@@ -1,4 +1,4 @@
-"""What a comparison is said to cost, from what a clip costs."""
+"""What a comparison is estimated to cost, from what a clip costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Corpora: the layouts that are understood, and what each kind of bad input is told."""
+"""Corpora: the layouts that are understood, and the message of each kind of bad input."""
 
 from __future__ import annotations
 

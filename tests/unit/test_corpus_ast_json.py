@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from odd_input import fuzzing, mutated_json, only_told, seeds
+from odd_input import fuzzing, mutated_json, only_reported, seeds
 from small_corpora.ast_json import CLASSES, write
 from small_corpora.folder import write_clips
 
@@ -55,7 +55,7 @@ def test_a_prefix_may_be_relative_and_stands_for_the_folder(tmp_path: Path) -> N
 def test_paths_elsewhere_are_refused_with_the_way_out(tmp_path: Path) -> None:
     message = refusal(one_list(tmp_path, "/mnt/x.wav", "audio/train_0.wav"))
     assert f'list.json recording 1: "/mnt/x.wav" does not lie below {tmp_path}' in message
-    assert "say with prefix=FOLDER" in message
+    assert "name with prefix=FOLDER" in message
     text = one_list(tmp_path, "/data2/x.wav", "/data/../etc/hosts", "/data/../../../y.wav")
     message = refusal(f"{text}&prefix=/data")
     assert '"/data2/x.wav" does not lie below /data' in message
@@ -97,7 +97,7 @@ def test_what_is_no_list_is_refused(tmp_path: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "wanted"),
     [
         ("mid,name\n/m/x,Dog\n", "lacks the column(s) index, display_name; found: mid, name"),
         ("index,mid,display_name\n1,/m/x,Dog\n", "do not count from 0 to 0 in order"),
@@ -108,10 +108,10 @@ def test_what_is_no_list_is_refused(tmp_path: Path, content: str) -> None:
         ("", "found: none"),
     ],
 )
-def test_a_wrong_list_of_classes_is_refused(tmp_path: Path, lines: str, told: str) -> None:
+def test_a_wrong_list_of_classes_is_refused(tmp_path: Path, lines: str, wanted: str) -> None:
     text = one_list(tmp_path, "audio/train_0.wav")
     (tmp_path / "class_labels_indices.csv").write_text(lines)
-    assert told in refusal(text)
+    assert wanted in refusal(text)
 
 
 def test_lists_must_be_named_and_there(tmp_path: Path) -> None:
@@ -139,6 +139,6 @@ def test_a_mutated_list_is_read_or_refused(
     text = one_list(root, "audio/train_0.wav", "audio/train_1.wav")
     content = mutated_json((root / "list.json").read_bytes(), Random(seed))
     (root / "list.json").write_bytes(content)
-    with only_told(UsageError):
+    with only_reported(UsageError):
         for note in read_corpus(text).notes:
             note.encode()

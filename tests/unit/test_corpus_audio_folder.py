@@ -1,4 +1,4 @@
-"""Audio folders with metadata: splits, labels, and what is said where the two do not fit."""
+"""Audio folders with metadata: splits, labels, and what is reported where the two do not fit."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_what_is_wrong_with_metadata_is_all_told(tmp_path: Path) -> None:
         file.write("{\n")
     (tmp_path / "metadata.csv").write_text("file_name,label\na.wav,x\n")
     message = refusal(text)
-    for told in (
+    for wanted in (
         "both metadata.csv and metadata.jsonl",
         "line 2: file_name is 3",
         "line 3: label is {'x': 1}",
@@ -101,7 +101,7 @@ def test_what_is_wrong_with_metadata_is_all_told(tmp_path: Path) -> None:
         "id 'a' is already that of",
         "leaves the corpus folder",
     ):
-        assert told in message
+        assert wanted in message
 
 
 def test_metadata_without_its_columns_is_refused(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""ESC-50 and ESC-10: folds, subset, classes and what a damaged list is told."""
+"""ESC-50 and ESC-10: folds, subset, classes and what a damaged list is reported as."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_all_that_is_wrong_with_a_list_is_told_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "wanted"),
     [
         (b"", "lacks the column(s) filename, fold, target, category, esc10; found: none"),
         (b"filename,fold,target,category\n", "lacks the column(s) esc10"),
@@ -119,10 +119,10 @@ def test_all_that_is_wrong_with_a_list_is_told_at_once(tmp_path: Path) -> None:
         (b'filename,fold,target,category,esc10\n"a', "unexpected end of data"),
     ],
 )
-def test_what_is_no_list_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
+def test_what_is_no_list_is_refused(tmp_path: Path, content: bytes, wanted: str) -> None:
     esc.write(tmp_path)
     (tmp_path / LIST).write_bytes(content)
-    assert told in refusal(f"esc:{tmp_path}")
+    assert wanted in refusal(f"esc:{tmp_path}")
 
 
 def test_a_list_that_is_a_link_out_of_the_corpus_is_not_read(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_folder_without_audio_is_no_class(tmp_path: Path, name: str) -> None:
     for split in ("train", "test"):
         write(tmp_path / split / "dog/x.wav")
     (tmp_path / name / "deep").mkdir(parents=True)
-    (tmp_path / name / "deep/notes.txt").write_text("nothing to hear")
+    (tmp_path / name / "deep/notes.txt").write_text("no audio")
     assert {clip.split for clip in read_corpus(f"folder:{tmp_path}").clips} == {"train", "test"}
 
 

@@ -1,4 +1,4 @@
-"""FSD50K: the official split, the order of its classes, and what a damaged copy is told."""
+"""FSD50K: the official split, the order of its classes, and what a damaged copy is reported as."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Packs of PANNs and of PaSST and EfficientAT: what is read from them, and what is said of bad ones."""
+"""Packs of PANNs and of PaSST and EfficientAT: what is read, and what is reported of bad ones."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def test_splits_follow_the_names_of_the_packs(tmp_path: Path) -> None:
         panns(tmp_path / name)
     assert splits(f"hdf5:{tmp_path}?validation_share=0") == {"train": 12, "test": 4}
     assert "names.csv is no pack" in refusal(f"hdf5:{tmp_path}?train=names.csv")
-    asked = f"hdf5:{tmp_path}?train=balanced_train.h5&validation=sounds.hdf&test_share=0"
-    assert splits(asked) == {"train": 4, "validation": 4}
+    address = f"hdf5:{tmp_path}?train=balanced_train.h5&validation=sounds.hdf&test_share=0"
+    assert splits(address) == {"train": 4, "validation": 4}
 
 
 def test_a_split_without_a_pack_gets_a_share_and_that_is_said(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def damaged(file: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "wanted"),
     [
         ("no audio_name", "no dataset audio_name"),
         ("no waveform", "expected one dataset waveform or mp3, found: audio_name, target"),
@@ -219,9 +219,9 @@ def damaged(file: Path, how: str) -> None:
         ("rate", "none of the 4 clips can be read"),
     ],
 )
-def test_what_is_wrong_with_a_pack_is_said(tmp_path: Path, how: str, told: str) -> None:
+def test_what_is_wrong_with_a_pack_is_reported(tmp_path: Path, how: str, wanted: str) -> None:
     damaged(panns(tmp_path / "train.h5"), how)
-    assert told in refusal(f"hdf5:{tmp_path}")
+    assert wanted in refusal(f"hdf5:{tmp_path}")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])

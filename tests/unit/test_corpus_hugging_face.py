@@ -1,4 +1,4 @@
-"""Hugging Face data sets on disk: shards, labels, and what is said of those that cannot be read."""
+"""Hugging Face data sets on disk: shards, labels, and what is reported of those that cannot be read."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ def test_parquet_and_saved_forms_of_one_data_set_are_the_same_corpus(tmp_path: P
     saved = read_corpus(write_saved(tmp_path / "saved"))
     assert hub.classes == saved.classes == CLASSES
     assert hub.task == saved.task == "single"
-    told = [[(c.id, c.labels, c.split, c.frames) for c in corpus.clips] for corpus in (hub, saved)]
-    assert sorted(told[0]) == sorted(told[1])
+    clips_of = [
+        [(c.id, c.labels, c.split, c.frames) for c in corpus.clips] for corpus in (hub, saved)
+    ]
+    assert sorted(clips_of[0]) == sorted(clips_of[1])
     assert [clip.id for clip in saved.clips][:7] == [f"train/{row}" for row in range(6)] + [
         "validation/0"
     ]
@@ -93,8 +95,8 @@ def test_an_empty_list_says_that_none_of_the_classes_is_there(tmp_path: Path) ->
 
 def test_a_zero_or_one_for_each_class_is_no_list_of_classes(tmp_path: Path) -> None:
     rows = [[0, 0, 1], [1, 0, 0], None]
-    told = refusal(one_shard(tmp_path, table(0, rows, metadata=False)))
-    assert "label has a 0 or 1 for each class, expected lists of classes" in told
+    error_text = refusal(one_shard(tmp_path, table(0, rows, metadata=False)))
+    assert "label has a 0 or 1 for each class, expected lists of classes" in error_text
     numbers = read_corpus(one_shard(tmp_path, table(0, [[0, 1], [1], []], metadata=False)))
     assert numbers.classes == ("0", "1")
 
@@ -124,17 +126,17 @@ def test_labels_in_one_text_are_told_and_separated_if_asked(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "wanted"),
     [({"bytes": None, "path": "/home/ann/a.wav"}, "no bytes of audio"),
      ({"bytes": b"", "path": None}, "no bytes of audio"),
      (None, "no bytes of audio"),
      ({"bytes": b"none", "path": None}, "not audio")],
 )  # fmt: skip
-def test_a_row_without_audio_ends_in_quarantine(tmp_path: Path, value: Any, told: str) -> None:
+def test_a_row_without_audio_ends_in_quarantine(tmp_path: Path, value: Any, wanted: str) -> None:
     rows = [hugging_face.sound(0), value]
     corpus = read_corpus(one_shard(tmp_path, table(0, [0, 1], rows=rows)))
     assert [clip.frames > 0 for clip in corpus.clips] == [True, False]
-    with pytest.raises(UnusableAudio, match=told) as caught:
+    with pytest.raises(UnusableAudio, match=wanted) as caught:
         decode(corpus.root / corpus.clips[1].path, sample_rate_hz=16_000)
     assert "/" not in caught.value.reason
 
@@ -142,7 +144,7 @@ def test_a_row_without_audio_ends_in_quarantine(tmp_path: Path, value: Any, told
 def test_columns_that_cannot_be_chosen_are_listed(tmp_path: Path) -> None:
     rows = table(0, [0, 1])
     twice = rows.append_column("more", rows["audio"]).replace_schema_metadata(None)
-    assert "2 columns could be it (audio, more); say audio=COLUMN" in refusal(
+    assert "2 columns could be it (audio, more); set audio=COLUMN" in refusal(
         one_shard(tmp_path, twice)
     )
     assert read_corpus(one_shard(tmp_path, twice, query="&audio=more")).clips[0].frames
@@ -152,7 +154,7 @@ def test_columns_that_cannot_be_chosen_are_listed(tmp_path: Path) -> None:
         one_shard(tmp_path, rows, query="&audio=text")
     )
     none = rows.drop_columns(["label"])
-    assert "which column is the label? none is; say label=COLUMN or label=none" in refusal(
+    assert "which column is the label? none is; set label=COLUMN or label=none" in refusal(
         one_shard(tmp_path, none)
     )
 

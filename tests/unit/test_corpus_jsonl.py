@@ -1,4 +1,4 @@
-"""Manifests in JSON Lines: the fields of a CSV manifest, and what each kind of bad line is told."""
+"""Manifests in JSON Lines: the fields of a CSV manifest, and the message of each kind of bad line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from odd_input import ODD_VALUES, fuzzing, mutated_bytes, only_told, seeds
+from odd_input import ODD_VALUES, fuzzing, mutated_bytes, only_reported, seeds
 from small_corpora.csv import write as write_csv
 from small_corpora.folder import write_clips
 from small_corpora.jsonl import write as write_jsonl
@@ -160,7 +160,7 @@ def test_the_small_manifests_list_the_same_recordings(tmp_path: Path) -> None:
 def test_lines_of_any_values_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]]
 ) -> None:
-    with only_told(UsageError):
+    with only_reported(UsageError):
         read_corpus(manifest(tmp_path_factory.getbasetemp() / "any", *rows))
 
 
@@ -172,5 +172,5 @@ def test_a_mutated_manifest_is_read_or_refused(
     source = manifest(tmp_path_factory.getbasetemp() / "mutated", LINE, LINE | {"id": "b"})
     path = Path(source.partition(":")[2])
     path.write_bytes(mutated_bytes(path.read_bytes(), Random(seed)))
-    with only_told(UsageError):
+    with only_reported(UsageError):
         read_corpus(source)

@@ -37,7 +37,7 @@ def labels(corpus: Corpus) -> dict[str, tuple[str, ...]]:
 
 
 def command_in(message: str) -> str:
-    """The corpus that a message says to read instead."""
+    """The corpus that a message names to read instead."""
     return message.split("Read it as '")[1].split("'")[0]
 
 

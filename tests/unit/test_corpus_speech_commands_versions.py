@@ -54,8 +54,8 @@ def test_version_2_is_not_read_with_the_words_of_version_1(tmp_path: Path) -> No
     with pytest.raises(UsageError) as caught:
         read_corpus(f"{text}?labels=30")
     for word in LATER_WORDS:
-        told = f"unknown label {word!r}, none of the 30 words of v0.01 (labels=35 has it)"
-        assert told in str(caught.value)
+        problem = f"unknown label {word!r}, none of the 30 words of v0.01 (labels=35 has it)"
+        assert problem in str(caught.value)
     assert read_corpus(f"{text}?labels=35").notes == ()
 
 

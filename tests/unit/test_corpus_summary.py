@@ -1,4 +1,4 @@
-"""What is told of a corpus before a pass: classes, splits, unreadable clips by reason, warnings."""
+"""What is reported of a corpus before a pass: classes, splits, unreadable clips by reason, warnings."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def listing(root: Path, *rows: str, header: str = "path,label") -> str:
 
 
 @pytest.mark.parametrize(
-    ("listed", "told"),
+    ("listed", "wanted"),
     [
         ("dog\\x.wav", "paths use backslashes; write /"),
         ("dog/X.wav", "(there is dog/x.wav): names differ in upper and lower case"),
@@ -176,7 +176,7 @@ def listing(root: Path, *rows: str, header: str = "path,label") -> str:
     ],
 )
 def test_a_path_that_cannot_be_read_is_told_with_how_it_may_be_meant(
-    tmp_path: Path, listed: str, told: str
+    tmp_path: Path, listed: str, wanted: str
 ) -> None:
     for name in ("x.wav", "a b.wav", unicodedata.normalize("NFD", "é.wav")):
         write(tmp_path / "dog" / name)
@@ -185,7 +185,7 @@ def test_a_path_that_cannot_be_read_is_told_with_how_it_may_be_meant(
     (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
     message = refusal(listing(tmp_path, f'"{listed}",dog'))
     assert "none of the 1 clips can be read" in message
-    assert told in message
+    assert wanted in message
     assert "leave" not in message
 
 
@@ -228,10 +228,10 @@ def test_many_clips_that_cannot_be_decoded_are_not_all_decoded_twice(tmp_path: P
     )
     lines = corpus_summary(read_corpus(source), "csv")
     start = lines.index("unusable  31 of 32 by their headers")
-    told = lines[start + 1 : start + 4]
-    assert told[0].startswith("  20 cannot be decoded (not audio")
-    assert told[1].startswith("  1 have stretches outside their files, first good.wav")
-    assert told[2] == "  10 others cannot be decoded, first 20.wav"
+    message_lines = lines[start + 1 : start + 4]
+    assert message_lines[0].startswith("  20 cannot be decoded (not audio")
+    assert message_lines[1].startswith("  1 have stretches outside their files, first good.wav")
+    assert message_lines[2] == "  10 others cannot be decoded, first 20.wav"
 
 
 def test_clips_of_published_lists_that_are_spelled_otherwise_are_told(tmp_path: Path) -> None:
@@ -254,9 +254,9 @@ def test_commands_tell_it_before_the_pass(tmp_path: Path) -> None:
         ]
         assert lines[2].startswith("warning: one class alone (dog)")
     student = [tmp_path / "c.zarr", "--student", "tc-resnet", "--epochs", 1]
-    told = succeeded(command("train-student", *student, "--out", tmp_path / "run"))
-    assert "has one class alone, 'dog': every answer is right" in told
-    assert "has no split validation: the last epoch is kept" in told
+    message_lines = succeeded(command("train-student", *student, "--out", tmp_path / "run"))
+    assert "has one class alone, 'dog': every answer is right" in message_lines
+    assert "has no split validation: the last epoch is kept" in message_lines
 
 
 def test_finetuning_tells_it_and_begins_nothing_without_validation(tmp_path: Path) -> None:

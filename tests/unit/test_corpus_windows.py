@@ -134,12 +134,12 @@ def test_windows_decode_to_their_stretch_of_the_recording(tmp_path: Path) -> Non
     corpus = read_corpus(f"{write(tmp_path, long=2.5)}&window_s=1&overlap_s=0.25")
     whole = decode(tmp_path / "dog/long.wav", sample_rate_hz=RATE_HZ).waveform
     for clip in corpus.clips:
-        heard = decode(
+        decoded_window = decode(
             tmp_path / clip.path, start_s=clip.start_s, end_s=clip.end_s, sample_rate_hz=RATE_HZ
         )
         first = round(clip.start_s * RATE_HZ)
-        assert heard.source_frames == clip.frames == RATE_HZ
-        np.testing.assert_array_equal(heard.waveform, whole[first : first + RATE_HZ])
+        assert decoded_window.source_frames == clip.frames == RATE_HZ
+        np.testing.assert_array_equal(decoded_window.waveform, whole[first : first + RATE_HZ])
 
 
 def test_a_window_with_the_id_of_another_clip_is_refused(tmp_path: Path) -> None:

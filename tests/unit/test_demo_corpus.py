@@ -84,9 +84,9 @@ def test_another_seed_makes_another_corpus(corpus_manifest: Path, tmp_path: Path
 @needs_espeak
 def test_every_word_of_a_speaker_sounds_different() -> None:
     voice = speakers("test")[0]
-    said = speech_of(voice).samples
-    assert tuple(said) == utterances(voice)
-    assert len({wave.tobytes() for wave in said.values()}) == len(said)
+    waves = speech_of(voice).samples
+    assert tuple(waves) == utterances(voice)
+    assert len({wave.tobytes() for wave in waves.values()}) == len(waves)
 
 
 def test_no_voice_speaks_in_two_splits() -> None:

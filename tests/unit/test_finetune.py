@@ -129,7 +129,7 @@ def test_a_corpus_without_validation_clips_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("family", "pooling", "told"),
+    ("family", "pooling", "wanted"),
     [
         ("ast", "mean", "audio-spectrogram-transformer has its own. Leave out --pooling"),
         ("whisper", "attention", "whisper takes first or mean"),
@@ -137,15 +137,15 @@ def test_a_corpus_without_validation_clips_is_refused(
     ],
 )
 def test_a_pooling_that_a_family_lacks_is_refused(
-    corpus: Corpus, tmp_path: Path, family: str, pooling: str, told: str
+    corpus: Corpus, tmp_path: Path, family: str, pooling: str, wanted: str
 ) -> None:
     base = write_base(tmp_path / "base", family)
-    with pytest.raises(UsageError, match=f"--pooling {pooling} does not apply to base: {told}"):
+    with pytest.raises(UsageError, match=f"--pooling {pooling} does not apply to base: {wanted}"):
         run(corpus, base, tmp_path / "teacher", pooling=pooling)
 
 
 @pytest.mark.parametrize(
-    ("family", "pooling", "told"),
+    ("family", "pooling", "wanted"),
     [
         ("wav2vec2", None, "This model classifies the first frame."),
         ("wav2vec2", "mean", "It averages all frames, as the stock"),
@@ -155,12 +155,12 @@ def test_a_pooling_that_a_family_lacks_is_refused(
     ],
 )
 def test_the_card_says_what_the_head_pools(
-    corpus: Corpus, tmp_path: Path, family: str, pooling: str | None, told: str
+    corpus: Corpus, tmp_path: Path, family: str, pooling: str | None, wanted: str
 ) -> None:
     base, out = write_base(tmp_path / "base", family), tmp_path / "teacher"
     recipe = FineTuneRecipe(epochs=1, train_front_end=True)
     result, _ = run(corpus, base, out, recipe=recipe, pooling=pooling)
-    assert told in (out / "README.md").read_text(encoding="utf-8")
+    assert wanted in (out / "README.md").read_text(encoding="utf-8")
     teacher = open_teacher(str(out))
     teacher.load("cpu")
     assert teacher.provenance["pooling"] == result["facts"]["pooling"]

@@ -1,4 +1,4 @@
-"""Mixing, noise and SpecAugment do what they say, and no more."""
+"""Mixing, noise and SpecAugment do what they should, and no more."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def noise(samples: int, seed: int = 0) -> NDArray[np.float32]:
 
 
 def batch_of(lengths: list[int]) -> AudioBatch:
-    """Clips whose class is their row, so that labels tell who was mixed with whom."""
+    """Clips whose class is their row, so that labels show which was mixed with whom."""
     waveforms = [noise(samples, seed) for seed, samples in enumerate(lengths)]
     return AudioBatch(waveforms, np.eye(len(lengths), dtype=np.float32))
 
@@ -52,8 +52,8 @@ def test_mixup_mixes_waveforms_as_the_labels_say(lengths: list[int], seed: int) 
             continue
         expected = np.zeros(lengths[row])
         for other in np.flatnonzero(shares):
-            heard = batch.waveforms[other][: lengths[row]]
-            expected[: len(heard)] += shares[other] * (heard - heard.mean())
+            partner_S = batch.waveforms[other][: lengths[row]]
+            expected[: len(partner_S)] += shares[other] * (partner_S - partner_S.mean())
         np.testing.assert_allclose(waveform, expected, atol=1e-6)
 
 
@@ -123,7 +123,7 @@ def teacher(request: pytest.FixtureRequest, tmp_path: Path) -> HuggingFaceTeache
 SAMPLES = [8_000, 6_000]
 
 
-def heard(teacher: HuggingFaceTeacher) -> list[NDArray[np.float32]]:
+def waveforms_for(teacher: HuggingFaceTeacher) -> list[NDArray[np.float32]]:
     """Two clips; the second padded with silence where the family has no mask."""
     clips = [noise(samples, seed) for seed, samples in enumerate(SAMPLES)]
     if teacher.batching == "exact":
@@ -136,12 +136,12 @@ def test_spec_augment_hides_one_stretch_of_time_and_one_of_bands_behind_the_mean
 ) -> None:
     spec_augment, seen = SpecAugmentHook(teacher), Seen(teacher)
     with torch.inference_mode():
-        teacher.logits(heard(teacher))
+        teacher.logits(waveforms_for(teacher))
         clean = seen.features
         shares = []
         for seed in range(30):
             with spec_augment.hiding(SAMPLES, np.random.default_rng(seed)):
-                teacher.logits(heard(teacher))
+                teacher.logits(waveforms_for(teacher))
             for clip, samples, whole in zip(seen.features, SAMPLES, clean, strict=True):
                 shares.append(hidden_shares(teacher, clip, whole, samples))
     bands, times = np.array(shares).T
@@ -171,13 +171,13 @@ def hidden_shares(
 
 def test_nothing_is_hidden_outside_and_the_seed_alone_decides(teacher: HuggingFaceTeacher) -> None:
     with torch.inference_mode():
-        before = teacher.logits(heard(teacher))
+        before = teacher.logits(waveforms_for(teacher))
         spec_augment = SpecAugmentHook(teacher)
         answers = []
         for seed in (1, 1, 2):
             with spec_augment.hiding(SAMPLES, np.random.default_rng(seed)):
-                answers.append(teacher.logits(heard(teacher)))
-        after = teacher.logits(heard(teacher))
+                answers.append(teacher.logits(waveforms_for(teacher)))
+        after = teacher.logits(waveforms_for(teacher))
     assert torch.equal(before, after)
     assert torch.equal(answers[0], answers[1])
     assert not torch.equal(answers[0], answers[2])

@@ -1,4 +1,4 @@
-"""Which clips an epoch hears, in which batches, and what stays in memory."""
+"""Which clips an epoch has, in which batches, and what stays in memory."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_training_hears_another_view_each_epoch_and_validation_the_cached_one(
     (other,) = (clip for clip in corpus.clips if clip.id == "validation-low-3.wav")
     source = {c.id: soundfile.read(corpus.root / c.path, dtype="float32")[0] for c in (clip, other)}
     cached = [recipe.make(source[clip.id], clip, view).waveform_S for view in range(50)]
-    heard = [
+    trained = [
         next(
             waveform
             for (batch,) in audio.steps("train", 1, seed=(0, epoch))
@@ -169,7 +169,7 @@ def test_training_hears_another_view_each_epoch_and_validation_the_cached_one(
         )
         for epoch in range(1, 4)
     ]
-    assert len({waveform.tobytes() for waveform in [*cached, *heard]}) == 53
+    assert len({waveform.tobytes() for waveform in [*cached, *trained]}) == 53
     wanted = recipe.make(source[other.id], other, 0).waveform_S
     for _ in range(2):
         batches = audio.batches_by_length("validation", 1)
@@ -181,15 +181,17 @@ def test_a_view_that_cannot_be_made_costs_no_other_view_of_the_clip(tmp_path: Pa
     clips = [write_clip(tmp_path, "a.wav", "train", ("low",), 400)]
     clips += [Clip(id=f"broken-{i}", path="b.wav", labels=("low",), split="train") for i in "123"]
     corpus = Corpus(root=tmp_path, clips=tuple(clips), classes=CLASSES, task="single")
-    told: list[str] = []
+    reported: list[str] = []
     audio = audio_of(corpus, recipe=views_of(corpus, "mixup"))
-    audio.report = told.append
-    heard = [len(list(audio.steps("train", 1, seed=(0, epoch)))) for epoch in range(40)]
-    assert set(heard) == {0, 1}
+    audio.report = reported.append
+    step_counts = [len(list(audio.steps("train", 1, seed=(0, epoch)))) for epoch in range(40)]
+    assert set(step_counts) == {0, 1}
     again = audio_of(corpus, recipe=views_of(corpus, "mixup"))
-    assert [len(list(again.steps("train", 1, seed=(0, e)))) for e in range(20, 40)] == heard[20:]
-    assert len(told) == len(set(told)) == 4
-    assert any(line.startswith("left out a.wav: its partner broken-") for line in told)
+    assert [len(list(again.steps("train", 1, seed=(0, e)))) for e in range(20, 40)] == step_counts[
+        20:
+    ]
+    assert len(reported) == len(set(reported)) == 4
+    assert any(line.startswith("left out a.wav: its partner broken-") for line in reported)
 
 
 def test_a_view_is_held_to_the_limits_of_the_model(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_float16_is_refused_without_cuda_and_auto_is_float32_on_a_cpu() -> None:
     assert resolved_precision("bf16-mixed", "cpu") == "bf16-mixed"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="asks what happens without a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests what happens without a GPU")
 def test_bfloat16_is_refused_on_a_gpu_that_has_none() -> None:
     with pytest.raises(UsageError, match="the GPU of --device cuda has no bfloat16"):
         resolved_precision("bf16-mixed", "cuda")

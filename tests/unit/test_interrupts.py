@@ -1,4 +1,4 @@
-"""Told to stop, a command says so; told twice, it ends at once."""
+"""Interrupted, a command reports it; interrupted twice, it ends at once."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ import click
 from cache_schema.command_line.command import Command
 from cache_schema.command_line.interrupts import deferred_interrupts
 
-def say(word):
+def write(word):
     print(word, flush=True)
 
 @click.command(cls=Command, name="wait")
 def main():
 """
 WAITS = """
-    say("ready")
+    write("ready")
     time.sleep(100)
 """
 CLEARS_UP = """
     try:
-        say("ready")
+        write("ready")
         time.sleep(100)
     finally:
-        say("clearing up")
+        write("clearing up")
         time.sleep(100)
 """
 HOLDS = """
-    with deferred_interrupts() as asked:
-        say("ready")
-        while not asked():
+    with deferred_interrupts() as stop_requested:
+        write("ready")
+        while not stop_requested():
             time.sleep(0.01)
-        say("noted")
+        write("noted")
 """
 HOLDS_ON = HOLDS + "        time.sleep(100)\n"
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -58,7 +58,7 @@ def ignore_first() -> None:
 
 
 def waiting(body: str, prepare: Callable[[], None] = heed_both) -> subprocess.Popen[str]:
-    """A command that has said that it is ready."""
+    """A command that has reported that it is ready."""
     process = subprocess.Popen(
         [sys.executable, "-c", f"{HEAD}{body}\nmain()"],
         stdout=subprocess.PIPE,
@@ -123,8 +123,8 @@ def test_an_ignored_signal_stays_ignored() -> None:
 
 def test_a_process_that_was_not_told_to_stop_keeps_its_handlers() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    with interrupts(), deferred_interrupts() as asked:
-        assert not asked()
+    with interrupts(), deferred_interrupts() as stop_requested:
+        assert not stop_requested()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
@@ -132,8 +132,8 @@ def test_threads_have_no_say_in_signals() -> None:
     found: list[bool] = []
 
     def work() -> None:
-        with deferred_interrupts() as asked:
-            found.append(asked())
+        with deferred_interrupts() as stop_requested:
+            found.append(stop_requested())
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -19,7 +19,7 @@ def printed(student: Predictions, teacher: Predictions | None) -> str:
     return capture.get()
 
 
-def spoken(classes: int, clips: int) -> Predictions:
+def single_label(classes: int, clips: int) -> Predictions:
     """Clip i has class i; the first clip alone is taken for the second class."""
     labels = np.eye(classes, dtype=bool)[np.arange(clips) % classes]
     logits = labels.astype(float)
@@ -37,7 +37,7 @@ def test_the_weakest_class_comes_first_and_one_without_clips_last() -> None:
     lines = printed(tagged(), None).splitlines()
     first = next(i for i, line in enumerate(lines) if line.startswith(" class"))
     assert [line.split()[0] for line in lines[first + 1 : first + 4]] == ["a", "b", "[c]"]
-    words = printed(spoken(3, 6), None).splitlines()
+    words = printed(single_label(3, 6), None).splitlines()
     first = next(i for i, line in enumerate(words) if line.startswith(" class"))
     assert [line.split()[0] for line in words[first + 1 : first + 4]] == [
         "word-0", "word-1", "word-2",
@@ -45,10 +45,13 @@ def test_the_weakest_class_comes_first_and_one_without_clips_last() -> None:
 
 
 def test_a_multi_label_report_says_that_it_has_no_confusion_matrix() -> None:
-    told = printed(tagged(), None)
-    assert "No confusion matrix: clips of a multi-label task have several right classes." in told
-    assert "student: left out, no positives: [c] (mAP, macro-auprc-sonyc)" in told
-    assert "The cache has no teacher's logits for these classes." in told
+    printed_text = printed(tagged(), None)
+    assert (
+        "No confusion matrix: clips of a multi-label task have several right classes."
+        in printed_text
+    )
+    assert "student: left out, no positives: [c] (mAP, macro-auprc-sonyc)" in printed_text
+    assert "The cache has no teacher's logits for these classes." in printed_text
 
 
 def test_a_teacher_of_some_classes_has_no_score_for_the_others() -> None:
@@ -56,21 +59,21 @@ def test_a_teacher_of_some_classes_has_no_score_for_the_others() -> None:
     teacher = Predictions(
         student.logits_NC[:, :1], student.labels_NC[:, :1], "multi", ("a",), ("b", "[c]")
     )
-    told = printed(student, teacher)
-    assert "teacher: covers 1 of 3 classes, not: b, [c]" in told
-    rows = {line.split()[0]: line.split()[-1] for line in told.splitlines() if line.strip()}
+    printed_text = printed(student, teacher)
+    assert "teacher: covers 1 of 3 classes, not: b, [c]" in printed_text
+    rows = {line.split()[0]: line.split()[-1] for line in printed_text.splitlines() if line.strip()}
     assert (rows["a"], rows["b"]) == ("1.0000", "-")
 
 
 def test_few_classes_have_a_matrix_many_a_list_of_confusions() -> None:
-    assert " 1  word-0  1  1  . " in printed(spoken(3, 6), None)
-    told = printed(spoken(30, 60), None)
-    assert "The most frequent of 1 confusions; all of them: --json" in told
-    assert " word-0  word-1         1 " in told
+    assert " 1  word-0  1  1  . " in printed(single_label(3, 6), None)
+    printed_text = printed(single_label(30, 60), None)
+    assert "The most frequent of 1 confusions; all of them: --json" in printed_text
+    assert " word-0  word-1         1 " in printed_text
 
 
 def test_the_document_is_strict_json() -> None:
-    text = json.dumps(score_document(tagged(), spoken(3, 6)), allow_nan=False)
+    text = json.dumps(score_document(tagged(), single_label(3, 6)), allow_nan=False)
     document = json.loads(text)
     assert document["scores"]["d-prime"] == "inf"
     assert document["left_out_of"]["mAP"] == ["[c]"]

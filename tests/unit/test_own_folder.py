@@ -1,4 +1,4 @@
-"""Commands that write a folder: what holds other things is left as it is, and said to."""
+"""Commands that write a folder: what holds other things is left as it is, with a message."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ def pack(corpus: Path, out: Path, *options: object, to: str = "hdf5-waveform") -
 
 
 def packed(corpus: Path, out: Path, *options: object, to: str = "hdf5-waveform") -> Corpus:
-    code, told = pack(corpus, out, *options, to=to)
-    assert code == 0, told
+    code, output = pack(corpus, out, *options, to=to)
+    assert code == 0, output
     return read_corpus(f"hdf5:{out}")
 
 
@@ -53,7 +53,7 @@ def content(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
-def heard(corpus: Corpus, rate_hz: int = RATE_HZ) -> dict[str, np.ndarray]:
+def decoded(corpus: Corpus, rate_hz: int = RATE_HZ) -> dict[str, np.ndarray]:
     return {
         clip.id: decode(
             corpus.root / clip.path,
@@ -74,8 +74,8 @@ def test_a_waveform_pack_is_the_corpus_again(corpus: Path, tmp_path: Path) -> No
         for one in (before, again)
     ]
     assert facts[0] == facts[1]
-    waveforms = heard(again)
-    for name, waveform in heard(before).items():
+    waveforms = decoded(again)
+    for name, waveform in decoded(before).items():
         assert np.array_equal(waveform, waveforms[name])
 
 
@@ -89,8 +89,8 @@ def test_a_clip_with_none_of_the_classes_is_not_packed_as_an_unlabelled_one(
     lines = [{"path": f"{i}.wav", "labels": row, "split": "train"} for i, row in enumerate(rows)]
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
     out = tmp_path / "packs"
-    code, told = run(pack_corpus, f"jsonl:{tmp_path / 'c.jsonl'}", "--to", to, "--out", out)
-    assert code == 0, told
+    code, output = run(pack_corpus, f"jsonl:{tmp_path / 'c.jsonl'}", "--to", to, "--out", out)
+    assert code == 0, output
     corpus = read_corpus(f"hdf5:{out}?validation_share=0&test_share=0")
     facts = {clip.id: (clip.labels, clip.none_present, clip.labelled) for clip in corpus.clips}
     assert facts == {
@@ -107,10 +107,10 @@ def test_samples_of_more_than_16_bits_are_rounded_by_half_a_step(tmp_path: Path)
     soundfile.write(tmp_path / "corpus/cat/a.wav", wave, RATE_HZ, subtype="FLOAT")
     soundfile.write(tmp_path / "corpus/cat/loud.wav", 3 * wave, RATE_HZ, subtype="FLOAT")
     text = f"folder:{tmp_path / 'corpus'}?validation=0&test=0"
-    code, told = run(pack_corpus, text, "--to", "hdf5-waveform", "--out", tmp_path / "out")
+    code, output = run(pack_corpus, text, "--to", "hdf5-waveform", "--out", tmp_path / "out")
     assert code == 0
-    assert "train.h5: 2 clips, 1 clipped at full scale" in told
-    again = heard(read_corpus(f"hdf5:{tmp_path / 'out'}?validation_share=0&test_share=0"))
+    assert "train.h5: 2 clips, 1 clipped at full scale" in output
+    again = decoded(read_corpus(f"hdf5:{tmp_path / 'out'}?validation_share=0&test_share=0"))
     assert np.abs(again["cat/a"] - wave).max() <= 0.5 / 32768
     assert np.array_equal(again["cat/loud"] > 0.99, 3 * wave > 0.99)
 
@@ -119,8 +119,8 @@ def test_an_mp3_pack_keeps_lengths_labels_and_sound(corpus: Path, tmp_path: Path
     again = packed(corpus, tmp_path / "packs", "--sample-rate", 32_000, to="hdf5-mp3")
     before = read_corpus(f"csv:{corpus / 'clips.csv'}")
     assert {c.id: c.labels for c in again.clips} == {c.id: c.labels for c in before.clips}
-    now = heard(again, 32_000)
-    for name, waveform in heard(before, 32_000).items():
+    now = decoded(again, 32_000)
+    for name, waveform in decoded(before, 32_000).items():
         assert len(now[name]) == len(waveform)
         assert np.corrcoef(now[name], waveform)[0, 1] > 0.95
 
@@ -153,9 +153,9 @@ def test_an_mp3_pack_has_the_layout_that_passt_reads(corpus: Path, tmp_path: Pat
 def test_unusable_clips_are_left_out_and_listed(corpus: Path, tmp_path: Path) -> None:
     (corpus / "3.flac").write_bytes(b"")
     (corpus / "4.flac").write_bytes((corpus / "4.flac").read_bytes()[:300])
-    code, told = pack(corpus, tmp_path / "packs")
+    code, output = pack(corpus, tmp_path / "packs")
     assert code == 0
-    assert "train.h5: 2 clips, 1 unusable left out\n  Zoë/3.5: the file is empty" in told
+    assert "train.h5: 2 clips, 1 unusable left out\n  Zoë/3.5: the file is empty" in output
     text = (tmp_path / "packs/validation.unusable.csv").read_text()
     rows = list(csv.reader(text.splitlines()))
     assert rows[0] == ["id", "reason"]
@@ -182,10 +182,10 @@ def test_other_content_in_the_place_of_packs_is_left_alone(corpus: Path, tmp_pat
     packed(corpus, out)
     before = content(out)
     (corpus / "clips.csv").write_text((corpus / "clips.csv").read_text().replace("dog", "fox"))
-    code, told = pack(corpus, out)
+    code, output = pack(corpus, out)
     assert code == 2
     for name in ("train.h5", "validation.h5", "test.h5", "class_labels_indices.csv"):
-        assert f"{name} is there, with other" in told
+        assert f"{name} is there, with other" in output
     assert content(out) == before
     (out / "train.h5").write_bytes(b"anything")
     assert pack(corpus, out)[0] == 2
@@ -193,10 +193,10 @@ def test_other_content_in_the_place_of_packs_is_left_alone(corpus: Path, tmp_pat
 
 def test_one_rate_has_to_be_chosen(corpus: Path, tmp_path: Path) -> None:
     soundfile.write(corpus / "0.flac", np.full(900, 0.1), 10_000)
-    code, told = pack(corpus, tmp_path / "packs", to="hdf5-mp3")
+    code, output = pack(corpus, tmp_path / "packs", to="hdf5-mp3")
     assert code == 2
-    assert "rates of 10000, 16000 Hz" in told
-    assert "MP3 has no rate of 10000 Hz" in told
+    assert "rates of 10000, 16000 Hz" in output
+    assert "MP3 has no rate of 10000 Hz" in output
     assert not (tmp_path / "packs").exists()
     assert pack(corpus, tmp_path / "packs", "--sample-rate", 8000, to="hdf5-mp3")[0] == 0
 
@@ -205,17 +205,17 @@ def test_one_rate_has_to_be_chosen(corpus: Path, tmp_path: Path) -> None:
 def test_a_split_that_is_no_file_name_is_refused(corpus: Path, tmp_path: Path, split: str) -> None:
     text = (corpus / "clips.csv").read_text().replace(",validation,", f",{split},")
     (corpus / "clips.csv").write_text(text)
-    code, told = pack(corpus, tmp_path / "packs")
+    code, output = pack(corpus, tmp_path / "packs")
     assert code == 2
-    assert "cannot be the name of a file" in told
+    assert "cannot be the name of a file" in output
 
 
 def test_a_split_without_one_usable_clip_is_a_failure(corpus: Path, tmp_path: Path) -> None:
     for number in (2, 5, 8):
         (corpus / f"{number}.flac").write_bytes(b"")
-    code, told = pack(corpus, tmp_path / "packs")
+    code, output = pack(corpus, tmp_path / "packs")
     assert code == 1
-    assert "none of the 3 clips of test can be packed\n  - Zoë/2.5: the file is empty" in told
+    assert "none of the 3 clips of test can be packed\n  - Zoë/2.5: the file is empty" in output
     assert not list((tmp_path / "packs").glob("test*"))
 
 

@@ -33,7 +33,7 @@ BODY = bytes(range(256)) * 1000
 
 @dataclass
 class Server:
-    """What a server has, how it fails, and what it was asked for."""
+    """What a server has, how it fails, and what was requested of it."""
 
     url: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
@@ -45,17 +45,17 @@ class Server:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    said = Server()
+    state = Server()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            said.ranges.append(self.headers["Range"])
-            content = said.files.get(self.path.strip("/"))
-            if said.status != 200 or content is None:
-                self.send_error(said.status if content is not None else 404)
+            state.ranges.append(self.headers["Range"])
+            content = state.files.get(self.path.strip("/"))
+            if state.status != 200 or content is None:
+                self.send_error(state.status if content is not None else 404)
                 return
             start = 0
-            if self.headers["Range"] and said.knows_ranges:
+            if self.headers["Range"] and state.knows_ranges:
                 start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
                 self.send_response(206 if start < len(content) else 416)
                 of = f"{start}-{len(content) - 1}" if start < len(content) else "*"
@@ -65,16 +65,16 @@ def server() -> Iterator[Server]:
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             body = content[start:]
-            self.wfile.write(body[: said.cut_after.pop(0)] if said.cut_after else body)
+            self.wfile.write(body[: state.cut_after.pop(0)] if state.cut_after else body)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        said.url = f"http://127.0.0.1:{http.server_address[1]}"
+        state.url = f"http://127.0.0.1:{http.server_address[1]}"
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield said
+        yield state
         http.shutdown()
         thread.join()
 
@@ -205,14 +205,14 @@ def test_a_file_without_a_published_digest_is_fetched_whole(server: Server, tmp_
     assert f"list.csv: no checksum is published; found sha256:{found}" in lines
 
 
-@pytest.mark.parametrize(("status", "told"), [(500, "500"), (403, "403"), (404, "404")])
+@pytest.mark.parametrize(("status", "wanted"), [(500, "500"), (403, "403"), (404, "404")])
 def test_an_error_of_the_server_is_told(
-    server: Server, tmp_path: Path, status: int, told: str
+    server: Server, tmp_path: Path, status: int, wanted: str
 ) -> None:
     corpora = plain(published(server, "list.csv", BODY))
     server.status = status
     message = failure(corpora, tmp_path)
-    assert f"the server answered {told}" in message
+    assert f"the server answered {wanted}" in message
     assert f"{server.url}/list.csv" in message
 
 
@@ -284,7 +284,7 @@ def test_more_than_the_disk_has_room_for_is_refused(server: Server, tmp_path: Pa
         for number in range(20_000):
             whole.writestr(str(number), b"")
     content, at = bytearray(stream.getvalue()), 0
-    while (at := content.find(b"PK\1\2", at)) >= 0:  # say of each that it is 4 GB large
+    while (at := content.find(b"PK\1\2", at)) >= 0:  # claim of each that it is 4 GB large
         at += 24
         content[at : at + 4] = b"\xfe\xff\xff\xff"
     message = failure(table(published(server, "a.zip", bytes(content))), tmp_path)
@@ -446,9 +446,9 @@ def test_a_full_disk_is_told_and_the_command_goes_on_with_room(tmp_path: Path) -
     source.mkdir()
     (source / f"{name}.tar.gz").write_bytes(tar_of(dict(write)))
     words = ("-m", "pipeline.prepare.cli", "fsdd", "--out", "DISK/out", "--from", source)
-    told = fail_on_a_full_disk(tmp_path / "disk", 500_000, "python", *words)
-    assert "needs 1" in told
-    assert "Free some space there" in told
+    disk_error = fail_on_a_full_disk(tmp_path / "disk", 500_000, "python", *words)
+    assert "needs 1" in disk_error
+    assert "Free some space there" in disk_error
     assert not (tmp_path / "disk/left/out/fsdd").exists()
     made = tmp_path / "disk/end/out/fsdd/recordings"
     assert sorted(p.name for p in made.iterdir()) == [f"0_a_{n}.wav" for n in range(4)]

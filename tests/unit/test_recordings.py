@@ -73,7 +73,7 @@ def test_a_file_that_was_cut_is_truncated_and_not_taken_for_piped(
 ) -> None:
     content = content_of(container)
     path = written(tmp_path / "cut.wav", content[: len(content) // 2])
-    assert scan_header(path).problem.startswith("truncated: the header says 12")
+    assert scan_header(path).problem.startswith("truncated: the header declares 12")
     with pytest.raises(UnusableAudio, match="truncated"):
         decode(path, sample_rate_hz=RATE_HZ)
 

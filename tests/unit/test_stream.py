@@ -150,9 +150,9 @@ def test_a_batch_holds_each_clips_own_features_targets_and_signals() -> None:
             assert bool(batch.labelled_B[row]) == (clip % 5 != 0)
             # The teacher's order is yes, maybe, no; the cache's is no, yes.
             assert batch.signals["logits"][row].tolist() == [clip + 0.5, clip]
-            heard = int(batch.signal_lengths["temporal_attention"][row])
-            assert heard == 3 + clip % 4
-            assert (batch.signals["temporal_attention"][row, :heard] == 0.25).all()
+            own_frames = int(batch.signal_lengths["temporal_attention"][row])
+            assert own_frames == 3 + clip % 4
+            assert (batch.signals["temporal_attention"][row, :own_frames] == 0.25).all()
 
 
 def test_cached_features_are_used_instead_of_the_waveform() -> None:

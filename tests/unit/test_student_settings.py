@@ -86,7 +86,7 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
 
 def test_changes_show_both_values() -> None:
     changes = diff_settings({"seed": 1, "epochs": 2}, {"seed": 1, "epochs": 3})
-    assert changes == ["epochs: the run has 2, asked for 3"]
+    assert changes == ["epochs: the run has 2, requested 3"]
 
 
 def test_changes_are_named_whatever_was_not_there() -> None:
@@ -96,15 +96,15 @@ def test_changes_are_named_whatever_was_not_there() -> None:
         "distill": [{"name": "logits", "weight": 0.5, "options": {"temperature": "4"}}],
     }  # fmt: skip
     assert diff_settings(before, now) == [
-        "classes: the run has a, asked for a, b\\x1b",
-        "options.width: the run has nothing, asked for 2",
-        "mask.bands: the run has nothing, asked for 5",
-        "distill.1 logits.name: the run has nothing, asked for logits",
-        "distill.1 logits.weight: the run has nothing, asked for 0.5",
-        "distill.1 logits.options.temperature: the run has nothing, asked for 4",
+        "classes: the run has a, requested a, b\\x1b",
+        "options.width: the run has nothing, requested 2",
+        "mask.bands: the run has nothing, requested 5",
+        "distill.1 logits.name: the run has nothing, requested logits",
+        "distill.1 logits.weight: the run has nothing, requested 0.5",
+        "distill.1 logits.options.temperature: the run has nothing, requested 4",
     ]
     assert diff_settings(now, now) == []
-    assert "options.width: the run has 2, asked for nothing" in diff_settings(now, before)
+    assert "options.width: the run has 2, requested nothing" in diff_settings(now, before)
 
 
 def test_the_order_of_losses_is_a_setting() -> None:

@@ -1,4 +1,4 @@
-"""Several teachers: each speaks for itself, several by the mean over what they share."""
+"""Several teachers: each is used by itself, several by the mean over what they share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What train-student says of a cache whose scores would mislead."""
+"""What train-student reports of a cache whose scores would mislead."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_teacher_without_a_score_is_told_with_the_true_reason() -> None:
     assert _why_no_score(cache(signals=("temporal_attention",)), settings) == "no cached logits"
     other = cache(teachers={"": {"classes": ["Bark", "cat", "Cow"]}})
     assert _why_no_score(other, settings) == (
-        "its 3 classes lack 1 of the cache's 2, first 'dog'; --class-map FILE.toml can say which stand "
+        "its 3 classes lack 1 of the cache's 2, first 'dog'; --class-map FILE.toml can name which stand "
         "for which"
     )
 

@@ -98,7 +98,7 @@ def test_want_of_memory_is_an_error(
 
 
 class _Disk(io.FileIO):
-    """A file whose disk fails behind some bytes, as often as it is told to."""
+    """A file whose disk fails behind some bytes, as often as it is set to."""
 
     failures_left = 99
 
@@ -232,19 +232,23 @@ def pack(tmp_path: Path) -> Path:
     return tmp_path / "train.h5!/waveform/1"
 
 
-def test_what_hdf5_says_of_the_system_is_no_damage(
+def test_what_hdf5_reports_of_the_system_is_no_damage(
     pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = "Can't read data (file read failed: time = x, errno = 5, error message = 'I/O error')"
-    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda *_: _raise(OSError(said)))
+    library_text = (
+        "Can't read data (file read failed: time = x, errno = 5, error message = 'I/O error')"
+    )
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda *_: _raise(OSError(library_text)))
     with pytest.raises(RunError, match=r"train\.h5 cannot be read .*Input/output error"):
         decode(pack, sample_rate_hz=RATE_HZ)
 
 
-@pytest.mark.parametrize("said", ["truncated file", "errno = 22, error message = 'x'", "errno = 0"])
-def test_what_hdf5_says_of_a_damaged_file_is_damage(said: str) -> None:
+@pytest.mark.parametrize(
+    "library_text", ["truncated file", "errno = 22, error message = 'x'", "errno = 0"]
+)
+def test_what_hdf5_reports_of_a_damaged_file_is_damage(library_text: str) -> None:
     with pytest.raises(MemberProblem), container_errors():
-        raise OSError(said)
+        raise OSError(library_text)
 
 
 def test_a_container_that_is_gone_is_an_error_of_a_clip_that_was_planned(pack: Path) -> None:

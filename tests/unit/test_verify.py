@@ -138,7 +138,7 @@ def test_a_length_changed_in_an_unfinished_record_is_found(tmp_path: Path) -> No
     assert record.read_text() != text
     (found,) = verify(root)
     assert (found.unit, found.rows) == (0, "view 0, clips 0 to 2")
-    assert "unsealed/000000.sha256 says" in found.problem
+    assert "unsealed/000000.sha256 records" in found.problem
 
 
 def test_what_vouches_for_an_unfinished_part_goes_when_it_is_sealed(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_an_older_manifest_is_told_from_what_a_kill_leaves(tmp_path: Path) -> No
     newer = small_cache.tree_bytes(root)
     (root / MANIFEST).write_bytes(older)
     assert [str(d) for d in verify(root)] == [
-        "manifest.json: says that part-000 is unfinished, which was sealed: it is an older one"
+        "manifest.json: records part-000 as unfinished, which was sealed: it is an older one"
     ]
     seal(root, small_cache.first_plan())
     assert small_cache.tree_bytes(root) == newer

@@ -95,8 +95,8 @@ def test_epochs_take_turns_over_views_of_all_parts(views: Path, epoch: int) -> N
             clips.append(clip)
             assert batch.signals["clip_embedding"][place].tolist() == [clip, view]
             wanted = small_views.row(clip, view)
-            heard = int(batch.signal_lengths["temporal_attention"][place])
-            attention = batch.signals["temporal_attention"][place, :heard].numpy()
+            own_frames = int(batch.signal_lengths["temporal_attention"][place])
+            attention = batch.signals["temporal_attention"][place, :own_frames].numpy()
             np.testing.assert_array_equal(attention, wanted["temporal_attention"].astype("f4"))
             # Its own labels, not the clip's; without any it takes no part.
             np.testing.assert_array_equal(batch.labels_BC[place], wanted["view_labels"])

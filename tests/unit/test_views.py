@@ -1,4 +1,4 @@
-"""Each view step does to a clip what its name says, and refuses what it cannot do."""
+"""Each view step does to a clip what its name promises, and refuses what it cannot do."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ def test_the_recorded_place_is_where_the_clip_is_heard(
         context, "placement:length_s=0.15", *further, waveform=np.ones(500), count=100
     ):
         start, stop = samples(drawn["clip.start_s"]), samples(drawn["clip.end_s"])
-        heard = np.zeros(len(view.waveform_S))
-        heard[start:stop] = 1
-        assert np.array_equal(view.waveform_S, heard)
+        expected_S = np.zeros(len(view.waveform_S))
+        expected_S[start:stop] = 1
+        assert np.array_equal(view.waveform_S, expected_S)
         lengths.add(stop - start)
     assert max(lengths) == 500
     assert len(lengths) == 1 or (not further) is False

@@ -109,14 +109,16 @@ def _entries(
                 problems.append(entry)
                 outside |= entry.endswith(f"does not lie below {folder}")
     if outside and not prefix:
-        problems.insert(0, "say with prefix=FOLDER which folder of the lists stands for the corpus")
+        problems.insert(
+            0, "name with prefix=FOLDER which folder of the lists stands for the corpus"
+        )
     return entries
 
 
 def _entry(
     item: Any, place: str, split: str, folder: PurePosixPath, names: Mapping[str, str]
 ) -> Entry | str:
-    """Make the entry of one recording, or say what is wrong with it."""
+    """Make the entry of one recording, or note what is wrong with it."""
     wav, mids = (item.get(k) for k in ("wav", "labels")) if isinstance(item, dict) else (None, None)
     if not isinstance(wav, str) or not isinstance(mids, str):
         return f"{place}: expected texts wav and labels, got {_short(item)}"

@@ -1,6 +1,6 @@
 """Audio folders of Hugging Face: audio files, listed by a ``metadata.csv`` or ``metadata.jsonl``.
 
-A metadata file tells of the files below its own folder, by ``file_name``. There may be one at the top,
+A metadata file describes the files below its own folder, by ``file_name``. There may be one at the top,
 or one in each folder ``train/``, ``test/``, ``data/train/``. Where the folders are the classes and
 there is no metadata, the kind ``folder`` reads them.
 """

@@ -53,7 +53,7 @@ def read_folder(
     path : Path
         The folder.
     validation, test : float
-        Shares of the clips in these splits where no split folders say otherwise.
+        Shares of the clips in these splits where no split folders decide.
     labels : str
         ``"folder"``: the class is the (first) folder; ``"prefix"``: it is the file's name up to the
         first underscore; ``"none"``: the clips are unlabelled.
@@ -88,7 +88,7 @@ def read_folder(
         split = split or hashed_split(stem, validation=validation, test=test)
         label = _label(inner, labels)
         if label == "":
-            problems.append(f"{name}: lies in no class folder (or ask for ?labels=prefix or none)")
+            problems.append(f"{name}: lies in no class folder (or use ?labels=prefix or none)")
         else:
             clip_labels = () if label is None else (label,)
             clip_id = clip_name(name, ids)

@@ -1,10 +1,10 @@
 """HDF5 packs of PANNs and of PaSST and EfficientAT: many clips in one file, read in place.
 
-The layouts are told in `pipeline.audio.hdf5`. A pack is a split; which one, a word of its name or
-folder says (``balanced_train_segments_mp3.hdf``, ``eval.h5``), and without such a word it trains. Its
+The layouts are described in `pipeline.audio.hdf5`. A pack is a split; which one, a word of its name or
+folder names (``balanced_train_segments_mp3.hdf``, ``eval.h5``), and without such a word it trains. Its
 classes are named by a list beside it, as AudioSet's ``class_labels_indices.csv``, else numbered. The id
 of a clip is its ``audio_name`` without the suffix; a row without a name holds no recording. A row
-without a label is unlabelled, unless the pack says that it has none of the classes.
+without a label is unlabelled, unless the pack records that it has none of the classes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Task = Literal["auto", "single", "multi"]
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """What a pack says of its clips: labels have the shape (N, C), `labelled` has (N,)."""
+    """What a pack records of its clips: labels have the shape (N, C), `labelled` has (N,)."""
 
     pack: str
     split: str
@@ -73,7 +73,7 @@ def read_hdf5_pack(
         File with the names of the classes, in the form of AudioSet's list or FSD50K's vocabulary, or one
         a line; relative to the folder.
     task : str
-        ``"auto"`` is what the pack says, else multi-label if any clip has several labels.
+        ``"auto"`` is what the pack records, else multi-label if any clip has several labels.
     validation_share, test_share : float
         Shares of the training clips for these splits where no pack holds them.
 
@@ -104,13 +104,13 @@ def read_hdf5_pack(
 
 
 def _stated_task(listings: Sequence[_Listing]) -> Task:
-    """The task that all packs agree on, if they say one."""
+    """The task that all packs agree on, if they record one."""
     stated = {listing.task for listing in listings}
     return (stated.pop() if len(stated) == 1 else None) or "auto"
 
 
 def _packs(path: Path, folder: Path, requested: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Names of the packs and their splits, and a note of those that were not asked for."""
+    """Names of the packs and their splits, and a note of those that were not requested."""
     files = [path.name] if path != folder else listed_folder(folder).files
     packs = [name for name in files if PurePosixPath(name).suffix in PACK_SUFFIXES]
     if requested:
@@ -124,7 +124,7 @@ def _packs(path: Path, folder: Path, requested: dict[str, str]) -> tuple[dict[st
 
 
 def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listing | None:
-    """Read what a pack says of its clips, or note why it cannot be read."""
+    """Read what a pack records of its clips, or note why it cannot be read."""
     from pipeline.audio.hdf5 import Pack
 
     if escapes_root(folder.resolve(), name):
@@ -201,7 +201,7 @@ def _entries(listing: _Listing, classes: Sequence[str], problems: list[str]) -> 
 
 
 def _empty_rows(listings: Sequence[_Listing]) -> list[str]:
-    """Say how many rows hold no recording."""
+    """Note how many rows hold no recording."""
     return [
         f"{count} of {len(names)} rows of {listing.pack} are empty, as PANNs leaves what it had not"
         for listing in listings

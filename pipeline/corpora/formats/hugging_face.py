@@ -62,7 +62,7 @@ def read_hugging_face(
     label_sep : str
         What separates the labels of a clip in a text; by default nothing does.
     train, validation, test : str
-        Its splits that serve as these, joined by ``;``; by default a word of their name says it.
+        Its splits that serve as these, joined by ``;``; by default a word of their name decides.
     validation_share, test_share : float
         Shares of the training clips for these splits where the data set has none.
 
@@ -195,7 +195,7 @@ class _Reading:
 
 
 def _multi_hot(values: Sequence[Any]) -> bool:
-    """Tell whether rows are lists of zeros and ones alike in length: no list names a class twice."""
+    """Return whether rows are lists of zeros and ones alike in length: no list names a class twice."""
     lists = [value for value in values if isinstance(value, list)]
     return (
         len({len(value) for value in lists}) == 1
@@ -241,7 +241,7 @@ def _saved(source: str, path: Path, below: str, problems: list[str]) -> tuple[st
 
 
 def _is_name(value: Any) -> bool:
-    """Tell whether something can be a file's name."""
+    """Return whether something can be a file's name."""
     return isinstance(value, str) and value.isprintable() and len(value.encode()) <= MAX_NAME_BYTES
 
 
@@ -258,7 +258,7 @@ def _document(source: str, path: Path, name: str) -> dict[str, Any]:
 
 
 def _parquet(path: Path, source: str, problems: list[str]) -> dict[str, list[str]]:
-    """Parquet shards by split, which their name says, or their folder's where it is a number."""
+    """Parquet shards by split, which their name gives, or their folder's where it is a number."""
     shards: dict[str, list[str]] = {}
     for name in map(PurePosixPath, listed_folder(path).files):
         if name.suffix != ".parquet":
@@ -284,7 +284,7 @@ def _parquet(path: Path, source: str, problems: list[str]) -> dict[str, list[str
 
 
 def _serving(names: list[str], requested: dict[str, str], problems: list[str]) -> dict[str, str]:
-    """Say as what each of the data set's splits serves."""
+    """Map each of the data set's splits to the split that it serves as."""
     problems += [
         f"no split {name!r} for {split}; splits: {', '.join(names)}"
         for name, split in requested.items()
@@ -298,7 +298,7 @@ def _only(found: list[str], option: str, columns: list[str]) -> str:
     if len(found) != 1:
         what = f"{len(found)} columns could be it ({', '.join(found)})" if found else "none is"
         raise UsageError(
-            f"which column is the {option}? {what}; say {option}=COLUMN"
+            f"which column is the {option}? {what}; set {option}=COLUMN"
             + (f" or label={NO_LABEL}" if option == "label" else "")
             + f"; columns: {', '.join(columns)}",
             kind="columns",

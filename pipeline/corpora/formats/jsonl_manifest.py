@@ -81,7 +81,7 @@ class _Lines:
         return {name: value for name, value in given.items() if value is not None}
 
     def problems(self, line: int, document: dict[str, Any]) -> tuple[list[str], list[str]]:
-        """Find what is wrong with an object: its fields, which `end` tells of, and their values."""
+        """Find what is wrong with an object: its fields, which `end` reports, and their values."""
         self.lines += 1
         names = list(document)
         fields, unknown = self._listing.fields_of(names)
@@ -162,7 +162,7 @@ def _value_problems(fields: dict[str, Any]) -> list[str]:
         texts = value if isinstance(value, list) and name in LABEL_FIELDS else [value]
         types, wanted = _TYPES.get(name, (str, "text"))
         if not all(isinstance(one, types) and not isinstance(one, bool) for one in texts) or (
-            len({*map(type, texts)}) > 1  # of texts and numbers one cannot tell which are the same
+            len({*map(type, texts)}) > 1  # of texts and numbers nobody knows which are the same
         ):
             hint = "; write it as text or as a whole number" * any(
                 type(one) is float for one in texts

@@ -64,7 +64,7 @@ class ManifestRow:
     fields : mapping of str to str
         All but the labels, as text without blanks around it.
     labels : sequence of str
-        As listed; empty ones and repetitions do no harm. Not one, not even an empty one, says that the
+        As listed; empty ones and repetitions do no harm. Not one, not even an empty one, means that the
         clip has none of the classes.
     """
 
@@ -82,7 +82,7 @@ class Listing:
     kind, path
         As the user named it.
     columns : mapping of str to str
-        What the file calls a field, where options say so.
+        What the file calls a field, where options name it.
     label_sep : str
         What separates the labels of a clip in a text; nothing separates them if empty.
     ignore_unknown : bool
@@ -317,7 +317,7 @@ class _Making:
         return entries
 
     def _folds(self, rows: Sequence[ManifestRow]) -> Mapping[str, str] | None:
-        """The split of each fold that does not train, if splits are said to be folds."""
+        """The split of each fold that does not train, if splits are given as folds."""
         if not any(self.folds):
             return None
         found = {fold for row in rows if (fold := row.fields.get("split")) is not None}
@@ -345,7 +345,7 @@ class _Making:
         return Entry(clip, f"line {row.line}")
 
     def _note_prefix(self, entries: Sequence[Entry]) -> None:
-        """Say what absolute paths begin with, if the rest of one is there."""
+        """Note what absolute paths begin with, if the rest of one is there."""
         path = next((e.clip.path for e in entries if e.clip.path.startswith("/")), "/")
         parts = PurePosixPath(path).parts[1:]
         for start in range(len(parts)):
@@ -377,7 +377,7 @@ def _joined(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _clip(row: ManifestRow, path: str, split: str, ids: Ids) -> tuple[Clip, list[str]]:
-    """Make the clip of a row, and say what is wrong with it."""
+    """Make the clip of a row, and report what is wrong with it."""
     problems: list[str] = []
     start_s, end_s = (_seconds(row, name, problems) for name in ("start_s", "end_s"))
     if end_s is not None and end_s <= (start_s or 0.0):

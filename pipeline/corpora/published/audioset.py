@@ -199,7 +199,7 @@ def _split(listing: str, video: str, validation: float) -> str:
 
 
 def _whole_videos(corpus: Corpus) -> list[str]:
-    """Say so if files are longer than any segment: they would be listened to from end to end."""
+    """Note files that are longer than any segment: they would be used from end to end."""
     long = [clip.id for clip in corpus.clips if clip.frames > MAX_SEGMENT_S * clip.source_rate_hz]
     if not long:
         return []

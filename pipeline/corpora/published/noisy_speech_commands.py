@@ -3,7 +3,7 @@
 The clips are those of ``speech-commands``; what makes them noisy is a view recipe, ``placement`` and
 ``noise``, so that every view of a clip has a place, a stretch of noise and a level of its own, drawn
 from its id, and validation and test one each. The paper gives neither the noise nor its level; here
-noise covers the whole clip, and no split hears the noise of another.
+noise covers the whole clip, and no split has the noise of another.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read_noisy_speech_commands(
     validation_folds: str | None = None,
     test_folds: str | None = None,
 ) -> Corpus:
-    """Read Speech Commands to be heard in noise.
+    """Read Speech Commands to be mixed with noise.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def read_noisy_speech_commands(
         Total length of a clip; the paper has 2, 4, 6 and 8.
     noise : str
         Folder of noise recordings, relative to `path` or absolute; how its recordings are dealt out to
-        the splits is told in `pipeline.views.noise.Noise`.
+        the splits is described in `pipeline.views.noise.Noise`.
     low_db, high_db : float
         Range of the signal-to-noise ratio, uniform in decibels.
     labels, seed, validation_folds, test_folds

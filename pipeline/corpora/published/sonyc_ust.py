@@ -2,18 +2,18 @@
 
 The folder holds ``annotations.csv`` (or ``annotations-dev.csv``) and the recordings, in any folders
 below it: ``audio`` or ``train``, ``validate`` and ``test``, as the releases differ. A line is what one
-annotator says of one recording.
+annotator marked in one recording.
 
 As in the challenge's baseline, volunteers (annotators above 0) decide what trains: a tag is present if
-at least one of them says so. What validates and tests was verified, which is annotator 0. A presence of
--1 means that the annotator was not asked and counts for nothing.
+at least one of them marked it. What validates and tests was verified, which is annotator 0. A
+presence of -1 means that the annotator did not judge it and counts for nothing.
 
 A recording with none of the tags is a negative of all of them, and trains and is scored as one. One
 that has only fine classes numbered X is none: it counts as unlabelled at the fine level.
 
-The fine classes numbered X, such as ``engine-of-uncertain-size``, say that some fine class of the group
+The fine classes numbered X, such as ``engine-of-uncertain-size``, mean that some fine class of the group
 is or may be there. They are no classes, there as here. But there the loss leaves out the group's fine
-tags for such a recording; here those that nobody named count as absent, and a note says how many
+tags for such a recording; here those that nobody named count as absent, and a note gives how many
 recordings that touches.
 """
 
@@ -70,8 +70,8 @@ def read_sonyc_ust(
     labels : str
         ``"coarse"``, 8 classes, or ``"fine"``, 23.
     aggregation : str
-        When a tag of a training clip is present: if ``"any"`` volunteer says so, which is the
-        baseline's rule, or the ``"majority"`` of those asked, more than half.
+        When a tag of a training clip is present: if ``"any"`` volunteer marked it, which is the
+        baseline's rule, or the ``"majority"`` of those who judged it, more than half.
 
     Raises
     ------
@@ -108,14 +108,14 @@ def read_sonyc_ust(
 
 @dataclass(slots=True)
 class _Recording:
-    """What the annotators that count say of one recording: presences by tag."""
+    """What the annotators that count marked in one recording: presences by tag."""
 
     split: str
     place: str
     votes: list[dict[str, int]] = field(default_factory=list)
 
     def has(self, tag: str, aggregation: Aggregation) -> bool:
-        """Tell whether a tag is present; a presence of -1 is no vote."""
+        """Return whether a tag is present; a presence of -1 is no vote."""
         votes = [vote for each in self.votes if (vote := each.get(tag, -1)) >= 0]
         return sum(votes) > (len(votes) / 2 if aggregation == "majority" else 0)
 
@@ -167,7 +167,7 @@ def _recordings(
 
 
 def _left_out(recordings: dict[str, _Recording]) -> list[str]:
-    """Say which recordings nobody annotated who counts."""
+    """Note which recordings nobody annotated who counts."""
     names = [without_suffix(name) for name, recording in recordings.items() if not recording.votes]
     if not names:
         return []
@@ -179,7 +179,7 @@ def _left_out(recordings: dict[str, _Recording]) -> list[str]:
 
 
 def _open_ended(recordings: Sequence[_Recording], aggregation: Aggregation) -> list[str]:
-    """Say how many recordings have fine tags that nobody can know."""
+    """Note how many recordings have fine tags that nobody can know."""
     count = sum(
         any(recording.has(tag, aggregation) for tag in OPEN_ENDED) for recording in recordings
     )

@@ -67,7 +67,7 @@ def read_speech_commands(
         The unpacked archive, or a folder with ``metadata.csv``.
     labels : str
         How many classes: ``"12"`` of either version, ``"30"`` for the words of v0.01, ``"35"`` for
-        those of v0.02. With 35 labels words that are not there are told in a note.
+        those of v0.02. With 35 labels words that are not there are named in a note.
     seed : int
         Chooses which unknown words and which cuts of noise are taken (official layout, 12 labels).
     validation_folds, test_folds : str
@@ -154,7 +154,7 @@ def _from_words(source: str, path: Path, words: Sequence[str], problems: list[st
 
 
 def _absent_words(entries: Sequence[Entry], words: Sequence[str]) -> list[str]:
-    """Note the classes that no clip has, which a student would learn to never say."""
+    """Note the classes that no clip has, which a student would learn to never predict."""
     there = {label for entry in entries for label in entry.clip.labels}
     absent = [word for word in words if word not in there]
     hint = "; labels=30 has the words of v0.01" if set(absent) == set(LATER_WORDS) else ""

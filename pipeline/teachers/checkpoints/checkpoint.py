@@ -2,7 +2,7 @@
 
 Weights are read from safetensors only, and no code of a checkpoint is ever run: transformers gets the
 settings and tensors that were read here and never the folder, where it would follow adapters,
-quantisers, kernels and file names that a configuration may ask for.
+quantisers, kernels and file names that a configuration may request.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Checkpoint:
     weight_files : tuple of Path
         The safetensors files, sorted by name.
     foreign : mapping
-        What config.json says beyond the architecture's own settings: part of the digest, never used.
+        What config.json has beyond the architecture's own settings: part of the digest, never used.
     """
 
     folder: Path
@@ -75,12 +75,12 @@ class Checkpoint:
 
     @property
     def model_type(self) -> str:
-        """Say which architecture it is, as config.json does."""
+        """Name the architecture, as config.json does."""
         return str(self.config.model_type)
 
     @property
     def has_head(self) -> bool:
-        """Say whether the weights include a classifier; read from the files' headers."""
+        """Return whether the weights include a classifier; read from the files' headers."""
         return any(name.startswith("classifier.") for name in _tensor_names(self.weight_files))
 
     def weights_sha256(self) -> str:
@@ -252,7 +252,7 @@ def _read_settings(
     known = inspect.signature(extractor_class.__init__).parameters.keys() | {"padding_side"}
     kept = {key: value for key, value in features.items() if key in known - {"self", "kwargs"}}
     if "image_processor_type" in features:
-        kept = {}  # an image classifier, about to learn to hear
+        kept = {}  # an image classifier, to be fine-tuned on audio
     with _empty_filter_allowed():
         check_settings(config, {**vars(extractor_class()), **kept}, tensors, text)
         extractor = translate_errors(lambda: extractor_class(**kept), f"{PREPROCESSOR} of {text}")
@@ -260,7 +260,7 @@ def _read_settings(
 
 
 def _known_settings(config_class: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """Keep what the architecture declares and what is ours; any other key may ask for anything."""
+    """Keep what the architecture declares and what is ours; any other key may request anything."""
     known = {field.name for field in dataclasses.fields(config_class)}
     known |= config_class.attribute_map.keys() | {"num_labels"}
     kept = {k: v for k, v in settings.items() if k in known or k.startswith("aftersound_")}
@@ -276,7 +276,7 @@ def translate_errors(make: Callable[[], Result], what: str) -> Result:
     Raises
     ------
     UsageError
-        With what transformers said.
+        With what transformers reported.
     """
     try:
         return make()

@@ -184,7 +184,7 @@ def check_settings(config: Any, extractor: Mapping[str, Any], tensors: int, text
         one, two = getattr(config, name), extractor[other]
         if one != two:
             problems.append(
-                f"config.json says {name} {one!r}, preprocessor_config.json {other} {two!r}"
+                f"config.json has {name} {one!r}, preprocessor_config.json {other} {two!r}"
             )
     if problems:
         raise unusable_settings(text, problems)

@@ -3,7 +3,7 @@
 Read are config.json, preprocessor_config.json, the safetensors weights and their index; everything
 else in the folder is as if it were not there. A link may point to where it likes inside the folder.
 The hub's own cache consists of links: there a folder ``models--*/snapshots/REVISION`` may also link
-into ``models--*/blobs``, which is told by these three names on the folder's real path.
+into ``models--*/blobs``, which is recognised by these three names on the folder's real path.
 """
 
 from __future__ import annotations

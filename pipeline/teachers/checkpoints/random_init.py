@@ -1,4 +1,4 @@
-"""Models with random weights as Hugging Face folders: starting points that have heard nothing."""
+"""Models with random weights as Hugging Face folders: starting points that are not trained."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POSITION_SCALE = 0.1
 
 
 def write_untrained_encoder(folder: Path, *, seed: int) -> None:
-    """Write an encoder of Whisper's architecture that has heard nothing.
+    """Write an encoder of Whisper's architecture that is not trained.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def write_untrained_encoder(folder: Path, *, seed: int) -> None:
         if weight.dim() == 2:
             torch.nn.init.xavier_uniform_(weight)
     with torch.no_grad():
-        # At their stock size the positions drown what an untrained front end has to say.
+        # At their stock size the positions drown the output of an untrained front end.
         model.encoder.embed_positions.weight.mul_(POSITION_SCALE)
     logging.disable_progress_bar()
     model.save_pretrained(folder)
@@ -53,7 +53,7 @@ def write_untrained_encoder(folder: Path, *, seed: int) -> None:
 
 
 def write_untrained_cnn(folder: Path, *, seed: int, width: float, depth: float) -> None:
-    """Write an EfficientNet over 128 mel bands that has heard nothing.
+    """Write an EfficientNet over 128 mel bands that is not trained.
 
     Parameters
     ----------
