@@ -11,7 +11,8 @@ from commands import command, succeeded, write_tones
 from ladders import Experiment
 
 LADDER = (
-    'student = ["tc-resnet"]\nrung = ["none", "temporal=0.25"]\nseeds = 1\ntrain = "--epochs 1"\n'
+    'student = ["tc-resnet"]\ncondition = ["none", "temporal=0.25"]\nseeds = 1\n'
+    'train = "--epochs 1"\n'
 )
 
 

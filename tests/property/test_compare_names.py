@@ -38,7 +38,7 @@ def alternatives(draw: st.DrawFn) -> str:
 
 
 @given(st.lists(alternatives(), min_size=1, max_size=4, unique=True), st.integers(1, 3))
-def test_a_rung_is_read_as_it_is_told(several: list[str], spaces: int) -> None:
+def test_a_condition_is_read_as_it_is_given(several: list[str], spaces: int) -> None:
     text = "|".join(one.replace(" ", " " * spaces) for one in several)
     condition = parse_condition(text)
     assert condition == Condition(tuple(several))

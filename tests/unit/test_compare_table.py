@@ -59,7 +59,7 @@ def results(
     return found
 
 
-def test_a_rung_is_compared_with_none_seed_by_seed() -> None:
+def test_a_condition_is_compared_with_none_seed_by_seed() -> None:
     plan = comparison("none", "temporal=0.1")
     found = results(plan, {"none": [0.81, 0.80, 0.79], "temporal=0.1": [0.82, 0.82, 0.82]})
     rows = table_rows(plan, found, BOTH, folds=False)
@@ -136,7 +136,7 @@ def test_what_is_missing_is_shown_as_such() -> None:
     assert (document["mean"], document["gain"], document["missing"]) == (None, None, 3)
 
 
-def test_nothing_is_compared_where_none_is_no_rung() -> None:
+def test_nothing_is_compared_where_none_is_no_condition() -> None:
     plan = comparison("temporal=0.1")
     rows = table_rows(plan, results(plan, {"temporal=0.1": [0.95] * 3}), BOTH, folds=False)
     assert [row.gain for row in rows] == [None]
@@ -162,13 +162,13 @@ def test_validation_chooses_and_the_test_of_the_others_is_not_asked_for() -> Non
     assert plan.outstanding(found) == []
 
 
-def test_a_rung_without_a_choice_says_so() -> None:
+def test_a_condition_without_a_choice_shows_it() -> None:
     plan = comparison(EITHER)
     text = markdown(table_rows(plan, dict.fromkeys(plan.runs()), BOTH, folds=False))
     assert "| `temporal=0.1` or `temporal=0.5`: not chosen yet | - |" in text
 
 
-def test_a_run_that_two_rungs_share_is_trained_once() -> None:
+def test_a_run_that_two_conditions_share_is_trained_once() -> None:
     plan = comparison("none", "temporal=0.1", EITHER, seeds=1)
     assert [run.alternative for run in plan.runs()] == ["none", "temporal=0.1", "temporal=0.5"]
     jobs = plan.outstanding(dict.fromkeys(plan.runs()))

@@ -23,8 +23,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
 from pipeline.corpora.formats.manifest import Task
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder, without_suffix
-from pipeline.corpora.listings import check_lists, each_row
-from pipeline.corpora.lists import drop_missing, read_list
+from pipeline.corpora.listings import check_lists, drop_missing, each_row, read_list
 from pipeline.corpora.walk import printable
 
 CLASS_COLUMNS = ("index", "mid", "display_name")

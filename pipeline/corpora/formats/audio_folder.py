@@ -26,8 +26,7 @@ from pipeline.corpora.interface import (
     clip_name,
     inside,
 )
-from pipeline.corpora.listings import audio_below, each_row
-from pipeline.corpora.lists import drop_missing, joined_labels, read_list
+from pipeline.corpora.listings import audio_below, drop_missing, each_row, joined_labels, read_list
 from pipeline.corpora.splits import with_shares
 from pipeline.corpora.walk import listed_folder
 

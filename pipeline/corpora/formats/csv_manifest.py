@@ -24,7 +24,7 @@ from pipeline.corpora.formats.manifest import (
     manifest_adapter,
     read_manifest,
 )
-from pipeline.corpora.lists import delimiter_of
+from pipeline.corpora.listings import delimiter_of
 
 # The index of a data frame has no name, or one of these.
 UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")

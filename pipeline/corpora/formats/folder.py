@@ -26,7 +26,7 @@ from pipeline.corpora.interface import (
     left_out,
     without_suffix,
 )
-from pipeline.corpora.lists import fold_splits
+from pipeline.corpora.listings import fold_splits
 from pipeline.corpora.walk import files_below, printable, spelled
 
 Labels = Literal["folder", "prefix", "none"]

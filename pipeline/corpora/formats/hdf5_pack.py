@@ -25,7 +25,7 @@ from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.audio.members import MemberProblem, container_errors
 from pipeline.corpora.interface import Corpus, Entry, build_corpus
-from pipeline.corpora.lists import text_of
+from pipeline.corpora.listings import text_of
 from pipeline.corpora.splits import parse_split_options, split_of_file, unused_notes, with_shares
 from pipeline.corpora.walk import escapes_root, link_way_out, listed_folder
 

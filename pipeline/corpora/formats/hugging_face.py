@@ -19,7 +19,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.members import MemberProblem, container_errors
 from pipeline.corpora.interface import MAX_NAME_BYTES, NO_LABEL, Corpus, Entry, build_corpus
-from pipeline.corpora.lists import joined_labels, read_list
+from pipeline.corpora.listings import joined_labels, read_list
 from pipeline.corpora.splits import guess_split, parse_split_options, unused_notes, with_shares
 from pipeline.corpora.walk import escapes_root, link_way_out, listed_folder
 

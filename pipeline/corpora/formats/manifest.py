@@ -26,7 +26,7 @@ from pipeline.corpora.interface import (
     inside,
     without_suffix,
 )
-from pipeline.corpora.lists import fold_splits, joined_labels, text_of
+from pipeline.corpora.listings import fold_splits, joined_labels, text_of
 from pipeline.corpora.walk import spelled
 
 Task = Literal["auto", "single", "multi"]

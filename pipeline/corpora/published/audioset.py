@@ -26,8 +26,13 @@ from pipeline.corpora.interface import (
     check_shares,
     hashed_split,
 )
-from pipeline.corpora.listings import audio_below, check_lists, drop_without_path, each_row
-from pipeline.corpora.lists import read_list
+from pipeline.corpora.listings import (
+    audio_below,
+    check_lists,
+    drop_without_path,
+    each_row,
+    read_list,
+)
 
 CLASS_LIST = "class_labels_indices.csv"
 BALANCED, UNBALANCED = "balanced_train_segments.csv", "unbalanced_train_segments.csv"

@@ -19,8 +19,7 @@ from pipeline.corpora.interface import (
     check_folder,
     without_suffix,
 )
-from pipeline.corpora.listings import each_row
-from pipeline.corpora.lists import ListRow, drop_missing, folded_entries
+from pipeline.corpora.listings import ListRow, drop_missing, each_row, folded_entries
 
 COLUMNS = ("filename", "fold", "target", "category")
 LISTS = {"meta/esc50.csv": (*COLUMNS, "esc10"), "esc10.csv": COLUMNS}

@@ -11,8 +11,13 @@ from pathlib import Path
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder
-from pipeline.corpora.listings import audio_by_stem, check_lists, drop_without_path, each_row
-from pipeline.corpora.lists import read_list
+from pipeline.corpora.listings import (
+    audio_by_stem,
+    check_lists,
+    drop_without_path,
+    each_row,
+    read_list,
+)
 
 VOCABULARY = "FSD50K.ground_truth/vocabulary.csv"
 DEV_LIST, DEV_AUDIO = "FSD50K.ground_truth/dev.csv", "FSD50K.dev_audio"

@@ -26,8 +26,7 @@ from typing import Literal
 from cache_schema.clip import Clip
 from pipeline.audio.decode import scan_header
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder, without_suffix
-from pipeline.corpora.listings import audio_below, each_row
-from pipeline.corpora.lists import folded_entries, read_list
+from pipeline.corpora.listings import audio_below, each_row, folded_entries, read_list
 from pipeline.corpora.walk import escapes_root, printable
 
 SILENCE, UNKNOWN, NOISE_FOLDER = "_silence_", "_unknown_", "_background_noise_"

@@ -16,8 +16,7 @@ from pipeline.corpora.interface import (
     check_folder,
     without_suffix,
 )
-from pipeline.corpora.listings import check_lists, each_row
-from pipeline.corpora.lists import ListRow, drop_missing, folded_entries
+from pipeline.corpora.listings import ListRow, check_lists, drop_missing, each_row, folded_entries
 
 METADATA = "metadata/UrbanSound8K.csv"
 COLUMNS = ("slice_file_name", "fold", "classID", "class")
