@@ -78,11 +78,11 @@ def verify(root: Path) -> list[Damage]:
     found = [Damage(key, what, laid_out=True) for key, what in differing_objects(root, known)]
     for entry in manifest.parts:
         found += _verify_part(root, entry)
-    found += _strangers(root, manifest)
+    found += _unknown_objects(root, manifest)
     return found
 
 
-def _strangers(root: Path, manifest: Manifest) -> Iterator[Damage]:
+def _unknown_objects(root: Path, manifest: Manifest) -> Iterator[Damage]:
     """What lies there that the manifest does not name; a part without records is a kill's leftover."""
     for folder, records in unnamed_parts(root, manifest).items():
         if records:
@@ -91,11 +91,11 @@ def _strangers(root: Path, manifest: Manifest) -> Iterator[Damage]:
                 f"holds {records} commit records, but {MANIFEST} (generation {manifest.generation}) "
                 "does not name it: an older one was put back",
             )
-    for key in sorted(_strays(root, manifest)):
+    for key in sorted(_unexpected_objects(root, manifest)):
         yield Damage(key, "is not named by the manifest; delete it", stray=True)
 
 
-def _strays(root: Path, manifest: Manifest) -> Iterator[str]:
+def _unexpected_objects(root: Path, manifest: Manifest) -> Iterator[str]:
     """Key of each object that no document names, whatever it is; of a folder its own alone."""
     named = {MANIFEST, "zarr.json", *manifest.clip_table}
     unknown = {f"parts/{folder.name}" for folder in unnamed_parts(root, manifest)}

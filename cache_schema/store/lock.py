@@ -49,7 +49,7 @@ def write_lock(target: Path) -> Iterator[None]:
         if owner.get("host") not in (None, socket.gethostname()):
             raise _locked(path, owner)
         try:
-            _sign(descriptor, path)
+            _write_owner(descriptor, path)
             yield
         finally:
             path.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ def write_lock(target: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _sign(descriptor: int, path: Path) -> None:
+def _write_owner(descriptor: int, path: Path) -> None:
     mine = {"host": socket.gethostname(), "pid": os.getpid()}
     with named_in_errors(path):
         os.truncate(descriptor, 0)

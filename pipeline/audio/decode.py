@@ -190,7 +190,7 @@ def scan_header(path: Path, start_s: float = 0.0, end_s: float | None = None) ->
     RunError
         If disk, network or memory fail, and go on failing.
     """
-    return _persistently(path, lambda: _scan(path, start_s, end_s))
+    return _with_retries(path, lambda: _scan(path, start_s, end_s))
 
 
 def _scan(path: Path, start_s: float, end_s: float | None) -> Header:
@@ -243,7 +243,7 @@ def decode(
     RunError
         If disk, network or memory fail, and go on failing.
     """
-    return _persistently(
+    return _with_retries(
         path, lambda: _decode(path, start_s, end_s, sample_rate_hz), planned=planned
     )
 
@@ -266,7 +266,7 @@ def _decode(path: Path, start_s: float, end_s: float | None, sample_rate_hz: int
         )
 
 
-def _persistently(path: Path, read: Callable[[], _Result], *, planned: bool = False) -> _Result:
+def _with_retries(path: Path, read: Callable[[], _Result], *, planned: bool = False) -> _Result:
     """Read, again after a pause where disk, network or memory failed.
 
     Raises

@@ -22,7 +22,7 @@ from cache_schema.plugins import (
 )
 from pipeline.corpora.hub_cache import check_not_hub_repository, hub_repository
 from pipeline.corpora.interface import Corpus
-from pipeline.corpora.walk import Bounds, reading_within, spelled
+from pipeline.corpora.walk import Bounds, option_text, reading_within
 from pipeline.corpora.windows import Windows
 
 CORPORA = {
@@ -96,7 +96,7 @@ def _parsed(text: str) -> tuple[str, Path, dict[str, str]]:
     if kind not in known and _is_path(text):
         raise UsageError(
             f"corpus {text!r} lacks its kind: write KIND:PATH, for example "
-            f"{'csv' if Path(text).is_file() else 'folder'}:{spelled(text)}",
+            f"{'csv' if Path(text).is_file() else 'folder'}:{option_text(text)}",
             kind="usage",
         )
     if kind not in known:

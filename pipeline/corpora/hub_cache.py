@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from cache_schema.errors import UsageError, bullet_list
-from pipeline.corpora.walk import spelled
+from pipeline.corpora.walk import option_text
 
 REPOSITORY = re.compile(r"(datasets|models|spaces)--.+")
 SNAPSHOTS, BLOBS = "snapshots", "blobs"
@@ -36,7 +36,8 @@ def check_not_hub_repository(kind: str, path: Path) -> None:
     places = [place for one in repositories for place in (one / SNAPSHOTS).iterdir()]
     snapshots = sorted(place for place in places if place.is_dir())
     ways = (
-        bullet_list(f"{kind}:{spelled(snapshot)}" for snapshot in snapshots) or "  (there is none)"
+        bullet_list(f"{kind}:{option_text(snapshot)}" for snapshot in snapshots)
+        or "  (there is none)"
     )
     raise UsageError(
         f"corpus {kind}:{path}: this is the hub's cache, or a repository in it; name a snapshot, whose "

@@ -21,7 +21,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
 from pipeline.audio.decode import AUDIO_SUFFIXES, Header, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
-from pipeline.corpora.walk import escapes_root, leads_into, limit_of, printable, spelled
+from pipeline.corpora.walk import escapes_root, leads_into, limit_of, option_text, printable
 
 Ids = Literal["stem", "path"]
 NO_LABEL = "none"  # as the name of a column of labels: there is none
@@ -335,7 +335,7 @@ def _path_hints(root: Path, entries: Iterable[Entry]) -> list[str]:
     common = os.path.commonpath([limit, *outside])
     if not outside or common == "/":
         return []
-    return [f"If paths and links may lead to anything below {common}: ?links={spelled(common)}"]
+    return [f"If paths and links may lead to anything below {common}: ?links={option_text(common)}"]
 
 
 def _short(path: str) -> str:

@@ -18,8 +18,14 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
-from pipeline.corpora.unreadable import meant_instead
-from pipeline.corpora.walk import escapes_root, link_way_out, listed_folder, printable, spelled
+from pipeline.corpora.unreadable import suggested_path
+from pipeline.corpora.walk import (
+    escapes_root,
+    link_explanation,
+    list_folder,
+    option_text,
+    printable,
+)
 
 ListRow = tuple[str, dict[str, str]]
 
@@ -69,7 +75,8 @@ def read_list(source: str, root: Path, name: str) -> str:
     """
     if escapes_root(root.resolve(), name):
         raise UsageError(
-            f"corpus {source}: {name} leads out of the corpus by a link: it {link_way_out(root, name)}",
+            f"corpus {source}: {name} leads out of the corpus by a link: it "
+            f"{link_explanation(root, name)}",
             kind="corpus",
         )
     try:
@@ -111,7 +118,7 @@ def joined_labels(labels: Iterable[Sequence[str]], label_sep: str) -> list[str]:
                 found.setdefault(mark, {})[label] = None
     return [
         f"{len(names)} class(es) hold {mark!r}, such as {next(iter(names))!r}: each is one class; if it "
-        f"separates the labels of a clip, add ?label_sep={spelled(mark)}"
+        f"separates the labels of a clip, add ?label_sep={option_text(mark)}"
         for mark, names in found.items()
     ]
 
@@ -191,7 +198,7 @@ def drop_missing(
     first = missing[0].clip.path
     note = f"{len(missing)} of {len(entries)} listed clips are not there, first: {first}"
     if len(missing) > len(there):
-        note += meant_instead(root, first)
+        note += suggested_path(root, first)
     if not there:
         problems.append(note)
     return there, [note]
@@ -249,7 +256,7 @@ def audio_below(root: Path) -> Iterator[str]:
     UsageError
         If a folder cannot be listed, or is a link that is not followed.
     """
-    for name in listed_folder(root).files:
+    for name in list_folder(root).files:
         if name.lower().endswith(AUDIO_SUFFIXES):
             yield name
 

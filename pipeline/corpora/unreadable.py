@@ -15,7 +15,7 @@ from cache_schema.clip import Clip
 from cache_schema.text import one_line
 from pipeline.audio.decode import UnusableAudio, scan_header, segment_frames
 from pipeline.audio.members import container_of
-from pipeline.corpora.walk import files_below, leads_into, limit_of, link_way_out
+from pipeline.corpora.walk import files_below, leads_into, limit_of, link_explanation
 
 MAX_READ_AGAIN = 20  # clips whose headers are read again to learn what is wrong
 
@@ -69,7 +69,7 @@ def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
     ]
 
 
-def meant_instead(root: Path, name: str) -> str:
+def suggested_path(root: Path, name: str) -> str:
     """Explain how the path of a listed file that is not there may be meant; nothing if nobody knows."""
     reason = _spelling(root, name, _Finder(root))
     return reason.example + (f": {reason.hint}" if reason.hint else "")
@@ -80,7 +80,7 @@ def _of_place(root: Path, clip: Clip, finder: _Finder) -> _Reason | None:
     path = container_of(root / clip.path)
     if not leads_into(limit_of(root), root / clip.path):
         return _Reason(
-            "lead out of the corpus by a link", "", f", which {link_way_out(root, clip.path)}"
+            "lead out of the corpus by a link", "", f", which {link_explanation(root, clip.path)}"
         )
     if not os.path.exists(path):
         if os.path.islink(path):

@@ -92,18 +92,18 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def spelled(path: Path | str) -> str:
+def option_text(path: Path | str) -> str:
     """Write a path as it stands in the name of a corpus.
 
     Examples
     --------
-    >>> spelled("what?/100%")
+    >>> option_text("what?/100%")
     'what%3F/100%25'
     """
     return str(path).replace("%", "%25").replace("?", "%3F").replace("&", "%26")
 
 
-def link_way_out(root: Path, name: str) -> str:
+def link_explanation(root: Path, name: str) -> str:
     """Describe where a link leads that is not followed, and how to have it followed.
 
     Parameters
@@ -114,7 +114,7 @@ def link_way_out(root: Path, name: str) -> str:
         Path of the link below it.
     """
     target = Path(os.path.realpath(root / name))
-    below = spelled(os.path.commonpath([os.path.realpath(root), target]))
+    below = option_text(os.path.commonpath([os.path.realpath(root), target]))
     shown = printable(str(target))
     return f"leads to {shown}, which is not followed; if you trust it, add ?links={below}"
 
@@ -165,17 +165,17 @@ def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> 
         # A link may lead in a circle, which the entry itself would raise over.
         if not (os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()):
             found.files.append(str(name))
-        elif why := _never_read(Path(entry.path)):
+        elif why := _skip_reason(Path(entry.path)):
             found.skipped.append(f"{printable(str(name))}{why}")
         elif entry.is_symlink() and not _followed(root, name, within):
             found.problems.append(
-                f"{printable(str(name))}: a link to a folder that {link_way_out(root, str(name))}"
+                f"{printable(str(name))}: a link to a folder that {link_explanation(root, str(name))}"
             )
         else:
             _walk(root, name, found, within | {os.path.realpath(entry.path)})
 
 
-def _never_read(folder: Path) -> str:
+def _skip_reason(folder: Path) -> str:
     """Describe what a folder is that holds no recordings of the corpus; nothing if it may."""
     if folder.name in FOREIGN_FOLDERS:
         return "/"
@@ -192,7 +192,7 @@ def _followed(root: Path, name: PurePosixPath, within: set[str]) -> bool:
     return requested and not circle and not escapes_root(root.resolve(), str(name))
 
 
-def listed_folder(root: Path) -> Found:
+def list_folder(root: Path) -> Found:
     """As `files_below`, for readers that a folder which cannot be listed would mislead.
 
     Raises

@@ -88,7 +88,7 @@ class FineTuning:
                 f"{score:.4f}{' (best)' if self.best_epoch == epoch else ''}, "
                 f"{time.monotonic() - start_s:.0f} s"
             )
-        with _refused_if_damaged(self.folder / BEST_FILE) as load:
+        with _guarded_load(self.folder / BEST_FILE) as load:
             self._restore(load(self.teacher.device))
 
     def score(self, split: str) -> float:
@@ -176,7 +176,7 @@ class FineTuning:
         path = self.folder / STATE_FILE
         if not path.is_file():
             return
-        with _refused_if_damaged(path) as load:
+        with _guarded_load(path) as load:
             state = load(self.teacher.device)
             self.epochs = state["epochs"]
             self._restore(state["weights"])
@@ -235,7 +235,7 @@ def _seed_everything(seed: int, epoch: int) -> None:
 
 
 @contextmanager
-def _refused_if_damaged(path: Path) -> Iterator[Callable[[torch.device], dict[str, Any]]]:
+def _guarded_load(path: Path) -> Iterator[Callable[[torch.device], dict[str, Any]]]:
     """Give the reader of a kept file; whatever fails while it is taken up is the file's damage."""
     try:
         yield lambda device: torch.load(path, weights_only=True, map_location=device)

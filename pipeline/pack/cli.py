@@ -13,7 +13,7 @@ from cache_schema.paths import OutputPath
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
 from pipeline.corpora import read_corpus
-from pipeline.corpora.walk import spelled
+from pipeline.corpora.walk import option_text
 from pipeline.pack.pack import FORMATS, Packed, pack_corpus, plan_packing
 
 MAX_SHOWN = 10
@@ -57,7 +57,7 @@ def main(corpus: str, to: str, out: Path, sample_rate_hz: int | None) -> None:
         tasks = {split: bar.add_task(split, total=total) for split, total in totals.items()}
         for packed in pack_corpus(packing, lambda split, clips: bar.advance(tasks[split], clips)):
             _print_pack(console, packed)
-    console.print(f"Read them: precompute-teacher hdf5:{spelled(out)}")
+    console.print(f"Read them: precompute-teacher hdf5:{option_text(out)}")
 
 
 def _print_pack(console: Terminal, packed: Packed) -> None:

@@ -128,7 +128,7 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
     for split in sorted({clip.split for clip in corpus.clips}):
         if split != Path(split).name or split.startswith(".") or "\0" in split or len(split) > 99:
             problems.append(f"split {split!r} cannot be the name of a file")
-        elif _in_the_way(packing, split):
+        elif _is_other_pack(packing, split):
             problems.append(f"{packing.file(split)} is there, with other content: another --out")
     classes = out / CLASSES_FILE
     if classes.exists() and classes.read_bytes() != _classes_csv(corpus.classes):
@@ -147,7 +147,7 @@ def _digest(corpus: Corpus, to: str, rate_hz: int) -> str:
     return sha256(repr(described).encode())
 
 
-def _in_the_way(packing: Packing, split: str) -> bool:
+def _is_other_pack(packing: Packing, split: str) -> bool:
     return packing.file(split).exists() and not _is_packed(packing, split)
 
 

@@ -52,7 +52,7 @@ from pipeline.precompute.signal_encodings import (
     TEMPORAL_ATTENTION,
     Storage,
     cached_storage,
-    spelled_storage,
+    storage_as_options,
 )
 from pipeline.teachers.interface import Teacher
 from pipeline.views import ViewRecipe
@@ -387,7 +387,7 @@ def teacher_facts(plans: Sequence[PartPlan]) -> dict[str, Any]:
         "teacher": without_name(plans[0].teacher),
         "audio": {k: v for k, v in plans[0].audio.items() if k != FRONT_END_FACTS},
         "front_ends": front_ends,
-        "storage": spelled_storage(cached_storage(plans)),
+        "storage": storage_as_options(cached_storage(plans)),
     }
 
 

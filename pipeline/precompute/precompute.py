@@ -55,7 +55,7 @@ from pipeline.precompute.plan import (
     wanted_signals,
 )
 from pipeline.precompute.provenance_diff import differences, without_name
-from pipeline.precompute.signal_encodings import cached_storage, parse_signals, spelled_storage
+from pipeline.precompute.signal_encodings import cached_storage, parse_signals, storage_as_options
 from pipeline.precompute.work_unit import UnitJob
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
@@ -278,7 +278,7 @@ class Precompute:
             "teacher": without_name(self.teacher.provenance),
             "audio": {key: self.audio.get(key) for key in cached["audio"]},
             "front_ends": front_end_facts(cached["front_ends"]),
-            "storage": cached["storage"] | spelled_storage(given),
+            "storage": cached["storage"] | storage_as_options(given),
         }
 
     def _view_facts(self) -> dict[str, Any]:

@@ -81,6 +81,6 @@ def _storage_of(spec: SignalSpec) -> Storage:
     return "u8log" if spec.dtype == "uint8" else "f16"
 
 
-def spelled_storage(storage: Mapping[str, Storage]) -> dict[str, str]:
+def storage_as_options(storage: Mapping[str, Storage]) -> dict[str, str]:
     """Storage types as a user gives them."""
     return {n: f"top_k={s}" if isinstance(s, int) else s for n, s in storage.items()}

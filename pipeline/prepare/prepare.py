@@ -13,7 +13,7 @@ from pathlib import Path
 from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.plugins import unknown_name
 from cache_schema.store.lock import write_lock
-from pipeline.corpora.walk import spelled
+from pipeline.corpora.walk import option_text
 from pipeline.prepare.archives import OFFICIAL_CORPORA, OfficialCorpus
 from pipeline.prepare.download import Report, digest_problem, fetch
 from pipeline.prepare.unpack import join_parts, unpack
@@ -75,7 +75,8 @@ def prepare(
     if corpus.remark:
         report(corpus.remark)
     report(
-        f"Next: precompute-teacher {corpus.kind}:{spelled(place)} --teacher TEACHER --out {name}.zarr"
+        f"Next: precompute-teacher {corpus.kind}:{option_text(place)} --teacher TEACHER --out "
+        f"{name}.zarr"
     )
     return place
 

@@ -165,7 +165,7 @@ class ComparisonRunner:
         RunError
             If a run failed, after all others are done.
         """
-        self.known.write_down()
+        self.known.update_ledger()
         done = sum(result is not None for result in self.results.values())
         echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
         self._write()
@@ -187,7 +187,7 @@ class ComparisonRunner:
 
     def _end(self, job: RunJob, code: int) -> None:
         """Take up what a process left, and report it."""
-        result = self.known.look_again(job.run)
+        result = self.known.refresh(job.run)
         if code or result is None:
             self.failures.append(job)
             echo(f"{job.run}: failed (exit code {code})")

@@ -35,13 +35,13 @@ class KnownRuns:
             run: self._result(run) for run in comparison.runs()
         }
 
-    def look_again(self, run: Run) -> dict[str, Any] | None:
+    def refresh(self, run: Run) -> dict[str, Any] | None:
         """Take up, and write down, what a process left of a run; None where it did not finish."""
         self.results[run] = self.comparison.result(run)
         self._write(run)
         return self.results[run]
 
-    def write_down(self) -> None:
+    def update_ledger(self) -> None:
         """Bring finished folders that the ledger lacks into it."""
         for run in self.results:
             self._write(run)

@@ -21,9 +21,9 @@ from student.training.objective import check_signals, class_maps
 from student.training.train import (
     CONFIG,
     HELD_OUT,
-    begun_with,
     check_trainable,
     finished_result,
+    resolved_run,
 )
 
 # What the comparison itself sets for each run.
@@ -212,7 +212,7 @@ def _check_same_settings(
     for run, wanted in settings.items():
         before = read_json(comparison.folder(run) / CONFIG)
         if isinstance(before, dict):
-            _, resolved = begun_with(comparison.folder(run), wanted, caches[run.cache])
+            _, resolved = resolved_run(comparison.folder(run), wanted, caches[run.cache])
             for change in diff_settings(before, resolved):
                 stale.setdefault(change, []).append(comparison.folder(run))
     if stale:

@@ -100,7 +100,7 @@ def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: b
         document["attention_mass"] = mass
         echo(json_text(document))
         return
-    echo(f"{run} on {split}: {found}{_beside(teacher_score)}")
+    echo(f"{run} on {split}: {found}{_teacher_suffix(teacher_score)}")
     if mass is not None:
         echo(_mass_line(mass))
     if report and found.clips:
@@ -108,7 +108,7 @@ def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: b
         wide_terminal().print(score_tables(student, teacher))
 
 
-def _beside(teacher_score: Score | None) -> str:
+def _teacher_suffix(teacher_score: Score | None) -> str:
     if teacher_score is None or not teacher_score.defined:
         return ""
     remarks = f" ({'; '.join(teacher_score.remarks)})" if teacher_score.uncovered else ""

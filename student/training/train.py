@@ -101,7 +101,7 @@ def _train(
     splits: list[str],
 ) -> dict[str, Any]:
     check_no_links(run, "run", error=RunError)
-    source, config = begun_with(run, settings, cache)
+    source, config = resolved_run(run, settings, cache)
     create_or_resume_run(run, config)
     for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
         for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
@@ -115,7 +115,7 @@ def _train(
     _report_coverage(cache, settings, log)
     scores = {split: _teacher(cache, settings, split) for split in (TRAIN, VALIDATION)}
     defined = {split: found for split, found in scores.items() if found and found.defined}
-    nothing = _why_no_score(cache, settings)
+    nothing = _missing_score_reason(cache, settings)
     name = f"teacher {settings.teacher}" if settings.teacher else "teacher"
     log(
         f"{name}: " + ("; ".join(f"{split} {found}" for split, found in defined.items()) or nothing)
@@ -208,7 +208,7 @@ def _teacher(cache: Cache, settings: Settings, split: str) -> Score | None:
     )
 
 
-def _why_no_score(cache: Cache, settings: Settings) -> str:
+def _missing_score_reason(cache: Cache, settings: Settings) -> str:
     """Explain why the teacher of a run has no score, where it has none."""
     if qualified(LOGITS, settings.teacher) not in cache.signals:
         return "no cached logits"
@@ -232,7 +232,7 @@ def _report_coverage(cache: Cache, settings: Settings, log: Log) -> None:
             log(line)
 
 
-def begun_with(run: Path, settings: Settings, cache: Cache) -> tuple[str, dict[str, Any]]:
+def resolved_run(run: Path, settings: Settings, cache: Cache) -> tuple[str, dict[str, Any]]:
     """Give the signal that a run reads features from, and its resolved settings.
 
     Features that were added to the cache after a run began make no other run of it: it goes on with

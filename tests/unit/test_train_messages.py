@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from student.training.train import _why_no_score, corpus_warnings
+from student.training.train import _missing_score_reason, corpus_warnings
 
 
 def cache(**facts: Any) -> Any:
@@ -20,10 +20,13 @@ def cache(**facts: Any) -> Any:
 
 def test_a_teacher_without_a_score_is_told_with_the_true_reason() -> None:
     settings: Any = SimpleNamespace(teacher="", class_map=None)
-    assert _why_no_score(cache(), settings) == "no labelled clips to score it on"
-    assert _why_no_score(cache(signals=("temporal_attention",)), settings) == "no cached logits"
+    assert _missing_score_reason(cache(), settings) == "no labelled clips to score it on"
+    assert (
+        _missing_score_reason(cache(signals=("temporal_attention",)), settings)
+        == "no cached logits"
+    )
     other = cache(teachers={"": {"classes": ["Bark", "cat", "Cow"]}})
-    assert _why_no_score(other, settings) == (
+    assert _missing_score_reason(other, settings) == (
         "its 3 classes lack 1 of the cache's 2, first 'dog'; --class-map FILE.toml can name which stand "
         "for which"
     )

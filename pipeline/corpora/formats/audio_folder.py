@@ -28,7 +28,7 @@ from pipeline.corpora.interface import (
 )
 from pipeline.corpora.listings import audio_below, drop_missing, each_row, joined_labels, read_list
 from pipeline.corpora.splits import with_shares
-from pipeline.corpora.walk import listed_folder
+from pipeline.corpora.walk import list_folder
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE_NAME = "file_name"
@@ -104,7 +104,7 @@ def _named(entry: Entry, root: Path, label_sep: str, ids: Ids) -> Entry:
 
 def _metadata(path: Path, problems: list[str]) -> list[PurePosixPath]:
     """All metadata files below the folder that are not hidden, sorted."""
-    names = map(PurePosixPath, listed_folder(path).files)
+    names = map(PurePosixPath, list_folder(path).files)
     lists = sorted(name for name in names if name.name in METADATA)
     if not lists:
         raise UsageError(

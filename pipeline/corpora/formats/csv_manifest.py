@@ -79,7 +79,7 @@ def _columns(listing: Listing, names: list[str]) -> list[str | None]:
         path, found = listing.path, ", ".join(names) or "none"
         raise UsageError(
             f"corpus csv:{path}: wrong columns\n{bullet_list(problems)}\n"
-            f"found:  {found}\nknown:  {FIELDS_SHOWN}\n{listing.way_on(named, 'column')}",
+            f"found:  {found}\nknown:  {FIELDS_SHOWN}\n{listing.next_step(named, 'column')}",
             kind="columns",
         )
     fields, unknown = listing.fields_of(named)

@@ -27,7 +27,7 @@ from pipeline.corpora.interface import (
     without_suffix,
 )
 from pipeline.corpora.listings import fold_splits
-from pipeline.corpora.walk import files_below, printable, spelled
+from pipeline.corpora.walk import files_below, option_text, printable
 
 Labels = Literal["folder", "prefix", "none"]
 
@@ -112,7 +112,8 @@ def _split_folders(path: Path, tops: set[str]) -> dict[str, str]:
     if "train" in map(str.lower, splits) and others:
         raise UsageError(
             f"folder:{path}: {_few(splits)} look like splits, {_few(others)} like classes. If all are "
-            f"classes: folder:{spelled(path)}?splits=none. Else move one kind elsewhere, or list the "
+            f"classes: folder:{option_text(path)}?splits=none. Else move one kind elsewhere, or "
+            "list the "
             "clips in a csv: manifest.",
             kind="corpus",
         )

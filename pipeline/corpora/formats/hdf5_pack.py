@@ -27,7 +27,7 @@ from pipeline.audio.members import MemberProblem, container_errors
 from pipeline.corpora.interface import Corpus, Entry, build_corpus
 from pipeline.corpora.listings import text_of
 from pipeline.corpora.splits import parse_split_options, split_of_file, unused_notes, with_shares
-from pipeline.corpora.walk import escapes_root, link_way_out, listed_folder
+from pipeline.corpora.walk import escapes_root, link_explanation, list_folder
 
 PACK_SUFFIXES = (".h5", ".hdf", ".hdf5")
 # AudioSet's list of classes, which PANNs and PaSST read, and which pack-corpus writes.
@@ -111,7 +111,7 @@ def _stated_task(listings: Sequence[_Listing]) -> Task:
 
 def _packs(path: Path, folder: Path, requested: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """Names of the packs and their splits, and a note of those that were not requested."""
-    files = [path.name] if path != folder else listed_folder(folder).files
+    files = [path.name] if path != folder else list_folder(folder).files
     packs = [name for name in files if PurePosixPath(name).suffix in PACK_SUFFIXES]
     if requested:
         return requested, unused_notes("pack", [name for name in packs if name not in requested])
@@ -128,7 +128,7 @@ def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listi
     from pipeline.audio.hdf5 import Pack
 
     if escapes_root(folder.resolve(), name):
-        problems.append(f"{name} leads out of the folder: it {link_way_out(folder, name)}")
+        problems.append(f"{name} leads out of the folder: it {link_explanation(folder, name)}")
         return None
     if PurePosixPath(name).suffix not in PACK_SUFFIXES:
         problems.append(f"{name} is no pack; their names end in {', '.join(PACK_SUFFIXES)}")

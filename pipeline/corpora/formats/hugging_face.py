@@ -21,7 +21,7 @@ from pipeline.audio.members import MemberProblem, container_errors
 from pipeline.corpora.interface import MAX_NAME_BYTES, NO_LABEL, Corpus, Entry, build_corpus
 from pipeline.corpora.listings import joined_labels, read_list
 from pipeline.corpora.splits import guess_split, parse_split_options, unused_notes, with_shares
-from pipeline.corpora.walk import escapes_root, link_way_out, listed_folder
+from pipeline.corpora.walk import escapes_root, link_explanation, list_folder
 
 USUAL_LABELS = ("label", "labels")
 _SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-(?P<shards>\d{5})(-[0-9a-f]+)?")
@@ -128,7 +128,7 @@ class _Reading:
         """The labels of all rows of a shard, as they are stored; none if it cannot be read."""
         if escapes_root(self._root, file):
             self._problems.append(
-                f"{file} leads out of the folder: it {link_way_out(self._folder, file)}"
+                f"{file} leads out of the folder: it {link_explanation(self._folder, file)}"
             )
             return []
         from pipeline.audio.arrow import ArrowShard, ParquetShard
@@ -260,7 +260,7 @@ def _document(source: str, path: Path, name: str) -> dict[str, Any]:
 def _parquet(path: Path, source: str, problems: list[str]) -> dict[str, list[str]]:
     """Parquet shards by split, which their name gives, or their folder's where it is a number."""
     shards: dict[str, list[str]] = {}
-    for name in map(PurePosixPath, listed_folder(path).files):
+    for name in map(PurePosixPath, list_folder(path).files):
         if name.suffix != ".parquet":
             continue
         match = _SHARD.fullmatch(name.stem)

@@ -131,7 +131,7 @@ class _Lines:
         if self._odd is not None:
             self._listing.hints += [
                 f"known fields: {FIELDS_SHOWN}",
-                self._listing.way_on(self._odd, "field"),
+                self._listing.next_step(self._odd, "field"),
             ]
         elif self._left_out:
             self._listing.notes.append(f"fields not read: {', '.join(self._left_out)}")

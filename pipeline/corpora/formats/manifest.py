@@ -27,7 +27,7 @@ from pipeline.corpora.interface import (
     without_suffix,
 )
 from pipeline.corpora.listings import fold_splits, joined_labels, text_of
-from pipeline.corpora.walk import spelled
+from pipeline.corpora.walk import option_text
 
 Task = Literal["auto", "single", "multi"]
 Adapter = Callable[..., Corpus]
@@ -138,7 +138,7 @@ class Listing:
             problems += [f"unknown {word} {name!r}" for name in unknown]
         return problems
 
-    def way_on(self, names: Sequence[str], word: str) -> str:
+    def next_step(self, names: Sequence[str], word: str) -> str:
         """How a list with such columns can be read: the options that name them, or what to rename."""
         if any(name.lower().endswith(AUDIO_SUFFIXES) for name in names):
             return "The first line seems to be a clip and no header; write one above it: path,label"
@@ -160,10 +160,10 @@ class Listing:
                 f"Name the {word}s of the path and of the class, as in "
                 f"?path=filename&label=category, or label={NO_LABEL} for unlabelled clips"
             )
-        options = [f"{known}={spelled(name)}" for known, name in {**there, **proposed}.items()]
+        options = [f"{known}={option_text(name)}" for known, name in {**there, **proposed}.items()]
         options += ["unknown=ignore"] if set(unknown) - set(proposed.values()) else []
         query = f"?{'&'.join(options)}" if options else ""
-        return f"Read it as '{self.kind}:{spelled(self.path)}{query}'"
+        return f"Read it as '{self.kind}:{option_text(self.path)}{query}'"
 
     def split_labels(self, text: str) -> list[str]:
         """Split the labels of a clip."""
@@ -350,7 +350,7 @@ class _Making:
         parts = PurePosixPath(path).parts[1:]
         for start in range(len(parts)):
             if os.path.exists(self.folder.joinpath(*parts[start:])):
-                prefix = spelled("/" + "/".join(parts[:start]))
+                prefix = option_text("/" + "/".join(parts[:start]))
                 self.listing.hints.append(f"If {prefix} stands for {self.folder}: ?prefix={prefix}")
                 return
 

@@ -20,7 +20,7 @@ from pipeline.corpora.interface import (
     left_out,
     without_suffix,
 )
-from pipeline.corpora.walk import escapes_root, link_way_out, listed_folder, printable
+from pipeline.corpora.walk import escapes_root, link_explanation, list_folder, printable
 
 DIGITS = tuple("0123456789")
 RECORDINGS = "recordings"
@@ -46,8 +46,10 @@ def read_fsdd(path: Path) -> Corpus:
     folder = path / RECORDINGS if (path / RECORDINGS).is_dir() else path
     entries, problems = [], []
     if folder != path and escapes_root(path.resolve(), RECORDINGS):
-        problems.append(f"{RECORDINGS}: a link to a folder that {link_way_out(path, RECORDINGS)}")
-    files = [name for name in listed_folder(folder).files if "/" not in name]
+        problems.append(
+            f"{RECORDINGS}: a link to a folder that {link_explanation(path, RECORDINGS)}"
+        )
+    files = [name for name in list_folder(folder).files if "/" not in name]
     audio = [file for file in files if PurePosixPath(file).suffix.lower() in AUDIO_SUFFIXES]
     for file in audio:
         stem = without_suffix(file)
