@@ -172,7 +172,27 @@ def missing_units(root: Path, plan: PartPlan) -> list[int]:
 
 
 def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[UnitRow]) -> CommitRecord:
-    """Write a unit's chunks, then its record. Repeating it with equal rows changes nothing."""
+    """Write a unit's chunks, then its record. Repeating it with equal rows changes nothing.
+
+    Examples
+    --------
+    `root` holds a cache laid out for five units, of which the first has three rows. A unit is there
+    from the moment that its record is, and a killed run goes on with those that lack one:
+
+    >>> missing_units(root, plan)
+    [0, 1, 2, 3, 4]
+    >>> record = write_unit(root, plan, 0, rows)
+    >>> missing_units(root, plan)
+    [1, 2, 3, 4]
+
+    Rows of different lengths lie in one chunk one after the other; the record has their lengths,
+    and the size and digest of the chunk, padded to 20 values of 2 bytes, with a checksum of 4:
+
+    >>> record.lengths["temporal_attention"]
+    [3, 4, 5]
+    >>> record.objects["temporal_attention"].bytes
+    44
+    """
     folder = part_folder(root, plan.name)
     lengths: dict[str, list[int]] = {}
     objects: dict[str, StoredObject] = {}

@@ -65,6 +65,25 @@ def roll_out(maps: Sequence[Tensor], pooling_BN: Tensor, *, residual: bool) -> T
     -------
     Tensor, (B, N)
         Sums to 1 over all positions, special tokens and padding included.
+
+    Examples
+    --------
+    Two layers over two frames. In the upper one both frames attend to the second, in the lower one
+    each frame attends to the other. A mean of both frames, [1/2, 1/2], therefore came through the
+    second frame of the layer between, and that one from the first frame of the input:
+
+    >>> lower, upper = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]), torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
+    >>> mean = torch.tensor([[0.5, 0.5]])
+    >>> roll_out([lower, upper], mean, residual=False).tolist()
+    [[1.0, 0.0]]
+
+    With the residual connections half of each step stays where it is: [1/2, 1/2] becomes
+    [1/4, 3/4] above, and [1/4, 3/4] becomes [1/2, 1/2] below. It is one row of the full product:
+
+    >>> roll_out([lower, upper], mean, residual=True).tolist()
+    [[0.5, 0.5]]
+    >>> (mean @ roll_out_maps([lower, upper], residual=True)[0]).tolist()
+    [[0.5, 0.5]]
     """
     rolled_BN = pooling_BN
     for map_BNN in reversed(maps):

@@ -149,6 +149,21 @@ def share_frames(student: Frames, teacher: Frames, resize: Resize = "mean") -> S
     finer frames are read at its centre by linear interpolation, over what counts of them. A coarse
     frame that no counted finer frame meets, as happens where one side begins earlier or ends later,
     is left out on both sides, and so are finer frames beyond the coarse ones.
+
+    Examples
+    --------
+    A student with a frame every 40 ms, a teacher with one every 20 ms; both first centres are where
+    the front ends put them. The student's frame at 30 ms is the mean of the teacher's at 10, 30 ms
+    (10 lies on the border, 30 - 20, and belongs to this one) and so on; the teacher's last frame, at
+    90 ms, is on the border of a student's frame that is not there, and is left out:
+
+    >>> student = Frames(0.04, torch.tensor([0.03]), torch.ones(1, 2, dtype=torch.bool))
+    >>> teacher = Frames(0.02, torch.tensor([0.01]), torch.ones(1, 5, dtype=torch.bool))
+    >>> shared = share_frames(student, teacher)
+    >>> shared.weights_BKN[0].tolist()
+    [[0.5, 0.5, 0.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5, 0.0]]
+    >>> shared.of_teacher(torch.tensor([[[1.0], [3.0], [5.0], [7.0], [9.0]]]))[0, :, 0].tolist()
+    [2.0, 6.0]
     """
     if student.hop_s > teacher.hop_s:
         return SharedFrames(_weights(student, teacher, resize), student_is_finer=False)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
-import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from small_cache import write_small_cache
 
-import student.losses
 from cache_schema.errors import CacheError, UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin, plugin_names
@@ -98,9 +94,3 @@ def test_a_loss_with_a_query_or_projection_trains_it(name: str) -> None:
 @pytest.mark.parametrize("name", ["logits", "sp", "iusp"])
 def test_a_loss_of_outputs_alone_has_no_parameters(name: str) -> None:
     assert not list(build_loss(name).parameters())
-
-
-@pytest.mark.parametrize("module", [m.name for m in pkgutil.iter_modules(student.losses.__path__)])
-def test_examples_in_docstrings_hold(module: str) -> None:
-    found = importlib.import_module(f"student.losses.{module}")
-    assert doctest.testmod(found).failed == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 import shutil
 from pathlib import Path
@@ -14,7 +13,6 @@ import small_views
 from click.testing import CliRunner
 from small_views import DRAW_NAMES, RECIPE, TEST, TRAIN, VIEWS
 
-from cache_schema import view_recipe
 from cache_schema.errors import CacheError
 from cache_schema.inspection import cli as inspect_cli
 from cache_schema.inspection.summary import clip_facts, summary, teacher_accuracy
@@ -37,12 +35,6 @@ def inspected(*words: object) -> str:
     done = CliRunner().invoke(inspect_cli.main, [*map(str, words)])
     assert done.exit_code == 0, done.output
     return done.stdout
-
-
-def test_docstring_examples_hold() -> None:
-    found = doctest.testmod(view_recipe)
-    assert found.attempted > 0
-    assert found.failed == 0
 
 
 def test_columns_are_named_by_the_recipe() -> None:
