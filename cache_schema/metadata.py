@@ -23,6 +23,8 @@ from cache_schema.store.files import canonical_json, sha256
 
 FORMAT_VERSION = 1
 WAVEFORM = "waveform"
+# Of the 16-bit samples of a waveform: as floats they go from -1 to almost 1.
+FULL_SCALE = 32768.0
 # What was drawn to make each row's view, and what is true of a view whose labels are mixed.
 VIEW_DRAWS, VIEW_LABELS = "view_draws", "view_labels"
 MAX_NAME_BYTES = 255  # of one component of a path, on every file system in use

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
-from cache_schema.metadata import VIEW_DRAWS, WAVEFORM
+from cache_schema.metadata import FULL_SCALE, VIEW_DRAWS, WAVEFORM
 from cache_schema.reader import Cache
 from cache_schema.text import plot_text
 from cache_schema.view_recipe import place_within
 
-FULL_SCALE = 32768.0
 INK = {"teacher": "#b2182b", "distilled": "#2166ac", "undistilled": "#7f7f7f"}
 COLUMN_INCHES = (8.0, 4.5)  # of a clip alone, and beside others
 

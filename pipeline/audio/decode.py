@@ -24,6 +24,7 @@ import soxr
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError
+from cache_schema.metadata import FULL_SCALE
 from pipeline.audio.members import MemberProblem, container_of, member_samples, split_member
 from pipeline.audio.source import Source, SourceProblem, open_source
 from pipeline.audio.truncation import container_extent, first_mp3_frame, lacks_frame_count
@@ -332,8 +333,8 @@ def write_flac(path: Path, waveform_S: NDArray[np.float32], sample_rate_hz: int)
 
 
 def to_int16(waveform_S: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Round samples to 16 bits, of which 32768 are full scale; those beyond ±1 are clipped."""
-    steps_S = np.clip(np.rint(waveform_S * np.float32(32768)), -32768, 32767)
+    """Round samples to 16 bits of full scale 32768; those beyond ±1 are clipped."""
+    steps_S = np.clip(np.rint(waveform_S * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1)
     result: NDArray[np.int16] = steps_S.astype(np.int16)
     return result
 

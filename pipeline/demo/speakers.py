@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError, UsageError
+from cache_schema.metadata import FULL_SCALE
 
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 OTHER_WORDS = (
@@ -164,7 +165,7 @@ def _parsed(content: bytes, spoken: tuple[Utterance, ...]) -> Speech:
     for utterance in spoken:
         (count,) = struct.unpack_from("<I", content, position)
         steps_S = np.frombuffer(content, np.int16, count, position + 4)
-        samples[utterance] = _trimmed(steps_S.astype(np.float32) / np.float32(32768))
+        samples[utterance] = _trimmed(steps_S.astype(np.float32) / np.float32(FULL_SCALE))
         position += 4 + 2 * count
     return Speech(rate_hz, samples)
 

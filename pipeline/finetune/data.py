@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 from cache_schema.errors import RunError
+from cache_schema.metadata import FULL_SCALE
 from cache_schema.text import one_line
-from pipeline.audio.decode import UnusableAudio
+from pipeline.audio.decode import UnusableAudio, to_int16
 from pipeline.corpora.clip_audio import decode_clip
 from pipeline.corpora.interface import Corpus
 from pipeline.views import View, ViewRecipe
@@ -29,7 +30,6 @@ MEMORY_BYTES = 2 << 30
 # Clips left out that are named; training.json has all.
 MAX_REPORTED = 10
 
-_FULL_SCALE = np.float32(32768)
 
 Waveform = NDArray[np.float32]
 
@@ -192,7 +192,7 @@ class LabelledAudio:
 
     def _keep(self, clip: Clip, waveform: Waveform) -> None:
         """Keep a clip in memory, in half the size if its samples are 16 bits, as a file's are."""
-        steps = np.clip(np.rint(waveform * _FULL_SCALE), -32768, 32767).astype(np.int16)
+        steps = to_int16(waveform)
         kept = steps if np.array_equal(_as_float(steps), waveform) else waveform
         if self._kept_bytes + kept.nbytes <= self.memory_bytes:
             self._kept[clip.id], self._kept_bytes = kept, self._kept_bytes + kept.nbytes
@@ -225,7 +225,7 @@ def _batch(views: Sequence[View]) -> AudioBatch:
 
 def _as_float(kept: NDArray[np.int16] | Waveform) -> Waveform:
     waveform = kept.astype(np.float32)
-    return waveform / _FULL_SCALE if kept.dtype == np.int16 else waveform
+    return waveform / np.float32(FULL_SCALE) if kept.dtype == np.int16 else waveform
 
 
 def _balancing_shares(clips: Sequence[Clip]) -> NDArray[np.float64]:

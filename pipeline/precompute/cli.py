@@ -25,9 +25,10 @@ from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
 from cache_schema.writer import load_manifest, load_plans, missing_units
 from pipeline.corpus_summary import corpus_summary
+from pipeline.precompute.inputs import Request
 from pipeline.precompute.plan import taken_lengths
 from pipeline.precompute.plan_report import PlanReport, plan_report
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.precompute import Precompute
 from pipeline.precompute.repair import repair_cache
 from pipeline.precompute.spot_check import check
 from pipeline.views import VIEWS
@@ -130,7 +131,7 @@ def main(
     pairs = dict(_pair(text) for text in teacher_options)
     request["out"] = request["out"].resolve()
     precompute = Precompute(Request(teacher_options=pairs, **request))
-    for note in precompute.corpus.notes:
+    for note in precompute.inputs.corpus.notes:
         console.print(note)
     if check_rows is None and not repair:
         _print_summary(console, precompute)
@@ -138,7 +139,11 @@ def main(
         _print_plan(console, plan_report(precompute))
     elif check_rows is not None:
         report = check(precompute, _row_count(check_rows))
-        origin = "from the cached waveform" if precompute.teacher_name else "from unchanged sources"
+        origin = (
+            "from the cached waveform"
+            if precompute.inputs.teacher_name
+            else "from unchanged sources"
+        )
         console.print(
             f"{report.rows} rows recomputed {origin}. Largest deviation as a share of the signal's "
             "scale:"
@@ -146,7 +151,7 @@ def main(
         for name, share in report.deviations.items():
             console.print(f"  {name} {share:.2e}")
     elif repair:
-        with _Reporter(console, [clip.id for clip in precompute.clips]) as reporter:
+        with _Reporter(console, [clip.id for clip in precompute.inputs.clips]) as reporter:
             found = repair_cache(precompute, reporter.start, reporter.unit)
         for damage in found:
             console.print(f"mended: {damage}")
@@ -197,19 +202,20 @@ def _check_options(
 
 
 def _print_summary(console: Terminal, precompute: Precompute) -> None:
-    kind, teacher = precompute.request.corpus.partition(":")[0], precompute.teacher
-    lengths = zip(precompute.clips, precompute.samples.tolist(), strict=True)
+    inputs = precompute.inputs
+    kind, teacher = inputs.request.corpus.partition(":")[0], inputs.teacher
+    lengths = zip(inputs.clips, inputs.samples(range(1))[0].tolist(), strict=True)
     wrong_length = [clip for clip, samples in lengths if clip.frames and not samples]
     takes = taken_lengths(teacher)
     for line in corpus_summary(
-        precompute.corpus, kind, teacher.classes, wrong_length=wrong_length, takes=takes
+        inputs.corpus, kind, teacher.classes, wrong_length=wrong_length, takes=takes
     ):
         console.print(line)
 
 
 def _run(console: Terminal, precompute: Precompute) -> None:
-    out = precompute.request.out
-    with _Reporter(console, [clip.id for clip in precompute.clips]) as reporter:
+    out = precompute.out
+    with _Reporter(console, [clip.id for clip in precompute.inputs.clips]) as reporter:
         try:
             computed = precompute.run(reporter.start, reporter.unit)
         except KeyboardInterrupt:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.signal_names import signal_of
-from cache_schema.writer import load_manifest, load_plans, missing_units
+from cache_schema.writer import missing_units
+from pipeline.precompute.inputs import Inputs
 from pipeline.precompute.precompute import Precompute
 
 TIMED_CLIPS = 8
@@ -30,49 +31,41 @@ class PlanReport:
 
 def plan_report(precompute: Precompute) -> PlanReport:
     """Plan a request (or what it adds to an existing cache) and time the teacher on a few clips."""
-    out: Path = precompute.request.out
-    if out.is_dir() and any(out.iterdir()):
-        manifest = load_manifest(out)
-        plans = load_plans(out, manifest)
-        precompute.check_recipe(manifest, plans)
-        precompute.check_finished(manifest, plans)
-        missing = {plan.name: missing_units(out, plan) for plan in plans}
-        unfinished = [plan for plan in plans if missing[plan.name]]
-        added = [] if unfinished else precompute.added_parts(plans)
-        todo = [(plan, missing[plan.name]) for plan in unfinished]
-    else:
-        todo, added = [], [precompute.first_part()]
+    plans, added = precompute.planned()
+    todo = [(plan, missing) for plan in plans if (missing := missing_units(precompute.out, plan))]
     todo += [(plan, list(range(len(plan.units.rows)))) for plan in added]
-    rate = precompute.teacher.sample_rate_hz
+    inputs = precompute.inputs
+    samples = inputs.samples(range(1))[0]
+    rate = inputs.teacher.sample_rate_hz
     sizes: dict[str, int] = {}
     for plan, units in todo:
         for signal in plan.signals:
             size = len(units) * signal.chunk_bytes
             sizes[signal.name] = sizes.get(signal.name, 0) + size
     rows = sum(plan.units.rows[unit] for plan, units in todo for unit in units)
-    audible_s = float(precompute.samples.sum()) / rate
-    repeats = rows / max(len(precompute.clips), 1)
+    audible_s = float(samples.sum()) / rate
+    repeats = rows / max(len(inputs.clips), 1)
     return PlanReport(
-        clips=len(precompute.clips),
+        clips=len(inputs.clips),
         hours=audible_s / 3600,
-        unreadable=int((precompute.samples == 0).sum()),
+        unreadable=int((samples == 0).sum()),
         rows=rows,
         units=sum(len(units) for _, units in todo),
         signal_bytes=sizes,
-        estimated_s=audible_s * repeats * _seconds_per_second(precompute) if todo else 0.0,
+        estimated_s=audible_s * repeats * _seconds_per_second(inputs, samples) if todo else 0.0,
     )
 
 
-def _seconds_per_second(precompute: Precompute) -> float:
+def _seconds_per_second(inputs: Inputs, samples: NDArray[np.int64]) -> float:
     """Time the loaded teacher on noise of the corpus' median length, per second of audio."""
-    audible = precompute.samples[precompute.samples > 0]
+    audible = samples[samples > 0]
     if not len(audible):
         return 0.0
-    teacher, length = precompute.teacher, int(np.median(audible))
-    teacher.load(precompute.request.device)
+    teacher, length = inputs.teacher, int(np.median(audible))
+    teacher.load(inputs.request.device)
     generator = np.random.default_rng(0)
     clips = [generator.standard_normal(length).astype(np.float32) * 0.1 for _ in range(TIMED_CLIPS)]
-    signals = [s for name in precompute.names if (s := signal_of(name)) in teacher.signals]
+    signals = [s for name in inputs.names if (s := signal_of(name)) in teacher.signals]
     teacher.infer(clips[:1], signals)
     started = time.perf_counter()
     teacher.infer(clips, signals)

@@ -15,6 +15,7 @@ from cache_schema.store.files import sha256
 from cache_schema.store.lock import write_lock
 from cache_schema.writer import load_manifest, load_plans, record_path, seal
 from pipeline.precompute.precompute import OnStart, OnUnit, Precompute
+from pipeline.precompute.staleness import check_same_recipe
 
 
 def repair_cache(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> list[Damage]:
@@ -26,20 +27,20 @@ def repair_cache(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> 
         Kind ``"damaged"`` when a document is damaged that cannot be made again, or, with the rest
         mended, when objects of other teachers are, or some are no part of a cache.
     """
-    out = precompute.request.out
+    out = precompute.out
     with write_lock(out):
         remove_leftovers(out)
         found = verify(out)
         _check_repairable(out, found)
         manifest = load_manifest(out)
         plans = load_plans(out, manifest)
-        precompute.check_recipe(manifest, plans)
+        check_same_recipe(precompute.inputs, manifest, plans)
         if any(damage.laid_out for damage in found):
             _restore(precompute, manifest, plans)
         others: list[PartPlan] = []
         for plan in plans:
             damages = [damage for damage in found if damage.part == plan.name]
-            if damages and plan.teacher_name != precompute.teacher_name:
+            if damages and plan.teacher_name != precompute.inputs.teacher_name:
                 others.append(plan)
             elif damages:
                 _repair_part(precompute, manifest, plan, damages, on_start, on_unit)
@@ -49,8 +50,8 @@ def repair_cache(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> 
 
 
 def _restore(precompute: Precompute, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
-    out = precompute.request.out
-    restore_root(out, manifest, precompute.clips)
+    out = precompute.out
+    restore_root(out, manifest, precompute.inputs.clips)
     for entry, plan in zip(manifest.parts, plans, strict=True):
         restore_part(out, entry, plan)
 
@@ -63,7 +64,7 @@ def _repair_part(
     on_start: OnStart,
     on_unit: OnUnit,
 ) -> None:
-    out = precompute.request.out
+    out = precompute.out
     units = sorted({damage.unit for damage in damages if damage.unit is not None})
     entry = next(entry for entry in manifest.parts if entry.name == plan.name)
     if entry.index_sha256 is None:

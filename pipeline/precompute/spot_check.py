@@ -16,6 +16,7 @@ from cache_schema.store.files import sha256
 from cache_schema.text import one_line
 from cache_schema.writer import UnitRow, record_path
 from pipeline.precompute.precompute import Precompute
+from pipeline.precompute.staleness import check_same_recipe
 from pipeline.precompute.work_unit import UnitWorker
 
 # Share of a signal's scale by which a recomputed row may differ: float16 keeps 11 bits, and the
@@ -51,10 +52,12 @@ def check(precompute: Precompute, rows: int | None) -> CheckReport:
     CacheError
         Kind ``"stale"``, naming what changed and every signal out of tolerance; ``"damaged"``.
     """
-    out = precompute.request.out
+    out = precompute.out
     cache = open_cache(out)
-    precompute.check_recipe(cache.manifest, [part.plan for part in cache.parts])
-    parts = [part for part in cache.parts if part.plan.teacher_name == precompute.teacher_name]
+    check_same_recipe(precompute.inputs, cache.manifest, [part.plan for part in cache.parts])
+    parts = [
+        part for part in cache.parts if part.plan.teacher_name == precompute.inputs.teacher_name
+    ]
     drawn = sample_rows({part.plan.first_view: part.plan.units.rows for part in parts}, rows)
     report = CheckReport(rows=sum(len(chosen) for _, _, chosen in drawn))
     for part in parts:
@@ -77,7 +80,7 @@ def _check_no_problems(precompute: Precompute, report: CheckReport) -> None:
     ]
     if problems:
         raise CacheError(
-            f"{precompute.request.out}: {report.rows} rows checked, {len(problems)} problem(s)\n"
+            f"{precompute.out}: {report.rows} rows checked, {len(problems)} problem(s)\n"
             f"{bullet_list(problems, MAX_LISTED)}\n"
             "Restore the sources, or make a new cache with another --out.",
             kind="stale",
@@ -121,8 +124,8 @@ class _PartChecker:
     """Compares the rows of one part with what its teacher gives for them now."""
 
     def __init__(self, precompute: Precompute, part: SealedPart, report: CheckReport) -> None:
-        self._clips = precompute.clips
-        self._root = precompute.request.out
+        self._clips = precompute.inputs.clips
+        self._root = precompute.out
         self._part = part
         self._report = report
         self._record_digests = part.record_digests()

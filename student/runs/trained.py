@@ -14,11 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.metadata import FULL_SCALE
 from student.models.interface import Student
 from student.runs import checkpoint
 from student.runs.predict import read_config
-
-FULL_SCALE = 2**15
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from cache_schema.errors import CacheError
 from cache_schema.frame_grid import FrameGrid
 from cache_schema.front_ends import FRONT_ENDS, FrontEnd, frame_count, front_end_facts
+from cache_schema.metadata import FULL_SCALE
 from cache_schema.reader import Cache, Ragged, Unit
 from student.stream.batch import Batch, pad_rows
 from student.stream.class_map import ClassMap
 from student.stream.front_end import TorchFrontEnd
 
 WAVEFORM = "waveform"
-FULL_SCALE = 32768.0
 FRONT_END_ROWS = 32
 
 

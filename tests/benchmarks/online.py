@@ -21,8 +21,10 @@ import torch
 from figures import SHARED, Figure, median
 from watched import Watched, cached_batches, settings_of, train_epoch
 
+from cache_schema.metadata import FULL_SCALE
 from cache_schema.reader import Cache, open_cache
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.inputs import Request
+from pipeline.precompute.precompute import Precompute
 from pipeline.teachers import MODEL_TYPES, Teacher, open_teacher
 from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
 from pipeline.teachers.whisper import WhisperTeacher
@@ -34,7 +36,6 @@ STUDENTS = ("tc-resnet", "att-rnn")
 SIGNALS = ("logits", "temporal_attention")
 BOUNDS = {"short": ">= 10", "native": ">= 100"}
 INPUTS = {"short": "short inputs", "native": "Whisper's 30-s padding"}
-FULL_SCALE = 32768.0
 UNITS = 8
 SPOKEN_SAMPLES = 16_000
 

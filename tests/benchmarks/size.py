@@ -21,7 +21,8 @@ from transformers import (
 from transformers.utils import logging
 
 from cache_schema.reader import Cache, Unit, open_cache
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.inputs import Request
+from pipeline.precompute.precompute import Precompute
 
 RATE_HZ, SECONDS, CLASSES, FRAMES = 16_000, 10, 200, 499
 AUDIO_BYTES = 2 * RATE_HZ * SECONDS

@@ -30,7 +30,7 @@ from teacher_models import (
 from teacher_waits import waiting_shares
 
 from pipeline.precompute.plan import BATCH_SECONDS
-from pipeline.precompute.work_unit import batches
+from pipeline.precompute.unit_outputs import batches
 from pipeline.teachers.attention_capture import HEAD_MEAN_ATTENTION
 from pipeline.teachers.transformer import TransformerTeacher
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from figures import SHARED, Figure
 
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.inputs import Request
+from pipeline.precompute.precompute import Precompute
 from pipeline.teachers.whisper import WhisperTeacher
 
 # Folder, clips and rows of a work unit; six units each.

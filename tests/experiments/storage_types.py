@@ -19,6 +19,7 @@ import torch
 from esc10 import result, run, spread
 from numpy.typing import NDArray
 
+from cache_schema.metadata import FULL_SCALE
 from cache_schema.reader import open_cache
 from pipeline.teachers import open_teacher
 
@@ -35,7 +36,6 @@ ARMS = {
 RECIPE = ["--student", "tc-resnet", "--epochs", EPOCHS, "--distill", "temporal=0.1",
           "--distill", "logits=0.9:temperature=2", "--label-weight", "0"]  # fmt: skip
 BATCH = 16
-FULL_SCALE = 32768.0
 
 
 def cached(shared: Path, teacher: Path, out: Path, arm: str) -> Path:

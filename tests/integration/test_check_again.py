@@ -12,7 +12,8 @@ from commands import RATE_HZ, command, tone, write_tones
 
 from cache_schema.errors import CacheError
 from cache_schema.reader import open_cache
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.inputs import Request
+from pipeline.precompute.precompute import Precompute
 from pipeline.precompute.spot_check import TOLERANCE, check
 from pipeline.teachers.toy import ToyTeacher
 

@@ -17,7 +17,8 @@ from cache_schema.inspection.summary import clip_facts, find_clip
 from cache_schema.metadata import CommitRecord
 from cache_schema.reader import open_cache
 from pipeline.audio.decode import decode
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.inputs import Request
+from pipeline.precompute.precompute import Precompute
 from pipeline.teachers import open_teacher
 
 ALL_SIGNALS = [

@@ -10,7 +10,8 @@ from commands import command, succeeded, write_tones
 from damage import flip
 from small_cache import tree_bytes
 
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.inputs import Request
+from pipeline.precompute.precompute import Precompute
 
 TOY = ["--teacher", "toy", "--unit-rows", "8", "--view", "gain"]
 GROWN = [*TOY, "--views", "2", "--signal", "layer_attention"]

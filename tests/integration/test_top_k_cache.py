@@ -12,7 +12,8 @@ from cache_schema.encodings import top_k
 from cache_schema.errors import UsageError
 from cache_schema.inspection.summary import clip_facts, teacher_accuracy
 from cache_schema.reader import open_cache
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.inputs import Request
+from pipeline.precompute.precompute import Precompute
 
 CLASSES = "low;middle;high;a;b;c"
 SMALL = ["--signal", "logits:top_k=2", "--signal", "temporal_attention:storage=u8log"]
@@ -81,7 +82,7 @@ def test_what_cannot_be_stored_so_is_a_usage_error(
 ) -> None:
     words = {"corpus": f"folder:{corpus}", "teacher": f"toy:classes={CLASSES}"}
     with pytest.raises(UsageError) as caught:
-        Precompute(Request(**words, out=tmp_path / "c", signals=(signal,))).first_part()
+        Precompute(Request(**words, out=tmp_path / "c", signals=(signal,))).planned()
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
 

@@ -12,7 +12,8 @@ from commands import write_tones
 
 from cache_schema.writer import missing_units
 from pipeline.precompute import work_unit as unit
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.inputs import Request
+from pipeline.precompute.precompute import Precompute
 from pipeline.precompute.work_unit import UnitCancelled, compute_unit, stop_run
 
 
@@ -31,7 +32,7 @@ def test_threads_that_ask_at_once_load_the_teacher_once(precompute: Precompute) 
         records = list(pool.map(partial(compute_unit, precompute.job(plan)), units))
     assert unit._loaded_worker.cache_info().misses == loaded + 1
     assert [record.unit for record in records] == list(units)
-    assert missing_units(precompute.request.out, plan) == []
+    assert missing_units(precompute.out, plan) == []
 
 
 def test_units_of_a_stopped_run_are_dropped_and_those_of_the_next_are_not(
@@ -44,6 +45,6 @@ def test_units_of_a_stopped_run_are_dropped_and_those_of_the_next_are_not(
     stop_run(stopped.run)
     with pytest.raises(UnitCancelled):
         compute_unit(stopped, 1)
-    assert 1 in missing_units(precompute.request.out, plan)
+    assert 1 in missing_units(precompute.out, plan)
     compute_unit(again, 1)
-    assert missing_units(precompute.request.out, plan)[0] == 2
+    assert missing_units(precompute.out, plan)[0] == 2

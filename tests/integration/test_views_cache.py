@@ -19,7 +19,8 @@ from small_finetuning import write_base
 from cache_schema.reader import Cache, open_cache
 from cache_schema.view_recipe import read_step
 from pipeline.audio.decode import UnusableAudio, decode
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.inputs import Request
+from pipeline.precompute.precompute import Precompute
 
 SEED = 11
 LENGTH_S = 0.95
@@ -137,15 +138,15 @@ def test_each_row_is_the_view_of_its_clip_with_its_draws_and_labels(
     )
     precomputed = Precompute(request)
     rows, missing, mixed = rows_of(cache), [], 0
-    views = [(place, view) for place in range(len(precomputed.clips)) for view in range(4)]
+    views = [(place, view) for place in range(len(precomputed.inputs.clips)) for view in range(4)]
     for place, view in views:
-        clip = precomputed.clips[place]
+        clip = precomputed.inputs.clips[place]
         if view and clip.split != "train":
             assert (place, view) not in rows
             continue
         try:
             source = decode(corpus / clip.path, sample_rate_hz=RATE_HZ)
-            made = precomputed.recipe.make(source.waveform, clip, view)
+            made = precomputed.inputs.recipe.make(source.waveform, clip, view)
         except UnusableAudio:
             missing.append((place, view))
             continue

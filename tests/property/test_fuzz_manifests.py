@@ -19,7 +19,8 @@ from cache_schema.errors import UsageError
 from cache_schema.inspection.cli import main as inspect_cache
 from pipeline.finetune.cli import main as finetune_teacher
 from pipeline.precompute.cli import main as precompute_teacher
-from pipeline.precompute.precompute import Precompute, Request
+from pipeline.precompute.inputs import Request
+from pipeline.precompute.precompute import Precompute
 from pipeline.views import VIEWS, ViewRecipe
 from pipeline.views.interface import ViewContext
 from student.evaluation.cli import main as evaluate_student

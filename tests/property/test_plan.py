@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cache_schema.metadata import Split
 from pipeline.precompute import plan
 from pipeline.precompute.plan import SignalLayout, cut_units, signal_specs
-from pipeline.precompute.work_unit import batches
+from pipeline.precompute.unit_outputs import batches
 
 
 def layout(name: str, entries: list[int], kind: str = "ragged", *, views: int = 1) -> SignalLayout:
