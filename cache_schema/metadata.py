@@ -1,8 +1,8 @@
-"""The JSON documents of format version 1 and their validation.
+"""The JSON documents of format version 1.
 
-`Manifest` is the root, `PartPlan` describes what a part holds and how its rows are cut into work units,
-`CommitRecord` proves one unit, `PartIndex` closes a finished part. :func:`parse` reports every
-problem of a document at once.
+`Manifest` is the root, `PartPlan` describes what a part holds and how its rows are cut into
+work units, `CommitRecord` proves one unit, `PartIndex` closes a finished part. They are read by
+:func:`cache_schema.documents.parse`, which reports every problem of one at once.
 
 Not checked here: that stored objects have the promised size and digest
 (:mod:`cache_schema.reader` on every read, :mod:`cache_schema.integrity.verify` in full).
@@ -12,14 +12,24 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
+from cache_schema.documents import (
+    Count,
+    Digest,
+    Document,
+    Facts,
+    ObjectKey,
+    Positive,
+    parse,
+    plain_name,
+)
+from cache_schema.errors import CacheError
 from cache_schema.signal_names import is_teacher_name, signal_of, teacher_of
 from cache_schema.store.files import canonical_json, sha256
+from cache_schema.store.zarr_metadata import MAX_CHUNK_BYTES
 
 FORMAT_VERSION = 1
 WAVEFORM = "waveform"
@@ -27,21 +37,7 @@ WAVEFORM = "waveform"
 FULL_SCALE = 32768.0
 # What was drawn to make each row's view, and what is true of a view whose labels are mixed.
 VIEW_DRAWS, VIEW_LABELS = "view_draws", "view_labels"
-MAX_NAME_BYTES = 255  # of one component of a path, on every file system in use
-# What 64-bit floats count exactly; no document has a use for larger numbers.
-MAX_SAFE_INTEGER = 2**53
 ENTRY_BYTES = {"float16": 2, "float32": 4, "int16": 2, "uint8": 1, "uint16": 2}
-# A chunk holds a work unit: 20 MB, or one clip of days.
-MAX_CHUNK_BYTES = 1 << 36
-
-
-def plain_name(name: str) -> str:
-    """Accept a name that is one path component and nothing else."""
-    odd = name in (".", "..") or "\\" in name or not name.isprintable()
-    odd = odd or len(name.encode()) > MAX_NAME_BYTES
-    if not name or PurePosixPath(name).name != name or odd:
-        raise ValueError(f"{_short(name)} is not a plain name")
-    return name
 
 
 def _signal_name(name: str) -> str:
@@ -53,37 +49,9 @@ def _signal_name(name: str) -> str:
     return plain_name(name)
 
 
-def _object_key(key: str) -> str:
-    """Accept the key of an object: plain names joined by slashes, so that it lies below its root."""
-    for name in key.split("/"):
-        plain_name(name)
-    return key
-
-
-def _facts(facts: dict[str, Any]) -> dict[str, Any]:
-    """Accept what can be written as JSON again: no NaN, which the parser lets through."""
-    canonical_json(facts)
-    return facts
-
-
-Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Crc32c = Annotated[str, Field(pattern=r"^[0-9a-f]{8}$")]
 PartName = Annotated[str, Field(pattern=r"^part-[0-9]{3,6}$")]
 SignalName = Annotated[str, AfterValidator(_signal_name)]
-ObjectKey = Annotated[str, AfterValidator(_object_key)]
-Count = Annotated[int, Field(ge=0, le=MAX_SAFE_INTEGER)]
-Positive = Annotated[int, Field(gt=0, le=MAX_SAFE_INTEGER)]
-Facts = Annotated[dict[str, Any], AfterValidator(_facts)]
-
-
-class Document(BaseModel):
-    """A frozen document in which an unknown or ill-typed field is a problem, never ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-    def encode(self) -> bytes:
-        """Canonical bytes of the document."""
-        return canonical_json(self.model_dump(mode="json"))
 
 
 class SignalSpec(Document):
@@ -368,76 +336,6 @@ class Manifest(Document):
         return any(p.name == name and p.index_sha256 is not None for p in self.parts)
 
 
-class _ChunkGrid(Document):
-    """How an array is cut."""
-
-    class Shape(Document):
-        """Of a chunk."""
-
-        chunk_shape: Annotated[list[Positive], Field(min_length=1, max_length=4)]
-
-    name: Literal["regular"]
-    configuration: Shape
-
-
-class _KeyEncoding(Document):
-    """How chunks are called."""
-
-    class Separator(Document):
-        """Between the numbers of a key."""
-
-        separator: Literal["/"]
-
-    name: Literal["default"]
-    configuration: Separator
-
-
-class _Codec(Document):
-    """A step of storing a chunk: little-endian bytes, zstd, CRC-32C, nothing else."""
-
-    name: Literal["bytes", "zstd", "crc32c"]
-    configuration: dict[Literal["endian", "level", "checksum"], Literal["little"] | int | bool] = {}
-
-
-class ArrayMetadata(Document):
-    """The ``zarr.json`` of an array as this format writes it; nothing in it names any other code."""
-
-    zarr_format: Literal[3]
-    node_type: Literal["array"]
-    shape: Annotated[list[Count], Field(min_length=1, max_length=4)]
-    data_type: Literal[
-        "float16",
-        "float32",
-        "float64",
-        "int16",
-        "int32",
-        "int64",
-        "uint8",
-        "uint16",
-        "uint32",
-        "uint64",
-    ]
-    chunk_grid: _ChunkGrid
-    chunk_key_encoding: _KeyEncoding
-    codecs: list[_Codec]
-    fill_value: Literal["NaN", 0] | float
-    attributes: dict[str, Any] = {}
-    storage_transformers: Annotated[list[Any], Field(max_length=0)] = []
-    dimension_names: None = None
-
-    @model_validator(mode="after")
-    def _of_this_format(self) -> Self:
-        codecs = [codec.name for codec in self.codecs]
-        if codecs not in (["bytes", "crc32c"], ["bytes", "zstd", "crc32c"]):
-            raise ValueError(f"codecs are {', '.join(codecs)}, expected bytes, (zstd,) crc32c")
-        chunk = self.chunk_grid.configuration.chunk_shape
-        if len(chunk) != len(self.shape) or chunk[1:] != self.shape[1:]:
-            raise ValueError(f"chunks of {chunk} in an array of {self.shape}")
-        if 8 * math.prod(chunk) > MAX_CHUNK_BYTES:
-            raise ValueError(f"chunks of {math.prod(chunk)} numbers")
-        return self
-
-
 class SignedManifest(Document):
     """The manifest with the digest over its own canonical bytes."""
 
@@ -449,51 +347,6 @@ class SignedManifest(Document):
         """Wrap a manifest."""
         body = manifest.model_dump(mode="json")
         return cls(manifest=body, digest=sha256(canonical_json(body)))
-
-
-AnyDocument = TypeVar("AnyDocument", bound=Document)
-
-
-def problems_of(model: type[Document], data: bytes) -> list[str]:
-    """Every problem of an encoded document, each as ``place: what is wrong (value)``."""
-    try:
-        model.model_validate_json(data)
-    except ValidationError as error:
-        return _format_problems(error)
-    return []
-
-
-def _format_problems(error: ValidationError) -> list[str]:
-    return [
-        f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']} (found {_short(e['input'])})"
-        for e in error.errors(include_url=False, include_context=False)
-    ]
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
-        return f"a number of {value.bit_length()} bits"
-    text = repr(value) if isinstance(value, str | float | int) else f"a {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def parse(model: type[AnyDocument], data: bytes, where: str) -> AnyDocument:
-    """Read a document.
-
-    Raises
-    ------
-    CacheError
-        Kind ``"damaged"``: listing every problem with its place, the first 20 of many.
-    """
-    try:
-        return model.model_validate_json(data)
-    except ValidationError as error:
-        problems = _format_problems(error)
-        raise CacheError(
-            f"{where} is not a valid {model.__name__}; {len(problems)} problem(s)\n"
-            f"{bullet_list(problems, MAX_LISTED)}",
-            kind="damaged",
-        ) from None
 
 
 def parse_manifest(data: bytes, where: str) -> Manifest:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.clip_table import ClipTable
+from cache_schema.documents import parse
 from cache_schema.encodings import top_k, u8log
 from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
 from cache_schema.metadata import (
@@ -26,7 +27,6 @@ from cache_schema.metadata import (
     PartIndex,
     PartPlan,
     SignalSpec,
-    parse,
 )
 from cache_schema.plugins import unknown_name
 from cache_schema.signal_names import command_of, signal_of, teacher_label, teacher_of

@@ -19,6 +19,7 @@ import numpy as np
 from cache_schema.clip import Clip
 from cache_schema.clip_table import FOLDER as CLIPS
 from cache_schema.clip_table import write_clip_table
+from cache_schema.documents import parse
 from cache_schema.encodings import top_k, u8log
 from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
 from cache_schema.metadata import (
@@ -32,7 +33,6 @@ from cache_schema.metadata import (
     SignalSpec,
     SignedManifest,
     StoredObject,
-    parse,
     parse_manifest,
 )
 from cache_schema.store.arrays import Array, create_array, create_group, write_chunk, write_whole

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cache_schema.clip import Clip
+from cache_schema.documents import parse
 from cache_schema.errors import CacheError
-from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan, parse
+from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan
 from cache_schema.store.files import differing_objects, sha256, write_atomic
 from cache_schema.store.part_digests import LAYOUT, layout_damage, metadata_keys
 from cache_schema.writer import INDEX, create_part, create_root, draft_path, part_folder

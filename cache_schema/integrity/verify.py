@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from cache_schema.documents import parse
 from cache_schema.errors import CacheError
 from cache_schema.integrity.cleanup import unnamed_parts
-from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan, parse
+from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan
 from cache_schema.reader import SealedPart
 from cache_schema.signal_names import teacher_label
 from cache_schema.store.arrays import chunk_key

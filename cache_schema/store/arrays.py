@@ -22,10 +22,12 @@ from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
 from zarr.storage import LocalStore
 
+from cache_schema.documents import parse
 from cache_schema.errors import CacheError
-from cache_schema.metadata import ArrayMetadata, StoredObject, parse
+from cache_schema.metadata import StoredObject
 from cache_schema.store.files import differing_objects, sha256, sync
 from cache_schema.store.safe_open import check_no_linked_folders, open_plain, read_plain
+from cache_schema.store.zarr_metadata import ArrayMetadata
 
 Array = NDArray[Any]
 TRAILER_BYTES = 4

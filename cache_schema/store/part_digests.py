@@ -10,8 +10,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from cache_schema.documents import parse, problems_of
 from cache_schema.errors import CacheError
-from cache_schema.metadata import CommitRecord, PartIndex, PartPlan, parse, problems_of
+from cache_schema.metadata import CommitRecord, PartIndex, PartPlan
 from cache_schema.store.files import PARTIAL_SUFFIX, differing_objects, sha256, write_atomic
 from cache_schema.store.safe_open import read_plain
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cache_schema.documents import parse
 from cache_schema.encodings import top_k, u8log
 from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
-from cache_schema.metadata import CommitRecord, SignalSpec, parse
+from cache_schema.metadata import CommitRecord, SignalSpec
 from cache_schema.reader import SealedPart, open_cache
 from cache_schema.store.arrays import Array
 from cache_schema.store.files import sha256

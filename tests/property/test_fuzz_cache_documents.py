@@ -16,16 +16,10 @@ from hypothesis import given
 from odd_input import fuzzing, mutated_bytes, mutated_json, run, seeds
 from signing import sign, write_manifest
 
+from cache_schema.documents import problems_of
 from cache_schema.errors import CacheError
 from cache_schema.inspection.cli import main as inspect_cache
-from cache_schema.metadata import (
-    CommitRecord,
-    Manifest,
-    PartIndex,
-    PartPlan,
-    SignedManifest,
-    problems_of,
-)
+from cache_schema.metadata import CommitRecord, Manifest, PartIndex, PartPlan, SignedManifest
 from cache_schema.reader import open_cache
 from cache_schema.store.files import canonical_json
 

@@ -7,8 +7,9 @@ import json
 import pytest
 import small_cache
 
+from cache_schema.documents import parse, problems_of
 from cache_schema.errors import CacheError
-from cache_schema.metadata import CommitRecord, PartPlan, parse, problems_of
+from cache_schema.metadata import CommitRecord, PartPlan
 from cache_schema.store.files import sha256
 
 

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from cache_schema.documents import plain_name
 from cache_schema.errors import MAX_LISTED, RunError, UsageError, bullet_list
-from cache_schema.metadata import plain_name
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
