@@ -24,7 +24,7 @@ from cache_schema.frame_grid import FrameGrid
 from cache_schema.front_ends import FRONT_ENDS
 from student.runs.settings import build_student
 from student.stream.batch import Batch
-from student.training.loop import GRADIENT_NORM
+from student.training.learner import GRADIENT_NORM
 from student.training.objective import Objective
 
 STUDENTS = (
@@ -108,7 +108,7 @@ def _bare_step(name: str, batch: Batch) -> Callable[[], None]:
 
 
 def _step(name: str, batch: Batch) -> Callable[[], None]:
-    """What `student.training.loop.Training` does with a batch."""
+    """What `student.training.learner.Learner` does with a batch."""
     student = build_student(name, {}, CLASSES)
     objective = Objective(student, {}, settings_of(name, ()), {}, "single").train()
     optimizer = torch.optim.Adam(objective.parameters(), fused=True)

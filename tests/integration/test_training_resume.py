@@ -18,7 +18,7 @@ from same_run import assert_same_run, metrics_of, state_of
 from student.evaluation import cli as evaluate_cli
 from student.training import cli as train_cli
 from student.training import loop as training_loop
-from student.training.loop import Trainer
+from student.training.learner import Learner
 from student.training.objective import Objective
 from student.training.tensorboard_log import CURVES
 
@@ -65,18 +65,18 @@ def train(cache: Path, run: Path, *words: object) -> Result:
     return CliRunner().invoke(train_cli.main, [*map(str, (cache, "--out", run, *words))])
 
 
-def at_step(step: int, act: Callable[[], None]) -> Callable[[Trainer, Any], None]:
+def at_step(step: int, act: Callable[[], None]) -> Callable[..., Any]:
     """Do something amid a step of this process, the first being 1."""
-    usual, done = Trainer._step, 0
+    usual, done = Learner.step, 0
 
-    def _step(self: Trainer, batch: Any) -> None:
+    def counted(*arguments: Any) -> Any:
         nonlocal done
         done += 1
         if done == step:
             act()
-        usual(self, batch)
+        return usual(*arguments)
 
-    return _step
+    return counted
 
 
 def ask_to_stop() -> None:
@@ -96,7 +96,7 @@ def test_a_training_stopped_amid_every_step_continues_to_the_same_bits(
     assert done.exit_code == 0, done.output
     steps = state_of(whole)["steps"]
     for step in range(1, steps + 1):
-        monkeypatch.setattr(Trainer, "_step", at_step(1, ask_to_stop))
+        monkeypatch.setattr(Learner, "step", at_step(1, ask_to_stop))
         stopped = train(cache, run, *words)
         monkeypatch.undo()
         assert stopped.exit_code == 1
@@ -118,7 +118,7 @@ def test_a_training_killed_after_a_timed_save_continues_inside_the_epoch(
     assert train(cache, whole, *words).exit_code == 0
     with monkeypatch.context() as patch:
         patch.setattr(training_loop, "SAVE_EVERY_S", 0.0)
-        patch.setattr(Trainer, "_step", at_step(7, die))
+        patch.setattr(Learner, "step", at_step(7, die))
         with pytest.raises(KilledError):
             train(cache, run, *words)
     assert (state_of(run)["epoch"], state_of(run)["batch"]) == (1, 2)
