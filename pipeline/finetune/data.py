@@ -191,9 +191,7 @@ class LabelledAudio:
         return waveform
 
     def _keep(self, clip: Clip, waveform: Waveform) -> None:
-        """Keep a clip in memory, in half the size if its samples are 16 bits, as a file's are."""
-        steps = to_int16(waveform)
-        kept = steps if np.array_equal(_as_float(steps), waveform) else waveform
+        kept = _compact(waveform)
         if self._kept_bytes + kept.nbytes <= self.memory_bytes:
             self._kept[clip.id], self._kept_bytes = kept, self._kept_bytes + kept.nbytes
 
@@ -221,6 +219,12 @@ def _batch(views: Sequence[View]) -> AudioBatch:
     return AudioBatch(
         [view.waveform_S for view in views], np.stack([view.labels_C for view in views])
     )
+
+
+def _compact(waveform: Waveform) -> NDArray[np.int16] | Waveform:
+    """Halve the size of a waveform whose samples are 16 bits, as a file's are."""
+    steps = to_int16(waveform)
+    return steps if np.array_equal(_as_float(steps), waveform) else waveform
 
 
 def _as_float(kept: NDArray[np.int16] | Waveform) -> Waveform:

@@ -28,7 +28,8 @@ from pipeline.corpora.interface import Corpus
 from pipeline.finetune.data import LabelledAudio, labelled_clips
 from pipeline.finetune.model_card import model_card
 from pipeline.finetune.recipe import FineTuneRecipe, resolved_precision
-from pipeline.finetune.training_loop import STATE_FILE, FineTuning
+from pipeline.finetune.saved_state import STATE_FILE
+from pipeline.finetune.training_loop import FineTuning
 from pipeline.precompute.plan import corpus_facts, order_clips
 from pipeline.teachers import MODEL_TYPES
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint, open_checkpoint

@@ -5,13 +5,11 @@ Shape suffixes: B clips in batch, C classes, N clips.
 
 from __future__ import annotations
 
-import io
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,17 +17,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError
-from cache_schema.store.files import write_atomic
 from pipeline.finetune.augmentation import SpecAugmentHook, add_noise, mix_batch
 from pipeline.finetune.data import AudioBatch, LabelledAudio
 from pipeline.finetune.metrics import macro_average_precision, top_1_accuracy
 from pipeline.finetune.optimizer import Optimizer, freeze, training_mode
 from pipeline.finetune.recipe import FineTuneRecipe
+from pipeline.finetune.saved_state import (
+    BEST_FILE,
+    STATE_FILE,
+    changing_weights,
+    loaded,
+    save,
+    take_weights,
+)
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
 _REPORT_EVERY_S = 15.0
-
-STATE_FILE, BEST_FILE = "state.pt", "best.pt"
 
 
 class FineTuning:
@@ -64,8 +67,7 @@ class FineTuning:
         self.metric = "macro mAP" if self.multi else "accuracy"
         self.epochs: list[dict[str, float]] = []
         freeze(teacher, recipe.freeze_layers, front_end=not recipe.train_front_end)
-        self._step_clips = recipe.batch_size * recipe.accumulate
-        self._epoch_steps = audio.step_count("train", self._step_clips)
+        self._epoch_steps = audio.step_count("train", recipe.batch_size * recipe.accumulate)
         self._optimizer = Optimizer(teacher, recipe, steps=recipe.epochs * self._epoch_steps)
         self._spec_augment = SpecAugmentHook(teacher) if recipe.spec_augment else None
 
@@ -88,8 +90,8 @@ class FineTuning:
                 f"{score:.4f}{' (best)' if self.best_epoch == epoch else ''}, "
                 f"{time.monotonic() - start_s:.0f} s"
             )
-        with _guarded_load(self.folder / BEST_FILE) as load:
-            self._restore(load(self.teacher.device))
+        with loaded(self.folder / BEST_FILE, self.teacher.device) as best:
+            take_weights(self.teacher.model, best)
 
     def score(self, split: str) -> float:
         """Score a split with the model as it is: accuracy, or macro mAP if multi-label."""
@@ -164,38 +166,25 @@ class FineTuning:
 
     def _keep(self) -> None:
         """Write the state, then the best weights, which it holds too: see `_resume`."""
-        state = {"epochs": self.epochs, "weights": self._weights(), **self._optimizer.state()}
-        _save(self.folder / STATE_FILE, state)
+        weights = changing_weights(self.teacher.model)
+        state = {"epochs": self.epochs, "weights": weights, **self._optimizer.state()}
+        save(self.folder / STATE_FILE, state)
         self._keep_best()
 
     def _keep_best(self) -> None:
         if self.best_epoch == len(self.epochs):
-            _save(self.folder / BEST_FILE, self._weights())
+            save(self.folder / BEST_FILE, changing_weights(self.teacher.model))
 
     def _resume(self) -> None:
         path = self.folder / STATE_FILE
         if not path.is_file():
             return
-        with _guarded_load(path) as load:
-            state = load(self.teacher.device)
+        with loaded(path, self.teacher.device) as state:
             self.epochs = state["epochs"]
-            self._restore(state["weights"])
+            take_weights(self.teacher.model, state["weights"])
             self._optimizer.restore(state)
         self._keep_best()  # a kill may have come before they were written
         self.report(f"continuing after epoch {len(self.epochs)}")
-
-    def _weights(self) -> dict[str, Tensor]:
-        """Name what training changes: the parameters not frozen, and statistics of batch norms."""
-        model = self.teacher.model
-        trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-        counted = {name for name, _ in model.named_buffers()}
-        changing = trained | counted
-        return {name: value for name, value in model.state_dict().items() if name in changing}
-
-    def _restore(self, weights: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, value in self._weights().items():
-                value.copy_(weights[name])
 
 
 class _Progress:
@@ -232,25 +221,3 @@ def _seed_everything(seed: int, epoch: int) -> None:
     mixed = int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
     torch.manual_seed(mixed)
     np.random.seed(mixed)
-
-
-@contextmanager
-def _guarded_load(path: Path) -> Iterator[Callable[[torch.device], dict[str, Any]]]:
-    """Give the reader of a kept file; whatever fails while it is taken up is the file's damage."""
-    try:
-        yield lambda device: torch.load(path, weights_only=True, map_location=device)
-    except torch.OutOfMemoryError:  # of the device: the file is good
-        raise
-    except Exception as error:  # whatever a damaged pickle makes of the unpickler
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:80]
-        raise RunError(
-            f"{path} is damaged, or another version wrote it ({reason}). Choose another --out, or "
-            f"delete {path.parent} to train anew.",
-            kind="damaged",
-        ) from None
-
-
-def _save(path: Path, content: dict[str, Any]) -> None:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_atomic(path, buffer.getvalue())

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.frame_grid import FrameGrid
+from pipeline.teachers import self_test
 from pipeline.teachers.attention_pooling import AttentionPooling
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint, load_model
 from pipeline.teachers.hugging_face import (
@@ -149,14 +150,18 @@ class EfficientNetTeacher(HuggingFaceTeacher):
 
     def self_test(self) -> None:
         """Compare the pooled map, and with mean pooling the logits, with the stock class's own."""
-        waveforms = self.self_test_waveforms()
+        waveforms = self_test.noise_clips(self.self_test_samples())
         with torch.inference_mode(), exact_convolutions():
             features_B1MF, frames_BTD = self.features(waveforms), self.hidden(waveforms)
             stock_BD11 = self.model.efficientnet(features_B1MF).pooler_output
-            self.compare("pooled features", frames_BTD.mean(1), stock_BD11)
+            self_test.check_equal(
+                self.checkpoint.id, "pooled features", frames_BTD.mean(1), stock_BD11
+            )
             if self.pooling == "mean":
                 stock_BC = self.model(features_B1MF).logits
-                self.compare("logits", self.classify(frames_BTD), stock_BC)
+                self_test.check_equal(
+                    self.checkpoint.id, "logits", self.classify(frames_BTD), stock_BC
+                )
 
     # Models.
 
@@ -170,20 +175,18 @@ class EfficientNetTeacher(HuggingFaceTeacher):
             )
         model = super().stored_model()
         if self.pooling == "attention":
-            model.classifier = self._stored_head()
+            model.classifier = _stored_head(self.checkpoint)
         return model
 
     def new_model(self, *, attention: str) -> nn.Module:
         """Load the network with a fresh head; the three channels of a base are averaged into one."""
         fresh = self.checkpoint.changed(num_channels=1, batch_norm_momentum=_BATCH_NORM_MOMENTUM)
         model: nn.Module = load_model(fresh, attention=attention, new_head=True)
-        stem = self.checkpoint.tensors("embeddings.convolution.")["weight"]
+        stem = self.checkpoint.tensors("embeddings.convolution.")["weight"].mean(1, keepdim=True)
         with torch.no_grad():
-            model.get_parameter("efficientnet.embeddings.convolution.weight").copy_(
-                stem.mean(1, keepdim=True)
-            )
+            model.get_parameter("efficientnet.embeddings.convolution.weight").copy_(stem)
         if self.pooling == "attention":
-            model.classifier = self._new_head()
+            model.classifier = _new_head(self.checkpoint.config)
         return model
 
     def front_end(self) -> list[nn.Module]:
@@ -194,24 +197,25 @@ class EfficientNetTeacher(HuggingFaceTeacher):
         """Name the blocks, lowest first."""
         return list(self.model.efficientnet.encoder.blocks)
 
-    def _stored_head(self) -> AttentionPooling:
-        head = self._new_head()
-        stored = self.checkpoint.tensors("classifier.")
-        there = {name: tuple(tensor.shape) for name, tensor in stored.items()}
-        expected = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
-        if there != expected:
-            raise RunError(
-                f"{self.checkpoint.id}: config.json describes attention pooling of {expected}, the "
-                f"weights hold {there}; correct aftersound_pooling or aftersound_pooling_heads",
-                kind="incomplete",
-            )
-        head.load_state_dict(stored)
-        return head
 
-    def _new_head(self) -> AttentionPooling:
-        config = self.checkpoint.config
-        heads = int(getattr(config, "aftersound_pooling_heads", _HEADS))
-        return AttentionPooling(int(config.hidden_dim), int(config.num_labels), heads)
+def _stored_head(checkpoint: Checkpoint) -> AttentionPooling:
+    head = _new_head(checkpoint.config)
+    stored = checkpoint.tensors("classifier.")
+    there = {name: tuple(tensor.shape) for name, tensor in stored.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
+    if there != expected:
+        raise RunError(
+            f"{checkpoint.id}: config.json describes attention pooling of {expected}, the "
+            f"weights hold {there}; correct aftersound_pooling or aftersound_pooling_heads",
+            kind="incomplete",
+        )
+    head.load_state_dict(stored)
+    return head
+
+
+def _new_head(config: Any) -> AttentionPooling:
+    heads = int(getattr(config, "aftersound_pooling_heads", _HEADS))
+    return AttentionPooling(int(config.hidden_dim), int(config.num_labels), heads)
 
 
 # Time through the network. Each convolution of stride 2 halves the frames. Most pad as TensorFlow

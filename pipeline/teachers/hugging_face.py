@@ -25,9 +25,6 @@ from pipeline.teachers.interface import Batching, Task
 Pooling = Literal["first", "mean", "attention"]
 Waveforms = Sequence[NDArray[np.float32]]
 
-# float32 sums in another order differ by about 1e-6 of scale; a wrong mask or layer by far more.
-_SELF_TEST_TOLERANCE = 1e-5
-
 
 class HuggingFaceTeacher(ABC):
     """A transformers classifier of sounds as a `pipeline.teachers.interface.Teacher`.
@@ -67,7 +64,7 @@ class HuggingFaceTeacher(ABC):
         self.signals: Mapping[str, FrameGrid | None] = {
             name: grid for name, grid in signals.items() if name != "logits" or self.classes
         }
-        self.provenance = self._provenance(options)
+        self.provenance = _provenance(self, options)
         self._model: Any = None
         self._device = torch.device("cpu")
 
@@ -167,54 +164,6 @@ class HuggingFaceTeacher(ABC):
         self._device = torch.device(device)
         self._model = model.to(self._device)
 
-    # For the self-tests of the families.
-
-    def self_test_waveforms(self) -> list[NDArray[np.float32]]:
-        """Make two clips of noise."""
-        noise = np.random.Generator(np.random.Philox(0))
-        return [
-            (0.1 * noise.standard_normal(samples)).astype(np.float32)
-            for samples in self.self_test_samples()
-        ]
-
-    def compare(self, what: str, ours: Tensor, stock: Tensor) -> None:
-        """Refuse to go on where ours is not the stock model's."""
-        difference = (ours - stock).abs()
-        at = int(difference.argmax())
-        allowed = _SELF_TEST_TOLERANCE * float(stock.abs().max())
-        if not float(difference.flatten()[at]) <= allowed:  # also catches NaN
-            raise RunError(
-                f"teacher {self.checkpoint.id} failed its self-test: {what} are "
-                f"{float(ours.flatten()[at]):.7g} here and {float(stock.flatten()[at]):.7g} in the "
-                f"plain eager model, {allowed:.1g} apart allowed. {SELF_TEST_ADVICE}",
-                kind="self-test",
-            )
-
-    def _provenance(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        recipe = getattr(self.checkpoint.config, "aftersound_fine_tuning_sha256", None)
-        return {
-            **({} if recipe is None else {"fine_tuning_sha256": str(recipe)}),
-            "id": self.checkpoint.id,
-            "family": self.family,
-            "model_type": self.checkpoint.model_type,
-            "revision": self.checkpoint.revision,
-            "weights_sha256": self.checkpoint.weights_sha256(),
-            "config_sha256": self.checkpoint.config_sha256(),
-            "dtype": "float32",
-            "pooling": self.pooling,
-            "options": dict(options),
-            "classes": list(self.classes),
-            "task": self.task,
-            "sample_rate_hz": self.sample_rate_hz,
-            "libraries": {name: _version(name) for name in ("torch", "transformers", "numpy")},
-        }
-
-
-SELF_TEST_ADVICE = (
-    "This version of transformers may compute the model differently: install the tested one with "
-    "pip install 'aftersound[pipeline]'"
-)
-
 
 def exact_convolutions() -> AbstractContextManager[None]:
     """Keep cuDNN from rounding float32 to TF32 and from choosing algorithms by timing."""
@@ -234,6 +183,27 @@ def stated_pooling(checkpoint: Checkpoint, poolings: Sequence[str]) -> str:
             kind="config",
         )
     return pooling
+
+
+def _provenance(teacher: HuggingFaceTeacher, options: Mapping[str, Any]) -> dict[str, Any]:
+    checkpoint = teacher.checkpoint
+    recipe = getattr(checkpoint.config, "aftersound_fine_tuning_sha256", None)
+    return {
+        **({} if recipe is None else {"fine_tuning_sha256": str(recipe)}),
+        "id": checkpoint.id,
+        "family": teacher.family,
+        "model_type": checkpoint.model_type,
+        "revision": checkpoint.revision,
+        "weights_sha256": checkpoint.weights_sha256(),
+        "config_sha256": checkpoint.config_sha256(),
+        "dtype": "float32",
+        "pooling": teacher.pooling,
+        "options": dict(options),
+        "classes": list(teacher.classes),
+        "task": teacher.task,
+        "sample_rate_hz": teacher.sample_rate_hz,
+        "libraries": {name: _version(name) for name in ("torch", "transformers", "numpy")},
+    }
 
 
 def _class_names(config: Any) -> tuple[str, ...]:

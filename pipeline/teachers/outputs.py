@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -44,6 +45,33 @@ class TokenLayout:
     grid: TokenGrid
     frames: Tensor
     pooling: Tensor
+
+
+def frame_layout(
+    frames: Sequence[int], pooled: Sequence[int], *, pooling: str, device: torch.device
+) -> TokenLayout:
+    """Lay out sequences of frames without special tokens.
+
+    Parameters
+    ----------
+    frames : sequence of int
+        Frames of each clip.
+    pooled : sequence of int
+        Frames that mean pooling averages; more than `frames` where a model pools its padding.
+    pooling : {"first", "mean"}
+        What the classifier pools.
+    device : torch.device
+        Of the layout.
+    """
+    length = max(max(frames), *pooled)
+    pooled_B = torch.tensor(pooled, device=device)
+    index_N = torch.arange(length, device=device)
+    if pooling == "first":
+        pooling_BN = (index_N == 0).float().repeat(len(frames), 1)
+    else:
+        pooling_BN = (index_N < pooled_B[:, None]) / pooled_B[:, None]
+    frames_B = torch.tensor(frames, device=device)
+    return TokenLayout(TokenGrid(special=0, rows=1, frames=length), frames_B, pooling_BN)
 
 
 @dataclass(frozen=True, slots=True)

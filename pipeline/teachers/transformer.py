@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.frame_grid import FrameGrid
+from pipeline.teachers import self_test
 from pipeline.teachers.attention_capture import (
     HEAD_MEAN_ATTENTION,
     collect_maps,
@@ -26,14 +27,12 @@ from pipeline.teachers.attention_capture import (
 )
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint
 from pipeline.teachers.hugging_face import (
-    SELF_TEST_ADVICE,
     HuggingFaceTeacher,
     Waveforms,
     exact_convolutions,
 )
 from pipeline.teachers.interface import Task
 from pipeline.teachers.outputs import ATTENTION_SIGNALS, ForwardPass, TokenLayout
-from pipeline.teachers.rollout import TokenGrid
 from pipeline.teachers.signals import check_request, pooled_length
 
 # Maps and embeddings are pooled by the smallest whole factor that reaches this hop.
@@ -148,26 +147,6 @@ class TransformerTeacher(HuggingFaceTeacher):
 
     # Details.
 
-    def frame_layout(self, frames: Sequence[int], pooled: Sequence[int]) -> TokenLayout:
-        """Lay out sequences of frames without special tokens.
-
-        Parameters
-        ----------
-        frames : sequence of int
-            Frames of each clip.
-        pooled : sequence of int
-            Frames that mean pooling averages; more than `frames` where a model pools its padding.
-        """
-        length = max(max(frames), *pooled)
-        pooled_B = torch.tensor(pooled, device=self.device)
-        index_N = torch.arange(length, device=self.device)
-        if self.pooling == "first":
-            pooling_BN = (index_N == 0).float().repeat(len(frames), 1)
-        else:
-            pooling_BN = (index_N < pooled_B[:, None]) / pooled_B[:, None]
-        frames_B = torch.tensor(frames, device=self.device)
-        return TokenLayout(TokenGrid(special=0, rows=1, frames=length), frames_B, pooling_BN)
-
     def _collected(self) -> AbstractContextManager[list[Tensor]]:
         """Collect maps by the attention function, or by hooks from a family that bypasses it."""
         if self.attention_implementation == HEAD_MEAN_ATTENTION:
@@ -176,7 +155,7 @@ class TransformerTeacher(HuggingFaceTeacher):
 
     def self_test(self) -> None:
         """Compare hidden states and maps of two noise clips with the eager model's own."""
-        waveforms = self.self_test_waveforms()
+        waveforms = self_test.noise_clips(self.self_test_samples())
         modules = _attention_modules(self.model)
         valid_BN = _valid(self.layout([len(w) for w in waveforms]))
         with torch.inference_mode(), exact_convolutions():
@@ -189,12 +168,16 @@ class TransformerTeacher(HuggingFaceTeacher):
         if not len(maps) == len(stock_maps) == len(self.layers()):
             raise RunError(
                 f"teacher {self.checkpoint.id}: {len(self.layers())} layers, but {len(maps)} "
-                f"attention maps (eager model: {len(stock_maps)}). {SELF_TEST_ADVICE}",
+                f"attention maps (eager model: {len(stock_maps)}). {self_test.ADVICE}",
                 kind="self-test",
             )
-        self.compare("hidden states", hidden_BND[valid_BN], stock_BND[valid_BN])
+        self_test.check_equal(
+            self.checkpoint.id, "hidden states", hidden_BND[valid_BN], stock_BND[valid_BN]
+        )
         for layer, (ours, stock) in enumerate(zip(maps, stock_maps, strict=True), start=1):
-            self.compare(f"attention of layer {layer}", ours[valid_BN], stock[valid_BN])
+            self_test.check_equal(
+                self.checkpoint.id, f"attention of layer {layer}", ours[valid_BN], stock[valid_BN]
+            )
 
 
 def _signals(grid: FrameGrid, coarse: FrameGrid) -> dict[str, FrameGrid | None]:

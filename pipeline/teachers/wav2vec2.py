@@ -23,7 +23,7 @@ from cache_schema.frame_grid import FrameGrid
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint
 from pipeline.teachers.hugging_face import Waveforms, stated_pooling
 from pipeline.teachers.interface import Batching, Task
-from pipeline.teachers.outputs import TokenLayout
+from pipeline.teachers.outputs import TokenLayout, frame_layout
 from pipeline.teachers.transformer import TransformerTeacher
 
 _MASK_IS_EXACT = frozenset({"wav2vec2", "hubert", "unispeech-sat"})
@@ -77,7 +77,7 @@ class Wav2Vec2Teacher(TransformerTeacher):
     def layout(self, samples: Sequence[int]) -> TokenLayout:
         """Lay out frames; the classifier pools those of the clip itself."""
         frames = [self.frames(n) for n in samples]
-        return self.frame_layout(frames, frames)
+        return frame_layout(frames, frames, pooling=self.pooling, device=self.device)
 
     def hidden(self, waveforms: Waveforms) -> Tensor:
         """Run front end and transformer, masked where lengths differ: (B, T, D)."""

@@ -20,7 +20,7 @@ from cache_schema.frame_grid import FrameGrid
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint
 from pipeline.teachers.hugging_face import Waveforms, stated_pooling
 from pipeline.teachers.interface import Task
-from pipeline.teachers.outputs import TokenLayout
+from pipeline.teachers.outputs import TokenLayout, frame_layout
 from pipeline.teachers.transformer import TransformerTeacher
 
 _CONV_STRIDE = 2  # of conv2; conv1 keeps the rate
@@ -77,9 +77,8 @@ class WhisperTeacher(TransformerTeacher):
     def layout(self, samples: Sequence[int]) -> TokenLayout:
         """Lay out frames; in native mode the classifier pools all 30 s."""
         frames = [self.frames(n) for n in samples]
-        return self.frame_layout(
-            frames, [self._positions] * len(frames) if self._native else frames
-        )
+        pooled = [self._positions] * len(frames) if self._native else frames
+        return frame_layout(frames, pooled, pooling=self.pooling, device=self.device)
 
     def hidden(self, waveforms: Waveforms) -> Tensor:
         """Run convolutions, sliced positions, layers and the last norm: (B, T, D)."""
