@@ -27,16 +27,11 @@ from cache_schema.documents import (
     plain_name,
 )
 from cache_schema.errors import CacheError
-from cache_schema.signal_names import is_teacher_name, signal_of, teacher_of
+from cache_schema.signal_names import LOGITS, is_teacher_name, signal_of, teacher_of
 from cache_schema.store.files import canonical_json, sha256
 from cache_schema.store.zarr_metadata import MAX_CHUNK_BYTES
 
 FORMAT_VERSION = 1
-WAVEFORM = "waveform"
-# Of the 16-bit samples of a waveform: as floats they go from -1 to almost 1.
-FULL_SCALE = 32768.0
-# What was drawn to make each row's view, and what is true of a view whose labels are mixed.
-VIEW_DRAWS, VIEW_LABELS = "view_draws", "view_labels"
 ENTRY_BYTES = {"float16": 2, "float32": 4, "int16": 2, "uint8": 1, "uint16": 2}
 
 
@@ -320,7 +315,7 @@ class Manifest(Document):
                     f"{split.first_clip} to {split.first_clip + split.clips - 1}"
                 )
         for signal in plan.signals:
-            if signal_of(signal.name) == "logits" and signal.dtype != "uint16":
+            if signal_of(signal.name) == LOGITS and signal.dtype != "uint16":
                 classes = (plan.teacher or {}).get("classes")
                 if classes is not None and signal.row_shape != [len(classes)]:
                     problems.append(

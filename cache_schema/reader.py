@@ -19,17 +19,16 @@ from cache_schema.clip_table import ClipTable
 from cache_schema.documents import parse
 from cache_schema.encodings import top_k, u8log
 from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
-from cache_schema.metadata import (
+from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan, SignalSpec
+from cache_schema.plugins import unknown_name
+from cache_schema.signal_names import (
     VIEW_DRAWS,
     VIEW_LABELS,
-    Manifest,
-    PartEntry,
-    PartIndex,
-    PartPlan,
-    SignalSpec,
+    command_of,
+    signal_of,
+    teacher_label,
+    teacher_of,
 )
-from cache_schema.plugins import unknown_name
-from cache_schema.signal_names import command_of, signal_of, teacher_label, teacher_of
 from cache_schema.store.arrays import Array, ChunkReader, EagerArray
 from cache_schema.store.files import sha256
 from cache_schema.view_recipe import draw_names

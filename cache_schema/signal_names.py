@@ -1,4 +1,4 @@
-"""Names of signals where one cache holds several teachers.
+"""Names of signals, and how they read where one cache holds several teachers.
 
 The first teacher's signals go by their plain names (``logits``), a further teacher's by qualified
 ones (``logits@b``). The waveform and features made from it belong to no teacher and are plain.
@@ -9,6 +9,21 @@ from __future__ import annotations
 import re
 
 from cache_schema.errors import UsageError
+
+# What a teacher gives; a plug-in may add others.
+LOGITS = "logits"
+TEMPORAL_ATTENTION = "temporal_attention"
+DROPPED_MASS = "attention_dropped_mass"
+LAYER_ATTENTION = "layer_attention"
+ATTENTION_MAP = "attention_map"
+FRAME_EMBEDDING = "frame_embedding"
+CLIP_EMBEDDING = "clip_embedding"
+
+# What belongs to a row whoever the teacher is: its samples, what was drawn to make its view, and
+# what is true of a view whose labels are mixed. Features have the names of `FRONT_ENDS`.
+WAVEFORM = "waveform"
+VIEW_DRAWS, VIEW_LABELS = "view_draws", "view_labels"
+FULL_SCALE = 32768.0  # of the waveform's 16-bit samples: as floats they go from -1 to almost 1
 
 SEPARATOR = "@"
 # What users call the teacher that has no name of its own, so no other may be called that.

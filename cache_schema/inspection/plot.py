@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
-from cache_schema.metadata import FULL_SCALE, VIEW_DRAWS, WAVEFORM
 from cache_schema.reader import Cache
+from cache_schema.signal_names import (
+    ATTENTION_MAP,
+    FULL_SCALE,
+    LAYER_ATTENTION,
+    TEMPORAL_ATTENTION,
+    VIEW_DRAWS,
+    WAVEFORM,
+)
 from cache_schema.text import plot_text
 from cache_schema.view_recipe import place_within
 
@@ -87,7 +94,7 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
         why = "it is quarantined" if facts["quarantined"] else f"cached: {', '.join(signals)}"
         raise UsageError(f"clip {facts['id']} cannot be drawn: {why}", kind="plot")
     pyplot = _matplotlib()
-    heights = [{"attention_map": 3.0, WAVEFORM: 1.6}.get(name, 1.2) for name in panels]
+    heights = [{ATTENTION_MAP: 3.0, WAVEFORM: 1.6}.get(name, 1.2) for name in panels]
     figure, axes = pyplot.subplots(
         len(panels),
         1,
@@ -101,7 +108,7 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
     place_s = place_within(signals[VIEW_DRAWS], row_s) if VIEW_DRAWS in signals else None
     for name, axis in zip(panels, axes[:, 0], strict=True):
         _PANELS[name](axis, cache, signals[name].astype(np.float64))
-        _mark(axis, place_s, "clip", shade=name == "temporal_attention")
+        _mark(axis, place_s, "clip", shade=name == TEMPORAL_ATTENTION)
         axis.set_xlim(0, span_s)
     nothing = "none of the classes" if facts["labelled"] else "unlabelled"
     label = ";".join(facts["labels"]) or nothing
@@ -215,14 +222,14 @@ def _end_s(cache: Cache, name: str, values: NDArray[Any]) -> float:
 
 def _draw_temporal(axis: Any, cache: Cache, attention_T: NDArray[np.float64]) -> None:
     axis.plot(
-        _times(cache, "temporal_attention", len(attention_T)), attention_T, color=INK["teacher"]
+        _times(cache, TEMPORAL_ATTENTION, len(attention_T)), attention_T, color=INK["teacher"]
     )
     axis.set(ylabel="temporal\nattention", ylim=(0, None))
 
 
 def _draw_layers(axis: Any, cache: Cache, layers_TL: NDArray[np.float64]) -> None:
-    times_T = _times(cache, "layer_attention", len(layers_TL))
-    half = (cache.signals["layer_attention"].hop_s or 0) / 2
+    times_T = _times(cache, LAYER_ATTENTION, len(layers_TL))
+    half = (cache.signals[LAYER_ATTENTION].hop_s or 0) / 2
     axis.imshow(
         layers_TL.T,
         origin="lower",
@@ -235,8 +242,8 @@ def _draw_layers(axis: Any, cache: Cache, layers_TL: NDArray[np.float64]) -> Non
 
 
 def _draw_map(axis: Any, cache: Cache, map_TT: NDArray[np.float64]) -> None:
-    times_T = _times(cache, "attention_map", len(map_TT))
-    half = (cache.signals["attention_map"].hop_s or 0) / 2
+    times_T = _times(cache, ATTENTION_MAP, len(map_TT))
+    half = (cache.signals[ATTENTION_MAP].hop_s or 0) / 2
     span = (times_T[0] - half, times_T[-1] + half)
     axis.imshow(map_TT, origin="lower", aspect="auto", cmap="viridis", extent=(*span, *span))
     axis.set_ylabel("rolled-out map\nquery time [s]")
@@ -244,7 +251,7 @@ def _draw_map(axis: Any, cache: Cache, map_TT: NDArray[np.float64]) -> None:
 
 _PANELS = {
     WAVEFORM: _draw_waveform,
-    "temporal_attention": _draw_temporal,
-    "layer_attention": _draw_layers,
-    "attention_map": _draw_map,
+    TEMPORAL_ATTENTION: _draw_temporal,
+    LAYER_ATTENTION: _draw_layers,
+    ATTENTION_MAP: _draw_map,
 }

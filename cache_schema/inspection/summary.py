@@ -11,17 +11,10 @@ import numpy as np
 from cache_schema.clip_table import ClipTable
 from cache_schema.errors import CacheError, UsageError
 from cache_schema.front_ends import FRONT_ENDS
-from cache_schema.metadata import (
-    VIEW_DRAWS,
-    VIEW_LABELS,
-    WAVEFORM,
-    CommitRecord,
-    Manifest,
-    PartPlan,
-)
+from cache_schema.metadata import CommitRecord, Manifest, PartPlan
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache, Ragged, Unit
-from cache_schema.signal_names import qualified
+from cache_schema.signal_names import LOGITS, VIEW_DRAWS, VIEW_LABELS, WAVEFORM, qualified
 from cache_schema.store.part_digests import read_record
 from cache_schema.text import one_line
 from cache_schema.view_recipe import RecipeStep, read_step
@@ -197,7 +190,7 @@ def teacher_accuracy(cache: Cache, name: str) -> dict[str, float]:
 
     Empty where a teacher has no logits in every view or other classes than the cache.
     """
-    teacher, logits = cache.teachers[name], qualified("logits", name)
+    teacher, logits = cache.teachers[name], qualified(LOGITS, name)
     if cache.task != "single" or logits not in cache.signals:
         return {}
     if sorted(teacher["classes"]) != sorted(cache.classes):

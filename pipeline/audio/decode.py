@@ -24,7 +24,7 @@ import soxr
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError
-from cache_schema.metadata import FULL_SCALE
+from cache_schema.signal_names import FULL_SCALE
 from pipeline.audio.members import MemberProblem, container_of, member_samples, split_member
 from pipeline.audio.source import Source, SourceProblem, open_source
 from pipeline.audio.truncation import container_extent, first_mp3_frame, lacks_frame_count

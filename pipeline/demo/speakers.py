@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError, UsageError
-from cache_schema.metadata import FULL_SCALE
+from cache_schema.signal_names import FULL_SCALE
 
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 OTHER_WORDS = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 from cache_schema.errors import RunError
-from cache_schema.metadata import FULL_SCALE
+from cache_schema.signal_names import FULL_SCALE
 from cache_schema.text import one_line
 from pipeline.audio.decode import UnusableAudio, to_int16
 from pipeline.corpora.clip_audio import decode_clip

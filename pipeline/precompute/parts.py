@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.metadata import VIEW_DRAWS, VIEW_LABELS, WAVEFORM, PartPlan
+from cache_schema.metadata import PartPlan
 from cache_schema.reader import SealedPart
+from cache_schema.signal_names import VIEW_DRAWS, VIEW_LABELS, WAVEFORM
 from cache_schema.writer import load_manifest
 from pipeline.precompute.inputs import Inputs
 from pipeline.precompute.plan import (

@@ -22,19 +22,18 @@ from cache_schema.clip import Clip
 from cache_schema.encodings import top_k
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, frame_count, front_end_facts
-from cache_schema.metadata import (
-    ENTRY_BYTES,
+from cache_schema.metadata import ENTRY_BYTES, CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
+from cache_schema.plugins import unknown_name
+from cache_schema.signal_names import (
+    ATTENTION_MAP,
+    DROPPED_MASS,
+    LOGITS,
+    TEMPORAL_ATTENTION,
     VIEW_DRAWS,
     VIEW_LABELS,
     WAVEFORM,
-    CorpusFacts,
-    PartPlan,
-    SignalSpec,
-    Split,
-    UnitTable,
+    signal_of,
 )
-from cache_schema.plugins import unknown_name
-from cache_schema.signal_names import signal_of
 from cache_schema.store.files import sha256
 from pipeline.audio.decode import (
     DECODER,
@@ -48,8 +47,6 @@ from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import escapes_root
 from pipeline.precompute.provenance_diff import without_name
 from pipeline.precompute.signal_encodings import (
-    LOGITS,
-    TEMPORAL_ATTENTION,
     Storage,
     cached_storage,
     storage_as_options,
@@ -57,7 +54,6 @@ from pipeline.precompute.signal_encodings import (
 from pipeline.teachers.interface import Teacher
 from pipeline.views import ViewRecipe
 
-DROPPED_MASS = "attention_dropped_mass"
 DEFAULT_SIGNALS = (LOGITS, TEMPORAL_ATTENTION, WAVEFORM)
 FRONT_END_FACTS = "front_ends"
 SPLIT_ORDER = ("train", "validation", "test")
@@ -291,7 +287,7 @@ def _signal_layout(name: str, teacher: Teacher, samples: NDArray[np.int64]) -> S
     grid_of = teacher.signals[name]
     if grid_of is None:
         return SignalLayout(name, "fixed", example, "float16", None, None, np.ones_like(samples))
-    square = name == "attention_map"
+    square = name == ATTENTION_MAP
     entries = _per_length(samples, lambda n: math.prod(shape(n)) if square else shape(n)[0])
     tail = () if square else example[1:]
     layout: Literal["square", "ragged"] = "square" if square else "ragged"

@@ -13,10 +13,7 @@ from cache_schema.encodings import top_k
 from cache_schema.errors import UsageError
 from cache_schema.metadata import PartPlan, SignalSpec
 from cache_schema.plugins import parse_named_options, typed_options
-from cache_schema.signal_names import signal_of
-
-LOGITS = "logits"
-TEMPORAL_ATTENTION = "temporal_attention"
+from cache_schema.signal_names import LOGITS, TEMPORAL_ATTENTION, signal_of
 
 # "f16", "u8log", or how many logits are kept.
 Storage = str | int

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 from cache_schema.clip_table import ClipTable
-from cache_schema.metadata import FULL_SCALE, VIEW_DRAWS, VIEW_LABELS, WAVEFORM, PartPlan
+from cache_schema.metadata import PartPlan
 from cache_schema.reader import SealedPart
+from cache_schema.signal_names import FULL_SCALE, VIEW_DRAWS, VIEW_LABELS, WAVEFORM
 from cache_schema.store.arrays import Array
 from cache_schema.writer import UnitRow
 from pipeline.audio.decode import UnusableAudio, resampled_length

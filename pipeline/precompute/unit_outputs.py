@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from cache_schema.encodings import top_k
 from cache_schema.errors import RunError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
-from cache_schema.metadata import FULL_SCALE, WAVEFORM, PartPlan
+from cache_schema.metadata import PartPlan
 from cache_schema.reader import SealedPart
-from cache_schema.signal_names import qualified, signal_of
+from cache_schema.signal_names import FULL_SCALE, LOGITS, WAVEFORM, qualified, signal_of
 from cache_schema.store.arrays import Array
 from cache_schema.writer import UnitRow
 from pipeline.audio.decode import resample_exactly, resampled_length
@@ -49,8 +49,8 @@ class TeacherRows:
         self._teacher_lock = threading.Lock()
         stored = [signal_of(spec.name) for spec in plan.signals]
         self._names = [name for name in stored if name in teacher.signals]
-        if with_logits and "logits" not in self._names:
-            self._names.append("logits")
+        if with_logits and LOGITS not in self._names:
+            self._names.append(LOGITS)
 
     def rows(
         self, prepared: Sequence[PreparedClip | UnitRow], check_not_stopped: Callable[[], None]

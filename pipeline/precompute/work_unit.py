@@ -15,9 +15,9 @@ from pathlib import Path
 
 from cache_schema.clip_table import ClipTable
 from cache_schema.errors import RunError, bullet_list
-from cache_schema.metadata import WAVEFORM, CommitRecord, Manifest, PartPlan
+from cache_schema.metadata import CommitRecord, Manifest, PartPlan
 from cache_schema.reader import SealedPart
-from cache_schema.signal_names import qualified
+from cache_schema.signal_names import LOGITS, WAVEFORM, qualified
 from cache_schema.store.files import sha256
 from cache_schema.writer import UnitRow, load_manifest, load_plan, write_unit
 from pipeline.precompute.provenance_diff import differences, without_name
@@ -118,7 +118,7 @@ class UnitWorker:
         )
         _check_same_teacher(self.plan, self.teacher)
         self.teacher.load(job.device)
-        self._logits = qualified("logits", self.plan.teacher_name)
+        self._logits = qualified(LOGITS, self.plan.teacher_name)
         self._cached_logits: SealedPart | None = None
         waveform_hz = manifest.sample_rate_hz
         if self.plan.source == "cache":

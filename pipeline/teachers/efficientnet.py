@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.frame_grid import FrameGrid
+from cache_schema.signal_names import CLIP_EMBEDDING, FRAME_EMBEDDING, LOGITS
 from pipeline.teachers import self_test
 from pipeline.teachers.attention_pooling import AttentionPooling
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint, load_model
@@ -83,7 +84,7 @@ class EfficientNetTeacher(HuggingFaceTeacher):
         )
         super().__init__(
             checkpoint,
-            {"logits": None, "frame_embedding": grid, "clip_embedding": None},
+            {LOGITS: None, FRAME_EMBEDDING: grid, CLIP_EMBEDDING: None},
             pooling=stated_pooling(checkpoint, self.poolings),
             task=task,
             options={},
@@ -96,9 +97,9 @@ class EfficientNetTeacher(HuggingFaceTeacher):
             frames = (frames + even) // 2
         width = int(self.checkpoint.config.hidden_dim)
         shapes: dict[str, tuple[int, ...]] = {
-            "logits": (len(self.classes),),
-            "frame_embedding": (frames, width),
-            "clip_embedding": (width,),
+            LOGITS: (len(self.classes),),
+            FRAME_EMBEDDING: (frames, width),
+            CLIP_EMBEDDING: (width,),
         }
         return shapes[signal]
 
@@ -110,9 +111,9 @@ class EfficientNetTeacher(HuggingFaceTeacher):
         with torch.inference_mode(), exact_convolutions():
             frames_BTD = self.hidden(waveforms)
             parts = {
-                "logits": self.classify(frames_BTD),
-                "frame_embedding": frames_BTD,
-                "clip_embedding": frames_BTD.mean(1),
+                LOGITS: self.classify(frames_BTD),
+                FRAME_EMBEDDING: frames_BTD,
+                CLIP_EMBEDDING: frames_BTD.mean(1),
             }
         answers = {name: parts[name].cpu().numpy() for name in signals}
         return [
@@ -160,7 +161,7 @@ class EfficientNetTeacher(HuggingFaceTeacher):
             if self.pooling == "mean":
                 stock_BC = self.model(features_B1MF).logits
                 self_test.check_equal(
-                    self.checkpoint.id, "logits", self.classify(frames_BTD), stock_BC
+                    self.checkpoint.id, LOGITS, self.classify(frames_BTD), stock_BC
                 )
 
     # Models.

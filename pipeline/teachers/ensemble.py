@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.frame_grid import FrameGrid
+from cache_schema.signal_names import DROPPED_MASS, LOGITS, TEMPORAL_ATTENTION
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Batching, Task, Teacher
 from pipeline.teachers.signals import check_request
 
-_ATTENTION = ("temporal_attention", "attention_dropped_mass")
+_ATTENTION = (TEMPORAL_ATTENTION, DROPPED_MASS)
 
 
 class EnsembleTeacher:
@@ -51,7 +52,7 @@ class EnsembleTeacher:
         self.min_samples = max(member.min_samples for member in members)
         self.max_samples = _shortest_limit(members)
         shared = _share_frames(members, self.min_samples, self.max_samples)
-        names = ("logits", *_ATTENTION) if shared else ("logits",)
+        names = (LOGITS, *_ATTENTION) if shared else (LOGITS,)
         self.signals: Mapping[str, FrameGrid | None] = {n: first.signals[n] for n in names}
         self._columns = [[m.classes.index(name) for name in self.classes] for m in members]
         self.provenance = self._provenance("mean" if shared else "left out: frames differ")
@@ -89,7 +90,7 @@ class EnsembleTeacher:
         self, signal: str, answers: Sequence[Mapping[str, NDArray[np.float32]]]
     ) -> NDArray[np.float32]:
         values = [answer[signal] for answer in answers]
-        if signal == "logits":
+        if signal == LOGITS:
             pairs = zip(values, self._columns, strict=True)
             values = [row[columns] for row, columns in pairs]
         mean: NDArray[np.float64] = np.stack(values).mean(axis=0, dtype=np.float64)
@@ -160,7 +161,7 @@ def _share_frames(members: Sequence[Teacher], shortest: int, longest: int | None
     """Return whether all members' frames lie at the same times and are as many for any input."""
     if any(name not in member.signals for member in members for name in _ATTENTION):
         return False
-    grids = {member.signals["temporal_attention"] for member in members}
+    grids = {member.signals[TEMPORAL_ATTENTION] for member in members}
     grid = grids.pop()
     if grids or grid is None:
         return False
@@ -168,6 +169,6 @@ def _share_frames(members: Sequence[Teacher], shortest: int, longest: int | None
     hop_samples = round(grid.hop_s * members[0].sample_rate_hz)
     last = min(longest or math.inf, shortest + 2 * hop_samples)
     return all(
-        len({member.row_shape("temporal_attention", n) for member in members}) == 1
+        len({member.row_shape(TEMPORAL_ATTENTION, n) for member in members}) == 1
         for n in range(shortest, int(last) + 1)
     )

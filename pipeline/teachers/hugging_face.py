@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.frame_grid import FrameGrid
+from cache_schema.signal_names import LOGITS
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint, load_model, translate_errors
 from pipeline.teachers.interface import Batching, Task
 
@@ -62,7 +63,7 @@ class HuggingFaceTeacher(ABC):
         self.task: Task = task or _task(checkpoint.config)
         self.pooling = pooling
         self.signals: Mapping[str, FrameGrid | None] = {
-            name: grid for name, grid in signals.items() if name != "logits" or self.classes
+            name: grid for name, grid in signals.items() if name != LOGITS or self.classes
         }
         self.provenance = _provenance(self, options)
         self._model: Any = None

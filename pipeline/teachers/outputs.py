@@ -14,6 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cache_schema.signal_names import (
+    ATTENTION_MAP,
+    CLIP_EMBEDDING,
+    DROPPED_MASS,
+    FRAME_EMBEDDING,
+    LAYER_ATTENTION,
+    LOGITS,
+    TEMPORAL_ATTENTION,
+)
 from pipeline.teachers.rollout import (
     TokenGrid,
     keep_frames,
@@ -23,9 +32,7 @@ from pipeline.teachers.rollout import (
 )
 from pipeline.teachers.signals import pool_frames, pool_map
 
-ATTENTION_SIGNALS = frozenset(
-    {"temporal_attention", "attention_dropped_mass", "layer_attention", "attention_map"}
-)
+ATTENTION_SIGNALS = frozenset({TEMPORAL_ATTENTION, DROPPED_MASS, LAYER_ATTENTION, ATTENTION_MAP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +165,11 @@ class ForwardPass:
 
 _Maker = Callable[[ForwardPass], Sequence[NDArray[np.floating]]]
 _MAKERS: dict[str, _Maker] = {
-    "logits": ForwardPass._logits,
-    "temporal_attention": ForwardPass._temporal_attention,
-    "attention_dropped_mass": ForwardPass._dropped_mass,
-    "layer_attention": ForwardPass._layer_attention,
-    "attention_map": ForwardPass._attention_map,
-    "frame_embedding": ForwardPass._frame_embedding,
-    "clip_embedding": ForwardPass._clip_embedding,
+    LOGITS: ForwardPass._logits,
+    TEMPORAL_ATTENTION: ForwardPass._temporal_attention,
+    DROPPED_MASS: ForwardPass._dropped_mass,
+    LAYER_ATTENTION: ForwardPass._layer_attention,
+    ATTENTION_MAP: ForwardPass._attention_map,
+    FRAME_EMBEDDING: ForwardPass._frame_embedding,
+    CLIP_EMBEDDING: ForwardPass._clip_embedding,
 }

@@ -18,6 +18,15 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
 from cache_schema.frame_grid import FrameGrid
+from cache_schema.signal_names import (
+    ATTENTION_MAP,
+    CLIP_EMBEDDING,
+    DROPPED_MASS,
+    FRAME_EMBEDDING,
+    LAYER_ATTENTION,
+    LOGITS,
+    TEMPORAL_ATTENTION,
+)
 from pipeline.teachers.interface import Batching, Task
 from pipeline.teachers.signals import check_request, pool_frames, pool_map
 
@@ -62,13 +71,13 @@ class ToyTeacher:
             )
         frames = FrameGrid(hop_s=_HOP_S, first_frame_s=_HOP_S / 2)
         self.signals: Mapping[str, FrameGrid | None] = {
-            "logits": None,
-            "temporal_attention": frames,
-            "attention_dropped_mass": None,
-            "layer_attention": frames,
-            "attention_map": frames.pooled(_POOLING),
-            "frame_embedding": frames.pooled(_POOLING),
-            "clip_embedding": None,
+            LOGITS: None,
+            TEMPORAL_ATTENTION: frames,
+            DROPPED_MASS: None,
+            LAYER_ATTENTION: frames,
+            ATTENTION_MAP: frames.pooled(_POOLING),
+            FRAME_EMBEDDING: frames.pooled(_POOLING),
+            CLIP_EMBEDDING: None,
         }
         self.provenance: dict[str, Any] = {
             "id": "toy",
@@ -87,13 +96,13 @@ class ToyTeacher:
         frames = samples // self._hop_samples
         pooled = -(-frames // _POOLING)
         shapes: dict[str, tuple[int, ...]] = {
-            "logits": (len(self.classes),),
-            "temporal_attention": (frames,),
-            "attention_dropped_mass": (),
-            "layer_attention": (frames, _LAYERS),
-            "attention_map": (pooled, pooled),
-            "frame_embedding": (pooled, _BANDS),
-            "clip_embedding": (_BANDS,),
+            LOGITS: (len(self.classes),),
+            TEMPORAL_ATTENTION: (frames,),
+            DROPPED_MASS: (),
+            LAYER_ATTENTION: (frames, _LAYERS),
+            ATTENTION_MAP: (pooled, pooled),
+            FRAME_EMBEDDING: (pooled, _BANDS),
+            CLIP_EMBEDDING: (_BANDS,),
         }
         return shapes[signal]
 
@@ -119,16 +128,16 @@ class ToyTeacher:
         received_T = 0.5 * first_T + 0.25 * second_T
         clip_M = bands_TM.mean(axis=0)
         answers: dict[str, FloatArray] = {
-            "logits": np.einsum("cm,m->c", _projection(len(self.classes)), clip_M),
-            "temporal_attention": 0.25 / frames + received_T,
-            "attention_dropped_mass": np.zeros(()),
-            "layer_attention": np.stack([first_T, second_T], axis=1),
-            "frame_embedding": pool_frames(bands_TM, _POOLING),
-            "clip_embedding": clip_M,
+            LOGITS: np.einsum("cm,m->c", _projection(len(self.classes)), clip_M),
+            TEMPORAL_ATTENTION: 0.25 / frames + received_T,
+            DROPPED_MASS: np.zeros(()),
+            LAYER_ATTENTION: np.stack([first_T, second_T], axis=1),
+            FRAME_EMBEDDING: pool_frames(bands_TM, _POOLING),
+            CLIP_EMBEDDING: clip_M,
         }
-        if "attention_map" in signals:
+        if ATTENTION_MAP in signals:
             rolled_TT = 0.25 * np.eye(frames) + received_T
-            answers["attention_map"] = pool_map(rolled_TT, _POOLING)
+            answers[ATTENTION_MAP] = pool_map(rolled_TT, _POOLING)
         return {name: answers[name] for name in signals}
 
     def _bands(self, waveform_S: NDArray[np.float32]) -> tuple[FloatArray, FloatArray]:

@@ -18,6 +18,15 @@ from torch import Tensor, nn
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.frame_grid import FrameGrid
+from cache_schema.signal_names import (
+    ATTENTION_MAP,
+    CLIP_EMBEDDING,
+    DROPPED_MASS,
+    FRAME_EMBEDDING,
+    LAYER_ATTENTION,
+    LOGITS,
+    TEMPORAL_ATTENTION,
+)
 from pipeline.teachers import self_test
 from pipeline.teachers.attention_capture import (
     HEAD_MEAN_ATTENTION,
@@ -103,13 +112,13 @@ class TransformerTeacher(HuggingFaceTeacher):
         frames, width = self.frames(samples), int(self.checkpoint.config.hidden_size)
         coarse = pooled_length(frames, self._factor)
         shapes: dict[str, tuple[int, ...]] = {
-            "logits": (len(self.classes),),
-            "temporal_attention": (frames,),
-            "attention_dropped_mass": (),
-            "layer_attention": (frames, int(self.checkpoint.config.num_hidden_layers)),
-            "attention_map": (coarse, coarse),
-            "frame_embedding": (coarse, width),
-            "clip_embedding": (width,),
+            LOGITS: (len(self.classes),),
+            TEMPORAL_ATTENTION: (frames,),
+            DROPPED_MASS: (),
+            LAYER_ATTENTION: (frames, int(self.checkpoint.config.num_hidden_layers)),
+            ATTENTION_MAP: (coarse, coarse),
+            FRAME_EMBEDDING: (coarse, width),
+            CLIP_EMBEDDING: (width,),
         }
         return shapes[signal]
 
@@ -182,13 +191,13 @@ class TransformerTeacher(HuggingFaceTeacher):
 
 def _signals(grid: FrameGrid, coarse: FrameGrid) -> dict[str, FrameGrid | None]:
     return {
-        "logits": None,
-        "temporal_attention": grid,
-        "attention_dropped_mass": None,
-        "layer_attention": grid,
-        "attention_map": coarse,
-        "frame_embedding": coarse,
-        "clip_embedding": None,
+        LOGITS: None,
+        TEMPORAL_ATTENTION: grid,
+        DROPPED_MASS: None,
+        LAYER_ATTENTION: grid,
+        ATTENTION_MAP: coarse,
+        FRAME_EMBEDDING: coarse,
+        CLIP_EMBEDDING: None,
     }
 
 

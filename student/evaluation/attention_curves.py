@@ -16,16 +16,13 @@ import torch
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from cache_schema.metadata import VIEW_DRAWS, WAVEFORM
 from cache_schema.reader import Cache, Unit
-from cache_schema.signal_names import qualified
+from cache_schema.signal_names import TEMPORAL_ATTENTION, VIEW_DRAWS, WAVEFORM, qualified
 from cache_schema.view_recipe import place_within
 from student.models.interface import Student
 from student.runs.predict import read_config, student_for
 from student.runs.settings import first_teacher
 from student.stream.unit_loader import UnitLoader, collate
-
-TEMPORAL = "temporal_attention"
 
 Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -71,7 +68,7 @@ def clip_curves(
 
 def teacher_signal(config: dict[str, Any]) -> str:
     """Name the attention of the teacher that a run learns from."""
-    return qualified(TEMPORAL, first_teacher(config["distill"]))
+    return qualified(TEMPORAL_ATTENTION, first_teacher(config["distill"]))
 
 
 def curve_name(config: dict[str, Any]) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cache_schema.metadata import VIEW_DRAWS
 from cache_schema.reader import Cache
+from cache_schema.signal_names import VIEW_DRAWS
 from cache_schema.view_recipe import ROUNDING_S
 from student.evaluation.attention_curves import teacher_signal
 from student.models.interface import Student

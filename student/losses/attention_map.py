@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UsageError
+from cache_schema.signal_names import ATTENTION_MAP
 from student.losses.frames import (
     SharedFrames,
     log_distribution,
@@ -25,7 +26,6 @@ from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
 from student.stream.batch import Batch
 
-SIGNAL = "attention_map"
 MAX_WIDTH = 4096
 
 
@@ -56,7 +56,7 @@ class AttentionMapLoss(DistillationLoss):
         If `width` is below 1, or the cache does not record where the teacher's frames lie.
     """
 
-    signals = (SIGNAL,)
+    signals = (ATTENTION_MAP,)
     supports = ("masking",)
 
     def __init__(self, setup: LossSetup, *, width: int = 32) -> None:
@@ -67,18 +67,18 @@ class AttentionMapLoss(DistillationLoss):
                 "For example: --distill attention-map=0.25:width=32",
                 kind="options",
             )
-        advice = f"Make a cache that does: precompute-teacher ... --signal {SIGNAL}"
-        self.teacher_grid = stated_grid(setup, "attention-map", SIGNAL, advice)
+        advice = f"Make a cache that does: precompute-teacher ... --signal {ATTENTION_MAP}"
+        self.teacher_grid = stated_grid(setup, "attention-map", ATTENTION_MAP, advice)
         self.query = nn.Linear(setup.context_dim, width, bias=False)
         self.key = nn.Linear(setup.context_dim, width, bias=False)
 
     @full_precision
     def forward(self, output: StudentOutput, batch: Batch) -> Tensor:
         """Divergence between the rows of both maps, averaged over rows, then clips."""
-        teacher = teacher_frames(batch, SIGNAL, self.teacher_grid)
+        teacher = teacher_frames(batch, ATTENTION_MAP, self.teacher_grid)
         shared = share_frames(student_frames(output, batch), teacher)
         scores_BKJ = self._scores(shared.of_student(output.context_BTD))
-        target_BKJ = coarse_map(batch.signals[SIGNAL], shared)
+        target_BKJ = coarse_map(batch.signals[ATTENTION_MAP], shared)
         return map_divergence(scores_BKJ, target_BKJ, shared.kept()[:, None, :])
 
     def _scores(self, context_BKD: Tensor) -> Tensor:

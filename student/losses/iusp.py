@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from cache_schema.signal_names import FRAME_EMBEDDING
 from student.losses.frames import (
     Resize,
     share_frames,
@@ -20,8 +21,6 @@ from student.losses.precision import full_precision
 from student.losses.sp import similarities
 from student.models.interface import StudentOutput
 from student.stream.batch import Batch
-
-SIGNAL = "frame_embedding"
 
 
 class IUSPLoss(DistillationLoss):
@@ -52,22 +51,22 @@ class IUSPLoss(DistillationLoss):
         If the cache does not record where the teacher's frames lie.
     """
 
-    signals = (SIGNAL,)
+    signals = (FRAME_EMBEDDING,)
     supports = ("masking",)
 
     def __init__(self, setup: LossSetup, *, resize: Resize = "mean") -> None:
         super().__init__()
-        advice = f"Make a cache that does: precompute-teacher ... --signal {SIGNAL}"
-        self.teacher_grid = stated_grid(setup, "iusp", SIGNAL, advice)
+        advice = f"Make a cache that does: precompute-teacher ... --signal {FRAME_EMBEDDING}"
+        self.teacher_grid = stated_grid(setup, "iusp", FRAME_EMBEDDING, advice)
         self.resize = resize
 
     @full_precision
     def forward(self, output: StudentOutput, batch: Batch) -> Tensor:
         """Squared distance of the similarity matrices of each clip, averaged over clips."""
-        teacher = teacher_frames(batch, SIGNAL, self.teacher_grid)
+        teacher = teacher_frames(batch, FRAME_EMBEDDING, self.teacher_grid)
         shared = share_frames(student_frames(output, batch), teacher, self.resize)
         student_BKK = similarities(shared.of_student(output.context_BTD))
-        teacher_BKK = similarities(shared.of_teacher(batch.signals[SIGNAL]))
+        teacher_BKK = similarities(shared.of_teacher(batch.signals[FRAME_EMBEDDING]))
         # Frames that are left out are rows and columns of zeros on both sides.
         squares_B = (teacher_BKK - student_BKK).square().sum((1, 2))
         return (squares_B / shared.kept().sum(1).clamp_min(1).square()).mean()

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UsageError, bullet_list
+from cache_schema.signal_names import LOGITS
 from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
 from student.stream.batch import Batch
 
-SIGNAL = "logits"
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3
 
 Form = Literal["hinton", "cmkd", "efficientat"]
@@ -70,7 +70,7 @@ class LogitsLoss(DistillationLoss):
     0.3278
     """
 
-    signals = (SIGNAL,)
+    signals = (LOGITS,)
     averages_teachers = True
     supports = ("masking", "mixing")
     covered_C: Tensor
@@ -104,7 +104,7 @@ class LogitsLoss(DistillationLoss):
     def per_clip(self, output: StudentOutput, batch: Batch) -> Tensor:
         """Distance of each clip, shape (B,)."""
         student_BC = output.logits_BC.float()[:, self.covered_C]
-        teacher_BC = batch.signals[SIGNAL] / self.temperature
+        teacher_BC = batch.signals[LOGITS] / self.temperature
         if self.form != "hinton":
             return self.distance(student_BC, teacher_BC)
         return self.distance(student_BC / self.temperature, teacher_BC) * self.temperature**2

@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cache_schema.signal_names import CLIP_EMBEDDING
 from student.losses.interface import DistillationLoss, LossSetup
 from student.losses.precision import full_precision
 from student.models.interface import StudentOutput
 from student.models.layers import frame_mask
 from student.stream.batch import Batch
 
-SIGNAL = "clip_embedding"
 MIN_NORM = 1e-12
 """Square of 1e-6: features that small beside the largest are rounding and count as zero."""
 
@@ -36,7 +36,7 @@ class SPLoss(DistillationLoss):
         Facts of the student and the cache; none is needed.
     """
 
-    signals = (SIGNAL,)
+    signals = (CLIP_EMBEDDING,)
     supports = ("masking",)
 
     def __init__(self, setup: LossSetup) -> None:
@@ -49,7 +49,7 @@ class SPLoss(DistillationLoss):
         valid_BT1 = frame_mask(output.context_lengths_B, context_BTD.shape[1])[:, :, None]
         sums_BD = context_BTD.masked_fill(~valid_BT1, 0.0).sum(1)
         student_BD = sums_BD / output.context_lengths_B[:, None].clamp_min(1)
-        teacher_BE = batch.signals[SIGNAL]
+        teacher_BE = batch.signals[CLIP_EMBEDDING]
         return (similarities(teacher_BE) - similarities(student_BD)).square().mean()
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UsageError
+from cache_schema.signal_names import TEMPORAL_ATTENTION
 from student.losses.frames import (
     ROUNDING,
     frame_times,
@@ -27,7 +28,6 @@ from student.models.interface import StudentOutput
 from student.models.layers import frame_mask
 from student.stream.batch import Batch
 
-SIGNAL = "temporal_attention"
 MIN_TARGET = 1e-6
 MAX_SHARPEN = 10.0
 
@@ -91,7 +91,7 @@ class TemporalLoss(DistillationLoss):
     0.1308
     """
 
-    signals = (SIGNAL,)
+    signals = (TEMPORAL_ATTENTION,)
     supports = ("masking",)
 
     def __init__(
@@ -111,7 +111,9 @@ class TemporalLoss(DistillationLoss):
         _check_sharpen(sharpen)
         self.teacher_grid = None
         if align == "time":
-            self.teacher_grid = stated_grid(setup, "temporal", SIGNAL, "Use temporal:align=ends.")
+            self.teacher_grid = stated_grid(
+                setup, "temporal", TEMPORAL_ATTENTION, "Use temporal:align=ends."
+            )
         self.align, self.direction, self.renormalise = align, direction, renormalise
         self.sharpen = sharpen
         self.factor = setup.context_dim**-0.5 if scale else 1.0
@@ -125,9 +127,9 @@ class TemporalLoss(DistillationLoss):
     def forward(self, output: StudentOutput, batch: Batch) -> Tensor:
         """Divergence between cached and student attention, averaged over clips."""
         visible_BT = visible_frames(output, batch)
-        lengths_B = batch.signal_lengths[SIGNAL]
+        lengths_B = batch.signal_lengths[TEMPORAL_ATTENTION]
         positions_BTN = self._positions(output, lengths_B)
-        teacher_BU = sharpened(batch.signals[SIGNAL], lengths_B, self.sharpen)
+        teacher_BU = sharpened(batch.signals[TEMPORAL_ATTENTION], lengths_B, self.sharpen)
         read_BN = interpolate(teacher_BU, lengths_B, positions_BTN.flatten(1))
         teacher_BT = read_BN.view_as(positions_BTN).mean(2) * visible_BT
         mass_B1 = teacher_BT.sum(1, keepdim=True)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from cache_schema.reader import Cache
-from cache_schema.signal_names import qualified
-from student.losses.logits import SIGNAL as LOGITS
+from cache_schema.signal_names import LOGITS, qualified
 from student.metrics.interface import Predictions, true_classes
 from student.stream.class_map import Names, build_class_map
 from student.stream.teacher_selection import teacher_classes

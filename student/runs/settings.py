@@ -8,7 +8,6 @@ from typing import Any
 
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.limits import MAX_EPOCHS, MAX_WEIGHT
-from cache_schema.metadata import VIEW_LABELS, WAVEFORM
 from cache_schema.plugins import (
     load_plugin,
     parse_named_options,
@@ -17,7 +16,7 @@ from cache_schema.plugins import (
     unknown_name,
 )
 from cache_schema.reader import Cache
-from cache_schema.signal_names import FIRST, SEPARATOR, qualified
+from cache_schema.signal_names import FIRST, SEPARATOR, VIEW_LABELS, WAVEFORM, qualified
 from cache_schema.store.files import canonical_json, sha256
 from cache_schema.text import one_line
 from student.augmentation.compatibility import check_augmentations

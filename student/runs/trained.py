@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
-from cache_schema.metadata import FULL_SCALE
+from cache_schema.signal_names import FULL_SCALE
 from student.models.interface import Student
 from student.runs import checkpoint
 from student.runs.predict import read_config

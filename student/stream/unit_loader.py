@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from cache_schema.errors import CacheError
 from cache_schema.frame_grid import FrameGrid
 from cache_schema.front_ends import FRONT_ENDS, FrontEnd, frame_count, front_end_facts
-from cache_schema.metadata import FULL_SCALE
 from cache_schema.reader import Cache, Ragged, Unit
+from cache_schema.signal_names import FULL_SCALE
 from student.stream.batch import Batch, pad_rows
 from student.stream.class_map import ClassMap
 from student.stream.front_end import TorchFrontEnd

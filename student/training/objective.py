@@ -12,10 +12,9 @@ from cache_schema.errors import CacheError, bullet_list
 from cache_schema.frame_grid import FrameGrid
 from cache_schema.plugins import typed_options
 from cache_schema.reader import Cache, suggested_command
-from cache_schema.signal_names import qualified
+from cache_schema.signal_names import LOGITS, qualified
 from student.augmentation.mixup import MixupDraw, mix_features, partner_targets
 from student.losses.interface import DistillationLoss, LossSetup
-from student.losses.logits import SIGNAL as LOGITS
 from student.models.interface import Student, StudentOutput
 from student.runs.settings import Distillation, Settings, build_student
 from student.stream.batch import Batch

@@ -12,11 +12,10 @@ from cache_schema.errors import CacheError, RunError, UsageError, bullet_list
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.own_folder import check_own_folder
 from cache_schema.reader import Cache
-from cache_schema.signal_names import qualified, teacher_of
+from cache_schema.signal_names import LOGITS, qualified, teacher_of
 from cache_schema.store.files import PARTIAL_SUFFIX
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
-from student.losses.logits import SIGNAL as LOGITS
 from student.metrics import (
     MAIN_METRIC,
     Score,

@@ -21,8 +21,8 @@ import torch
 from figures import SHARED, Figure, median
 from watched import Watched, cached_batches, settings_of, train_epoch
 
-from cache_schema.metadata import FULL_SCALE
 from cache_schema.reader import Cache, open_cache
+from cache_schema.signal_names import FULL_SCALE
 from pipeline.precompute.inputs import Request
 from pipeline.precompute.precompute import Precompute
 from pipeline.teachers import MODEL_TYPES, Teacher, open_teacher

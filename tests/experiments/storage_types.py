@@ -19,8 +19,8 @@ import torch
 from esc10 import result, run, spread
 from numpy.typing import NDArray
 
-from cache_schema.metadata import FULL_SCALE
 from cache_schema.reader import open_cache
+from cache_schema.signal_names import FULL_SCALE
 from pipeline.teachers import open_teacher
 
 SEEDS = (0, 1, 2)
