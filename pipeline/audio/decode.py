@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import RunError
 from pipeline.audio.members import MemberProblem, file_of, member_samples, split_member
 from pipeline.audio.source import Source, SourceProblem, open_source
-from pipeline.audio.truncation import container_extent, first_mp3_frame, lacks_frame_count
+from pipeline.audio.truncation import NO_SAMPLES, container_extent, counts_frames, first_mp3_frame
 
 RESAMPLER = f"soxr HQ {soxr.__version__}"
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
@@ -61,7 +61,13 @@ LARGEST_SAMPLE = 2.0**31
 # Pauses before what disk, network or memory refused is tried again.
 RETRY_PAUSES_S = (0.1, 0.4, 1.5)
 
+_CLAIMED_BYTES = 1 << 40
+_MOST_COUNTS = 1 << 14
+
 _Result = TypeVar("_Result")
+
+# Frames that had to be counted, by the digest of the bytes.
+_counts: dict[str, int] = {}
 
 
 class UnusableAudio(Exception):  # noqa: N818 - a finding about a clip, not a failure of the program
@@ -394,7 +400,13 @@ class _Recording:
         """Open from the beginning; what begins with no known header, by its first MP3 frame or name."""
         self.source.seek(0)
         try:
-            return _Sound(self.source)
+            sound = _Sound(self.source)
+            if self.source.claimed_bytes or sound.format != "MP3" or self._counts_frames():
+                return sound
+            # Its decoder goes no further than a length that it guesses from the first frame's.
+            sound.close()
+            self.source.claimed_bytes = _CLAIMED_BYTES
+            return self._opened()
         except soundfile.LibsndfileError as error:
             if error.code != 1:  # format not recognised
                 raise
@@ -415,7 +427,7 @@ class _Recording:
         """
         sound = self._sound
         frames = int(sound.frames)
-        if self._is_guessed():
+        if self.source.claimed_bytes or frames >= _UNCOUNTED_FRAMES:
             return self._counted()
         if frames <= 0:
             raise UnopenedAudio(f"the file holds no samples ({frames} frames)")
@@ -427,18 +439,18 @@ class _Recording:
             )
         return frames
 
-    def _is_guessed(self) -> bool:
-        """Tell whether nobody counted the frames: libsndfile guesses those of an MP3 without a count."""
-        if self._sound.format != "MP3":
-            return int(self._sound.frames) >= _UNCOUNTED_FRAMES
+    def _counts_frames(self) -> bool:
         position = self.source.tell()
-        guessed = lacks_frame_count(self.source)
+        counts = counts_frames(self.source)
         self.source.seek(position)
-        return guessed
+        return counts
 
     def _counted(self) -> int:
-        """Count the frames by decoding them, and open the recording anew."""
-        count = 0
+        """Count the frames by decoding them, once for all windows, and open the recording anew."""
+        digest = self.source.digest()
+        count = _counts.get(digest, 0)
+        if count:
+            return count
         while read := len(self._block(BLOCK_SAMPLES)):
             count += read
             if count > MAX_RECORDING_S * self.rate_hz:
@@ -446,7 +458,10 @@ class _Recording:
                     f"longer than {MAX_RECORDING_S:g} s, and its header does not say"
                 )
         if count == 0:
-            raise UnopenedAudio("the file holds no samples (0 frames)")
+            raise UnopenedAudio(NO_SAMPLES)
+        if len(_counts) >= _MOST_COUNTS:
+            _counts.clear()
+        _counts[digest] = count
         self._reopen()
         return count
 
