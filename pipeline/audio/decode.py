@@ -388,6 +388,7 @@ class _Recording:
             raise UnopenedAudio(extent.problem)
         source.patches.update(extent.patches)
         self.source, self._suffix = source, suffix
+        self._stopped = False
         self._sound = self._opened()
         self.rate_hz = int(self._sound.samplerate)
         self.unsized = bool(extent.patches) or int(self._sound.frames) >= _UNCOUNTED_FRAMES
@@ -457,6 +458,7 @@ class _Recording:
                 raise UnopenedAudio(
                     f"longer than {MAX_RECORDING_S:g} s, and its header does not say"
                 )
+        self._refuse_more(count)
         if count == 0:
             raise UnopenedAudio(NO_SAMPLES)
         if len(_counts) >= _MOST_COUNTS:
@@ -465,8 +467,18 @@ class _Recording:
         self._reopen()
         return count
 
+    def _refuse_more(self, count: int) -> None:
+        """Refuse what was damaged in its middle; behind an MP3's last frame lie tags and padding."""
+        if not self._stopped:
+            return
+        if self._sound.format != "MP3" or first_mp3_frame(self.source, self.source.tell()):
+            raise UnopenedAudio(
+                f"truncated or damaged: decoding stopped after {count} frames, before the file's end"
+            )
+
     def _reopen(self) -> None:
         self.close()
+        self._stopped = False
         self._sound = self._opened()
 
     def close(self) -> None:
@@ -474,12 +486,18 @@ class _Recording:
         self._sound.close()
 
     def _block(self, frames: int) -> NDArray[np.float32]:
-        """Decode some frames, as few as `BLOCK_SAMPLES` allows; none at the end or at damage."""
-        frames = min(frames, max(1, BLOCK_SAMPLES // int(self._sound.channels)))
-        try:
-            return _mean_over_channels(self._sound.read(frames, "float32", always_2d=True))
-        except soundfile.LibsndfileError:
+        """Decode some frames, as few as `BLOCK_SAMPLES` allows; none at the end or behind damage."""
+        if self._stopped:
             return np.zeros(0, np.float32)
+        channels = int(self._sound.channels)
+        frames = min(frames, max(1, BLOCK_SAMPLES // channels))
+        block_SK = np.full((frames, channels), np.nan, np.float32)
+        try:
+            return _mean_over_channels(self._sound.read(out=block_SK))
+        except soundfile.LibsndfileError:  # behind what it had decoded; it would go on, somewhere
+            self._stopped = True
+            decoded = int(np.isnan(block_SK).any(axis=1).argmax())
+            return _mean_over_channels(block_SK[:decoded])
 
     def read_mono(self, start: int, stop: int) -> NDArray[np.float32]:
         """Read frames from start to stop as their mean over channels, shape (S,)."""

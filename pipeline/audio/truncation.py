@@ -51,8 +51,10 @@ _MP3_RATES_HZ = {
     0: (11_025, 12_000, 8_000),
 }
 _MP3_FRAMES_IN_A_ROW = 3
-# The lowest flag says that a count follows. The decoder knows no other form.
-_COUNT_OF_FRAMES = re.compile(rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f]", re.DOTALL)
+# The lowest flag says that a count follows; 0 is none. The decoder knows no other form.
+_COUNT_OF_FRAMES = re.compile(
+    rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f](?!\0\0\0\0)", re.DOTALL
+)
 # Bytes before an MP3's first frame, besides its tags.
 _MOST_JUNK_BYTES = 1 << 20
 
@@ -112,9 +114,9 @@ def counts_frames(stream: Stream) -> bool:
     return _COUNT_OF_FRAMES.search(stream.read(2048)) is not None
 
 
-def first_mp3_frame(stream: Stream) -> int | None:
+def first_mp3_frame(stream: Stream, place: int = 0) -> int | None:
     """Place of the first of three MP3 frames in a row behind tags, zeros or junk; None without any."""
-    begin = _behind_tags(stream)
+    begin = _behind_tags(stream, place)
     stream.seek(begin)
     content = stream.read(_MOST_JUNK_BYTES)
     place = content.find(b"\xff")
@@ -143,9 +145,8 @@ def _mp3_frame_bytes(header: bytes) -> int:
     return samples // 8 * bits_per_s // _MP3_RATES_HZ[version][rate] + (header[2] >> 1 & 1)
 
 
-def _behind_tags(stream: Stream) -> int:
-    """Place of the first byte behind ID3v2 and APEv2 tags at the beginning."""
-    place = 0
+def _behind_tags(stream: Stream, place: int = 0) -> int:
+    """Place of the first byte behind ID3v2 and APEv2 tags, from a place on."""
     while True:
         stream.seek(place)
         head = stream.read(_APE_HEADER_BYTES)

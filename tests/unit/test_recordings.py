@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import resource
 import struct
 from pathlib import Path
@@ -239,6 +240,47 @@ def test_an_mp3_without_a_count_is_read_to_its_end_whatever_its_first_frame_lets
     np.testing.assert_allclose(
         clip.waveform[delay + 2000 : delay + 99_000], whole[2000:99_000], atol=1e-4
     )
+
+
+BEHIND_MP3 = {
+    "ID3v1": b"TAG" + bytes(125),
+    "APEv2": b"APETAGEX\xd0\x07\0\0\x20\x20" + bytes(18) + b"q" * 8192 + b"APETAGEX" + bytes(24),
+    "Lyrics3": b"LYRICSBEGIN" + b"la " * 900 + b"002709LYRICS200" + b"TAG" + bytes(125),
+    "zeros": bytes(9000),
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND_MP3)
+def test_an_mp3_without_a_count_ends_with_its_last_frame(tmp_path: Path, behind: str) -> None:
+    plain = without_mp3_count(content_of("MP3", "MPEG_LAYER_III", 30_000))
+    expected = decode(written(tmp_path / "plain.mp3", plain), sample_rate_hz=RATE_HZ)
+    path = written(tmp_path / "tagged.mp3", plain + BEHIND_MP3[behind])
+    clip = decode(path, sample_rate_hz=RATE_HZ)
+    np.testing.assert_array_equal(clip.waveform, expected.waveform)
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "MP3"])
+def test_damage_in_the_middle_of_what_nobody_counted_is_no_end(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.bin"
+    wave_S = np.random.default_rng(0).uniform(-0.3, 0.3, 2_000_000)  # more than a block
+    soundfile.write(path, wave_S, RATE_HZ, format=kind)
+    content = path.read_bytes()
+    content = without_flac_count(content) if kind == "FLAC" else without_mp3_count(content)
+    for begin in (len(content) // 4, 3 * len(content) // 4):
+        path.write_bytes(content[:begin] + b"\x11" * 4000 + content[begin + 4000 :])
+        found = re.fullmatch(
+            r"truncated .* stopped after (\d+) frames, .*", scan_header(path).problem
+        )
+        assert found
+        assert int(found[1]) == pytest.approx(len(wave_S) * begin / len(content), rel=0.02)
+
+
+def test_a_count_of_zero_is_none(tmp_path: Path) -> None:
+    content = content_of("MP3", "MPEG_LAYER_III")
+    place = max(content.find(b"Xing"), content.find(b"Info")) + 8
+    assert content[place : place + 4] != bytes(4)
+    path = written(tmp_path / "a.mp3", content[:place] + bytes(4) + content[place + 4 :])
+    assert FRAMES <= scan_header(path).frames < FRAMES + 2000
 
 
 # --- stretches -----------------------------------------------------------------------------------
