@@ -363,10 +363,31 @@ class _Sound(soundfile.SoundFile):  # type: ignore[misc]
 
     SoundFile itself seeks after every read of what can be sought in, which fails at the end of a stream
     whose frames nobody counted, and makes an MP3's decoder begin anew.
+
+    Attributes
+    ----------
+    stopped : bool
+        Damage was met.
     """
+
+    stopped = False
 
     def seekable(self) -> bool:
         return False
+
+    def block(self, frames: int) -> NDArray[np.float32]:
+        """Decode some frames, as few as `BLOCK_SAMPLES` allows; none at the end or behind damage."""
+        if self.stopped:
+            return np.zeros(0, np.float32)
+        channels = int(self.channels)
+        frames = min(frames, max(1, BLOCK_SAMPLES // channels))
+        block_SK = np.full((frames, channels), np.nan, np.float32)
+        try:
+            return _mean_over_channels(self.read(out=block_SK))
+        except soundfile.LibsndfileError:  # behind what it had decoded; it would go on, somewhere
+            self.stopped = True
+            decoded = int(np.isnan(block_SK).any(axis=1).argmax())
+            return _mean_over_channels(block_SK[:decoded])
 
 
 class _Recording:
@@ -388,7 +409,6 @@ class _Recording:
             raise UnopenedAudio(extent.problem)
         source.patches.update(extent.patches)
         self.source, self._suffix = source, suffix
-        self._stopped = False
         self._sound = self._opened()
         self.rate_hz = int(self._sound.samplerate)
         self.unsized = bool(extent.patches) or int(self._sound.frames) >= _UNCOUNTED_FRAMES
@@ -452,7 +472,7 @@ class _Recording:
         count = _counts.get(digest, 0)
         if count:
             return count
-        while read := len(self._block(BLOCK_SAMPLES)):
+        while read := len(self._sound.block(BLOCK_SAMPLES)):
             count += read
             if count > MAX_RECORDING_S * self.rate_hz:
                 raise UnopenedAudio(
@@ -469,7 +489,7 @@ class _Recording:
 
     def _refuse_more(self, count: int) -> None:
         """Refuse what was damaged in its middle; behind an MP3's last frame lie tags and padding."""
-        if not self._stopped:
+        if not self._sound.stopped:
             return
         if self._sound.format != "MP3" or first_mp3_frame(self.source, self.source.tell()):
             raise UnopenedAudio(
@@ -478,26 +498,11 @@ class _Recording:
 
     def _reopen(self) -> None:
         self.close()
-        self._stopped = False
         self._sound = self._opened()
 
     def close(self) -> None:
         """Close what decodes it."""
         self._sound.close()
-
-    def _block(self, frames: int) -> NDArray[np.float32]:
-        """Decode some frames, as few as `BLOCK_SAMPLES` allows; none at the end or behind damage."""
-        if self._stopped:
-            return np.zeros(0, np.float32)
-        channels = int(self._sound.channels)
-        frames = min(frames, max(1, BLOCK_SAMPLES // channels))
-        block_SK = np.full((frames, channels), np.nan, np.float32)
-        try:
-            return _mean_over_channels(self._sound.read(out=block_SK))
-        except soundfile.LibsndfileError:  # behind what it had decoded; it would go on, somewhere
-            self._stopped = True
-            decoded = int(np.isnan(block_SK).any(axis=1).argmax())
-            return _mean_over_channels(block_SK[:decoded])
 
     def read_mono(self, start: int, stop: int) -> NDArray[np.float32]:
         """Read frames from start to stop as their mean over channels, shape (S,)."""
@@ -505,7 +510,7 @@ class _Recording:
         blocks: list[NDArray[np.float32]] = []
         while position < stop:
             wanted = (start if position < start else stop) - position
-            block_S = self._block(wanted)
+            block_S = self._sound.block(wanted)
             if not len(block_S):
                 raise UnusableAudio(
                     f"truncated or damaged: the header says {self._sound.frames} frames, decoding "

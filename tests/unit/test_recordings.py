@@ -137,10 +137,10 @@ def test_frames_are_counted_once_for_all_windows(
     content = without_flac_count(content) if kind == "FLAC" else without_mp3_count(content)
     path = written(tmp_path / "piped.bin", content)
     read: list[int] = []
-    block = audio._Recording._block
+    block = audio._Sound.block
     monkeypatch.setattr(
-        audio._Recording,
-        "_block",
+        audio._Sound,
+        "block",
         lambda *given: read.append(len(made := block(*given))) or made,
     )
     monkeypatch.setattr(audio, "_counts", {})
