@@ -478,6 +478,7 @@ class _Recording:
                 raise UnopenedAudio(
                     f"longer than {MAX_RECORDING_S:g} s, and its header does not say"
                 )
+        self.source.raise_failure()  # a count that a disk cut short is none to keep
         self._refuse_more(count)
         if count == 0:
             raise UnopenedAudio(NO_SAMPLES)
