@@ -25,7 +25,13 @@ from zarr.storage import LocalStore
 from cache_schema.errors import CacheError
 from cache_schema.metadata import ArrayMetadata, StoredObject, parse
 from cache_schema.store.files import differing_objects, sha256, sync
-from cache_schema.store.safe_open import open_plain, read_plain, refuse_linked_folders
+from cache_schema.store.safe_open import (
+    is_refusal,
+    open_plain,
+    read_plain,
+    refusals_told,
+    refuse_linked_folders,
+)
 
 Array = NDArray[Any]
 TRAILER_BYTES = 4
@@ -115,7 +121,7 @@ class ReusedMemory:
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Read an object whole."""
-        with os.fdopen(open_plain(path), "rb", buffering=0) as file:
+        with refusals_told(path), os.fdopen(open_plain(path), "rb", buffering=0) as file:
             data = self.take(os.fstat(file.fileno()).st_size)
             done = 0
             # A call gives 2 GiB at most, and on a network's file system what is there.
@@ -287,6 +293,8 @@ def _open(folder: Path, mode: Any) -> zarr.Array[Any]:
         parse(ArrayMetadata, read_plain(folder / "zarr.json"), f"{folder.name}/zarr.json")
         array = zarr.open_array(LocalStore(folder), mode=mode, zarr_format=3)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if is_refusal(error):
+            raise
         raise CacheError(
             f"{folder.parent.name}/{folder.name} cannot be opened: {error}", kind="damaged"
         ) from None

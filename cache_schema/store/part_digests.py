@@ -46,7 +46,7 @@ def metadata_keys(plan: PartPlan) -> list[str]:
 
 def promise_layout(folder: Path, plan: PartPlan) -> None:
     """Note the digests of what was just laid out."""
-    objects = {key: sha256((folder / key).read_bytes()) for key in metadata_keys(plan)}
+    objects = {key: sha256(read_plain(folder / key)) for key in metadata_keys(plan)}
     write_atomic(folder / LAYOUT, PartIndex(part=plan.name, objects=objects).encode())
 
 
@@ -55,7 +55,7 @@ def layout_damage(folder: Path, plan: PartPlan) -> list[tuple[str, str]]:
     if not (folder / UNSEALED).is_dir():
         return []
     try:
-        data = (folder / LAYOUT).read_bytes()
+        data = read_plain(folder / LAYOUT)
         layout = parse(PartIndex, data, LAYOUT)
     except FileNotFoundError:
         return [(LAYOUT, "is missing")]
@@ -103,7 +103,7 @@ def _disagreement(folder: Path, unit: int, found: str, sealed: str | None) -> li
     if sealed is not None:
         promise, witness = sealed, "the index"
     elif proof.parent.is_dir():
-        promise = proof.read_text("utf-8", "replace") if proof.is_file() else "nothing"
+        promise = read_plain(proof).decode("utf-8", "replace") if proof.is_file() else "nothing"
         witness = proof_key(unit)
     else:
         return []
