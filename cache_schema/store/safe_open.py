@@ -25,7 +25,7 @@ _LARGE = ("c", "commits")
 # What lies at a path, or does not, is for its reader to judge.
 _OF_THE_PATH = (
     errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO,
-    errno.ENAMETOOLONG,
+    errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY,
 )  # fmt: skip
 
 
