@@ -31,6 +31,7 @@ from cache_schema.signal_names import (
 )
 from cache_schema.store.arrays import Array, ChunkReader, EagerArray
 from cache_schema.store.files import sha256
+from cache_schema.store.safe_open import read_plain
 from cache_schema.view_recipe import draw_names
 from cache_schema.writer import (
     INDEX,
@@ -139,7 +140,7 @@ class SealedPart:
 
     def _load_index(self, entry: PartEntry) -> PartIndex:
         path = self.folder / INDEX
-        data = path.read_bytes() if path.is_file() else b""
+        data = read_plain(path) if path.is_file() else b""
         if sha256(data) != entry.index_sha256:
             raise CacheError(
                 f"{entry.name}/{INDEX} is {'damaged' if data else 'missing'}: the manifest records "

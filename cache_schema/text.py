@@ -10,12 +10,16 @@ import json
 import re
 from typing import Any
 
-# Controls (C0, DEL, C1), line separators, marks of direction, and surrogates, which no encoding takes.
-_UNSAFE = "\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+# Controls (C0, DEL, C1), line separators, marks of direction, what has neither ink nor width (not the
+# joiners, which letters need), and surrogates, which no encoding takes.
+_UNSAFE = (
+    "\x00-\x1f\x7f-\x9f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f"
+)
 _IN_A_LINE = re.compile(f"[{_UNSAFE}]")
 _IN_A_PAGE = re.compile(f"(?![\n\t])[{_UNSAFE}]")
 _IN_MARKDOWN = re.compile(r"[\\`|*\[\]]")
-_FORMULA = ("=", "+", "-", "@")
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the wide ones too
 
 
 def one_line(text: object) -> str:
@@ -44,7 +48,7 @@ def lines(document: Any) -> Any:
 def json_text(document: Any, indent: int | None = None) -> str:
     """Encode JSON that reads back as it was, whatever a terminal makes of its text."""
     text = json.dumps(document, ensure_ascii=False, indent=indent)
-    return _IN_A_PAGE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _IN_A_PAGE.sub(_escaped_in_json, text)
 
 
 def markdown(text: object) -> str:
@@ -74,6 +78,11 @@ def plot_text(text: object) -> str:
     '\\$x\\$'
     """
     return one_line(text).replace("$", r"\$")
+
+
+def _escaped_in_json(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def _escaped(found: re.Match[str]) -> str:

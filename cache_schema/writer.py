@@ -55,7 +55,7 @@ from cache_schema.store.part_digests import (
     remove_unsealed_digests,
     write_layout_digests,
 )
-from cache_schema.store.safe_open import check_no_links
+from cache_schema.store.safe_open import check_no_links, read_plain
 
 MANIFEST = "manifest.json"
 INDEX = "index/index.json"
@@ -98,7 +98,7 @@ def load_manifest(root: Path) -> Manifest:
             kind="missing",
         )
     check_no_links(root, large=False)
-    return parse_manifest(path.read_bytes(), f"{root}/{MANIFEST}")
+    return parse_manifest(read_plain(path), f"{root}/{MANIFEST}")
 
 
 def load_plan(root: Path, entry: PartEntry) -> PartPlan:
@@ -106,7 +106,7 @@ def load_plan(root: Path, entry: PartEntry) -> PartPlan:
     path = part_folder(root, entry.name) / PLAN
     if not path.is_file():
         raise CacheError(f"{path} is missing, but the manifest names it.", kind="damaged")
-    data = path.read_bytes()
+    data = read_plain(path)
     if sha256(data) != entry.plan_sha256:
         raise CacheError(
             f"{path} is damaged: the manifest records {entry.plan_sha256[:12]}, its content is "
@@ -340,7 +340,7 @@ def _hex_bytes(text: str) -> Array:
 
 
 def _digest(path: Path) -> str:
-    return sha256(path.read_bytes())
+    return sha256(read_plain(path))
 
 
 def _entries(spec: SignalSpec, value: Array) -> int:

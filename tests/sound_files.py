@@ -65,12 +65,17 @@ def frames_read(content: bytes) -> int | None:
         return None
 
 
-def with_size(content: bytes, container: str, size: int) -> bytes:
-    """The file with another size of the samples, as of a writer that cannot go back to its header."""
+def with_sample_size(content: bytes, container: str, size: int) -> bytes:
+    """The file with another size of the samples, and that of the whole as it is."""
     mark, form, offset = SIZE_FIELDS[container]
     data = bytearray(content)
-    place = data.index(mark) + offset
-    struct.pack_into(form, data, place, size)
+    struct.pack_into(form, data, data.index(mark) + offset, size)
+    return bytes(data)
+
+
+def with_size(content: bytes, container: str, size: int) -> bytes:
+    """The file with other sizes, as of a writer that cannot go back to its header."""
+    data = bytearray(with_sample_size(content, container, size))
     if container in WHOLE_FIELDS:
         form, place = WHOLE_FIELDS[container]
         struct.pack_into(form, data, place, size)
@@ -85,6 +90,11 @@ def without_flac_count(content: bytes) -> bytes:
     data[21] &= 0xF0
     data[22:26] = bytes(4)
     return bytes(data)
+
+
+def without_mp3_count(content: bytes) -> bytes:
+    """An MP3 whose first frame is silence and no longer says how many follow."""
+    return content.replace(b"Xing", b"none", 1).replace(b"Info", b"none", 1)
 
 
 def write_all(folder: Path) -> dict[str, bytes]:

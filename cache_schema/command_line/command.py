@@ -21,6 +21,7 @@ from cache_schema.errors import AftersoundError, RunError, UsageError, bullet_li
 from cache_schema.paths import LocalPath
 from cache_schema.plugins import unknown_name
 from cache_schema.store.files import named_in_errors
+from cache_schema.store.safe_open import is_refusal
 from cache_schema.terminal import echo
 
 # Set, it shows developers the traceback of an error that no code of ours raised.
@@ -168,14 +169,16 @@ def _described(error: OSError) -> str:
     _show_traceback()
     place = f" ({error.filename})" if error.filename else ""
     message = f"{error.strerror or error}{place}"
-    if error.errno not in _WAYS_OUT:
+    if error.errno not in _WAYS_OUT and not is_refusal(error):
         return message
     if error.filename == OUTPUT:
         return (
             f"{message}. What was finished is kept. Send the output elsewhere, and repeat the "
             "command."
         )
-    way = _WAYS_OUT[error.errno]
+    way = _WAYS_OUT.get(
+        error.errno or 0, "Mend what refused it (disk, network, mount, permissions)"
+    )
     return f"{message}. What was finished is kept. {way}, and repeat the command."
 
 

@@ -12,6 +12,7 @@ from cache_schema.errors import CacheError
 from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan
 from cache_schema.store.files import differing_objects, sha256, write_atomic
 from cache_schema.store.part_digests import LAYOUT, layout_damage, metadata_keys
+from cache_schema.store.safe_open import read_plain
 from cache_schema.writer import INDEX, create_part, create_root, draft_path, part_folder
 
 
@@ -43,9 +44,9 @@ def restore_part(root: Path, entry: PartEntry, plan: PartPlan) -> None:
     if entry.index_sha256 is None:
         found = [key for key, _ in layout_damage(folder, plan)]
         if found and LAYOUT not in found:
-            recorded = parse(PartIndex, (folder / LAYOUT).read_bytes(), LAYOUT).objects
+            recorded = parse(PartIndex, read_plain(folder / LAYOUT), LAYOUT).objects
     else:
-        data = (folder / INDEX).read_bytes() if (folder / INDEX).is_file() else b""
+        data = read_plain(folder / INDEX) if (folder / INDEX).is_file() else b""
         if sha256(data) == entry.index_sha256:
             objects = parse(PartIndex, data, INDEX).objects
             recorded = {key: objects[key] for key in metadata_keys(plan)}

@@ -27,7 +27,7 @@ from cache_schema.store.part_digests import (
     record_digest_key,
     record_key,
 )
-from cache_schema.store.safe_open import entries_below
+from cache_schema.store.safe_open import entries_below, read_plain
 from cache_schema.writer import (
     INDEX,
     MANIFEST,
@@ -124,7 +124,7 @@ def _named_by_part(root: Path, entry: PartEntry) -> set[str]:
     plan, index = load_plan(root, entry), part_folder(root, entry.name) / INDEX
     named = {*metadata_keys(plan), INDEX, LAYOUT}
     if entry.index_sha256 is not None or index.is_file():
-        data = index.read_bytes() if index.is_file() else b""
+        data = read_plain(index) if index.is_file() else b""
         named |= parse(PartIndex, data, INDEX).objects.keys()
     for unit in range(len(plan.units.rows)):
         named |= {record_key(unit), record_digest_key(unit)}
@@ -161,7 +161,7 @@ def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
 
 def _verify_index(root: Path, entry: PartEntry) -> Iterator[Damage]:
     folder, prefix = part_folder(root, entry.name), f"parts/{entry.name}/"
-    data = (folder / INDEX).read_bytes() if (folder / INDEX).is_file() else b""
+    data = read_plain(folder / INDEX) if (folder / INDEX).is_file() else b""
     if sha256(data) != entry.index_sha256:
         problem = f"differs from {MANIFEST}'s digest" if data else "is missing or empty"
         yield Damage(f"{prefix}{INDEX}", problem, entry.name)

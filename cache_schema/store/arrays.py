@@ -26,7 +26,13 @@ from cache_schema.documents import parse
 from cache_schema.errors import CacheError
 from cache_schema.metadata import StoredObject
 from cache_schema.store.files import differing_objects, sha256, sync
-from cache_schema.store.safe_open import check_no_linked_folders, open_plain, read_plain
+from cache_schema.store.safe_open import (
+    check_no_linked_folders,
+    is_refusal,
+    open_plain,
+    read_plain,
+    refusals_reported,
+)
 from cache_schema.store.zarr_metadata import ArrayMetadata
 
 Array = NDArray[Any]
@@ -117,7 +123,7 @@ class BufferPool:
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Read an object whole."""
-        with os.fdopen(open_plain(path), "rb", buffering=0) as file:
+        with refusals_reported(path), os.fdopen(open_plain(path), "rb", buffering=0) as file:
             data = self.acquire(os.fstat(file.fileno()).st_size)
             done = 0
             # A call gives 2 GiB at most, and on a network's file system what is there.
@@ -289,6 +295,8 @@ def _open(folder: Path, mode: Any) -> zarr.Array[Any]:
         parse(ArrayMetadata, read_plain(folder / "zarr.json"), f"{folder.name}/zarr.json")
         array = zarr.open_array(LocalStore(folder), mode=mode, zarr_format=3)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if is_refusal(error):
+            raise
         raise CacheError(
             f"{folder.parent.name}/{folder.name} cannot be opened: {error}", kind="damaged"
         ) from None

@@ -37,7 +37,8 @@ def sync(path: Path) -> None:
     """Flush a file or a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with named_in_errors(path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

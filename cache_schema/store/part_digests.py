@@ -47,7 +47,7 @@ def metadata_keys(plan: PartPlan) -> list[str]:
 
 def write_layout_digests(folder: Path, plan: PartPlan) -> None:
     """Note the digests of what was just laid out."""
-    objects = {key: sha256((folder / key).read_bytes()) for key in metadata_keys(plan)}
+    objects = {key: sha256(read_plain(folder / key)) for key in metadata_keys(plan)}
     write_atomic(folder / LAYOUT, PartIndex(part=plan.name, objects=objects).encode())
 
 
@@ -56,7 +56,7 @@ def layout_damage(folder: Path, plan: PartPlan) -> list[tuple[str, str]]:
     if not (folder / UNSEALED).is_dir():
         return []
     try:
-        data = (folder / LAYOUT).read_bytes()
+        data = read_plain(folder / LAYOUT)
         layout = parse(PartIndex, data, LAYOUT)
     except FileNotFoundError:
         return [(LAYOUT, "is missing")]
@@ -104,7 +104,7 @@ def _digest_mismatch(folder: Path, unit: int, found: str, sealed: str | None) ->
     if sealed is not None:
         expected, source = sealed, "the index"
     elif path.parent.is_dir():
-        expected = path.read_text("utf-8", "replace") if path.is_file() else "nothing"
+        expected = read_plain(path).decode("utf-8", "replace") if path.is_file() else "nothing"
         source = record_digest_key(unit)
     else:
         return []

@@ -13,13 +13,20 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from cache_schema.errors import MAX_LISTED, AftersoundError, CacheError, bullet_list
+from cache_schema.errors import MAX_LISTED, AftersoundError, CacheError, RunError, bullet_list
 
+READABLE = "Make it readable there (disk, network, mount, permissions)"
 # Folders of as many objects as there are work units.
 _LARGE = ("c", "commits")
+# What lies at a path, or does not, is for its reader to judge.
+_ABOUT_THE_PATH = (
+    errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO,
+    errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTEMPTY,
+)  # fmt: skip
 
 
 def check_no_links(
@@ -83,17 +90,46 @@ def entries_below(root: Path, *, large: bool) -> Iterator[tuple[Path, os.DirEntr
                 folders.append(entry.path)
 
 
+def is_refusal(error: Exception) -> bool:
+    """Tell what disk, network, permissions or memory refuse from what lies at a path."""
+    return isinstance(error, OSError) and error.errno not in (None, *_ABOUT_THE_PATH)
+
+
+@contextmanager
+def refusals_reported(path: Path) -> Iterator[None]:
+    """Let nobody take for damage what disk, network, permissions or memory refuse.
+
+    Raises
+    ------
+    RunError
+        Kind ``"unreadable"``, naming the path.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        raise RunError(
+            f"{path} cannot be read: {os.strerror(error.errno or 0)}. What was finished is kept. "
+            f"{READABLE}, and repeat the command.",
+            kind="unreadable",
+        ) from None
+
+
 def open_plain(path: Path) -> int:
     """Open a stored object for reading, as a file descriptor.
 
     Raises
     ------
     OSError
-        Also where it is a link, lies behind one below its array's ``c``, or is no plain file.
+        Where there is none, it is a link, lies behind one below its array's ``c``, or is no plain file.
+    RunError
+        If disk, network, permissions or memory refuse it.
     """
     check_no_linked_folders(path)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with refusals_reported(path):
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ELOOP:
             error.strerror = "is a link, which is not followed"
@@ -106,7 +142,7 @@ def open_plain(path: Path) -> int:
 
 def read_plain(path: Path, most_bytes: int | None = None) -> bytes:
     """Read a stored object whole; raises as :func:`open_plain`, and if it has more bytes."""
-    with os.fdopen(open_plain(path), "rb") as file:
+    with refusals_reported(path), os.fdopen(open_plain(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if most_bytes is not None and size > most_bytes:
             problem = f"has {size} bytes, at most {most_bytes} are read"

@@ -27,7 +27,7 @@ from cache_schema.errors import RunError
 from cache_schema.signal_names import FULL_SCALE
 from pipeline.audio.members import MemberProblem, container_of, member_samples, split_member
 from pipeline.audio.source import Source, SourceProblem, open_source
-from pipeline.audio.truncation import container_extent, first_mp3_frame, lacks_frame_count
+from pipeline.audio.truncation import NO_SAMPLES, container_extent, counts_frames, first_mp3_frame
 
 RESAMPLER = f"soxr HQ {soxr.__version__}"
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
@@ -62,7 +62,13 @@ MAX_SAMPLE = 2.0**31
 # Pauses before what disk, network or memory refused is tried again.
 RETRY_PAUSES_S = (0.1, 0.4, 1.5)
 
+_CLAIMED_BYTES = 1 << 40
+MAX_COUNTS = 1 << 14
+
 _Result = TypeVar("_Result")
+
+# Frames that had to be counted, by the digest of the bytes.
+_counts: dict[str, int] = {}
 
 
 class UnusableAudio(Exception):  # noqa: N818 - a finding about a clip, not a failure of the program
@@ -359,10 +365,31 @@ class _Sound(soundfile.SoundFile):  # type: ignore[misc]
 
     SoundFile itself seeks after every read of what can be sought in, which fails at the end of a stream
     whose frames nobody counted, and makes an MP3's decoder begin anew.
+
+    Attributes
+    ----------
+    stopped : bool
+        Damage was met.
     """
+
+    stopped = False
 
     def seekable(self) -> bool:
         return False
+
+    def block(self, frames: int) -> NDArray[np.float32]:
+        """Decode some frames, as few as `BLOCK_SAMPLES` allows; none at the end or behind damage."""
+        if self.stopped:
+            return np.zeros(0, np.float32)
+        channels = int(self.channels)
+        frames = min(frames, max(1, BLOCK_SAMPLES // channels))
+        block_SK = np.full((frames, channels), np.nan, np.float32)
+        try:
+            return _mean_over_channels(self.read(out=block_SK))
+        except soundfile.LibsndfileError:  # behind what it had decoded; it would go on, somewhere
+            self.stopped = True
+            decoded = int(np.isnan(block_SK).any(axis=1).argmax())
+            return _mean_over_channels(block_SK[:decoded])
 
 
 class _Recording:
@@ -396,7 +423,13 @@ class _Recording:
         """Open from the beginning; what begins with no known header, by its first MP3 frame or name."""
         self.source.seek(0)
         try:
-            return _Sound(self.source)
+            sound = _Sound(self.source)
+            if self.source.claimed_bytes or sound.format != "MP3" or self._counts_frames():
+                return sound
+            # Its decoder goes no further than a length that it guesses from the first frame's.
+            sound.close()
+            self.source.claimed_bytes = _CLAIMED_BYTES
+            return self._opened()
         except soundfile.LibsndfileError as error:
             if error.code != 1:  # format not recognised
                 raise
@@ -417,7 +450,7 @@ class _Recording:
         """
         sound = self._sound
         frames = int(sound.frames)
-        if self._is_guessed():
+        if self.source.claimed_bytes or frames >= _UNCOUNTED_FRAMES:
             return self._counted()
         if frames <= 0:
             raise UnopenedAudio(f"the file holds no samples ({frames} frames)")
@@ -430,28 +463,42 @@ class _Recording:
             )
         return frames
 
-    def _is_guessed(self) -> bool:
-        """Return whether the frames are guessed, as libsndfile does for an MP3 without a count."""
-        if self._sound.format != "MP3":
-            return int(self._sound.frames) >= _UNCOUNTED_FRAMES
+    def _counts_frames(self) -> bool:
         position = self.source.tell()
-        guessed = lacks_frame_count(self.source)
+        counts = counts_frames(self.source)
         self.source.seek(position)
-        return guessed
+        return counts
 
     def _counted(self) -> int:
-        """Count the frames by decoding them, and open the recording anew."""
-        count = 0
-        while read := len(self._block(BLOCK_SAMPLES)):
+        """Count the frames by decoding them, once for all windows, and open the recording anew."""
+        digest = self.source.digest()
+        count = _counts.get(digest, 0)
+        if count:
+            return count
+        while read := len(self._sound.block(BLOCK_SAMPLES)):
             count += read
             if count > MAX_RECORDING_S * self.rate_hz:
                 raise UnopenedAudio(
                     f"longer than {MAX_RECORDING_S:g} s, and its header gives no length"
                 )
+        self.source.raise_failure()  # a count that a disk cut short is none to keep
+        self._check_no_more(count)
         if count == 0:
-            raise UnopenedAudio("the file holds no samples (0 frames)")
+            raise UnopenedAudio(NO_SAMPLES)
+        if len(_counts) >= MAX_COUNTS:
+            _counts.clear()
+        _counts[digest] = count
         self._reopen()
         return count
+
+    def _check_no_more(self, count: int) -> None:
+        """Refuse what was damaged in its middle; behind an MP3's last frame lie tags and padding."""
+        if not self._sound.stopped:
+            return
+        if self._sound.format != "MP3" or first_mp3_frame(self.source, self.source.tell()):
+            raise UnopenedAudio(
+                f"truncated or damaged: decoding stopped after {count} frames, before the file's end"
+            )
 
     def _reopen(self) -> None:
         self.close()
@@ -461,21 +508,13 @@ class _Recording:
         """Close what decodes it."""
         self._sound.close()
 
-    def _block(self, frames: int) -> NDArray[np.float32]:
-        """Decode some frames, as few as `BLOCK_SAMPLES` allows; none at the end or at damage."""
-        frames = min(frames, max(1, BLOCK_SAMPLES // int(self._sound.channels)))
-        try:
-            return _mean_over_channels(self._sound.read(frames, "float32", always_2d=True))
-        except soundfile.LibsndfileError:
-            return np.zeros(0, np.float32)
-
     def read_mono(self, start: int, stop: int) -> NDArray[np.float32]:
         """Read frames from start to stop as their mean over channels, shape (S,)."""
         position = self._move_near(start)
         blocks: list[NDArray[np.float32]] = []
         while position < stop:
             wanted = (start if position < start else stop) - position
-            block_S = self._block(wanted)
+            block_S = self._sound.block(wanted)
             if not len(block_S):
                 raise UnusableAudio(
                     f"truncated or damaged: the header declares {self._sound.frames} frames, decoding "

@@ -23,6 +23,7 @@ from pipeline.audio.members import MemberProblem, read_member, split_member
 _LARGE_BYTES = 16 << 20
 _MAX_DIGESTS = 1 << 14
 _BLOCK_BYTES = 1 << 20
+_LAST_TAG_BYTES = 128  # ID3v1
 # A path that leads nowhere is a fault of the listing.
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
@@ -42,12 +43,16 @@ class Source(io.RawIOBase):
         Bytes left out at the beginning.
     patches : dict of int to bytes
         What stands at a place instead of what is stored, placed as from `begin`.
+    claimed_bytes : int
+        Bytes that it says to have behind its end, for a decoder that guesses a length from its size and
+        stops there. Nothing is read of them but a last, empty tag.
     """
 
     def __init__(self, file: BinaryIO, head_bytes: int = 0) -> None:
         super().__init__()
         self.begin = 0
         self.patches: dict[int, bytes] = {}
+        self.claimed_bytes = 0
         self._file, self._head_bytes = file, head_bytes
         self._identity = _identity(file)
         self._bytes = file.seek(0, os.SEEK_END)
@@ -73,8 +78,9 @@ class Source(io.RawIOBase):
 
     def seek(self, position: int, whence: int = os.SEEK_SET, /) -> int:
         """Move; no further than either end, where damaged offsets lead."""
-        base = (0, self._position, self.size)[whence]
-        self._position = min(max(0, base + position), self.size)
+        end = self.size + self.claimed_bytes
+        base = (0, self._position, end)[whence]
+        self._position = min(max(0, base + position), end)
         return self._position
 
     def read(self, size: int = -1, /) -> bytes:
@@ -85,6 +91,8 @@ class Source(io.RawIOBase):
         """Fill a buffer; a failure reads nothing and is kept."""
         if self._failure is not None:
             return 0
+        if self._position >= self.size:
+            return self._read_claimed(buffer)
         try:
             self._file.seek(self.begin + self._position)
             count = self._file.readinto(buffer)  # type: ignore[attr-defined]
@@ -102,6 +110,13 @@ class Source(io.RawIOBase):
         self._position += count
         return int(count)
 
+    def _read_claimed(self, buffer: memoryview) -> int:
+        left = self.size + self.claimed_bytes - self._position
+        count = min(left, len(buffer)) if left <= _LAST_TAG_BYTES else 0
+        buffer[:count] = bytes(count)
+        self._position += count
+        return count
+
     def digest(self) -> str:
         """SHA-256 of what is stored, without patches and the head of a member.
 
@@ -113,8 +128,8 @@ class Source(io.RawIOBase):
         if self._identity != _identity(self._file):
             raise OSError(errno.ESTALE, "it was changed while it was read")
         large = self._bytes > _LARGE_BYTES and self._identity
-        if large and large in _large_digests:
-            return _large_digests[large]
+        if large and (known := _large_digests.get(large)):
+            return known
         self._file.seek(self._head_bytes)
         digest = hashlib.sha256()
         while block := self._file.read(_BLOCK_BYTES):

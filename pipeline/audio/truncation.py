@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -22,9 +22,14 @@ _CHUNKED = {
     b"FORM": (">4sI", 12, b"SSND"),
     b"caff": (">4sq", 8, b"data"),
 }
+NO_SAMPLES = "the file holds no samples (0 frames)"
 _SVX = (b"8SVX", b"16SV")
 _AIFF_OFFSETS_BYTES = 8  # two numbers before the samples
-_WAVE64_HEADER_BYTES = 24  # of a chunk; its size counts them
+_WAVE64_LAYOUT = "<16sQ"
+_WAVE64_HEADER_BYTES = 24
+# By the bytes of a chunk's header: those that its size counts, and where the next may begin. RIFF
+# and AIFF begin chunks at even bytes; CAF, with its 64-bit sizes, at any; Wave64 at every eighth.
+_COUNTED_AND_STEP = {8: (0, 2), 12: (0, 1), _WAVE64_HEADER_BYTES: (_WAVE64_HEADER_BYTES, 8)}
 _SPHERE_HEADER_BYTES = 1024
 _SPHERE_COUNTS = (b"sample_count", b"sample_n_bytes", b"channel_count")
 _SPHERE_FIELD = re.compile(rb"^(\w+) -i (\d{1,18})$", re.MULTILINE)
@@ -46,6 +51,10 @@ _MP3_RATES_HZ = {
     0: (11_025, 12_000, 8_000),
 }
 _MP3_FRAMES_IN_A_ROW = 3
+# The lowest flag says that a count follows; 0 is none. The decoder knows no other form.
+_COUNT_OF_FRAMES = re.compile(
+    rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f](?!\0\0\0\0)", re.DOTALL
+)
 # Bytes before an MP3's first frame, besides its tags.
 _MAX_JUNK_BYTES = 1 << 20
 
@@ -99,16 +108,15 @@ def container_extent(stream: Stream) -> Extent:
     return extent
 
 
-def lacks_frame_count(stream: Stream) -> bool:
-    """Return whether an MP3 stream, read from its first byte, carries no count of its frames."""
+def counts_frames(stream: Stream) -> bool:
+    """Return whether an MP3 stream, read from its first byte, carries a count of its frames."""
     stream.seek(_behind_tags(stream))
-    frame = stream.read(2048)
-    return not any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))
+    return _COUNT_OF_FRAMES.search(stream.read(2048)) is not None
 
 
-def first_mp3_frame(stream: Stream) -> int | None:
+def first_mp3_frame(stream: Stream, place: int = 0) -> int | None:
     """Place of the first of three MP3 frames in a row behind tags, zeros or junk; None without any."""
-    begin = _behind_tags(stream)
+    begin = _behind_tags(stream, place)
     stream.seek(begin)
     content = stream.read(_MAX_JUNK_BYTES)
     place = content.find(b"\xff")
@@ -137,9 +145,8 @@ def _mp3_frame_bytes(header: bytes) -> int:
     return samples // 8 * bits_per_s // _MP3_RATES_HZ[version][rate] + (header[2] >> 1 & 1)
 
 
-def _behind_tags(stream: Stream) -> int:
-    """Place of the first byte behind ID3v2 and APEv2 tags at the beginning."""
-    place = 0
+def _behind_tags(stream: Stream, place: int = 0) -> int:
+    """Place of the first byte behind ID3v2 and APEv2 tags, from a place on."""
     while True:
         stream.seek(place)
         head = stream.read(_APE_HEADER_BYTES)
@@ -154,41 +161,55 @@ def _behind_tags(stream: Stream) -> int:
             return place
 
 
-def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Extent:
-    """Compare the size of the chunk of samples with the bytes that follow its header."""
-    size, header_bytes = stream.seek(0, 2), struct.calcsize(layout)
-    position, sizes_64 = first, 0
+def _chunks(
+    stream: Stream, layout: str, position: int, size: int
+) -> Iterator[tuple[bytes, int, int]]:
+    """Yield each chunk's name, the place behind its header, and the bytes it says to have there."""
+    header_bytes = struct.calcsize(layout)
+    counted, step = _COUNTED_AND_STEP[header_bytes]
     while position + header_bytes <= size:
         stream.seek(position)
         name, length = struct.unpack(layout, stream.read(header_bytes))
         begin = position + header_bytes
+        yield name, begin, length - counted
+        position = begin + -(-max(length - counted, 0) // step) * step
+
+
+def _chunks_follow(stream: Stream, layout: str, position: int, size: int) -> bool:
+    """Tell whether chunks fill a file from here to its end, as samples by chance never do."""
+    end = position
+    for name, begin, length in _chunks(stream, layout, position, size):
+        if length < 0 or not (name[:4].isascii() and name[:4].decode("ascii").isprintable()):
+            return False
+        end = begin + length
+    _, step = _COUNTED_AND_STEP[struct.calcsize(layout)]
+    return position < end <= size < end + step
+
+
+def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Extent:
+    """Compare the size of the chunk of samples with the bytes that follow its header."""
+    size, sizes_64 = stream.seek(0, 2), 0
+    for name, begin, length in _chunks(stream, layout, first, size):
         if name == samples and sizes_64 and length == 0xFFFF_FFFF:
-            return _rf64_extent(stream, sizes_64, size, size - begin)
+            return _rf64_extent(stream, sizes_64, size, begin)
         if name == samples:
             before = _AIFF_OFFSETS_BYTES if name == b"SSND" else 0
-            closed = header_bytes == 8 and _is_closed(stream, layout, size)
-            place = (position + 4, layout[0] + layout[-1])
+            closed = _chunks_follow(stream, layout, begin + max(length, 0), size)
+            form = layout[0] + layout[-1]
+            place = (begin - struct.calcsize(form), form)
             return _extent(length - before, size - begin - before, closed, {place: before})
         if name == b"ds64":
             sizes_64 = begin
-        # RIFF and AIFF begin chunks at even bytes; CAF, with its 64-bit sizes, at any.
-        position = begin + max(length, 0) + (length % 2 if header_bytes == 8 else 0)
     return Extent("truncated: a header without samples")
 
 
-def _is_closed(stream: Stream, layout: str, size: int) -> bool:
-    """Return whether the size of the whole, in RIFF and AIFF, is that of the file: it was finished."""
-    stream.seek(0)
-    _, length = struct.unpack(layout, stream.read(8))
-    return length + 8 in (size - 1, size)
-
-
-def _rf64_extent(stream: Stream, sizes: int, size: int, held: int) -> Extent:
+def _rf64_extent(stream: Stream, sizes: int, size: int, begin: int) -> Extent:
     """Compare the size of the samples in an RF64's ``ds64`` with the bytes there are."""
-    stream.seek(sizes)
-    whole, length = struct.unpack("<QQ", stream.read(16).ljust(16, b"\0"))
+    stream.seek(sizes + 8)
+    (length,) = struct.unpack("<Q", stream.read(8).ljust(8, b"\0"))
+    held, closed = size - begin, _chunks_follow(stream, "<4sI", begin, size)
     places = {(sizes, "<Q"): size - 8 - held, (sizes + 8, "<Q"): 0}
-    return _extent(length, held, whole + 8 == size, places)
+    return _extent(length, held, closed, places)
 
 
 def _au_extent(stream: Stream) -> Extent:
@@ -200,15 +221,12 @@ def _au_extent(stream: Stream) -> Extent:
 
 def _wave64_extent(stream: Stream) -> Extent:
     """Compare the size of the chunk of samples in Sony's Wave64 with the bytes that follow."""
-    size, position = stream.seek(0, 2), 40
-    while position + _WAVE64_HEADER_BYTES <= size:
-        stream.seek(position)
-        name, length = struct.unpack("<16sQ", stream.read(_WAVE64_HEADER_BYTES))
+    size = stream.seek(0, 2)
+    for name, begin, length in _chunks(stream, _WAVE64_LAYOUT, 40, size):
         if name.startswith(b"data"):
-            held = size - position - _WAVE64_HEADER_BYTES
-            places = {(16, "<Q"): size - held, (position + 16, "<Q"): _WAVE64_HEADER_BYTES}
-            return _extent(length - _WAVE64_HEADER_BYTES, held, False, places)
-        position += max(_WAVE64_HEADER_BYTES, -(-length // 8) * 8)
+            closed = _chunks_follow(stream, _WAVE64_LAYOUT, begin, size)
+            places = {(16, "<Q"): begin, (begin - 8, "<Q"): _WAVE64_HEADER_BYTES}
+            return _extent(length, size - begin, closed, places)
     return Extent("truncated: a header without samples")
 
 
@@ -218,7 +236,7 @@ def _extent(
     """Judge the bytes of samples that a header declares and the file holds.
 
     `places` has, for each place and form of a size, what it counts besides the samples; `closed` means
-    that the header was finished, so that a size of 0 is meant.
+    that chunks follow, so that a size of 0 is meant.
     """
     if any(form[-1] in "qQ" for _, form in places):
         numbers = {declared + more for more in places.values()}
@@ -227,7 +245,9 @@ def _extent(
         )
     else:
         streamed = declared >= _STREAMED_BYTES
-    if held > 0 and ((streamed and declared != held) or (declared <= 0 and not closed)):
+    if declared <= 0 and closed:
+        return Extent(NO_SAMPLES)
+    if held > 0 and ((streamed and declared != held) or declared <= 0):
         largest = {"I": (1 << 32) - 1, "q": (1 << 63) - 1, "Q": (1 << 64) - 1}
         return Extent(
             patches={
@@ -250,9 +270,8 @@ def _sphere_problem(stream: Stream) -> str:
     count, width, channels = (int(found.get(name, 1)) for name in _SPHERE_COUNTS)
     if b"sample_count" not in found or b"shorten" in head:  # compressed, or not declared
         return ""
-    return _extent(
-        count * width * channels, stream.seek(0, 2) - _SPHERE_HEADER_BYTES, True, {}
-    ).problem
+    held = stream.seek(0, 2) - _SPHERE_HEADER_BYTES
+    return _extent(count * width * channels, held, False, {}).problem
 
 
 def _ogg_problem(stream: Stream) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import UsageError
+from cache_schema.store.safe_open import is_refusal
 from pipeline.audio.members import container_of
 
 # What macOS archives, network disks, Windows and Python put beside the files of a user.
@@ -156,6 +157,8 @@ def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> 
         with os.scandir(root / folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
+        if is_refusal(error):
+            raise
         found.problems.append(f"{printable(str(folder))}: {error.strerror}")
         return
     for entry in entries:

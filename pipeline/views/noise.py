@@ -87,7 +87,7 @@ class Noise(PlainStep):
         self._recordings = _split_recordings(found, self._rate_hz)
         if lacking := [split for split, own in self._recordings.items() if not own]:
             raise UsageError(
-                f"view noise: folder={self._folder!r} holds no audio for {', '.join(lacking)} "
+                f"view noise: folder={str(self._folder)!r} holds no audio for {', '.join(lacking)} "
                 f"(looked in {folder}, {len(found)} recordings there); name a folder, relative to the "
                 "corpus root or absolute, with a recording of 10 s or more, three shorter ones, or a "
                 "folder for each split.",

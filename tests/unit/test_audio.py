@@ -18,7 +18,7 @@ from pipeline.audio.decode import (
     scan_header,
     write_flac,
 )
-from pipeline.audio.truncation import lacks_frame_count
+from pipeline.audio.truncation import counts_frames
 
 RATE_HZ = 16_000
 FORMATS = {
@@ -191,7 +191,7 @@ def test_an_mp3_without_a_frame_count_is_counted(tmp_path: Path) -> None:
         stream, wave, RATE_HZ, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5
     )
     content = stream.getvalue()
-    assert not lacks_frame_count(io.BytesIO(content))
+    assert counts_frames(io.BytesIO(content))
     path = tmp_path / "clip.mp3"
     path.write_bytes(content[content.index(content[:2], 10) :])
     frames = scan_header(path).frames
@@ -201,8 +201,10 @@ def test_an_mp3_without_a_frame_count_is_counted(tmp_path: Path) -> None:
 
 def test_the_frame_count_is_found_behind_an_id3_tag() -> None:
     tag = b"ID3\x04\x00\x00" + bytes([0, 0, 2, 1]) + bytes(257)
-    assert not lacks_frame_count(io.BytesIO(tag + b"\xff\xfb\x90\x00" + bytes(32) + b"Info"))
-    assert lacks_frame_count(io.BytesIO(tag + b"\xff\xfb\x90\x00" + bytes(64)))
+    frame = tag + b"\xff\xfb\x90\x00" + bytes(32)
+    assert counts_frames(io.BytesIO(frame + b"Info\0\0\0\x0f"))
+    assert not counts_frames(io.BytesIO(frame + b"Info\0\0\0\x0e"))  # of bytes and quality alone
+    assert not counts_frames(io.BytesIO(frame + bytes(32)))
 
 
 def test_written_flac_reads_back_to_half_a_step(tmp_path: Path) -> None:

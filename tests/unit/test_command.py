@@ -90,6 +90,15 @@ def test_what_the_disk_refuses_is_told_with_the_way_on(number: int, way: str) ->
     assert result.output.endswith("choose another place (--out), and repeat the command.\n")
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
+def test_what_a_disk_or_a_network_refuses_is_told_with_a_way_on(number: int) -> None:
+    result = CliRunner().invoke(write, ["--number", str(number), "--name", "/a/b"])
+    assert result.output == (
+        f"write: {os.strerror(number)} (/a/b). What was finished is kept. Mend what refused it (disk, "
+        "network, mount, permissions), and repeat the command.\n"
+    )
+
+
 def test_an_error_without_a_file_names_the_target() -> None:
     result = CliRunner().invoke(write, ["--number", str(errno.ENOSPC), "--out", "/c/d"])
     assert result.output.startswith("write: No space left on device (/c/d). ")

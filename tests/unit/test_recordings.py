@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import resource
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ from sound_files import (
     FRAMES,
     PLACEHOLDERS,
     SIZE_FIELDS,
+    WHOLE_FIELDS,
     encoded,
     kinds,
+    with_sample_size,
     with_size,
     without_flac_count,
+    without_mp3_count,
 )
 
 from cache_schema.clip import Clip
@@ -60,11 +65,45 @@ def test_a_size_that_a_writer_left_open_is_the_rest_of_the_file(
         np.testing.assert_array_equal(clip.waveform, whole.waveform)
 
 
-def test_a_wav_that_was_finished_without_samples_has_none(tmp_path: Path) -> None:
-    closed = bytearray(content_of("WAV", frames=0)) + b"LIST\x04\0\0\0abcd"
-    closed[4:8] = (len(closed) - 8).to_bytes(4, "little")
-    header = scan_header(written(tmp_path / "closed.wav", bytes(closed)))
+@pytest.mark.parametrize("container", SIZE_FIELDS)
+def test_samples_without_a_size_are_read_though_the_size_of_the_whole_is_right(
+    tmp_path: Path, container: str
+) -> None:
+    plain = content_of(container)
+    path = written(tmp_path / "piped.wav", with_sample_size(plain, container, 0))
+    assert scan_header(path) == (FRAMES, RATE_HZ, "", True)
+    whole = decode(written(tmp_path / "plain.wav", plain), sample_rate_hz=RATE_HZ)
+    np.testing.assert_array_equal(decode(path, sample_rate_hz=RATE_HZ).waveform, whole.waveform)
+
+
+TEXT_CHUNK = {
+    "I": b"LIST\x05\0\0\0abcd\0\0",
+    "Q": b"list" + bytes(range(12)) + b"\x1a" + bytes(7) + b"ab" + bytes(6),
+}
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("chunks", [1, 3])
+@pytest.mark.parametrize("container", ["WAV", "WAVEX", "RF64", "W64", "AIFF"])
+def test_what_other_chunks_follow_to_the_end_has_no_samples(
+    tmp_path: Path, container: str, chunks: int, right: bool
+) -> None:
+    chunk = TEXT_CHUNK["Q" if container == "W64" else "I"]
+    if container == "AIFF":
+        chunk = b"NAME\0\0\0\x05abcd\0\0"
+    content = bytearray(content_of(container, frames=0)) + chunks * chunk
+    if right and container in WHOLE_FIELDS:
+        form, place = WHOLE_FIELDS[container]
+        struct.pack_into(form, content, place, len(content) - (0 if container == "W64" else 8))
+    header = scan_header(written(tmp_path / "closed.wav", bytes(content)))
     assert header.problem == "the file holds no samples (0 frames)"
+    header = scan_header(written(tmp_path / "noise.wav", bytes(content) + b"\xfe" * 64))
+    assert header.frames > 32
+
+
+def test_a_sphere_header_without_a_count_is_the_rest_of_the_file(tmp_path: Path) -> None:
+    content = content_of("NIST").replace(b"sample_count -i 6000", b"sample_count -i 0   ")
+    assert scan_header(written(tmp_path / "a.sph", content))[:3] == (FRAMES, RATE_HZ, "")
 
 
 @pytest.mark.parametrize("container", ["WAV", "W64", "RF64", "AIFF", "AU", "CAF"])
@@ -88,6 +127,34 @@ def test_a_flac_without_a_count_is_counted_and_can_be_entered(tmp_path: Path) ->
     )
     window = decode(path, start_s=2.0, end_s=3.0, sample_rate_hz=RATE_HZ).waveform
     np.testing.assert_array_equal(window, whole[32_000:48_000])
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "MP3"])
+def test_frames_are_counted_once_for_all_windows(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = content_of(kind, "PCM_16" if kind == "FLAC" else "MPEG_LAYER_III", 100_000)
+    content = without_flac_count(content) if kind == "FLAC" else without_mp3_count(content)
+    path = written(tmp_path / "piped.bin", content)
+    read: list[int] = []
+    block = audio._Sound.block
+    monkeypatch.setattr(
+        audio._Sound,
+        "block",
+        lambda *given: read.append(len(made := block(*given))) or made,
+    )
+    monkeypatch.setattr(audio, "_counts", {})
+    frames = scan_header(path).frames
+    assert sum(read) == frames >= 100_000
+    read.clear()
+    for start_s in (0.0, 0.5, 1.0):
+        assert decode(path, start_s=start_s, end_s=start_s + 0.5, sample_rate_hz=RATE_HZ)
+        assert scan_header(path).frames == frames
+    assert sum(read) <= 3 * 24_000
+    monkeypatch.setattr(audio, "MAX_COUNTS", 1)
+    other = written(tmp_path / "other.bin", path.read_bytes()[:-200])
+    assert scan_header(other).frames < frames
+    assert len(audio._counts) == 1
 
 
 def test_recordings_without_a_size_are_noted(tmp_path: Path) -> None:
@@ -150,6 +217,70 @@ def test_what_the_decoder_reads_every_corpus_reads(tmp_path: Path, kind: str) ->
     noted = "1 file(s) without an audio suffix left out: .csv 1"
     assert corpus.notes == ((noted,) if kind == "folder" else ())
     assert len(set(AUDIO_SUFFIXES)) == len(AUDIO_SUFFIXES)
+
+
+@pytest.mark.parametrize("wave", ["loud first", "quiet first", "loud"])
+@pytest.mark.parametrize("tag", ["no count", "no tag"])
+def test_an_mp3_without_a_count_is_read_to_its_end_whatever_its_first_frame_lets_expect(
+    tmp_path: Path, wave: str, tag: str
+) -> None:
+    wave_S = np.random.default_rng(0).uniform(-0.3, 0.3, 100_000)
+    if wave != "loud":
+        wave_S[slice(50_000, None) if wave == "loud first" else slice(50_000)] = 0
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, wave_S, RATE_HZ)
+    whole = decode(path, sample_rate_hz=RATE_HZ).waveform
+    content = without_mp3_count(path.read_bytes())
+    path.write_bytes(content if tag == "no count" else content[content.index(b"\xff\xf3", 4) :])
+    clip = decode(path, sample_rate_hz=RATE_HZ)
+    assert scan_header(path).frames == clip.source_frames >= 100_000
+    # What the tag would have told to leave out comes first: the silent frame and the encoder's delay.
+    delay = int(np.correlate(clip.waveform[40_000:63_000], whole[40_000:60_000]).argmax())
+    assert delay > 0
+    np.testing.assert_allclose(
+        clip.waveform[delay + 2000 : delay + 99_000], whole[2000:99_000], atol=1e-4
+    )
+
+
+BEHIND_MP3 = {
+    "ID3v1": b"TAG" + bytes(125),
+    "APEv2": b"APETAGEX\xd0\x07\0\0\x20\x20" + bytes(18) + b"q" * 8192 + b"APETAGEX" + bytes(24),
+    "Lyrics3": b"LYRICSBEGIN" + b"la " * 900 + b"002709LYRICS200" + b"TAG" + bytes(125),
+    "zeros": bytes(9000),
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND_MP3)
+def test_an_mp3_without_a_count_ends_with_its_last_frame(tmp_path: Path, behind: str) -> None:
+    plain = without_mp3_count(content_of("MP3", "MPEG_LAYER_III", 30_000))
+    expected = decode(written(tmp_path / "plain.mp3", plain), sample_rate_hz=RATE_HZ)
+    path = written(tmp_path / "tagged.mp3", plain + BEHIND_MP3[behind])
+    clip = decode(path, sample_rate_hz=RATE_HZ)
+    np.testing.assert_array_equal(clip.waveform, expected.waveform)
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "MP3"])
+def test_damage_in_the_middle_of_what_nobody_counted_is_no_end(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.bin"
+    wave_S = np.random.default_rng(0).uniform(-0.3, 0.3, 2_000_000)  # more than a block
+    soundfile.write(path, wave_S, RATE_HZ, format=kind)
+    content = path.read_bytes()
+    content = without_flac_count(content) if kind == "FLAC" else without_mp3_count(content)
+    for begin in (len(content) // 4, 3 * len(content) // 4):
+        path.write_bytes(content[:begin] + b"\x11" * 4000 + content[begin + 4000 :])
+        found = re.fullmatch(
+            r"truncated .* stopped after (\d+) frames, .*", scan_header(path).problem
+        )
+        assert found
+        assert int(found[1]) == pytest.approx(len(wave_S) * begin / len(content), rel=0.02)
+
+
+def test_a_count_of_zero_is_none(tmp_path: Path) -> None:
+    content = content_of("MP3", "MPEG_LAYER_III")
+    place = max(content.find(b"Xing"), content.find(b"Info")) + 8
+    assert content[place : place + 4] != bytes(4)
+    path = written(tmp_path / "a.mp3", content[:place] + bytes(4) + content[place + 4 :])
+    assert FRAMES <= scan_header(path).frames < FRAMES + 2000
 
 
 # --- stretches -----------------------------------------------------------------------------------

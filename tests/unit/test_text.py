@@ -11,8 +11,11 @@ import pytest
 from cache_schema.terminal import Terminal, echo
 from cache_schema.text import csv_text, json_text, markdown, one_line, page, plot_text
 
-# Escape sequences, C0, C1, DEL, line separators, direction, bytes that are no text.
-UNSAFE = "\x1b\x1b]0;title\x07\x00\x08\r\x7f\x9b31m\u2028\u202e\u2066\u200f\udc80\ud800"
+# Escape sequences, C0, C1, DEL, line separators, direction, what is not seen, bytes that are no text.
+UNSAFE = (
+    "\x1b\x1b]0;title\x07\x00\x08\r\x7f\x9b31m\u2028\u202e\u2066\u200f\u200b\u2060\ufeff\ufff9\u180e"
+    "\U000e0041\udc80\ud800"
+)
 
 
 @pytest.mark.parametrize("escape", [one_line, page, markdown, csv_text, plot_text])
@@ -30,6 +33,11 @@ def test_printable_text_of_any_language_stays() -> None:
     assert one_line(text) == page(text) == csv_text(text) == plot_text(text) == text
 
 
+@pytest.mark.parametrize("sign", "=+-@\uff1d\uff0b\uff0d\uff20")
+def test_a_spreadsheet_takes_no_text_for_a_formula(sign: str) -> None:
+    assert csv_text(f"{sign}1") == f"'{sign}1"
+
+
 def test_a_line_stays_one_and_a_page_keeps_its_lines() -> None:
     assert one_line("a\nb\tc") == "a\\nb\\tc"
     assert page("a\nb\tc\r") == "a\nb\tc\\r"
@@ -40,7 +48,7 @@ def test_a_byte_that_is_no_text_is_shown_as_it_is_in_the_path() -> None:
 
 
 def test_json_reads_back_as_it_was() -> None:
-    document = {"id": "a\x1b[2J\x9b\u202e\u2028\n犬", "n": [1, None]}
+    document = {"id": "a\x1b[2J\x9b\u202e\u2028\n犬\ufeff\U000e0041\x7f", "n": [1, None]}
     for indent in (None, 1):
         text = json_text(document, indent)
         assert json.loads(text) == document

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from small_corpora import hdf5
+from sound_files import without_flac_count, without_mp3_count
 
 from cache_schema.clip import Clip
 from cache_schema.errors import RunError
@@ -22,6 +23,7 @@ from pipeline.audio import decode as audio
 from pipeline.audio import members, source
 from pipeline.audio.decode import UnusableAudio, decode, scan_header
 from pipeline.audio.members import MemberProblem, container_errors
+from pipeline.audio.source import Source
 from pipeline.corpora import read_corpus
 from pipeline.corpora.clip_audio import decode_clip
 
@@ -125,6 +127,30 @@ def test_a_disk_that_fails_while_a_decoder_reads_does_not_make_a_truncated_file(
             decode(path, sample_rate_hz=RATE_HZ)
         return
     assert np.array_equal(decode(path, sample_rate_hz=RATE_HZ).waveform, expected)
+
+
+@pytest.mark.parametrize("container", ["FLAC", "MP3"])
+def test_a_disk_that_fails_while_frames_are_counted_leaves_no_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, container: str
+) -> None:
+    path = tmp_path / f"a.{container.lower()}"
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, 30_000)
+    soundfile.write(path, noise, RATE_HZ, format=container)
+    strip = without_flac_count if container == "FLAC" else without_mp3_count
+    path.write_bytes(strip(path.read_bytes()))
+    expected = scan_header(path)
+    monkeypatch.setattr(audio, "_counts", {})
+    usual, tries = Source.readinto, []
+
+    def refused_once(self: Source, buffer: Any) -> int:
+        if self.tell() > 4096 and not tries:
+            tries.append(self.tell())
+            self._failure = OSError(errno.EIO, os.strerror(errno.EIO))
+        return usual(self, buffer)
+
+    monkeypatch.setattr(Source, "readinto", refused_once)
+    assert scan_header(path) == expected
+    assert tries
 
 
 def test_no_file_can_be_opened_any_more(path: Path, read: Callable[[Path], Any]) -> None:
