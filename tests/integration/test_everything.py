@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import everything
 import pytest
 from click.testing import CliRunner, Result
-from commands import command, forking_python, succeeded, write_tones
+from commands import command, succeeded, write_tones
 from ladders import Experiment
 
 LADDER = (
@@ -33,7 +32,6 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("tones",), make, str(tmp_path / "tones.toml"), str(tmp_path / "results/tones.jsonl")
     )
     monkeypatch.setattr(everything, "EXPERIMENTS", {"tiny": tiny})
-    monkeypatch.setattr(sys, "executable", forking_python())
     return made
 
 
