@@ -110,8 +110,12 @@ class Started:
         """All that it writes until its end."""
         with ThreadPoolExecutor(1) as pool:
             errors = pool.submit(self.stderr.read)
-            output = self.stdout.read()
-            self.wait()
+            try:
+                output = self.stdout.read()
+                self.wait()
+            except BaseException:  # too late, or Ctrl-C: the thread waits for its end
+                self.kill()
+                raise
             told = output, errors.result()
         self._close()
         return told
