@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import select
+import signal
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
 
+import command_server
 import numpy as np
 import soundfile
 
 RATE_HZ = 16_000
+PYTHON = sys.executable  # and not `forking_python`, which tests set
 CLASSES = {"low": 300.0, "middle": 900.0, "high": 2700.0}
 
 
-def command(name: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a console script of this environment to its end."""
+def command(
+    name: str, *arguments: object, program: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a console script of this environment, or a program in its place, to its end.
+
+    It is a fork of a process that has the large libraries in memory; what a library looks at when it is
+    imported needs `fresh_command`.
+    """
+    with Started(name, *arguments, program=program, **environment) as process:
+        output, errors = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.wait(), output, errors)
+
+
+def fresh_command(
+    name: str, *arguments: object, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a console script as a user's shell does, in an interpreter of its own."""
     return subprocess.run(
         [script(name), *map(str, arguments)],
         capture_output=True,
@@ -26,9 +51,134 @@ def command(name: str, *arguments: object, **environment: str) -> subprocess.Com
     )
 
 
+class Started:
+    """A console script under way, as a fork; of `subprocess.Popen` what tests need.
+
+    Parameters
+    ----------
+    name : str
+        The script.
+    *arguments
+        Its arguments.
+    program : str
+        Python source that runs in its place.
+    **environment
+        Changes of the environment.
+    """
+
+    stdout: IO[str]
+    stderr: IO[str]
+
+    def __init__(
+        self, name: str, *arguments: object, program: str = "", **environment: str
+    ) -> None:
+        first = ["-c", program] if program else [script(name)]
+        self.args = [*first, *map(str, arguments)]
+        self.returncode: int | None = None
+        request: command_server.Request = {
+            "words": self.args,
+            "name": name,
+            "folder": os.getcwd(),
+            "environment": plain_environment() | environment,
+            "python": forking_python() if name == "compare-students" else PYTHON,
+        }
+        pipes = [os.pipe() for _ in range(3)]
+        output, errors, told = (write_end for _, write_end in pipes)
+        with open(os.devnull, "rb") as nothing:
+            command_server.send(_address(), request, (nothing.fileno(), output, errors), told)
+        for _, write_end in pipes:
+            os.close(write_end)
+        (output, _), (errors, _), (told, _) = pipes
+        self.stdout = os.fdopen(output, encoding="utf-8")
+        self.stderr = os.fdopen(errors, encoding="utf-8")
+        self._told = os.fdopen(told, "rb", buffering=0)  # the next line is left for `poll` to see
+        self.pid = int(self._told.readline())
+
+    def poll(self) -> int | None:
+        """Exit code, if it has ended."""
+        if self.returncode is None and select.select([self._told], [], [], 0)[0]:
+            self.wait()
+        return self.returncode
+
+    def wait(self) -> int:
+        """Exit code, once it has ended."""
+        if self.returncode is None:
+            self.returncode = int(self._told.readline())
+        return self.returncode
+
+    def communicate(self) -> tuple[str, str]:
+        """All that it writes until its end."""
+        with ThreadPoolExecutor(1) as pool:
+            errors = pool.submit(self.stderr.read)
+            try:
+                output = self.stdout.read()
+                self.wait()
+            except BaseException:  # too late, or Ctrl-C: the thread waits for its end
+                self.kill()
+                raise
+            told = output, errors.result()
+        self._close()
+        return told
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if kind is not None:  # too late, or Ctrl-C: the command must not live on
+            self.kill()
+        self.wait()
+        self._close()
+
+    def _close(self) -> None:
+        for file in (self.stdout, self.stderr, self._told):
+            file.close()
+
+
+@cache
+def _address() -> str:
+    """Address of the process of which commands are forks; it ends with this one."""
+    folder = tempfile.TemporaryDirectory(prefix="commands-")
+    address = str(Path(folder.name, "socket"))
+    server = subprocess.Popen(
+        [PYTHON, command_server.__file__, address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=plain_environment(),
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"listening\n"
+    for at_exit in (folder.cleanup, server.communicate):
+        atexit.register(at_exit)
+    return address
+
+
+@cache
+def forking_python() -> str:
+    """An interpreter for `sys.executable` whose modules, with ``-P -m``, are forks as commands are."""
+    path = Path(_address()).with_name("python")
+    tests = str(Path(command_server.__file__).parent)
+    path.write_text(
+        f"#!{PYTHON} -IS\nimport sys\nsys.path.append({tests!r})\nimport command_server\n"
+        f"command_server.stand_in({_address()!r}, {PYTHON!r})\n"
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
 def script(name: str) -> str:
     """Path of a console script beside the running Python."""
-    return str(Path(sys.executable).with_name(name))
+    return str(Path(PYTHON).with_name(name))
 
 
 def plain_environment() -> dict[str, str]:

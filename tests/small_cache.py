@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -131,6 +133,21 @@ def write_small_cache(root: Path, listed: Sequence[Clip] | None = None) -> Path:
     add_part(root, second_plan())
     compute(root, second_plan())
     return root
+
+
+def copy_small_cache(root: Path) -> Path:
+    """The whole cache, written once a process and copied: a tenth of the time."""
+    for path, content in _small_cache_bytes().items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    return root
+
+
+@cache
+def _small_cache_bytes() -> dict[str, bytes]:
+    """Every file of the cache with its content."""
+    with TemporaryDirectory() as folder:
+        return tree_bytes(write_small_cache(Path(folder, "small.zarr")))
 
 
 def tree_bytes(root: Path) -> dict[str, bytes]:

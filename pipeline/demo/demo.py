@@ -21,7 +21,6 @@ from statistics import mean, stdev
 from cache_schema.errors import RunError
 from pipeline.demo.corpus import write_demo_corpus
 from pipeline.demo.speakers import KEYWORDS
-from pipeline.teachers.checkpoints.random_init import write_untrained_encoder
 
 STUDENT = "tc-resnet"
 LENGTH_S = 1.5
@@ -82,6 +81,9 @@ class Demo:
         teacher = self.folder / "teacher"
         base = self.folder / "untrained-encoder"
         if not base.exists():
+            # Imported here: torch and transformers, which --help need not wait for.
+            from pipeline.teachers.checkpoints.random_init import write_untrained_encoder
+
             write_untrained_encoder(base, seed=0)
         epochs = self.scale.teacher_epochs
         self.step("A small transformer learns the words (in earnest: fine-tune a pretrained one)")

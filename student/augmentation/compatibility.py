@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cache_schema.errors import UsageError, bullet_list
-from student.losses.interface import DistillationLoss, Effect
 from student.recipes import Recipe
+
+if TYPE_CHECKING:
+    from student.losses.interface import DistillationLoss, Effect
 
 REASONS: dict[Effect, str] = {
     "masking": "the student cannot know what it was not shown",

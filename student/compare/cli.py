@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from pathlib import Path
@@ -16,31 +15,12 @@ from cache_schema.own_folder import check_own_folder
 from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.plugins import plugin_names
 from cache_schema.reader import Cache, open_cache
-from cache_schema.store.files import write_atomic
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
 from cache_schema.terminal import echo
 from student.compare.conditions import LADDER, Condition, parse_condition, supported_conditions
-from student.compare.known_runs import KnownRuns
-from student.compare.ledger import Ledger
-from student.compare.plan import cost_table
-from student.compare.processes import log_of, run_jobs
-from student.compare.runs import Comparison, RunJob, cache_names, check_comparison
-from student.compare.table import (
-    csv_table,
-    markdown,
-    metrics_shown,
-    row_document,
-    summary,
-    table_rows,
-)
-from student.metrics import MAIN_METRIC
 from student.models import STUDENTS
-from student.training.determinism import prepare_torch
-from student.training.train import corpus_warnings
 
-DOCUMENT = "comparison.json"
-TAIL_LINES = 5
 MAX_SEEDS = 1000
 
 
@@ -102,6 +82,15 @@ def main(
 
     Killed at any moment, the same command continues. The test split is read by what is chosen alone.
     """
+    # Imported here: torch is kept out of --help.
+    from student.compare.known_runs import KnownRuns
+    from student.compare.ledger import Ledger
+    from student.compare.plan import cost_table
+    from student.compare.runner import DOCUMENT, ComparisonRunner
+    from student.compare.runs import Comparison, cache_names, check_comparison
+    from student.training.determinism import prepare_torch
+    from student.training.train import corpus_warnings
+
     prepare_torch(1)
     jobs = jobs or os.cpu_count() or 1
     named = cache_names(caches)
@@ -142,82 +131,3 @@ def _ladder(texts: tuple[str, ...], caches: dict[str, Cache]) -> tuple[Condition
     for condition, reason in left_out.items():
         echo(f"left out {condition}: {reason}")
     return tuple(conditions)
-
-
-class ComparisonRunner:
-    """A comparison under way: what is known of its runs, and its tables."""
-
-    def __init__(
-        self, comparison: Comparison, caches: dict[str, Cache], known: KnownRuns, *, folds: bool
-    ) -> None:
-        self.comparison, self.known, self.folds = comparison, known, folds
-        self.results = known.results
-        first = next(iter(caches.values()))
-        metric = comparison.settings(comparison.runs()[0]).metric or MAIN_METRIC[first.task]
-        self.metrics = metrics_shown(first.task, metric)
-        self.failures: list[RunJob] = []
-
-    def run(self, jobs: int) -> None:
-        """Do what is left, and report the results.
-
-        Raises
-        ------
-        RunError
-            If a run failed, after all others are done.
-        """
-        self.known.update_ledger()
-        done = sum(result is not None for result in self.results.values())
-        echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
-        self._write()
-        run_jobs(self.comparison, self._outstanding, jobs, self._end)
-        for line in self._write():
-            echo(line)
-        echo(f"{self.comparison.out / 'table.md'}")
-        if self.failures:
-            details = "\n".join(self._failure_text(job) for job in self.failures)
-            raise RunError(
-                f"{len(self.failures)} run(s) failed; the others are done, but for choices that "
-                f"wait for them\n{details}\n"
-                "Repeat the command to try them again.",
-                kind="failed",
-            )
-
-    def _outstanding(self) -> list[RunJob]:
-        return self.comparison.outstanding(self.results)
-
-    def _end(self, job: RunJob, code: int) -> None:
-        """Take up what a process left, and report it."""
-        result = self.known.refresh(job.run)
-        if code or result is None:
-            self.failures.append(job)
-            echo(f"{job.run}: failed (exit code {code})")
-            return
-        scores = [f"{split} {entry['score']}" for split, entry in result["splits"].items()]
-        trained = sum(found is not None for found in self.results.values())
-        echo(f"[{trained}/{len(self.results)}] {job.run}: {', '.join(scores)}")
-        self._write()
-
-    def _write(self) -> list[str]:
-        """Write all tables anew; gives the summary's lines."""
-        rows = table_rows(self.comparison, self.results, self.metrics, folds=self.folds)
-        lines = summary(rows)
-        document = {
-            "caches": {name: str(path) for name, path in self.comparison.caches.items()},
-            "seeds": self.comparison.seeds,
-            "train": shlex.join(self.comparison.train),
-            "folds": self.folds,
-            "rows": [row_document(row) for row in rows],
-            "summary": lines,
-        }
-        text = markdown(rows) + "".join(f"\n* {line}" for line in lines) + "\n"
-        out = self.comparison.out
-        write_atomic(out / DOCUMENT, json.dumps(document, indent=1).encode() + b"\n")
-        write_atomic(out / "table.md", text.encode())
-        write_atomic(out / "table.csv", csv_table(rows).encode())
-        return lines
-
-    def _failure_text(self, job: RunJob) -> str:
-        """Give the last lines of a failed run's log."""
-        log = log_of(self.comparison, job)
-        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
-        return "\n".join([f"  - {job.run}, see {log}:", *(f"      {line}" for line in last)])

@@ -14,14 +14,8 @@ from cache_schema.paths import LocalPath, PicturePath
 from cache_schema.reader import Cache, open_cache
 from cache_schema.terminal import echo, wide_terminal
 from cache_schema.text import json_text, one_line
-from student.evaluation.attention_curves import clip_curves
-from student.evaluation.attention_mass import attention_mass
-from student.evaluation.report import score_document, score_tables
 from student.metrics import Score, measure
-from student.metrics.teacher import teacher_predictions
-from student.runs.predict import read_config, run_predictions
 from student.runs.settings import first_teacher
-from student.training.determinism import prepare_torch
 
 MAX_TIME_S = 1e6
 
@@ -66,6 +60,8 @@ def main(
     mark_s: tuple[float, float] | None,
 ) -> None:
     """Score the best weights of RUN on a split of CACHE."""
+    from student.training.determinism import prepare_torch  # torch is kept out of --help
+
     prepare_torch(1)
     if plot is None and (clips or beside or mark_s):
         raise UsageError("--clip, --beside and --mark-s belong to --plot FILE.png", kind="options")
@@ -87,6 +83,11 @@ def main(
 
 def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: bool) -> None:
     """Print a run's score on a split and the teacher's, or everything known of them."""
+    from student.evaluation.attention_mass import attention_mass
+    from student.evaluation.report import score_document, score_tables
+    from student.metrics.teacher import teacher_predictions
+    from student.runs.predict import read_config, run_predictions
+
     config = read_config(run)
     student = run_predictions(run, config, cache, split)
     teacher = teacher_predictions(
@@ -145,6 +146,7 @@ def draw(
 ) -> None:
     """Draw where the teacher and the students of runs attend in some clips."""
     from cache_schema.inspection.plot import ClipPanel, plot_attentions
+    from student.evaluation.attention_curves import clip_curves
 
     found = clip_curves(runs, cache, split, clips)
     name = "clip" if mark_s is None else "keyword"

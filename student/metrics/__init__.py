@@ -16,7 +16,6 @@ from cache_schema.errors import UsageError
 from cache_schema.plugins import load_plugin, plugin_names
 from cache_schema.reader import Cache
 from student.metrics.interface import Metric, MetricValue, Predictions, tasks_of
-from student.metrics.teacher import teacher_predictions
 from student.stream.class_map import Names
 
 METRICS: dict[str, str] = {
@@ -162,5 +161,8 @@ def teacher_score(
 
     See `teacher_predictions` for `class_map`, `teacher` and a teacher that covers some classes only.
     """
+    # Imported here: torch, which the names of metrics need not wait for.
+    from student.metrics.teacher import teacher_predictions
+
     predictions = teacher_predictions(cache, split, class_map, teacher)
     return None if predictions is None else measure(predictions, metric)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.limits import MAX_EPOCHS, MAX_WEIGHT
@@ -21,11 +21,13 @@ from cache_schema.store.files import canonical_json, sha256
 from cache_schema.text import one_line
 from student.augmentation.compatibility import check_augmentations
 from student.losses import LOSSES
-from student.losses.interface import DistillationLoss
 from student.metrics import METRICS
 from student.models import STUDENTS
-from student.models.interface import Student
 from student.recipes import RECIPES, Recipe
+
+if TYPE_CHECKING:
+    from student.losses.interface import DistillationLoss
+    from student.models.interface import Student
 
 
 @dataclass(frozen=True, slots=True)

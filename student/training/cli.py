@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from cache_schema.command_line.command import Command, Number
 from cache_schema.devices import check_device
@@ -45,8 +44,6 @@ from student.runs.settings import (
     resolve_label_weight,
 )
 from student.stream.class_map import read_class_map
-from student.training.determinism import prepare_torch
-from student.training.train import train
 
 
 @click.command("train-student", cls=Command)
@@ -135,6 +132,8 @@ from student.training.train import train
 )
 def main(cache: Path, out: Path, device: str, threads: int, **options: Any) -> None:
     """Train a student from CACHE; the same command again continues after a kill."""
+    from student.training.determinism import prepare_torch  # torch is kept out of --help
+
     check_training_device(device)
     prepare_torch(threads)
     train_and_report(cache, out, device, resolve(options))
@@ -143,6 +142,8 @@ def main(cache: Path, out: Path, device: str, threads: int, **options: Any) -> N
 def check_training_device(device: str) -> None:
     """Refuse a device that this machine has not; ``auto`` takes what there is."""
     if device != "auto":
+        import torch  # kept out of --help
+
         check_device(device, torch)
 
 
@@ -231,6 +232,8 @@ def parse_average(text: str) -> Average | None:
 
 def train_and_report(cache: Path, out: Path, device: str, settings: Settings) -> None:
     """Train; the last line has the run, its score and the teacher's."""
+    from student.training.train import train  # kept out of --help
+
     result = train(open_cache(cache), settings, out, device=device, log=echo)
     scores = [
         f"{split} {result['metric']} {_number(entry['score'])} "

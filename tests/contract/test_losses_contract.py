@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_cache import write_small_cache
+from small_cache import copy_small_cache
 
 from cache_schema.errors import CacheError, UsageError
 from cache_schema.front_ends import FRONT_ENDS
@@ -74,7 +74,7 @@ def test_temporal_can_do_without_times() -> None:
 
 @pytest.mark.parametrize("name", plugin_names(LOSSES, "loss"))
 def test_a_missing_signal_is_named_with_the_command_that_adds_it(name: str, tmp_path: Path) -> None:
-    cache = open_cache(write_small_cache(tmp_path / "cache"))
+    cache = open_cache(copy_small_cache(tmp_path / "cache"))
     cache.__dict__["signals"] = {"waveform": cache.signals["waveform"]}
     settings = Settings(
         student="tc-resnet", student_options={}, distill=(parse_distillation(f"{name}=0.5"),),

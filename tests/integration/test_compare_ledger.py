@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from commands import command, succeeded, write_tones
+from commands import command, forking_python, succeeded, write_tones
 
 from cache_schema.reader import open_cache
 from student.compare import cli
@@ -23,7 +24,9 @@ TRAIN = ("--train", "--epochs 1 --batch-size 8")
 
 
 def compared(*words: object) -> Result:
-    return CliRunner().invoke(cli.main, [*map(str, words)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", forking_python())
+        return CliRunner().invoke(cli.main, [*map(str, words)])
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:

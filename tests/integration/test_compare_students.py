@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,15 +13,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from commands import command, plain_environment, succeeded, write_tones
+from commands import Started, command, succeeded, write_tones
 from same_run import assert_same_run
-from small_cache import tree_bytes, write_small_cache
+from small_cache import copy_small_cache, tree_bytes
 
 from cache_schema.store.lock import write_lock
 from student.compare import cli
 from student.evaluation import cli as evaluate_cli
 
-PROGRAM = "from student.compare.cli import main; main(prog_name='compare-students')"
 LADDER = ("--condition", "none", "--condition", "temporal=0.1 | logits=0.2  temporal=0.5 label=1")
 SECOND = "logits=0.2 temporal=0.5 label=1"
 TRAIN = ("--train", "--epochs 2 --batch-size 8")
@@ -40,19 +37,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def started(*words: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plain_environment(),
-    )  # fmt: skip
-
-
-def finished(*words: object) -> subprocess.CompletedProcess[str]:
-    process = started(*words)
-    shown, failed = process.communicate(timeout=500)
-    return subprocess.CompletedProcess(process.args, process.returncode, shown, failed)
-
-
 def here(*words: object) -> Result:
     """In this process; what trains nothing needs no other."""
     return CliRunner().invoke(cli.main, [*map(str, words)])
@@ -62,7 +46,7 @@ def here(*words: object) -> Result:
 def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """An undisturbed comparison and what it printed."""
     out = tmp_path_factory.mktemp("compared") / "whole"
-    return out, succeeded(finished(cache, *WORDS, *TRAIN, "--out", out))
+    return out, succeeded(command("compare-students", cache, *WORDS, *TRAIN, "--out", out))
 
 
 def runs_below(out: Path) -> list[Path]:
@@ -74,7 +58,7 @@ def document(path: Path) -> dict[str, Any]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], process: Started) -> None:
     give_up = time.monotonic() + 300
     while not condition() and process.poll() is None and time.monotonic() < give_up:
         time.sleep(0.01)
@@ -150,12 +134,17 @@ def test_a_killed_comparison_goes_on_to_the_bits_of_an_undisturbed_one(
 ) -> None:
     undisturbed, _ = whole
     out = tmp_path / "killed"
+    shutil.copytree(undisturbed, out)  # killed when the last two runs are under way
+    for name in TABLES:
+        (out / name).unlink()
+    under_way = out / "runs" / "tones" / "tc-resnet" / "none"
+    shutil.rmtree(under_way)
     words = (cache, *WORDS, *TRAIN, "--out", out)
-    with started(*words) as process:
-        wait_for(lambda: any(out.rglob("training-state.pt")), process)
+    with Started("compare-students", *words) as process:
+        wait_for(lambda: any(under_way.rglob("training-state.pt")), process)
         process.kill()
     assert process.returncode == -signal.SIGKILL
-    succeeded(finished(*words))
+    succeeded(command("compare-students", *words))
     assert [run.relative_to(out) for run in runs_below(out)] == [
         run.relative_to(undisturbed) for run in runs_below(undisturbed)
     ]
@@ -170,10 +159,10 @@ def test_a_comparison_told_to_stop_ends_its_processes_and_says_what_is_kept(
 ) -> None:
     out = tmp_path / "stopped"
     words = (cache, *WORDS, "--out", out, "--train", "--epochs 1000 --batch-size 8")
-    with started(*words) as process:
+    with Started("compare-students", *words) as process:
         wait_for(lambda: any(out.rglob("training-state.pt")), process)
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate()
     assert process.returncode == 1
     assert "compare-students: stopped. Finished runs are kept, and the 2 under way" in errors
     assert "Traceback" not in errors
@@ -195,7 +184,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
     for run in (first, second):
         (run / "result.json").unlink()
     (first / "training-state.pt").write_bytes(b"no state")
-    failed = finished(cache, *WORDS, *TRAIN, "--out", out)
+    failed = command("compare-students", cache, *WORDS, *TRAIN, "--out", out)
     assert failed.returncode == 1
     assert "tones, tc-resnet, none, seed 0: failed (exit code 1)" in failed.stdout
     assert "tones, tc-resnet, none, seed 1: validation" in failed.stdout
@@ -261,7 +250,7 @@ def test_losses_from_a_file_of_the_trainer_are_refused(cache: Path, tmp_path: Pa
 def test_caches_that_could_not_be_told_apart_or_scored_are_refused(
     cache: Path, tmp_path: Path
 ) -> None:
-    small = write_small_cache(tmp_path / "small.zarr")
+    small = copy_small_cache(tmp_path / "small.zarr")
     words = ("--student", "tc-resnet", "--out", tmp_path / "out")
     unscored = here(small, *words, "--condition", "temporal=0.1 | temporal=0.5")
     assert f"{small} has no split 'validation'" in unscored.stderr
@@ -283,7 +272,7 @@ def test_a_cache_without_validation_is_compared_once_and_done(tmp_path: Path) ->
     shutil.rmtree(corpus / "validation")
     succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", small))
     words = (small, "--student", "tc-resnet", "--condition", "none", "--seeds", "1", "--jobs", "1")
-    shown = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))
+    shown = succeeded(command("compare-students", *words, *TRAIN, "--out", tmp_path / "out"))
     assert shown.count("seed 0: test") == 1
-    again = succeeded(finished(*words, *TRAIN, "--out", tmp_path / "out"))
+    again = succeeded(command("compare-students", *words, *TRAIN, "--out", tmp_path / "out"))
     assert "seed 0: test" not in again

@@ -80,10 +80,7 @@ def test_a_unit_fails_with_the_path_and_the_same_command_goes_on(
     succeeded(command("precompute-teacher", *words, "--out", plain))
     name = sorted(corpus.rglob("*.flac"))[5].name
     code = FAILING.format(name=name, number=number)
-    failed = subprocess.run(
-        [sys.executable, "-c", code, *words, "--out", str(out)],
-        capture_output=True, text=True, timeout=600, check=False, env=plain_environment(),
-    )  # fmt: skip
+    failed = command("precompute-teacher", *words, "--out", out, program=code)
     assert failed.returncode == 1, failed.stdout + failed.stderr
     assert "Traceback" not in failed.stderr
     assert f"{name} cannot be read" in failed.stderr

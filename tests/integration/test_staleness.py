@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from commands import RATE_HZ, command, plain_environment, succeeded, tone, write_tones
+from commands import RATE_HZ, command, fresh_command, succeeded, tone, write_tones
 from safetensors.numpy import load_file, save_file
 from small_cache import tree_bytes
 
@@ -48,13 +47,10 @@ def precompute(
     words = [f"folder:{corpus}", "--out", out, *options]
     if "--teacher" not in options:
         words += ["--teacher", "toy"]
-    if not release:
-        return command("precompute-teacher", *words, **environment)
-    program = f"{release}\nfrom pipeline.precompute.cli import main\nmain()"
-    return subprocess.run(
-        [sys.executable, "-c", program, *map(str, words)],
-        capture_output=True, text=True, timeout=600, check=False, env=plain_environment(),
-    )  # fmt: skip
+    if environment:  # which the hub's library reads when it is imported
+        return fresh_command("precompute-teacher", *words, **environment)
+    program = f"{release}\nfrom pipeline.precompute.cli import main\nmain()" if release else ""
+    return command("precompute-teacher", *words, program=program)
 
 
 def refused(run: subprocess.CompletedProcess[str], *facts: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import command, plain_environment, script, succeeded, write_tones
+from commands import Started, command, plain_environment, succeeded, write_tones
 from same_run import RUN_FILES, assert_same_run
 from small_cache import tree_bytes
 from small_finetuning import write_base
@@ -70,21 +70,20 @@ def whole(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def started(program: list[str], *words: object) -> subprocess.Popen[str]:
+def started_alone(program: str, *words: object) -> subprocess.Popen[str]:
+    """Run a program in an interpreter of its own, whose clock no library has looked at."""
     return subprocess.Popen(
-        [*program, *map(str, words)],
+        [sys.executable, "-c", program, *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plain_environment(),
     )  # fmt: skip
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], process: Started) -> None:
     while not condition() and process.poll() is None:
         time.sleep(0.005)
 
 
-def meanwhile(
-    first: subprocess.Popen[str], name: str, *words: object
-) -> subprocess.CompletedProcess[str]:
+def meanwhile(first: Started, name: str, *words: object) -> subprocess.CompletedProcess[str]:
     """Run a command while another, which is under way, stands still."""
     first.send_signal(signal.SIGSTOP)
     second = command(name, *words)
@@ -99,8 +98,7 @@ def test_a_training_killed_again_and_again_gives_the_bits_of_an_undisturbed_one(
     state, words = run / "training-state.pt", (cache, *STUDENT, "--out", run)
     while killed < KILLS:
         before = state.stat().st_mtime_ns if state.exists() else None
-        process = started([sys.executable, "-c", SAVES_OFTEN], *words)
-        with process:
+        with Started("train-student", *words, program=SAVES_OFTEN) as process:
             wait_for(lambda: state.exists() and state.stat().st_mtime_ns != before, process)  # noqa: B023
             time.sleep(generator.uniform(0, 0.4))
             process.kill()
@@ -120,10 +118,10 @@ def test_a_training_told_to_stop_says_where_and_continues_inside_the_epoch(
 ) -> None:
     run = tmp_path / "run"
     words = (cache, *STUDENT, "--out", run)
-    process = started([script("train-student")], *words)
+    process = Started("train-student", *words)
     wait_for((run / "tensorboard").exists, process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate()
     assert process.returncode == 1
     assert errors.startswith("train-student: stopped after batch ")
     assert errors.endswith(f"{run} holds the state. Repeat the command to go on there.\n")
@@ -137,12 +135,12 @@ def test_a_training_told_to_stop_says_where_and_continues_inside_the_epoch(
 def test_a_run_has_one_writer_at_a_time(cache: Path, whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = (cache, *STUDENT, "--out", run)
-    first = started([script("train-student")], *words)
+    first = Started("train-student", *words)
     wait_for((run / "config.json").exists, first)
     second = meanwhile(first, "train-student", *words)
     assert second.returncode == 1
     assert f"{run} is being written by process {first.pid} on host" in second.stderr
-    _, errors = first.communicate(timeout=300)
+    _, errors = first.communicate()
     assert (first.returncode, errors) == (0, "")
     assert_same_run(run, whole)
 
@@ -150,12 +148,12 @@ def test_a_run_has_one_writer_at_a_time(cache: Path, whole: Path, tmp_path: Path
 def test_a_cache_has_one_writer_at_a_time(corpus: str, cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "c.zarr"
     words = (corpus, *PRECOMPUTE, "--out", out)
-    first = started([script("precompute-teacher")], *words)
+    first = Started("precompute-teacher", *words)
     wait_for((tmp_path / "c.zarr.lock").exists, first)
     second = meanwhile(first, "precompute-teacher", *words)
     assert second.returncode == 1
     assert f"{out} is being written by process {first.pid}" in second.stderr
-    _, errors = first.communicate(timeout=300)
+    _, errors = first.communicate()
     assert first.returncode == 0, errors
     assert verify(out) == []
     assert tree_bytes(out) == tree_bytes(cache)
@@ -194,7 +192,7 @@ def test_a_clock_that_jumps_changes_no_byte_of_a_cache(
 ) -> None:
     out = tmp_path / "c.zarr"
     words = (corpus, *PRECOMPUTE, "--out", out)
-    process = started([script("precompute-teacher")], *words)
+    process = Started("precompute-teacher", *words)
     wait_for(lambda: any(out.glob("parts/*/commits/*.json")), process)
     process.kill()
     process.communicate()
@@ -202,7 +200,7 @@ def test_a_clock_that_jumps_changes_no_byte_of_a_cache(
     for number, path in enumerate(sorted(out.rglob("*"))):
         os.utime(path, (number % 2 * 2**32, number % 2 * 2**32))
     jumping = WRONG_CLOCK.replace("MODULE", "pipeline.precompute.cli")
-    last = started([sys.executable, "-c", jumping], *words)
+    last = started_alone(jumping, *words)
     _, errors = last.communicate(timeout=300)
     assert last.returncode == 0, errors
     assert tree_bytes(out) == tree_bytes(cache)
@@ -216,13 +214,13 @@ def test_a_clock_that_jumps_changes_no_byte_of_a_run(
 ) -> None:
     run = tmp_path / "run"
     words = (cache, *STUDENT, "--out", run)
-    process = started([sys.executable, "-c", SAVES_OFTEN], *words)
+    process = Started("train-student", *words, program=SAVES_OFTEN)
     wait_for((run / "training-state.pt").exists, process)
     process.kill()
     process.communicate()
     touch_all(run, 2**32)
     jumping = WRONG_CLOCK.replace("MODULE", "student.training.cli")
-    last = started([sys.executable, "-c", jumping], *words)
+    last = started_alone(jumping, *words)
     _, errors = last.communicate(timeout=300)
     assert last.returncode == 0, errors
     assert_same_run(run, whole)
@@ -239,8 +237,7 @@ def test_a_fine_tuning_told_to_stop_or_run_twice_gives_the_same_bytes(
     words, out = finetuning(corpus, tmp_path), tmp_path / "teacher"
     succeeded(command("finetune-teacher", *words, "--out", tmp_path / "whole"))
     for number in (signal.SIGINT, signal.SIGTERM):
-        process = started([script("finetune-teacher")], *words, "--out", out)
-        assert process.stdout is not None
+        process = Started("finetune-teacher", *words, "--out", out)
         while not (line := process.stdout.readline()).startswith("epoch"):
             assert line, "it ended before an epoch was over"
         if number is signal.SIGINT:
@@ -248,7 +245,7 @@ def test_a_fine_tuning_told_to_stop_or_run_twice_gives_the_same_bytes(
             assert second.returncode == 1
             assert f"{out} is being written by process {process.pid}" in second.stderr
         process.send_signal(number)
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate()
         assert process.returncode == 1
         assert "finetune-teacher: stopped. What was finished is kept" in errors
         assert "Traceback" not in errors

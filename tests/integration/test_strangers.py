@@ -70,7 +70,7 @@ def secret(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    return small_cache.write_small_cache(tmp_path / "small.zarr")
+    return small_cache.copy_small_cache(tmp_path / "small.zarr")
 
 
 # --- models --------------------------------------------------------------------------------------

@@ -124,7 +124,7 @@ def test_a_cache_that_keeps_no_places_has_none(tmp_path: Path) -> None:
     classes = {"classes": list(small_cache.CLASSES)}
     run = write_run(tmp_path / "run", **classes)
     save_weights(run, build_student("att-rnn", {}, 2))
-    old = open_cache(small_cache.write_small_cache(tmp_path / "old.zarr"))
+    old = open_cache(small_cache.copy_small_cache(tmp_path / "old.zarr"))
     assert attention_mass(run, old, "test") is None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import torch
 from keras_in_numpy import scramble
@@ -25,6 +27,7 @@ every_student = pytest.mark.parametrize("name", STUDENTS)
 STEPPED = [name for name in STUDENTS if name in ("crnn", "lstm-p")]
 
 
+@cache
 def trained(name: str) -> Student:
     """A student with weights and statistics that are none's beginning."""
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ import tomllib
 
 import click
 import pytest
+from commands import fresh_command
 from pages import PAGES, REPOSITORY
 
 README = PAGES["README.md"]
@@ -50,6 +51,16 @@ def test_options_are_the_frozen_ones(name: str) -> None:
     assert command.name == name
     found = [option.opts[0] for option in command.params if isinstance(option, click.Option)]
     assert sorted(found) == sorted(OPTIONS[name].split())
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_help_in_an_interpreter_of_its_own_loads_no_large_library(name: str) -> None:
+    run = fresh_command(name, "--help", PYTHONPROFILEIMPORTTIME="1")
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith(f"Usage: {name} ")
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "click" in imported
+    assert imported & {"torch", "transformers", "distributed", "matplotlib"} == set()
 
 
 def commands_of(page: str) -> list[list[str]]:

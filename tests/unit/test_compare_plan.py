@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from small_cache import write_small_cache
+from small_cache import copy_small_cache
 
 from cache_schema.reader import open_cache
 from student.compare.conditions import parse_condition
@@ -22,7 +22,7 @@ def test_what_memory_does_not_hold_is_loaded_in_every_epoch(
     tmp_path: Path, row_bytes: float, loads: float
 ) -> None:
     """Four training clips in two views, five epochs: 8 rows, visited 20 times."""
-    path = write_small_cache(tmp_path / "small.zarr")
+    path = copy_small_cache(tmp_path / "small.zarr")
     conditions = (parse_condition("none"),)
     named = {"small": path}
     comparison = Comparison(tmp_path, named, ("tc-resnet",), conditions, 1, ("--epochs", "5"))

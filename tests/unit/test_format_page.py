@@ -48,7 +48,7 @@ def test_the_pages_reader_equals_ours(page_reader: dict[str, Any], signal: str) 
 
 
 def test_the_pages_reader_finds_damage(page_reader: dict[str, Any], tmp_path: Path) -> None:
-    root = small_cache.write_small_cache(tmp_path / "small.zarr")
+    root = small_cache.copy_small_cache(tmp_path / "small.zarr")
     chunk = root / "parts/part-000/logits/c/0/0"
     data = bytearray(chunk.read_bytes())
     data[3] ^= 1

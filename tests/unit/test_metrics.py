@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_cache import row, write_small_cache
+from small_cache import copy_small_cache, row
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.reader import open_cache
@@ -174,7 +174,7 @@ def test_confusions_count_clips_by_class_and_answer() -> None:
 
 
 def test_the_teachers_score_is_of_its_cached_logits(tmp_path: Path) -> None:
-    cache = open_cache(write_small_cache(tmp_path / "small.zarr"))
+    cache = open_cache(copy_small_cache(tmp_path / "small.zarr"))
     logits = np.array([row(i, 0, ["logits"]).signals["logits"] for i in range(4)])
     right = logits.argmax(1) == np.arange(4) % 2  # clip i has class i % 2
     assert teacher_score(cache, "train") == Score("accuracy", right.mean(), 4, covered=2)
@@ -185,13 +185,13 @@ def test_the_teachers_score_is_of_its_cached_logits(tmp_path: Path) -> None:
 
 
 def test_a_teacher_of_other_classes_has_no_score_without_a_map(tmp_path: Path) -> None:
-    cache = open_cache(write_small_cache(tmp_path / "small.zarr"))
+    cache = open_cache(copy_small_cache(tmp_path / "small.zarr"))
     cache.__dict__["classes"] = ("no", "maybe")
     assert teacher_score(cache, "train") is None
 
 
 def test_a_teacher_answers_for_the_classes_it_covers(tmp_path: Path) -> None:
-    cache = open_cache(write_small_cache(tmp_path / "small.zarr"))
+    cache = open_cache(copy_small_cache(tmp_path / "small.zarr"))
     found = teacher_score(cache, "train", class_map={"yes": []})
     assert found is not None
     assert (found.value, found.clips, found.covered) == (1.0, 2, 1)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_cache import CLASSES, QUARANTINED, write_small_cache
+from small_cache import CLASSES, QUARANTINED, copy_small_cache
 
 import cache_schema
 import student
@@ -27,7 +27,7 @@ RATE_HZ = 16_000
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache and a run with the weights of a fixed seed."""
     folder = tmp_path_factory.mktemp("notebook")
-    write_small_cache(folder / "sounds.zarr")
+    copy_small_cache(folder / "sounds.zarr")
     for task in ("single", "multi"):
         run = folder / "runs" / {"single": "distilled", "multi": "multi"}[task]
         run.mkdir(parents=True)

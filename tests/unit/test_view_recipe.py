@@ -141,7 +141,7 @@ def test_inspection_tells_the_recipe(views: Path) -> None:
 
 
 def test_inspection_tells_a_recipe_of_plain_words(tmp_path: Path) -> None:
-    old = small_cache.write_small_cache(tmp_path / "old.zarr")
+    old = small_cache.copy_small_cache(tmp_path / "old.zarr")
     assert open_cache(old).view_draw_names == ()
     assert "view step gain" in inspected(old)
     assert clip_facts(open_cache(old), 0)["drawn"] == []

@@ -1,0 +1,105 @@
+"""A comparison under way: it runs what is left and writes the tables anew after each run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from cache_schema.errors import RunError
+from cache_schema.reader import Cache
+from cache_schema.store.files import write_atomic
+from cache_schema.terminal import echo
+from student.compare.known_runs import KnownRuns
+from student.compare.processes import log_of, run_jobs
+from student.compare.runs import Comparison, RunJob
+from student.compare.table import (
+    csv_table,
+    markdown,
+    metrics_shown,
+    row_document,
+    summary,
+    table_rows,
+)
+from student.metrics import MAIN_METRIC
+
+DOCUMENT = "comparison.json"
+TAIL_LINES = 5
+
+
+class ComparisonRunner:
+    """A comparison under way: what is known of its runs, and its tables."""
+
+    def __init__(
+        self, comparison: Comparison, caches: dict[str, Cache], known: KnownRuns, *, folds: bool
+    ) -> None:
+        self.comparison, self.known, self.folds = comparison, known, folds
+        self.results = known.results
+        first = next(iter(caches.values()))
+        metric = comparison.settings(comparison.runs()[0]).metric or MAIN_METRIC[first.task]
+        self.metrics = metrics_shown(first.task, metric)
+        self.failures: list[RunJob] = []
+
+    def run(self, jobs: int) -> None:
+        """Do what is left, and report the results.
+
+        Raises
+        ------
+        RunError
+            If a run failed, after all others are done.
+        """
+        self.known.update_ledger()
+        done = sum(result is not None for result in self.results.values())
+        echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
+        self._write()
+        run_jobs(self.comparison, self._outstanding, jobs, self._end)
+        for line in self._write():
+            echo(line)
+        echo(f"{self.comparison.out / 'table.md'}")
+        if self.failures:
+            details = "\n".join(self._failure_text(job) for job in self.failures)
+            raise RunError(
+                f"{len(self.failures)} run(s) failed; the others are done, but for choices that "
+                f"wait for them\n{details}\n"
+                "Repeat the command to try them again.",
+                kind="failed",
+            )
+
+    def _outstanding(self) -> list[RunJob]:
+        return self.comparison.outstanding(self.results)
+
+    def _end(self, job: RunJob, code: int) -> None:
+        """Take up what a process left, and report it."""
+        result = self.known.refresh(job.run)
+        if code or result is None:
+            self.failures.append(job)
+            echo(f"{job.run}: failed (exit code {code})")
+            return
+        scores = [f"{split} {entry['score']}" for split, entry in result["splits"].items()]
+        trained = sum(found is not None for found in self.results.values())
+        echo(f"[{trained}/{len(self.results)}] {job.run}: {', '.join(scores)}")
+        self._write()
+
+    def _write(self) -> list[str]:
+        """Write all tables anew; gives the summary's lines."""
+        rows = table_rows(self.comparison, self.results, self.metrics, folds=self.folds)
+        lines = summary(rows)
+        document = {
+            "caches": {name: str(path) for name, path in self.comparison.caches.items()},
+            "seeds": self.comparison.seeds,
+            "train": shlex.join(self.comparison.train),
+            "folds": self.folds,
+            "rows": [row_document(row) for row in rows],
+            "summary": lines,
+        }
+        text = markdown(rows) + "".join(f"\n* {line}" for line in lines) + "\n"
+        out = self.comparison.out
+        write_atomic(out / DOCUMENT, json.dumps(document, indent=1).encode() + b"\n")
+        write_atomic(out / "table.md", text.encode())
+        write_atomic(out / "table.csv", csv_table(rows).encode())
+        return lines
+
+    def _failure_text(self, job: RunJob) -> str:
+        """Give the last lines of a failed run's log."""
+        log = log_of(self.comparison, job)
+        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+        return "\n".join([f"  - {job.run}, see {log}:", *(f"      {line}" for line in last)])

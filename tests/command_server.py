@@ -1,0 +1,184 @@
+"""A process that has imported the large libraries and runs each console script in a fork of itself.
+
+Importing torch, transformers and their like takes seconds, a command of a test a fraction of one. A fork
+is a process of its own all the same: own memory, own id, own exit code. The project's own modules are
+not imported here: a command imports what it imports for a user.
+
+Run as ``command_server.py SOCKET``, it lives as long as its standard input is open. Each connection
+brings a `Request` as JSON and four descriptors: standard input, output and error of the command, and a
+pipe to which its process id and, at its end, its exit code are written, a line each.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TypedDict
+
+FILES = ("h5py", "pydantic", "rich.progress", "rich.table", "soundfile", "soxr", "zarr")
+STUDENTS = (
+    "lightning_fabric",
+    "safetensors.torch",
+    "tensorboard.summary.writer.record_writer",
+    "torchmetrics.functional.classification",
+)
+TEACHERS = (
+    "safetensors.torch",
+    "torchmetrics.functional.classification",
+    "transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogram_transformer",
+    "transformers.models.wav2vec2.modeling_wav2vec2",
+    "transformers.models.whisper.modeling_whisper",
+)
+LIBRARIES = {
+    "train-student": STUDENTS,
+    "evaluate-student": STUDENTS,
+    "compare-students": STUDENTS,
+    "finetune-teacher": TEACHERS,
+    "precompute-teacher": TEACHERS,
+}
+
+
+class Request(TypedDict):
+    """A command, its name and its surroundings.
+
+    Its words are ``[script, ...]`` or what follows the name of an interpreter: ``["-c", program, ...]``,
+    ``["-P", "-m", module, ...]``. ``python`` is what it shall take for its interpreter.
+    """
+
+    words: list[str]
+    name: str
+    folder: str
+    environment: dict[str, str]
+    python: str
+
+
+def send(address: str, request: Request, streams: tuple[int, int, int], told: int) -> None:
+    """Ask the server at an address for a command."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address)
+        socket.send_fds(connection, [json.dumps(request).encode()], [*streams, told])
+
+
+def stand_in(address: str, python: str) -> None:
+    """Be a worker that the server forks, to its parent: pass streams, signals and exit code on."""
+    words = sys.argv[1:]
+    if words[:2] != ["-P", "-m"]:
+        os.execv(python, [python, *words])
+    read_end, write_end = os.pipe()
+    environment, name = dict(os.environ), "train-student"
+    request = Request(
+        words=words, name=name, folder=os.getcwd(), environment=environment, python=python
+    )
+    send(address, request, (0, 1, 2), write_end)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb", buffering=0) as told:
+        pid = int(told.readline())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: os.kill(pid, number))
+        code = int(told.readline())
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+def serve(listener: socket.socket) -> Request:
+    """Fork for each request until standard input ends; return, in a fork, what it is to run."""
+    while True:
+        if sys.stdin in select.select([listener, sys.stdin], [], [])[0]:
+            sys.exit()
+        connection, _ = listener.accept()
+        with connection:
+            message, streams, _, _ = socket.recv_fds(connection, 1 << 18, 4)
+            while more := connection.recv(1 << 18):
+                message += more
+        request: Request = json.loads(message)
+        _import_libraries(request)
+        if os.fork() == 0:
+            listener.close()
+            _keep(*streams)
+            return request
+        for stream in streams:
+            os.close(stream)
+        _reap()
+
+
+def _import_libraries(request: Request) -> None:
+    """Import what the command will, once for all that follow."""
+    toy = any(word.split(":")[0] == "toy" for word in request["words"])
+    large = () if toy else LIBRARIES.get(request["name"], ())
+    for name in (*FILES, *large):
+        import_module(name)
+    gc.freeze()  # a fork does not touch, and so copy, what is there already
+
+
+def _keep(standard_input: int, output: int, errors: int, told: int) -> None:
+    """Fork once more: this process waits and tells the exit code, the new one returns."""
+    pid = os.fork()
+    if pid:
+        os.write(told, f"{pid}\n".encode())
+        for stream in (standard_input, output, errors):
+            os.close(stream)
+        os.write(told, f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
+        os._exit(0)
+    for number, stream in enumerate((standard_input, output, errors)):
+        os.dup2(stream, number)
+        os.close(stream)
+    os.close(told)
+    _open_streams()
+
+
+def _open_streams() -> None:
+    """Open output and errors as an interpreter does that is not at a terminal."""
+    sys.__stdout__ = sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.__stderr__ = sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
+
+
+def _reap() -> None:
+    """Let go of the keepers that have ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+    except ChildProcessError:
+        pass
+
+
+def run(request: Request) -> None:
+    """Be the command."""
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    paths = request["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [path for path in paths if path and path not in sys.path]
+    sys.executable = request["python"]
+    sys.argv = request["words"]
+    match sys.argv:
+        case ["-c", program, *rest]:
+            sys.argv, sys.path[0] = ["-c", *rest], ""
+            sys.modules["__main__"] = ModuleType("__main__")
+            exec(program, vars(sys.modules["__main__"]))
+        case ["-P", "-m", module, *rest]:
+            del sys.path[0]
+            sys.argv = [module, *rest]
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        case [script, *_]:
+            sys.path[0] = str(Path(script).parent)
+            runpy.run_path(script, run_name="__main__")
+
+
+if __name__ == "__main__":
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(sys.argv[1])
+        listening.listen()
+        print("listening", flush=True)
+        asked = serve(listening)
+    run(asked)
