@@ -20,7 +20,7 @@ from figures import Figure, machine
 from rich.console import Console
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 # Each module has `measure(scratch: Path, *, quick: bool) -> Iterator[Figure]`.
 BENCHMARKS = ("reading", "stall", "step", "teacher", "online", "size", "growth")

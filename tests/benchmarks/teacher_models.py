@@ -12,7 +12,7 @@ import torch
 import transformers
 from figures import SHARED
 from numpy.typing import NDArray
-from peaked_teachers import LABELS, MAKERS
+from tiny_checkpoints import LABELS, MAKERS
 
 from pipeline.teachers import open_teacher
 from pipeline.teachers.transformer import TransformerTeacher

@@ -16,7 +16,7 @@ from pipeline.corpora import CORPORA, read_corpus
 from pipeline.corpora.interface import Corpus
 from pipeline.plugin_checks import CORPUS_CHECKS, corpus_is_well_formed
 
-LAYOUTS = Path(__file__).resolve().parents[1] / "small_corpora"
+LAYOUTS = Path(__file__).resolve().parents[1] / "helpers" / "small_corpora"
 
 
 def _written(kind: str, folder: Path) -> str:
@@ -33,7 +33,9 @@ def _well_formed(text: str) -> Corpus:
 
 def test_every_corpus_has_a_layout_here() -> None:
     written = {path.stem.replace("_", "-") for path in LAYOUTS.glob("[a-z]*.py")}
-    assert written == set(CORPORA) != set(), "a kind has tests/small_corpora/KIND.py: write(folder)"
+    assert written == set(CORPORA) != set(), (
+        "a kind has tests/helpers/small_corpora/KIND.py: write(folder)"
+    )
 
 
 @pytest.mark.parametrize("check", CORPUS_CHECKS, ids=lambda check: check.__name__)

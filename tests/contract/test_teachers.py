@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from peaked_teachers import (
+from tiny_checkpoints import (
     CLASSES,
     CNN_POOLINGS,
     MAKERS,

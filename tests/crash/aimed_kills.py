@@ -22,15 +22,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 import soundfile  # noqa: F401 - what a run imports on its way is imported before the forks
 import soxr  # noqa: F401
 import torch  # noqa: F401
 from commands import write_tones
 from damage import flip
-from forks import at_each_touch, ended, forked, kill_myself
-from seen_rows import digests_of_rows, refusal
+from fork_server import at_each_touch, ended, forked, kill_myself
+from reader_process import digests_of_rows, refusal
 from small_cache import tree_bytes
 
 import pipeline.teachers.toy  # noqa: F401

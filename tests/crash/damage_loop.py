@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 import small_cache
 from click.testing import CliRunner
 from commands import command
 from damage import DAMAGES
-from seen_rows import digests_of_rows, refusal
+from reader_process import digests_of_rows, refusal
 
 from cache_schema.inspection.cli import main
 from cache_schema.metadata import PartPlan

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import write_tones
-from odd_input import run
+from fuzzing import run
 
 from pipeline.precompute.cli import main as precompute_teacher
 from student.compare.cli import main as compare_students

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from commands import RATE_HZ, command, succeeded
-from peaked_teachers import assert_within_one_ulp, oracle, stock_answer, write_checkpoints
+from tiny_checkpoints import assert_within_one_ulp, oracle, stock_answer, write_checkpoints
 
 from cache_schema.inspection.summary import clip_facts, find_clip
 from cache_schema.reader import Ragged, open_cache

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from commands import Started, command, succeeded, write_tones
-from same_run import assert_same_run
+from compare_runs import assert_same_run
 from small_cache import copy_small_cache, tree_bytes
 
 from cache_schema.store.lock import write_lock

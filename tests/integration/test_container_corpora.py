@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import command, succeeded, write_tones
-from odd_input import run
+from fuzzing import run
 from small_cache import tree_bytes
 from small_corpora import hugging_face
 

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 from commands import command, script, succeeded, write_tones
-from same_run import RUN_FILES, assert_same_run
-from small_cache import tree_bytes
-from small_disk import (
+from compare_runs import RUN_FILES, assert_same_run
+from limited_disk import (
     READ_ONLY,
     fail_on_a_full_disk,
     in_namespace,
     run_with_file_limit,
     skip_without_mounts,
 )
+from small_cache import tree_bytes
 from small_finetuning import write_base
 
 from cache_schema.integrity.verify import verify

@@ -9,7 +9,7 @@ import pytest
 import small_cache
 import torch
 from commands import write_tones
-from odd_input import run
+from fuzzing import run
 from small_finetuning import write_base
 
 from pipeline.finetune.cli import main as finetune_teacher

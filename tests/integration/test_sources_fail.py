@@ -13,7 +13,7 @@ import pytest
 import small_finetuning
 import soundfile
 from commands import command, plain_environment, succeeded, write_tones
-from odd_input import run
+from fuzzing import run
 from small_cache import tree_bytes
 
 from cache_schema.errors import RunError

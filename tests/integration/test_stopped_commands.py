@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from commands import Started, command, plain_environment, succeeded, write_tones
-from same_run import RUN_FILES, assert_same_run
+from compare_runs import RUN_FILES, assert_same_run
 from small_cache import tree_bytes
 from small_finetuning import write_base
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from odd_input import run
+from fuzzing import run
 
 from cache_schema.inspection.cli import main as inspect_cache
 from pipeline.pack.cli import main as pack_corpus

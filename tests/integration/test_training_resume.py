@@ -13,7 +13,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from commands import command, succeeded, write_tones
-from same_run import assert_same_run, metrics_of, state_of
+from compare_runs import assert_same_run, metrics_of, state_of
 
 from student.evaluation import cli as evaluate_cli
 from student.training import cli as train_cli

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 from numpy.typing import NDArray
-from peaked_teachers import CLASSES, CNN_POOLINGS, LABELS, write_cnn
+from tiny_checkpoints import CLASSES, CNN_POOLINGS, LABELS, write_cnn
 
 from cache_schema.errors import RunError, UsageError
 from pipeline.teachers import MODEL_TYPES, open_teacher

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 import torch
-from keras_in_numpy import scramble
+from keras_reference import scramble
 
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS

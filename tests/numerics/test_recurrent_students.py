@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from keras_in_numpy import (
+from keras_reference import (
     batch_norm,
     bidirectional,
     dense,

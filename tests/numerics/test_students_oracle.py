@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from keras_in_numpy import batch_norm, bidirectional, dense, relu, scramble
+from keras_reference import batch_norm, bidirectional, dense, relu, scramble
 
 from student.models.att_rnn import AttRNN
 from student.models.tc_resnet import TCResNet

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fuzzing import fuzzing, mutated_bytes, run, seeds
 from hypothesis import given
 from hypothesis import strategies as st
-from odd_input import fuzzing, mutated_bytes, run, seeds
 
 from cache_schema.reader import open_cache
 from pipeline.audio.decode import UnusableAudio, decode, resampled_length, scan_header

@@ -12,9 +12,9 @@ from pathlib import Path
 import google_crc32c
 import pytest
 import small_cache
+from fuzzing import fuzzing, mutated_bytes, mutated_json, run, seeds
 from hypothesis import given
-from odd_input import fuzzing, mutated_bytes, mutated_json, run, seeds
-from signing import sign, write_manifest
+from resign_cache import sign, write_manifest
 
 from cache_schema.documents import problems_of
 from cache_schema.errors import CacheError

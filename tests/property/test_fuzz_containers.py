@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzzing import fuzzing, mutated_bytes, mutated_json, only_reported, seeds
 from hypothesis import given
-from odd_input import fuzzing, mutated_bytes, mutated_json, only_reported, seeds
 from small_corpora import hdf5, hugging_face
 
 from cache_schema.errors import UsageError

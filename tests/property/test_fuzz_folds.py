@@ -6,8 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
+from fuzzing import fuzzing, mutated_bytes, only_reported, seeds
 from hypothesis import given
-from odd_input import fuzzing, mutated_bytes, only_reported, seeds
 from small_corpora import esc, urbansound8k
 
 from cache_schema.errors import UsageError

@@ -10,9 +10,9 @@ import click
 import numpy as np
 import pytest
 import soundfile
+from fuzzing import ODD_VALUES, fuzzing, mutated_bytes, only_reported, run, seeds
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from odd_input import ODD_VALUES, fuzzing, mutated_bytes, only_reported, run, seeds
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError

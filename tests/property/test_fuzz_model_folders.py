@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from fuzzing import ODD_VALUES, fuzzing, mutated_bytes, mutated_json, only_reported, run, seeds
 from hypothesis import given
-from odd_input import ODD_VALUES, fuzzing, mutated_bytes, mutated_json, only_reported, run, seeds
 from small_finetuning import FAMILIES, write_base
 
 from cache_schema.errors import AftersoundError

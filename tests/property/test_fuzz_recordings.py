@@ -9,7 +9,7 @@ import random
 from pathlib import Path
 
 import pytest
-from odd_input import EXAMPLES, run
+from fuzzing import EXAMPLES, run
 from sound_files import (
     PLACEHOLDERS,
     SIZE_FIELDS,

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from commands import write_tones
+from fuzzing import fuzzing, mutated_bytes, mutated_json, run, seeds
 from hypothesis import given
-from odd_input import fuzzing, mutated_bytes, mutated_json, run, seeds
 
 from pipeline.precompute.cli import main as precompute_teacher
 from student.evaluation.cli import main as evaluate_student

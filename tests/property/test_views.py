@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import prepared_views
 import pytest
 import soundfile
-import view_chains
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from view_chains import RATE_HZ, STEPS
+from prepared_views import RATE_HZ, STEPS
 
 from cache_schema.clip import Clip
 from pipeline.views import ViewRecipe
@@ -26,7 +26,7 @@ LOW_HZ = 1_000
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus")
-    view_chains.write_corpus(folder)
+    prepared_views.write_corpus(folder)
     return folder
 
 
@@ -39,8 +39,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_views_are_as_long_as_planned(
     root: Path, chain: list[str], samples: list[int], seed: int
 ) -> None:
-    recipe = ViewRecipe(chain, view_chains.context(root), seed=seed)
-    clips, view = view_chains.clips(), seed % 5
+    recipe = ViewRecipe(chain, prepared_views.context(root), seed=seed)
+    clips, view = prepared_views.clips(), seed % 5
     lengths = recipe.lengths(clips, np.array(samples, np.int64), view)
     for clip, own, length in zip(clips, samples, lengths, strict=True):
         made = recipe.make(np.full(own, 0.1, np.float32), clip, view)
@@ -61,28 +61,28 @@ def test_views_are_as_long_as_planned(
 def test_a_view_depends_on_no_other_view_and_no_order(
     root: Path, chain: list[str], order: list[tuple[int, int]]
 ) -> None:
-    whole = view_chains.view_bytes(root, chain, 7, sorted(order))
-    assert view_chains.view_bytes(root, chain, 7, order) == whole
-    some = view_chains.view_bytes(root, chain, 7, order[:2])
+    whole = prepared_views.view_bytes(root, chain, 7, sorted(order))
+    assert prepared_views.view_bytes(root, chain, 7, order) == whole
+    some = prepared_views.view_bytes(root, chain, 7, order[:2])
     assert some.items() <= whole.items()
     # Only the place of the clip in view 0 may repeat in a chain that draws little.
-    train = [json.dumps([place, view]) for place in view_chains.TRAIN for view in range(2)]
-    other = view_chains.view_bytes(root, chain, 8, sorted(order))
+    train = [json.dumps([place, view]) for place in prepared_views.TRAIN for view in range(2)]
+    other = prepared_views.view_bytes(root, chain, 8, sorted(order))
     assert any(other[key] != whole[key] for key in train)
 
 
 def test_a_view_is_the_same_in_another_process(root: Path) -> None:
     chain, places = list(STEPS.values()), [(p, v) for p in (0, 3, 7) for v in (0, 4)]
     program = (
-        "import json, sys; from pathlib import Path; import view_chains; "
-        "print(json.dumps(view_chains.view_bytes(Path(sys.argv[1]), *json.loads(sys.argv[2]))))"
+        "import json, sys; from pathlib import Path; import prepared_views; "
+        "print(json.dumps(prepared_views.view_bytes(Path(sys.argv[1]), *json.loads(sys.argv[2]))))"
     )
     arguments = [str(root), json.dumps([chain, 3, places])]
     run = subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        cwd=Path(view_chains.__file__).parent, capture_output=True, text=True, check=True,
+        cwd=Path(prepared_views.__file__).parent, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert json.loads(run.stdout) == view_chains.view_bytes(root, chain, 3, places)
+    assert json.loads(run.stdout) == prepared_views.view_bytes(root, chain, 3, places)
 
 
 @given(
@@ -96,9 +96,9 @@ def test_the_noise_is_as_loud_as_recorded_against_the_clip_in_its_recorded_place
     root: Path, samples: int, low_db: float, width_db: float, view: int
 ) -> None:
     noise = f"noise:folder=noise,low_db={low_db},high_db={low_db + width_db}"
-    recipe = ViewRecipe(["placement:length_s=0.1", noise], view_chains.context(root), seed=1)
+    recipe = ViewRecipe(["placement:length_s=0.1", noise], prepared_views.context(root), seed=1)
     own = np.random.default_rng(samples).uniform(-0.5, 0.5, samples).astype(np.float32)
-    made = recipe.make(own, view_chains.clips()[3], view)
+    made = recipe.make(own, prepared_views.clips()[3], view)
     drawn = dict(zip(recipe.draw_names, made.drawn_P.tolist(), strict=True))
     start = round(drawn["clip.start_s"] * RATE_HZ)
     assert drawn["placement.start_s"] == drawn["clip.start_s"]

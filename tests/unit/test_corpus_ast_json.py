@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 
 import pytest
+from fuzzing import fuzzing, mutated_json, only_reported, seeds
 from hypothesis import given
-from odd_input import fuzzing, mutated_json, only_reported, seeds
 from small_corpora.ast_json import CLASSES, write
 from small_corpora.folder import write_clips
 

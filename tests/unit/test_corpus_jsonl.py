@@ -7,9 +7,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from fuzzing import ODD_VALUES, fuzzing, mutated_bytes, only_reported, seeds
 from hypothesis import given
 from hypothesis import strategies as st
-from odd_input import ODD_VALUES, fuzzing, mutated_bytes, only_reported, seeds
 from small_corpora.csv import write as write_csv
 from small_corpora.folder import write_clips
 from small_corpora.jsonl import write as write_jsonl

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import soundfile
-from odd_input import run
+from fuzzing import run
 
 from pipeline.audio.decode import decode
 from pipeline.corpora import read_corpus

@@ -16,11 +16,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from odd_input import run
+from fuzzing import run
+from limited_disk import fail_on_a_full_disk, skip_without_mounts
 from small_corpora.esc import write as write_esc
 from small_corpora.fsd50k import write as write_fsd50k
 from small_corpora.sonyc_ust import write as write_sonyc_ust
-from small_disk import fail_on_a_full_disk, skip_without_mounts
 
 from cache_schema.errors import RunError, UsageError
 from pipeline.corpora import CORPORA, read_corpus

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import prepared_views
 import pytest
 import soundfile
-import view_chains
-from view_chains import RATE_HZ, STEPS, TRAIN
+from prepared_views import RATE_HZ, STEPS, TRAIN
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
@@ -18,12 +18,12 @@ from pipeline.audio.decode import UnusableAudio, resampled_length
 from pipeline.views import View, ViewRecipe
 from pipeline.views.interface import UNKNOWN, ViewContext
 
-CLIP = view_chains.clips()[TRAIN[0]]
+CLIP = prepared_views.clips()[TRAIN[0]]
 
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> ViewContext:
-    return view_chains.write_corpus(tmp_path_factory.mktemp("corpus"))
+    return prepared_views.write_corpus(tmp_path_factory.mktemp("corpus"))
 
 
 def views(
@@ -117,7 +117,7 @@ def test_speed_moves_the_place_of_the_clip(context: ViewContext) -> None:
 def test_mixup_adds_the_recorded_partner_by_its_share_and_mixes_labels_alike(
     context: ViewContext,
 ) -> None:
-    own = view_chains.samples_of(CLIP)
+    own = prepared_views.samples_of(CLIP)
     found = Counter(
         check_mixture(context, own, view, drawn)
         for view, drawn in views(context, "mixup", waveform=own, count=400)
@@ -136,8 +136,8 @@ def check_mixture(
         assert np.array_equal(view.waveform_S, own)
         assert np.array_equal(view.labels_C, context.labels(CLIP))
         return partner
-    clip = view_chains.clips()[partner]
-    other = view_chains.samples_of(clip)[: len(own)]
+    clip = prepared_views.clips()[partner]
+    other = prepared_views.samples_of(clip)[: len(own)]
     mixture = share * (own - own.mean())
     mixture[: len(other)] += (1 - share) * (other - other.mean())
     np.testing.assert_allclose(view.waveform_S, mixture, atol=1e-6)
@@ -155,7 +155,7 @@ def test_the_share_of_alpha_10_lies_about_a_half(context: ViewContext) -> None:
 
 
 def test_an_unlabelled_clip_stays_unlabelled_in_every_mixture(context: ViewContext) -> None:
-    unlabelled = view_chains.clips()[TRAIN[-1]]
+    unlabelled = prepared_views.clips()[TRAIN[-1]]
     for view, _ in views(context, "mixup", "mixup", waveform=np.ones(50), clip=unlabelled):
         assert (view.labels_C == UNKNOWN).all()
 
@@ -166,14 +166,14 @@ def test_a_clip_with_none_of_the_classes_takes_its_partners_labels_by_their_shar
     nothing = replace(CLIP, labels=(), none_present=True)
     for view, drawn in views(context, "mixup", waveform=np.ones(50), clip=nothing):
         partner, share = int(drawn["mixup.partner"]), drawn["mixup.share"]
-        labels = context.labels(view_chains.clips()[partner]) if partner >= 0 else np.zeros(2)
+        labels = context.labels(prepared_views.clips()[partner]) if partner >= 0 else np.zeros(2)
         expected = (1 - share) * labels if labels.min() >= 0 else labels
         np.testing.assert_allclose(view.labels_C, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("place", [0, 7])
 def test_held_out_clips_have_no_partner(context: ViewContext, place: int) -> None:
-    clip = view_chains.clips()[place]
+    clip = prepared_views.clips()[place]
     for view, drawn in views(context, "mixup", waveform=np.arange(9), clip=clip):
         assert (drawn["mixup.partner"], drawn["mixup.share"]) == (-1, 1)
         assert np.array_equal(view.waveform_S, np.arange(9))
@@ -181,7 +181,7 @@ def test_held_out_clips_have_no_partner(context: ViewContext, place: int) -> Non
 
 
 def test_a_partner_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
-    context = view_chains.write_corpus(tmp_path)
+    context = prepared_views.write_corpus(tmp_path)
     for place in TRAIN:
         soundfile.write(tmp_path / f"{place}.wav", np.full(50, np.nan), RATE_HZ, subtype="FLOAT")
     with pytest.raises(UnusableAudio, match=r"its partner train-\d: sample 0 is not a") as raised:
@@ -197,7 +197,7 @@ def test_a_step_that_comes_twice_is_numbered(context: ViewContext) -> None:
 
 
 def test_noise_of_a_silent_stretch_is_not_raised_beyond_all_numbers(tmp_path: Path) -> None:
-    context = view_chains.write_corpus(tmp_path)
+    context = prepared_views.write_corpus(tmp_path)
     faint = np.zeros(10 * RATE_HZ, np.float32)
     faint[::7] = 1e-44
     for name in ("fan", "rain", "sea"):
@@ -207,7 +207,7 @@ def test_noise_of_a_silent_stretch_is_not_raised_beyond_all_numbers(tmp_path: Pa
 
 
 def test_a_folder_of_noise_is_known_by_its_content(tmp_path: Path) -> None:
-    context = view_chains.write_corpus(tmp_path)
+    context = prepared_views.write_corpus(tmp_path)
     here = ViewRecipe(["noise:folder=noise"], context, seed=0)
     (tmp_path / "noise").rename(tmp_path / "elsewhere")
     there = ViewRecipe([f"noise:folder={tmp_path / 'elsewhere'}"], context, seed=0)

@@ -13,8 +13,8 @@ import pytest
 import small_cache
 import soundfile
 import torch
-from odd_input import run
-from signing import sign, write_manifest
+from fuzzing import run
+from resign_cache import sign, write_manifest
 from small_finetuning import write_base
 
 from cache_schema.clip import Clip
