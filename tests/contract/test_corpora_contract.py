@@ -34,7 +34,7 @@ def _well_formed(text: str) -> Corpus:
 def test_every_corpus_has_a_layout_here() -> None:
     written = {path.stem.replace("_", "-") for path in LAYOUTS.glob("[a-z]*.py")}
     assert written == set(CORPORA) != set(), (
-        "a kind has tests/helpers/small_corpora/KIND.py: write(folder)"
+        "a kind has helpers/small_corpora/KIND.py: write(folder)"
     )
 
 
