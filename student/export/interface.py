@@ -113,19 +113,10 @@ class Exporter(ABC):
     """Whether a file of features gets a second one beside it, from waveforms to features."""
 
     @abstractmethod
-    def write(self, graph: Graph, path: Path, calibration: Sequence[Arrays] | None = None) -> None:
-        """Write a graph to a new file, in int8 where there are inputs to calibrate it with.
+    def write(self, graph: Graph, path: Path) -> None:
+        """Write a graph to a new file.
 
-        Parameters
-        ----------
-        graph : Graph
-            What to write.
-        path : Path
-            Of the file; its folder is there, and what else is needed may be written into that folder and
-            removed.
-        calibration : sequence of mappings, or None
-            Inputs as the file will get them, of the shapes of the graph's examples; a step's with the
-            states along clips.
+        What else is needed may be written into the file's folder and removed again.
 
         Raises
         ------
@@ -134,6 +125,25 @@ class Exporter(ABC):
         OSError
             Of the disk.
         """
+
+    def quantize(
+        self, graph: Graph, floats: Path, path: Path, calibration: Sequence[Arrays]
+    ) -> None:
+        """Write a graph to a new file in int8; raises as `write`.
+
+        Parameters
+        ----------
+        graph : Graph
+            What to write.
+        floats : Path
+            The file that `write` has made of it.
+        path : Path
+            The new file, in the same folder.
+        calibration : sequence of mappings
+            Inputs as the file will get them, of the shapes of the graph's examples; a step's with the
+            states along clips.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def load(self, path: Path) -> Runner:
