@@ -31,7 +31,6 @@ class OnnxExporter(Exporter):
     """Files that phones, browsers and small computers run."""
 
     file_name: ClassVar[str] = "model.onnx"
-    extra: ClassVar[str] = "onnx"
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
     writes_front_end: ClassVar[bool] = True
 
