@@ -9,7 +9,7 @@ import io
 import sys
 import wave
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,7 +145,7 @@ def _wav_blocks(
 ) -> tuple[Iterator[FloatArray], int]:
     """Give the samples behind a WAV header, and their rate."""
     try:
-        header = wave.open(_Header(pipe))  # noqa: SIM115 - it holds nothing open
+        header = wave.open(cast(IO[bytes], _Header(pipe)))  # noqa: SIM115 - it holds nothing open
     except (wave.Error, EOFError, OSError) as error:
         raise UnusableRecording(
             f"its WAV header cannot be read ({error}). Send bare samples instead: arecord -t raw, "
