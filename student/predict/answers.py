@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema.errors import UsageError
+from student.predict.contract import MAX_LENGTH_SAMPLES
 from student.predict.prediction import Prediction
 from student.predict.predictor import Predictor
 from student.predict.recordings import as_cached, read_recording
@@ -27,7 +28,9 @@ class Answered:
     recording : str
         Its name as given.
     start_s, end_s : float
-        The stretch; `end_s` does not count silence that a short recording was filled up with.
+        The stretch, without the silence that a short recording is filled up with.
+    samples : int
+        Its length.
     prediction : Prediction
         Its times count from `start_s`.
     """
@@ -35,6 +38,7 @@ class Answered:
     recording: str
     start_s: float
     end_s: float
+    samples: int
     prediction: Prediction
 
     def ranked(self, most: int | None = None) -> list[tuple[str, float]]:
@@ -68,7 +72,7 @@ def window_samples(predictor: Predictor, window_s: float | None, otherwise_s: fl
     """Samples of a window; raises as `Stretches.of`."""
     rate_hz, own = predictor.sample_rate_hz, predictor.length_samples
     if window_s is None:
-        return own or round(otherwise_s * rate_hz)
+        return own or min(round(otherwise_s * rate_hz), MAX_LENGTH_SAMPLES)
     window = max(1, round(window_s * rate_hz))
     if own is not None and own != window:
         raise UsageError(
@@ -88,5 +92,6 @@ def answer(predictor: Predictor, recording: Path, stretches: Stretches) -> Itera
             recording=str(recording),
             start_s=window.first / rate_hz,
             end_s=(window.first + len(window.samples_S)) / rate_hz,
+            samples=len(window.samples_S),
             prediction=predictor.predict(as_cached(window.samples_S)),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ from student.predict.formats import WRITERS, csv_header, table
 from student.predict.predictor import Predictor, open_predictor
 from student.predict.recordings import UnusableRecording
 
-MAX_WINDOW_S = 600.0
+MAX_WINDOW_S = 200.0
 MAX_OVERLAP = 0.99
 MAX_TOP = 100_000
 
@@ -86,13 +87,19 @@ def main(
             kind="options",
         )
     stretches = Stretches.of(predictor, window_s, overlap)
-    failed: list[str] = []
-    found = _answers(predictor, recordings, stretches, failed)
-    _write(found, predictor.task, top, frames, form, out)
-    if failed:
+    asked = _Asked(predictor, recordings, stretches)
+    _write(asked.answers(), predictor.task, top, frames, form, out)
+    if asked.filled_up:
+        length_s = stretches.window / predictor.sample_rate_hz
+        say(
+            f"{asked.filled_up} recording(s) are shorter than {length_s:g} s, which {model} takes: "
+            "silence follows them",
+            err=True,
+        )
+    if asked.failed:
         raise RunError(
-            f"{len(failed)} of {len(recordings)} recording(s) could not be answered\n"
-            f"{listed(failed, MAX_LISTED)}\nMend them or leave them out, and repeat the command.",
+            f"{len(asked.failed)} of {len(recordings)} recording(s) could not be answered\n"
+            f"{listed(asked.failed, MAX_LISTED)}\nMend them or leave them out, and repeat the command.",
             kind="recordings",
         )
 
@@ -113,17 +120,37 @@ def _require_a_place(out: Path | None, form: str, recordings: Sequence[Path]) ->
         )
 
 
-def _answers(
-    predictor: Predictor, recordings: Sequence[Path], stretches: Stretches, failed: list[str]
-) -> Iterator[Answered]:
-    """Yield all answers; what cannot be answered is added to `failed`, with the reason."""
-    for recording in recordings:
-        try:
-            yield from answer(predictor, recording, stretches)
-        except UnusableRecording as problem:
-            failed.append(f"{one_line(recording)}: {problem}")
-        except OSError as error:
-            failed.append(f"{one_line(recording)}: {error.strerror or error}{_hint(recording)}")
+@dataclass(slots=True)
+class _Asked:
+    """Recordings that a student is asked about, and what became of them.
+
+    Attributes
+    ----------
+    failed : list of str
+        Those that cannot be answered, each with its reason.
+    filled_up : int
+        Those shorter than the one length that the student takes.
+    """
+
+    predictor: Predictor
+    recordings: Sequence[Path]
+    stretches: Stretches
+    failed: list[str] = field(default_factory=list)
+    filled_up: int = 0
+
+    def answers(self) -> Iterator[Answered]:
+        """Yield all answers."""
+        length = self.predictor.length_samples or 0
+        for recording in self.recordings:
+            try:
+                for row in answer(self.predictor, recording, self.stretches):
+                    self.filled_up += row.samples < length
+                    yield row
+            except UnusableRecording as problem:
+                self.failed.append(f"{one_line(recording)}: {problem}")
+            except OSError as error:
+                reason = f"{error.strerror or error}{_hint(recording)}"
+                self.failed.append(f"{one_line(recording)}: {reason}")
 
 
 def _hint(recording: Path) -> str:

@@ -53,8 +53,9 @@ def read_recording(path: Path, sample_rate_hz: int) -> Iterator[FloatArray]:
     """
     soundfile = _soundfile()
     try:
-        with _plain_file(path) as file, closing(_opened(soundfile, file)) as sound:
-            yield from Resampler(_rate_of(sound), sample_rate_hz).resampled(_mono_blocks(sound))
+        with _plain_file(path) as file, closing(_opened(soundfile, path, file)) as sound:
+            blocks = _mono_blocks(soundfile, sound, counted=_is_counted(sound, file))
+            yield from Resampler(_rate_of(sound), sample_rate_hz).resampled(blocks)
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".") or f"libsndfile error {error.code}"
         raise UnusableRecording(f"not audio that can be decoded ({reason})") from None
@@ -194,25 +195,35 @@ def _plain_file(path: Path) -> BinaryIO:
     return cast(BinaryIO, file)
 
 
-def _opened(soundfile: Any, file: BinaryIO) -> Any:
+class _Patched(mmap.mmap):
+    """A file in memory, private to be changed; moves no further than either end, as a file can."""
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> None:
+        base = (0, self.tell(), len(self))[whence]
+        super().seek(min(max(0, base + position), len(self)))
+
+
+def _opened(soundfile: Any, path: Path, file: BinaryIO) -> Any:
     """Open a decoder on a file whose container keeps what it promises."""
     extent = container_extent(file)
     if extent.problem:
         raise UnusableRecording(extent.problem)
-    source: Any = file
+    source: Any = os.fsencode(path)
     if extent.patches:  # its header has no true sizes yet: they are put into a copy of those bytes
-        source = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        source = _Patched(file.fileno(), 0, access=mmap.ACCESS_COPY)
         for place, size in extent.patches.items():
             source[place : place + len(size)] = size
     sound = soundfile.SoundFile(source)
     # It would seek after every read of what can be sought in: an MP3's decoder then begins anew.
     sound.seekable = lambda: False
-    sound.counted = sound.format != "MP3" and int(sound.frames) < _UNCOUNTED_FRAMES
-    if sound.format == "MP3":
-        position = file.tell()
-        sound.counted = not lacks_frame_count(file)
-        file.seek(position)
     return sound
+
+
+def _is_counted(sound: Any, file: BinaryIO) -> bool:
+    """Tell whether the header counts the frames: libsndfile guesses those of an MP3 without a count."""
+    return int(sound.frames) < _UNCOUNTED_FRAMES and not (
+        sound.format == "MP3" and lacks_frame_count(file)
+    )
 
 
 def _rate_of(sound: Any) -> int:
@@ -224,17 +235,22 @@ def _rate_of(sound: Any) -> int:
     return rate_hz
 
 
-def _mono_blocks(sound: Any) -> Iterator[FloatArray]:
-    """Decode to the end; fewer frames than the header counts are damage."""
-    count = 0
+def _mono_blocks(soundfile: Any, sound: Any, *, counted: bool) -> Iterator[FloatArray]:
+    """Decode to the end; damage, or fewer frames than the header counts, is an error."""
+    count, damage = 0, ""
     frames = max(1, BLOCK_SAMPLES // int(sound.channels))
-    while len(block_SK := sound.read(frames, "float32", always_2d=True)):
+    while True:
+        try:
+            block_SK = sound.read(frames, "float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            damage = error.error_string
+            break
+        if not len(block_SK):
+            break
         mono_S = mean_over_channels(block_SK)
         refuse_wild_samples(mono_S, count)
         count += len(mono_S)
         yield mono_S
-    if sound.counted and count < int(sound.frames):
-        raise UnusableRecording(
-            f"truncated or damaged: the header says {sound.frames} frames, decoding them stopped after "
-            f"{count}"
-        )
+    if damage or (counted and count < int(sound.frames)):
+        said = f"the header says {sound.frames} frames, " if counted else ""
+        raise UnusableRecording(f"truncated or damaged: {said}decoding stopped after {count}")
