@@ -32,11 +32,16 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model").exists()
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_nothing_is_left_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
-    with pytest.raises(error), draft_of(tmp_path / "a" / "b" / "out") as draft:
+def make_half(out: Path, error: type[BaseException]) -> None:
+    with draft_of(out) as draft:
         (draft / "half").write_bytes(b"1")
         raise error
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_nothing_is_left_after_an_error(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error):
+        make_half(tmp_path / "a" / "b" / "out", error)
     assert os.listdir(tmp_path) == []
 
 
