@@ -14,6 +14,7 @@ from student.export.parity import Parity
 GOOD = Parity(
     clips=500,
     largest_difference=9e-6,
+    rounding=1e-6,
     agreement=1.0,
     metric="accuracy",
     student_score=0.9,
@@ -38,6 +39,15 @@ def test_a_difference_above_the_bar_is_told_with_it(difference: float) -> None:
         require_same(replace(GOOD, largest_difference=difference), FEATURES, "model.onnx")
     assert f"largest difference {difference:.2g}, allowed 1e-05" in str(caught.value)
     assert "Nothing was written" in str(caught.value)
+
+
+def test_a_student_of_more_rounding_is_held_to_its_own() -> None:
+    require_same(replace(GOOD, largest_difference=3e-5, rounding=1e-5), FEATURES, "model.onnx")
+    for difference, rounding in ((4.1e-5, 1e-5), (1.1e-4, 1.0), (1e-3, float("nan"))):
+        with pytest.raises(RunError, match="allowed"):
+            require_same(
+                replace(GOOD, largest_difference=difference, rounding=rounding), FEATURES, "m"
+            )
 
 
 def test_another_class_is_told() -> None:
