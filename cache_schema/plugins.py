@@ -31,6 +31,7 @@ GROUPS = {
     "teacher": "aftersound.teachers",
     "model type": "aftersound.model_types",
     "view": "aftersound.views",
+    "exporter": "aftersound.exporters",
 }
 """Group of entry points by kind of plug-in."""
 

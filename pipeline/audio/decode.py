@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import RunError
 from cache_schema.signal_names import FULL_SCALE
+from cache_schema.truncation import NO_SAMPLES, container_extent, counts_frames, first_mp3_frame
 from pipeline.audio.members import MemberProblem, container_of, member_samples, split_member
 from pipeline.audio.source import Source, SourceProblem, open_source
-from pipeline.audio.truncation import NO_SAMPLES, container_extent, counts_frames, first_mp3_frame
 
 RESAMPLER = f"soxr HQ {soxr.__version__}"
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}"

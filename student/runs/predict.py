@@ -98,6 +98,18 @@ def student_for(run: Path, config: dict[str, Any], cache: Cache, split: str) -> 
     """Load a run's student for a split of a cache; raises as `run_predictions`."""
     if split not in cache.splits:
         raise unknown_name(split, cache.splits, "split of the cache")
+    check_classes(run, config, cache)
+    return load_student(run, config)
+
+
+def check_classes(run: Path, config: dict[str, Any], cache: Cache) -> None:
+    """Refuse a cache of other classes than the run's.
+
+    Raises
+    ------
+    UsageError
+        With both.
+    """
     if tuple(config["classes"]) != cache.classes or config["task"] != cache.task:
         problems = [
             f"run: {config['task']}-label, {', '.join(map(one_line, config['classes']))}",
@@ -107,4 +119,3 @@ def student_for(run: Path, config: dict[str, Any], cache: Cache, split: str) -> 
             f"{run} and {cache.root} differ in their classes\n{bullet_list(problems)}",
             kind="classes",
         )
-    return load_student(run, config)

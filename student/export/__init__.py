@@ -1,0 +1,7 @@
+"""Export a trained student: one file for each format, and one line here adds another."""
+
+from __future__ import annotations
+
+EXPORTERS: dict[str, str] = {
+    "onnx": "student.export.onnx_format:OnnxExporter",
+}

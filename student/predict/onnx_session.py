@@ -1,0 +1,183 @@
+"""Run an exported student's ONNX file: the only module that imports onnxruntime.
+
+The file may come from a stranger. It is read whole, as one plain file of bounded size; what it keeps
+elsewhere is not read; and its graph must be called as its contract says.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.errors import RunError, UsageError, bullet_list
+from cache_schema.store.safe_open import read_plain
+from cache_schema.text import one_line
+from student.predict.contract import METADATA_KEY, Contract, TensorSpec, parse_contract
+
+MAX_MODEL_BYTES = 1 << 30
+_FATAL = 4  # of onnxruntime's levels of messages: below it it writes to stderr on its own
+_SHOWN_CHARACTERS = 200
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_TYPES = {"float32": "tensor(float)", "int8": "tensor(int8)"}
+_EXPORT_AGAIN = "Export the run again: export-student RUN --to onnx --out DIR"
+
+
+class OnnxSession:
+    """A graph in onnxruntime, on one thread. See `open_onnx`.
+
+    Attributes
+    ----------
+    contract : Contract
+        How it is called; the graph agrees.
+    """
+
+    def __init__(self, path: Path, session: Any, contract: Contract) -> None:
+        self.contract = contract
+        self._path, self._session = path, session
+
+    def run(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Give all outputs, by name.
+
+        Raises
+        ------
+        RunError
+            If the graph fails, or gives something else than its contract says or what is not finite.
+        """
+        try:
+            found = self._session.run(None, dict(inputs))
+        except MemoryError:
+            raise
+        except Exception as error:  # onnxruntime has an exception for each of its codes
+            raise RunError(
+                f"{self._path} cannot be run: {_first_line(error)}", kind="onnx"
+            ) from None
+        outputs = {
+            spec.name: value for spec, value in zip(self.contract.outputs, found, strict=True)
+        }
+        self._check(outputs)
+        return outputs
+
+    def _check(self, outputs: Mapping[str, NDArray[np.float32]]) -> None:
+        problems = []
+        for spec in self.contract.outputs:
+            value = outputs[spec.name]
+            if not _fits(spec, value.shape):
+                problems.append(
+                    f"{spec.name} has shape {value.shape}, its contract says {spec.shape}"
+                )
+            elif not np.isfinite(value).all():
+                problems.append(f"{spec.name} has values that are not finite")
+        if problems:
+            raise RunError(
+                f"{self._path} gave what its contract does not promise\n{bullet_list(problems)}\n"
+                f"{_EXPORT_AGAIN}",
+                kind="onnx",
+            )
+
+
+def open_onnx(path: Path) -> OnnxSession:
+    """Open an exported ONNX file.
+
+    Raises
+    ------
+    UsageError
+        Kind ``"extra"``: onnxruntime is not installed.
+    RunError
+        If it cannot be read, is no ONNX file of ``export-student``, or its graph is not called as its
+        contract says.
+    """
+    onnxruntime = _onnxruntime()
+    try:
+        content = read_plain(path.resolve(), MAX_MODEL_BYTES)  # the user named it
+    except OSError as error:
+        raise RunError(
+            f"{path}: {error.strerror}. Name a run of train-student, or an ONNX file of export-student",
+            kind="missing",
+        ) from None
+    # Tensors that a graph keeps in other files are looked for here, and there are none.
+    with tempfile.TemporaryDirectory() as nowhere:
+        session = _loaded(onnxruntime, content, path, nowhere)
+    recorded = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if recorded is None:
+        raise RunError(
+            f"{path} has no contract ({METADATA_KEY}): export-student did not write it. "
+            "Export a run: export-student RUN --to onnx --out DIR",
+            kind="contract",
+        )
+    contract = parse_contract(recorded.encode(), str(path))
+    _require_as_promised(session, contract, path)
+    return OnnxSession(path, session, contract)
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UsageError(
+            "an ONNX file needs onnxruntime: pip install 'aftersound[onnx]'", kind="extra"
+        ) from None
+    return onnxruntime
+
+
+def _loaded(onnxruntime: Any, content: bytes, path: Path, folder: str) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except MemoryError:
+        raise
+    except Exception as error:  # onnxruntime has an exception for each of its codes
+        raise RunError(
+            f"{path} is not an ONNX file that can be run: {_first_line(error)}. {_EXPORT_AGAIN}",
+            kind="onnx",
+        ) from None
+
+
+def _require_as_promised(session: Any, contract: Contract, path: Path) -> None:
+    """Compare a graph's inputs and outputs with its contract."""
+    problems = [
+        *_differences("input", session.get_inputs(), contract.inputs),
+        *_differences("output", session.get_outputs(), contract.outputs),
+    ]
+    if problems:
+        raise RunError(
+            f"{path} is not called as its contract says; {len(problems)} problem(s)\n"
+            f"{bullet_list(problems)}\n{_EXPORT_AGAIN}",
+            kind="contract",
+        )
+
+
+def _differences(what: str, found: list[Any], promised: list[TensorSpec]) -> list[str]:
+    names, expected = [node.name for node in found], [spec.name for spec in promised]
+    if names != expected:
+        told, wanted = (", ".join(map(one_line, some[:8])) for some in (names, expected))
+        return [f"{what}s {told}; the contract says {wanted}"]
+    problems = []
+    for node, spec in zip(found, promised, strict=True):
+        shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+        if node.type != _TYPES[spec.dtype] or shape != tuple(spec.shape):
+            problems.append(
+                f"{what} {spec.name}: {node.type} of shape {list(shape)}, the contract says "
+                f"{spec.dtype} of {spec.shape}"
+            )
+    return problems
+
+
+def _fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
+    return len(shape) == len(spec.shape) and all(
+        want is None or size == want for size, want in zip(shape, spec.shape, strict=True)
+    )
+
+
+def _first_line(error: Exception) -> str:
+    """Say what onnxruntime says, without its own name and number before it."""
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    return one_line(_CODE.sub("", first)[:_SHOWN_CHARACTERS].rstrip(". "))
