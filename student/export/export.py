@@ -60,14 +60,20 @@ def export(request: Request, say: Say) -> dict[str, Any]:
         If the options do not go together, the student has no such form, the format's libraries are not
         installed, or there is something at ``--out``.
     RunError
-        If the run is damaged, the format cannot hold the form, or a bar is missed. Nothing is left.
+        If the run is damaged, the format cannot hold the form, a bar is missed, or a signal stopped it.
+        Nothing is left.
     """
     check_request(request)
     exporter = load_exporter(request.to)
     check_exporter(exporter, request)
-    with draft_of(request.out) as draft:
-        job = prepared(request, exporter)
-        return _write(job, draft, say)
+    try:
+        with draft_of(request.out) as draft:
+            job = prepared(request, exporter)
+            return _write(job, draft, say)
+    except KeyboardInterrupt:
+        raise RunError(
+            "stopped. Nothing was written; repeat the command to begin anew.", kind="interrupted"
+        ) from None
 
 
 def prepared(request: Request, exporter: Exporter) -> Job:

@@ -175,7 +175,7 @@ def test_an_export_told_to_stop_leaves_nothing(
     process.send_signal(number)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert errors.startswith("export-student: stopped.")
+    assert errors.startswith("export-student: stopped. Nothing was written")
     assert len(errors.splitlines()) == 1
     assert os.listdir(tmp_path) == []
 
