@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from commands import command, plain_environment, succeeded
 from exported_students import RATE_HZ, sound, write_onnx, write_run
 from odd_input import run as run_here
@@ -22,6 +23,8 @@ from toy_onnx import CLASSES, write_toy
 import student
 from student.predict.cli import main
 from student.predict.recordings import as_cached
+from student.predict.stream_cli import main as stream_main
+from student.runs.checkpoint import save_weights
 
 NO_TORCH = [
     "torch", "lightning_fabric", "torchmetrics", "safetensors", "tensorboard", "transformers", "dask",
@@ -107,6 +110,18 @@ def test_a_run_folder_is_asked_as_in_a_notebook(folder: Path, tmp_path: Path) ->
     )
     np.testing.assert_allclose(row["attention"], expected.attention_T, atol=1e-6)
     assert row["first_frame_s"] == pytest.approx(expected.times_T[0])
+
+
+def test_weights_that_are_not_finite_give_no_scores(folder: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "crnn")
+    weights = student.load_student(run).model
+    with torch.no_grad():
+        next(weights.parameters()).fill_(torch.nan)
+    save_weights(run, weights)
+    for command_main in (main, stream_main):
+        code, text = run_here(command_main, run, folder / "plain.wav")
+        assert code == 1
+        assert "scores that are not finite" in text
 
 
 def test_without_torch_an_exported_file_is_answered(folder: Path, toys: Path) -> None:
