@@ -82,7 +82,7 @@ class OnnxSession:
 
 
 def open_onnx(path: Path) -> OnnxSession:
-    """Open an exported ONNX file.
+    """Open an exported ONNX file; a link is not followed.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def open_onnx(path: Path) -> OnnxSession:
     """
     onnxruntime = _onnxruntime()
     try:
-        content = read_plain(path.resolve(), MAX_MODEL_BYTES)  # the user named it
+        content = read_plain(path, MAX_MODEL_BYTES)
     except OSError as error:
         raise RunError(
             f"{path}: {error.strerror}. Name a run of train-student, or an ONNX file of export-student",

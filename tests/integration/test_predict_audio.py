@@ -31,6 +31,13 @@ NO_TORCH = [
     "onnx", "onnxscript", "pipeline",
 ]  # fmt: skip
 
+# What `pip install 'aftersound[onnx]'` brings of what is imported, and our own.
+BASE_AND_ONNX = {
+    "annotated_types", "cache_schema", "click", "markdown_it", "numpy", "onnxruntime", "pydantic",
+    "pydantic_core", "pygments", "rich", "soundfile", "soxr", "student", "typing_extensions",
+    "typing_inspection",
+}  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -129,7 +136,13 @@ def test_without_torch_an_exported_file_is_answered(folder: Path, toys: Path) ->
         "import sys\n"
         f"for name in {NO_TORCH!r}: sys.modules[name] = None\n"
         "from student.predict import cli, stream_cli\n"
-        "(cli if sys.argv[1] == 'predict' else stream_cli).main(sys.argv[2:])\n"
+        "try:\n"
+        "    (cli if sys.argv[1] == 'predict' else stream_cli).main(sys.argv[2:])\n"
+        "finally:\n"
+        "    found = {name.partition('.')[0] for name, module in sys.modules.items() if module}\n"
+        f"    more = found - sys.stdlib_module_names - {BASE_AND_ONNX!r}\n"
+        "    more = {name for name in more if not name.startswith('_')}\n"
+        "    assert not more, more\n"
     )
 
     def blocked(*words: object) -> subprocess.CompletedProcess[str]:
