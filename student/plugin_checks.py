@@ -5,8 +5,9 @@ A test of a package that adds a student ``my-student`` is::
     @pytest.mark.parametrize("check", STUDENT_CHECKS)
     def test_my_student(check): check("my-student")
 
-and likewise with ``LOSS_CHECKS``, ``METRIC_CHECKS`` and ``EXPORTER_CHECKS``. What to expect is taken from the plug-in's own
-declarations. Our own plug-ins pass the same checks in ``tests/contract``.
+and likewise with ``LOSS_CHECKS`` and ``METRIC_CHECKS``; those of ``EXPORTER_CHECKS`` also take a folder
+to write into. What to expect is taken from the plug-in's own declarations. Our own plug-ins pass the
+same checks in ``tests/contract``.
 
 Shape suffixes: B clips, T frames, M bands, C classes, N clips of a metric.
 """

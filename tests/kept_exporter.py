@@ -41,6 +41,10 @@ class KeptExporter(Exporter):
         number = floats.read_bytes().split()[1]
         path.write_bytes(INT8 + b" " + number + b" " + bytes(self.int8_bytes))
 
+    def facts(self, path: Path) -> dict[str, str]:
+        """See :class:`Exporter`."""
+        return {"arena": f"{len(path.name)} | bytes"}
+
     def load(self, path: Path) -> KeptRunner:
         """See :class:`Exporter`."""
         kind, number = path.read_bytes().split()[:2]

@@ -140,6 +140,8 @@ def test_the_card_has_costs_origin_and_versions(work: Path, tmp_path: Path) -> N
     assert card["versions"]["no-such-distribution"] == "not installed"
     assert card["versions"]["torch"] == torch.__version__
     assert card["test_vectors"] == 8
+    assert card["format_facts"] == {"arena": "10 | bytes"}
+    assert "| arena | 10 \\| bytes |" in (tmp_path / "out" / "CARD.md").read_text()
     vectors = vectors_of(tmp_path / "out")
     assert {"front_end_window", "front_end_mel", "front_end_dct", "logits_7"} <= set(vectors)
 
