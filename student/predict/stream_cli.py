@@ -95,11 +95,9 @@ def main(
         )
     pipe = standard_input() if piped else None
     predictor = open_predictor(model)
-    blocks = _Counted(
-        read_pipe(pipe, predictor.sample_rate_hz, rate, form)
-        if pipe
-        else read_recording(source, predictor.sample_rate_hz)
-    )
+    rate_hz = predictor.sample_rate_hz
+    read = read_pipe(pipe, rate_hz, rate, form) if pipe else read_recording(source, rate_hz)
+    blocks = _Counted(read)
     scores = _scores(predictor, blocks, window_s, hop_s)
     detector = Detector(predictor.classes, predictor.task, threshold, refractory_s)
     try:
@@ -110,7 +108,7 @@ def main(
         return
     except KeyboardInterrupt:  # the way to end a stream that has no end
         pass
-    say(f"{blocks.samples / predictor.sample_rate_hz:.1f} s heard", err=True)
+    say(f"{blocks.samples / rate_hz:.1f} s heard", err=True)
 
 
 class _Counted:

@@ -270,6 +270,7 @@ def test_what_is_asked_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: P
     plain = folder / "plain.wav"
     copy = tmp_path / "copy.wav"
     copy.write_bytes(plain.read_bytes())
+    model = write_toy(tmp_path / "kept.onnx")
     cases: list[tuple[list[object], int, str]] = [
         ([tmp_path / "nowhere.onnx", plain], 1, "No such file"),
         ([plain, plain], 1, "is not an ONNX file that can be run"),
@@ -279,7 +280,8 @@ def test_what_is_asked_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: P
         ([toys / "static.onnx", plain, "--window-s", "nan"], 2, "not a finite number"),
         ([toys / "static.onnx", plain, "--overlap", 1], 2, "0<=x<=0.99"),
         ([toys / "static.onnx", plain, "--out", tmp_path / "x"], 2, "add --format csv"),
-        ([toys / "static.onnx", copy, "--format", "csv", "--out", copy], 2, "is one of the"),
+        ([toys / "static.onnx", copy, "--format", "csv", "--out", copy], 2, "is to be read"),
+        ([model, plain, "--format", "csv", "--out", model], 2, "is to be read"),
         ([toys / "static.onnx", plain, "--format", "csv", "--out", tmp_path], 2, "is a directory"),
         ([toys / "static.onnx"], 2, "Missing argument"),
         (["s3://bucket/model", plain], 2, "only local paths"),
