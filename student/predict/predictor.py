@@ -89,8 +89,8 @@ def open_predictor(model: Path) -> Predictor:
     if os.path.lexists(model / ONNX_FILE):
         return _open_onnx(model / ONNX_FILE)
     raise RunError(
-        f"{model} is neither a run ({RUN_FILE}) nor an exported student ({ONNX_FILE}). Make one: "
-        f"train-student CACHE --student NAME --out {model}",
+        f"{model} is neither a run ({RUN_FILE}) nor an exported student in ONNX ({ONNX_FILE}). Export a "
+        "run: export-student RUN --to onnx --out DIR",
         kind="missing",
     )
 
