@@ -38,7 +38,7 @@ def require_same(parity: Parity, spec: FormSpec, name: str) -> None:
 
 
 def require_good_int8(
-    parity: Parity, bytes_int8: int, bytes_float: int, *, streaming: bool, name: str
+    parity: Parity, bytes_int8: int, bytes_float: int, *, has_step: bool, name: str
 ) -> None:
     """Refuse an int8 file that answers too differently, or is too large.
 
@@ -48,8 +48,8 @@ def require_good_int8(
         Of the int8 file.
     bytes_int8, bytes_float : int
         Of both files, without the front end, which stays in float.
-    streaming : bool
-        Whether it is a step.
+    has_step : bool
+        Whether the student could be written as a step instead.
     name : str
         Of the file.
 
@@ -76,7 +76,7 @@ def require_good_int8(
             f"allowed {most:g}"
         )
     if problems:
-        step = "" if streaming else " A recurrence becomes small as a step alone: --streaming."
+        step = " Its recurrence becomes small as a step: --streaming." if has_step else ""
         raise RunError(
             f"{name} in int8 misses {len(problems)} bar(s)\n{listed(problems)}\nNothing was written. "
             f"Export it in float (without --int8), or calibrate with more clips (--clips).{step}",

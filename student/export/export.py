@@ -163,7 +163,7 @@ def _quantised(
         parity,
         made.stat().st_size - front_end_bytes,
         path.stat().st_size - front_end_bytes,
-        streaming=job.streaming or not job.graph.recurrent,
+        has_step=not job.student.why_not_step and not job.streaming,
         name=path.name,
     )
     made.replace(path)
