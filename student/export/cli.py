@@ -84,7 +84,7 @@ class Length(click.ParamType[Any]):
     type=click.IntRange(1, MOST_CLIPS),
     default=200,
     show_default=True,
-    help="Trainer clips that int8 is calibrated with.",
+    help="Training clips that int8 is calibrated with.",
 )
 def main(
     run: Path,
