@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from keras_in_numpy import scramble
+from keras_reference import scramble
 
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import plugin_names

@@ -11,8 +11,8 @@ import pytest
 import torch
 from commands import CLASSES, command, succeeded, write_tones
 from exported_students import write_run
+from fuzzing import run
 from kept_exporter import KeptExporter
-from odd_input import run
 from safetensors.torch import load_file, save_file
 
 from student.export import EXPORTERS, clips

@@ -16,8 +16,8 @@ import pytest
 import torch
 from commands import CLASSES, command, plain_environment, script, succeeded, write_tones
 from exported_students import sound, student_of, write_run
-from odd_input import run
-from small_disk import fail_on_a_full_disk, skip_without_mounts
+from fuzzing import run
+from limited_disk import fail_on_a_full_disk, skip_without_mounts
 
 from cache_schema.errors import RunError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features

@@ -17,7 +17,7 @@ import soundfile
 import torch
 from commands import command, plain_environment, succeeded
 from exported_students import RATE_HZ, sound, write_onnx, write_run
-from odd_input import run as run_here
+from fuzzing import run as run_here
 from toy_onnx import CLASSES, write_toy
 
 import student

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from commands import command, plain_environment, script, succeeded
 from exported_students import RATE_HZ, sound, write_onnx, write_run
-from odd_input import run as run_here
+from fuzzing import run as run_here
 from toy_onnx import write_toy
 
 from student.predict.detections import frame_scores, window_scores

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
+from fuzzing import fuzzing, mutated_bytes, mutated_json, only_told, seeds
 from hypothesis import given
-from odd_input import fuzzing, mutated_bytes, mutated_json, only_told, seeds
 from sound_files import encoded, kinds
 from toy_onnx import contract, graph, write_toy
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from fuzzing import fuzzing
 from hypothesis import given
 from hypothesis import strategies as st
-from odd_input import fuzzing
 
 from student.predict.windows import Window, cut
 

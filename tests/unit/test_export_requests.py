@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from commands import plain_environment
 from exported_students import write_run
-from odd_input import run
+from fuzzing import run
 from small_cache import write_small_cache
 
 from student.export.cli import main

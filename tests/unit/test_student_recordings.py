@@ -14,7 +14,7 @@ from sound_files import SIZE_FIELDS, encoded, with_size, without_flac_count, wri
 
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import decode
-from pipeline.precompute.work_unit import _to_int16
+from pipeline.precompute.unit_inputs import _to_int16
 from pipeline.views import View
 from student.predict.recordings import UnusableRecording, as_cached, read_recording
 

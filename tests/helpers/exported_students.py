@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from keras_in_numpy import scramble
+from keras_reference import scramble
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS, frame_count
