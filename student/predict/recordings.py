@@ -9,6 +9,7 @@ Shape suffixes: S samples, K channels.
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import stat
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
 from cache_schema.signal_names import FULL_SCALE
-from cache_schema.truncation import container_extent, counts_frames
+from cache_schema.truncation import container_extent, counts_frames, first_mp3_frame
 
 FloatArray = NDArray[np.float32]
 
@@ -32,6 +33,8 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
 MAX_SAMPLE = 2.0**31
 # What libsndfile says where a header counts no frames is 2^63 - 1.
 _UNCOUNTED_FRAMES = 1 << 62
+CLAIMED_BYTES = 1 << 40
+LAST_TAG_BYTES = 128  # ID3v1
 
 
 class UnusableRecording(Exception):  # noqa: N818 - a finding about a file, not a failure of the program
@@ -54,7 +57,7 @@ def read_recording(path: Path, sample_rate_hz: int) -> Iterator[FloatArray]:
     soundfile = _soundfile()
     try:
         with _plain_file(path) as file, closing(_opened(soundfile, path, file)) as sound:
-            blocks = _mono_blocks(soundfile, sound, counted=_is_counted(sound, file))
+            blocks = _mono_blocks(soundfile, sound, file)
             yield from Resampler(_rate_of(sound), sample_rate_hz).resampled(blocks)
     except soundfile.LibsndfileError as error:
         reason = error.error_string.rstrip(".") or f"libsndfile error {error.code}"
@@ -203,6 +206,41 @@ class _Patched(mmap.mmap):
         super().seek(min(max(0, base + position), len(self)))
 
 
+class _Longer(io.RawIOBase):
+    """A file that claims to be far longer than it is.
+
+    The decoder of an MP3 without a count goes no further than a length that it guesses from the size of
+    the file and of the first frame.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__()
+        self._file, self._place = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, position: int, whence: int = os.SEEK_SET, /) -> int:
+        self._place = max(0, (0, self._place, CLAIMED_BYTES)[whence] + position)
+        return self._place
+
+    def tell(self) -> int:
+        return self._place
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        if self._place < CLAIMED_BYTES - LAST_TAG_BYTES:
+            self._file.seek(self._place)
+            count = int(self._file.readinto(buffer))  # type: ignore[attr-defined]
+        else:  # a last tag is looked for there, and its lack is an empty one
+            count = min(len(buffer), CLAIMED_BYTES - self._place)
+            buffer[:count] = bytes(count)
+        self._place += count
+        return count
+
+
 def _opened(soundfile: Any, path: Path, file: BinaryIO) -> Any:
     """Open a decoder on a file whose container keeps what it promises."""
     extent = container_extent(file)
@@ -214,14 +252,12 @@ def _opened(soundfile: Any, path: Path, file: BinaryIO) -> Any:
         for place, size in extent.patches.items():
             source[place : place + len(size)] = size
     sound = soundfile.SoundFile(source)
+    if sound.format == "MP3" and not counts_frames(file):
+        sound.close()
+        sound = soundfile.SoundFile(_Longer(file))
     # It would seek after every read of what can be sought in: an MP3's decoder then begins anew.
     sound.seekable = lambda: False
     return sound
-
-
-def _is_counted(sound: Any, file: BinaryIO) -> bool:
-    """Tell whether the header counts the frames: libsndfile guesses those of an MP3 without a count."""
-    return int(sound.frames) < _UNCOUNTED_FRAMES and (sound.format != "MP3" or counts_frames(file))
 
 
 def _rate_of(sound: Any) -> int:
@@ -233,22 +269,32 @@ def _rate_of(sound: Any) -> int:
     return rate_hz
 
 
-def _mono_blocks(soundfile: Any, sound: Any, *, counted: bool) -> Iterator[FloatArray]:
+def _mono_blocks(soundfile: Any, sound: Any, file: BinaryIO) -> Iterator[FloatArray]:
     """Decode to the end; damage, or fewer frames than the header counts, is an error."""
-    count, damage = 0, ""
-    frames = max(1, BLOCK_SAMPLES // int(sound.channels))
-    while True:
+    counted = int(sound.frames) < _UNCOUNTED_FRAMES and (
+        sound.format != "MP3" or counts_frames(file)
+    )
+    count, stopped = 0, False
+    channels = int(sound.channels)
+    while not stopped:
+        block_SK = np.full((max(1, BLOCK_SAMPLES // channels), channels), np.nan, np.float32)
         try:
-            block_SK = sound.read(frames, "float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            damage = error.error_string
+            read_SK = sound.read(out=block_SK)
+        except soundfile.LibsndfileError:  # behind what it had decoded
+            stopped = True
+            read_SK = block_SK[: int(np.isnan(block_SK).any(axis=1).argmax())]
+        if not len(read_SK):
             break
-        if not len(block_SK):
-            break
-        mono_S = mean_over_channels(block_SK)
+        mono_S = mean_over_channels(read_SK)
         check_finite(mono_S, count)
         count += len(mono_S)
         yield mono_S
-    if damage or (counted and count < int(sound.frames)):
+    damaged = stopped and (sound.format != "MP3" or _goes_on(file))
+    if damaged or (counted and count < int(sound.frames)):
         declared = f"the header declares {sound.frames} frames, " if counted else ""
         raise UnusableRecording(f"truncated or damaged: {declared}decoding stopped after {count}")
+
+
+def _goes_on(file: BinaryIO) -> bool:
+    """Whether MP3 frames follow; behind the last one lie tags and padding."""
+    return first_mp3_frame(file, file.tell()) is not None

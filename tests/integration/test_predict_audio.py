@@ -183,7 +183,7 @@ def test_recordings_that_cannot_be_answered_are_named_and_the_others_answered(
     told = done.stderr
     assert told.startswith("predict-audio: 7 of 9 recording(s) could not be answered\n")
     for name, reason in zip([*named, "-"], [
-        "truncated: the header says 32000 bytes of samples, the file holds 8956",
+        "truncated: the header declares 32000 bytes of samples, the file holds 8956",
         "the file is empty (0 bytes)",
         "sample 77 is not a finite number",
         "not a file that can be read (a pipe or a device)",

@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from sound_files import SIZE_FIELDS, encoded, with_size, without_flac_count, write_all
+from sound_files import (
+    SIZE_FIELDS,
+    encoded,
+    with_size,
+    without_flac_count,
+    without_mp3_count,
+    write_all,
+)
 
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import decode
@@ -109,7 +116,7 @@ def test_a_truncated_recording_is_named_as_such(tmp_path: Path) -> None:
     assert made is not None
     path.write_bytes(made[0][:2000])
     assert reason(path) == (
-        "truncated: the header says 12000 bytes of samples, the file holds 1956"
+        "truncated: the header declares 12000 bytes of samples, the file holds 1956"
     )
 
 
@@ -123,7 +130,7 @@ def test_what_is_no_recording_is_named_as_such(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "one.wav", np.zeros(1), 48_000)
     assert reason(tmp_path / "one.wav").startswith("too short: 1 frame(s) at 48000 Hz")
     soundfile.write(tmp_path / "slow.wav", np.zeros(1000), 100)
-    assert "the header says 100 Hz" in reason(tmp_path / "slow.wav")
+    assert "the header declares 100 Hz" in reason(tmp_path / "slow.wav")
     os.mkfifo(tmp_path / "pipe.wav")
     assert "a pipe or a device" in reason(tmp_path / "pipe.wav")
     for path in (tmp_path, tmp_path / "nowhere.wav"):
@@ -160,3 +167,29 @@ def test_without_a_decoder_the_extra_is_named(
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UsageError, match=rf"{name}: pip install 'aftersound\[onnx\]'"):
         heard(tmp_path / "x.wav")
+
+
+@pytest.mark.parametrize(
+    "behind", [b"", b"TAG" + bytes(125), bytes(9000)], ids=["", "ID3v1", "zeros"]
+)
+@pytest.mark.parametrize("loud_first", [True, False])
+def test_an_mp3_without_a_count_is_read_to_its_end(
+    tmp_path: Path, loud_first: bool, behind: bytes
+) -> None:
+    wave_S = noise(100_000)[:, 0]
+    wave_S[slice(50_000, None) if loud_first else slice(50_000)] = 0
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, wave_S, RATE_HZ)
+    path.write_bytes(without_mp3_count(path.read_bytes()) + behind)
+    found = heard(path)
+    assert len(found) >= 100_000
+    np.testing.assert_array_equal(found, decode(path, sample_rate_hz=RATE_HZ).waveform)
+
+
+def test_damage_in_the_middle_of_an_mp3_without_a_count_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, noise(1_000_000)[:, 0], RATE_HZ)
+    content = without_mp3_count(path.read_bytes())
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + b"\x11" * 4000 + content[middle + 4000 :])
+    assert "truncated or damaged: decoding stopped after" in reason(path)
