@@ -5,3 +5,6 @@ from __future__ import annotations
 EXPORTERS: dict[str, str] = {
     "onnx": "student.export.onnx_format:OnnxExporter",
 }
+
+ANY_LENGTH = "any"
+"""What is asked for instead of seconds: a form of any length."""

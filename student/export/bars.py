@@ -88,7 +88,7 @@ def require_good_int8(
         step = " Its recurrence becomes small as a step: --streaming." if has_step else ""
         raise RunError(
             f"{name} in int8 misses {len(problems)} bar(s)\n{bullet_list(problems)}\nNothing was "
-            f"written. Export it in float (without --int8), or calibrate with more clips "
+            "written. Export it in float (without --int8), or calibrate with more clips "
             f"(--clips).{step}",
             kind="int8",
         )

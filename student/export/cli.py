@@ -11,13 +11,10 @@ from cache_schema.command_line.command import Command
 from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.plugins import plugin_names
 from cache_schema.terminal import echo
-from student.export import EXPORTERS
-from student.export.export import export
-from student.export.request import ANY_LENGTH, Request
-from student.training.determinism import prepare_torch
+from student.export import ANY_LENGTH, EXPORTERS
 
 MAX_LENGTH_S = 240.0
-MOST_CLIPS = 10_000
+MAX_CLIPS = 10_000
 
 
 class Length(click.ParamType[Any]):
@@ -81,7 +78,7 @@ class Length(click.ParamType[Any]):
 )
 @click.option(
     "--clips",
-    type=click.IntRange(1, MOST_CLIPS),
+    type=click.IntRange(1, MAX_CLIPS),
     default=200,
     show_default=True,
     help="Training clips that int8 is calibrated with.",
@@ -102,6 +99,10 @@ def main(
     The folder holds the file, its device card (card.json, CARD.md), test vectors, and for a file that
     takes features the front end. What misses a bar is not written.
     """
+    from student.export.export import export  # torch is kept out of --help
+    from student.export.request import Request
+    from student.training.determinism import prepare_torch
+
     prepare_torch(1)
     request = Request(
         run=run,

@@ -9,13 +9,11 @@ from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin
 from cache_schema.reader import Cache
-from student.export import EXPORTERS
+from student.export import ANY_LENGTH, EXPORTERS
 from student.export.clips import commonest_samples
 from student.export.forms import FormSpec, Takes
 from student.export.interface import Exporter
 from student.models.interface import Student
-
-ANY_LENGTH = "any"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import soundfile
-from fuzzing import fuzzing, mutated_bytes, mutated_json, only_told, seeds
+from fuzzing import fuzzing, mutated_bytes, mutated_json, only_reported, seeds
 from hypothesis import given
 from sound_files import encoded, kinds
 from toy_onnx import contract, graph, write_toy
@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_mutated_contract_is_read_or_refused(seed: int) -> None:
     dice = random.Random(seed)
     data = mutated_json(dice.choice(CONTRACTS), dice)
-    with only_told(RunError):
+    with only_reported(RunError):
         found = parse_contract(data, "x.onnx")
         assert parse_contract(found.encode(), "x.onnx") == found
 
@@ -53,7 +53,7 @@ def test_a_graph_with_a_mutated_contract_answers_as_it_says_or_is_refused(
     promised = mutated_json(CONTRACTS[form], dice).decode("utf-8", "replace").replace("\0", "")
     onnx.helper.set_model_props(model, {METADATA_KEY: promised})
     (folder / "x.onnx").write_bytes(model.SerializeToString())
-    with only_told(RunError):
+    with only_reported(RunError):
         student = ExportedStudent(open_onnx(folder / "x.onnx"))
         found = student.predict(np.zeros(8000))
         assert len(found.logits_C) == len(found.classes)
@@ -66,7 +66,7 @@ def test_mutated_bytes_of_a_file_are_answered_or_refused(folder: Path, seed: int
     dice = random.Random(seed)
     content = write_toy(folder / "whole.onnx", dice.choice(FORMS)).read_bytes()
     (folder / "y.onnx").write_bytes(mutated_bytes(content, dice))
-    with only_told(RunError):
+    with only_reported(RunError):
         ExportedStudent(open_onnx(folder / "y.onnx")).predict(np.zeros(8000))
 
 
@@ -78,7 +78,7 @@ def test_a_mutated_recording_is_read_or_refused(folder: Path, seed: int) -> None
     if made is None:
         return
     (folder / "x.wav").write_bytes(mutated_bytes(made[0], dice))
-    with only_told(UnusableRecording):
+    with only_reported(UnusableRecording):
         samples = sum(len(block) for block in read_recording(folder / "x.wav", 16_000))
         assert samples > 0
 
@@ -91,5 +91,5 @@ def test_a_mutated_wav_in_a_pipe_is_heard_or_refused(seed: int) -> None:
     wave = np.sin(np.arange(2000) / 9)
     soundfile.write(content, wave, 16_000, format="WAV", subtype=dice.choice(["PCM_16", "PCM_U8"]))
     pipe = io.BytesIO(mutated_bytes(content.getvalue(), dice))
-    with only_told(UnusableRecording):
+    with only_reported(UnusableRecording):
         assert sum(len(block) for block in read_pipe(pipe, 16_000, None, None)) > 0
