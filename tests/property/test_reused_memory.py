@@ -15,7 +15,7 @@ from cache_schema.store.arrays import BufferPool
 def test_what_is_still_held_is_never_overwritten(steps: list[tuple[int, int]]) -> None:
     memory, held = BufferPool(), []
     for number, (size, forget) in enumerate(steps):
-        lease = memory.take(size)
+        lease = memory.acquire(size)
         lease[:] = number
         part = lease[: size // 2 + 1].view(np.uint8).reshape(-1)[::1]  # what is kept is a view
         held.append((number, part))
@@ -27,11 +27,11 @@ def test_what_is_still_held_is_never_overwritten(steps: list[tuple[int, int]]) -
 
 def test_memory_comes_back_when_the_last_view_is_gone() -> None:
     memory = BufferPool()
-    lease = memory.take(100)
+    lease = memory.acquire(100)
     where = lease.ctypes.data
     row = lease[10:20].view(np.float16)
     del lease
-    assert memory.take(100).ctypes.data != where
+    assert memory.acquire(100).ctypes.data != where
     del row
     gc.collect()
-    assert where in {memory.take(100).ctypes.data, memory.take(100).ctypes.data}
+    assert where in {memory.acquire(100).ctypes.data, memory.acquire(100).ctypes.data}
