@@ -33,7 +33,7 @@ from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin, plugin_names, typed_options
 from student.augmentation.mixup import draw_mixup
 from student.augmentation.spec_augment import spec_augment
-from student.export.bars import require_same
+from student.export.bars import check_parity
 from student.export.clips import generated_clips
 from student.export.forms import FormSpec, build_graph
 from student.export.interface import Exporter, Graph
@@ -546,7 +546,7 @@ def exported_alike(exporter: Exporter, name: str, spec: FormSpec, path: Path) ->
     runner = exporter.load(path)
     assert [facts.name for facts in runner.inputs] == list(graph.inputs)
     assert {facts.name for facts in runner.outputs} == set(graph.outputs)
-    require_same(trial.compare(runner, exact=True), spec, path.name)
+    check_parity(trial.compare(runner, exact=True), spec, path.name)
 
 
 def exporter_declares(name: str, folder: Path) -> None:

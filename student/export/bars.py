@@ -9,7 +9,7 @@ from student.export.parity import Parity
 FLOAT_DIFFERENCE = {"features": 1e-5, "waveform": 1e-4}
 # Where the student's own float32 is further from its float64, a file cannot be held to less. Attention
 # with scores of 100 is such a case.
-TIMES_ROUNDING, MOST_TIMES_BAR = 4, 10
+TIMES_ROUNDING, MAX_TIMES_BAR = 4, 10
 INT8_AGREEMENT = 0.97
 INT8_LOSS = 0.01
 INT8_SIZE = 0.35
@@ -17,7 +17,7 @@ INT8_SIZE = 0.35
 INT8_SIZE_SMALL, SMALL_BYTES = 0.45, 512_000
 
 
-def require_same(parity: Parity, spec: FormSpec, name: str) -> None:
+def check_parity(parity: Parity, spec: FormSpec, name: str) -> None:
     """Refuse a float file that answers otherwise than its student.
 
     Raises
@@ -43,10 +43,10 @@ def require_same(parity: Parity, spec: FormSpec, name: str) -> None:
 def allowed_difference(parity: Parity, spec: FormSpec) -> float:
     """Bar of a float file's largest difference."""
     bar = FLOAT_DIFFERENCE[spec.takes]
-    return min(max(bar, TIMES_ROUNDING * parity.rounding), MOST_TIMES_BAR * bar)
+    return min(max(bar, TIMES_ROUNDING * parity.rounding), MAX_TIMES_BAR * bar)
 
 
-def require_good_int8(
+def check_int8(
     parity: Parity, bytes_int8: int, bytes_float: int, *, has_step: bool, name: str
 ) -> None:
     """Refuse an int8 file that answers too differently, or is too large.

@@ -100,11 +100,11 @@ def main(
     takes features the front end. What misses a bar is not written.
     """
     from student.export.export import export  # torch is kept out of --help
-    from student.export.request import Request
+    from student.export.request import ExportRequest
     from student.training.determinism import prepare_torch
 
     prepare_torch(1)
-    request = Request(
+    request = ExportRequest(
         run=run,
         to=to,
         out=out,

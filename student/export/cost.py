@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-MOST_RUNS, MAX_SECONDS, WARM_UP_RUNS = 200, 2.0, 3
+MAX_RUNS, MAX_SECONDS, WARM_UP_RUNS = 200, 2.0, 3
 CPU_FACTS = Path("/proc/cpuinfo")
 
 
@@ -94,7 +94,7 @@ def measure_latency(run: Callable[[], object]) -> Latency:
     for _ in range(WARM_UP_RUNS):
         run()
     seconds: list[float] = []
-    while len(seconds) < MOST_RUNS and sum(seconds) < MAX_SECONDS:
+    while len(seconds) < MAX_RUNS and sum(seconds) < MAX_SECONDS:
         began = perf_counter()
         run()
         seconds.append(perf_counter() - began)

@@ -27,7 +27,7 @@ def draft_of(out: Path) -> Iterator[Path]:
     OSError
         If nothing can be written there, likewise.
     """
-    _require_free(out)
+    _check_free(out)
     parents = [folder for folder in out.absolute().parents if not folder.exists()]
     draft: Path | None = None
     try:
@@ -41,7 +41,7 @@ def draft_of(out: Path) -> Iterator[Path]:
         draft = Path(made)
         yield draft
         draft.chmod(0o777 & ~_umask())
-        _require_free(out)
+        _check_free(out)
         draft.replace(out)
         sync(out.absolute().parent)
     except BaseException:
@@ -53,7 +53,7 @@ def draft_of(out: Path) -> Iterator[Path]:
         raise
 
 
-def _require_free(out: Path) -> None:
+def _check_free(out: Path) -> None:
     if out.is_symlink():
         raise UsageError(f"{out} is a link. Choose another --out", kind="exists")
     check_own_folder(out, "export", "export-student", ())

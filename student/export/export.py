@@ -13,7 +13,7 @@ import numpy as np
 from cache_schema.errors import RunError, UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.reader import open_cache
-from student.export.bars import require_good_int8, require_same
+from student.export.bars import check_int8, check_parity
 from student.export.card import write_card
 from student.export.clips import (
     TrialClip,
@@ -25,13 +25,13 @@ from student.export.clips import (
     training_clips,
 )
 from student.export.draft import draft_of
-from student.export.facts import Job, card_of
+from student.export.facts import ExportJob, card_of
+from student.export.form_contract import contract_of
 from student.export.forms import build_graph, check_form, front_end_graph, sample_count
 from student.export.interface import Arrays, Exporter, Runner
 from student.export.parity import Parity, Trial, steps
-from student.export.promise import contract_of
 from student.export.request import (
-    Request,
+    ExportRequest,
     check_exporter,
     check_request,
     choose_form,
@@ -42,16 +42,16 @@ from student.predict.contract import FEATURES, METADATA_KEY, WAVEFORM
 from student.runs.checkpoint import load_student, weights_digest
 from student.runs.predict import check_classes, read_config
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
-EVALUATED_CLIPS, FEWEST_EVALUATED = 500, 50
-FEWEST_CALIBRATED = 20
+EVALUATED_CLIPS, MIN_EVALUATED = 500, 50
+MIN_CALIBRATED = 20
 # Steps of one clip differ little from those of the next.
 STEP_CALIBRATION_CLIPS = 20
 FRONT_END_BAR = 1e-4
 
 
-def export(request: Request, say: Say) -> dict[str, Any]:
+def export(request: ExportRequest, log: Log) -> dict[str, Any]:
     """Write a run's student for a device; gives the card.
 
     Raises
@@ -69,14 +69,14 @@ def export(request: Request, say: Say) -> dict[str, Any]:
     try:
         with draft_of(request.out) as draft:
             job = prepared(request, exporter)
-            return _write(job, draft, say)
+            return _write(job, draft, log)
     except KeyboardInterrupt:
         raise RunError(
             "stopped. Nothing was written; repeat the command to begin anew.", kind="interrupted"
         ) from None
 
 
-def prepared(request: Request, exporter: Exporter) -> Job:
+def prepared(request: ExportRequest, exporter: Exporter) -> ExportJob:
     """Read the run, and choose the form."""
     config = read_config(request.run)
     student = load_student(request.run, config)
@@ -90,7 +90,7 @@ def prepared(request: Request, exporter: Exporter) -> Job:
     digest = weights_digest(request.run, student)
     contract = contract_of(request.run, config, student, spec, graph, digest)
     promised = {METADATA_KEY: contract.encode().decode()}
-    return Job(
+    return ExportJob(
         request=request,
         exporter=exporter,
         config=config,
@@ -102,19 +102,19 @@ def prepared(request: Request, exporter: Exporter) -> Job:
     )
 
 
-def _write(job: Job, draft: Path, say: Say) -> dict[str, Any]:
+def _write(job: ExportJob, draft: Path, log: Log) -> dict[str, Any]:
     trial, calibration = _trial(job)
     path = draft / job.exporter.file_name
     job.exporter.write(job.graph, path)
     runner = job.exporter.load(path)
     parity = {"float": trial.compare(runner, exact=True)}
-    say(_told(f"{path.name}, float, {path.stat().st_size:,} bytes", parity["float"]))
-    require_same(parity["float"], job.spec, path.name)
+    log(_parity_line(f"{path.name}, float, {path.stat().st_size:,} bytes", parity["float"]))
+    check_parity(parity["float"], job.spec, path.name)
     used = f"{len(calibration)} training clips of {job.request.calibrate}"
     calibrated = used if job.calibrates else ""
     if job.request.int8:
         runner, parity["int8"] = _quantised(job, path, runner, trial, calibration)
-        say(_told(f"{path.name}, int8, {path.stat().st_size:,} bytes", parity["int8"]))
+        log(_parity_line(f"{path.name}, int8, {path.stat().st_size:,} bytes", parity["int8"]))
     if job.spec.takes == FEATURES and job.exporter.writes_front_end:
         _write_front_end(job, draft, trial.clips.clips)
     vectors = write_vectors(draft / VECTORS, trial, job.front_end)
@@ -123,7 +123,7 @@ def _write(job: Job, draft: Path, say: Say) -> dict[str, Any]:
     return card
 
 
-def _trial(job: Job) -> tuple[Trial, Sequence[TrialClip]]:
+def _trial(job: ExportJob) -> tuple[Trial, Sequence[TrialClip]]:
     """Read what the file is tried on, and what it is calibrated with."""
     name, calibration = job.student.front_end, list[TrialClip]()
     classes, task = job.contract.classes, job.contract.task
@@ -133,14 +133,14 @@ def _trial(job: Job) -> tuple[Trial, Sequence[TrialClip]]:
     if job.calibrates:
         calibration = list(training_clips(job.cache, name, job.spec, job.request.clips))
     clips = held_out_clips(job.cache, name, job.spec, EVALUATED_CLIPS, len(calibration))
-    _require_enough(job, clips, len(calibration))
+    _check_enough_clips(job, clips, len(calibration))
     return Trial.of(job.student, job.spec, clips, task, classes), calibration
 
 
-def _require_enough(job: Job, clips: TrialClips, calibrated: int) -> None:
+def _check_enough_clips(job: ExportJob, clips: TrialClips, calibrated: int) -> None:
     """Refuse a cache too small to say anything by."""
     found, cache = len(clips.clips), job.request.calibrate
-    needed = FEWEST_EVALUATED if job.request.int8 else 1
+    needed = MIN_EVALUATED if job.request.int8 else 1
     if found < needed:
         raise UsageError(
             f"{cache} has {clips.source} for this form beside those that calibration takes; at least "
@@ -148,16 +148,16 @@ def _require_enough(job: Job, clips: TrialClips, calibrated: int) -> None:
             "--int8",
             kind="clips",
         )
-    if job.calibrates and calibrated < FEWEST_CALIBRATED:
+    if job.calibrates and calibrated < MIN_CALIBRATED:
         raise UsageError(
-            f"{cache} has {calibrated} training clips for this form, at least {FEWEST_CALIBRATED} are "
+            f"{cache} has {calibrated} training clips for this form, at least {MIN_CALIBRATED} are "
             "needed to calibrate int8. Choose another cache, or no --int8",
             kind="clips",
         )
 
 
 def _quantised(
-    job: Job, path: Path, floats: Runner, trial: Trial, calibration: Sequence[TrialClip]
+    job: ExportJob, path: Path, floats: Runner, trial: Trial, calibration: Sequence[TrialClip]
 ) -> tuple[Runner, Parity]:
     """Put the int8 file in the float one's place, if it holds its bars."""
     made = path.with_name(f"int8-{path.name}")
@@ -165,7 +165,7 @@ def _quantised(
     runner = job.exporter.load(made)
     parity = trial.compare(runner, exact=False)
     front_end_bytes = _front_end_bytes(job, path.parent) if job.spec.takes == WAVEFORM else 0
-    require_good_int8(
+    check_int8(
         parity,
         made.stat().st_size - front_end_bytes,
         path.stat().st_size - front_end_bytes,
@@ -176,7 +176,7 @@ def _quantised(
     return runner, parity
 
 
-def _calibration(job: Job, floats: Runner, clips: Sequence[TrialClip]) -> list[Arrays]:
+def _calibration(job: ExportJob, floats: Runner, clips: Sequence[TrialClip]) -> list[Arrays]:
     """Inputs as the file gets them; a step's with the states of the float file."""
     if not job.streaming:
         return [{job.spec.takes: given(clip, job.spec)[None]} for clip in clips]
@@ -184,7 +184,7 @@ def _calibration(job: Job, floats: Runner, clips: Sequence[TrialClip]) -> list[A
     return [inputs for c in chosen for inputs, _ in steps(floats, c, job.spec, job.front_end)]
 
 
-def _front_end_bytes(job: Job, draft: Path) -> int:
+def _front_end_bytes(job: ExportJob, draft: Path) -> int:
     """Size of the front end alone, which stays in float and counts in no comparison of sizes."""
     path = draft / f"front-end-{job.exporter.file_name}"
     samples = job.front_end.window_samples if job.streaming else job.spec.samples
@@ -194,7 +194,7 @@ def _front_end_bytes(job: Job, draft: Path) -> int:
     return size
 
 
-def _write_front_end(job: Job, draft: Path, clips: Sequence[TrialClip]) -> None:
+def _write_front_end(job: ExportJob, draft: Path, clips: Sequence[TrialClip]) -> None:
     """Write the front end beside a file of features, for whoever has no other one.
 
     Raises
@@ -223,14 +223,14 @@ def _write_front_end(job: Job, draft: Path, clips: Sequence[TrialClip]) -> None:
         )
 
 
-def _told(what: str, parity: Parity) -> str:
-    said = (
+def _parity_line(what: str, parity: Parity) -> str:
+    line = (
         f"{what}: same class for {parity.agreement:.1%} of {parity.source}, largest difference "
         f"{parity.largest_difference:.2g}"
     )
     if parity.file_score is None or parity.student_score is None:
-        return said
+        return line
     return (
-        f"{said}, {parity.metric} {parity.file_score:.4f} (student {parity.student_score:.4f}, "
+        f"{line}, {parity.metric} {parity.file_score:.4f} (student {parity.student_score:.4f}, "
         f"{parity.labelled_clips} clips)"
     )

@@ -24,16 +24,16 @@ from student.export.cost import (
 from student.export.forms import FormSpec, build_graph
 from student.export.interface import Exporter, Graph, Runner
 from student.export.parity import Parity
-from student.export.request import Request
+from student.export.request import ExportRequest
 from student.models.interface import Student
 from student.predict.contract import Contract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class ExportJob:
     """What is written and what it is tried on."""
 
-    request: Request
+    request: ExportRequest
     exporter: Exporter
     config: dict[str, Any]
     student: Student
@@ -59,7 +59,7 @@ class Job:
 
 
 def card_of(
-    job: Job,
+    job: ExportJob,
     draft: Path,
     runner: Runner,
     parity: dict[str, Parity],
@@ -88,7 +88,7 @@ def card_of(
     }
 
 
-def _cost(job: Job, runner: Runner) -> dict[str, Any]:
+def _cost(job: ExportJob, runner: Runner) -> dict[str, Any]:
     """Cost of the form that takes features; latency of the very file."""
     plain = build_graph(job.student, replace(job.spec, takes="features"))
     inputs = [tensor[:1] for tensor in plain.inputs.values()]
@@ -108,7 +108,7 @@ def _cost(job: Job, runner: Runner) -> dict[str, Any]:
     }
 
 
-def _teacher(job: Job) -> dict[str, Any]:
+def _teacher(job: ExportJob) -> dict[str, Any]:
     """Teachers of the cache, where it is of the corpus that the run was trained on."""
     cache = job.cache
     if cache is None or cache.manifest.corpus.fingerprint != job.config.get("corpus_fingerprint"):
@@ -118,7 +118,7 @@ def _teacher(job: Job) -> dict[str, Any]:
     return {"teachers_of_the_cache": list(dict.fromkeys(names))}
 
 
-def _versions(job: Job) -> dict[str, str]:
+def _versions(job: ExportJob) -> dict[str, str]:
     names = ("aftersound", "torch", "numpy", *job.exporter.packages)
     found = {}
     for name in names:

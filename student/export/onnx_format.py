@@ -91,11 +91,11 @@ def traced(graph: Graph) -> onnx.ModelProto:
     if program is None:
         raise RunError("torch's exporter gave no ONNX program", kind="format")
     model: onnx.ModelProto = program.model_proto
-    _require_axes(model, graph)
+    _check_axes(model, graph)
     return model
 
 
-def _require_axes(model: onnx.ModelProto, graph: Graph) -> None:
+def _check_axes(model: onnx.ModelProto, graph: Graph) -> None:
     """Refuse an axis that tracing has given the size of the example."""
     for value in model.graph.input:
         for number in graph.dynamic_axes.get(value.name, {}):

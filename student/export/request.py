@@ -17,7 +17,7 @@ from student.models.interface import Student
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class ExportRequest:
     """What is asked for; see ``export-student --help``."""
 
     run: Path
@@ -31,7 +31,7 @@ class Request:
     clips: int
 
 
-def check_request(request: Request) -> None:
+def check_request(request: ExportRequest) -> None:
     """Refuse options that do not go together."""
     if request.int8 and request.calibrate is None:
         raise UsageError(
@@ -69,7 +69,7 @@ def load_exporter(name: str) -> Exporter:
     return exporter
 
 
-def check_exporter(exporter: Exporter, request: Request) -> None:
+def check_exporter(exporter: Exporter, request: ExportRequest) -> None:
     """Refuse what a format does not have."""
     for asked, why, option in (
         (request.length_s == ANY_LENGTH, exporter.why_not_any_length, "--length-s any"),
@@ -80,7 +80,7 @@ def check_exporter(exporter: Exporter, request: Request) -> None:
             raise UsageError(f"{option}: not with --to {request.to}: {why}", kind="form")
 
 
-def choose_form(request: Request, student: Student, cache: Cache | None) -> FormSpec:
+def choose_form(request: ExportRequest, student: Student, cache: Cache | None) -> FormSpec:
     """Choose the form that was asked for, of the cache's commonest length where none was."""
     front_end = FRONT_ENDS[student.front_end]
     takes: Takes = "waveform" if request.waveform else "features"

@@ -16,7 +16,7 @@ from cache_schema.store.files import write_atomic
 from student.export.parity import Trial
 
 VECTORS = "test_vectors.npz"
-MOST_VECTORS = 8
+MAX_VECTORS = 8
 
 
 def write_vectors(path: Path, trial: Trial, front_end: FrontEnd) -> int:
@@ -32,7 +32,7 @@ def write_vectors(path: Path, trial: Trial, front_end: FrontEnd) -> int:
     }
     if front_end.coefficients is not None:
         arrays["front_end_dct"] = dct_matrix(front_end)
-    pairs = list(zip(trial.clips.clips, trial.expected, strict=True))[:MOST_VECTORS]
+    pairs = list(zip(trial.clips.clips, trial.expected, strict=True))[:MAX_VECTORS]
     for number, (clip, answer) in enumerate(pairs):
         if clip.waveform_S is not None:
             arrays[f"waveform_{number}"] = clip.waveform_S

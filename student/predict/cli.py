@@ -79,7 +79,7 @@ def main(
     MODEL is a run of train-student, or an exported ONNX file, which needs no torch. A recording that
     cannot be answered is named at the end, with the reason; the others are answered.
     """
-    _require_a_place(out, form, [model, *recordings])
+    _check_output(out, form, [model, *recordings])
     predictor = open_predictor(model)
     if frames and not predictor.tells_where:
         raise UsageError(
@@ -111,7 +111,7 @@ def _tell(asked: _Asked, model: Path) -> None:
         )
 
 
-def _require_a_place(out: Path | None, form: str, read: Sequence[Path]) -> None:
+def _check_output(out: Path | None, form: str, read: Sequence[Path]) -> None:
     if out is None:
         return
     if form not in WRITERS:

@@ -16,7 +16,7 @@ from student.predict.answers import LIKELY, Answered
 COLUMNS = ("recording", "start_s", "end_s", "class", "score")
 FRAME_COLUMNS = ("first_frame_s", "hop_s", "attention")
 _BARS = " ▁▂▃▄▅▆▇█"
-_MOST_BARS = 40
+_MAX_BARS = 40
 _DIGITS = 6
 
 
@@ -85,7 +85,7 @@ def bars(attention_T: np.ndarray[Any, np.dtype[np.float64]]) -> str:
     >>> bars(np.array([0.0, 0.25, 0.5, 0.25]))
     ' ▄█▄'
     """
-    pieces = np.array_split(attention_T, min(len(attention_T), _MOST_BARS))
+    pieces = np.array_split(attention_T, min(len(attention_T), _MAX_BARS))
     heights = np.array([piece.max() for piece in pieces])
     steps = np.rint(heights / max(heights.max(), 1e-30) * (len(_BARS) - 1))
     return "".join(_BARS[int(step)] for step in steps.clip(0, len(_BARS) - 1))

@@ -105,7 +105,7 @@ def open_onnx(path: Path) -> OnnxSession:
         session = _loaded(onnxruntime, content, path, nowhere)
     try:
         contract = parse_contract(_recorded(session, path).encode(), str(path))
-        _require_as_promised(session, contract, path)
+        _check_contract(session, contract, path)
     except UnicodeError:
         raise RunError(
             f"{path} is damaged: its text is no UTF-8. {_EXPORT_AGAIN}", kind="onnx"
@@ -151,7 +151,7 @@ def _recorded(session: Any, path: Path) -> str:
     return found
 
 
-def _require_as_promised(session: Any, contract: Contract, path: Path) -> None:
+def _check_contract(session: Any, contract: Contract, path: Path) -> None:
     """Compare a graph's inputs and outputs with its contract."""
     problems = [
         *_differences("input", session.get_inputs(), contract.inputs),

@@ -30,7 +30,7 @@ INPUT = "standard input"
 READ_BYTES = 4096
 # Writers to a pipe put 0, or nearly the largest number, where a header counts bytes.
 _UNCOUNTED_BYTES = 2_000_000_000 - 4096
-_MOST_HEADER_BYTES = 1 << 16
+_MAX_HEADER_BYTES = 1 << 16
 
 
 def _integers(dtype: str, full_scale: float, middle: int = 0) -> Callable[[bytes], FloatArray]:
@@ -131,7 +131,7 @@ class _Header(io.RawIOBase):
 
     def __init__(self, pipe: _Joined) -> None:
         super().__init__()
-        self._pipe, self._left = pipe, _MOST_HEADER_BYTES
+        self._pipe, self._left = pipe, _MAX_HEADER_BYTES
 
     def read(self, size: int = -1, /) -> bytes:
         """Read so many bytes, fewer at the end or where the header goes on too long."""

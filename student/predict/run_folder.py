@@ -40,7 +40,7 @@ class RunStudent:
             If its weights give scores that are not finite.
         """
         found = self._trained.predict(waveform_S, self.sample_rate_hz)
-        _require_finite(found.logits_C)
+        _check_finite(found.logits_C)
         return found
 
     def listener(self) -> RunListener | None:
@@ -64,11 +64,11 @@ class RunListener:
         logits_BC, *state = self._model.step(frame_BM, *self._state)
         self._state = tuple(state)
         logits_C = logits_BC[0].numpy()
-        _require_finite(logits_C)
+        _check_finite(logits_C)
         return probabilities(logits_C, self._task)
 
 
-def _require_finite(logits_C: NDArray[np.float32]) -> None:
+def _check_finite(logits_C: NDArray[np.float32]) -> None:
     if not np.isfinite(logits_C).all():
         raise RunError(
             "the run's weights give scores that are not finite. Train it again with train-student",

@@ -12,7 +12,7 @@ from keras_reference import scramble
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import plugin_names
 from student.export import EXPORTERS
-from student.export.bars import require_same
+from student.export.bars import check_parity
 from student.export.clips import generated_clips
 from student.export.forms import FormSpec, Kind, build_graph
 from student.export.onnx_format import OnnxExporter
@@ -64,6 +64,6 @@ def test_every_form_of_every_student_answers_alike(name: str, kind: Kind, tmp_pa
     clips = generated_clips(student.front_end, spec, len(CLASSES))
     trial = Trial.of(student, spec, clips, "single", CLASSES)
     parity = trial.compare(exporter.load(path), exact=True)
-    require_same(parity, spec, path.name)
+    check_parity(parity, spec, path.name)
     assert len(parity.shapes) == (9 if kind == "dynamic" else 0)
     assert FRONT_ENDS[student.front_end].features == exporter.load(path).inputs[0].shape[-1]
