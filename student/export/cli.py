@@ -83,6 +83,13 @@ class Length(click.ParamType[Any]):
     show_default=True,
     help="Training clips that int8 is calibrated with.",
 )
+@click.option(
+    "--page",
+    type=LocalPath(),
+    metavar="DIST",
+    help="Add a page that runs the file in a browser, on recordings and the microphone; DIST is "
+    "onnxruntime-web's folder: node_modules/onnxruntime-web/dist after npm install onnxruntime-web.",
+)
 def main(
     run: Path,
     to: str,
@@ -93,6 +100,7 @@ def main(
     int8: bool,
     calibrate: Path | None,
     clips: int,
+    page: Path | None,
 ) -> None:
     """Write the student of RUN for a device, and show that the file answers alike.
 
@@ -114,6 +122,7 @@ def main(
         int8=int8,
         calibrate=calibrate,
         clips=clips,
+        page=page,
     )
     card = export(request, echo)
     latency = card["cost"]["latency"]["file"]
@@ -121,3 +130,8 @@ def main(
         f"{out}: {', '.join(card['files'])}, card.json, CARD.md; {card['cost']['macs']:,} "
         f"multiply-accumulates, {latency['p50_ms']:.3g} ms of {card['cost']['of']}"
     )
+    if page is not None:
+        echo(
+            f"Open http://127.0.0.1:8000 while this runs: python -m http.server --bind 127.0.0.1 "
+            f"--directory {out}"
+        )

@@ -14,6 +14,7 @@ from cache_schema.errors import RunError, UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.reader import open_cache
 from student.export.bars import check_int8, check_parity
+from student.export.browser_page import read_runtime, write_page
 from student.export.card import write_card
 from student.export.clips import (
     TrialClip,
@@ -66,9 +67,12 @@ def export(request: ExportRequest, log: Log) -> dict[str, Any]:
     check_request(request)
     exporter = load_exporter(request.to)
     check_exporter(exporter, request)
+    runtime = None if request.page is None else read_runtime(request.page)
     try:
         with draft_of(request.out) as draft:
             job = prepared(request, exporter)
+            if runtime is not None:
+                write_page(draft, runtime)
             return _write(job, draft, log)
     except KeyboardInterrupt:
         raise RunError(

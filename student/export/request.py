@@ -10,6 +10,7 @@ from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin
 from cache_schema.reader import Cache
 from student.export import ANY_LENGTH, EXPORTERS
+from student.export.browser_page import MODEL
 from student.export.clips import commonest_samples
 from student.export.forms import FormSpec, Takes
 from student.export.interface import Exporter
@@ -29,6 +30,7 @@ class ExportRequest:
     int8: bool
     calibrate: Path | None
     clips: int
+    page: Path | None = None
 
 
 def check_request(request: ExportRequest) -> None:
@@ -47,6 +49,12 @@ def check_request(request: ExportRequest) -> None:
         raise UsageError(
             "how long are the clips? Give --length-s SECONDS, --length-s any for a form of any length, "
             "or --calibrate CACHE, whose commonest length is taken",
+            kind="options",
+        )
+    if request.page is not None and (request.streaming or not request.waveform):
+        raise UsageError(
+            "--page slides a window of samples over what it hears: add --waveform, and leave "
+            "--streaming out",
             kind="options",
         )
 
@@ -78,6 +86,8 @@ def check_exporter(exporter: Exporter, request: ExportRequest) -> None:
     ):
         if asked and why:
             raise UsageError(f"{option}: not with --to {request.to}: {why}", kind="form")
+    if request.page is not None and exporter.file_name != MODEL:
+        raise UsageError(f"--page: not with --to {request.to}: it runs {MODEL}", kind="form")
 
 
 def choose_form(request: ExportRequest, student: Student, cache: Cache | None) -> FormSpec:

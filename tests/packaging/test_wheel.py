@@ -31,7 +31,7 @@ def test_the_wheel_holds_every_source_file_and_nothing_else(built: Path) -> None
         path.relative_to(REPOSITORY).as_posix()
         for package in PACKAGES
         for path in (REPOSITORY / package).rglob("*")
-        if path.suffix == ".py" or path.name == "py.typed"
+        if path.suffix == ".py" or path.name == "py.typed" or path.parent.name == "page"
     }
     assert shipped == sources
     assert any(name.endswith("licenses/LICENSE") for name in names)

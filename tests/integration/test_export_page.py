@@ -1,0 +1,259 @@
+"""The page of an export in headless Chromium: the scores of Python, from a file and the microphone.
+
+It needs Chromium and onnxruntime-web: ``npm install onnxruntime-web`` in the folder above the repository,
+or AFTERSOUND_ONNXRUNTIME_WEB names its ``dist``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from browser import CHROMIUM, Browser, served
+from exported_students import RATE_HZ, sound, write_run
+from fuzzing import run
+
+from student.export.browser_page import PAGE, RUNTIME, write_page
+from student.export.cli import main
+from student.predict.cli import main as predict_audio
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SOURCE = REPOSITORY / "student" / "export" / "page"
+SHARED = Path(os.environ.get("AFTERSOUND_SHARED", REPOSITORY.parent / "shared"))
+CLASSES = ("no", "<img src=x>yes", "=maybe")
+FORMS = {
+    "static": ("tc-resnet", "single", ("--length-s", 1), ()),
+    "dynamic": ("ds-tc-resnet", "multi", ("--length-s", "any"), ("--window-s", 1)),
+}
+SHOWN = "import('./page.js').then(({ shown }) => shown)"
+READY = "!document.querySelector('#file').disabled"
+PROBLEM = "document.querySelector('#problem').hidden ? '' : document.querySelector('#problem').textContent"
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Path:
+    """onnxruntime-web's files."""
+    if not CHROMIUM:
+        pytest.skip("needs Chromium")
+    beside = REPOSITORY.parent / "node_modules" / "onnxruntime-web" / "dist"
+    folder = Path(os.environ.get("AFTERSOUND_ONNXRUNTIME_WEB", beside))
+    if not all((folder / name).is_file() for name in RUNTIME):
+        pytest.skip(f"needs {folder} (npm install onnxruntime-web, or AFTERSOUND_ONNXRUNTIME_WEB)")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two channels of 2.6 s: spoken words where there are some, else a rising tone in noise."""
+    words = SHARED / "data" / "speech_commands_v2_12"
+    found = [
+        next(iter(sorted((words / name).glob("*.flac"))), None) for name in ("yes", "stop", "go")
+    ]
+    heard = [soundfile.read(file, dtype="float32")[0] for file in found if file is not None]
+    mono = np.concatenate(heard or [sound(2.6)])[: round(2.6 * RATE_HZ)]
+    path = tmp_path_factory.mktemp("clip") / "words.wav"
+    soundfile.write(path, np.stack([mono, mono / 3], axis=1), RATE_HZ)
+    return path
+
+
+@pytest.fixture(scope="module")
+def browser(
+    runtime: Path, clip: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("profile"), clip) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def exported(
+    runtime: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[Path, tuple[object, ...]]:
+    """An export with its page, and the options of predict-audio for the page's windows."""
+    student, task, length, window = FORMS[request.param]
+    folder = tmp_path_factory.mktemp("page")
+    made = write_run(folder / "run", student, CLASSES, task)
+    words = (made, "--to", "onnx", *length, "--waveform", "--page", runtime)
+    code, said = run(main, *words, "--out", folder / "out")
+    assert code == 0, said
+    assert "python -m http.server" in said
+    return folder / "out", window
+
+
+def expected(out: Path, recording: Path, *words: object) -> list[dict[str, Any]]:
+    words = (out, recording, "--overlap", 0.75, "--top", len(CLASSES), "--format", "jsonl", *words)
+    code, said = run(predict_audio, *words)
+    assert code == 0, said
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def answered(browser: Browser, recording: Path) -> list[dict[str, Any]]:
+    """The windows that the page shows of a recording."""
+    browser.choose("#file", recording)
+    named = json.dumps(recording.name)
+    browser.wait(f"{SHOWN}.then((s) => s.source === {named} && !s.busy)")
+    assert browser.run(PROBLEM) == ""
+    return list(browser.run(SHOWN)["windows"])
+
+
+def differences(found: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[float]:
+    """Largest difference of a score in each window."""
+    assert [[w["startS"], w["endS"]] for w in found] == [[r["start_s"], r["end_s"]] for r in rows]
+    scores = [{one["class"]: one["score"] for one in row["classes"]} for row in rows]
+    return [
+        max(abs(window["scores"][n] - row[name]) for n, name in enumerate(CLASSES))
+        for window, row in zip(found, scores, strict=True)
+    ]
+
+
+def test_the_page_answers_a_recording_as_python_does(
+    browser: Browser, exported: tuple[Path, tuple[object, ...]], clip: Path, tmp_path: Path
+) -> None:
+    out, window = exported
+    with served(out) as address:
+        browser.open(f"{address}/index.html")
+        browser.wait(READY)
+        found = answered(browser, clip)
+        rows = expected(out, clip, *window)
+        assert len(rows) == 8
+        assert max(differences(found, rows)) < 1e-5
+        tops = [CLASSES[int(np.argmax(w["scores"]))] for w in found]
+        assert tops == [row["classes"][0]["class"] for row in rows]
+        best = max((row["classes"][0] for row in rows), key=lambda one: one["score"])
+        assert browser.run("document.querySelector('#top').textContent") == best["class"]
+        assert "<img src=x>yes" in browser.run("document.querySelector('#classes').textContent")
+        assert browser.run("document.images.length") == 0
+
+        mono, _ = soundfile.read(clip, dtype="float32")
+        short = tmp_path / "short.wav"
+        soundfile.write(short, mono[:9_000, 0], RATE_HZ)
+        assert max(differences(answered(browser, short), expected(out, short, *window))) < 1e-5
+        finer = tmp_path / "finer.flac"
+        soundfile.write(finer, soxr.resample(mono, RATE_HZ, 44_100), 44_100)
+        assert max(differences(answered(browser, finer), expected(out, finer, *window))) < 0.02
+
+        assert all(requested.startswith(address) for requested in browser.requested)
+        assert browser.complaints == []
+
+
+def test_the_microphone_is_a_window_that_slides(
+    browser: Browser, exported: tuple[Path, tuple[object, ...]], clip: Path
+) -> None:
+    with served(exported[0]) as address:
+        browser.open(f"{address}/index.html")
+        browser.wait(READY)
+        browser.permit_microphone("denied")
+        browser.run("document.querySelector('#microphone').click()")
+        browser.wait(PROBLEM)
+        assert "The microphone was refused" in browser.run(PROBLEM)
+        browser.permit_microphone("granted")
+        hears(browser)
+        answered(browser, clip)  # a recording takes the microphone's place
+        assert browser.run("document.querySelector('#microphone').ariaPressed") == "false"
+
+        # A browser that takes the microphone at its own rate only.
+        browser.run("""{
+          const real = AudioContext.prototype.createMediaStreamSource;
+          AudioContext.prototype.createMediaStreamSource = function (stream) {
+            if (this.sampleRate === 16000) throw new DOMException('not this rate', 'NotSupportedError');
+            return real.call(this, stream);
+          };
+        }""")
+        hears(browser)
+        browser.run("document.querySelector('#microphone').click()")
+
+
+def hears(browser: Browser) -> None:
+    """Start the microphone; what it hears is not always the same."""
+    browser.run("document.querySelector('#microphone').click()")
+    browser.wait(f"{SHOWN}.then((s) => s.live && s.windows.length >= 6)")
+    windows = browser.run(SHOWN)["windows"]
+    assert np.ptp([window["scores"] for window in windows], axis=0).max() > 1e-3
+    steps = np.diff([window["startS"] for window in windows])
+    np.testing.assert_allclose(np.round(steps / 0.25) * 0.25, steps, atol=0.02)
+    assert browser.run(PROBLEM) == ""
+
+
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        (None, "card.json is missing"),
+        ({}, "contract that does not hold"),
+        ({"takes": "features"}, "Export the run with --waveform"),
+        ({"form": "step"}, "Export the run without --streaming"),
+        ({"sample_rate_hz": 0}, "contract that does not hold"),
+        ({"student": "x"}, "model.onnx is missing"),
+    ],
+)
+def test_what_the_page_cannot_run_is_a_line_on_it(
+    browser: Browser, tmp_path: Path, card: dict[str, Any] | None, said: str
+) -> None:
+    write_page(tmp_path, {})
+    contract = {
+        "form": "static", "takes": "waveform", "sample_rate_hz": RATE_HZ, "classes": ["a", "b"],
+        "task": "single", "length_samples": RATE_HZ, "shortest_frames": 1,
+        "front_end": {"window_samples": 640, "hop_samples": 320},
+    }  # fmt: skip
+    if card is not None:
+        document = {"contract": {**contract, **card}}
+        (tmp_path / "card.json").write_text(json.dumps(document))
+    with served(tmp_path) as address:
+        browser.open(f"{address}/index.html")
+        browser.wait(PROBLEM)
+        assert said in browser.run(PROBLEM)
+        assert browser.run("document.querySelector('#microphone').disabled")
+
+
+def test_what_is_no_audio_is_a_line_on_the_page(
+    browser: Browser, exported: tuple[Path, tuple[object, ...]], tmp_path: Path
+) -> None:
+    (tmp_path / "letter.wav").write_text("Dear Sir or Madam")
+    soundfile.write(tmp_path / "wild.wav", np.full(9_000, np.nan), RATE_HZ, subtype="FLOAT")
+    with served(exported[0]) as address:
+        browser.open(f"{address}/index.html")
+        browser.wait(READY)
+        for name, said in (
+            ("letter.wav", "no audio that this browser can"),
+            ("wild.wav", "finite"),
+        ):
+            browser.choose("#file", tmp_path / name)
+            browser.wait(f"({PROBLEM}).startsWith('{name}')")
+            assert said in browser.run(PROBLEM)
+
+
+def test_the_page_is_whole_and_asks_nobody_else(tmp_path: Path) -> None:
+    assert sorted(PAGE) == sorted(os.listdir(SOURCE))
+    write_page(tmp_path, {name: b"" for name in RUNTIME})
+    assert sorted(os.listdir(tmp_path)) == sorted([*PAGE, *RUNTIME])
+    text = {name: (tmp_path / name).read_text() for name in PAGE}
+    assert "default-src 'none'" in text["index.html"]
+    assert not [
+        name for name, content in text.items() if "://" in content.replace("http://localhost", "")
+    ]
+    scripts = "".join(content for name, content in text.items() if name.endswith(".js"))
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", scripts
+    )
+
+
+def test_a_page_needs_samples_and_the_runtime(tmp_path: Path) -> None:
+    made = write_run(tmp_path / "run", "tc-resnet")
+    words = (made, "--to", "onnx", "--out", tmp_path / "out", "--length-s", 1, "--page", tmp_path)
+    code, said = run(main, *words)
+    assert code == 2
+    assert "add --waveform" in said
+    shutil.copy(SOURCE / "page.js", tmp_path / RUNTIME[0])
+    code, said = run(main, *words, "--waveform")
+    assert code == 2
+    assert f"{RUNTIME[1]}: No such file" in said
+    assert RUNTIME[0] not in said
+    assert "npm install onnxruntime-web" in said
+    assert not (tmp_path / "out").exists()
