@@ -30,7 +30,7 @@ class ExportRequest:
     int8: bool
     calibrate: Path | None
     clips: int
-    page: Path | None = None
+    page: Path | None
 
 
 def check_request(request: ExportRequest) -> None:

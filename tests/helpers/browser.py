@@ -1,4 +1,4 @@
-"""A headless Chromium on a folder that is served on this machine alone, driven by its DevTools protocol."""
+"""Headless Chromium on a folder served on this machine alone, driven by its DevTools protocol."""
 
 from __future__ import annotations
 

@@ -29,7 +29,8 @@ OPTIONS = {
     "compare-students": "--student --condition --seeds --train --out --folds --jobs --ledger --plan "
     "--config",
     "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config",
-    "export-student": "--to --out --length-s --waveform --streaming --int8 --calibrate --clips --page --config",
+    "export-student": "--to --out --length-s --waveform --streaming --int8 --calibrate --clips --page "
+    "--config",
     "predict-audio": "--window-s --overlap --frames --top --format --out --config",
     "stream-audio": "--rate --format --threshold --refractory-s --window-s --hop-s --config",
     "prepare-corpus": "--out --from --config",
