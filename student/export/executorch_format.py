@@ -1,0 +1,110 @@
+"""ExecuTorch (``.pte``) for XNNPACK, written and run by executorch; int8 is torchao's, by PT2E."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.export import ExportedProgram
+
+from cache_schema.store.files import write_atomic
+from student.export.converters import converting, hushed
+from student.export.interface import Arrays, Exporter, Graph, TensorFacts
+
+with hushed():
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+METHOD = "forward"
+# A program knows its tensors by number; these methods of it give their names.
+INPUT_NAMES, OUTPUT_NAMES = "aftersound.inputs", "aftersound.outputs"
+
+
+class ExecuTorchExporter(Exporter):
+    """Files that apps built with ExecuTorch run on phones, by XNNPACK."""
+
+    file_name: ClassVar[str] = "model.pte"
+    extra: ClassVar[str] = "executorch"
+    packages: ClassVar[tuple[str, ...]] = ("executorch", "torchao")
+
+    def write(self, graph: Graph, path: Path) -> None:
+        """See :class:`Exporter`."""
+        with converting("ExecuTorch"), torch.no_grad():
+            content = lowered(torch.export.export(graph.module, _example(graph)), graph)
+        write_atomic(path, content)
+
+    def quantize(
+        self, graph: Graph, floats: Path, path: Path, calibration: Sequence[Arrays]
+    ) -> None:
+        """See :class:`Exporter`; recurrence is computed in int8 with scales found as it runs."""
+        config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=graph.recurrent)
+        with converting("ExecuTorch"), torch.no_grad():
+            traced = torch.export.export(graph.module, _example(graph)).module()
+            prepared = prepare_pt2e(traced, XNNPACKQuantizer().set_global(config))
+            for inputs in calibration:
+                prepared(*(torch.from_numpy(inputs[name]) for name in graph.inputs))
+            quantized = torch.export.export(convert_pt2e(prepared), _example(graph))
+            content = lowered(quantized, graph)
+        write_atomic(path, content)
+
+    def load(self, path: Path) -> ExecuTorchRunner:
+        """See :class:`Exporter`."""
+        return ExecuTorchRunner(path)
+
+
+def _example(graph: Graph) -> tuple[torch.Tensor, ...]:
+    return tuple(graph.inputs.values())
+
+
+def lowered(program: ExportedProgram, graph: Graph) -> bytes:
+    """Give XNNPACK what it can compute, and the names and metadata as methods of the program."""
+    texts = {
+        INPUT_NAMES: " ".join(graph.inputs),
+        OUTPUT_NAMES: " ".join(graph.outputs),
+        **graph.metadata,
+    }
+    edge = to_edge_transform_and_lower(
+        program, partitioner=[XnnpackPartitioner()], constant_methods=texts
+    )
+    content: bytes = edge.to_executorch().buffer
+    return content
+
+
+class ExecuTorchRunner:
+    """A written file in ExecuTorch's runtime; XNNPACK has one thread of torch's."""
+
+    def __init__(self, path: Path) -> None:
+        with hushed():
+            self._program = Runtime.get().load_program(path.read_bytes())
+            self._method = self._program.load_method(METHOD)
+        about = self._method.metadata
+        inputs = [about.input_tensor_meta(place) for place in range(about.num_inputs())]
+        outputs = [about.output_tensor_meta(place) for place in range(about.num_outputs())]
+        self.inputs = self._named(INPUT_NAMES, inputs)
+        self.outputs = self._named(OUTPUT_NAMES, outputs)
+
+    def _named(self, method: str, tensors: Sequence[Any]) -> list[TensorFacts]:
+        names = self._program.load_method(method).execute([])[0].split()
+        return [
+            TensorFacts(name=name, shape=tuple(tensor.sizes()), dtype="float32")
+            for name, tensor in zip(names, tensors, strict=True)
+        ]
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """See :class:`student.export.interface.Runner`."""
+        given = [
+            torch.from_numpy(np.ascontiguousarray(inputs[facts.name], np.float32))
+            for facts in self.inputs
+        ]
+        found = self._method.execute(given)
+        return {facts.name: value.numpy() for facts, value in zip(self.outputs, found, strict=True)}
