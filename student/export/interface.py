@@ -95,14 +95,12 @@ class Runner(Protocol):
 
 
 class Exporter(ABC):
-    """Base of all exporters; built without arguments, after its libraries were found installed."""
+    """Base of all exporters; built without arguments."""
 
     file_name: ClassVar[str]
     """Name of the file in the export's folder, as ``model.onnx``."""
-    extra: ClassVar[str]
-    """What brings its libraries: ``pip install 'aftersound[EXTRA]'``; another package's own name."""
     packages: ClassVar[tuple[str, ...]]
-    """Modules that must be there, whose distributions' versions the card tells."""
+    """Distributions whose versions the card tells; ours are in the extra of the exporter's name."""
     why_not_any_length: ClassVar[str] = ""
     """Why it writes no graph with dynamic axes; empty if it does."""
     why_not_waveform: ClassVar[str] = ""

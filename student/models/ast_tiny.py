@@ -89,7 +89,7 @@ class ASTTiny(Student):
             lengths_B = (lengths_B - PATCH).clamp_min(0) // self.stride + 1
         mask_BT = mask_of(lengths_B, columns, "BT")
         patches_BND = image_BDTF.permute(0, 2, 3, 1).flatten(1, 2)
-        class_B1D = self.class_token.expand(len(patches_BND), 1, -1)
+        class_B1D = self.class_token.expand(patches_BND.shape[0], 1, -1)
         tokens_BND = torch.cat([class_B1D, patches_BND], 1)
         tokens_BND, scores_BHN = self._attended(tokens_BND, _token_mask(mask_BT, rows))
         logits_BC = self.classifier(tokens_BND[:, 0])

@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from cache_schema.errors import RunError
-from cache_schema.store.files import write_atomic
+from cache_schema.store.files import sha256, write_atomic
 from cache_schema.store.safe_open import read_plain
 from student.models.interface import Student
 from student.runs.settings import build_student
@@ -48,9 +48,8 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
     """
     path = run / WEIGHTS
     student = build_student(config["student"], config["student_options"], len(config["classes"]))
-    most_bytes = HEADER_BYTES + sum(t.numel() * t.itemsize for t in student.state_dict().values())
     try:
-        student.load_state_dict(load_tensors(read_plain(path, most_bytes)))
+        student.load_state_dict(load_tensors(read_plain(path, _most_bytes(student))))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise RunError(
             f"{path} does not hold the weights of a {config['student']}: {error}. Train it with "
@@ -58,6 +57,17 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
             kind="weights",
         ) from None
     return student.eval()
+
+
+def weights_digest(run: Path, student: Student) -> str:
+    """SHA-256 of the file that a run's student was loaded from."""
+    return sha256(read_plain(run / WEIGHTS, _most_bytes(student)))
+
+
+def _most_bytes(student: Student) -> int:
+    """Bytes that a student's weights take at most."""
+    tensors: int = sum(t.numel() * t.itemsize for t in student.state_dict().values())
+    return HEADER_BYTES + tensors
 
 
 def save_state(run: Path, state: dict[str, Any]) -> None:

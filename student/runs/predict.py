@@ -96,6 +96,18 @@ def student_for(run: Path, config: dict[str, Any], cache: Cache, split: str) -> 
     """Load a run's student for a split of a cache; raises as `run_answers`."""
     if split not in cache.splits:
         raise unknown_name(split, cache.splits, "split of the cache")
+    check_classes(run, config, cache)
+    return load_student(run, config)
+
+
+def check_classes(run: Path, config: dict[str, Any], cache: Cache) -> None:
+    """Refuse a cache of other classes than the run's.
+
+    Raises
+    ------
+    UsageError
+        With both.
+    """
     if tuple(config["classes"]) != cache.classes or config["task"] != cache.task:
         problems = [
             f"run: {config['task']}-label, {', '.join(map(one_line, config['classes']))}",
@@ -104,4 +116,3 @@ def student_for(run: Path, config: dict[str, Any], cache: Cache, split: str) -> 
         raise UsageError(
             f"{run} and {cache.root} differ in their classes\n{listed(problems)}", kind="classes"
         )
-    return load_student(run, config)

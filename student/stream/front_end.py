@@ -57,13 +57,19 @@ class TorchFrontEnd(nn.Module):
         position_S = torch.arange(waveform_BS.shape[1], device=waveform_BS.device)
         clean_BS = torch.where(position_S < samples_B[:, None], waveform_BS.double(), 0.0)
         clean_BS = nn.functional.pad(clean_BS, (0, max(0, spec.window_samples - clean_BS.shape[1])))
-        windows_BTW = clean_BS.unfold(1, spec.window_samples, spec.hop_samples) * self.window_W
-        spectrum_BTF = torch.fft.rfft(windows_BTW, spec.dft_samples).abs()
-        features_BTM = (spectrum_BTF @ self.mel_FM).clamp_min(spec.log_floor).log()
-        if spec.coefficients is not None:
-            features_BTM = features_BTM @ self.dct_MM
+        windows_BTW = clean_BS.unfold(1, spec.window_samples, spec.hop_samples)
+        features_BTM = self.of_windows(windows_BTW)
         beyond_B = (samples_B - spec.window_samples).clamp_min(0)
         frames_B = 1 + torch.div(beyond_B, spec.hop_samples, rounding_mode="floor")
         frame_T = torch.arange(features_BTM.shape[1], device=features_BTM.device)
         valid_BT = frame_T < frames_B[:, None]
         return torch.where(valid_BT[:, :, None], features_BTM, 0.0).float(), frames_B
+
+    def of_windows(self, windows_BTW: Tensor) -> Tensor:
+        """Turn windows in float64 into features in float64."""
+        spec = self.front_end
+        spectrum_BTF = torch.fft.rfft(windows_BTW * self.window_W, spec.dft_samples).abs()
+        features_BTM: Tensor = (spectrum_BTF @ self.mel_FM).clamp_min(spec.log_floor).log()
+        if spec.coefficients is not None:
+            features_BTM = features_BTM @ self.dct_MM
+        return features_BTM

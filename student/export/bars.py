@@ -1,0 +1,84 @@
+"""What a written file is held to; one that misses a bar is not kept."""
+
+from __future__ import annotations
+
+from cache_schema.errors import RunError, listed
+from student.export.forms import FormSpec
+from student.export.parity import Parity
+
+FLOAT_DIFFERENCE = {"features": 1e-5, "waveform": 1e-4}
+INT8_AGREEMENT = 0.97
+INT8_LOSS = 0.01
+INT8_SIZE = 0.35
+# What no quantisation makes smaller weighs more in a small file.
+INT8_SIZE_SMALL, SMALL_BYTES = 0.45, 512_000
+
+
+def require_same(parity: Parity, spec: FormSpec, name: str) -> None:
+    """Refuse a float file that answers otherwise than its student.
+
+    Raises
+    ------
+    RunError
+        Kind ``"parity"``, with both values of each bar that is missed.
+    """
+    bar = FLOAT_DIFFERENCE[spec.takes]
+    problems = []
+    if not parity.largest_difference <= bar:
+        problems.append(f"largest difference {parity.largest_difference:.2g}, allowed {bar:g}")
+    if parity.agreement < 1:
+        problems.append(f"the same class for {parity.agreement:.1%} of the clips, needed 100 %")
+    if problems:
+        raise RunError(
+            f"{name} does not answer as its student on {parity.source}\n{listed(problems)}\n"
+            "Nothing was written. Weights that are not finite give this: score the run with "
+            "evaluate-student",
+            kind="parity",
+        )
+
+
+def require_good_int8(
+    parity: Parity, bytes_int8: int, bytes_float: int, *, streaming: bool, name: str
+) -> None:
+    """Refuse an int8 file that answers too differently, or is too large.
+
+    Parameters
+    ----------
+    parity : Parity
+        Of the int8 file.
+    bytes_int8, bytes_float : int
+        Of both files, without the front end, which stays in float.
+    streaming : bool
+        Whether it is a step.
+    name : str
+        Of the file.
+
+    Raises
+    ------
+    RunError
+        Kind ``"int8"``, with both values of each bar that is missed.
+    """
+    most = INT8_SIZE_SMALL if bytes_float < SMALL_BYTES else INT8_SIZE
+    problems = []
+    if parity.agreement < INT8_AGREEMENT:
+        problems.append(
+            f"the float student's class for {parity.agreement:.1%} of {parity.clips} clips, needed "
+            f"{INT8_AGREEMENT:.0%}"
+        )
+    before, after = parity.student_score, parity.file_score
+    if before is not None and after is not None and before - after > INT8_LOSS:
+        problems.append(
+            f"{parity.metric} {after:.4f}, float {before:.4f}: allowed to lose {INT8_LOSS:g}"
+        )
+    if not bytes_int8 <= most * bytes_float:
+        problems.append(
+            f"{bytes_int8:,} bytes, float {bytes_float:,}: {bytes_int8 / bytes_float:.2f} of it, "
+            f"allowed {most:g}"
+        )
+    if problems:
+        step = "" if streaming else " A recurrence becomes small as a step alone: --streaming."
+        raise RunError(
+            f"{name} in int8 misses {len(problems)} bar(s)\n{listed(problems)}\nNothing was written. "
+            f"Export it in float (without --int8), or calibrate with more clips (--clips).{step}",
+            kind="int8",
+        )

@@ -1,0 +1,68 @@
+"""The folder that an export is made in: beside its place, and moved there when all of it is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cache_schema.errors import UsageError
+from cache_schema.own_folder import require_own_folder
+from cache_schema.store.files import PARTIAL_SUFFIX, named_in_errors, sync
+
+
+@contextmanager
+def draft_of(out: Path) -> Iterator[Path]:
+    """Yield a new folder that becomes `out` at the end, or is removed where an error ends it.
+
+    Its name is drawn anew, so that nothing of anybody else's is ever taken for it.
+
+    Raises
+    ------
+    UsageError
+        If something is at `out` already, before anything is made.
+    OSError
+        If nothing can be written there, likewise.
+    """
+    _require_free(out)
+    parents = [folder for folder in out.absolute().parents if not folder.exists()]
+    draft: Path | None = None
+    try:
+        with named_in_errors(out):
+            out.absolute().parent.mkdir(parents=True, exist_ok=True)
+            made = tempfile.mkdtemp(
+                prefix=f"{out.absolute().name[:100]}.",
+                suffix=PARTIAL_SUFFIX,
+                dir=out.absolute().parent,
+            )
+        draft = Path(made)
+        yield draft
+        draft.chmod(0o777 & ~_umask())
+        _require_free(out)
+        draft.replace(out)
+        sync(out.absolute().parent)
+    except BaseException:
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)
+        for folder in parents:
+            if folder.is_dir() and not os.listdir(folder):
+                folder.rmdir()
+        raise
+
+
+def _require_free(out: Path) -> None:
+    if out.is_symlink():
+        raise UsageError(f"{out} is a link. Choose another --out", kind="exists")
+    require_own_folder(out, "export", "export-student", ())
+    if out.is_dir() and os.listdir(out):
+        raise UsageError(f"{out} is not empty. Choose another --out", kind="exists")
+
+
+def _umask() -> int:
+    """The process' mask of modes: a temporary folder is its owner's alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

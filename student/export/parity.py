@@ -1,0 +1,235 @@
+"""Whether a written file answers as its student: the file itself is run, in its own runtime.
+
+Shape suffixes: N clips, T frames, M features, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cache_schema.front_ends import FRONT_ENDS, FrontEnd
+from student.export.clips import TrialClip, TrialClips, cut_and_joined, given
+from student.export.forms import FormSpec
+from student.export.interface import Arrays, Runner
+from student.metrics import measure
+from student.metrics.interface import Answers
+from student.models.interface import Student
+from student.predict.contract import ATTENTION, FEATURES, LOGITS, NEXT_STATE, STATE
+
+TIE = 2e-5
+"""Two classes of a float answer that lie closer, relative above 1, are equally likely."""
+# A step is compared at every frame on so many clips, at the last one on all.
+EVERY_FRAME_CLIPS, EVERY_FRAME_FRAMES = 4, 40
+UNSEEN_BATCHES = (1, 3, 5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parity:
+    """A file against its student.
+
+    Attributes
+    ----------
+    clips : int
+        Clips tried.
+    largest_difference : float
+        Of all outputs, divided by the student's largest value of that output where it is above 1.
+    agreement : float
+        Share of clips with the same likeliest class.
+    metric, student_score, file_score, labelled_clips
+        The task's main metric of both on the clips with labels; None where there are none.
+    shapes : list of list of int
+        Sizes of the batches that a form of any length was also tried with: clips and frames.
+    source : str
+        Where the clips come from.
+    """
+
+    clips: int
+    largest_difference: float
+    agreement: float
+    metric: str | None
+    student_score: float | None
+    file_score: float | None
+    labelled_clips: int
+    shapes: list[list[int]]
+    source: str
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a student and its file are tried on, with the student's answers.
+
+    Attributes
+    ----------
+    student : Student
+        As trained, in evaluation mode.
+    spec : FormSpec
+        The form of the file.
+    clips : TrialClips
+        On what.
+    task, classes
+        Of the run.
+    expected : sequence of mapping
+        The student's own answer to each clip: its logits, and its attention where it has one.
+    """
+
+    student: Student
+    spec: FormSpec
+    clips: TrialClips
+    task: str
+    classes: tuple[str, ...]
+    expected: Sequence[Arrays]
+
+    @classmethod
+    def of(
+        cls, student: Student, spec: FormSpec, clips: TrialClips, task: str, classes: Sequence[str]
+    ) -> Trial:
+        """Ask the student about each clip."""
+        attends = spec.kind != "step"
+        expected = [
+            _student_answer(student, clip.features_TM[None], attends=attends)
+            for clip in clips.clips
+        ]
+        return cls(student, spec, clips, task, tuple(classes), expected)
+
+    def compare(self, runner: Runner, *, exact: bool) -> Parity:
+        """Run a file on all clips; `exact` also at lengths, batches and frames of its own."""
+        front_end = FRONT_ENDS[self.student.front_end]
+        found = [file_answer(runner, clip, self.spec, front_end) for clip in self.clips.clips]
+        pairs = list(zip(found, self.expected, strict=True))
+        differences = [_difference(*pair) for pair in pairs]
+        shapes: list[list[int]] = []
+        if exact and self.spec.kind == "dynamic":
+            for shape, difference in self._unseen(runner):
+                shapes.append(shape)
+                differences.append(difference)
+        if exact and self.spec.kind == "step":
+            differences += self._every_frame(runner)
+        same = [_same_class(*pair, tie=TIE if exact else 0.0) for pair in pairs]
+        metric, (expected_score, file_score), labelled = self._scores(found)
+        return Parity(
+            clips=len(found),
+            largest_difference=float(np.max(differences)),  # NaN if one is
+            agreement=float(np.mean(same)),
+            metric=metric,
+            student_score=expected_score,
+            file_score=file_score,
+            labelled_clips=labelled,
+            shapes=shapes,
+            source=self.clips.source,
+        )
+
+    def _scores(
+        self, found: Sequence[Arrays]
+    ) -> tuple[str | None, tuple[float | None, float | None], int]:
+        labels = {n: c.labels_C for n, c in enumerate(self.clips.clips) if c.labels_C is not None}
+        if not labels:
+            return None, (None, None), 0
+        labels_NC = torch.from_numpy(np.stack(list(labels.values())))
+        scores = []
+        for answers in (self.expected, found):
+            logits_NC = torch.from_numpy(np.concatenate([answers[n][LOGITS] for n in labels]))
+            scores.append(
+                measure(Answers.of(logits_NC, labels_NC, task=self.task, classes=self.classes))
+            )
+        values = [score.value if score.defined else None for score in scores]
+        return scores[0].metric, (values[0], values[1]), len(labels)
+
+    def _unseen(self, runner: Runner) -> Iterator[tuple[list[int], float]]:
+        """Three lengths, each in batches of three sizes, none of them the traced example's."""
+        shortest, front_end = self.student.shortest_frames, FRONT_ENDS[self.student.front_end]
+        for frames in (shortest, shortest + 29, shortest + 130):
+            for count in UNSEEN_BATCHES:
+                batch = list(cut_and_joined(self.clips.clips, self.spec, front_end, frames, count))
+                features = np.stack([clip.features_TM for clip in batch])
+                taken = np.stack([given(clip, self.spec) for clip in batch])
+                expected = _student_answer(self.student, features, attends=True)
+                yield (
+                    [count, frames],
+                    _difference(runner.run({str(self.spec.takes): taken}), expected),
+                )
+
+    def _every_frame(self, runner: Runner) -> list[float]:
+        """Steps against the clip so far, at each of the first frames of some clips."""
+        front_end, differences = FRONT_ENDS[self.student.front_end], []
+        for clip in self.clips.clips[:EVERY_FRAME_CLIPS]:
+            answers = islice(steps(runner, clip, self.spec, front_end), EVERY_FRAME_FRAMES)
+            for number, (_, answer) in enumerate(answers, 1):
+                features = clip.features_TM[None, :number]
+                so_far = _student_answer(self.student, features, attends=False)
+                differences.append(_difference(answer, so_far))
+        return differences
+
+
+def file_answer(runner: Runner, clip: TrialClip, spec: FormSpec, front_end: FrontEnd) -> Arrays:
+    """Run a file on a clip: as a whole, or frame by frame to its end."""
+    if spec.kind != "step":
+        return runner.run({spec.takes: given(clip, spec)[None]})
+    last: Arrays = {}
+    for _, answer in steps(runner, clip, spec, front_end):
+        last = answer
+    return {LOGITS: last[LOGITS]}
+
+
+def steps(
+    runner: Runner, clip: TrialClip, spec: FormSpec, front_end: FrontEnd
+) -> Iterator[tuple[Arrays, Arrays]]:
+    """Yield a step's inputs and outputs at each frame of a clip."""
+    shapes = {facts.name: [int(size) for size in facts.shape] for facts in runner.inputs[1:]}
+    state: dict[str, NDArray[Any]] = {n: np.zeros(s, np.float32) for n, s in shapes.items()}
+    for frame in _frames(clip, spec, front_end):
+        inputs = {spec.takes: frame[None], **state}
+        answer = runner.run(inputs)
+        yield inputs, answer
+        state = {name: answer[NEXT_STATE + name.removeprefix(STATE)] for name in state}
+
+
+def _frames(clip: TrialClip, spec: FormSpec, front_end: FrontEnd) -> NDArray[np.float32]:
+    """What goes into each step: a frame of features, or the samples of a window."""
+    found = given(clip, spec)
+    if spec.takes == FEATURES:
+        return found
+    windows_NW = np.lib.stride_tricks.sliding_window_view(found, front_end.window_samples)
+    return windows_NW[:: front_end.hop_samples]
+
+
+def _student_answer(
+    student: Student, features_BTM: NDArray[np.float32], *, attends: bool
+) -> dict[str, NDArray[Any]]:
+    """The student as it was trained, its lengths given and masks in place."""
+    lengths_B = torch.full((len(features_BTM),), features_BTM.shape[1])
+    with torch.no_grad():
+        output = student(torch.from_numpy(np.ascontiguousarray(features_BTM)), lengths_B)
+        answer = {LOGITS: output.logits_BC.numpy()}
+        if attends and student.native_attention:
+            answer[ATTENTION] = student.looks_at(output).numpy()
+    return answer
+
+
+def _difference(found: Arrays, expected: Arrays) -> float:
+    """Largest difference of any output, relative above 1; infinite where shapes differ."""
+    worst = []
+    for name, value in expected.items():
+        if found[name].shape != value.shape:
+            return float("inf")
+        scale = max(1.0, float(np.abs(value).max()))
+        worst.append(float(np.abs(found[name] - value).max()) / scale)
+    return float(np.max(worst))
+
+
+def _same_class(found: Arrays, expected: Arrays, tie: float) -> bool:
+    """Whether the file's likeliest class is the student's, or one of equally likely ones."""
+    logits_C = expected[LOGITS][0]
+    said = found[LOGITS][0].argmax()
+    closest = tie * max(1.0, float(np.abs(logits_C).max()))
+    return bool(logits_C[said] >= logits_C.max() - closest)

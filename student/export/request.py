@@ -1,0 +1,100 @@
+"""What is asked of an export, and what of it does not go together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cache_schema.errors import UsageError
+from cache_schema.front_ends import FRONT_ENDS
+from cache_schema.plugins import load_plugin
+from cache_schema.reader import Cache
+from student.export import EXPORTERS
+from student.export.clips import commonest_samples
+from student.export.forms import FormSpec, Takes
+from student.export.interface import Exporter
+from student.models.interface import Student
+
+ANY_LENGTH = "any"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for; see ``export-student --help``."""
+
+    run: Path
+    to: str
+    out: Path
+    length_s: float | str | None
+    waveform: bool
+    streaming: bool
+    int8: bool
+    calibrate: Path | None
+    clips: int
+
+
+def check_request(request: Request) -> None:
+    """Refuse options that do not go together."""
+    if request.int8 and request.calibrate is None:
+        raise UsageError(
+            "--int8 needs clips to calibrate and to evaluate with: --calibrate CACHE",
+            kind="options",
+        )
+    if request.streaming and request.length_s is not None:
+        raise UsageError(
+            "--streaming is for one frame at a time and has no --length-s; leave one of them out",
+            kind="options",
+        )
+    if request.length_s is None and request.calibrate is None and not request.streaming:
+        raise UsageError(
+            "how long are the clips? Give --length-s SECONDS, --length-s any for a form of any length, "
+            "or --calibrate CACHE, whose commonest length is taken",
+            kind="options",
+        )
+
+
+def load_exporter(name: str) -> Exporter:
+    """Look an exporter up by name.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or what it needs is not installed.
+    """
+    try:
+        kind = load_plugin(EXPORTERS, name, "exporter")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"--to {name} needs {error.name}: pip install 'aftersound[{name}]'", kind="extra"
+        ) from None
+    exporter: Exporter = kind()
+    return exporter
+
+
+def check_exporter(exporter: Exporter, request: Request) -> None:
+    """Refuse what a format does not have."""
+    for asked, why, option in (
+        (request.length_s == ANY_LENGTH, exporter.why_not_any_length, "--length-s any"),
+        (request.waveform, exporter.why_not_waveform, "--waveform"),
+        (request.int8, exporter.why_not_int8, "--int8"),
+    ):
+        if asked and why:
+            raise UsageError(f"{option}: not with --to {request.to}: {why}", kind="form")
+
+
+def choose_form(request: Request, student: Student, cache: Cache | None) -> FormSpec:
+    """Choose the form that was asked for, of the cache's commonest length where none was."""
+    front_end = FRONT_ENDS[student.front_end]
+    takes: Takes = "waveform" if request.waveform else "features"
+    shortest = student.shortest_frames
+    if request.streaming:
+        return FormSpec(kind="step", takes=takes)
+    if request.length_s == ANY_LENGTH:
+        return FormSpec(kind="dynamic", takes=takes, shortest_frames=shortest)
+    if request.length_s is not None:
+        samples = round(float(request.length_s) * front_end.sample_rate_hz)
+    elif cache is not None:
+        samples = commonest_samples(cache, front_end)
+    else:
+        raise UsageError("no length of clips", kind="options")
+    return FormSpec(kind="static", takes=takes, samples=samples)
