@@ -4,4 +4,6 @@ from __future__ import annotations
 
 EXPORTERS: dict[str, str] = {
     "onnx": "student.export.onnx_format:OnnxExporter",
+    "litert": "student.export.litert_format:LiteRtExporter",
+    "executorch": "student.export.executorch_format:ExecuTorchExporter",
 }

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from cache_schema.store.files import write_atomic
 from student.export.converters import converting, hushed
@@ -26,6 +27,11 @@ with hushed():
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
 METHOD = "forward"
+_WEIGHTED = (
+    torch.ops.aten.conv1d.default,
+    torch.ops.aten.conv2d.default,
+    torch.ops.aten.linear.default,
+)
 # A program knows its tensors by number; these methods of it give their names.
 INPUT_NAMES, OUTPUT_NAMES = "aftersound.inputs", "aftersound.outputs"
 
@@ -34,8 +40,15 @@ class ExecuTorchExporter(Exporter):
     """Files that apps built with ExecuTorch run on phones, by XNNPACK."""
 
     file_name: ClassVar[str] = "model.pte"
-    extra: ClassVar[str] = "executorch"
     packages: ClassVar[tuple[str, ...]] = ("executorch", "torchao")
+    why_not_any_length: ClassVar[str] = (
+        "XNNPACK reshapes with one axis of any size, and clips and frames are two. Choose a length: "
+        "--length-s 1"
+    )
+    why_not_waveform: ClassVar[str] = (
+        "the front end computes in float64, and ExecuTorch has no magnitude of complex128. Leave it "
+        "out: the card has what is needed to write it"
+    )
 
     def write(self, graph: Graph, path: Path) -> None:
         """See :class:`Exporter`."""
@@ -50,7 +63,11 @@ class ExecuTorchExporter(Exporter):
         config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=graph.recurrent)
         with converting("ExecuTorch"), torch.no_grad():
             traced = torch.export.export(graph.module, _example(graph)).module()
-            prepared = prepare_pt2e(traced, XNNPACKQuantizer().set_global(config))
+            quantizer = XNNPACKQuantizer().set_global(config)
+            if not graph.recurrent:
+                kept = _up_to_first_layer(traced)
+                quantizer.set_filter_function(lambda node: node.name not in kept)
+            prepared = prepare_pt2e(traced, quantizer)
             for inputs in calibration:
                 prepared(*(torch.from_numpy(inputs[name]) for name in graph.inputs))
             quantized = torch.export.export(convert_pt2e(prepared), _example(graph))
@@ -60,6 +77,20 @@ class ExecuTorchExporter(Exporter):
     def load(self, path: Path) -> ExecuTorchRunner:
         """See :class:`Exporter`."""
         return ExecuTorchRunner(path)
+
+
+def _up_to_first_layer(traced: GraphModule) -> set[str]:
+    """Name the first layer with weights, and what lies before it: they stay in float.
+
+    The coefficients of one frame differ in range by a factor of twenty, and one scale for all of them
+    rounds the small ones away.
+    """
+    names: set[str] = set()
+    for node in traced.graph.nodes:
+        names.add(node.name)
+        if node.target in _WEIGHTED:
+            break
+    return names
 
 
 def _example(graph: Graph) -> tuple[torch.Tensor, ...]:

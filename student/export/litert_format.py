@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,20 +22,30 @@ with hushed():
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_litert.tools import flatbuffer_utils
     from ai_edge_quantizer import recipe
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.qtyping import TFLOperationName
     from ai_edge_quantizer.quantizer import Quantizer
     from ai_edge_quantizer.recipe_manager import RecipeManager
-    from ai_edge_quantizer.utils import qsv_utils
+    from ai_edge_quantizer.utils import qsv_utils, tfl_flatbuffer_utils
 
 SIGNATURE = "serving_default"
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 class LiteRtExporter(Exporter):
     """Files that Android, single-board computers and microcontrollers run."""
 
     file_name: ClassVar[str] = "model.tflite"
-    extra: ClassVar[str] = "litert"
-    packages: ClassVar[tuple[str, ...]] = ("litert_torch", "ai_edge_litert", "ai_edge_quantizer")
+    packages: ClassVar[tuple[str, ...]] = ("litert-torch", "ai-edge-litert", "ai-edge-quantizer")
+    why_not_any_length: ClassVar[str] = (
+        "litert-torch makes an axis of any size a negative one (broadcast_in_dim). Choose a length: "
+        "--length-s 1"
+    )
+    why_not_waveform: ClassVar[str] = (
+        "the front end computes in float64, which LiteRT cannot slice (tfl.strided_slice). Leave it "
+        "out: the card has what is needed to write it"
+    )
 
     def write(self, graph: Graph, path: Path) -> None:
         """See :class:`Exporter`."""
@@ -53,8 +64,9 @@ class LiteRtExporter(Exporter):
                 quantizer = Quantizer(bytearray(content), recipe.dynamic_wi8_afp32())
                 found = quantizer.quantize(enable_progress_report=False)
             else:
-                quantizer = Quantizer(bytearray(content), recipe.static_wi8_ai8())
-                ranges = calibrated(content, calibration)
+                recipes = static_recipes(content)
+                quantizer = Quantizer(bytearray(content), recipes.get_quantization_recipe())
+                ranges = calibrated(content, calibration, recipes)
                 found = quantizer.quantize(ranges, enable_progress_report=False)
         write_atomic(path, whole(bytes(found.quantized_model), graph.metadata))
 
@@ -77,13 +89,44 @@ class _Named(nn.Module):
         return dict(zip(self.outputs, given, strict=True))
 
 
-def calibrated(content: bytes, calibration: Sequence[Arrays]) -> dict[str, Any]:
+def static_recipes(content: bytes) -> RecipeManager:
+    """Quantise all but what lies before the first layer with weights, and that layer.
+
+    The coefficients of one frame differ in range by a factor of twenty, and one scale for all of them
+    rounds the small ones away.
+    """
+    recipes = RecipeManager()
+    recipes.load_quantization_recipe(recipe.static_wi8_ai8())
+    recipes.add_quantization_config(
+        ".*", TFLOperationName.INPUT, algorithm_key=AlgorithmName.NO_QUANTIZE
+    )
+    for scope in _up_to_first_layer(content):
+        recipes.add_quantization_config(
+            f"^{re.escape(scope)}$",
+            TFLOperationName.ALL_SUPPORTED,
+            algorithm_key=AlgorithmName.NO_QUANTIZE,
+        )
+    return recipes
+
+
+def _up_to_first_layer(content: bytes) -> list[str]:
+    """Name the operators as the quantizer does: by what they give."""
+    model = flatbuffer_utils.read_model_from_bytearray(content)
+    graph, scopes = model.subgraphs[0], []
+    for operator in graph.operators:
+        scopes.append(tfl_flatbuffer_utils.get_op_scope(operator, graph.tensors))
+        if flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) in _WEIGHTED:
+            break
+    return scopes
+
+
+def calibrated(
+    content: bytes, calibration: Sequence[Arrays], recipes: RecipeManager
+) -> dict[str, Any]:
     """Find the range of each tensor: the smallest and largest value of all clips.
 
     The quantizer's own way is a moving average from clip to clip, which cuts off the loudest.
     """
-    recipes = RecipeManager()
-    recipes.load_quantization_recipe(recipe.static_wi8_ai8())
     calibrator = Calibrator(content, num_threads=1, qsv_update_func=qsv_utils.min_max_update)
     calibrator.calibrate({SIGNATURE: [dict(inputs) for inputs in calibration]}, recipes)
     ranges: dict[str, Any] = calibrator.get_model_qsvs()
