@@ -37,7 +37,12 @@ class LiteRtExporter(Exporter):
     """Files that Android, single-board computers and microcontrollers run."""
 
     file_name: ClassVar[str] = "model.tflite"
-    packages: ClassVar[tuple[str, ...]] = ("litert-torch", "ai-edge-litert", "ai-edge-quantizer")
+    packages: ClassVar[tuple[str, ...]] = (
+        "litert-torch",
+        "ai-edge-litert",
+        "ai-edge-quantizer",
+        "tflite-micro",
+    )
     why_not_any_length: ClassVar[str] = (
         "litert-torch makes an axis of any size a negative one (broadcast_in_dim). Choose a length: "
         "--length-s 1"
@@ -73,6 +78,12 @@ class LiteRtExporter(Exporter):
     def load(self, path: Path) -> LiteRtRunner:
         """See :class:`Exporter`."""
         return LiteRtRunner(path)
+
+    def costs(self, path: Path) -> dict[str, Any]:
+        """See :class:`Exporter`: the arena of a microcontroller's runtime."""
+        from student.export.arena import arena_bytes  # which builds on this module
+
+        return {"arena_bytes": arena_bytes(path)}
 
 
 class _Named(nn.Module):
@@ -175,7 +186,9 @@ class LiteRtRunner:
 
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """See :class:`student.export.interface.Runner`."""
-        found = self._run(**{facts.name: stored(inputs[facts.name], facts) for facts in self.inputs})
+        found = self._run(
+            **{facts.name: stored(inputs[facts.name], facts) for facts in self.inputs}
+        )
         return {facts.name: restored(found[facts.name], facts) for facts in self.outputs}
 
 

@@ -1,29 +1,36 @@
-"""What each student is as a file of each format: ``python tests/benchmarks/device_formats.py --help``.
+"""Measure students as files: ``python tests/benchmarks/device_formats.py RUN... --cache CACHE --out FILE``.
 
-Every figure is `export-student`'s own, from the card or from what it says where a bar is missed.
+A figure is given also where a bar is missed and `export-student` would keep nothing: the row says so.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from cache_schema.errors import AftersoundError
-from student.export.export import export
-from student.export.request import Request
+from student.export.bars import require_good_int8, require_same
+from student.export.clips import TrialClip, held_out_clips, training_clips
+from student.export.cost import measure_latency
+from student.export.export import STEP_CALIBRATION_CLIPS, prepared
+from student.export.facts import Job
+from student.export.interface import Arrays, Runner
+from student.export.parity import Parity, Trial, steps
+from student.export.request import Request, load_exporter
 from student.training.determinism import prepare_torch
 
 FORMATS = ("onnx", "litert", "executorch")
 HEADER = (
     "student", "format", "form", "type", "KB", "largest difference", "same class",
-    "accuracy, student → file", "ms / PyTorch", "arena KB",
+    "accuracy of student → file", "time / PyTorch", "arena, KB", "remark",
 )  # fmt: skip
 
 
@@ -38,66 +45,114 @@ class Row:
     size_bytes: int | None = None
     difference: float | None = None
     agreement: float | None = None
-    scores: tuple[float, float] | None = None
+    student_score: float | None = None
+    file_score: float | None = None
     latency: float | None = None
     arena_bytes: int | None = None
-    refused: str = ""
+    remark: str = ""
 
     @property
     def cells(self) -> tuple[str, ...]:
         """As the table has it."""
-        head = (f"`{self.student}`", self.format, self.form, self.precision)
-        if self.refused:
-            return (*head, self.refused, "", "", "", "", "")
-        scores = "" if self.scores is None else " → ".join(f"{s:.1%}" for s in self.scores)
+        scores = ""
+        if self.student_score is not None and self.file_score is not None:
+            scores = f"{self.student_score:.1%} → {self.file_score:.1%}"
         return (
-            *head,
+            f"`{self.student}`",
+            self.format,
+            self.form,
+            self.precision,
             _shown(self.size_bytes, lambda size: f"{size / 1000:,.0f}"),
-            _shown(self.difference, lambda difference: f"{difference:.1g}"),
+            _shown(self.difference, lambda difference: f"{difference:.0e}"),
             _shown(self.agreement, lambda share: f"{share:.1%}"),
             scores,
             _shown(self.latency, lambda ratio: f"{ratio:.2f}"),
             _shown(self.arena_bytes, lambda size: f"{size / 1000:,.0f}"),
+            self.remark,
         )
 
 
-def _shown(value: Any, written: Any) -> str:
-    return "" if value is None else str(written(value))
+def _shown(value: Any, written: Callable[[Any], str]) -> str:
+    return "" if value is None else written(value)
 
 
-def measure_file(run: Path, cache: Path, to: str, *, step: bool, int8: bool) -> Row:
-    """Export a run and read what the card says."""
-    name = json.loads((run / "config.json").read_text())["student"]
-    row = Row(
-        student=name,
-        format=to,
-        form="step" if step else "whole",
-        precision="int8" if int8 else "float",
+def measure(
+    run: Path, cache: Path, to: str, *, step: bool, int8: bool, count: int
+) -> Iterator[Row]:
+    """Yield the rows of the float and the int8 file of one form, as far as the format has them."""
+    row = Row(student=run.name, format=to, form="step" if step else "whole", precision="float")
+    request = Request(
+        run=run, to=to, out=Path("unused"), length_s=None if step else 1.0, waveform=False,
+        streaming=step, int8=int8, calibrate=cache, clips=200,
+    )  # fmt: skip
+    try:
+        job = prepared(request, load_exporter(to))
+        row.student = job.config["student"]
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / job.exporter.file_name
+            yield from _rows(job, cache, path, row, count)
+    except AftersoundError as error:
+        yield Row(student=row.student, format=to, form=row.form, precision="",
+                  remark=" ".join(str(error).split()))  # fmt: skip
+
+
+def _rows(job: Job, cache: Path, path: Path, row: Row, count: int) -> Iterator[Row]:
+    assert job.cache is not None
+    name = job.student.front_end
+    calibration = list(training_clips(job.cache, name, job.spec, job.request.clips))
+    clips = held_out_clips(job.cache, name, job.spec, count, len(calibration))
+    trial = Trial.of(job.student, job.spec, clips, job.contract.task, job.contract.classes)
+    job.exporter.write(job.graph, path)
+    runner = job.exporter.load(path)
+    found = trial.compare(runner, exact=True)
+    _fill(row, job, path, runner, found)
+    row.remark = _missed(lambda: require_same(found, job.spec, path.name))
+    yield row
+    if not job.request.int8:
+        return
+    made = path.with_name(f"int8-{path.name}")
+    job.exporter.quantize(job.graph, path, made, _calibration(job, runner, calibration))
+    runner = job.exporter.load(made)
+    rough = trial.compare(runner, exact=False)
+    smaller = Row(student=row.student, format=row.format, form=row.form, precision="int8")
+    _fill(smaller, job, made, runner, rough)
+    sizes = made.stat().st_size, path.stat().st_size
+    smaller.remark = _missed(
+        lambda: require_good_int8(rough, *sizes, streaming=job.streaming, name=path.name)
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        request = Request(
-            run=run, to=to, out=Path(scratch) / "out", length_s=None if step else 1.0, waveform=False,
-            streaming=step, int8=int8, calibrate=cache, clips=200,
-        )  # fmt: skip
-        try:
-            card = export(request, lambda line: print(line, file=sys.stderr))
-        except AftersoundError as error:
-            row.refused = " ".join(str(error).split())
-            return row
-    fill(row, card)
-    return row
+    yield smaller
 
 
-def fill(row: Row, card: dict[str, Any]) -> None:
-    """Take a row's figures from a card."""
-    parity = card["parity"]["int8" if row.precision == "int8" else "float"]
-    row.size_bytes = next(size for file, size in card["files"].items() if file.startswith("model."))
-    row.difference, row.agreement = parity["largest_difference"], parity["agreement"]
-    if parity["student_score"] is not None:
-        row.scores = (parity["student_score"], parity["file_score"])
-    latency = card["cost"]["latency"]
-    row.latency = latency["file"]["p50_ms"] / latency["PyTorch"]["p50_ms"]
-    row.arena_bytes = card["cost"].get("arena_bytes")
+def _calibration(job: Job, floats: Runner, clips: Sequence[TrialClip]) -> list[Arrays]:
+    if not job.streaming:
+        return [{job.spec.takes: clip.features_TM[None]} for clip in clips]
+    chosen = islice(clips, STEP_CALIBRATION_CLIPS)
+    return [inputs for c in chosen for inputs, _ in steps(floats, c, job.spec, job.front_end)]
+
+
+@torch.no_grad()
+def _fill(row: Row, job: Job, path: Path, runner: Runner, found: Parity) -> None:
+    row.size_bytes = path.stat().st_size
+    row.difference, row.agreement = found.largest_difference, found.agreement
+    row.student_score, row.file_score = found.student_score, found.file_score
+    arrays = {name: tensor.numpy() for name, tensor in job.graph.inputs.items()}
+    example = tuple(job.graph.inputs.values())
+    files = measure_latency(lambda: runner.run(arrays)).p50_ms
+    row.latency = files / measure_latency(lambda: job.graph.module(*example)).p50_ms
+    if path.suffix == ".tflite":
+        from student.export.arena import arena_bytes
+
+        row.arena_bytes = arena_bytes(path)
+
+
+def _missed(check: Callable[[], None]) -> str:
+    """Give the bars that a file misses."""
+    try:
+        check()
+    except AftersoundError as error:
+        lines = str(error).splitlines()
+        return "; ".join(line.removeprefix("  - ") for line in lines if line.startswith("  - "))
+    return ""
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
@@ -113,18 +168,20 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 @click.option("--cache", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--to", "formats", multiple=True, type=click.Choice(FORMATS), default=FORMATS)
 @click.option("--step", is_flag=True, help="Steps of one frame.")
-@click.option("--int8", is_flag=True)
+@click.option("--int8/--float", default=True, help="Whether also in int8.")
+@click.option("--clips", default=500, help="Held-out clips to try the files on.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="JSON lines, appended.")
 def main(
-    runs: Sequence[Path], cache: Path, formats: Sequence[str], step: bool, int8: bool, out: Path
-) -> None:
-    """Export RUNS in each format, and keep a row of each; prints the table of all rows of the file."""
+    runs: Sequence[Path], cache: Path, formats: Sequence[str], step: bool, int8: bool, clips: int,
+    out: Path,
+) -> None:  # fmt: skip
+    """Export RUNS in each format, keep a row of each file, and print the table of all rows kept."""
     prepare_torch(1)
     for run in runs:
         for to in formats:
-            row = measure_file(run, cache, to, step=step, int8=int8)
-            with out.open("a") as file:
-                file.write(json.dumps(asdict(row)) + "\n")
+            for row in measure(run, cache, to, step=step, int8=int8, count=clips):
+                with out.open("a") as file:
+                    file.write(json.dumps(asdict(row)) + "\n")
     print("\n".join(table([Row(**json.loads(line)) for line in out.read_text().splitlines()])))
 
 
