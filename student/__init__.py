@@ -21,7 +21,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from student.runs.trained import Prediction, TrainedStudent, load_student
+    from student.predict.prediction import Prediction
+    from student.runs.trained import TrainedStudent, load_student
 
 __all__ = ["Prediction", "TrainedStudent", "load_student"]
 

@@ -1,12 +1,13 @@
-"""What every student, loss and metric must do, as checks for the tests of whoever adds one.
+"""What every student, loss, metric and exporter must do, as checks for the tests of whoever adds one.
 
 A test of a package that adds a student ``my-student`` is::
 
     @pytest.mark.parametrize("check", STUDENT_CHECKS)
     def test_my_student(check): check("my-student")
 
-and likewise with ``LOSS_CHECKS`` and ``METRIC_CHECKS``. What to expect is taken from the plug-in's own
-declarations. Our own plug-ins pass the same checks in ``tests/contract``.
+and likewise with ``LOSS_CHECKS`` and ``METRIC_CHECKS``; those of ``EXPORTER_CHECKS`` also take a folder
+to write into. What to expect is taken from the plug-in's own declarations. Our own plug-ins pass the
+same checks in ``tests/contract``.
 
 Shape suffixes: B clips, T frames, M bands, C classes, N clips of a metric.
 """
@@ -14,8 +15,10 @@ Shape suffixes: B clips, T frames, M bands, C classes, N clips of a metric.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,12 +32,19 @@ from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin, plugin_names, typed_options
 from student.augmentation.mixup import draw_mixing
 from student.augmentation.spec_augment import spec_augment
+from student.export.bars import require_same
+from student.export.clips import generated_clips
+from student.export.forms import FormSpec, build_graph
+from student.export.interface import Exporter, Graph
+from student.export.parity import Trial
+from student.export.request import load_exporter
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss, LossSetup
 from student.metrics import load_metric, measure
 from student.metrics.interface import Answers, tasks_of
 from student.models import STUDENTS
 from student.models.interface import Student, StudentOutput, TimeGrid
+from student.predict.contract import FEATURES
 from student.recipes import SpecAugment
 from student.runs.settings import Settings, student_class
 from student.stream.batch import Batch
@@ -511,4 +521,75 @@ def metric_has_no_value_of_nothing(name: str) -> None:
 METRIC_CHECKS: tuple[Callable[[str], None], ...] = (
     metric_rises_with_knowledge, metric_ignores_order, metric_leaves_out_by_name,
     metric_has_no_value_of_nothing,
+)  # fmt: skip
+
+
+# --- exporters -----------------------------------------------------------------------------------
+
+EXPORTED, STEPPED = "ds-tc-resnet", "crnn"
+SECOND = 16_000
+
+
+def exported_trial(name: str, spec: FormSpec) -> tuple[Graph, Trial]:
+    """A student's form, and generated clips with the student's own answers."""
+    student = settled_student(name)
+    clips = generated_clips(student.front_end, spec, len(CLASSES))
+    return build_graph(student, spec), Trial.of(student, spec, clips, "single", CLASSES)
+
+
+def exported_alike(exporter: Exporter, name: str, spec: FormSpec, path: Path) -> None:
+    """Write a form; the file answers as its student."""
+    graph, trial = exported_trial(name, spec)
+    exporter.write(graph, path)
+    assert os.listdir(path.parent) == [path.name]
+    runner = exporter.load(path)
+    assert [facts.name for facts in runner.inputs] == list(graph.inputs)
+    assert {facts.name for facts in runner.outputs} == set(graph.outputs)
+    require_same(trial.compare(runner, exact=True), spec, path.name)
+
+
+def exporter_declares(name: str, folder: Path) -> None:
+    """Its file has a plain name with a suffix, and what it lacks has a reason."""
+    exporter = load_exporter(name)
+    assert folder / exporter.file_name == folder / Path(exporter.file_name).name
+    assert Path(exporter.file_name).suffix
+    lacks = (exporter.why_not_any_length, exporter.why_not_waveform, exporter.why_not_int8)
+    assert all(type(reason) is str for reason in lacks)
+
+
+def exporter_writes_clips(name: str, folder: Path) -> None:
+    """A clip of features gets the student's answer, in int8 nearly so from a smaller file."""
+    exporter, spec = load_exporter(name), FormSpec(kind="static", takes="features", samples=SECOND)
+    floats, int8 = folder / exporter.file_name, folder / f"int8-{exporter.file_name}"
+    exported_alike(exporter, EXPORTED, spec, floats)
+    if exporter.why_not_int8:
+        return
+    graph, trial = exported_trial(EXPORTED, spec)
+    calibration = [{FEATURES: clip.features_TM[None]} for clip in trial.clips.clips]
+    exporter.quantize(graph, floats, int8, calibration)
+    assert sorted(os.listdir(folder)) == sorted([floats.name, int8.name])
+    assert int8.stat().st_size < floats.stat().st_size
+    assert trial.compare(exporter.load(int8), exact=False).agreement > 0.5
+
+
+def exporter_writes_waveforms(name: str, folder: Path) -> None:
+    """A waveform of any length, or of one, gets the student's answer, where the format has it."""
+    exporter = load_exporter(name)
+    if exporter.why_not_waveform:
+        return
+    spec = FormSpec(kind="dynamic", takes="waveform")
+    if exporter.why_not_any_length:
+        spec = FormSpec(kind="static", takes="waveform", samples=SECOND)
+    exported_alike(exporter, EXPORTED, spec, folder / exporter.file_name)
+
+
+def exporter_writes_steps(name: str, folder: Path) -> None:
+    """One frame after the other gets the student's answer to the clip so far."""
+    exporter = load_exporter(name)
+    spec = FormSpec(kind="step", takes="features")
+    exported_alike(exporter, STEPPED, spec, folder / exporter.file_name)
+
+
+EXPORTER_CHECKS: tuple[Callable[[str, Path], None], ...] = (
+    exporter_declares, exporter_writes_clips, exporter_writes_waveforms, exporter_writes_steps,
 )  # fmt: skip

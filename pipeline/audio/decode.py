@@ -24,9 +24,9 @@ import soxr
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError
+from cache_schema.truncation import container_extent, first_mp3_frame, lacks_frame_count
 from pipeline.audio.members import MemberProblem, file_of, member_samples, split_member
 from pipeline.audio.source import Source, SourceProblem, open_source
-from pipeline.audio.truncation import container_extent, first_mp3_frame, lacks_frame_count
 
 RESAMPLER = f"soxr HQ {soxr.__version__}"
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}"

@@ -45,7 +45,7 @@ def _page(card: dict[str, Any]) -> Iterator[str]:
     yield from _parities(card)
     yield "## Cost"
     yield ""
-    yield from _table(("what", "value"), _costs(cost))
+    yield from _table(("what", "value"), [*_costs(cost), *card["format_facts"].items()])
     machine = card["machine"]
     yield f"Latency on one thread of {markdown(machine['cpu'])} (load {machine['load_average']})."
     yield ""

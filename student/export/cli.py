@@ -16,7 +16,7 @@ from student.export.export import export
 from student.export.request import ANY_LENGTH, Request
 from student.training.determinism import prepare_torch
 
-MAX_LENGTH_S = 600.0
+MAX_LENGTH_S = 240.0
 MOST_CLIPS = 10_000
 
 

@@ -75,6 +75,7 @@ def card_of(
         "real_clips": job.cache is not None,
         "calibration": calibrated,
         "cost": _cost(job, runner),
+        "format_facts": job.exporter.facts(draft / job.exporter.file_name),
         "machine": machine(),
         "test_vectors": vectors,
         "origin": {**origin_of(job.config), **_teacher(job)},

@@ -146,3 +146,7 @@ class Exporter(ABC):
     @abstractmethod
     def load(self, path: Path) -> Runner:
         """Load a file that `write` has written."""
+
+    def facts(self, path: Path) -> dict[str, str]:
+        """Say what else the card tells of a written file, as its arena; nothing by default."""
+        return {}

@@ -24,6 +24,7 @@ from student.predict.onnx_session import open_onnx
 
 OPSET = 20
 _SHOWN_CHARACTERS = 300
+_FATAL = 4  # of onnxruntime's levels of messages: below it it writes to stderr on its own
 _DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}
 
 
@@ -131,6 +132,7 @@ class OnnxRunner:
     def __init__(self, path: Path) -> None:
         options = SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = _FATAL
         self._session = InferenceSession(
             path.read_bytes(), options, providers=["CPUExecutionProvider"]
         )

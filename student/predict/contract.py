@@ -25,11 +25,12 @@ STATE, NEXT_STATE = "state_", "next_state_"
 # Far above any student: beyond them a small file would ask for all memory there is.
 MAX_CONTRACT_BYTES = 4 << 20
 MAX_CLASSES = 100_000
-MAX_LENGTH_SAMPLES = 1 << 24
+MAX_LENGTH_SAMPLES = 1 << 22
 MAX_DFT_SAMPLES = 1 << 15
+MAX_DFT_HOPS = 16
 MAX_BANDS = 512
 MAX_STATES = 64
-MAX_ENTRIES = 1 << 26
+MAX_ENTRIES = 1 << 24
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
 
 ClassName = Annotated[str, Field(max_length=1000)]
@@ -58,6 +59,11 @@ class FrontEndSpec(Document):
             raise ValueError(
                 f"a DFT of {self.dft_samples} samples cannot hold a window of {self.window_samples}"
             )
+        if self.dft_samples > MAX_DFT_HOPS * self.hop_samples:
+            raise ValueError(
+                f"a DFT of {self.dft_samples} samples every {self.hop_samples}, at most "
+                f"{MAX_DFT_HOPS} hops"
+            )
         if not self.low_hz < self.high_hz <= self.sample_rate_hz / 2:
             raise ValueError(
                 f"bands from {self.low_hz:g} to {self.high_hz:g} Hz do not lie below half of "
@@ -81,10 +87,14 @@ class TensorSpec(Document):
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        entries = math.prod(size or 1 for size in self.shape)
-        if entries > MAX_ENTRIES:
-            raise ValueError(f"{self.name} has {entries} entries, at most {MAX_ENTRIES}")
+        if self.entries > MAX_ENTRIES:
+            raise ValueError(f"{self.name} has {self.entries} entries, at most {MAX_ENTRIES}")
         return self
+
+    @property
+    def entries(self) -> int:
+        """Entries of one clip's."""
+        return math.prod(size or 1 for size in self.shape)
 
 
 class Contract(Document):
@@ -188,7 +198,13 @@ class Contract(Document):
             *_differences("input", self.inputs, expected_in),
             *_differences("output", self.outputs, expected_out),
             *(f"{s.name} has a free size: {s.shape}" for s in states if None in s.shape[1:]),
+            *self._state_problems(states),
         ]
+
+    def _state_problems(self, states: Sequence[TensorSpec]) -> list[str]:
+        entries = sum(state.entries for state in states)
+        told = f"states of {entries} entries together, at most {MAX_ENTRIES}"
+        return [told] if entries > MAX_ENTRIES else []
 
     def _input_shape(self) -> Sequence[int | None]:
         step = self.form == "step"

@@ -6,6 +6,7 @@ elsewhere is not read; and its graph must be called as its contract says.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from student.predict.contract import METADATA_KEY, Contract, TensorSpec, parse_c
 MAX_MODEL_BYTES = 1 << 30
 _FATAL = 4  # of onnxruntime's levels of messages: below it it writes to stderr on its own
 _SHOWN_CHARACTERS = 200
+_CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _TYPES = {"float32": "tensor(float)", "int8": "tensor(int8)"}
 _EXPORT_AGAIN = "Export the run again: export-student RUN --to onnx --out DIR"
 
@@ -94,7 +96,10 @@ def open_onnx(path: Path) -> OnnxSession:
     try:
         content = read_plain(path.resolve(), MAX_MODEL_BYTES)  # the user named it
     except OSError as error:
-        raise RunError(f"{path}: {error.strerror}", kind="missing") from None
+        raise RunError(
+            f"{path}: {error.strerror}. Name a run of train-student, or an ONNX file of export-student",
+            kind="missing",
+        ) from None
     # Tensors that a graph keeps in other files are looked for here, and there are none.
     with tempfile.TemporaryDirectory() as nowhere:
         session = _loaded(onnxruntime, content, path, nowhere)
@@ -173,4 +178,6 @@ def _fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return one_line((str(error).strip().splitlines() or ["no message"])[0][:_SHOWN_CHARACTERS])
+    """Say what onnxruntime says, without its own name and number before it."""
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    return one_line(_CODE.sub("", first)[:_SHOWN_CHARACTERS].rstrip(". "))

@@ -15,40 +15,11 @@ from numpy.typing import ArrayLike, NDArray
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from student.models.interface import Student
+from student.predict.prediction import Prediction
 from student.runs import checkpoint
 from student.runs.predict import read_config
 
 FULL_SCALE = 2**15
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a student predicts for one waveform.
-
-    Attributes
-    ----------
-    classes : tuple of str
-        Names of the C classes.
-    logits_C : float32, shape (C,)
-        Before softmax or sigmoid.
-    probabilities_C : float64, shape (C,)
-        Softmax over the classes of a single-label task, a sigmoid for each of a multi-label one.
-    times_T : float64, shape (T,)
-        Centres of the student's frames in seconds.
-    attention_T : float64, shape (T,)
-        Where in time it finds its answer; sums to 1.
-    """
-
-    classes: tuple[str, ...]
-    logits_C: NDArray[np.float32]
-    probabilities_C: NDArray[np.float64]
-    times_T: NDArray[np.float64]
-    attention_T: NDArray[np.float64]
-
-    @property
-    def label(self) -> str:
-        """The likeliest class."""
-        return self.classes[int(self.logits_C.argmax())]
 
 
 @dataclass(frozen=True, slots=True)

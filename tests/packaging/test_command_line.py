@@ -27,6 +27,9 @@ OPTIONS = {
     "--precision --threads --config",
     "compare-students": "--student --rung --seeds --train --out --folds --jobs --ledger --plan --config",
     "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config",
+    "export-student": "--to --out --length-s --waveform --streaming --int8 --calibrate --clips --config",
+    "predict-audio": "--window-s --overlap --frames --top --format --out --config",
+    "stream-audio": "--rate --format --threshold --refractory-s --window-s --hop-s --config",
     "prepare-corpus": "--out --from --config",
     "pack-corpus": "--to --out --sample-rate --config",
     "aftersound-demo": "--out --quick --config",
@@ -51,13 +54,22 @@ def test_options_are_the_frozen_ones(name: str) -> None:
     assert sorted(found) == sorted(OPTIONS[name].split())
 
 
+def piped(words: list[str]) -> list[list[str]]:
+    """The commands of a pipe; a quoted bar is part of a word."""
+    bars = [place for place, word in enumerate(words) if word == "|"]
+    return [
+        words[first + 1 : last]
+        for first, last in zip([-1, *bars], [*bars, len(words)], strict=True)
+    ]
+
+
 def commands_of(page: str) -> list[list[str]]:
     """Every line of a page's code blocks that runs one of our commands."""
     blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", page, re.DOTALL)
     text = "\n".join(blocks).replace("\\\n", " ").replace("$seed", "0")
     lines = [re.sub(r"^\$ ", "", line.strip()) for line in text.splitlines()]
     pieces = [piece.strip() for line in lines for piece in line.split("&&")]
-    words = [shlex.split(piece, comments=True) for piece in pieces]
+    words = [part for piece in pieces for part in piped(shlex.split(piece, comments=True))]
     return [w for w in words if w and w[0].rsplit("/", 1)[-1] in OPTIONS]
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from cache_schema.truncation import lacks_frame_count
 from pipeline.audio.decode import (
     RESAMPLER,
     UnusableAudio,
@@ -18,7 +19,6 @@ from pipeline.audio.decode import (
     scan_header,
     write_flac,
 )
-from pipeline.audio.truncation import lacks_frame_count
 
 RATE_HZ = 16_000
 FORMATS = {

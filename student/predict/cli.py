@@ -1,0 +1,178 @@
+"""``predict-audio``: what a student says of recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from cache_schema.command_line.command import Command, Number
+from cache_schema.errors import MAX_LISTED, RunError, UsageError, listed
+from cache_schema.paths import LocalPath, OutputPath
+from cache_schema.store.files import write_atomic
+from cache_schema.terminal import say, wide_terminal
+from cache_schema.text import one_line
+from student.predict.answers import Answered, Stretches, answer
+from student.predict.formats import WRITERS, csv_header, table
+from student.predict.predictor import Predictor, open_predictor
+from student.predict.recordings import UnusableRecording
+
+MAX_WINDOW_S = 200.0
+MAX_OVERLAP = 0.99
+MAX_TOP = 100_000
+
+
+@click.command("predict-audio", cls=Command)
+@click.argument("model", type=LocalPath())
+@click.argument("recordings", type=LocalPath(), nargs=-1, required=True)
+@click.option(
+    "--window-s",
+    type=Number(0.01, MAX_WINDOW_S),
+    metavar="S",
+    help="Cut recordings into windows. Default: the length that the student was exported for; else "
+    "whole recordings up to 30 s.",
+)
+@click.option(
+    "--overlap",
+    type=Number(0, MAX_OVERLAP),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of a window that the next one hears again.",
+)
+@click.option("--frames", is_flag=True, help="Say where in time the student listened.")
+@click.option(
+    "--top",
+    type=click.IntRange(1, MAX_TOP),
+    metavar="K",
+    help="The K likeliest classes. Default: the likeliest; of a multi-label student those above 0.5, in "
+    "CSV and JSON every class.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", *WRITERS]),
+    default="table",
+    show_default=True,
+)
+@click.option(
+    "--out",
+    type=OutputPath(dir_okay=False),
+    metavar="FILE",
+    help="Write CSV or JSON lines there instead.",
+)
+def main(
+    model: Path,
+    recordings: tuple[Path, ...],
+    window_s: float | None,
+    overlap: float,
+    frames: bool,
+    top: int | None,
+    form: str,
+    out: Path | None,
+) -> None:
+    """Say what MODEL hears in RECORDINGS.
+
+    MODEL is a run of train-student, or an exported ONNX file, which needs no torch. A recording that
+    cannot be answered is named at the end, with the reason; the others are answered.
+    """
+    _require_a_place(out, form, recordings)
+    predictor = open_predictor(model)
+    if frames and not predictor.tells_where:
+        raise UsageError(
+            f"--frames: {model} does not tell where it listens. Leave --frames out, or ask the run "
+            "folder",
+            kind="options",
+        )
+    stretches = Stretches.of(predictor, window_s, overlap)
+    asked = _Asked(predictor, recordings, stretches)
+    _write(asked.answers(), predictor.task, top, frames, form, out)
+    if asked.filled_up:
+        length_s = stretches.window / predictor.sample_rate_hz
+        say(
+            f"{asked.filled_up} recording(s) are shorter than {length_s:g} s, which {model} takes: "
+            "silence follows them",
+            err=True,
+        )
+    if asked.failed:
+        raise RunError(
+            f"{len(asked.failed)} of {len(recordings)} recording(s) could not be answered\n"
+            f"{listed(asked.failed, MAX_LISTED)}\nMend them or leave them out, and repeat the command.",
+            kind="recordings",
+        )
+
+
+def _require_a_place(out: Path | None, form: str, recordings: Sequence[Path]) -> None:
+    if out is None:
+        return
+    if form not in WRITERS:
+        raise UsageError(
+            f"--out {out}: a table is for the terminal; add --format csv or --format jsonl",
+            kind="options",
+        )
+    if any(
+        recording.exists() and out.exists() and out.samefile(recording) for recording in recordings
+    ):
+        raise UsageError(
+            f"--out {out} is one of the recordings; choose another file", kind="options"
+        )
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Recordings that a student is asked about, and what became of them.
+
+    Attributes
+    ----------
+    failed : list of str
+        Those that cannot be answered, each with its reason.
+    filled_up : int
+        Those shorter than the one length that the student takes.
+    """
+
+    predictor: Predictor
+    recordings: Sequence[Path]
+    stretches: Stretches
+    failed: list[str] = field(default_factory=list)
+    filled_up: int = 0
+
+    def answers(self) -> Iterator[Answered]:
+        """Yield all answers."""
+        length = self.predictor.length_samples or 0
+        for recording in self.recordings:
+            try:
+                for row in answer(self.predictor, recording, self.stretches):
+                    self.filled_up += row.samples < length
+                    yield row
+            except UnusableRecording as problem:
+                self.failed.append(f"{one_line(recording)}: {problem}")
+            except OSError as error:
+                reason = f"{error.strerror or error}{_hint(recording)}"
+                self.failed.append(f"{one_line(recording)}: {reason}")
+
+
+def _hint(recording: Path) -> str:
+    if str(recording) == "-":
+        return " (stream-audio reads standard input)"
+    return " (predict-audio takes files)" if recording.is_dir() else ""
+
+
+def _write(
+    found: Iterator[Answered], task: str, top: int | None, frames: bool, form: str, out: Path | None
+) -> None:
+    if form not in WRITERS:
+        rows = list(found)
+        if rows:
+            wide_terminal().print(table(rows, task, top, frames))
+        return
+    lines = (WRITERS[form](row, task, top, frames) for row in found)
+    header = [csv_header(frames)] if form == "csv" else []
+    if out is not None:
+        write_atomic(out, "".join(f"{line}\n" for line in [*header, *lines]).encode())
+        return
+    for line in header:
+        say(line)
+    for line in lines:
+        say(line)

@@ -1,0 +1,113 @@
+"""What answers a waveform: a run folder's student by torch, an exported one's file by onnxruntime.
+
+Shape suffixes: S samples, C classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.errors import RunError, UsageError
+from cache_schema.front_ends import FrontEnd
+from student.predict.prediction import Prediction
+
+ONNX_FILE = "model.onnx"
+RUN_FILE = "config.json"
+
+
+class FrameListener(Protocol):
+    """A student that answers frame by frame; it remembers what it has heard."""
+
+    @property
+    def front_end(self) -> FrontEnd:
+        """The window of a frame, and the hop to the next one's."""
+        ...
+
+    def hear(self, window_S: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Give the probabilities, shape (C,), after one more frame's window of samples."""
+        ...
+
+
+class Predictor(Protocol):
+    """A student as a function of a waveform."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the C classes."""
+        ...
+
+    @property
+    def task(self) -> str:
+        """``"single"``: one class a recording; ``"multi"``: any number of them."""
+        ...
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """Rate of the waveforms that it takes."""
+        ...
+
+    @property
+    def length_samples(self) -> int | None:
+        """The one length of its clips; None for any. Shorter ones are filled up with silence."""
+        ...
+
+    @property
+    def tells_where(self) -> bool:
+        """Whether its predictions have an attention over frames."""
+        ...
+
+    def predict(self, waveform_S: NDArray[np.floating]) -> Prediction:
+        """Answer a mono waveform at its rate, in [-1, 1], no longer than its length."""
+        ...
+
+    def listener(self) -> FrameListener | None:
+        """Give one that has heard nothing yet; None for a student that needs the whole clip."""
+        ...
+
+
+def open_predictor(model: Path) -> Predictor:
+    """Open a run folder, an exported ONNX file, or the folder that holds one.
+
+    Raises
+    ------
+    UsageError
+        If what it needs is not installed.
+    RunError
+        If it is none of them, or damaged.
+    """
+    if not model.is_dir():
+        return _open_onnx(model)
+    if (model / RUN_FILE).is_file():
+        return _open_run(model)
+    if (model / ONNX_FILE).exists():
+        return _open_onnx(model / ONNX_FILE)
+    raise RunError(
+        f"{model} is neither a run ({RUN_FILE}) nor an exported student ({ONNX_FILE}). Make one: "
+        f"train-student CACHE --student NAME --out {model}",
+        kind="missing",
+    )
+
+
+def _open_onnx(path: Path) -> Predictor:
+    from student.predict.exported import ExportedStudent
+    from student.predict.onnx_session import open_onnx
+
+    return ExportedStudent(open_onnx(path))
+
+
+def _open_run(run: Path) -> Predictor:
+    try:
+        import torch  # noqa: F401 - only to say so where it is missing
+    except ImportError:
+        raise UsageError(
+            f"{run} is a run folder, which needs torch: pip install 'aftersound[student]'. An exported "
+            "ONNX file does without it",
+            kind="extra",
+        ) from None
+    from student.predict.run_folder import open_run
+
+    return open_run(run)

@@ -1,0 +1,256 @@
+"""Recordings, decoded piece by piece to a student's rate: the student's only decoder of audio.
+
+As :mod:`pipeline.audio.decode` does for a cache: the mean over channels, soxr "HQ", and as many samples
+as the frames make by arithmetic; and :func:`as_cached` rounds them as a cache does. What is wrong with a
+recording is `UnusableRecording`, whatever its decoder makes of it. Memory holds a block.
+
+Shape suffixes: S samples, K channels.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.errors import UsageError
+from cache_schema.truncation import container_extent, lacks_frame_count
+
+FloatArray = NDArray[np.float32]
+
+BLOCK_SAMPLES = 1 << 16
+FULL_SCALE = 2**15
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 1_000_000
+# Full scale of samples that were stored as 32-bit integers.
+LARGEST_SAMPLE = 2.0**31
+# What libsndfile says where a header counts no frames is 2^63 - 1.
+_UNCOUNTED_FRAMES = 1 << 62
+
+
+class UnusableRecording(Exception):  # noqa: N818 - a finding about a file, not a failure of the program
+    """A recording that cannot be answered; the message is the reason and names no file."""
+
+
+def read_recording(path: Path, sample_rate_hz: int) -> Iterator[FloatArray]:
+    """Yield a recording's samples, mono at a rate, in blocks of shape (S,).
+
+    Raises
+    ------
+    UnusableRecording
+        If there is no recording, or it is empty, truncated or damaged, or a sample is not finite. It may
+        come after some blocks.
+    UsageError
+        Kind ``"extra"``: what decodes is not installed.
+    OSError
+        Of the disk.
+    """
+    soundfile = _soundfile()
+    try:
+        with _plain_file(path) as file, closing(_opened(soundfile, path, file)) as sound:
+            blocks = _mono_blocks(soundfile, sound, counted=_is_counted(sound, file))
+            yield from Resampler(_rate_of(sound), sample_rate_hz).resampled(blocks)
+    except soundfile.LibsndfileError as error:
+        reason = error.error_string.rstrip(".") or f"libsndfile error {error.code}"
+        raise UnusableRecording(f"not audio that can be decoded ({reason})") from None
+    except (UnusableRecording, UsageError, OSError, MemoryError):
+        raise
+    except Exception as error:  # a decoder may raise anything; its text may hold addresses
+        name = type(error).__name__
+        raise UnusableRecording(f"not audio that can be decoded ({name})") from error
+
+
+class Resampler:
+    """Resamples a stream, and counts: so many samples come out as the frames make by arithmetic.
+
+    Parameters
+    ----------
+    source_rate_hz, sample_rate_hz : int
+        Rates of what comes and of what is wanted.
+    """
+
+    def __init__(self, source_rate_hz: int, sample_rate_hz: int) -> None:
+        self._from_hz, self._to_hz = source_rate_hz, sample_rate_hz
+        self._frames = self._samples = 0
+        self._stream: Any = None
+        if source_rate_hz != sample_rate_hz:
+            self._stream = _soxr().ResampleStream(
+                source_rate_hz, sample_rate_hz, 1, dtype="float32", quality="HQ"
+            )
+
+    def resampled(self, blocks: Iterator[FloatArray]) -> Iterator[FloatArray]:
+        """Yield what comes of each block, and at the end what is left.
+
+        Raises
+        ------
+        UnusableRecording
+            If nothing came, or so little that it is no sample.
+        """
+        for block_S in blocks:
+            self._frames += len(block_S)
+            yield from self._counted(
+                block_S if self._stream is None else self._stream.resample_chunk(block_S)
+            )
+        if self._frames == 0:
+            raise UnusableRecording("it holds no samples")
+        if self._stream is not None:
+            left_S = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+            missing = self._wanted() - self._samples
+            yield from self._counted(np.pad(left_S[:missing], (0, max(0, missing - len(left_S)))))
+        if self._samples == 0:
+            raise UnusableRecording(
+                f"too short: {self._frames} frame(s) at {self._from_hz} Hz are no sample at "
+                f"{self._to_hz} Hz"
+            )
+
+    def _counted(self, made_S: FloatArray) -> Iterator[FloatArray]:
+        self._samples += len(made_S)
+        if len(made_S):
+            yield made_S
+
+    def _wanted(self) -> int:
+        """Samples of the frames so far: rounded, halves upward."""
+        return (2 * self._frames * self._to_hz + self._from_hz) // (2 * self._from_hz)
+
+
+def as_cached(waveform_S: FloatArray, *, limited: bool = True) -> NDArray[np.float64]:
+    """Give the samples that a cache would hold: 16 bits, limited to full scale.
+
+    Parameters
+    ----------
+    waveform_S : float32 array, shape (S,)
+        A clip, or a stretch of a stream.
+    limited : bool
+        Louder than full scale, a clip is made quieter as a whole, as a cache does it; of a stream, whose
+        rest is not known yet, the loudest samples are cut off.
+    """
+    exact_S = waveform_S.astype(np.float64) * FULL_SCALE
+    peak = float(np.abs(exact_S).max(initial=0.0))
+    if limited and peak > FULL_SCALE - 1:
+        exact_S *= (FULL_SCALE - 1) / peak
+    return np.clip(np.round(exact_S), -FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE
+
+
+def refuse_wild_samples(mono_S: FloatArray, first: int) -> None:
+    """Refuse NaN, infinity and what no scale explains; `first` is the number of the first sample.
+
+    Raises
+    ------
+    UnusableRecording
+        Naming the sample.
+    """
+    wild_S = ~(np.abs(mono_S) <= LARGEST_SAMPLE)
+    if wild_S.any():
+        at = int(wild_S.argmax())
+        value = float(mono_S[at])
+        what = f"{value:g}, beyond any scale" if np.isfinite(value) else "not a finite number"
+        raise UnusableRecording(f"sample {first + at} is {what}")
+
+
+def mean_over_channels(block_SK: FloatArray) -> FloatArray:
+    """Mix down; (S, K) → (S,)."""
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite samples are found in the mean
+        mean_S: FloatArray = block_SK.mean(axis=1, dtype=np.float32)
+    return mean_S
+
+
+def _soundfile() -> Any:
+    try:
+        import soundfile
+    except ImportError:
+        raise _missing("soundfile") from None
+    return soundfile
+
+
+def _soxr() -> Any:
+    try:
+        import soxr
+    except ImportError:
+        raise _missing("soxr") from None
+    return soxr
+
+
+def _missing(name: str) -> UsageError:
+    return UsageError(f"recordings need {name}: pip install 'aftersound[onnx]'", kind="extra")
+
+
+def _plain_file(path: Path) -> BinaryIO:
+    """Open a file with something in it; a pipe or a device is refused and not waited for."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    facts = os.fstat(file.fileno())
+    problem = ""
+    if not stat.S_ISREG(facts.st_mode):
+        problem = "not a file that can be read (a pipe or a device)"
+    elif not facts.st_size:
+        problem = "the file is empty (0 bytes)"
+    if problem:
+        file.close()
+        raise UnusableRecording(problem)
+    return cast(BinaryIO, file)
+
+
+class _Patched(mmap.mmap):
+    """A file in memory, private to be changed; moves no further than either end, as a file can."""
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> None:
+        base = (0, self.tell(), len(self))[whence]
+        super().seek(min(max(0, base + position), len(self)))
+
+
+def _opened(soundfile: Any, path: Path, file: BinaryIO) -> Any:
+    """Open a decoder on a file whose container keeps what it promises."""
+    extent = container_extent(file)
+    if extent.problem:
+        raise UnusableRecording(extent.problem)
+    source: Any = os.fsencode(path)
+    if extent.patches:  # its header has no true sizes yet: they are put into a copy of those bytes
+        source = _Patched(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        for place, size in extent.patches.items():
+            source[place : place + len(size)] = size
+    sound = soundfile.SoundFile(source)
+    # It would seek after every read of what can be sought in: an MP3's decoder then begins anew.
+    sound.seekable = lambda: False
+    return sound
+
+
+def _is_counted(sound: Any, file: BinaryIO) -> bool:
+    """Tell whether the header counts the frames: libsndfile guesses those of an MP3 without a count."""
+    return int(sound.frames) < _UNCOUNTED_FRAMES and not (
+        sound.format == "MP3" and lacks_frame_count(file)
+    )
+
+
+def _rate_of(sound: Any) -> int:
+    rate_hz = int(sound.samplerate)
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+        raise UnusableRecording(
+            f"the header says {rate_hz} Hz, expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz"
+        )
+    return rate_hz
+
+
+def _mono_blocks(soundfile: Any, sound: Any, *, counted: bool) -> Iterator[FloatArray]:
+    """Decode to the end; damage, or fewer frames than the header counts, is an error."""
+    count, damage = 0, ""
+    frames = max(1, BLOCK_SAMPLES // int(sound.channels))
+    while True:
+        try:
+            block_SK = sound.read(frames, "float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            damage = error.error_string
+            break
+        if not len(block_SK):
+            break
+        mono_S = mean_over_channels(block_SK)
+        refuse_wild_samples(mono_S, count)
+        count += len(mono_S)
+        yield mono_S
+    if damage or (counted and count < int(sound.frames)):
+        said = f"the header says {sound.frames} frames, " if counted else ""
+        raise UnusableRecording(f"truncated or damaged: {said}decoding stopped after {count}")

@@ -1,0 +1,63 @@
+"""A run folder's student as a function of a waveform, by torch.
+
+Shape suffixes: B clips, S samples, M features, C classes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cache_schema.front_ends import FRONT_ENDS, FrontEnd, front_end_features
+from student.models.interface import Student
+from student.predict.exported import probabilities
+from student.predict.prediction import Prediction
+from student.runs.trained import TrainedStudent, load_student
+from student.training.determinism import prepare_torch
+
+
+class RunStudent:
+    """See :class:`student.predict.predictor.Predictor`: it takes clips of any length."""
+
+    length_samples = None
+    tells_where = True
+
+    def __init__(self, trained: TrainedStudent) -> None:
+        self._trained = trained
+        self.classes, self.task = trained.classes, trained.task
+        self.sample_rate_hz = trained.sample_rate_hz
+
+    def predict(self, waveform_S: NDArray[np.floating]) -> Prediction:
+        """Answer a waveform."""
+        return self._trained.predict(waveform_S, self.sample_rate_hz)
+
+    def listener(self) -> RunListener | None:
+        """Give one that has heard nothing yet; None for a student without steps."""
+        model = self._trained.model
+        return None if model.why_not_step else RunListener(model, self.task)
+
+
+class RunListener:
+    """See :class:`student.predict.predictor.FrameListener`."""
+
+    def __init__(self, model: Student, task: str) -> None:
+        self.front_end: FrontEnd = FRONT_ENDS[model.front_end]
+        self._model, self._task = model, task
+        self._state = model.initial_state(1)
+
+    @torch.no_grad()
+    def hear(self, window_S: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Answer what has been heard so far."""
+        frame_BM = torch.from_numpy(front_end_features(window_S, self.front_end))
+        logits_BC, *state = self._model.step(frame_BM, *self._state)
+        self._state = tuple(state)
+        return probabilities(logits_BC[0].numpy(), self._task)
+
+
+def open_run(run: Path) -> RunStudent:
+    """Open a run of ``train-student``; raises as :func:`student.runs.trained.load_student`."""
+    prepare_torch(1)
+    return RunStudent(load_student(run))

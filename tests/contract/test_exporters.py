@@ -1,0 +1,69 @@
+"""What every exporter must do, and every student as an ONNX file in each of its forms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from keras_in_numpy import scramble
+
+from cache_schema.front_ends import FRONT_ENDS
+from cache_schema.plugins import plugin_names
+from student.export import EXPORTERS
+from student.export.bars import require_same
+from student.export.clips import generated_clips
+from student.export.forms import FormSpec, Kind, build_graph
+from student.export.onnx_format import OnnxExporter
+from student.export.parity import Trial
+from student.models import STUDENTS
+from student.models.interface import Student
+from student.plugin_checks import CLASSES, EXPORTER_CHECKS
+from student.runs.settings import build_student, student_class
+
+OPTIONS = {"ast-tiny": {"layers": "2"}}
+SAMPLES = 8_000
+
+
+def forms() -> list[tuple[str, Kind]]:
+    """The forms that students declare."""
+    found: list[tuple[str, Kind]] = []
+    for name in STUDENTS:
+        student = student_class(name)
+        why_not: dict[Kind, str] = {
+            "static": "",
+            "dynamic": student.why_not_any_length,
+            "step": student.why_not_step,
+        }
+        found += [(name, kind) for kind, reason in why_not.items() if not reason]
+    return found
+
+
+@pytest.mark.parametrize("check", EXPORTER_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", plugin_names(EXPORTERS, "exporter"))
+def test_every_exporter(name: str, check: Callable[[str, Path], None], tmp_path: Path) -> None:
+    check(name, tmp_path)
+
+
+def student_of(name: str) -> Student:
+    torch.manual_seed(0)
+    student = build_student(name, OPTIONS.get(name, {}), len(CLASSES))
+    scramble(student)
+    return student.eval()
+
+
+@pytest.mark.parametrize(("name", "kind"), forms())
+def test_every_form_of_every_student_answers_alike(name: str, kind: Kind, tmp_path: Path) -> None:
+    student = student_of(name)
+    shortest = student.shortest_frames if kind == "dynamic" else 1
+    samples = SAMPLES if kind == "static" else None
+    spec = FormSpec(kind=kind, takes="features", samples=samples, shortest_frames=shortest)
+    exporter, path = OnnxExporter(), tmp_path / "model.onnx"
+    exporter.write(build_graph(student, spec), path)
+    clips = generated_clips(student.front_end, spec, len(CLASSES))
+    trial = Trial.of(student, spec, clips, "single", CLASSES)
+    parity = trial.compare(exporter.load(path), exact=True)
+    require_same(parity, spec, path.name)
+    assert len(parity.shapes) == (9 if kind == "dynamic" else 0)
+    assert FRONT_ENDS[student.front_end].features == exporter.load(path).inputs[0].shape[-1]

@@ -1,0 +1,196 @@
+"""What an export does around the format: clips, bars, int8, cards, and nothing left where it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import CLASSES, command, succeeded, write_tones
+from exported_students import write_run
+from kept_exporter import KeptExporter
+from odd_input import run
+from safetensors.torch import load_file, save_file
+
+from student.export import EXPORTERS, clips
+from student.export.cli import main
+from student.predict.contract import Contract
+
+NAMES = tuple(sorted(CLASSES))
+CALIBRATED = 40
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache, and untrained runs of its classes."""
+    folder = tmp_path_factory.mktemp("work")
+    corpus = write_tones(folder / "corpus", 30)
+    words = (f"folder:{corpus}", "--teacher", "toy", "--signal", "mfcc40")
+    succeeded(command("precompute-teacher", *words, "--out", folder / "waves.zarr"))
+    for name in ("tc-resnet", "crnn", "att-rnn"):
+        write_run(folder / name, name, NAMES)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(EXPORTERS, "kept", "kept_exporter:KeptExporter")
+
+
+def vectors_of(out: Path) -> dict[str, np.ndarray]:
+    with np.load(out / "test_vectors.npz") as vectors:
+        return dict(vectors)
+
+
+def exported(work: Path, out: Path, name: str, *words: object) -> dict[str, object]:
+    code, said = run(main, work / name, "--to", "kept", "--out", out, *words)
+    assert code == 0, said
+    card = json.loads((out / "card.json").read_text())
+    assert set(os.listdir(out)) == {*card["files"], "card.json", "CARD.md"}
+    assert all((out / n).stat().st_size == size for n, size in card["files"].items())
+    Contract.model_validate_json(json.dumps(card["contract"]))
+    return dict(card)
+
+
+def failed(work: Path, tmp_path: Path, name: str, *words: object, code: int = 1) -> str:
+    found, said = run(main, work / name, "--to", "kept", "--out", tmp_path / "out", *words)
+    assert found == code, said
+    assert os.listdir(tmp_path) == []
+    return said
+
+
+def test_int8_is_tried_on_held_out_clips_and_says_how_many(work: Path, tmp_path: Path) -> None:
+    words = ("--int8", "--calibrate", work / "waves.zarr", "--clips", CALIBRATED)
+    card = exported(work, tmp_path / "out", "tc-resnet", *words)
+    assert card["precision"] == "int8"
+    parity = card["parity"]
+    assert parity["int8"]["clips"] == 9 + 9 + 90 - CALIBRATED
+    assert parity["int8"]["source"] == "68 labelled clips: 9 of test, 9 of validation, 50 of train"
+    assert parity["float"]["metric"] == "accuracy"
+    assert parity["float"]["student_score"] == parity["float"]["file_score"]
+    assert len(KeptExporter.calibration) == CALIBRATED
+    assert card["calibration"].startswith(f"{CALIBRATED} training clips of ")
+    shapes = {tuple(inputs["features"].shape) for inputs in KeptExporter.calibration}
+    assert shapes == {(1, card["contract"]["frames"], 40)}
+    assert (tmp_path / "out" / "model.kept").read_bytes().startswith(b"int8")
+
+
+def test_the_commonest_length_is_taken(work: Path, tmp_path: Path) -> None:
+    card = exported(work, tmp_path / "out", "tc-resnet", "--calibrate", work / "waves.zarr")
+    # Lengths from 0.5 to 1.4 s are equally common: the longest of them.
+    assert card["contract"]["length_samples"] == 22_400
+
+
+def test_a_cache_of_features_alone_serves_where_features_are_taken(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As of a cache whose waveform has a rate of another teacher's.
+    monkeypatch.setattr(clips, "feature_sources", lambda _, front_end: [front_end.name])
+    words = ("--calibrate", work / "waves.zarr")
+    said = failed(work, tmp_path, "tc-resnet", *words, "--waveform", code=2)
+    assert "keeps no waveform at 16000 Hz" in said
+    card = exported(work, tmp_path / "out", "tc-resnet", *words)
+    assert card["contract"]["length_samples"] == 640 + 68 * 320
+    assert card["contract"]["frames"] == 69
+    assert card["parity"]["float"]["clips"] < 108  # shorter ones are left out
+    vectors = vectors_of(tmp_path / "out")
+    assert "waveform_0" not in vectors
+    assert vectors["features_0"].shape == (69, 40)
+
+
+def test_generated_clips_are_called_so(work: Path, tmp_path: Path) -> None:
+    card = exported(work, tmp_path / "out", "att-rnn", "--length-s", 1)
+    assert not card["real_clips"]
+    assert "generated clips of tones in noise, no recordings" in card["parity"]["float"]["source"]
+    assert card["parity"]["float"]["file_score"] is None
+    page = (tmp_path / "out" / "CARD.md").read_text()
+    assert "generated clips of tones in noise, no recordings" in page
+    assert "## Same answers" in page
+
+
+def test_a_step_is_tried_at_every_frame_and_calibrated_along_clips(
+    work: Path, tmp_path: Path
+) -> None:
+    words = ("--streaming", "--int8", "--calibrate", work / "waves.zarr", "--clips", 20)
+    card = exported(work, tmp_path / "out", "crnn", *words)
+    assert card["contract"]["form"] == "step"
+    seen = [inputs["state_2"].item() for inputs in KeptExporter.calibration]
+    assert seen[:8] == [0, 1, 2, 3, 4, 5, 6, 7]  # frames seen, which stop at 7
+    assert seen.count(0) == 20
+
+
+def test_a_form_of_any_length_is_tried_at_others(work: Path, tmp_path: Path) -> None:
+    card = exported(work, tmp_path / "out", "tc-resnet", "--length-s", "any", "--waveform")
+    shapes = card["parity"]["float"]["shapes"]
+    assert len(shapes) == 9
+    assert len({clips for clips, _ in shapes}) == len({frames for _, frames in shapes}) == 3
+    assert card["contract"]["inputs"][0]["shape"] == [None, None]
+
+
+def test_the_card_has_costs_origin_and_versions(work: Path, tmp_path: Path) -> None:
+    card = exported(work, tmp_path / "out", "tc-resnet", "--length-s", 1)
+    cost = card["cost"]
+    assert cost["of"] == "a clip of 49 frames"
+    assert cost["macs"] == 13_514_064 - 72 * (12 - 3)
+    assert 0 < cost["latency"]["file"]["p50_ms"] <= cost["latency"]["file"]["p95_ms"]
+    assert card["machine"]["threads"] == 1
+    assert card["versions"]["no-such-distribution"] == "not installed"
+    assert card["versions"]["torch"] == torch.__version__
+    assert card["test_vectors"] == 8
+    assert card["format_facts"] == {"arena": "10 | bytes"}
+    assert "| arena | 10 \\| bytes |" in (tmp_path / "out" / "CARD.md").read_text()
+    vectors = vectors_of(tmp_path / "out")
+    assert {"front_end_window", "front_end_mel", "front_end_dct", "logits_7"} <= set(vectors)
+
+
+def test_a_missed_bar_leaves_nothing(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KeptExporter, "error", 1e-3)
+    said = failed(work, tmp_path, "tc-resnet", "--length-s", 1)
+    assert "does not answer as its student" in said
+    assert "allowed 1e-05" in said
+
+
+@pytest.mark.parametrize(("error", "size"), [(100.0, 100), (0.0, 900_000)])
+def test_an_int8_file_that_misses_a_bar_leaves_nothing(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: float, size: int
+) -> None:
+    monkeypatch.setattr(KeptExporter, "int8_error", error)
+    monkeypatch.setattr(KeptExporter, "int8_bytes", size)
+    words = ("--int8", "--calibrate", work / "waves.zarr", "--clips", CALIBRATED)
+    said = failed(work, tmp_path, "tc-resnet", *words)
+    assert "needed 97%" in said if error else "allowed 0.35" in said
+
+
+def test_too_few_clips_are_refused(work: Path, tmp_path: Path) -> None:
+    words = ("--int8", "--calibrate", work / "waves.zarr", "--clips")
+    said = failed(work, tmp_path, "tc-resnet", *words, 80, code=2)
+    assert "28 labelled clips" in said
+    assert "at least 50 are needed to evaluate" in said
+    said = failed(work, tmp_path, "tc-resnet", *words, 10, code=2)
+    assert "10 training clips for this form, at least 20 are needed to calibrate" in said
+
+
+def test_weights_that_are_not_finite_are_told(tmp_path: Path) -> None:
+    bad = write_run(tmp_path / "runs" / "bad", "tc-resnet", NAMES)
+    weights = load_file(bad / "model.safetensors")
+    weights["classifier.bias"] = torch.full_like(weights["classifier.bias"], torch.nan)
+    save_file(weights, bad / "model.safetensors")
+    (tmp_path / "below").mkdir()
+    said = failed(tmp_path / "runs", tmp_path / "below", "bad", "--length-s", 1)
+    assert "largest difference nan" in said
+    assert "evaluate-student" in said
+
+
+def test_a_name_of_a_stranger_is_escaped_on_the_page(tmp_path: Path) -> None:
+    names = ("\x1b]0;owned\x07", "a|b <script>", "[x](http://y)")
+    write_run(tmp_path / "odd", "tc-resnet", names)
+    exported(tmp_path, tmp_path / "out", "odd", "--length-s", 1)
+    page = (tmp_path / "out" / "CARD.md").read_text()
+    assert "\x1b" not in page
+    assert "<script>" not in page
+    assert "a\\|b &lt;script&gt;" in page

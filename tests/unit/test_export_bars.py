@@ -1,0 +1,74 @@
+"""A file that misses a bar is refused, with both values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from cache_schema.errors import RunError
+from student.export.bars import require_good_int8, require_same
+from student.export.forms import FormSpec
+from student.export.parity import Parity
+
+GOOD = Parity(
+    clips=500,
+    largest_difference=9e-6,
+    agreement=1.0,
+    metric="accuracy",
+    student_score=0.9,
+    file_score=0.9,
+    labelled_clips=500,
+    shapes=[],
+    source="500 labelled clips: 500 of test",
+)
+FEATURES = FormSpec(kind="static", takes="features", samples=16_000)
+WAVEFORM = replace(FEATURES, takes="waveform")
+
+
+def test_a_file_that_answers_alike_passes() -> None:
+    require_same(GOOD, FEATURES, "model.onnx")
+    require_same(replace(GOOD, largest_difference=9e-5), WAVEFORM, "model.onnx")
+    require_good_int8(GOOD, 350, 1000 * 1000, streaming=True, name="model.onnx")
+
+
+@pytest.mark.parametrize("difference", [1.1e-5, float("nan"), float("inf")])
+def test_a_difference_above_the_bar_is_told_with_it(difference: float) -> None:
+    with pytest.raises(RunError) as caught:
+        require_same(replace(GOOD, largest_difference=difference), FEATURES, "model.onnx")
+    assert f"largest difference {difference:.2g}, allowed 1e-05" in str(caught.value)
+    assert "Nothing was written" in str(caught.value)
+
+
+def test_another_class_is_told() -> None:
+    with pytest.raises(RunError, match=r"the same class for 99\.8% of the clips, needed 100 %"):
+        require_same(replace(GOOD, agreement=0.998), FEATURES, "model.onnx")
+
+
+def int8_message(parity: Parity, bytes_int8: int, bytes_float: int, *, streaming: bool) -> str:
+    with pytest.raises(RunError) as caught:
+        require_good_int8(parity, bytes_int8, bytes_float, streaming=streaming, name="model.onnx")
+    return str(caught.value)
+
+
+def test_all_bars_of_int8_are_told_at_once() -> None:
+    bad = replace(GOOD, agreement=0.9688, file_score=0.8899)
+    said = int8_message(bad, 400_000, 1_000_000, streaming=True)
+    assert "misses 3 bar(s)" in said
+    assert "the float student's class for 96.9% of 500 clips, needed 97%" in said
+    assert "accuracy 0.8899, float 0.9000: allowed to lose 0.01" in said
+    assert "400,000 bytes, float 1,000,000: 0.40 of it, allowed 0.35" in said
+    assert "--streaming" not in said
+    assert "--streaming" in int8_message(bad, 1, 2, streaming=False)
+
+
+def test_a_small_file_may_keep_more_of_its_size() -> None:
+    require_good_int8(GOOD, 130_000, 297_000, streaming=True, name="model.onnx")
+    said = int8_message(GOOD, 140_000, 297_000, streaming=True)
+    assert "140,000 bytes, float 297,000: 0.47 of it, allowed 0.45" in said
+
+
+def test_a_better_score_is_no_loss() -> None:
+    require_good_int8(replace(GOOD, file_score=0.95), 1, 10, streaming=True, name="model.onnx")
+    without = replace(GOOD, metric=None, student_score=None, file_score=None)
+    require_good_int8(without, 1, 10, streaming=True, name="model.onnx")

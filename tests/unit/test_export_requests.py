@@ -1,0 +1,178 @@
+"""What an export refuses at once, and what it offers instead."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import plain_environment
+from exported_students import write_run
+from odd_input import run
+from small_cache import write_small_cache
+
+from student.export.cli import main
+
+SCRIPT = """
+import sys
+for name in {hidden!r}: sys.modules[name] = None
+from student.export.cli import main
+main(prog_name="export-student")
+"""
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of each kind of student."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("tc-resnet", "att-rnn", "crnn"):
+        write_run(folder / name, name)
+    return folder
+
+
+def refused(tmp_path: Path, code: int, *words: object, out: str = "out") -> str:
+    """What is said; nothing may be left."""
+    before = sorted(os.listdir(tmp_path))
+    found, said = run(main, *words, "--out", tmp_path / out)
+    assert found == code, said
+    assert sorted(os.listdir(tmp_path)) == before
+    return said
+
+
+def test_a_step_is_refused_with_the_reason_and_the_way_there_is(runs: Path, tmp_path: Path) -> None:
+    said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--streaming")
+    assert "tc-resnet cannot answer frame by frame: it takes a mean over the whole clip" in said
+    assert "--length-s 1, without --streaming" in said
+    assert "stream-audio" in said
+    said = refused(tmp_path, 2, runs / "att-rnn", "--to", "onnx", "--streaming")
+    assert "it reads the clip backwards too" in said
+
+
+def test_any_length_is_refused_with_the_reason_and_the_way_there_is(
+    runs: Path, tmp_path: Path
+) -> None:
+    said = refused(tmp_path, 2, runs / "att-rnn", "--to", "onnx", "--length-s", "any")
+    assert "its recurrences export for one length only. Choose a length: --length-s 1\n" in said
+    said = refused(tmp_path, 2, runs / "crnn", "--to", "onnx", "--length-s", "any")
+    assert "--length-s 1, or --streaming for steps of one frame" in said
+
+
+@pytest.mark.parametrize("more", [(), ("--waveform",)])
+def test_a_length_of_less_than_a_window_is_refused(
+    runs: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--length-s", "0.01", *more)
+    assert "0.01 s are 160 samples at 16000 Hz; a clip has at least one window" in said
+    assert "640 samples (0.04 s)" in said
+
+
+@pytest.mark.parametrize("length", ["0", "-1", "nan", "inf", "1e9", "long", ""])
+def test_a_length_that_is_none_is_refused(runs: Path, tmp_path: Path, length: str) -> None:
+    said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--length-s", length)
+    assert "expected seconds above 0" in said
+
+
+def test_options_that_do_not_go_together_are_refused(runs: Path, tmp_path: Path) -> None:
+    tc, crnn = runs / "tc-resnet", runs / "crnn"
+    said = refused(tmp_path, 2, tc, "--to", "onnx")
+    assert "--length-s SECONDS, --length-s any" in said
+    said = refused(tmp_path, 2, tc, "--to", "onnx", "--length-s", 1, "--int8")
+    assert "--calibrate CACHE" in said
+    said = refused(tmp_path, 2, crnn, "--to", "onnx", "--length-s", 1, "--streaming")
+    assert "leave one of them out" in said
+
+
+def test_an_unknown_format_is_refused(runs: Path, tmp_path: Path) -> None:
+    said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onyx", "--length-s", 1)
+    assert "unknown exporter 'onyx'" in said
+    assert "Did you mean 'onnx'?" in said
+
+
+def test_a_cache_of_other_classes_is_refused(runs: Path, tmp_path: Path) -> None:
+    cache = write_small_cache(tmp_path / "small.zarr")
+    said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--calibrate", cache,
+                   "--length-s", 1)  # fmt: skip
+    assert "differ in their classes" in said
+
+
+@pytest.mark.parametrize("inside", ["", "export"])
+def test_a_run_is_no_place_for_an_export(runs: Path, tmp_path: Path, inside: str) -> None:
+    (runs / "tc-resnet" / "training-state.pt").touch()
+    out = runs / "tc-resnet" / inside
+    found, said = run(main, runs / "tc-resnet", "--to", "onnx", "--length-s", 1, "--out", out)
+    assert found == 2
+    assert "is, or lies in, the run" in said
+
+
+@pytest.mark.parametrize("hidden", ["onnx", "onnxruntime"])
+def test_a_missing_extra_is_named(runs: Path, tmp_path: Path, hidden: str) -> None:
+    words = [str(runs / "tc-resnet"), "--to", "onnx", "--length-s", "1", "--out", "out"]
+    found = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(hidden=[hidden]), *words],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env=plain_environment(),
+    )  # fmt: skip
+    assert found.returncode == 2
+    assert found.stderr == (
+        f"export-student: --to onnx needs {hidden}: pip install 'aftersound[onnx]'\n"
+    )
+    assert os.listdir(tmp_path) == []
+
+
+def config_with(folder: Path, **changes: object) -> Path:
+    """A run whose settings say something else."""
+    run_folder = write_run(folder, "ds-tc-resnet")
+    config = json.loads((run_folder / CONFIG).read_text()) | changes
+    (run_folder / CONFIG).write_text(json.dumps(config))
+    return run_folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "told"),
+    [
+        ({"classes": ["a", "a", "b"]}, 1, "a class is named twice"),
+        ({"classes": ["a" * 2000, "b", "c"]}, 1, "at most 1000 characters"),
+        ({"classes": ["\ud800", "b", "c"]}, 1, "surrogates"),
+        ({"classes": "abc"}, 1, "config.json is damaged"),
+        ({"classes": ["a"]}, 1, "does not hold the weights"),
+        ({"student": "os:system"}, 2, "unknown student"),
+        ({"student_options": {"width": "1"}}, 2, "wrong option"),
+    ],
+)
+def test_settings_of_a_stranger_are_a_message(
+    tmp_path: Path, changes: dict[str, object], code: int, told: str
+) -> None:
+    folder = config_with(tmp_path / "run", **changes)
+    assert told in refused(tmp_path, code, folder, "--to", "onnx", "--length-s", 1)
+
+
+@pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "large", "link"])
+def test_a_file_that_is_none_is_a_message_and_not_waited_for(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    folder = write_run(tmp_path / "run", "ds-tc-resnet")
+    if kind == "large":
+        with (folder / name).open("r+b") as file:
+            file.truncate(1 << 36)  # sparse
+    else:
+        (folder / name).rename(tmp_path / "moved")
+        if kind == "pipe":
+            os.mkfifo(folder / name)
+        elif kind == "folder":
+            (folder / name).mkdir()
+        else:
+            (folder / name).symlink_to(tmp_path / "moved")
+    assert name in refused(tmp_path, 1, folder, "--to", "onnx", "--length-s", 1)
+
+
+def test_a_folder_that_is_no_run_is_a_message(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    said = refused(tmp_path, 1, tmp_path / "run", "--to", "onnx", "--length-s", 1)
+    assert "is not a run (no config.json)" in said
+    np.savez(tmp_path / "run" / "x.npz", a=np.zeros(1))
+    refused(tmp_path, 1, tmp_path / "nowhere", "--to", "onnx", "--length-s", 1)

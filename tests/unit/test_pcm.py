@@ -1,0 +1,156 @@
+"""Samples from a pipe: bare in every format, or behind a WAV header."""
+
+from __future__ import annotations
+
+import io
+import struct
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from cache_schema.errors import UsageError
+from pipeline.audio.decode import resample_exactly
+from student.predict.pcm import FORMATS, read_pipe
+from student.predict.recordings import UnusableRecording
+
+RATE_HZ = 16_000
+WAVE = np.random.default_rng(0).uniform(-0.9, 0.9, 5000).astype(np.float32)
+SUBTYPES = {
+    "S16_LE": "PCM_16", "S24_3LE": "PCM_24", "S32_LE": "PCM_32", "FLOAT_LE": "FLOAT", "U8": "PCM_U8",
+}  # fmt: skip
+
+
+class Pipe(io.RawIOBase):
+    """Gives what was asked for in pieces of odd sizes, as a pipe does."""
+
+    def __init__(self, content: bytes, piece: int = 1000) -> None:
+        super().__init__()
+        self._content, self._piece = io.BytesIO(content), piece
+
+    def read(self, size: int = -1, /) -> bytes:
+        return self._content.read(min(size, self._piece) if size > 0 else self._piece)
+
+
+def heard(
+    content: bytes, rate_hz: int | None = None, form: str | None = None, piece: int = 1001
+) -> np.ndarray:
+    return np.concatenate(list(read_pipe(Pipe(content, piece), RATE_HZ, rate_hz, form)))
+
+
+def bare(form: str) -> tuple[bytes, np.ndarray]:
+    """Samples as libsndfile writes them, and as it reads them."""
+    content = io.BytesIO()
+    kind = {"format": "RAW", "subtype": SUBTYPES[form]}
+    soundfile.write(content, WAVE, RATE_HZ, **kind)
+    content.seek(0)
+    expected, _ = soundfile.read(content, dtype="float32", samplerate=RATE_HZ, channels=1, **kind)
+    return content.getvalue(), expected
+
+
+def wav(samples: np.ndarray, rate_hz: int = RATE_HZ, subtype: str = "PCM_16") -> bytes:
+    content = io.BytesIO()
+    soundfile.write(content, samples, rate_hz, format="WAV", subtype=subtype)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("piece", [1, 7, 4096])
+def test_bare_samples_of_every_format_are_libsndfiles(form: str, piece: int) -> None:
+    content, expected = bare(form)
+    np.testing.assert_array_equal(heard(content, form=form, piece=piece), expected)
+
+
+def test_16_bits_at_the_students_rate_are_taken_for_granted() -> None:
+    content, expected = bare("S16_LE")
+    np.testing.assert_array_equal(heard(content), expected)
+
+
+def test_another_rate_is_resampled_as_a_recordings() -> None:
+    content, expected = bare("S16_LE")
+    found = heard(content, rate_hz=44_100)
+    np.testing.assert_array_equal(found, resample_exactly(expected, 44_100, RATE_HZ))
+
+
+def test_half_a_sample_at_the_end_is_dropped() -> None:
+    content, expected = bare("S24_3LE")
+    np.testing.assert_array_equal(heard(content[:-2], form="S24_3LE"), expected[:-1])
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_32"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_wav_says_what_it_is(subtype: str, channels: int) -> None:
+    samples = np.stack([WAVE, -WAVE / 3][:channels], axis=1)
+    content = wav(samples, 8000, subtype)
+    expected, _ = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    found = heard(content)
+    wanted = resample_exactly(expected.mean(1, dtype=np.float32), 8000, RATE_HZ)
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFF_FFFF, 0xFFFF_FFFF, 0x7FFF_F000])
+def test_a_wav_of_unknown_length_goes_on_to_the_end(size: int) -> None:
+    content = bytearray(wav(WAVE))
+    struct.pack_into("<I", content, content.index(b"data") + 4, size)
+    struct.pack_into("<I", content, 4, 0xFFFF_FFFF)
+    np.testing.assert_array_equal(heard(bytes(content)), heard(wav(WAVE)))
+
+
+def test_what_follows_the_samples_of_a_wav_is_not_heard() -> None:
+    more = b"LIST" + struct.pack("<I", 600) + bytes(600)
+    np.testing.assert_array_equal(heard(wav(WAVE) + more), heard(wav(WAVE)))
+
+
+def test_a_wav_that_is_asked_for_otherwise_is_refused() -> None:
+    with pytest.raises(UsageError, match="WAV header of 16000 Hz and S16_LE, asked for 8000 Hz"):
+        heard(wav(WAVE), rate_hz=8000)
+    with pytest.raises(UsageError, match="Leave --rate and --format out"):
+        heard(wav(WAVE), form="S32_LE")
+    np.testing.assert_array_equal(heard(wav(WAVE), RATE_HZ, "S16_LE"), heard(wav(WAVE)))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "no samples"),
+        (b"\0", "no samples"),
+        (b"RIFF", "WAV header cannot be read"),
+        (b"RIFF\xff\xff\xff\xffJUNK" + bytes(100), "WAV header cannot be read"),
+        (b"RIFF\xff\xff\xff\xffWAVE" + b"LIST\xff\xff\xff\x7f" + bytes(200_000), "cannot be read"),
+        (wav(WAVE, subtype="FLOAT"), "Send bare samples instead"),
+        (wav(WAVE)[:30], "cannot be read"),
+        (wav(WAVE, rate_hz=10), "its WAV header says 10 Hz"),
+        (wav(np.zeros(0)), "no samples"),
+        (np.array([0.1, np.nan], "<f4").tobytes(), "sample 1 is not a finite number"),
+    ],
+)
+def test_what_cannot_be_heard_is_told(content: bytes, told: str) -> None:
+    form = "FLOAT_LE" if len(content) == 8 else None
+    with pytest.raises(UnusableRecording, match=told):
+        heard(content, form=form)
+
+
+def test_samples_are_given_as_they_come() -> None:
+    taken = []
+
+    class Slow(Pipe):
+        def read(self, size: int = -1, /) -> bytes:
+            taken.append(size)
+            return super().read(size)
+
+    blocks = read_pipe(Slow(bytes(64_000), 640), RATE_HZ, None, None)
+    assert len(next(blocks)) == 2  # the four bytes that might have begun a WAV
+    assert len(next(blocks)) == 320
+    assert len(taken) == 2
+
+
+def test_the_header_of_arecord_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE_HZ)
+        file.writeframes(b"\1\0" * 100)
+    np.testing.assert_array_equal(heard(path.read_bytes()), np.full(100, 2.0**-15))

@@ -1,0 +1,162 @@
+"""A student hears of a recording what a cache would hold of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from sound_files import SIZE_FIELDS, encoded, with_size, without_flac_count, write_all
+
+from cache_schema.errors import UsageError
+from pipeline.audio.decode import decode
+from pipeline.precompute.work_unit import _sounded
+from pipeline.views import View
+from student.predict.recordings import UnusableRecording, as_cached, read_recording
+
+RATE_HZ = 16_000
+
+
+def heard(path: Path, rate_hz: int = RATE_HZ) -> np.ndarray:
+    return np.concatenate(list(read_recording(path, rate_hz)))
+
+
+def reason(path: Path, rate_hz: int = RATE_HZ) -> str:
+    with pytest.raises(UnusableRecording) as caught:
+        heard(path, rate_hz)
+    assert str(path) not in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    return str(caught.value)
+
+
+def noise(frames: int, channels: int = 1) -> np.ndarray:
+    return 0.2 * np.random.default_rng(frames).standard_normal((frames, channels))
+
+
+def test_every_container_and_codec_is_heard_as_the_pipeline_hears_it(tmp_path: Path) -> None:
+    names = write_all(tmp_path)
+    compared = 0
+    for name in names:
+        path = tmp_path / name
+        expected = decode(path, sample_rate_hz=RATE_HZ).waveform
+        np.testing.assert_array_equal(heard(path), expected, err_msg=name)
+        compared += 1
+    assert compared > 60
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize(("frames", "channels"), [(4000, 1), (70_001, 2), (30_000, 5)])
+def test_rates_and_channels_are_the_pipelines(
+    tmp_path: Path, rate_hz: int, frames: int, channels: int
+) -> None:
+    path = tmp_path / "x.flac"
+    soundfile.write(path, noise(frames, channels), rate_hz)
+    for wanted_hz in (8_000, 16_000):
+        expected = decode(path, sample_rate_hz=wanted_hz).waveform
+        np.testing.assert_array_equal(heard(path, wanted_hz), expected)
+
+
+@pytest.mark.parametrize("container", SIZE_FIELDS)
+def test_a_recording_whose_writer_never_came_back_is_read_to_its_end(
+    tmp_path: Path, container: str
+) -> None:
+    made = encoded(container, "PCM_16")
+    assert made is not None
+    content, _ = made
+    path = tmp_path / "x.wav"
+    for size in (0, 0x7FFF_FFFF):
+        path.write_bytes(with_size(content, container, size))
+        expected = decode(path, sample_rate_hz=RATE_HZ).waveform
+        np.testing.assert_array_equal(heard(path), expected)
+
+
+def test_a_flac_that_counts_nothing_is_read_to_its_end(tmp_path: Path) -> None:
+    made = encoded("FLAC", "PCM_16")
+    assert made is not None
+    path = tmp_path / "x.flac"
+    path.write_bytes(without_flac_count(made[0]))
+    np.testing.assert_array_equal(heard(path), decode(path, sample_rate_hz=RATE_HZ).waveform)
+
+
+@pytest.mark.parametrize("peak", [0.5, 1.0, 3.0])
+def test_samples_are_rounded_and_limited_as_in_a_cache(peak: float) -> None:
+    waveform_S = (noise(5000)[:, 0] * peak * 5).astype(np.float32)
+    view = View(
+        waveform_S=waveform_S, labels_C=np.zeros(2, np.float32), drawn_P=np.zeros(0, np.float32)
+    )
+    cached = _sounded(view, "").samples_S
+    np.testing.assert_array_equal(as_cached(waveform_S) * 2**15, cached)
+
+
+def test_a_stream_cannot_be_made_quieter_so_its_loudest_samples_are_cut_off() -> None:
+    found = as_cached(np.array([0.5, 2.0, -2.0], np.float32), limited=False)
+    np.testing.assert_array_equal(found, [0.5, 1 - 2.0**-15, -1.0])
+
+
+def test_a_truncated_recording_is_named_as_such(tmp_path: Path) -> None:
+    for kind in ("WAV", "FLAC", "OGG", "AIFF", "CAF"):
+        made = encoded(kind, "VORBIS" if kind == "OGG" else "PCM_16")
+        assert made is not None
+        path = tmp_path / f"x.{kind.lower()}"
+        path.write_bytes(made[0][: len(made[0]) * 2 // 3])
+        assert "truncated" in reason(path) or "cannot be decoded" in reason(path)
+    path = tmp_path / "x.wav"
+    made = encoded("WAV", "PCM_16")
+    assert made is not None
+    path.write_bytes(made[0][:2000])
+    assert reason(path) == (
+        "truncated: the header says 12000 bytes of samples, the file holds 1956"
+    )
+
+
+def test_what_is_no_recording_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    assert reason(tmp_path / "empty.wav") == "the file is empty (0 bytes)"
+    (tmp_path / "text.wav").write_text("not a recording " * 20)
+    assert "not audio that can be decoded" in reason(tmp_path / "text.wav")
+    soundfile.write(tmp_path / "none.wav", np.zeros(0), RATE_HZ)
+    assert reason(tmp_path / "none.wav") == "it holds no samples"
+    soundfile.write(tmp_path / "one.wav", np.zeros(1), 48_000)
+    assert reason(tmp_path / "one.wav").startswith("too short: 1 frame(s) at 48000 Hz")
+    soundfile.write(tmp_path / "slow.wav", np.zeros(1000), 100)
+    assert "the header says 100 Hz" in reason(tmp_path / "slow.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
+    assert "a pipe or a device" in reason(tmp_path / "pipe.wav")
+    for path in (tmp_path, tmp_path / "nowhere.wav"):
+        with pytest.raises(OSError, match=r"directory"):
+            heard(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e12])
+def test_wild_samples_are_named(tmp_path: Path, value: float) -> None:
+    samples = noise(100_000).astype(np.float32)
+    samples[70_123] = value
+    soundfile.write(tmp_path / "x.wav", samples, RATE_HZ, subtype="FLOAT")
+    assert reason(tmp_path / "x.wav").startswith("sample 70123 is")
+
+
+def test_a_long_recording_is_read_piece_by_piece(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    with soundfile.SoundFile(path, "w", 48_000, 2, "PCM_16") as file:
+        for _ in range(20):  # 10 minutes
+            file.write(noise(48_000 * 30, 2))
+    tracemalloc.start()
+    count = sum(len(block) for block in read_recording(path, RATE_HZ))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 600 * RATE_HZ
+    assert peak_bytes < 16 << 20  # of 230 MB
+
+
+@pytest.mark.parametrize("name", ["soundfile", "soxr"])
+def test_without_a_decoder_the_extra_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    soundfile.write(tmp_path / "x.wav", noise(1000), 8_000)
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UsageError, match=rf"{name}: pip install 'aftersound\[onnx\]'"):
+        heard(tmp_path / "x.wav")
