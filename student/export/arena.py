@@ -55,7 +55,7 @@ class MicroRunner:
         }
 
 
-def arena_bytes(path: Path) -> int | None:
+def smallest_arena_bytes(path: Path) -> int | None:
     """Find the smallest arena by bisection; None where tflite-micro cannot run the file.
 
     It is that of a 64-bit host with the reference kernels: a 32-bit target needs less for its
@@ -77,7 +77,8 @@ def _fits(path: Path, size_bytes: int) -> bool:
     """Whether a file runs with so large an arena."""
     try:
         runner = MicroRunner(path, size_bytes)
-        zeros = {facts.name: np.zeros(facts.shape, np.float32) for facts in runner.inputs}
+        shapes = {facts.name: [int(size) for size in facts.shape] for facts in runner.inputs}
+        zeros = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
         with hushed():
             runner.run(zeros)
     except RuntimeError:

@@ -24,7 +24,8 @@ def hushed() -> Iterator[None]:
     It is the whole process that is silent: nothing else may run beside it.
     """
     disabled = logging.root.manager.disable
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     try:
         kept = os.dup(STANDARD_ERROR)
     except OSError:  # it is closed: nobody hears it

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from cache_schema.store.files import write_atomic
 from student.export.converters import converting, hushed
@@ -63,11 +63,11 @@ class ExecuTorchExporter(Exporter):
         config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=graph.recurrent)
         with converting("ExecuTorch"), torch.no_grad():
             traced = torch.export.export(graph.module, _example(graph)).module()
-            quantizer = XNNPACKQuantizer().set_global(config)
+            quantizer = _WeightsAlone() if graph.recurrent else XNNPACKQuantizer()
             if not graph.recurrent:
                 kept = _up_to_first_layer(traced)
                 quantizer.set_filter_function(lambda node: node.name not in kept)
-            prepared = prepare_pt2e(traced, quantizer)
+            prepared = prepare_pt2e(traced, quantizer.set_global(config))
             for inputs in calibration:
                 prepared(*(torch.from_numpy(inputs[name]) for name in graph.inputs))
             quantized = torch.export.export(convert_pt2e(prepared), _example(graph))
@@ -79,18 +79,33 @@ class ExecuTorchExporter(Exporter):
         return ExecuTorchRunner(path)
 
 
+class _WeightsAlone(XNNPACKQuantizer):  # type: ignore[misc]
+    """Leaves numbers as they are: made float tensors, they would make float indices."""
+
+    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        return model
+
+
 def _up_to_first_layer(traced: GraphModule) -> set[str]:
-    """Name the first layer with weights, and what lies before it: they stay in float.
+    """Name the first layer that mixes features, and what lies before it: they stay in float.
 
     The coefficients of one frame differ in range by a factor of twenty, and one scale for all of them
     rounds the small ones away.
     """
     names: set[str] = set()
     for node in traced.graph.nodes:
+        if node.op != "call_function":  # the weights of all layers come first
+            continue
         names.add(node.name)
-        if node.target in _WEIGHTED:
+        if node.target in _WEIGHTED and not _each_on_its_own(node):
             break
     return names
+
+
+def _each_on_its_own(node: Node) -> bool:
+    """Whether it is a convolution of each band on its own, which leaves them as different as before."""
+    groups = node.args[6] if len(node.args) > 6 else 1  # by position, as torch.export has it
+    return groups != 1
 
 
 def _example(graph: Graph) -> tuple[torch.Tensor, ...]:

@@ -30,7 +30,8 @@ with hushed():
     from ai_edge_quantizer.utils import qsv_utils, tfl_flatbuffer_utils
 
 SIGNATURE = "serving_default"
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+# A convolution of each band on its own (DEPTHWISE_CONV_2D) is none.
+_MIXING = ("CONV_2D", "FULLY_CONNECTED")
 
 
 class LiteRtExporter(Exporter):
@@ -79,11 +80,13 @@ class LiteRtExporter(Exporter):
         """See :class:`Exporter`."""
         return LiteRtRunner(path)
 
-    def costs(self, path: Path) -> dict[str, Any]:
+    def facts(self, path: Path) -> dict[str, str]:
         """See :class:`Exporter`: the arena of a microcontroller's runtime."""
-        from student.export.arena import arena_bytes  # which builds on this module
+        from student.export.arena import smallest_arena_bytes  # which builds on this module
 
-        return {"arena_bytes": arena_bytes(path)}
+        size_bytes = smallest_arena_bytes(path)
+        told = "it cannot run this file" if size_bytes is None else f"{size_bytes:,} bytes"
+        return {"arena of tflite-micro, found by trying with a host's reference kernels": told}
 
 
 class _Named(nn.Module):
@@ -101,10 +104,11 @@ class _Named(nn.Module):
 
 
 def static_recipes(content: bytes) -> RecipeManager:
-    """Quantise all but what lies before the first layer with weights, and that layer.
+    """Quantise all but what lies before the first layer that mixes features, and that layer.
 
     The coefficients of one frame differ in range by a factor of twenty, and one scale for all of them
-    rounds the small ones away.
+    rounds the small ones away: of 500 answers of a TC-ResNet of 12 classes it changed 5 %, where 1 %
+    change without it.
     """
     recipes = RecipeManager()
     recipes.load_quantization_recipe(recipe.static_wi8_ai8())
@@ -126,7 +130,7 @@ def _up_to_first_layer(content: bytes) -> list[str]:
     graph, scopes = model.subgraphs[0], []
     for operator in graph.operators:
         scopes.append(tfl_flatbuffer_utils.get_op_scope(operator, graph.tensors))
-        if flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) in _WEIGHTED:
+        if flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex) in _MIXING:
             break
     return scopes
 
@@ -148,9 +152,13 @@ def whole(content: bytes, metadata: Mapping[str, str]) -> bytes:
     """Put every buffer into the flatbuffer, and metadata beside them.
 
     A buffer may lie behind the flatbuffer, where LiteRT finds it and tflite-micro reads zeros
-    without a word.
+    without a word. Tensors get numbers for names: those that say which line of whose file each comes
+    from are a tenth of a small file. The signature has the names of inputs and outputs.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
+    for graph in model.subgraphs:
+        for number, tensor in enumerate(graph.tensors):
+            tensor.name = f"t{number}"
     entries = [entry for entry in model.metadata or [] if _text(entry.name) not in metadata]
     for name, value in metadata.items():
         entry, buffer = schema.MetadataT(), schema.BufferT()
@@ -178,6 +186,7 @@ class LiteRtRunner:
     def __init__(self, path: Path) -> None:
         with hushed():
             self._interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
+            self._interpreter.allocate_tensors()  # here it says that it has XNNPACK
             self._run = self._interpreter.get_signature_runner(SIGNATURE)
         self.inputs = _ordered(self._run.get_input_details(), self._interpreter.get_input_details())
         self.outputs = _ordered(
@@ -205,9 +214,8 @@ def restored(values: NDArray[Any], facts: TensorFacts) -> NDArray[Any]:
     """Give what a tensor of a file holds as float32 values."""
     if facts.scale is None or facts.zero_point is None:
         return values
-    return (np.float32(facts.scale) * (values.astype(np.float32) - facts.zero_point)).astype(
-        np.float32
-    )
+    steps: NDArray[Any] = values.astype(np.float32) - np.float32(facts.zero_point)
+    return steps * np.float32(facts.scale)
 
 
 def _ordered(by_name: Mapping[str, Any], in_order: Sequence[Any]) -> list[TensorFacts]:

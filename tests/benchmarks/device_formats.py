@@ -1,6 +1,7 @@
-"""Measure students as files: ``python tests/benchmarks/device_formats.py RUN... --cache CACHE --out FILE``.
+"""Measure students as files: ``python tests/benchmarks/device_formats.py RUN... --cache C --out F``.
 
-A figure is given also where a bar is missed and `export-student` would keep nothing: the row says so.
+A figure is given also where a bar is missed and `export-student` would keep nothing; the row says so.
+Time is the CPU time of one thread, as a share of the time of the same form in PyTorch.
 """
 
 from __future__ import annotations
@@ -11,15 +12,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import click
 import torch
+from figures import interleaved, median
 
 from cache_schema.errors import AftersoundError
 from student.export.bars import require_good_int8, require_same
 from student.export.clips import TrialClip, held_out_clips, training_clips
-from student.export.cost import measure_latency
 from student.export.export import STEP_CALIBRATION_CLIPS, prepared
 from student.export.facts import Job
 from student.export.interface import Arrays, Runner
@@ -28,9 +30,10 @@ from student.export.request import Request, load_exporter
 from student.training.determinism import prepare_torch
 
 FORMATS = ("onnx", "litert", "executorch")
+ROUNDS = 30
 HEADER = (
     "student", "format", "form", "type", "KB", "largest difference", "same class",
-    "accuracy of student → file", "time / PyTorch", "arena, KB", "remark",
+    "accuracy of student → file", "time", "arena, KB", "remark",
 )  # fmt: skip
 
 
@@ -135,14 +138,15 @@ def _fill(row: Row, job: Job, path: Path, runner: Runner, found: Parity) -> None
     row.size_bytes = path.stat().st_size
     row.difference, row.agreement = found.largest_difference, found.agreement
     row.student_score, row.file_score = found.student_score, found.file_score
+    tensors = list(job.graph.inputs.values())
     arrays = {name: tensor.numpy() for name, tensor in job.graph.inputs.items()}
-    example = tuple(job.graph.inputs.values())
-    files = measure_latency(lambda: runner.run(arrays)).p50_ms
-    row.latency = files / measure_latency(lambda: job.graph.module(*example)).p50_ms
+    cases = {"file": lambda: runner.run(arrays), "torch": lambda: job.graph.module(*tensors)}
+    found_s = {case: median(s) for case, s in interleaved(cases, ROUNDS, process_time).items()}
+    row.latency = found_s["file"] / found_s["torch"]
     if path.suffix == ".tflite":
-        from student.export.arena import arena_bytes
+        from student.export.arena import smallest_arena_bytes
 
-        row.arena_bytes = arena_bytes(path)
+        row.arena_bytes = smallest_arena_bytes(path)
 
 
 def _missed(check: Callable[[], None]) -> str:
