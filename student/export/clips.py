@@ -23,6 +23,7 @@ from student.stream.unit_loader import FULL_SCALE, WAVEFORM, UnitLoader, feature
 TRAIN = "train"
 HELD_OUT = ("test", "validation")
 GENERATED = 24
+LENGTH_CLIPS = 2000
 # Of a clip whose form has no length of its own: a step is called for each frame.
 LONGEST_S = 10.0
 
@@ -66,18 +67,19 @@ class TrialClips:
 
 
 def commonest_samples(cache: Cache, front_end: FrontEnd) -> int:
-    """Commonest length of a training clip in samples, the longer one of two.
+    """Commonest length of a training clip in samples, the longest one of several.
 
-    Of a cache without waveforms it is the shortest length that has the frames.
+    By the first clips that the split stores, in whose random order they are a fair sample. Of a cache
+    without waveforms it is the shortest length that has the frames.
     """
-    source = feature_sources(cache, front_end)[0]
-    source = WAVEFORM if WAVEFORM in feature_sources(cache, front_end) else source
+    sources = feature_sources(cache, front_end)
+    source = WAVEFORM if WAVEFORM in sources else sources[0]
     split = TRAIN if TRAIN in cache.splits else cache.splits[0]
-    lengths = [
-        length
-        for unit in cache.units(split, 0)
-        for length in cache.read_unit(unit, (source,)).signals[source].lengths.tolist()
-    ]
+    lengths: list[int] = []
+    for unit in cache.units(split, 0):
+        lengths += cache.read_unit(unit, (source,)).signals[source].lengths.tolist()
+        if len(lengths) >= LENGTH_CLIPS:
+            break
     if not lengths:
         raise UsageError(
             f"{cache.root} has no usable clip in {split}; choose a length: --length-s 1",

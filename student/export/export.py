@@ -60,14 +60,20 @@ def export(request: Request, say: Say) -> dict[str, Any]:
         If the options do not go together, the student has no such form, the format's libraries are not
         installed, or there is something at ``--out``.
     RunError
-        If the run is damaged, the format cannot hold the form, or a bar is missed. Nothing is left.
+        If the run is damaged, the format cannot hold the form, a bar is missed, or a signal stopped it.
+        Nothing is left.
     """
     check_request(request)
     exporter = load_exporter(request.to)
     check_exporter(exporter, request)
-    with draft_of(request.out) as draft:
-        job = prepared(request, exporter)
-        return _write(job, draft, say)
+    try:
+        with draft_of(request.out) as draft:
+            job = prepared(request, exporter)
+            return _write(job, draft, say)
+    except KeyboardInterrupt:
+        raise RunError(
+            "stopped. Nothing was written; repeat the command to begin anew.", kind="interrupted"
+        ) from None
 
 
 def prepared(request: Request, exporter: Exporter) -> Job:
@@ -104,9 +110,9 @@ def _write(job: Job, draft: Path, say: Say) -> dict[str, Any]:
     parity = {"float": trial.compare(runner, exact=True)}
     say(_told(f"{path.name}, float, {path.stat().st_size:,} bytes", parity["float"]))
     require_same(parity["float"], job.spec, path.name)
-    calibrated = ""
+    used = f"{len(calibration)} training clips of {job.request.calibrate}"
+    calibrated = used if job.calibrates else ""
     if job.request.int8:
-        calibrated = f"{len(calibration)} training clips of {job.request.calibrate}"
         runner, parity["int8"] = _quantised(job, path, runner, trial, calibration)
         say(_told(f"{path.name}, int8, {path.stat().st_size:,} bytes", parity["int8"]))
     if job.spec.takes == FEATURES and job.exporter.writes_front_end:
@@ -124,7 +130,7 @@ def _trial(job: Job) -> tuple[Trial, Sequence[TrialClip]]:
     if job.cache is None:
         clips = generated_clips(name, job.spec, len(classes))
         return Trial.of(job.student, job.spec, clips, task, classes), calibration
-    if job.request.int8:
+    if job.calibrates:
         calibration = list(training_clips(job.cache, name, job.spec, job.request.clips))
     clips = held_out_clips(job.cache, name, job.spec, EVALUATED_CLIPS, len(calibration))
     _require_enough(job, clips, len(calibration))
@@ -142,7 +148,7 @@ def _require_enough(job: Job, clips: TrialClips, calibrated: int) -> None:
             "--int8",
             kind="clips",
         )
-    if job.request.int8 and calibrated < FEWEST_CALIBRATED:
+    if job.calibrates and calibrated < FEWEST_CALIBRATED:
         raise UsageError(
             f"{cache} has {calibrated} training clips for this form, at least {FEWEST_CALIBRATED} are "
             "needed to calibrate int8. Choose another cache, or no --int8",
@@ -163,7 +169,7 @@ def _quantised(
         parity,
         made.stat().st_size - front_end_bytes,
         path.stat().st_size - front_end_bytes,
-        streaming=job.streaming or not job.graph.recurrent,
+        has_step=not job.student.why_not_step and not job.streaming,
         name=path.name,
     )
     made.replace(path)

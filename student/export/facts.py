@@ -48,6 +48,11 @@ class Job:
         return FRONT_ENDS[self.student.front_end]
 
     @property
+    def calibrates(self) -> bool:
+        """Whether clips are needed to find the ranges of int8."""
+        return self.request.int8 and self.exporter.calibrates(self.graph)
+
+    @property
     def streaming(self) -> bool:
         """Whether a step is written."""
         return self.spec.kind == "step"

@@ -124,6 +124,10 @@ class Exporter(ABC):
             Of the disk.
         """
 
+    def calibrates(self, graph: Graph) -> bool:
+        """Whether int8 of this graph makes use of calibration inputs."""
+        return True
+
     def quantize(
         self, graph: Graph, floats: Path, path: Path, calibration: Sequence[Arrays]
     ) -> None:
@@ -139,7 +143,7 @@ class Exporter(ABC):
             The new file, in the same folder.
         calibration : sequence of mappings
             Inputs as the file will get them, of the shapes of the graph's examples; a step's with the
-            states along clips.
+            states along clips. None where `calibrates` says so.
         """
         raise NotImplementedError
 

@@ -44,6 +44,10 @@ class OnnxExporter(Exporter):
         del model.graph.metadata_props[:], model.metadata_props[:]
         save(model, graph, path)
 
+    def calibrates(self, graph: Graph) -> bool:
+        """Not for recurrences, whose weights alone are quantised."""
+        return not graph.recurrent
+
     def quantize(
         self, graph: Graph, floats: Path, path: Path, calibration: Sequence[Arrays]
     ) -> None:

@@ -6,6 +6,7 @@ Shape suffixes: N clips, T frames, M features, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -23,11 +24,10 @@ from student.metrics.interface import Answers
 from student.models.interface import Student
 from student.predict.contract import ATTENTION, FEATURES, LOGITS, NEXT_STATE, STATE
 
-TIE = 2e-5
-"""Two classes of a float answer that lie closer, relative above 1, are equally likely."""
 # A step is compared at every frame on so many clips, at the last one on all.
 EVERY_FRAME_CLIPS, EVERY_FRAME_FRAMES = 4, 40
 UNSEEN_BATCHES = (1, 3, 5)
+ROUNDING_CLIPS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +40,11 @@ class Parity:
         Clips tried.
     largest_difference : float
         Of all outputs, divided by the student's largest value of that output where it is above 1.
+    rounding : float
+        The same of the student's own answers in float32 from those in float64, on some of the clips.
     agreement : float
-        Share of clips with the same likeliest class.
+        Share of clips with the same likeliest class; of a float file also one that is as likely but for
+        the difference.
     metric, student_score, file_score, labelled_clips
         The task's main metric of both on the clips with labels; None where there are none.
     shapes : list of list of int
@@ -52,6 +55,7 @@ class Parity:
 
     clips: int
     largest_difference: float
+    rounding: float
     agreement: float
     metric: str | None
     student_score: float | None
@@ -81,6 +85,8 @@ class Trial:
         Of the run.
     expected : sequence of mapping
         The student's own answer to each clip: its logits, and its attention where it has one.
+    rounding : float
+        See :class:`Parity`.
     """
 
     student: Student
@@ -89,6 +95,7 @@ class Trial:
     task: str
     classes: tuple[str, ...]
     expected: Sequence[Arrays]
+    rounding: float
 
     @classmethod
     def of(
@@ -100,7 +107,12 @@ class Trial:
             _student_answer(student, clip.features_TM[None], attends=attends)
             for clip in clips.clips
         ]
-        return cls(student, spec, clips, task, tuple(classes), expected)
+        exact = deepcopy(student).double()
+        rounding = [
+            _difference(answer, _student_answer(exact, clip.features_TM[None], attends=attends))
+            for clip, answer in zip(clips.clips[:ROUNDING_CLIPS], expected, strict=False)
+        ]
+        return cls(student, spec, clips, task, tuple(classes), expected, float(np.max(rounding)))
 
     def compare(self, runner: Runner, *, exact: bool) -> Parity:
         """Run a file on all clips; `exact` also at lengths, batches and frames of its own."""
@@ -115,11 +127,13 @@ class Trial:
                 differences.append(difference)
         if exact and self.spec.kind == "step":
             differences += self._every_frame(runner)
-        same = [_same_class(*pair, tie=TIE if exact else 0.0) for pair in pairs]
+        largest = float(np.max(differences))  # NaN if one is
+        same = [_same_class(*pair, tie=2 * largest if exact else 0.0) for pair in pairs]
         metric, (expected_score, file_score), labelled = self._scores(found)
         return Parity(
             clips=len(found),
-            largest_difference=float(np.max(differences)),  # NaN if one is
+            largest_difference=largest,
+            rounding=self.rounding,
             agreement=float(np.mean(same)),
             metric=metric,
             student_score=expected_score,
@@ -209,7 +223,8 @@ def _student_answer(
     """The student as it was trained, its lengths given and masks in place."""
     lengths_B = torch.full((len(features_BTM),), features_BTM.shape[1])
     with torch.no_grad():
-        output = student(torch.from_numpy(np.ascontiguousarray(features_BTM)), lengths_B)
+        features = torch.from_numpy(np.ascontiguousarray(features_BTM))
+        output = student(features.to(next(student.parameters()).dtype), lengths_B)
         answer = {LOGITS: output.logits_BC.numpy()}
         if attends and student.native_attention:
             answer[ATTENTION] = student.looks_at(output).numpy()

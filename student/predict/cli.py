@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +79,7 @@ def main(
     MODEL is a run of train-student, or an exported ONNX file, which needs no torch. A recording that
     cannot be answered is named at the end, with the reason; the others are answered.
     """
-    _require_a_place(out, form, recordings)
+    _require_a_place(out, form, [model, *recordings])
     predictor = open_predictor(model)
     if frames and not predictor.tells_where:
         raise UsageError(
@@ -89,8 +90,13 @@ def main(
     stretches = Stretches.of(predictor, window_s, overlap)
     asked = _Asked(predictor, recordings, stretches)
     _write(asked.answers(), predictor.task, top, frames, form, out)
+    _tell(asked, model)
+
+
+def _tell(asked: _Asked, model: Path) -> None:
+    """Say what silence was added to; name what could not be answered."""
     if asked.filled_up:
-        length_s = stretches.window / predictor.sample_rate_hz
+        length_s = asked.stretches.window / asked.predictor.sample_rate_hz
         say(
             f"{asked.filled_up} recording(s) are shorter than {length_s:g} s, which {model} takes: "
             "silence follows them",
@@ -98,13 +104,13 @@ def main(
         )
     if asked.failed:
         raise RunError(
-            f"{len(asked.failed)} of {len(recordings)} recording(s) could not be answered\n"
+            f"{len(asked.failed)} of {len(asked.recordings)} recording(s) could not be answered\n"
             f"{listed(asked.failed, MAX_LISTED)}\nMend them or leave them out, and repeat the command.",
             kind="recordings",
         )
 
 
-def _require_a_place(out: Path | None, form: str, recordings: Sequence[Path]) -> None:
+def _require_a_place(out: Path | None, form: str, read: Sequence[Path]) -> None:
     if out is None:
         return
     if form not in WRITERS:
@@ -112,12 +118,8 @@ def _require_a_place(out: Path | None, form: str, recordings: Sequence[Path]) ->
             f"--out {out}: a table is for the terminal; add --format csv or --format jsonl",
             kind="options",
         )
-    if any(
-        recording.exists() and out.exists() and out.samefile(recording) for recording in recordings
-    ):
-        raise UsageError(
-            f"--out {out} is one of the recordings; choose another file", kind="options"
-        )
+    if os.path.exists(out) and any(os.path.exists(one) and out.samefile(one) for one in read):
+        raise UsageError(f"--out {out} is what is to be read; choose another file", kind="options")
 
 
 @dataclass(slots=True)

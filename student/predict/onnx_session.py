@@ -82,7 +82,7 @@ class OnnxSession:
 
 
 def open_onnx(path: Path) -> OnnxSession:
-    """Open an exported ONNX file.
+    """Open an exported ONNX file; a link is not followed.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def open_onnx(path: Path) -> OnnxSession:
     """
     onnxruntime = _onnxruntime()
     try:
-        content = read_plain(path.resolve(), MAX_MODEL_BYTES)  # the user named it
+        content = read_plain(path, MAX_MODEL_BYTES)
     except OSError as error:
         raise RunError(
             f"{path}: {error.strerror}. Name a run of train-student, or an ONNX file of export-student",
@@ -103,15 +103,13 @@ def open_onnx(path: Path) -> OnnxSession:
     # Tensors that a graph keeps in other files are looked for here, and there are none.
     with tempfile.TemporaryDirectory() as nowhere:
         session = _loaded(onnxruntime, content, path, nowhere)
-    recorded = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if recorded is None:
+    try:
+        contract = parse_contract(_recorded(session, path).encode(), str(path))
+        _require_as_promised(session, contract, path)
+    except UnicodeError:
         raise RunError(
-            f"{path} has no contract ({METADATA_KEY}): export-student did not write it. "
-            "Export a run: export-student RUN --to onnx --out DIR",
-            kind="contract",
-        )
-    contract = parse_contract(recorded.encode(), str(path))
-    _require_as_promised(session, contract, path)
+            f"{path} is damaged: its text is no UTF-8. {_EXPORT_AGAIN}", kind="onnx"
+        ) from None
     return OnnxSession(path, session, contract)
 
 
@@ -126,6 +124,7 @@ def _onnxruntime() -> Any:
 
 
 def _loaded(onnxruntime: Any, content: bytes, path: Path, folder: str) -> Any:
+    onnxruntime.set_default_logger_severity(_FATAL)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = _FATAL
@@ -139,6 +138,17 @@ def _loaded(onnxruntime: Any, content: bytes, path: Path, folder: str) -> Any:
             f"{path} is not an ONNX file that can be run: {_first_line(error)}. {_EXPORT_AGAIN}",
             kind="onnx",
         ) from None
+
+
+def _recorded(session: Any, path: Path) -> str:
+    found: str | None = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if found is None:
+        raise RunError(
+            f"{path} has no contract ({METADATA_KEY}): export-student did not write it. "
+            "Export a run: export-student RUN --to onnx --out DIR",
+            kind="contract",
+        )
+    return found
 
 
 def _require_as_promised(session: Any, contract: Contract, path: Path) -> None:

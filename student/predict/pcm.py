@@ -99,12 +99,12 @@ def standard_input() -> BinaryIO:
     Raises
     ------
     UsageError
-        If it is a terminal.
+        If it is a terminal or closed.
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError(
-            f"{INPUT} is a terminal; pipe samples in: arecord -f S16_LE -r 16000 -c 1 | stream-audio "
-            "MODEL -",
+            f"{INPUT} is a terminal or closed; pipe samples in: arecord -f S16_LE -r 16000 -c 1 | "
+            "stream-audio MODEL -",
             kind="input",
         )
     return sys.stdin.buffer

@@ -5,6 +5,7 @@ Shape suffixes: S samples, C classes.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -72,6 +73,8 @@ class Predictor(Protocol):
 def open_predictor(model: Path) -> Predictor:
     """Open a run folder, an exported ONNX file, or the folder that holds one.
 
+    A link that is named is followed, a link in a folder is not.
+
     Raises
     ------
     UsageError
@@ -80,14 +83,14 @@ def open_predictor(model: Path) -> Predictor:
         If it is none of them, or damaged.
     """
     if not model.is_dir():
-        return _open_onnx(model)
+        return _open_onnx(model.resolve() if model.is_symlink() else model)  # the user named it
     if (model / RUN_FILE).is_file():
         return _open_run(model)
-    if (model / ONNX_FILE).exists():
+    if os.path.lexists(model / ONNX_FILE):
         return _open_onnx(model / ONNX_FILE)
     raise RunError(
-        f"{model} is neither a run ({RUN_FILE}) nor an exported student ({ONNX_FILE}). Make one: "
-        f"train-student CACHE --student NAME --out {model}",
+        f"{model} is neither a run ({RUN_FILE}) nor an exported student in ONNX ({ONNX_FILE}). Export a "
+        "run: export-student RUN --to onnx --out DIR",
         kind="missing",
     )
 

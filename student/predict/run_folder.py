@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cache_schema.errors import RunError
 from cache_schema.front_ends import FRONT_ENDS, FrontEnd, front_end_features
 from student.models.interface import Student
 from student.predict.exported import probabilities
@@ -31,8 +32,16 @@ class RunStudent:
         self.sample_rate_hz = trained.sample_rate_hz
 
     def predict(self, waveform_S: NDArray[np.floating]) -> Prediction:
-        """Answer a waveform."""
-        return self._trained.predict(waveform_S, self.sample_rate_hz)
+        """Answer a waveform.
+
+        Raises
+        ------
+        RunError
+            If its weights give scores that are not finite.
+        """
+        found = self._trained.predict(waveform_S, self.sample_rate_hz)
+        _require_finite(found.logits_C)
+        return found
 
     def listener(self) -> RunListener | None:
         """Give one that has heard nothing yet; None for a student without steps."""
@@ -50,11 +59,21 @@ class RunListener:
 
     @torch.no_grad()
     def hear(self, window_S: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Answer what has been heard so far."""
+        """Answer what has been heard so far; raises as :meth:`RunStudent.predict`."""
         frame_BM = torch.from_numpy(front_end_features(window_S, self.front_end))
         logits_BC, *state = self._model.step(frame_BM, *self._state)
         self._state = tuple(state)
-        return probabilities(logits_BC[0].numpy(), self._task)
+        logits_C = logits_BC[0].numpy()
+        _require_finite(logits_C)
+        return probabilities(logits_C, self._task)
+
+
+def _require_finite(logits_C: NDArray[np.float32]) -> None:
+    if not np.isfinite(logits_C).all():
+        raise RunError(
+            "the run's weights give scores that are not finite. Train it again with train-student",
+            kind="weights",
+        )
 
 
 def open_run(run: Path) -> RunStudent:

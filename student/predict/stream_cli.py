@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
@@ -61,8 +60,8 @@ Blocks = Iterator[NDArray[np.float32]]
     "--window-s",
     type=Number(0.01, MAX_WINDOW_S),
     metavar="S",
-    help="Of a student that needs the whole clip. Default: the length it was exported for; else "
-    f"{WINDOW_S:g}.",
+    help="Listen in windows, as a student without steps always does. Default: the length it was "
+    f"exported for; else {WINDOW_S:g}.",
 )
 @click.option(
     "--hop-s",
@@ -84,7 +83,7 @@ def main(
 
     MODEL is a run of train-student, or an exported ONNX file, which needs no torch. Each line of output
     is a class whose score has risen to the threshold: where in seconds, the class, the score. A student
-    with steps answers every frame, any other one a window at a time:
+    with steps answers every frame and remembers all it has heard, any other one a window at a time:
 
     arecord -f S16_LE -r 16000 -c 1 | stream-audio MODEL -
     """
@@ -96,11 +95,9 @@ def main(
         )
     pipe = standard_input() if piped else None
     predictor = open_predictor(model)
-    blocks = _Counted(
-        read_pipe(pipe, predictor.sample_rate_hz, rate, form)
-        if pipe
-        else read_recording(source, predictor.sample_rate_hz)
-    )
+    rate_hz = predictor.sample_rate_hz
+    read = read_pipe(pipe, rate_hz, rate, form) if pipe else read_recording(source, rate_hz)
+    blocks = _Counted(read)
     scores = _scores(predictor, blocks, window_s, hop_s)
     detector = Detector(predictor.classes, predictor.task, threshold, refractory_s)
     try:
@@ -111,7 +108,7 @@ def main(
         return
     except KeyboardInterrupt:  # the way to end a stream that has no end
         pass
-    say(f"{blocks.samples / predictor.sample_rate_hz:.1f} s heard", err=True)
+    say(f"{blocks.samples / rate_hz:.1f} s heard", err=True)
 
 
 class _Counted:
@@ -131,20 +128,14 @@ def _scores(
     predictor: Predictor, blocks: _Counted, window_s: float | None, hop_s: float | None
 ) -> Iterator[tuple[float, NDArray[np.float64]]]:
     """Say how the student listens, and yield its scores."""
-    listener = predictor.listener()
+    listener = None if window_s or hop_s else predictor.listener()
     if listener is not None:
-        if window_s or hop_s:
-            raise UsageError(
-                "--window-s and --hop-s are for students that need the whole clip; this one answers "
-                "frame by frame",
-                kind="options",
-            )
         say(f"listening frame by frame, every {1000 * listener.front_end.hop_s:g} ms", err=True)
         return frame_scores(listener, iter(blocks))
     window = window_samples(predictor, window_s, WINDOW_S)
     hop = max(1, round((hop_s or HOP_S) * predictor.sample_rate_hz))
-    told: tuple[Any, ...] = (window / predictor.sample_rate_hz, hop / predictor.sample_rate_hz)
-    say("listening in windows of {:g} s, every {:g} s".format(*told), err=True)
+    told_s = [samples / predictor.sample_rate_hz for samples in (window, hop)]
+    say("listening in windows of {:g} s, every {:g} s".format(*told_s), err=True)
     return window_scores(predictor, iter(blocks), window, hop)
 
 

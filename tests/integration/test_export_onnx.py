@@ -175,7 +175,7 @@ def test_an_export_told_to_stop_leaves_nothing(
     process.send_signal(number)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert errors.startswith("export-student: stopped.")
+    assert errors.startswith("export-student: stopped. Nothing was written")
     assert len(errors.splitlines()) == 1
     assert os.listdir(tmp_path) == []
 
@@ -186,3 +186,19 @@ def test_the_same_run_gives_the_same_file(work: Path, tmp_path: Path) -> None:
         exported(copy, "--to", "onnx", "--length-s", 1, "--out", tmp_path / name / "out")
     files = [tmp_path / name / "out" / "model.onnx" for name in ("one", "two")]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_an_int8_step_has_its_weights_quantised_without_calibration(
+    work: Path, tmp_path: Path
+) -> None:
+    words = (work / "crnn", "--to", "onnx", "--streaming", "--int8")
+    said = exported(*words, "--calibrate", work / "tones.zarr", "--out", tmp_path / "out")
+    assert "int8" in said
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["calibration"] == ""
+    assert card["parity"]["int8"]["clips"] == 9 + 9 + 120
+    assert card["files"]["model.onnx"] < 0.35 * 1_880_000
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    kinds = {node.op_type for node in model.graph.node}
+    assert "MatMulInteger" in kinds
+    assert "Gemm" not in kinds

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from commands import command, plain_environment, succeeded
 from exported_students import RATE_HZ, sound, write_onnx, write_run
 from odd_input import run as run_here
@@ -22,11 +23,20 @@ from toy_onnx import CLASSES, write_toy
 import student
 from student.predict.cli import main
 from student.predict.recordings import as_cached
+from student.predict.stream_cli import main as stream_main
+from student.runs.checkpoint import save_weights
 
 NO_TORCH = [
     "torch", "lightning_fabric", "torchmetrics", "safetensors", "tensorboard", "transformers", "dask",
     "onnx", "onnxscript", "pipeline",
 ]  # fmt: skip
+
+# What `pip install 'aftersound[onnx]'` brings of what is imported, and our own.
+BASE_AND_ONNX = {
+    "annotated_types", "cache_schema", "click", "markdown_it", "numpy", "onnxruntime", "pydantic",
+    "pydantic_core", "pygments", "rich", "soundfile", "soxr", "student", "typing_extensions",
+    "typing_inspection",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -109,12 +119,30 @@ def test_a_run_folder_is_asked_as_in_a_notebook(folder: Path, tmp_path: Path) ->
     assert row["first_frame_s"] == pytest.approx(expected.times_T[0])
 
 
+def test_weights_that_are_not_finite_give_no_scores(folder: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "crnn")
+    weights = student.load_student(run).model
+    with torch.no_grad():
+        next(weights.parameters()).fill_(torch.nan)
+    save_weights(run, weights)
+    for command_main in (main, stream_main):
+        code, text = run_here(command_main, run, folder / "plain.wav")
+        assert code == 1
+        assert "scores that are not finite" in text
+
+
 def test_without_torch_an_exported_file_is_answered(folder: Path, toys: Path) -> None:
     code = (
         "import sys\n"
         f"for name in {NO_TORCH!r}: sys.modules[name] = None\n"
         "from student.predict import cli, stream_cli\n"
-        "(cli if sys.argv[1] == 'predict' else stream_cli).main(sys.argv[2:])\n"
+        "try:\n"
+        "    (cli if sys.argv[1] == 'predict' else stream_cli).main(sys.argv[2:])\n"
+        "finally:\n"
+        "    found = {name.partition('.')[0] for name, module in sys.modules.items() if module}\n"
+        f"    more = found - sys.stdlib_module_names - {BASE_AND_ONNX!r}\n"
+        "    more = {name for name in more if not name.startswith('_')}\n"
+        "    assert not more, more\n"
     )
 
     def blocked(*words: object) -> subprocess.CompletedProcess[str]:
@@ -242,6 +270,7 @@ def test_what_is_asked_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: P
     plain = folder / "plain.wav"
     copy = tmp_path / "copy.wav"
     copy.write_bytes(plain.read_bytes())
+    model = write_toy(tmp_path / "kept.onnx")
     cases: list[tuple[list[object], int, str]] = [
         ([tmp_path / "nowhere.onnx", plain], 1, "No such file"),
         ([plain, plain], 1, "is not an ONNX file that can be run"),
@@ -251,7 +280,8 @@ def test_what_is_asked_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: P
         ([toys / "static.onnx", plain, "--window-s", "nan"], 2, "not a finite number"),
         ([toys / "static.onnx", plain, "--overlap", 1], 2, "0<=x<=0.99"),
         ([toys / "static.onnx", plain, "--out", tmp_path / "x"], 2, "add --format csv"),
-        ([toys / "static.onnx", copy, "--format", "csv", "--out", copy], 2, "is one of the"),
+        ([toys / "static.onnx", copy, "--format", "csv", "--out", copy], 2, "is to be read"),
+        ([model, plain, "--format", "csv", "--out", model], 2, "is to be read"),
         ([toys / "static.onnx", plain, "--format", "csv", "--out", tmp_path], 2, "is a directory"),
         ([toys / "static.onnx"], 2, "Missing argument"),
         (["s3://bucket/model", plain], 2, "only local paths"),

@@ -143,6 +143,17 @@ def test_a_reader_that_has_seen_enough_ends_the_stream(folder: Path) -> None:
     pipe.stdin.close()
 
 
+def test_a_student_with_steps_listens_in_windows_where_that_is_asked_for(folder: Path) -> None:
+    words = ["--threshold", 0.34, "--refractory-s", 0, "--window-s", 1]
+    found = [
+        command("stream-audio", folder / f"{form}.onnx", folder / "plain.wav", *words)
+        for form in ("step", "dynamic")
+    ]
+    for done in found:
+        assert lines_of(succeeded(done))
+        assert done.stderr.startswith("listening in windows of 1 s, every 0.1 s\n")
+
+
 def test_what_cannot_be_heard_is_one_line(folder: Path, tmp_path: Path) -> None:
     step, static, plain = folder / "step.onnx", folder / "static.onnx", folder / "plain.wav"
     (tmp_path / "text.wav").write_text("no recording" * 9)
@@ -152,7 +163,6 @@ def test_what_cannot_be_heard_is_one_line(folder: Path, tmp_path: Path) -> None:
         ([step, tmp_path / "text.wav"], 1, "not audio that can be decoded"),
         ([step, "-"], 1, "standard input: it holds no samples"),
         ([step, plain, "--rate", 8000], 2, "are for bare samples on standard input"),
-        ([step, plain, "--hop-s", 1], 2, "this one answers frame by frame"),
         ([static, plain, "--window-s", 2], 2, "this student takes 1 s"),
         ([static, plain, "--threshold", "nan"], 2, "not a finite number"),
         ([tmp_path / "nowhere.onnx", "-"], 1, "No such file"),

@@ -14,6 +14,7 @@ from student.export.parity import Parity
 GOOD = Parity(
     clips=500,
     largest_difference=9e-6,
+    rounding=1e-6,
     agreement=1.0,
     metric="accuracy",
     student_score=0.9,
@@ -29,7 +30,7 @@ WAVEFORM = replace(FEATURES, takes="waveform")
 def test_a_file_that_answers_alike_passes() -> None:
     require_same(GOOD, FEATURES, "model.onnx")
     require_same(replace(GOOD, largest_difference=9e-5), WAVEFORM, "model.onnx")
-    require_good_int8(GOOD, 350, 1000 * 1000, streaming=True, name="model.onnx")
+    require_good_int8(GOOD, 350, 1000 * 1000, has_step=False, name="model.onnx")
 
 
 @pytest.mark.parametrize("difference", [1.1e-5, float("nan"), float("inf")])
@@ -40,35 +41,44 @@ def test_a_difference_above_the_bar_is_told_with_it(difference: float) -> None:
     assert "Nothing was written" in str(caught.value)
 
 
+def test_a_student_of_more_rounding_is_held_to_its_own() -> None:
+    require_same(replace(GOOD, largest_difference=3e-5, rounding=1e-5), FEATURES, "model.onnx")
+    for difference, rounding in ((4.1e-5, 1e-5), (1.1e-4, 1.0), (1e-3, float("nan"))):
+        with pytest.raises(RunError, match="allowed"):
+            require_same(
+                replace(GOOD, largest_difference=difference, rounding=rounding), FEATURES, "m"
+            )
+
+
 def test_another_class_is_told() -> None:
     with pytest.raises(RunError, match=r"the same class for 99\.8% of the clips, needed 100 %"):
         require_same(replace(GOOD, agreement=0.998), FEATURES, "model.onnx")
 
 
-def int8_message(parity: Parity, bytes_int8: int, bytes_float: int, *, streaming: bool) -> str:
+def int8_message(parity: Parity, bytes_int8: int, bytes_float: int, *, has_step: bool) -> str:
     with pytest.raises(RunError) as caught:
-        require_good_int8(parity, bytes_int8, bytes_float, streaming=streaming, name="model.onnx")
+        require_good_int8(parity, bytes_int8, bytes_float, has_step=has_step, name="model.onnx")
     return str(caught.value)
 
 
 def test_all_bars_of_int8_are_told_at_once() -> None:
     bad = replace(GOOD, agreement=0.9688, file_score=0.8899)
-    said = int8_message(bad, 400_000, 1_000_000, streaming=True)
+    said = int8_message(bad, 400_000, 1_000_000, has_step=False)
     assert "misses 3 bar(s)" in said
     assert "the float student's class for 96.9% of 500 clips, needed 97%" in said
     assert "accuracy 0.8899, float 0.9000: allowed to lose 0.01" in said
     assert "400,000 bytes, float 1,000,000: 0.40 of it, allowed 0.35" in said
     assert "--streaming" not in said
-    assert "--streaming" in int8_message(bad, 1, 2, streaming=False)
+    assert "--streaming" in int8_message(bad, 1, 2, has_step=True)
 
 
 def test_a_small_file_may_keep_more_of_its_size() -> None:
-    require_good_int8(GOOD, 130_000, 297_000, streaming=True, name="model.onnx")
-    said = int8_message(GOOD, 140_000, 297_000, streaming=True)
+    require_good_int8(GOOD, 130_000, 297_000, has_step=False, name="model.onnx")
+    said = int8_message(GOOD, 140_000, 297_000, has_step=False)
     assert "140,000 bytes, float 297,000: 0.47 of it, allowed 0.45" in said
 
 
 def test_a_better_score_is_no_loss() -> None:
-    require_good_int8(replace(GOOD, file_score=0.95), 1, 10, streaming=True, name="model.onnx")
+    require_good_int8(replace(GOOD, file_score=0.95), 1, 10, has_step=False, name="model.onnx")
     without = replace(GOOD, metric=None, student_score=None, file_score=None)
-    require_good_int8(without, 1, 10, streaming=True, name="model.onnx")
+    require_good_int8(without, 1, 10, has_step=False, name="model.onnx")

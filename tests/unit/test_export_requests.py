@@ -176,3 +176,17 @@ def test_a_folder_that_is_no_run_is_a_message(tmp_path: Path) -> None:
     assert "is not a run (no config.json)" in said
     np.savez(tmp_path / "run" / "x.npz", a=np.zeros(1))
     refused(tmp_path, 1, tmp_path / "nowhere", "--to", "onnx", "--length-s", 1)
+
+
+@pytest.mark.parametrize("kind", ["file", "full folder", "below a file"])
+def test_a_place_that_is_taken_is_refused(runs: Path, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    if kind == "full folder":
+        out.mkdir()
+        (out / "mine").touch()
+    else:
+        out.touch()
+    place = "out/below" if kind == "below a file" else "out"
+    code = 1 if kind == "below a file" else 2
+    said = refused(tmp_path, code, runs / "crnn", "--to", "onnx", "--streaming", out=place)
+    assert str(out) in said

@@ -11,10 +11,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from toy_onnx import BINS, FRAMES, MATRIX, contract, graph, save, write_toy
+from toy_onnx import BINS, CLASSES, FRAMES, MATRIX, contract, graph, save, write_toy
 
 from cache_schema.errors import RunError, UsageError
 from student.predict.onnx_session import open_onnx
+from student.predict.predictor import open_predictor
 
 FEATURES = np.random.default_rng(1).standard_normal((1, FRAMES, BINS)).astype(np.float32)
 
@@ -35,9 +36,16 @@ def test_a_graph_answers(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["attention"].sum(), 1, rtol=1e-5)
 
 
-def test_the_file_itself_may_be_a_link_that_the_user_names(tmp_path: Path) -> None:
-    (tmp_path / "link.onnx").symlink_to(write_toy(tmp_path / "toy.onnx"))
-    assert open_onnx(tmp_path / "link.onnx").contract.student == "toy"
+def test_a_link_that_is_named_is_followed_and_one_in_a_folder_is_not(tmp_path: Path) -> None:
+    toy = write_toy(tmp_path / "toy.onnx")
+    (tmp_path / "link.onnx").symlink_to(toy)
+    assert open_predictor(tmp_path / "link.onnx").classes == tuple(CLASSES)
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export/model.onnx").symlink_to(toy)
+    (tmp_path / "folder").symlink_to(tmp_path / "export")
+    for folder in ("export", "folder"):
+        with pytest.raises(RunError, match="is a link, which is not followed"):
+            open_predictor(tmp_path / folder)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])

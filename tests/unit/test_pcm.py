@@ -103,6 +103,16 @@ def test_what_follows_the_samples_of_a_wav_is_not_heard() -> None:
     np.testing.assert_array_equal(heard(wav(WAVE) + more), heard(wav(WAVE)))
 
 
+def test_what_ffmpeg_puts_before_the_samples_is_passed_over() -> None:
+    content = wav(WAVE)
+    place = content.index(b"data")
+    more = (
+        b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf60.16.100\0"
+    )
+    found = heard(content[:place] + more + content[place:])
+    np.testing.assert_array_equal(found, heard(content))
+
+
 def test_a_wav_that_is_asked_for_otherwise_is_refused() -> None:
     with pytest.raises(UsageError, match="WAV header of 16000 Hz and S16_LE, asked for 8000 Hz"):
         heard(wav(WAVE), rate_hz=8000)

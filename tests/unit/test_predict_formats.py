@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import doctest
 import io
 import json
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from cache_schema.terminal import Terminal
+from student.predict import exported, formats
 from student.predict.answers import Answered
+from student.predict.exported import probabilities
 from student.predict.formats import bars, csv_header, csv_rows, json_line, table
 from student.predict.prediction import Prediction
 
@@ -102,3 +106,16 @@ def test_bars_are_never_more_than_a_line() -> None:
     assert len(bars(np.ones(1000))) == 40
     assert bars(np.zeros(5)) == "     "
     assert bars(np.array([1.0])) == "█"
+
+
+@pytest.mark.parametrize("module", [exported, formats])
+def test_examples_hold(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert (found.failed, found.attempted) == (0, 1)
+
+
+def test_scores_of_any_size_are_probabilities() -> None:
+    logits_C = np.array([-1e4, -1.0, 0.0, 1e4], np.float32)
+    np.testing.assert_allclose(probabilities(logits_C, "multi"), [0, 1 / (1 + np.e), 0.5, 1])
+    np.testing.assert_allclose(probabilities(logits_C, "single"), [0, 0, 0, 1])
+    np.testing.assert_allclose(probabilities(logits_C[1:3], "single").sum(), 1)
