@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
@@ -68,11 +69,17 @@ class ExecuTorchExporter(Exporter):
                 kept = _up_to_first_layer(traced)
                 quantizer.set_filter_function(lambda node: node.name not in kept)
             prepared = prepare_pt2e(traced, quantizer.set_global(config))
-            for inputs in calibration:
-                prepared(*(torch.from_numpy(inputs[name]) for name in graph.inputs))
+            # Without clips to calibrate with, one run shows the weights.
+            runs = [_given(inputs, graph) for inputs in calibration] or [_example(graph)]
+            for inputs in runs:
+                prepared(*inputs)
             quantized = torch.export.export(convert_pt2e(prepared), _example(graph))
             content = lowered(quantized, graph)
         write_atomic(path, content)
+
+    def calibrates(self, graph: Graph) -> bool:
+        """Not for recurrences, whose activations are scaled as they run."""
+        return not graph.recurrent
 
     def load(self, path: Path) -> ExecuTorchRunner:
         """See :class:`Exporter`."""
@@ -105,11 +112,15 @@ def _up_to_first_layer(traced: GraphModule) -> set[str]:
 def _each_on_its_own(node: Node) -> bool:
     """Whether it is a convolution of each band on its own, which leaves them as different as before."""
     groups = node.args[6] if len(node.args) > 6 else 1  # by position, as torch.export has it
-    return groups != 1
+    return bool(groups != 1)
 
 
-def _example(graph: Graph) -> tuple[torch.Tensor, ...]:
+def _example(graph: Graph) -> tuple[Tensor, ...]:
     return tuple(graph.inputs.values())
+
+
+def _given(inputs: Arrays, graph: Graph) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(inputs[name]) for name in graph.inputs)
 
 
 def lowered(program: ExportedProgram, graph: Graph) -> bytes:

@@ -76,6 +76,10 @@ class LiteRtExporter(Exporter):
                 found = quantizer.quantize(ranges, enable_progress_report=False)
         write_atomic(path, whole(bytes(found.quantized_model), graph.metadata))
 
+    def calibrates(self, graph: Graph) -> bool:
+        """Not for recurrences, whose activations are scaled as they run."""
+        return not graph.recurrent
+
     def load(self, path: Path) -> LiteRtRunner:
         """See :class:`Exporter`."""
         return LiteRtRunner(path)
@@ -159,7 +163,12 @@ def whole(content: bytes, metadata: Mapping[str, str]) -> bytes:
     for graph in model.subgraphs:
         for number, tensor in enumerate(graph.tensors):
             tensor.name = f"t{number}"
-    entries = [entry for entry in model.metadata or [] if _text(entry.name) not in metadata]
+    entries = []
+    for entry in model.metadata or []:
+        if _text(entry.name) in metadata:
+            model.buffers[entry.buffer].data = None
+        else:
+            entries.append(entry)
     for name, value in metadata.items():
         entry, buffer = schema.MetadataT(), schema.BufferT()
         entry.name, entry.buffer = name, len(model.buffers)

@@ -121,12 +121,14 @@ def _rows(job: Job, cache: Path, path: Path, row: Row, count: int) -> Iterator[R
     _fill(smaller, job, made, runner, rough)
     sizes = made.stat().st_size, path.stat().st_size
     smaller.remark = _missed(
-        lambda: require_good_int8(rough, *sizes, streaming=job.streaming, name=path.name)
+        lambda: require_good_int8(rough, *sizes, has_step=False, name=path.name)
     )
     yield smaller
 
 
 def _calibration(job: Job, floats: Runner, clips: Sequence[TrialClip]) -> list[Arrays]:
+    if not job.calibrates:
+        return []
     if not job.streaming:
         return [{job.spec.takes: clip.features_TM[None]} for clip in clips]
     chosen = islice(clips, STEP_CALIBRATION_CLIPS)
