@@ -21,7 +21,7 @@ from student.export.forms import FormSpec, build_graph, front_end_graph
 from student.export.interface import Arrays, Exporter, Graph
 from student.export.request import Request, check_exporter
 
-CONVOLUTIONAL = ("tc-resnet", "ds-tc-resnet", "bc-resnet", "mobilenet", "efficientnet-b0")
+CONVOLUTIONAL = ("tc-resnet", "ds-tc-resnet", "bc-resnet", "mobilenet")
 SPEC = FormSpec(kind="static", takes="features", samples=8_000)
 
 
