@@ -37,6 +37,7 @@ class Scale:
     unlabelled_clips: int
     student_epochs: int
     seeds: int
+    export_options: tuple[str, ...]
 
 
 FULL = Scale(
@@ -46,6 +47,7 @@ FULL = Scale(
     unlabelled_clips=800,
     student_epochs=14,
     seeds=3,
+    export_options=("--int8",),
 )
 QUICK = Scale(
     teacher_clips=1200,
@@ -54,6 +56,7 @@ QUICK = Scale(
     unlabelled_clips=200,
     student_epochs=5,
     seeds=1,
+    export_options=(),  # after so few steps 8 bits change too many predictions
 )
 
 
@@ -101,7 +104,9 @@ class Demo:
         self.step("Students learn from the cache alone, with and without the teacher's answers")
         runs = self.train_students(cache)
         self.print_table(runs)
-        return self.draw(cache, runs)
+        picture = self.draw(cache, runs)
+        self.export(cache, runs["distilled"][0])
+        return picture
 
     def make_corpora(self) -> dict[str, Path]:
         """Write the corpus, and two manifests that share no training clip.
@@ -176,9 +181,7 @@ class Demo:
 
     def draw(self, cache: Path, runs: Mapping[str, Sequence[Path]]) -> Path:
         """Draw a test clip: what the teacher attends to and where the students look."""
-        with (self.folder / "corpus" / "student.csv").open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
-        clip = next(row for row in rows if row["label"] in KEYWORDS)
+        clip = self.keyword_clip()
         picture = self.folder / "attention.png"
         self.command(
             "evaluate-student", runs["distilled"][0], cache, "--split", "test", "--plot", picture,
@@ -186,6 +189,23 @@ class Demo:
             "--mark-s", clip["keyword_start_s"], clip["keyword_end_s"],
         )  # fmt: skip
         return picture
+
+    def export(self, cache: Path, run: Path) -> None:
+        """Write a student for a device, and let the file answer a recording."""
+        self.step("The distilled student becomes a file for a device, which answers a recording")
+        out = self.folder / "device"
+        if not out.exists():
+            options = self.scale.export_options
+            self.command(
+                "export-student", run, "--to", "onnx", "--out", out, *options, "--calibrate", cache
+            )
+        self.command("predict-audio", out, self.folder / "corpus" / self.keyword_clip()["path"])
+
+    def keyword_clip(self) -> dict[str, str]:
+        """The first test clip with a keyword."""
+        with (self.folder / "corpus" / "student.csv").open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+        return next(row for row in rows if row["label"] in KEYWORDS)
 
     def step(self, title: str) -> None:
         """Announce a step with the time so far."""

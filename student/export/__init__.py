@@ -4,6 +4,8 @@ from __future__ import annotations
 
 EXPORTERS: dict[str, str] = {
     "onnx": "student.export.onnx_format:OnnxExporter",
+    "litert": "student.export.litert_format:LiteRtExporter",
+    "executorch": "student.export.executorch_format:ExecuTorchExporter",
 }
 
 ANY_LENGTH = "any"

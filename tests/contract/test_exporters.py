@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from installed_formats import installed
 from keras_reference import scramble
 
 from cache_schema.front_ends import FRONT_ENDS
@@ -43,6 +44,7 @@ def forms() -> list[tuple[str, Kind]]:
 @pytest.mark.parametrize("check", EXPORTER_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", plugin_names(EXPORTERS, "exporter"))
 def test_every_exporter(name: str, check: Callable[[str, Path], None], tmp_path: Path) -> None:
+    installed(name)
     check(name, tmp_path)
 
 

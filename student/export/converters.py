@@ -1,0 +1,79 @@
+"""Other people's converters: what they print is kept back, and what they raise becomes one line."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+
+from cache_schema.errors import RunError
+from cache_schema.text import one_line
+
+STANDARD_ERROR = 2
+_SHOWN_CHARACTERS = 300
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Keep back warnings, logs, progress and what compiled code writes to standard error.
+
+    It is the whole process that is silent: nothing else may run beside it.
+    """
+    disabled = logging.root.manager.disable
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(STANDARD_ERROR)
+    except OSError:  # it is closed: nobody hears it
+        kept = None
+    try:
+        logging.disable(logging.CRITICAL)
+        if kept is not None:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), STANDARD_ERROR)
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            with redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(disabled)
+        if kept is not None:
+            os.dup2(kept, STANDARD_ERROR)
+            os.close(kept)
+
+
+@contextmanager
+def converting(form: str) -> Iterator[None]:
+    """Hush a converter, and say in one line what it cannot hold.
+
+    Parameters
+    ----------
+    form : str
+        Name of the format, as ``"LiteRT"``.
+
+    Raises
+    ------
+    RunError
+        Kind ``"format"``, of whatever it raises but errors of the disk and of memory.
+    """
+    try:
+        with hushed():
+            yield
+    except (OSError, MemoryError, RunError):
+        raise
+    except Exception as error:  # torch, MLIR and protobuf have many
+        raise RunError(
+            f"{form} cannot hold this form: {_error_line(error)}", kind="format"
+        ) from None
+
+
+def _error_line(error: Exception) -> str:
+    """Give the line of a long message that says most: its first error, or its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+    message = next((line for line in lines if "error:" in line), lines[-1])
+    message = message.partition("error: ")[2] or message
+    return one_line(f"{type(error).__name__}: {message}")[:_SHOWN_CHARACTERS]

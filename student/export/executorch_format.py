@@ -1,0 +1,167 @@
+"""ExecuTorch (``.pte``) for XNNPACK, written and run by executorch; int8 is torchao's, by PT2E."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from cache_schema.store.files import write_atomic
+from student.export.converters import converting, hushed
+from student.export.interface import Arrays, Exporter, Graph, TensorFacts
+
+with hushed():
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from executorch.exir import to_edge_transform_and_lower
+    from executorch.runtime import Runtime
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+METHOD = "forward"
+_WEIGHTED = (
+    torch.ops.aten.conv1d.default,
+    torch.ops.aten.conv2d.default,
+    torch.ops.aten.linear.default,
+)
+# A program knows its tensors by number; these methods of it give their names.
+INPUT_NAMES, OUTPUT_NAMES = "aftersound.inputs", "aftersound.outputs"
+
+
+class ExecuTorchExporter(Exporter):
+    """Files that apps built with ExecuTorch run on phones, by XNNPACK."""
+
+    file_name: ClassVar[str] = "model.pte"
+    packages: ClassVar[tuple[str, ...]] = ("executorch", "torchao")
+    why_not_any_length: ClassVar[str] = (
+        "XNNPACK reshapes with one axis of any size, and clips and frames are two. Choose a length: "
+        "--length-s 1"
+    )
+    why_not_waveform: ClassVar[str] = (
+        "the front end computes in float64, and ExecuTorch has no magnitude of complex128. Leave it "
+        "out: the card has what is needed to write it"
+    )
+
+    def write(self, graph: Graph, path: Path) -> None:
+        """See :class:`Exporter`."""
+        with converting("ExecuTorch"), torch.no_grad():
+            content = lowered(torch.export.export(graph.module, _example(graph)), graph)
+        write_atomic(path, content)
+
+    def quantize(
+        self, graph: Graph, floats: Path, path: Path, calibration: Sequence[Arrays]
+    ) -> None:
+        """See :class:`Exporter`; recurrence is computed in int8 with scales found as it runs."""
+        config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=graph.recurrent)
+        with converting("ExecuTorch"), torch.no_grad():
+            traced = torch.export.export(graph.module, _example(graph)).module()
+            quantizer = _WeightsAlone() if graph.recurrent else XNNPACKQuantizer()
+            if not graph.recurrent:
+                kept = _up_to_first_layer(traced)
+                quantizer.set_filter_function(lambda node: node.name not in kept)
+            prepared = prepare_pt2e(traced, quantizer.set_global(config))
+            # Without clips to calibrate with, one run shows the weights.
+            runs = [_given(inputs, graph) for inputs in calibration] or [_example(graph)]
+            for inputs in runs:
+                prepared(*inputs)
+            quantized = torch.export.export(convert_pt2e(prepared), _example(graph))
+            content = lowered(quantized, graph)
+        write_atomic(path, content)
+
+    def calibrates(self, graph: Graph) -> bool:
+        """Not for recurrences, whose activations are scaled as they run."""
+        return not graph.recurrent
+
+    def load(self, path: Path) -> ExecuTorchRunner:
+        """See :class:`Exporter`."""
+        return ExecuTorchRunner(path)
+
+
+class _WeightsAlone(XNNPACKQuantizer):  # type: ignore[misc]
+    """Leaves numbers as they are: made float tensors, they would make float indices."""
+
+    def transform_for_annotation(self, model: GraphModule) -> GraphModule:
+        return model
+
+
+def _up_to_first_layer(traced: GraphModule) -> set[str]:
+    """Name the first layer that mixes features, and what lies before it: they stay in float.
+
+    The coefficients of one frame differ in range by a factor of twenty, and one scale for all of them
+    rounds the small ones away.
+    """
+    names: set[str] = set()
+    for node in traced.graph.nodes:
+        if node.op != "call_function":  # the weights of all layers come first
+            continue
+        names.add(node.name)
+        if node.target in _WEIGHTED and not _each_on_its_own(node):
+            break
+    return names
+
+
+def _each_on_its_own(node: Node) -> bool:
+    """Whether it is a convolution of each band on its own, which leaves them as different as before."""
+    groups = node.args[6] if len(node.args) > 6 else 1  # by position, as torch.export has it
+    return bool(groups != 1)
+
+
+def _example(graph: Graph) -> tuple[Tensor, ...]:
+    return tuple(graph.inputs.values())
+
+
+def _given(inputs: Arrays, graph: Graph) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(inputs[name]) for name in graph.inputs)
+
+
+def lowered(program: ExportedProgram, graph: Graph) -> bytes:
+    """Give XNNPACK what it can compute, and the names and metadata as methods of the program."""
+    texts = {
+        INPUT_NAMES: " ".join(graph.inputs),
+        OUTPUT_NAMES: " ".join(graph.outputs),
+        **graph.metadata,
+    }
+    edge = to_edge_transform_and_lower(
+        program, partitioner=[XnnpackPartitioner()], constant_methods=texts
+    )
+    content: bytes = edge.to_executorch().buffer
+    return content
+
+
+class ExecuTorchRunner:
+    """A written file in ExecuTorch's runtime; XNNPACK has one thread of torch's."""
+
+    def __init__(self, path: Path) -> None:
+        with hushed():
+            self._program = Runtime.get().load_program(path.read_bytes())
+            self._method = self._program.load_method(METHOD)
+        about = self._method.metadata
+        inputs = [about.input_tensor_meta(place) for place in range(about.num_inputs())]
+        outputs = [about.output_tensor_meta(place) for place in range(about.num_outputs())]
+        self.inputs = self._named(INPUT_NAMES, inputs)
+        self.outputs = self._named(OUTPUT_NAMES, outputs)
+
+    def _named(self, method: str, tensors: Sequence[Any]) -> list[TensorFacts]:
+        names = self._program.load_method(method).execute([])[0].split()
+        return [
+            TensorFacts(name=name, shape=tuple(tensor.sizes()), dtype="float32")
+            for name, tensor in zip(names, tensors, strict=True)
+        ]
+
+    def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
+        """See :class:`student.export.interface.Runner`."""
+        given = [
+            torch.from_numpy(np.ascontiguousarray(inputs[facts.name], np.float32))
+            for facts in self.inputs
+        ]
+        found = self._method.execute(given)
+        return {facts.name: value.numpy() for facts, value in zip(self.outputs, found, strict=True)}
