@@ -14,6 +14,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+# Rates that a header may declare: outside them a small file would be hours long.
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
+# Full scale of samples that were stored as 32-bit integers; views multiply what is below it.
+MAX_SAMPLE = 2.0**31
+# What libsndfile reports where a header counts no frames is 2^63 - 1.
+UNCOUNTED_FRAMES = 1 << 62
+# What a file without a count claims to hold, where a decoder stops at a length that it guesses from the
+# size; in its last bytes that decoder looks for a tag.
+CLAIMED_BYTES = 1 << 40
+LAST_TAG_BYTES = 128  # ID3v1
+
 # Chunks of a name and a size: how both are written, where the first lies, what holds the samples.
 _CHUNKED = {
     b"RIFF": ("<4sI", 12, b"data"),

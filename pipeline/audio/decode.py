@@ -25,7 +25,17 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import RunError
 from cache_schema.signal_names import FULL_SCALE
-from cache_schema.truncation import NO_SAMPLES, container_extent, counts_frames, first_mp3_frame
+from cache_schema.truncation import (
+    CLAIMED_BYTES,
+    MAX_RATE_HZ,
+    MAX_SAMPLE,
+    MIN_RATE_HZ,
+    NO_SAMPLES,
+    UNCOUNTED_FRAMES,
+    container_extent,
+    counts_frames,
+    first_mp3_frame,
+)
 from pipeline.audio.members import MemberProblem, container_of, member_samples, split_member
 from pipeline.audio.source import Source, SourceProblem, open_source
 
@@ -51,18 +61,11 @@ MAX_CLIP_S = 1800.0
 MAX_CLIP_FRAMES = 1800 * 48_000
 # Frames that a header does not count are counted up to here.
 MAX_RECORDING_S = 100 * 3600.0
-# What a header may declare before it is doubted. Outside these rates a small file would be hours long;
-# more frames to a byte than the densest speech codec has are counted by decoding them.
-MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
+# More frames to a byte than the densest speech codec has are counted by decoding them.
 MAX_FRAMES_PER_BYTE = 64
-# What libsndfile reports where a header counts no frames is 2^63 - 1.
-_UNCOUNTED_FRAMES = 1 << 62
-# Full scale of samples that were stored as 32-bit integers; views multiply what is below it.
-MAX_SAMPLE = 2.0**31
 # Pauses before what disk, network or memory refused is tried again.
 RETRY_PAUSES_S = (0.1, 0.4, 1.5)
 
-_CLAIMED_BYTES = 1 << 40
 MAX_COUNTS = 1 << 14
 
 _Result = TypeVar("_Result")
@@ -413,7 +416,7 @@ class _Recording:
         self.source, self._suffix = source, suffix
         self._sound = self._opened()
         self.rate_hz = int(self._sound.samplerate)
-        self.unsized = bool(extent.patches) or int(self._sound.frames) >= _UNCOUNTED_FRAMES
+        self.unsized = bool(extent.patches) or int(self._sound.frames) >= UNCOUNTED_FRAMES
         if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
             raise UnopenedAudio(
                 f"the header declares {self.rate_hz} Hz, expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
@@ -428,7 +431,7 @@ class _Recording:
                 return sound
             # Its decoder goes no further than a length that it guesses from the first frame's.
             sound.close()
-            self.source.claimed_bytes = _CLAIMED_BYTES
+            self.source.claimed_bytes = CLAIMED_BYTES
             return self._opened()
         except soundfile.LibsndfileError as error:
             if error.code != 1:  # format not recognised
@@ -450,7 +453,7 @@ class _Recording:
         """
         sound = self._sound
         frames = int(sound.frames)
-        if self.source.claimed_bytes or frames >= _UNCOUNTED_FRAMES:
+        if self.source.claimed_bytes or frames >= UNCOUNTED_FRAMES:
             return self._counted()
         if frames <= 0:
             raise UnopenedAudio(f"the file holds no samples ({frames} frames)")

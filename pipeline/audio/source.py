@@ -17,13 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from cache_schema.truncation import LAST_TAG_BYTES
 from pipeline.audio.members import MemberProblem, read_member, split_member
 
 # The digest of a file above this size is taken once, however many windows of it are decoded.
 _LARGE_BYTES = 16 << 20
 _MAX_DIGESTS = 1 << 14
 _BLOCK_BYTES = 1 << 20
-_LAST_TAG_BYTES = 128  # ID3v1
 # A path that leads nowhere is a fault of the listing.
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
@@ -112,7 +112,7 @@ class Source(io.RawIOBase):
 
     def _read_claimed(self, buffer: memoryview) -> int:
         left = self.size + self.claimed_bytes - self._position
-        count = min(left, len(buffer)) if left <= _LAST_TAG_BYTES else 0
+        count = min(left, len(buffer)) if left <= LAST_TAG_BYTES else 0
         buffer[:count] = bytes(count)
         self._position += count
         return count

@@ -204,7 +204,7 @@ def _check_options(
 def _print_summary(console: Terminal, precompute: Precompute) -> None:
     inputs = precompute.inputs
     kind, teacher = inputs.request.corpus.partition(":")[0], inputs.teacher
-    lengths = zip(inputs.clips, inputs.samples(range(1))[0].tolist(), strict=True)
+    lengths = zip(inputs.clips, inputs.lengths.tolist(), strict=True)
     wrong_length = [clip for clip, samples in lengths if clip.frames and not samples]
     takes = taken_lengths(teacher)
     for line in corpus_summary(

@@ -67,6 +67,8 @@ class Inputs:
         How the waveforms come about, as the plans of parts record it.
     view_steps : tuple of str
         The corpus' own steps, then the request's.
+    lengths : int array, (clips,)
+        Planned samples of the first view, as `samples` gives them.
     names : list of str
         The requested signals with the teacher's name.
     storage : mapping of str to Storage
@@ -83,6 +85,7 @@ class Inputs:
     audio: dict[str, Any]
     view_steps: tuple[str, ...]
     recipe: ViewRecipe
+    lengths: NDArray[np.int64]
     names: list[str]
     storage: Mapping[str, Storage]
 
@@ -138,6 +141,7 @@ def open_inputs(request: Request) -> Inputs:
         audio=_audio(corpus, teacher, extended),
         view_steps=view_steps,
         recipe=recipe,
+        lengths=view_lengths(clips, teacher, waveform_hz, recipe, range(1))[0],
         names=[qualified(signal, name) for signal in wanted],
         storage=storage,
     )

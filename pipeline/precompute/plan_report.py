@@ -35,7 +35,7 @@ def plan_report(precompute: Precompute) -> PlanReport:
     todo = [(plan, missing) for plan in plans if (missing := missing_units(precompute.out, plan))]
     todo += [(plan, list(range(len(plan.units.rows)))) for plan in added]
     inputs = precompute.inputs
-    samples = inputs.samples(range(1))[0]
+    samples = inputs.lengths
     rate = inputs.teacher.sample_rate_hz
     sizes: dict[str, int] = {}
     for plan, units in todo:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -90,18 +89,7 @@ class Length(click.ParamType[Any]):
     help="Add a page that runs the file in a browser, on recordings and the microphone; DIST is "
     "onnxruntime-web's folder: node_modules/onnxruntime-web/dist after npm install onnxruntime-web.",
 )
-def main(
-    run: Path,
-    to: str,
-    out: Path,
-    length_s: float | str | None,
-    waveform: bool,
-    streaming: bool,
-    int8: bool,
-    calibrate: Path | None,
-    clips: int,
-    page: Path | None,
-) -> None:
+def main(**options: Any) -> None:
     """Write the student of RUN for a device, and show that the file answers alike.
 
     The folder holds the file, its device card (card.json, CARD.md), test vectors, and for a file that
@@ -112,26 +100,15 @@ def main(
     from student.training.determinism import prepare_torch
 
     prepare_torch(1)
-    request = ExportRequest(
-        run=run,
-        to=to,
-        out=out,
-        length_s=length_s,
-        waveform=waveform,
-        streaming=streaming,
-        int8=int8,
-        calibrate=calibrate,
-        clips=clips,
-        page=page,
-    )
+    request = ExportRequest(**options)
     card = export(request, echo)
     latency = card["cost"]["latency"]["file"]
     echo(
-        f"{out}: {', '.join(card['files'])}, card.json, CARD.md; {card['cost']['macs']:,} "
+        f"{request.out}: {', '.join(card['files'])}, card.json, CARD.md; {card['cost']['macs']:,} "
         f"multiply-accumulates, {latency['p50_ms']:.3g} ms of {card['cost']['of']}"
     )
-    if page is not None:
+    if request.page is not None:
         echo(
             f"Open http://127.0.0.1:8000 while this runs: python -m http.server --bind 127.0.0.1 "
-            f"--directory {out}"
+            f"--directory {request.out}"
         )

@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from cache_schema.documents import Digest, Document, Positive, problems_of
 from cache_schema.errors import MAX_LISTED, RunError, bullet_list
 from cache_schema.front_ends import FrontEnd, frame_count
+from cache_schema.truncation import MAX_RATE_HZ, MIN_RATE_HZ
 
 METADATA_KEY = "aftersound.contract"
 FEATURES, WAVEFORM, LOGITS, ATTENTION = "features", "waveform", "logits", "attention"
@@ -31,7 +32,6 @@ MAX_DFT_HOPS = 16
 MAX_BANDS = 512
 MAX_STATES = 64
 MAX_ENTRIES = 1 << 24
-MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
 
 ClassName = Annotated[str, Field(max_length=1000)]
 Size = Annotated[int, Field(gt=0, le=MAX_ENTRIES)]

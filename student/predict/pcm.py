@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
+from cache_schema.truncation import MAX_RATE_HZ, MIN_RATE_HZ
 from student.predict.recordings import (
-    MAX_RATE_HZ,
-    MIN_RATE_HZ,
     Resampler,
     UnusableRecording,
     check_finite,

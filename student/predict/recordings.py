@@ -23,18 +23,21 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
 from cache_schema.signal_names import FULL_SCALE
-from cache_schema.truncation import container_extent, counts_frames, first_mp3_frame
+from cache_schema.truncation import (
+    CLAIMED_BYTES,
+    LAST_TAG_BYTES,
+    MAX_RATE_HZ,
+    MAX_SAMPLE,
+    MIN_RATE_HZ,
+    UNCOUNTED_FRAMES,
+    container_extent,
+    counts_frames,
+    first_mp3_frame,
+)
 
 FloatArray = NDArray[np.float32]
 
 BLOCK_SAMPLES = 1 << 16
-MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
-# Full scale of samples that were stored as 32-bit integers.
-MAX_SAMPLE = 2.0**31
-# What libsndfile says where a header counts no frames is 2^63 - 1.
-_UNCOUNTED_FRAMES = 1 << 62
-CLAIMED_BYTES = 1 << 40
-LAST_TAG_BYTES = 128  # ID3v1
 
 
 class UnusableRecording(Exception):  # noqa: N818 - a finding about a file, not a failure of the program
@@ -271,7 +274,7 @@ def _rate_of(sound: Any) -> int:
 
 def _mono_blocks(soundfile: Any, sound: Any, file: BinaryIO) -> Iterator[FloatArray]:
     """Decode to the end; damage, or fewer frames than the header counts, is an error."""
-    counted = int(sound.frames) < _UNCOUNTED_FRAMES and (
+    counted = int(sound.frames) < UNCOUNTED_FRAMES and (
         sound.format != "MP3" or counts_frames(file)
     )
     count, stopped = 0, False

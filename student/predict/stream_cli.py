@@ -14,14 +14,13 @@ from cache_schema.errors import RunError, UsageError
 from cache_schema.paths import LocalPath
 from cache_schema.terminal import echo
 from cache_schema.text import one_line
+from cache_schema.truncation import MAX_RATE_HZ, MIN_RATE_HZ
 from student.predict.answers import window_samples
 from student.predict.cli import MAX_WINDOW_S
 from student.predict.detections import Detector, frame_scores, window_scores
 from student.predict.pcm import FORMATS, INPUT, read_pipe, standard_input
 from student.predict.predictor import Predictor, open_predictor
 from student.predict.recordings import (
-    MAX_RATE_HZ,
-    MIN_RATE_HZ,
     UnusableRecording,
     read_recording,
 )
