@@ -14,6 +14,7 @@ from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.metadata import CommitRecord, Manifest, PartPlan
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache, Ragged, Unit
+from cache_schema.scores import top_1_hits
 from cache_schema.signal_names import LOGITS, VIEW_DRAWS, VIEW_LABELS, WAVEFORM, qualified
 from cache_schema.store.part_digests import read_record
 from cache_schema.text import one_line
@@ -201,8 +202,7 @@ def teacher_accuracy(cache: Cache, name: str) -> dict[str, float]:
         right = total = 0
         for unit in cache.units(split, view=0):
             rows = cache.read_unit(unit, [logits, *cache.target_signals])
-            predicted, targets = rows.signals[logits][:, order].argmax(axis=1), rows.targets
-            hits = targets[np.arange(len(predicted)), predicted] == targets.max(axis=1)
+            hits = top_1_hits(rows.signals[logits][:, order], rows.targets)
             right += int(hits[rows.labelled].sum())
             total += int(rows.labelled.sum())
         if total:

@@ -14,7 +14,6 @@ from pipeline.finetune.recipe import FineTuneRecipe
 from pipeline.teachers.hugging_face import HuggingFaceTeacher
 
 _GRADIENT_NORM = 1.0
-_NARROW = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 class Optimizer:
@@ -39,10 +38,7 @@ class Optimizer:
         )
         self._learning_rate = recipe.learning_rate
         self._network_begins = first_convolution(teacher)
-        self._device_kind, self._narrow = teacher.device.type, _NARROW.get(recipe.precision)
-        self._scaler = torch.amp.GradScaler(
-            self._device_kind, enabled=self._narrow is torch.float16
-        )
+        self._precision = _precision(recipe.precision, teacher.device.type)
 
     @contextmanager
     def precision(self) -> Iterator[None]:
@@ -51,20 +47,17 @@ class Optimizer:
         On a CPU autocast would round features too, or fail in the extractor, so that it begins
         where the network does.
         """
-        if self._narrow is None:
-            yield
-            return
         with ExitStack() as until_done:
 
             def begin(*_: Any) -> None:
-                until_done.enter_context(torch.autocast(self._device_kind, dtype=self._narrow))
+                until_done.enter_context(self._precision.forward_context())
 
             with self._network_begins.register_forward_pre_hook(begin):
                 yield
 
     def add_gradient(self, loss: Tensor) -> None:
         """Add the gradient of one batch's share of the loss."""
-        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._precision.backward(loss, None)
 
     def step(self) -> None:
         """Change the weights by the gradients added since the last step.
@@ -74,16 +67,19 @@ class Optimizer:
         RunError
             If they are not finite; the weights stay as they were.
         """
-        self._scaler.unscale_(self._optimizer)
+        self._precision.unscale_gradients(self._optimizer)
         norm = nn.utils.clip_grad_norm_(self._parameters, _GRADIENT_NORM)
-        if not self._scaler.is_enabled():  # that one leaves the step out by itself
+        scale = self._loss_scale()
+        if not self._precision.state_dict():  # a scaled step is left out by the scaler
             self._check_finite(norm)
-        scale = self._scaler.get_scale()
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+        self._precision.optimizer_step(self._optimizer)
         self._optimizer.zero_grad()
-        if self._scaler.get_scale() >= scale:  # a float16 overflow lowers it and takes no step
+        if self._loss_scale() >= scale:  # a float16 overflow lowers it
             self._schedule.step()
+
+    def _loss_scale(self) -> float:
+        """Factor of the loss that keeps small gradients in float16; 1 in other precisions."""
+        return float(self._precision.state_dict().get("scale", 1))
 
     def _check_finite(self, norm: Tensor) -> None:
         """Stop before an update that would spoil the weights."""
@@ -100,14 +96,22 @@ class Optimizer:
         return {
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),
-            "scaler": self._scaler.state_dict(),
+            "scaler": self._precision.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
-        self._scaler.load_state_dict(state["scaler"])
+        self._precision.load_state_dict(state["scaler"])
+
+
+def _precision(name: str, device: str) -> Any:
+    """Fabric's plug-in of a precision, which `train-student` computes with too."""
+    # Imported here: seconds that a refusal need not take.
+    from lightning_fabric.plugins.precision import MixedPrecision, Precision
+
+    return Precision() if name == "32-true" else MixedPrecision(name, device)  # type: ignore[arg-type]
 
 
 def first_convolution(teacher: HuggingFaceTeacher) -> nn.Conv1d | nn.Conv2d:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError
+from cache_schema.scores import normalized_ranks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,16 +67,11 @@ class Predictions:
             )
 
     def normalized_ranks(self) -> NDArray[np.float64]:
-        """Rank each probability among all, (N, C), from 0 to 1; equal ones share a rank.
-
-        Ranks order as softmax or sigmoid do and tie nothing that differs: rounded probabilities
-        would all be 1 for a confident model.
-        """
+        """Rank each probability among all, (N, C), from 0 to 1: as softmax or sigmoid order them."""
         scores_NC = self.logits_NC
         if self.task == "single":
             scores_NC = scores_NC - np.logaddexp.reduce(scores_NC, axis=1, keepdims=True)
-        distinct, rank = np.unique(scores_NC, return_inverse=True)
-        return rank.reshape(scores_NC.shape) / max(1, len(distinct) - 1)
+        return normalized_ranks(scores_NC)
 
     def decisions(self) -> NDArray[np.bool_]:
         """Classes predicted for each clip, (N, C): the likeliest, or each of probability above 1/2."""
