@@ -1,4 +1,4 @@
-"""CONTRIBUTING's package is installed from the page, and its six plug-ins work in every command."""
+"""CONTRIBUTING's package is installed from the page; its plug-ins of all kinds work in the commands."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 from commands import command, plain_environment, succeeded
+from exported_students import write_run
 from pages import PAGES
 
 from cache_schema.reader import open_cache
 
-GROUPS = ("students", "losses", "metrics", "corpora", "teachers", "views")
-NAMES = ("acme-mlp", "acme-mse", "acme-top2", "acme-named", "acme-loudness", "acme-flip")
+GROUPS = ("students", "losses", "metrics", "corpora", "teachers", "views", "exporters")
+NAMES = (
+    "acme-mlp", "acme-mse", "acme-top2", "acme-named", "acme-loudness", "acme-flip", "acme-pt2",
+)  # fmt: skip
 
 
 def page_files() -> dict[str, str]:
@@ -59,7 +62,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache and a run, made with all six."""
+    """A cache and a run, made with all that they take."""
     work = tmp_path_factory.mktemp("work")
     names = {"__name__": "example"}
     exec(page_files()["test_acme_audio.py"].partition("@pytest")[0], names)
@@ -140,6 +143,20 @@ def test_the_run_records_them_and_is_scored(site: Path, made: Path) -> None:
         "--condition", "acme-mse=0.5", "--seeds", 1, "--train", "--epochs 1", "--out", made / "compared",
     )  # fmt: skip
     assert "acme-mse" in succeeded(compared)
+
+
+def test_a_run_is_exported_by_the_packages_exporter(site: Path, tmp_path: Path) -> None:
+    run, out = write_run(tmp_path / "run", "ds-tc-resnet"), tmp_path / "device"
+    succeeded(
+        acme(site, "export-student", run, "--to", "acme-pt2", "--length-s", 0.5, "--out", out)
+    )
+    card = json.loads((out / "card.json").read_text())
+    assert set(card["files"]) == {"model.pt2", "test_vectors.npz"}
+    refused = acme(
+        site, "export-student", run, "--to", "acme-pt2", "--length-s", "any", "--out", out
+    )
+    assert refused.returncode == 2
+    assert "its shapes are fixed. Choose a length: --length-s 1" in refused.stderr
 
 
 def test_another_version_is_another_cache_and_run(made: Path, tmp_path: Path) -> None:
