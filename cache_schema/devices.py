@@ -18,7 +18,7 @@ def check_device(name: str, torch: Any, *, elsewhere: bool = False) -> None:
     name : str
         ``"cpu"``, ``"mps"``, ``"cuda"`` or ``"cuda:N"``.
     torch : module
-        The caller's torch, which knows what there is.
+        The caller's torch, which lists the devices.
     elsewhere : bool
         Other machines compute: only the name can be checked here.
 

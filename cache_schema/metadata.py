@@ -259,7 +259,7 @@ class Split(Document):
 
 
 class CorpusFacts(Document):
-    """What the cache knows of the corpus."""
+    """What the cache records of the corpus."""
 
     fingerprint: Digest
     classes: list[str]

@@ -45,7 +45,7 @@ class LocalPath(click.Path):
 
 
 class OutputPath(LocalPath):
-    """A path to write, which lies in no cache and in no run.
+    """A path to write, which lies in no cache and in no run and is no device.
 
     Parameters
     ----------
@@ -61,6 +61,10 @@ class OutputPath(LocalPath):
         """Refuse a path inside what must stay as it is."""
         path: Path = super().convert(value, param, ctx)
         place = Path(os.path.realpath(path))
+        if _is_device(path):
+            self.fail(
+                f"{path} is a device, a pipe or a socket, whose place a file would take", param, ctx
+            )
         for folder in (place, *place.parents):
             kind = _kind_of(folder)
             if kind and (folder != place or kind != self.own):
@@ -78,6 +82,12 @@ class PicturePath(OutputPath):
             known = ", ".join(PICTURE_SUFFIXES)
             self.fail(f"{path} has the suffix {path.suffix!r}; known: {known}", param, ctx)
         return path
+
+
+def _is_device(path: Path) -> bool:
+    """Whether a finished file, which is renamed to its name, would replace what others write to."""
+    named_in_dev = os.path.realpath(path.parent) == "/dev"  # /dev/stdout may be a link to a file
+    return named_in_dev or (path.exists() and not path.is_file() and not path.is_dir())
 
 
 def _kind_of(folder: Path) -> str | None:

@@ -125,7 +125,7 @@ class UnitRows:
 
 
 class SealedPart:
-    """One sealed part: its plan and the promises its index makes about stored objects."""
+    """One sealed part: its plan and the digests its index has of stored objects."""
 
     def __init__(self, root: Path, entry: PartEntry) -> None:
         self.plan: PartPlan = load_plan(root, entry)

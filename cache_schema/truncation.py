@@ -1,4 +1,4 @@
-"""What a container promises and what the file holds, where libsndfile does not distinguish them.
+"""What a container declares and what the file holds, where libsndfile does not distinguish them.
 
 libsndfile shortens a truncated file of most containers without a word, takes some of the sizes that a
 writer to a pipe leaves in a header for true, guesses the length of an MP3 stream that carries no count,
@@ -62,7 +62,7 @@ _MP3_RATES_HZ = {
     0: (11_025, 12_000, 8_000),
 }
 _MP3_FRAMES_IN_A_ROW = 3
-# The lowest flag says that a count follows; 0 is none. The decoder knows no other form.
+# The lowest flag says that a count follows; 0 is none. The decoder reads no other form.
 _COUNT_OF_FRAMES = re.compile(
     rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f](?!\0\0\0\0)", re.DOTALL
 )
@@ -99,7 +99,7 @@ class Extent:
 
 
 def container_extent(stream: Stream) -> Extent:
-    """Compare what a file's container promises with the file; rewinds the stream."""
+    """Compare what a file's container declares with the file; rewinds the stream."""
     head = stream.read(len(_LFS_POINTER))
     extent = Extent()
     if head == _LFS_POINTER:
@@ -175,7 +175,7 @@ def _behind_tags(stream: Stream, place: int = 0) -> int:
 def _chunks(
     stream: Stream, layout: str, position: int, size: int
 ) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each chunk's name, the place behind its header, and the bytes it says to have there."""
+    """Yield each chunk's name, the place behind its header, and the bytes it claims to have there."""
     header_bytes = struct.calcsize(layout)
     counted, step = _COUNTED_AND_STEP[header_bytes]
     while position + header_bytes <= size:
@@ -187,7 +187,7 @@ def _chunks(
 
 
 def _chunks_follow(stream: Stream, layout: str, position: int, size: int) -> bool:
-    """Tell whether chunks fill a file from here to its end, as samples by chance never do."""
+    """Return whether chunks fill a file from here to its end, as samples by chance never do."""
     end = position
     for name, begin, length in _chunks(stream, layout, position, size):
         if length < 0 or not (name[:4].isascii() and name[:4].decode("ascii").isprintable()):

@@ -79,7 +79,7 @@ def corpus_is_well_formed(write: WriteCorpus, folder: Path) -> None:
         assert (corpus.root / clip.path).resolve().is_relative_to(corpus.root)
         assert clip.id.lstrip("/") == clip.id != ""
         assert str(corpus.root) not in clip.id
-        # A list may name what is gone: such a clip stays, to end in quarantine with its reason.
+        # A list may name what is missing: such a clip stays, to end in quarantine with its reason.
         there = container_of(corpus.root / clip.path).is_file()
         assert (clip.frames > 0) == (clip.source_rate_hz > 0) == there
     assert read_corpus(text) == corpus

@@ -240,7 +240,7 @@ def student_learns(name: str) -> None:
 
 @torch.no_grad()
 def student_attributes_to_valid_frames(name: str) -> None:
-    """Where it finds its answer is a distribution over each clip's own frames."""
+    """Where it finds its evidence is a distribution over each clip's own frames."""
     student = settled_student(name)
     output = student(*student_input(student))
     attribution_BT = student.frame_attribution(output)
@@ -532,14 +532,14 @@ SECOND = 16_000
 
 
 def exported_trial(name: str, spec: FormSpec) -> tuple[Graph, Trial]:
-    """A student's form, and generated clips with the student's own answers."""
+    """A student's form, and generated clips with the student's own outputs."""
     student = settled_student(name)
     clips = generated_clips(student.front_end, spec, len(CLASSES))
     return build_graph(student, spec), Trial.of(student, spec, clips, "single", CLASSES)
 
 
 def exported_alike(exporter: Exporter, name: str, spec: FormSpec, path: Path) -> None:
-    """Write a form; the file answers as its student."""
+    """Write a form; the file gives its student's outputs."""
     graph, trial = exported_trial(name, spec)
     exporter.write(graph, path)
     assert os.listdir(path.parent) == [path.name]
@@ -559,7 +559,7 @@ def exporter_declares(name: str, folder: Path) -> None:
 
 
 def exporter_writes_clips(name: str, folder: Path) -> None:
-    """A clip of features gets the student's answer, in int8 nearly so from a smaller file."""
+    """A clip of features gets the student's output, in int8 nearly so from a smaller file."""
     exporter, spec = load_exporter(name), FormSpec(kind="static", takes="features", samples=SECOND)
     floats, int8 = folder / exporter.file_name, folder / f"int8-{exporter.file_name}"
     exported_alike(exporter, EXPORTED, spec, floats)
@@ -574,7 +574,7 @@ def exporter_writes_clips(name: str, folder: Path) -> None:
 
 
 def exporter_writes_waveforms(name: str, folder: Path) -> None:
-    """A waveform of any length, or of one, gets the student's answer, where the format has it."""
+    """A waveform of any length, or of one, gets the student's output, where the format has it."""
     exporter = load_exporter(name)
     if exporter.why_not_waveform:
         return
@@ -585,7 +585,7 @@ def exporter_writes_waveforms(name: str, folder: Path) -> None:
 
 
 def exporter_writes_steps(name: str, folder: Path) -> None:
-    """One frame after the other gets the student's answer to the clip so far."""
+    """One frame after the other gets the student's output to the clip so far."""
     exporter = load_exporter(name)
     spec = FormSpec(kind="step", takes="features")
     exported_alike(exporter, STEPPED, spec, folder / exporter.file_name)

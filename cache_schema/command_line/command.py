@@ -177,7 +177,7 @@ def _described(error: OSError) -> str:
             "command."
         )
     way = _WAYS_OUT.get(
-        error.errno or 0, "Mend what refused it (disk, network, mount, permissions)"
+        error.errno or 0, "Correct what refused it (disk, network, mount, permissions)"
     )
     return f"{message}. What was finished is kept. {way}, and repeat the command."
 

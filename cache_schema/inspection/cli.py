@@ -86,7 +86,7 @@ def _print_damage(cache: Path, damage: list[str], as_json: bool) -> NoReturn:
         for line in damage:
             echo(f"damaged {one_line(line)}")
     raise CacheError(
-        f"{cache} is damaged: {len(damage)} object(s). Mend it: repeat the precompute-teacher "
+        f"{cache} is damaged: {len(damage)} object(s). Repair it: repeat the precompute-teacher "
         "command with --repair",
         kind="damaged",
     )

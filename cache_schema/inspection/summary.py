@@ -1,4 +1,4 @@
-"""What ``inspect-cache`` knows of a cache, finished or not, as plain JSON-ready facts."""
+"""What ``inspect-cache`` reports of a cache, finished or not, as plain JSON-ready facts."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def find_clip(root: Path, clip_id: str) -> int:
 def clip_facts(cache: Cache, position: int, view: int = 0) -> dict[str, Any]:
     """Everything cached of one view of one clip; arrays stay arrays.
 
-    Each signal is read by itself: a clip that one teacher could not use has the others' answers.
+    Each signal is read by itself: a clip that one teacher could not use has the others' signals.
     """
     clip = cache.clip_table.clips(position, position + 1)[0]
     unit = next(_units_with(cache, clip.split, position, view))

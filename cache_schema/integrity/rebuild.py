@@ -30,7 +30,7 @@ def restore_root(root: Path, manifest: Manifest, clips: Sequence[Clip]) -> None:
 
 
 def restore_part(root: Path, entry: PartEntry, plan: PartPlan) -> None:
-    """Put a part's metadata back where it differs from what the index, or the layout, promises.
+    """Put a part's metadata back where it differs from its digest in the index or the layout.
 
     Where the index itself is damaged nothing is known of the metadata.
 
@@ -56,7 +56,7 @@ def restore_part(root: Path, entry: PartEntry, plan: PartPlan) -> None:
 
 
 def _put_back(folder: Path, create: Callable[[Path], None], recorded: Mapping[str, str]) -> None:
-    """Lay out aside, and take from there what differs; without promises, all that was laid out."""
+    """Lay out aside, and take from there what differs; without digests, all that was laid out."""
     draft = draft_path(folder / "again")
     shutil.rmtree(draft, ignore_errors=True)
     create(draft)

@@ -62,7 +62,7 @@ class Damage:
 
 
 def verify(root: Path) -> list[Damage]:
-    """Compare every object of a cache with what its records promise.
+    """Compare every object of a cache with the digests in its records.
 
     Returns
     -------

@@ -74,7 +74,7 @@ def odd_entries(root: Path, *, large: bool) -> Iterator[Path]:
 
 def entries_below(root: Path, *, large: bool) -> Iterator[tuple[Path, os.DirEntry[str]]]:
     """Yield all that lies below a folder, following no link."""
-    folders = [str(root)]  # no recursion: nobody knows how deep a stranger's folders are
+    folders = [str(root)]  # no recursion: a folder from outside may be of any depth
     while folders:
         folder = folders.pop()
         try:
@@ -91,7 +91,7 @@ def entries_below(root: Path, *, large: bool) -> Iterator[tuple[Path, os.DirEntr
 
 
 def is_refusal(error: Exception) -> bool:
-    """Tell what disk, network, permissions or memory refuse from what lies at a path."""
+    """Distinguish what disk, network, permissions or memory refuse from what lies at a path."""
     return isinstance(error, OSError) and error.errno not in (None, *_ABOUT_THE_PATH)
 
 

@@ -41,9 +41,9 @@ from pipeline.audio.source import Source, SourceProblem, open_source
 
 RESAMPLER = f"soxr HQ {soxr.__version__}"
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
-# Names of the recordings that every corpus lists. Decoded is whatever libsndfile knows by its content;
-# left out here are names that mostly hold other things (.mat, .htk, .iff, .mpc, .xi): a manifest may
-# list those.
+# Names of the recordings that every corpus lists. Decoded is whatever libsndfile recognises by its
+# content; left out here are names that mostly hold other things (.mat, .htk, .iff, .mpc, .xi): a
+# manifest may list those.
 AUDIO_SUFFIXES = (
     ".8svx", ".aif", ".aifc", ".aiff", ".au", ".avr", ".bwf", ".caf", ".flac", ".gsm", ".mp1", ".mp2",
     ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sds", ".sf", ".snd",
@@ -236,7 +236,7 @@ def decode(
     Parameters
     ----------
     path : Path
-        A recording in any container that libsndfile knows; or the member of a container that holds one,
+        A recording in any container that libsndfile reads; or the member of a container that holds one,
         or bare samples (`pipeline.audio.members`).
     start_s, end_s : float
         The stretch to decode; an end of None is the end of the file.
@@ -447,7 +447,7 @@ class _Recording:
             return _Sound(self.source, samplerate=_HEADERLESS_RATE_HZ, channels=1, **kind)
 
     def frames(self) -> int:
-        """Frames by the header, or counted where it gives no count or promises too many.
+        """Frames by the header, or counted where it gives no count or too high a one.
 
         A plan makes room for what is promised here, so a damaged header must not get away with it.
         """

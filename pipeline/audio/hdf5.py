@@ -136,7 +136,7 @@ class Pack:
         rows, longest = self._array(WAVEFORM, 2).shape
         if longest > _MAX_SAMPLES_PER_BYTE * self._file_bytes:
             raise ValueError(
-                f"{WAVEFORM} promises {longest} samples a clip, the file has {self._file_bytes} bytes"
+                f"{WAVEFORM} declares {longest} samples a clip, the file has {self._file_bytes} bytes"
             )
         if SAMPLES not in self._h5:
             return np.full(rows, longest, np.int64)
@@ -181,9 +181,9 @@ class Pack:
         """All rows, after a look at whether the file can hold so many."""
         rows = len(dataset)
         if rows > _MAX_SAMPLES_PER_BYTE * self._file_bytes:
-            raise ValueError(f"{dataset.name[1:]} promises {rows} rows, the file is small")
+            raise ValueError(f"{dataset.name[1:]} declares {rows} rows, the file is small")
         if dataset.nbytes > _MAX_SAMPLES_PER_BYTE * self._file_bytes:
-            raise ValueError(f"{dataset.name[1:]} promises {dataset.nbytes} bytes")
+            raise ValueError(f"{dataset.name[1:]} declares {dataset.nbytes} bytes")
         return dataset[:]
 
 

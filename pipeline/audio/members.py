@@ -125,7 +125,7 @@ def container_errors() -> Iterator[None]:
     except MemoryError:
         if not _memory_is_left():
             raise
-        raise MemberProblem("the container promises more than memory holds") from None
+        raise MemberProblem("the container declares more than memory holds") from None
     except _DAMAGE as error:
         number = _system_error(error)
         if number is not None and number not in _DAMAGED_PLACES:

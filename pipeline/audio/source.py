@@ -44,8 +44,8 @@ class Source(io.RawIOBase):
     patches : dict of int to bytes
         What stands at a place instead of what is stored, placed as from `begin`.
     claimed_bytes : int
-        Bytes that it says to have behind its end, for a decoder that guesses a length from its size and
-        stops there. Nothing is read of them but a last, empty tag.
+        Bytes that it claims to have behind its end, for a decoder that guesses a length from its size
+        and stops there. Nothing is read of them but a last, empty tag.
     """
 
     def __init__(self, file: BinaryIO, head_bytes: int = 0) -> None:

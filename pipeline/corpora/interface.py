@@ -243,7 +243,7 @@ def _raise_if_any(problems: Sequence[str], hints: Iterable[str], source: str) ->
     ways = "".join(f"{hint}.\n" for hint in hints)
     raise UsageError(
         f"corpus {source}: {count}\n{bullet_list(problems, MAX_LISTED)}\n{ways}Nothing was written. "
-        "Mend the corpus, then repeat the command.",
+        "Correct the corpus, then repeat the command.",
         kind="corpus",
     )
 

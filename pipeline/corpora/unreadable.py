@@ -70,7 +70,7 @@ def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
 
 
 def suggested_path(root: Path, name: str) -> str:
-    """Explain how the path of a listed file that is not there may be meant; nothing if nobody knows."""
+    """Explain how the path of a listed file that is not there may be meant; nothing if unknown."""
     reason = _spelling(root, name, _Finder(root))
     return reason.example + (f": {reason.hint}" if reason.hint else "")
 

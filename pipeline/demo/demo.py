@@ -101,7 +101,7 @@ class Demo:
             "precompute-teacher", f"csv:{corpora['student']}", "--teacher", teacher, "--out", cache
         )
         self.command("inspect-cache", cache, "--verify")
-        self.step("Students learn from the cache alone, with and without the teacher's answers")
+        self.step("Students learn from the cache alone, with and without the teacher's outputs")
         runs = self.train_students(cache)
         self.print_table(runs)
         picture = self.draw(cache, runs)
@@ -191,8 +191,8 @@ class Demo:
         return picture
 
     def export(self, cache: Path, run: Path) -> None:
-        """Write a student for a device, and let the file answer a recording."""
-        self.step("The distilled student becomes a file for a device, which answers a recording")
+        """Write a student for a device, and let the file classify a recording."""
+        self.step("The distilled student becomes a file for a device, which classifies a recording")
         out = self.folder / "device"
         if not out.exists():
             options = self.scale.export_options

@@ -1,7 +1,7 @@
 """One espeak-ng voice in a process of its own; run as a script, never imported.
 
 espeak-ng carries the state of its noise source and its filters from one utterance to the next, so
-what it says depends on what it said before. A fresh process for each voice, with a fixed seed and a
+what it speaks depends on what it spoke before. A fresh process for each voice, with a fixed seed and a
 fixed list of utterances, gives the same samples each time. The synthesiser is GPL-3.0 and is loaded
 nowhere else. The script needs the standard library and espeakng-loader only.
 
@@ -39,7 +39,7 @@ class Voice:
     Attributes
     ----------
     rate_hz : int
-        Rate of what it says.
+        Rate of its samples.
     """
 
     def __init__(self, name: str) -> None:
@@ -70,7 +70,7 @@ class Voice:
             encoded, size, 0, POS_CHARACTER, 0, CHARS_UTF8, None, None
         )
         if status != 0 or not self._samples:
-            raise SystemExit(f"espeak-ng said nothing for {text!r} (status {status})")
+            raise SystemExit(f"espeak-ng gave no samples for {text!r} (status {status})")
         return bytes(self._samples)
 
     def _keep(self, samples: Any, count: int, _events: int | None) -> int:

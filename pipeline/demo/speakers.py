@@ -1,4 +1,4 @@
-"""The speakers of the demo corpus: what each says, and the samples of it.
+"""The speakers of the demo corpus: what each speaks, and the samples of it.
 
 Shape suffix: S = samples.
 """
@@ -59,7 +59,7 @@ PITCHES = (25, 75)
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """What a speaker says in one breath."""
+    """What a speaker speaks in one breath."""
 
     text: str
     take: int
@@ -67,7 +67,7 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Speech:
-    """Everything one speaker says.
+    """Everything one speaker speaks.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ def speakers(split: str) -> tuple[str, ...]:
 
 
 def utterances(voice: str) -> tuple[Utterance, ...]:
-    """List what a speaker says, in the order it is said in."""
+    """List what a speaker speaks, in order."""
     first = _draw(voice, len(SENTENCES))
     sentences = [SENTENCES[(first + n) % len(SENTENCES)] for n in range(SENTENCES_EACH)]
     return (
@@ -119,7 +119,7 @@ def check_synthesiser() -> None:
 
 @cache
 def speech_of(voice: str) -> Speech:
-    """Let a speaker say everything, in a process of its own (see `pipeline.demo.espeak`).
+    """Let a speaker speak everything, in a process of its own (see `pipeline.demo.espeak`).
 
     Raises
     ------

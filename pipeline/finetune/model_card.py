@@ -10,7 +10,7 @@ from cache_schema.text import json_text, markdown
 _FIRST = """\
 **This model classifies the first frame.** Its `config.json` has `aftersound_pooling: first`, which
 Aftersound honours; a stock transformers class ignores that key, averages all frames and gives
-other, worse answers.
+other, worse outputs.
 """
 _MEAN = "It averages all frames, as the stock transformers class does.\n"
 _TOKENS = "It averages the two special tokens, as the stock transformers class does.\n"

@@ -168,7 +168,7 @@ def pack_corpus(packing: Packing, report: Callable[[str, int], None]) -> Iterato
     packing : Packing
         From `plan_packing`.
     report : function
-        Called with a split and a number of clips that have been gone through.
+        Called with a split and a number of clips that have been processed.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def _write_pack(
             raise RunError(
                 f"none of the {len(clips)} clips of {split} can be packed\n"
                 f"{bullet_list([f'{name}: {why}' for name, why in unusable], MAX_LISTED)}\n"
-                "Mend the corpus, then repeat the command.",
+                "Correct the corpus, then repeat the command.",
                 kind="unusable",
             )
         _list_unusable(packing.out / f"{split}.unusable.csv", unusable)

@@ -154,8 +154,8 @@ def main(
         with _Reporter(console, [clip.id for clip in precompute.inputs.clips]) as reporter:
             found = repair_cache(precompute, reporter.start, reporter.unit)
         for damage in found:
-            console.print(f"mended: {damage}")
-        console.print("Nothing was damaged." if not found else f"{len(found)} object(s) mended.")
+            console.print(f"repaired: {damage}")
+        console.print("Nothing was damaged." if not found else f"{len(found)} object(s) repaired.")
     else:
         _run(console, precompute)
 

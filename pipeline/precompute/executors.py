@@ -136,7 +136,7 @@ def _connected(target: Any) -> Any:
         return Client(target, timeout="30s")
     except OSError as error:
         raise RunError(
-            f"no Dask scheduler answers at {target!r} ({error}). Check the address, or leave out "
+            f"no Dask scheduler responds at {target!r} ({error}). Check the address, or leave out "
             "--scheduler to compute here.",
             kind="scheduler",
         ) from None

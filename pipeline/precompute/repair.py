@@ -25,7 +25,7 @@ def repair_cache(precompute: Precompute, on_start: OnStart, on_unit: OnUnit) -> 
     ------
     CacheError
         Kind ``"damaged"`` when a document is damaged that cannot be made again, or, with the rest
-        mended, when objects of other teachers are, or some are no part of a cache.
+        repaired, when objects of other teachers are, or some are no part of a cache.
     """
     out = precompute.out
     with write_lock(out):
@@ -95,30 +95,30 @@ def _check_other_teachers(out: Path, found: Sequence[Damage], others: Sequence[P
         left = [str(d) for d in found if d.part in {plan.name for plan in others}]
         commands = sorted({command_of(plan.teacher_name) for plan in others})
         raise CacheError(
-            f"{out}: {len(found) - len(left)} object(s) mended, {len(left)} of another teacher's are "
+            f"{out}: {len(found) - len(left)} object(s) repaired, {len(left)} of another teacher's are "
             f"damaged\n{bullet_list(left)}\nRepeat with --repair {' and '.join(commands)}",
             kind="damaged",
         )
 
 
 def _check_strays(out: Path, found: Sequence[Damage]) -> None:
-    """Objects that nobody wrote are not deleted: nobody knows what they are."""
+    """Objects that nobody wrote are not deleted: their origin is unknown."""
     strays = [str(damage) for damage in found if damage.stray]
     if strays:
         raise CacheError(
-            f"{out}: {len(found) - len(strays)} object(s) mended, {len(strays)} are no part of it\n"
+            f"{out}: {len(found) - len(strays)} object(s) repaired, {len(strays)} are no part of it\n"
             f"{bullet_list(strays)}\nDelete them: no reader looks at them.",
             kind="damaged",
         )
 
 
 def _check_repaired_record(out: Path, record: CommitRecord, sealed: Mapping[int, str]) -> None:
-    """A repair must give what was sealed; another answer is dropped, so that it can be repeated."""
+    """A repair must give what was sealed; another result is dropped, so that it can be repeated."""
     wanted, found = sealed.get(record.unit), sha256(record.encode())
     if wanted not in (None, found):
         record_path(out, record.part, record.unit).unlink()
         raise CacheError(
-            f"work unit {record.unit} of {record.part} now gives another answer: sealed as "
+            f"work unit {record.unit} of {record.part} now gives another result: sealed as "
             f"{(wanted or '')[:12]}, recomputed {found[:12]}. Restore the sources and libraries it was "
             "made from and repeat --repair, or make a new cache with another --out.",
             kind="stale",

@@ -189,7 +189,7 @@ def _problem(now: UnitRow, source: str, reason: str | None) -> str:
 def relative_error(spec: SignalSpec, task: top_k.Task, cached: Array, fresh: Array) -> float:
     """Largest difference of a row from the cached one, as a share of the cached one's scale.
 
-    The fresh row is first brought into the form that was stored. An answer on the edge between two
+    The fresh row is first brought into the form that was stored. A value on the edge between two
     codes of u8log may fall on either side of it, which is no difference.
     """
     slack = 0.0

@@ -21,7 +21,7 @@ from pipeline.precompute.signal_encodings import storage_as_options
 def check_same_recipe(inputs: Inputs, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
     """Check that a cache was made by the recipe of a request, both values side by side.
 
-    A further teacher answers the cache's own views: what is not given of them is as it is there.
+    A further teacher processes the cache's own views: what is not given of them is as it is there.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def _check_views_exist(inputs: Inputs, plans: Sequence[PartPlan]) -> None:
 
 
 def _steps(recipe: Sequence[str]) -> dict[str, Any]:
-    """The facts of each step of a recipe under its number and name, as messages tell what differs."""
+    """The facts of each step of a recipe under its number and name, as messages show what differs."""
     steps = {}
     for number, text in enumerate(recipe, 1):
         step = read_step(text)

@@ -39,7 +39,7 @@ class PreparedClip:
 
 
 PrepareRow = Callable[[int], PreparedClip | UnitRow]
-"""Prepares one row of a work unit, or says why it is quarantined."""
+"""Prepares one row of a work unit, or gives the reason of its quarantine."""
 
 
 class CorpusRows:

@@ -21,7 +21,7 @@ from pipeline.audio.decode import resample_exactly, resampled_length
 from pipeline.precompute.unit_inputs import PreparedClip
 from pipeline.teachers.interface import Teacher
 
-# Of so many clips a teacher that can answer none is at fault, whatever it makes of noise.
+# A teacher without an output for any of so many clips is at fault, whatever it makes of noise.
 MIN_CLIPS_ALIKE = 8
 # Cached logits are float16; recomputed ones may differ by this share of the largest logit.
 LOGIT_TOLERANCE = 2e-3
@@ -33,7 +33,7 @@ class TeacherRows:
     Parameters
     ----------
     plan : PartPlan
-        Says which signals are stored, and how rows are batched.
+        Holds which signals are stored, and how rows are batched.
     teacher : Teacher
         Loaded.
     waveform_hz : int
@@ -80,7 +80,7 @@ class TeacherRows:
     def check_useful(
         self, number: int, prepared: Sequence[PreparedClip | UnitRow], rows: Sequence[UnitRow]
     ) -> None:
-        """Stop where a teacher has no answer to any clip of a unit: that is no clip's fault.
+        """Stop where a teacher has no output for any clip of a unit: that is no clip's fault.
 
         Where the clips are few it is run on noise as well.
 
@@ -97,9 +97,9 @@ class TeacherRows:
         if len(clips) < MIN_CLIPS_ALIKE and self._answers_noise(clips[0]):
             return
         raise RunError(
-            f"work unit {number}: no answer of teacher {self._teacher.family} to its {len(reasons)} "
+            f"work unit {number}: no output of teacher {self._teacher.family} for its {len(reasons)} "
             f"clip(s) can be kept, the first since {reasons[0]}. That is no fault of the clips, so "
-            "none was quarantined, and nothing written of the unit. Mend the teacher (NaN in its "
+            "none was quarantined, and nothing written of the unit. Correct the teacher (NaN in its "
             "weights, or logits of another scale), then repeat the command with another --out.",
             kind="teacher",
         )
@@ -175,7 +175,7 @@ def check_same_logits(
 
 
 def _unstorable(output: Mapping[str, Array]) -> str:
-    """Say why an output in float16 cannot be kept; nothing if it can."""
+    """Return why an output in float16 cannot be kept; nothing if it can."""
     for name, value in output.items():
         if np.isnan(value).any():
             return f"the teacher's {name} has NaN"

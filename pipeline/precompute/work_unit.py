@@ -1,6 +1,6 @@
 """One work unit, whole: prepare its clips, run the teacher, write and commit. What a worker runs.
 
-A process has two units in hand, each in a thread of its own: one asks the teacher, whose turn a lock
+A process has two units in hand, each in a thread of its own: one runs the teacher, whose turn a lock
 guards, while the other decodes or writes. Never more, so that memory stays bounded.
 """
 
@@ -64,7 +64,7 @@ def compute_unit(job: UnitJob, number: int) -> CommitRecord:
     Raises
     ------
     UnitCancelled
-        If the run was stopped before the unit's answers were complete.
+        If the run was stopped before the unit's outputs were complete.
     """
     _active_runs.append(job.run)
     try:

@@ -178,7 +178,7 @@ OFFICIAL_CORPORA = {
         ),
         holds=AUDIOSET_LISTS,
         remark="These are AudioSet's lists. Its audio is not published as an archive: the recordings "
-        "are stretches of YouTube videos, many of them gone. Put those you may use below this "
+        "are stretches of YouTube videos, many of them removed. Put those you may use below this "
         "folder, named by video and start, such as audio/YID_30.000.wav; missing ones are counted.",
     ),
 }

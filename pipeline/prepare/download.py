@@ -147,7 +147,9 @@ def _opened(url: str, start: int) -> HTTPResponse:
         if error.code == 416 and start:
             return error  # type: ignore[return-value]  # an HTTPError is the response too
         error.close()
-        raise _TransferInterrupted(f"the server answered {error.code} {error.reason}") from None
+        raise _TransferInterrupted(
+            f"the server responded with {error.code} {error.reason}"
+        ) from None
     except URLError as error:
         raise _TransferInterrupted(f"no connection ({error.reason})") from None
     except (OSError, HTTPException) as error:
@@ -156,7 +158,7 @@ def _opened(url: str, start: int) -> HTTPResponse:
 
 
 def _extent(response: HTTPResponse, had: int) -> tuple[int | None, int | None]:
-    """Return which byte the answer begins at, None where it fits no part, and how long the file is."""
+    """Return which byte the response begins at, None where it fits no part, and how long the file is."""
     if response.status == 416:
         whole = response.headers.get("Content-Range") == f"bytes */{had}"
         return (had, had) if whole else (None, None)

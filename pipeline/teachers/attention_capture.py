@@ -17,7 +17,7 @@ eager              6.8    24.3    70.8    247.6
 A probe computes the softmax a second time; the blocks beat it at every length. The two matrix
 products alone cost what all of SDPA costs, and the softmax a quarter of it, which leaves little to
 gain: hence weights in the place of the scores, one buffer for all blocks, no copy of the projections.
-The same arithmetic runs whether maps are requested or not: no answer depends on which other signals
+The same arithmetic runs whether maps are requested or not: no output depends on which other signals
 are stored. It has no gradients.
 
 Shape suffixes: B clips in batch, H heads, T frames (queries and keys), D features of a head.

@@ -3,10 +3,10 @@
 PSLA (Gong, Chung and Glass 2021, https://arxiv.org/abs/2102.01243, section II; the class
 ``MHeadAttention`` of its code) averages the last feature map over frequency. For each head h and
 class c, one linear map gives how much frame t counts, a_htc, and another its activation, z_htc; the
-clip's answer is ``Σ_h w_h Σ_t (a_htc / Σ_t' a_ht'c) z_htc`` with a sigmoid on a and learned w_h.
+clip's output is ``Σ_h w_h Σ_t (a_htc / Σ_t' a_ht'c) z_htc`` with a sigmoid on a and learned w_h.
 
-PSLA also puts a sigmoid on z, which makes the answer a mixture of probabilities. Here z stays linear,
-as in the EfficientAT models' head: the answer is a logit, for softmax and sigmoid alike.
+PSLA also puts a sigmoid on z, which makes the output a mixture of probabilities. Here z stays linear,
+as in the EfficientAT models' head: the output is a logit, for softmax and sigmoid alike.
 
 Shape suffixes: B clips in batch, T frames, D features, H heads, C classes.
 """

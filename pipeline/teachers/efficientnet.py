@@ -53,7 +53,7 @@ class EfficientNetTeacher(HuggingFaceTeacher):
     Gives logits, frame embeddings (the last feature map averaged over frequency) and clip embeddings
     (their mean over time, whatever the pooling). It gives no attention: there is none but in
     attention pooling, whose weights differ by class and whose head weights may be negative, so that
-    no distribution over time stands for the answer.
+    no distribution over time stands for the output.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ class EfficientNetTeacher(HuggingFaceTeacher):
     def infer(
         self, waveforms: Waveforms, signals: Sequence[str]
     ) -> list[dict[str, NDArray[np.float32]]]:
-        """Answer each waveform; see `Teacher.infer`."""
+        """Compute the signals of each waveform; see `Teacher.infer`."""
         check_request(self, [len(waveform) for waveform in waveforms], signals)
         with torch.inference_mode(), exact_convolutions():
             frames_BTD = self.hidden(waveforms)

@@ -78,7 +78,7 @@ class EnsembleTeacher:
     def infer(
         self, waveforms: Sequence[NDArray[np.float32]], signals: Sequence[str]
     ) -> list[dict[str, NDArray[np.float32]]]:
-        """Average the members' answers to each waveform; see `Teacher.infer`."""
+        """Average the members' outputs for each waveform; see `Teacher.infer`."""
         check_request(self, [len(waveform) for waveform in waveforms], signals)
         outputs = [member.infer(waveforms, signals) for member in self._members]
         return [
@@ -101,7 +101,7 @@ class EnsembleTeacher:
         return {
             "id": f"ensemble of {' and '.join(names)}",
             "family": self.family,
-            # Without their ids: what a folder is called does not change an answer.
+            # Without their ids: what a folder is called does not change an output.
             "members": [
                 {key: fact for key, fact in member.provenance.items() if key != "id"}
                 for member in self._members

@@ -79,7 +79,7 @@ class HuggingFaceTeacher(ABC):
     def infer(
         self, waveforms: Waveforms, signals: Sequence[str]
     ) -> list[dict[str, NDArray[np.float32]]]:
-        """Answer each waveform; see `Teacher.infer`."""
+        """Compute the signals of each waveform; see `Teacher.infer`."""
 
     @abstractmethod
     def logits(self, waveforms: Waveforms) -> Tensor:
@@ -87,7 +87,7 @@ class HuggingFaceTeacher(ABC):
 
     @abstractmethod
     def self_test(self) -> None:
-        """Compare an answer with that of the stock model.
+        """Compare an output with that of the stock model.
 
         Raises
         ------
@@ -141,7 +141,7 @@ class HuggingFaceTeacher(ABC):
         Raises
         ------
         RunError
-            If weights are missing or answers differ by more than 1e-5 of their scale.
+            If weights are missing or outputs differ by more than 1e-5 of their scale.
         """
         self.attach_model(self.stored_model().eval(), device)
         translate_errors(self.self_test, self.checkpoint.id)

@@ -16,7 +16,7 @@ Batching = Literal["exact", "near"]
 
 @runtime_checkable
 class Teacher(Protocol):
-    """A model whose answers are cached.
+    """A model whose outputs are cached.
 
     Everything but `infer` works before `load`, from a configuration alone, so that a plan can be
     made on a machine without weights or accelerator.
@@ -41,7 +41,7 @@ class Teacher(Protocol):
     signals : mapping of str to FrameGrid or None
         The signals it can give; framed ones with their grid.
     provenance : dict
-        JSON that identifies what the answers depend on; holds no path of this machine.
+        JSON that identifies what the outputs depend on; holds no path of this machine.
     example : str, optional
         The teacher as ``--teacher`` takes it; only for one by name that cannot do without options.
     """
@@ -65,7 +65,7 @@ class Teacher(Protocol):
     def infer(
         self, waveforms: Sequence[NDArray[np.float32]], signals: Sequence[str]
     ) -> list[dict[str, NDArray[np.float32]]]:
-        """Answer each mono waveform of shape (samples,) with the requested signals.
+        """Process each mono waveform of shape (samples,) with the requested signals.
 
         Raises
         ------

@@ -1,10 +1,10 @@
-"""Attention rollout: how much each frame of the input reached the teacher's answer.
+"""Attention rollout: how much each frame of the input reached the teacher's output.
 
 With head-mean attention maps ``A_l`` (a row is a query and sums to 1; l = 1 is the lowest layer)
 and ``Â_l = ½A_l + ½I`` for the residual connection, the rollout is ``R = Â_L ··· Â_1`` (Abnar and
 Zuidema 2020, "Quantifying Attention Flow in Transformers", section 3,
 https://arxiv.org/abs/2005.00928). What one position saw is its row of R. A
-teacher whose answer is made from ``pᵀ`` times its last hidden states saw ``r = pᵀR``: the first row
+teacher whose output is made from ``pᵀ`` times its last hidden states saw ``r = pᵀR``: the first row
 for a classifier on the first frame (Choi et al. 2022, figure 1, https://arxiv.org/abs/2110.14131),
 the mean row for mean pooling, and so on.
 

@@ -1,4 +1,4 @@
-"""What a loaded teacher compares with the stock model of transformers, before it answers anything."""
+"""What a loaded teacher compares with the stock model of transformers, before its first output."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def check_request(teacher: Teacher, samples: Sequence[int], signals: Sequence[st
     if teacher.batching == "exact" and len(set(samples)) > 1:
         raise RunError(
             f"teacher {teacher.family} needs clips of equal length in a batch, got "
-            f"{sorted(set(samples))} samples; padding would change its answers",
+            f"{sorted(set(samples))} samples; padding would change its outputs",
             kind="length",
         )
 

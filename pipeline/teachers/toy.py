@@ -112,7 +112,7 @@ class ToyTeacher:
     def infer(
         self, waveforms: Sequence[NDArray[np.float32]], signals: Sequence[str]
     ) -> list[dict[str, NDArray[np.float32]]]:
-        """Answer each waveform by itself; see `Teacher.infer`."""
+        """Compute the signals of each waveform by itself; see `Teacher.infer`."""
         check_request(self, [len(waveform) for waveform in waveforms], signals)
         return [
             {name: value.astype(np.float32) for name, value in self._signals(w, signals).items()}

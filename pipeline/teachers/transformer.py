@@ -130,7 +130,7 @@ class TransformerTeacher(HuggingFaceTeacher):
     def infer(
         self, waveforms: Waveforms, signals: Sequence[str]
     ) -> list[dict[str, NDArray[np.float32]]]:
-        """Answer each waveform; see `Teacher.infer`."""
+        """Compute the signals of each waveform; see `Teacher.infer`."""
         check_request(self, [len(waveform) for waveform in waveforms], signals)
         wanted = not ATTENTION_SIGNALS.isdisjoint(signals)
         with torch.inference_mode(), exact_convolutions():

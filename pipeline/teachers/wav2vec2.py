@@ -1,7 +1,7 @@
 """The wav2vec 2.0 family as teachers: also XLS-R, HuBERT, WavLM, data2vec-audio, UniSpeech-SAT.
 
-Whether padding changes an answer depends on the model. Group norm in the convolutional front end
-averages over time, padding included, which shifts answers by a quarter of their scale even under a
+Whether padding changes an output depends on the model. Group norm in the convolutional front end
+averages over time, padding included, which shifts outputs by a quarter of their scale even under a
 mask; the positional convolutions of data2vec-audio spread padding into the last frames. These see
 batches of exactly equal length. With layer norm, the mask of wav2vec 2.0, HuBERT and
 UniSpeech-SAT is exact, and clips of near length share a batch.

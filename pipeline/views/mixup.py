@@ -50,7 +50,7 @@ class Mixup(PlainStep):
         self._alpha = alpha
 
     def prepare(self, context: ViewContext) -> dict[str, Any]:
-        """Remember the corpus, which a cache knows by its fingerprint."""
+        """Remember the corpus, which a cache records by its fingerprint."""
         self._context = context
         return {}
 

@@ -1,6 +1,6 @@
-"""What the trainer's augmentations do to cached answers, and which losses can live with that.
+"""What the trainer's augmentations do to cached signals, and which losses can live with that.
 
-A cached answer is true of the samples that the teacher processed. Whatever the trainer itself changes is
+A cached signal is true of the samples that the teacher processed. Whatever the trainer itself changes is
 therefore declared here with its effect; what no loss supports must be a view, which the teacher
 processes.
 """
@@ -31,7 +31,7 @@ class Augmentation:
     Attributes
     ----------
     effect : Effect
-        What it does to cached answers.
+        What it does to cached signals.
     used : callable
         Whether a recipe has it.
     off : str
@@ -93,7 +93,7 @@ def check_augmentations(recipe: Recipe, losses: Mapping[str, type[DistillationLo
             )
     if problems:
         raise UsageError(
-            f"the cached answers do not support this augmentation; {len(problems)} problem(s)\n"
+            f"the cached signals do not support this augmentation; {len(problems)} problem(s)\n"
             f"{bullet_list(problems)}\nWays out:\n{bullet_list(ways)}",
             kind="options",
         )

@@ -1,7 +1,7 @@
 """A process of a comparison: ``train-student`` that is given which splits to score.
 
-When its standard input ends, its parent is gone, and it ends at once: a training that nobody waits for
-would lock its run. The state of a run is whole at any moment.
+When its standard input ends, its parent has ended, and it ends at once: a training that nothing waits
+for would lock its run. The state of a run is whole at any moment.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Everything known of a student's answers beside its teacher's: as tables and as JSON.
+"""Everything known of a student's predictions beside its teacher's: as tables and as JSON.
 
 Shape suffixes: C classes.
 """

@@ -13,8 +13,8 @@ from student.models.interface import Student, StudentOutput
 from student.stream.batch import Batch
 
 Effect = Literal["safe", "masking", "mixing", "needs a view"]
-"""What an augmentation in the trainer does to a cached answer: nothing; it hides frames of it from the
-student; it mixes it with another clip's; or it makes it an answer to something else."""
+"""What an augmentation in the trainer does to a cached signal: nothing; it hides frames of it from the
+student; it mixes it with another clip's; or it makes it one of something else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -121,7 +121,7 @@ def check_metric(metric: str, task: str) -> None:
 
 
 def measure(predictions: Predictions, metric: str | None = None) -> Score:
-    """Score answers; None is the task's main metric.
+    """Score predictions; None is the task's main metric.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def measure(predictions: Predictions, metric: str | None = None) -> Score:
 
 
 def measure_all(predictions: Predictions) -> dict[str, Score]:
-    """Score answers by every metric of their task, its main one first."""
+    """Score predictions by every metric of their task, its main one first."""
     return {name: measure(predictions, name) for name in metrics_of(predictions.task)}
 
 

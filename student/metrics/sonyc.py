@@ -7,10 +7,10 @@ lines are far too kind: a model that scores every clip alike has the share p of 
 average precision, but an area of (1 + p) / 2. So the two must not stand in one column.
 
 The challenge's own code departs from its definition in three ways that are not repeated here. It
-adds a threshold of 1, which puts a point of no precision at no recall, so that even a perfect answer
+adds a threshold of 1, which puts a point of no precision at no recall, so that even a perfect prediction
 stays below 1 (by half the step to the first recall). It skips thresholds below 0.01 to save time. And
 its sort leaves open in which order points of equal recall are joined; here scores fall. On simulated
-answers of the size of its validation split (443 clips, 8 classes) its figures were lower by 0.0007
+predictions of the size of its validation split (443 clips, 8 classes) its figures were lower by 0.0007
 (micro) and 0.01 (macro): compare with published macro figures accordingly.
 
 Shape suffixes: N clips, C classes, K distinct scores.

@@ -19,7 +19,7 @@ def teacher_predictions(
 ) -> Predictions | None:
     """Read the cached logits of view 0 for the labelled clips of a split.
 
-    A teacher that covers some classes only answers for those: the others are named, and in a
+    A teacher that covers some classes has predictions for those only: the others are named, and in a
     single-label task their clips are left out.
 
     Parameters

@@ -28,7 +28,7 @@ MAX_LAYERS = 100
 
 
 class ASTTiny(Student):
-    """Patches, transformer layers with the normalisation first, an answer from the class token.
+    """Patches, transformer layers with the normalisation first, logits from the class token.
 
     A patch belongs to a clip if all its 16 frames do; a clip of fewer frames has one column of patches,
     of which the rest is zero. The context representation c′ is the mean over frequency of the last
@@ -42,7 +42,7 @@ class ASTTiny(Student):
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     layers : int
         Transformer layers.
     stride : int

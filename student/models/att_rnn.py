@@ -30,9 +30,9 @@ class AttRNN(Student):
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     gates : {"chrono", "keras"}
-        Start of the GRUs' update gates. What answers here is a weighted sum over all frames, so
+        Start of the GRUs' update gates. What predicts here is a weighted sum over all frames, so
         nothing has to be carried to the end of the clip.
 
     Attributes

@@ -1,4 +1,4 @@
-"""Where in time a student without attention finds its answer, read from its output.
+"""Where in time a student without attention finds its evidence, read from its output.
 
 Shape suffixes: B clips, T frames, C classes, D context width.
 """
@@ -41,7 +41,7 @@ def cam_attribution(output: StudentOutput, classifier: nn.Linear) -> Tensor:
 def incremental_attribution(output: StudentOutput, head: nn.Module) -> Tensor:
     """Shares of frames of a recurrence whose last output a head reads.
 
-    Read after every frame, the head gives what the student would have answered had the clip ended
+    Read after every frame, the head gives what the student would have predicted had the clip ended
     there. A frame's evidence is the rise of the winning logit over the frame before it; the first
     one rises from the reading of the zero state. The rises of a clip add up to its logit less that
     reading, so nothing is counted twice. Only positive rises count.

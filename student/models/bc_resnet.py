@@ -40,7 +40,7 @@ class BCResNet(Student):
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     width : float
         Channels as a multiple of BC-ResNet-1's, 1 to 8; the paper has 1, 1.5, 2, 3, 6 and 8.
 
@@ -98,7 +98,7 @@ class BCResNet(Student):
         return StudentOutput(logits_BC, context_BTD, valid_B, preset.hop_s, first_s_B)
 
     def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Each frame's share of the evidence for the answer (class activation mapping)."""
+        """Each frame's share of the evidence for the prediction (class activation mapping)."""
         return cam_attribution(output, self.classifier)
 
 

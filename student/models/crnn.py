@@ -32,7 +32,7 @@ class CRNN(LastOutputStudent):
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     gates : {"chrono", "keras"}
         Start of the GRU's update gate.
     """

@@ -59,7 +59,7 @@ class DSTCResNet(Student):
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     """
 
     front_end = "mfcc40"
@@ -88,7 +88,7 @@ class DSTCResNet(Student):
         return StudentOutput(logits_BC, context_BTD, valid_B, preset.hop_s, first_s_B)
 
     def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Each frame's share of the evidence for the answer (class activation mapping)."""
+        """Each frame's share of the evidence for the prediction (class activation mapping)."""
         return cam_attribution(output, self.classifier)
 
 

@@ -72,7 +72,7 @@ class _EfficientNet(SpectrogramCNN):
         return logits_BC
 
     def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Each frame's share of the evidence for the answer (class activation mapping)."""
+        """Each frame's share of the evidence for the prediction (class activation mapping)."""
         return cam_attribution(output, self.classifier)
 
 
@@ -82,7 +82,7 @@ class EfficientNetB0(_EfficientNet):
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     """
 
     def __init__(self, classes: int) -> None:
@@ -95,7 +95,7 @@ class EfficientNetB2(_EfficientNet):
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     """
 
     def __init__(self, classes: int) -> None:

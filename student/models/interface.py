@@ -46,7 +46,7 @@ class StudentOutput:
 class Student(nn.Module):
     """Base of all students.
 
-    A clip alone and the same clip in a padded batch give the same answer in evaluation; in
+    A clip alone and the same clip in a padded batch give the same output in evaluation; in
     training, normalisation looks at valid frames only. A subclass is built from the number of classes
     and its own keyword-only options.
     """
@@ -60,14 +60,14 @@ class Student(nn.Module):
     why_not_any_length: ClassVar[str] = ""
     """Why an exported form has one length of clips; empty if it can have any."""
     why_not_step: ClassVar[str] = "it takes a mean over the whole clip"
-    """Why it cannot answer frame by frame; empty if it has `step` and `initial_state`."""
+    """Why it cannot run frame by frame; empty if it has `step` and `initial_state`."""
     shortest_frames: ClassVar[int] = 1
     """Feature frames that a form of any length needs at least."""
     context_width: int
     """Width D of the context representation; set by each student's ``__init__``."""
 
     def forward(self, features_BTM: Tensor, lengths_B: Tensor | None) -> StudentOutput:
-        """Answer a zero-padded batch with its valid frame counts; None if all frames are valid."""
+        """Compute a zero-padded batch with its valid frame counts; None if all frames are valid."""
         raise NotImplementedError
 
     def for_clip(self, frames: int | None) -> nn.Module:
@@ -92,7 +92,7 @@ class Student(nn.Module):
         raise NotImplementedError
 
     def step(self, frame_BM: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """Answer the clip so far: logits (B, C) after one more frame, then the state after it."""
+        """Process the clip so far: logits (B, C) after one more frame, then the state after it."""
         raise NotImplementedError
 
     def start_memory(self, frames: int) -> None:
@@ -102,7 +102,7 @@ class Student(nn.Module):
         """
 
     def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Where in time the student finds its answer: (B, T), non-negative, sums to 1."""
+        """Where in time the student finds its evidence: (B, T), non-negative, sums to 1."""
         raise NotImplementedError
 
 

@@ -1,4 +1,4 @@
-"""What students share that answer from the last output of a recurrence.
+"""What students share that predict from the last output of a recurrence.
 
 Shape suffixes: B clips, T frames, C classes, D context width.
 """

@@ -27,7 +27,7 @@ class LSTMP(LastOutputStudent):
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     gates : {"chrono", "keras"}
         Start of the input and forget gates.
     """

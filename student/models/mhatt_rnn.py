@@ -15,12 +15,12 @@ from student.models.gate_start import GateStart
 
 
 class MHAttRNN(AttRNN):
-    """Att-RNN whose four heads' summaries, 1024 wide together, answer.
+    """Att-RNN whose four heads' summaries, 1024 wide together, give the logits.
 
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     gates : {"chrono", "keras"}
         As Att-RNN takes it.
     """

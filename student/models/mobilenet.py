@@ -65,7 +65,7 @@ class MobileNet(SpectrogramCNN):
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     width : float
         Factor on all channels, which are rounded to multiples of 8.
 
@@ -105,7 +105,7 @@ class MobileNet(SpectrogramCNN):
         return logits_BC
 
     def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Each frame's share of the evidence for the answer.
+        """Each frame's share of the evidence for the prediction.
 
         A hard swish is its input times a gate. With the gates as the clip's mean sets them, the head is
         linear and the winning logit a sum over frames: these are its terms, exact for this clip but,

@@ -40,7 +40,7 @@ class TCResNet(Student):
     Parameters
     ----------
     classes : int
-        Size of the answer.
+        Number of classes.
     """
 
     front_end = "mfcc40"
@@ -79,7 +79,7 @@ class TCResNet(Student):
         return StudentOutput(logits_BC, hidden_BDT.transpose(1, 2), valid_B, hop_s, first_s_B)
 
     def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Each frame's share of the evidence for the answer.
+        """Each frame's share of the evidence for the prediction.
 
         Pooling is a mean and the classifier linear, so the winning logit is a sum over frames;
         this is the positive part of the terms (class activation mapping, Zhou et al. 2016).

@@ -139,8 +139,8 @@ def corpus_warnings(cache: Cache) -> list[str]:
     warnings = []
     if len(cache.classes) == 1 and cache.task == "single":
         warnings.append(
-            f"{cache.root} has one class alone, {cache.classes[0]!r}: every answer is right, and scores "
-            "mean nothing"
+            f"{cache.root} has one class alone, {cache.classes[0]!r}: every prediction is right, "
+            "and scores mean nothing"
         )
     if VALIDATION not in cache.splits:
         warnings.append(f"{cache.root} has no split {VALIDATION}: the last epoch is kept")

@@ -1,4 +1,4 @@
-"""What every corpus adapter promises, on small layouts of its own and on real recordings."""
+"""The contract of every corpus adapter, on small layouts of its own and on real recordings."""
 
 from __future__ import annotations
 

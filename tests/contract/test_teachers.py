@@ -1,4 +1,4 @@
-"""Every teacher keeps its promises, on tiny models with random weights and peaked attention."""
+"""Every teacher keeps its contract, on tiny models with random weights and peaked attention."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ MATRIX = np.random.default_rng(0).standard_normal((BINS, len(CLASSES))).astype(n
 def contract(
     form: str = "static", *, attention: bool = False, task: str = "single"
 ) -> dict[str, Any]:
-    """What the graph of `write_toy` promises."""
+    """The contract of the graph of `write_toy`."""
     frames = {"static": [FRAMES], "dynamic": [None], "step": []}[form]
     step, static = form == "step", form == "static"
     state = [{"name": "state_0", "shape": [1, BINS], "dtype": "float32"}] if step else []

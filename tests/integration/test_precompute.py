@@ -349,7 +349,7 @@ def test_a_repair_that_gives_another_answer_loses_nothing(
     soundfile.write(source, np.full(8000, 0.25), RATE_HZ)
     run = precompute(other, out, "--repair")
     assert run.returncode == 3
-    assert "now gives another answer" in run.stderr
+    assert "now gives another result" in run.stderr
     source.write_bytes(original)
     succeeded(precompute(other, out, "--repair"))
     assert tree_bytes(out) == before

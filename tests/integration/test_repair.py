@@ -47,7 +47,7 @@ def test_only_damaged_units_are_recomputed(corpus: str, pristine: Path, tmp_path
     (out / "parts/part-002/logits/c/2/0").unlink()
     before = places(out)
     output = succeeded(command("precompute-teacher", corpus, "--out", out, *GROWN, "--repair"))
-    assert "4 object(s) mended" in output
+    assert "4 object(s) repaired" in output
     assert tree_bytes(out) == tree_bytes(pristine)
     touched = {key for key, place in places(out).items() if before.get(key) != place}
     records = {key for key in touched if "/commits/" in key}
@@ -136,7 +136,7 @@ def test_metadata_and_clip_table_are_put_back(corpus: str, pristine: Path, tmp_p
     (out / "zarr.json").write_bytes(b"{}")
     before = places(out)
     repair = command("precompute-teacher", corpus, "--out", out, *GROWN, "--repair")
-    assert "4 object(s) mended" in succeeded(repair)
+    assert "4 object(s) repaired" in succeeded(repair)
     assert tree_bytes(out) == tree_bytes(pristine)
     touched = {key for key, place in places(out).items() if before.get(key) != place}
     assert len(touched) == 4

@@ -60,5 +60,5 @@ def test_an_address_where_nobody_answers_is_said(tmp_path: Path) -> None:
     words = [f"folder:{corpus}", "--teacher", "toy", "--out", tmp_path / "c"]
     run = command("precompute-teacher", *words, "--scheduler", "tcp://127.0.0.1:9")
     assert run.returncode == 1
-    assert "no Dask scheduler answers at 'tcp://127.0.0.1:9'" in run.stderr
+    assert "no Dask scheduler responds at 'tcp://127.0.0.1:9'" in run.stderr
     assert "Traceback" not in run.stderr

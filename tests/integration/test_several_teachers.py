@@ -220,9 +220,9 @@ def test_each_teachers_command_repairs_its_own_parts(
     )
     run = first(corpus, out, "--repair")
     assert run.returncode == 3
-    assert "1 object(s) mended, 1 of another teacher's are damaged" in run.stderr
+    assert "1 object(s) repaired, 1 of another teacher's are damaged" in run.stderr
     assert "Repeat with --repair the precompute-teacher command of teacher 'b'" in run.stderr
-    assert "1 object(s) mended" in succeeded(precompute(corpus, out, *B, "--repair"))
+    assert "1 object(s) repaired" in succeeded(precompute(corpus, out, *B, "--repair"))
     assert tree_bytes(out) == tree_bytes(two_teachers)
 
 

@@ -176,7 +176,7 @@ def test_a_truncated_container_is_said_to_be_one(pack: Path, tmp_path: Path, sha
 def test_shapes_that_no_file_holds_are_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("waveform", (1, 2**45), "i2", chunks=(1, 1 << 10))
-    assert "promises" in reason(member(tmp_path / "a.h5", 0))
+    assert "declares" in reason(member(tmp_path / "a.h5", 0))
 
 
 def test_a_reason_is_the_same_in_every_process() -> None:

@@ -94,8 +94,8 @@ def test_what_the_disk_refuses_is_told_with_the_way_on(number: int, way: str) ->
 def test_what_a_disk_or_a_network_refuses_is_told_with_a_way_on(number: int) -> None:
     result = CliRunner().invoke(write, ["--number", str(number), "--name", "/a/b"])
     assert result.output == (
-        f"write: {os.strerror(number)} (/a/b). What was finished is kept. Mend what refused it (disk, "
-        "network, mount, permissions), and repeat the command.\n"
+        f"write: {os.strerror(number)} (/a/b). What was finished is kept. Correct what refused it "
+        "(disk, network, mount, permissions), and repeat the command.\n"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -73,6 +74,14 @@ def test_nothing_is_written_into_a_run_but_the_run_itself(run: Path) -> None:
     assert f"the run {run}" in refusal("here", "--out", run / "inner/x")
     assert f"the run {run}" in refusal("here", "--plot", run / "x.png")
     assert CliRunner().invoke(write, ["here", "--out", str(run)]).exit_code == 0
+
+
+def test_a_file_takes_no_devices_or_pipes_place(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "null.png").symlink_to(os.devnull)
+    for place in (os.devnull, "/dev/stdout", tmp_path / "pipe.png", tmp_path / "null.png"):
+        assert "is a device, a pipe or a socket" in refusal("here", "--out", place)
+    assert "is a device, a pipe or a socket" in refusal("here", "--plot", tmp_path / "null.png")
 
 
 @pytest.mark.parametrize("name", ["x", "x.", "x.xyz", "x.png.gz", ".png", "x.jpg"])

@@ -212,7 +212,7 @@ def test_an_error_of_the_server_is_told(
     corpora = plain(published(server, "list.csv", BODY))
     server.status = status
     message = failure(corpora, tmp_path)
-    assert f"the server answered {wanted}" in message
+    assert f"the server responded with {wanted}" in message
     assert f"{server.url}/list.csv" in message
 
 

@@ -162,7 +162,7 @@ def _value_problems(fields: dict[str, Any]) -> list[str]:
         texts = value if isinstance(value, list) and name in LABEL_FIELDS else [value]
         types, wanted = _TYPES.get(name, (str, "text"))
         if not all(isinstance(one, types) and not isinstance(one, bool) for one in texts) or (
-            len({*map(type, texts)}) > 1  # of texts and numbers nobody knows which are the same
+            len({*map(type, texts)}) > 1  # texts and numbers may mean the same class
         ):
             hint = "; write it as text or as a whole number" * any(
                 type(one) is float for one in texts
