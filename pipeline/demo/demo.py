@@ -103,7 +103,9 @@ class Demo:
         self.command("inspect-cache", cache, "--verify")
         self.step("Students learn from the cache alone, with and without the teacher's outputs")
         runs = self.train_students(cache)
-        self.print_table(runs)
+        self.step(f"Test accuracy of {STUDENT} over {self.scale.seeds} seed(s)")
+        for line in score_lines(runs):
+            self.echo(line)
         picture = self.draw(cache, runs)
         self.export(cache, runs["distilled"][0])
         return picture
@@ -158,27 +160,6 @@ class Demo:
                 self.echo(output.strip().splitlines()[-1])
         return runs
 
-    def print_table(self, runs: Mapping[str, Sequence[Path]]) -> None:
-        """Print test accuracy with its spread over seeds, beside the teacher's."""
-        results = {
-            name: [json.loads((run / "result.json").read_text())["splits"]["test"] for run in paths]
-            for name, paths in runs.items()
-        }
-        self.step(f"Test accuracy of {STUDENT} over {self.scale.seeds} seed(s)")
-        teacher = results["undistilled"][0]["teacher_score"]
-        self.echo(f"{'teacher':<14}{teacher:7.1%}")
-        for name, splits in results.items():
-            scores = [split["score"] for split in splits]
-            spread = f" ± {stdev(scores):.1%}" if len(scores) > 1 else ""
-            each = ", ".join(f"{score:.1%}" for score in scores)
-            self.echo(f"{name:<14}{mean(scores):7.1%}{spread}   ({each})")
-        pairs = zip(results["distilled"], results["undistilled"], strict=True)
-        gains = [with_["score"] - without["score"] for with_, without in pairs]
-        won = sum(gain > 0 for gain in gains)
-        self.echo(
-            f"{'gain':<14}{mean(gains):+7.1%}   distillation wins in {won} of {len(gains)} seeds"
-        )
-
     def draw(self, cache: Path, runs: Mapping[str, Sequence[Path]]) -> Path:
         """Draw a test clip: what the teacher attends to and where the students look."""
         clip = self.keyword_clip()
@@ -215,6 +196,25 @@ class Demo:
         """Print a public command as a user would type it, and run it."""
         self.echo(f"$ {_shell(words)}")
         _run(words, echo=self.echo)
+
+
+def score_lines(runs: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Give test accuracy with its spread over seeds, beside the teacher's, and what was gained."""
+    results = {
+        name: [json.loads((run / "result.json").read_text())["splits"]["test"] for run in paths]
+        for name, paths in runs.items()
+    }
+    lines = [f"{'teacher':<14}{results['undistilled'][0]['teacher_score']:7.1%}"]
+    for name, splits in results.items():
+        scores = [split["score"] for split in splits]
+        spread = f" ± {stdev(scores):.1%}" if len(scores) > 1 else ""
+        each = ", ".join(f"{score:.1%}" for score in scores)
+        lines.append(f"{name:<14}{mean(scores):7.1%}{spread}   ({each})")
+    pairs = zip(results["distilled"], results["undistilled"], strict=True)
+    gains = [with_["score"] - without["score"] for with_, without in pairs]
+    won = sum(gain > 0 for gain in gains)
+    wins = f"distillation wins in {won} of {len(gains)} seeds"
+    return [*lines, f"{'gain':<14}{mean(gains):+7.1%}   {wins}"]
 
 
 def _write_manifest(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
