@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,11 +12,13 @@ import numpy as np
 from rich.table import Table
 
 from cache_schema.command_line.command import Command
-from cache_schema.errors import CacheError
+from cache_schema.command_line.parameters import complete_clip_ids
+from cache_schema.errors import CacheError, UsageError
 from cache_schema.inspection.summary import (
     clip_facts,
     find_clip,
     human_bytes,
+    listed_clips,
     statistics,
     summary,
     teacher_accuracy,
@@ -32,7 +35,11 @@ from cache_schema.text import json_text, lines, one_line
 @click.argument("cache", type=LocalPath())
 @click.option("--verify", "verify_all", is_flag=True, help="Check every stored object's digest.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON document.")
-@click.option("--clip", "clip_id", metavar="ID", help="Show one clip.")
+@click.option("--clips", "list_clips", is_flag=True, help="List the clips: id, split and labels.")
+@click.option("--split", metavar="NAME", help="With --clips: of this split alone.")
+@click.option(
+    "--clip", "clip_id", metavar="ID", shell_complete=complete_clip_ids, help="Show one clip."
+)
 @click.option(
     "--plot",
     type=PicturePath(),
@@ -40,9 +47,22 @@ from cache_schema.text import json_text, lines, one_line
     help="Draw one clip (the first, or --clip): log-mel and what the teacher attends to.",
 )
 def main(
-    cache: Path, verify_all: bool, as_json: bool, clip_id: str | None, plot: Path | None
+    cache: Path,
+    verify_all: bool,
+    as_json: bool,
+    list_clips: bool,
+    split: str | None,
+    clip_id: str | None,
+    plot: Path | None,
 ) -> None:
     """Show what is in CACHE, finished or not; exit code 3 when it is damaged."""
+    if split is not None and not list_clips:
+        raise UsageError("--split belongs to --clips", kind="options")
+    if list_clips:
+        if verify_all or clip_id is not None or plot is not None:
+            raise UsageError("--clips goes with --split and --json alone", kind="options")
+        _print_clips(listed_clips(cache, split), as_json)
+        return
     console = wide_terminal(soft_wrap=True)
     damage = [str(found) for found in verify(cache)] if verify_all else []
     if damage:
@@ -76,6 +96,17 @@ def main(
             lines({k: v for k, v in report.items() if k != "clip"}),
             report.get("clip"),
         )
+
+
+def _print_clips(clips: Iterable[dict[str, Any]], as_json: bool) -> None:
+    """Print a line for each clip, tab-separated or as JSON."""
+    for clip in clips:
+        echo(json_text(clip) if as_json else "\t".join(map(one_line, _clip_columns(clip))))
+
+
+def _clip_columns(clip: dict[str, Any]) -> tuple[str, str, str]:
+    nothing = "none of the classes" if clip["labelled"] else "unlabelled"
+    return clip["id"], clip["split"], ";".join(clip["labels"]) or nothing
 
 
 def _print_damage(cache: Path, damage: list[str], as_json: bool) -> NoReturn:

@@ -22,6 +22,7 @@ from cache_schema.view_recipe import RecipeStep, read_step
 from cache_schema.writer import load_manifest, load_plans, missing_units, part_folder
 
 STATISTICS_UNITS = 16
+LISTED_AT_ONCE = 4096  # clips; a large corpus' table is read in pieces
 
 
 def human_bytes(size: float) -> str:
@@ -229,6 +230,29 @@ def find_clip(root: Path, clip_id: str) -> int:
             kind="unknown",
         )
     return ids.index(clip_id)
+
+
+def listed_clips(root: Path, split: str | None = None) -> Iterator[dict[str, Any]]:
+    """Yield id, split, labels and path of each clip of a cache, finished or not.
+
+    Raises
+    ------
+    UsageError
+        If there is no such split; names the known ones.
+    """
+    manifest = load_manifest(root)
+    known = {one.name: one for one in manifest.corpus.splits}
+    if split is not None and split not in known:
+        raise unknown_name(split, known, "split")
+    table = ClipTable(root, manifest)
+    for one in known.values() if split is None else [known[split]]:
+        end = one.first_clip + one.clips
+        for first in range(one.first_clip, end, LISTED_AT_ONCE):
+            for clip in table.clips(first, min(first + LISTED_AT_ONCE, end)):
+                yield {
+                    "id": clip.id, "split": clip.split, "labels": list(clip.labels),
+                    "labelled": clip.labelled, "path": clip.path,
+                }  # fmt: skip
 
 
 def clip_facts(cache: Cache, position: int, view: int = 0) -> dict[str, Any]:

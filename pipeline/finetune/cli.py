@@ -9,6 +9,7 @@ from typing import Any, Literal
 import click
 
 from cache_schema.command_line.command import Command, Number
+from cache_schema.command_line.parameters import PluginText
 from cache_schema.devices import check_device
 from cache_schema.limits import (
     MAX_ALPHA,
@@ -20,13 +21,16 @@ from cache_schema.limits import (
 )
 from cache_schema.paths import OutputPath
 from cache_schema.terminal import echo
+from pipeline.corpora import CORPORA, read_corpus
+from pipeline.corpus_summary import corpus_summary
+from pipeline.views import VIEWS
 
 MAX_LAYERS = 10_000
 MAX_SNR_DB = 200.0
 
 
 @click.command("finetune-teacher", cls=Command)
-@click.argument("corpus")
+@click.argument("corpus", type=PluginText(CORPORA, "corpus", others=True))
 @click.option("--base", required=True, metavar="FOLDER|HUB_ID", help="Pretrained model.")
 @click.option("--out", type=OutputPath(), required=True, help="Folder to make.")
 @click.option(
@@ -92,6 +96,7 @@ MAX_SNR_DB = 200.0
     "--view",
     "view_steps",
     multiple=True,
+    type=PluginText(VIEWS, "view"),
     metavar="NAME[:option=value,...]",
     help="Step of a view recipe, as of precompute-teacher: another view of each clip every epoch.",
 )
@@ -134,18 +139,19 @@ def main(
     validation. The result is an ordinary Hugging Face folder with a model card and training.json.
     A killed run continues at its last whole epoch when the command is repeated.
     """
-    import torch  # kept out of --help
+    if device != "cpu":
+        import torch  # seconds that neither --help nor a refusal need take
 
-    from pipeline.corpora import read_corpus
-    from pipeline.corpus_summary import corpus_summary
-    from pipeline.finetune.finetune import finetune
-    from pipeline.finetune.recipe import FineTuneRecipe
-
-    check_device(device, torch)
-    torch.set_num_threads(threads)
+        check_device(device, torch)
     opened = read_corpus(corpus, output=out)
     for line in corpus_summary(opened, corpus.partition(":")[0]):
         echo(line)
+    import torch  # as above
+
+    from pipeline.finetune.finetune import finetune
+    from pipeline.finetune.recipe import FineTuneRecipe
+
+    torch.set_num_threads(threads)
     finetune(
         replace(opened, view_steps=(*opened.view_steps, *view_steps)),
         base,

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cache_schema.command_line.command import Command
+from cache_schema.command_line.parameters import PluginText
 from cache_schema.devices import check_device
 from cache_schema.errors import RunError, UsageError
 from cache_schema.inspection.summary import human_bytes, views_missing_from_teachers
@@ -24,6 +25,7 @@ from cache_schema.signal_names import command_of, teacher_label
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
 from cache_schema.writer import load_manifest, load_plans, missing_units
+from pipeline.corpora import CORPORA
 from pipeline.corpus_summary import corpus_summary
 from pipeline.precompute.inputs import Request
 from pipeline.precompute.plan import taken_lengths
@@ -31,6 +33,7 @@ from pipeline.precompute.plan_report import PlanReport, plan_report
 from pipeline.precompute.precompute import Precompute
 from pipeline.precompute.repair import repair_cache
 from pipeline.precompute.spot_check import check
+from pipeline.teachers import TEACHERS
 from pipeline.views import VIEWS
 
 # Without a terminal (a batch job's log) progress is a line this often.
@@ -43,8 +46,13 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
 
 
 @click.command("precompute-teacher", cls=Command)
-@click.argument("corpus")
-@click.option("--teacher", required=True, help="Hugging Face folder or hub id, or 'toy'.")
+@click.argument("corpus", type=PluginText(CORPORA, "corpus", others=True))
+@click.option(
+    "--teacher",
+    required=True,
+    type=PluginText(TEACHERS, "teacher", others=True),
+    help="Hugging Face folder or hub id, or 'toy'.",
+)
 @click.option("--out", type=OutputPath(own="cache"), required=True, help="The cache to write.")
 @click.option(
     "--teacher-name",
@@ -77,6 +85,7 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
     "--view",
     "view_steps",
     multiple=True,
+    type=PluginText(VIEWS, "view"),
     metavar="NAME[:option=value,...]",
     help=f"Step of the view recipe: {', '.join(plugin_names(VIEWS, 'view'))}. Repeat for a chain.",
 )
@@ -171,8 +180,6 @@ def _check_options(
     **_: Any,
 ) -> None:
     """Refuse options that contradict each other, or that nothing could be computed with."""
-    import torch  # kept out of --help
-
     modes = {"--plan": plan_only, "--check": check_rows is not None, "--repair": repair}
     if sum(modes.values()) > 1:
         given = ", ".join(name for name, given in modes.items() if given)
@@ -198,7 +205,10 @@ def _check_options(
             "--plan and --check compute in this process; leave out --workers and --scheduler",
             kind="options",
         )
-    check_device(device, torch, elsewhere=bool(scheduler))
+    if device != "cpu":
+        import torch  # seconds that neither --help nor a refusal need take
+
+        check_device(device, torch, elsewhere=bool(scheduler))
 
 
 def _print_summary(console: Terminal, precompute: Precompute) -> None:

@@ -20,7 +20,7 @@ _ATTENTION = (TEMPORAL_ATTENTION, DROPPED_MASS)
 
 
 class EnsembleTeacher:
-    """See the module; follows `pipeline.teachers.interface.Teacher`.
+    """Several teachers as one: the mean of their signals.
 
     Gives the mean of the members' logits, in the first member's order of classes. Gives the mean of
     their temporal attention and dropped mass only where all members have it on the same frames;

@@ -39,7 +39,7 @@ _HOP_S = 0.02
 
 
 class ToyTeacher:
-    """See the module; follows `pipeline.teachers.interface.Teacher`.
+    """A teacher without weights, for first steps: see the module.
 
     Parameters
     ----------

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from cache_schema.command_line.command import Command
+from cache_schema.command_line.parameters import PluginText
 from cache_schema.errors import RunError, UsageError
 from cache_schema.limits import MAX_PROCESSES
 from cache_schema.own_folder import check_own_folder
@@ -31,6 +33,7 @@ MAX_SEEDS = 1000
     "students",
     required=True,
     multiple=True,
+    type=PluginText(STUDENTS, "student"),
     metavar="NAME[:option=value,...]",
     help=f"Repeatable: {', '.join(plugin_names(STUDENTS, 'student'))}.",
 )
@@ -82,19 +85,19 @@ def main(
 
     Killed at any moment, the same command continues. The test split is read by what is chosen alone.
     """
-    # Imported here: torch is kept out of --help.
+    named = cache_names(caches)
+    opened = {name: open_cache(path) for name, path in named.items()}
+    # Imported here: seconds that neither --help nor a refusal need take.
     from student.compare.known_runs import KnownRuns
     from student.compare.ledger import Ledger
     from student.compare.plan import cost_table
     from student.compare.runner import DOCUMENT, ComparisonRunner
-    from student.compare.runs import Comparison, cache_names, check_comparison
+    from student.compare.runs import Comparison, check_comparison
     from student.training.determinism import prepare_torch
     from student.training.train import corpus_warnings
 
     prepare_torch(1)
     jobs = jobs or os.cpu_count() or 1
-    named = cache_names(caches)
-    opened = {name: open_cache(path) for name, path in named.items()}
     ladder = _ladder(conditions, opened)
     comparison = Comparison(
         out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train)
@@ -111,6 +114,26 @@ def main(
     with write_lock(out):
         check_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
         ComparisonRunner(comparison, opened, known, folds=folds).run(jobs)
+
+
+def cache_names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name caches after their folders.
+
+    Raises
+    ------
+    UsageError
+        If two have the same name, which tables and folders could not distinguish.
+    """
+    named: dict[str, Path] = {}
+    for path in paths:
+        name = path.resolve().name.removesuffix(".zarr")
+        if named.setdefault(name, path).resolve() != path.resolve():
+            raise UsageError(
+                f"two caches are called {name!r}: {named[name]} and {path}. Rename one: a cache stays "
+                "what it is wherever it lies.",
+                kind="options",
+            )
+    return named
 
 
 def _words(text: str) -> tuple[str, ...]:

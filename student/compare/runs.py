@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -147,26 +147,6 @@ def _validation(result: dict[str, Any] | None) -> float:
     """Validation score of a finished run; below all others where it has none."""
     score = result["splits"].get(VALIDATION, {}).get("score") if result else None
     return float("-inf") if score is None else float(score)
-
-
-def cache_names(paths: Sequence[Path]) -> dict[str, Path]:
-    """Name caches after their folders.
-
-    Raises
-    ------
-    UsageError
-        If two have the same name, which tables and folders could not distinguish.
-    """
-    named: dict[str, Path] = {}
-    for path in paths:
-        name = path.resolve().name.removesuffix(".zarr")
-        if named.setdefault(name, path).resolve() != path.resolve():
-            raise UsageError(
-                f"two caches are called {name!r}: {named[name]} and {path}. Rename one: a cache stays "
-                "what it is wherever it lies.",
-                kind="options",
-            )
-    return named
 
 
 def check_comparison(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -> None:

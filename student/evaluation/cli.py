@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cache_schema.command_line.command import Command, Number
+from cache_schema.command_line.parameters import complete_clip_ids
 from cache_schema.errors import UsageError
 from cache_schema.paths import LocalPath, PicturePath
 from cache_schema.reader import Cache, open_cache
@@ -33,7 +34,12 @@ MAX_TIME_S = 1e6
     help="Picture of where teacher and student attend.",
 )
 @click.option(
-    "--clip", "clips", multiple=True, metavar="ID", help="A clip to draw, repeatable: side by side."
+    "--clip",
+    "clips",
+    multiple=True,
+    metavar="ID",
+    shell_complete=complete_clip_ids,
+    help="A clip to draw, repeatable: side by side.",
 )
 @click.option(
     "--beside",
@@ -60,9 +66,6 @@ def main(
     mark_s: tuple[float, float] | None,
 ) -> None:
     """Score the best weights of RUN on a split of CACHE."""
-    from student.training.determinism import prepare_torch  # torch is kept out of --help
-
-    prepare_torch(1)
     if plot is None and (clips or beside or mark_s):
         raise UsageError("--clip, --beside and --mark-s belong to --plot FILE.png", kind="options")
     if sum([report, as_json, plot is not None]) > 1:
@@ -75,6 +78,10 @@ def main(
             kind="options",
         )
     opened = open_cache(cache)
+    # Imported here: seconds that neither --help nor a refusal need take.
+    from student.training.determinism import prepare_torch
+
+    prepare_torch(1)
     if plot is None:
         print_score(run, opened, split, report=report, as_json=as_json)
     else:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cache_schema.command_line.command import Command, Number
+from cache_schema.command_line.parameters import PluginText
 from cache_schema.devices import check_device
 from cache_schema.errors import UsageError
 from cache_schema.limits import (
@@ -22,7 +23,7 @@ from cache_schema.limits import (
 )
 from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.plugins import parse_named_options, plugin_names
-from cache_schema.reader import open_cache
+from cache_schema.reader import Cache, open_cache
 from cache_schema.terminal import echo
 from student.losses import LOSSES
 from student.metrics import METRICS
@@ -51,6 +52,7 @@ from student.stream.class_map import read_class_map
 @click.option(
     "--student",
     required=True,
+    type=PluginText(STUDENTS, "student"),
     metavar="NAME[:option=value,...]",
     help=f"One of: {', '.join(plugin_names(STUDENTS, 'student'))}.",
 )
@@ -58,6 +60,7 @@ from student.stream.class_map import read_class_map
 @click.option(
     "--distill",
     multiple=True,
+    type=PluginText(LOSSES, "loss"),
     metavar="NAME=WEIGHT[:option=value,...]",
     help=f"A distillation loss, repeatable: {', '.join(plugin_names(LOSSES, 'loss'))}.",
 )
@@ -132,11 +135,13 @@ from student.stream.class_map import read_class_map
 )
 def main(cache: Path, out: Path, device: str, threads: int, **options: Any) -> None:
     """Train a student from CACHE; the same command again continues after a kill."""
-    from student.training.determinism import prepare_torch  # torch is kept out of --help
+    opened = open_cache(cache)
+    # Imported here: seconds that neither --help nor a refusal need take.
+    from student.training.determinism import prepare_torch
 
     check_training_device(device)
     prepare_torch(threads)
-    train_and_report(cache, out, device, resolve(options))
+    train_and_report(opened, out, device, resolve(options))
 
 
 def check_training_device(device: str) -> None:
@@ -230,11 +235,11 @@ def parse_average(text: str) -> Average | None:
     return Average("ema" if kind == "ema" else "last", amount)
 
 
-def train_and_report(cache: Path, out: Path, device: str, settings: Settings) -> None:
+def train_and_report(cache: Cache, out: Path, device: str, settings: Settings) -> None:
     """Train; the last line has the run, its score and the teacher's."""
     from student.training.train import train  # kept out of --help
 
-    result = train(open_cache(cache), settings, out, device=device, log=echo)
+    result = train(cache, settings, out, device=device, log=echo)
     scores = [
         f"{split} {result['metric']} {_number(entry['score'])} "
         f"(teacher {_number(entry['teacher_score'])})"

@@ -17,25 +17,27 @@ README = PAGES["README.md"]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 OPTIONS = {
+    "aftersound": "--version",
     "precompute-teacher": "--teacher --teacher-name --out --signal --teacher-option --views --view "
-    "--seed --unit-rows --codec --workers --scheduler --plan --check --repair --device --config",
+    "--seed --unit-rows --codec --workers --scheduler --plan --check --repair --device --config "
+    "--version",
     "finetune-teacher": "--base --out --pooling --epochs --freeze-layers --train-front-end "
     "--learning-rate --layer-decay --batch-size --accumulate --balanced --spec-augment --mixup "
-    "--noise-snr-db --view --precision --patience --seed --device --threads --config",
-    "inspect-cache": "--verify --json --clip --plot --config",
+    "--noise-snr-db --view --precision --patience --seed --device --threads --config --version",
+    "inspect-cache": "--verify --json --clips --split --clip --plot --config --version",
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric --device "
-    "--precision --threads --config",
+    "--precision --threads --config --version",
     "compare-students": "--student --condition --seeds --train --out --folds --jobs --ledger --plan "
-    "--config",
-    "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config",
+    "--config --version",
+    "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config --version",
     "export-student": "--to --out --length-s --waveform --streaming --int8 --calibrate --clips --page "
-    "--config",
-    "predict-audio": "--window-s --overlap --frames --top --format --out --config",
-    "stream-audio": "--rate --format --threshold --refractory-s --window-s --hop-s --config",
-    "prepare-corpus": "--out --from --config",
-    "pack-corpus": "--to --out --sample-rate --config",
-    "aftersound-demo": "--out --quick --config",
+    "--config --version",
+    "predict-audio": "--window-s --overlap --frames --top --format --out --config --version",
+    "stream-audio": "--rate --format --threshold --refractory-s --window-s --hop-s --config --version",
+    "prepare-corpus": "--out --from --config --version",
+    "pack-corpus": "--to --out --sample-rate --config --version",
+    "aftersound-demo": "--out --quick --config --version",
 }
 
 
@@ -92,6 +94,10 @@ def commands_of(page: str) -> list[list[str]]:
 def test_the_commands_on_all_pages_parse(words: list[str]) -> None:
     command = load(words[0].rsplit("/", 1)[-1])
     context = command.make_context(command.name, words[1:])
+    if isinstance(command, click.Group):
+        name, command, rest = command.resolve_command(context, words[1:])
+        assert command is not None
+        context = command.make_context(name, rest, parent=context)
     assert context.params
 
 
