@@ -207,11 +207,13 @@ def test_a_name_that_two_distributions_install_is_an_error(tmp_path: Path) -> No
     assert "acme-audio 1.0 and by other-audio 0.2" in wrong.stderr
 
 
-def test_one_that_cannot_be_imported_is_told_with_its_distribution(tmp_path: Path) -> None:
+def test_one_that_cannot_be_imported_is_told_with_its_distribution(
+    made: Path, tmp_path: Path
+) -> None:
     broken = install(tmp_path)
     (broken / "acme_audio/students.py").unlink()
     wrong = acme(
-        broken, "train-student", tmp_path, "--student", "acme-mlp", "--out", tmp_path / "r"
+        broken, "train-student", made / "acme.zarr", "--student", "acme-mlp", "--out", tmp_path / "r"
     )
     assert wrong.returncode == 2
     assert "student 'acme-mlp' of acme-audio 1.0 cannot be imported" in wrong.stderr
