@@ -21,7 +21,8 @@ from cache_schema.limits import (
 )
 from cache_schema.paths import OutputPath
 from cache_schema.terminal import echo
-from pipeline.corpora import CORPORA, read_corpus
+from pipeline.corpora import CORPORA
+from pipeline.corpora.joined import read_corpora
 from pipeline.corpus_summary import corpus_summary
 from pipeline.views import VIEWS
 
@@ -30,7 +31,13 @@ MAX_SNR_DB = 200.0
 
 
 @click.command("finetune-teacher", cls=Command)
-@click.argument("corpus", type=PluginText(CORPORA, "corpus", others=True))
+@click.argument(
+    "corpora",
+    nargs=-1,
+    required=True,
+    metavar="CORPUS...",
+    type=PluginText(CORPORA, "corpus", others=True),
+)
 @click.option("--base", required=True, metavar="FOLDER|HUB_ID", help="Pretrained model.")
 @click.option("--out", type=OutputPath(), required=True, help="Folder to make.")
 @click.option(
@@ -124,7 +131,7 @@ MAX_SNR_DB = 200.0
     help="CPU threads of torch.",
 )
 def main(
-    corpus: str,
+    corpora: tuple[str, ...],
     base: str,
     out: Path,
     pooling: Literal["first", "mean", "attention"] | None,
@@ -143,8 +150,8 @@ def main(
         import torch  # seconds that neither --help nor a refusal need take
 
         check_device(device, torch)
-    opened = read_corpus(corpus, output=out)
-    for line in corpus_summary(opened, corpus.partition(":")[0]):
+    opened = read_corpora(corpora, output=out)
+    for line in corpus_summary(opened, corpora[0].partition(":")[0]):
         echo(line)
     import torch  # as above
 

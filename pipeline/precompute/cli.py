@@ -46,7 +46,20 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
 
 
 @click.command("precompute-teacher", cls=Command)
-@click.argument("corpus", type=PluginText(CORPORA, "corpus", others=True))
+@click.argument(
+    "corpora",
+    nargs=-1,
+    required=True,
+    metavar="CORPUS...",
+    type=PluginText(CORPORA, "corpus", others=True),
+)
+@click.option(
+    "--unlabelled",
+    multiple=True,
+    metavar="CORPUS",
+    type=PluginText(CORPORA, "corpus", others=True),
+    help="Clips to train on by the teacher's outputs alone, repeatable; their labels are not read.",
+)
 @click.option(
     "--teacher",
     required=True,
@@ -131,9 +144,9 @@ def main(
     """Store a teacher's outputs for every clip of CORPUS, for students to learn from.
 
     CORPUS is KIND:PATH[?option=value&...], for example speech-commands:/data/sc?labels=12,
-    folder:/data/sounds or csv:/data/clips.csv. The same command again continues or reports that
-    all is done; with a further --signal or more --views it adds only those. With another --teacher
-    and a --teacher-name it adds that teacher's outputs for the same samples, in all views.
+    folder:/data/sounds or csv:/data/clips.csv; several are joined. The same command again continues or
+    reports that all is done; with a further --signal or more --views it adds only those. With another
+    --teacher and a --teacher-name it adds that teacher's outputs for the same samples, in all views.
     """
     console = Terminal(soft_wrap=True)
     _check_options(plan_only, check_rows, repair, **request)
@@ -213,7 +226,7 @@ def _check_options(
 
 def _print_summary(console: Terminal, precompute: Precompute) -> None:
     inputs = precompute.inputs
-    kind, teacher = inputs.request.corpus.partition(":")[0], inputs.teacher
+    kind, teacher = inputs.request.corpora[0].partition(":")[0], inputs.teacher
     lengths = zip(inputs.clips, inputs.lengths.tolist(), strict=True)
     wrong_length = [clip for clip, samples in lengths if clip.frames and not samples]
     takes = taken_lengths(teacher)

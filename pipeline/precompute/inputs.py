@@ -16,8 +16,8 @@ from cache_schema.metadata import CorpusFacts, Manifest
 from cache_schema.own_folder import check_own_folder
 from cache_schema.signal_names import check_teacher_name, qualified
 from cache_schema.writer import MANIFEST, load_manifest
-from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
+from pipeline.corpora.joined import read_corpora
 from pipeline.precompute.plan import (
     audio_provenance,
     corpus_facts,
@@ -35,9 +35,10 @@ from pipeline.views import ViewRecipe, view_context
 class Request:
     """The options of ``precompute-teacher``."""
 
-    corpus: str
+    corpora: tuple[str, ...]
     teacher: str
     out: Path
+    unlabelled: tuple[str, ...] = ()
     teacher_name: str | None = None
     teacher_options: dict[str, str] = field(default_factory=dict)
     signals: tuple[str, ...] = ()
@@ -104,7 +105,7 @@ def open_inputs(request: Request) -> Inputs:
     """
     check_own_folder(request.out, "cache", "precompute-teacher", (MANIFEST, "parts"))
     extended = None if request.teacher_name is None else _manifest_to_extend(request)
-    corpus = read_corpus(request.corpus, output=request.out)
+    corpus = read_corpora(request.corpora, request.unlabelled, output=request.out)
     clips = order_clips(corpus)
     if extended is not None and not corpus.classes:
         classes, task = tuple(extended.corpus.classes), extended.corpus.task
@@ -154,7 +155,7 @@ def _manifest_to_extend(request: Request) -> Manifest:
         raise CacheError(
             f"there is no cache at {request.out}, and --teacher-name {request.teacher_name} adds a "
             "teacher to one. Make it first, by a teacher without a name: precompute-teacher "
-            f"{request.corpus} --teacher TEACHER --out {request.out}",
+            f"{' '.join(request.corpora)} --teacher TEACHER --out {request.out}",
             kind="missing",
         )
     return load_manifest(request.out)

@@ -136,7 +136,7 @@ def _cached(corpus: str, teacher: Path, out: Path, clips: int) -> float | None:
     """
     features = {student_class(name).front_end for name in STUDENTS}
     request = Request(
-        corpus=corpus,
+        corpora=(corpus,),
         teacher=str(teacher),
         out=out,
         signals=(*SIGNALS, "waveform", *sorted(features)),

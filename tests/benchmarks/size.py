@@ -43,7 +43,9 @@ def measure(scratch: Path, *, quick: bool) -> Iterator[Figure]:
     _write_corpus(corpus, clips)
     for case, (signals, bound) in CASES.items():
         out = scratch / f"{case.replace(', ', '-').replace(' ', '-')}-{clips}.zarr"
-        request = Request(corpus=f"folder:{corpus}", teacher=str(teacher), out=out, signals=signals)
+        request = Request(
+            corpora=(f"folder:{corpus}",), teacher=str(teacher), out=out, signals=signals
+        )
         Precompute(request).run(lambda _plan, _units: None, lambda _plan, _record: None)
         yield from _shares(case, bound, out, clips)
 

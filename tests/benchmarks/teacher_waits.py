@@ -52,7 +52,11 @@ def waiting_shares(scratch: Path, *, quick: bool) -> Iterator[Figure]:
         out = scratch / f"{folder}.zarr"
         shutil.rmtree(out, ignore_errors=True)
         request = Request(
-            corpus=corpus, teacher=str(encoder), out=out, signals=("log_mel",), unit_rows=in_unit
+            corpora=(corpus,),
+            teacher=str(encoder),
+            out=out,
+            signals=("log_mel",),
+            unit_rows=in_unit,
         )
         with watched_teacher() as questions:
             Precompute(request).run(lambda *_: None, lambda *_: None)

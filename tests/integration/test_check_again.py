@@ -23,7 +23,7 @@ SMALL = ("logits:top_k=2", "temporal_attention:storage=u8log")
 def precompute(corpus: Path, out: Path, *signals: str, views: int = 2, **facts: str) -> Precompute:
     return Precompute(
         Request(
-            corpus=f"folder:{corpus}",
+            corpora=(f"folder:{corpus}",),
             out=out,
             unit_rows=4,
             signals=signals,

@@ -238,7 +238,7 @@ def test_repair_recomputes_just_the_damaged_units(
 
 def test_inspect_shows_an_unfinished_cache(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "c"
-    request = Request(corpus=f"folder:{corpus}", teacher="toy", out=out, unit_rows=8)
+    request = Request(corpora=(f"folder:{corpus}",), teacher="toy", out=out, unit_rows=8)
 
     def leave(_plan: object, record: CommitRecord) -> None:
         if record.unit == 2:

@@ -82,7 +82,7 @@ def test_a_damaged_index_is_made_again_from_the_records(
 def unfinished(corpus: str, tmp_path: Path) -> Path:
     """The first three units of the first part."""
     request = Request(
-        corpus=corpus, teacher="toy", out=tmp_path / "c", unit_rows=8, view_steps=("gain",)
+        corpora=(corpus,), teacher="toy", out=tmp_path / "c", unit_rows=8, view_steps=("gain",)
     )
     precompute = Precompute(request)
     (plan,) = precompute.create_parts()

@@ -213,7 +213,13 @@ def test_one_that_cannot_be_imported_is_told_with_its_distribution(
     broken = install(tmp_path)
     (broken / "acme_audio/students.py").unlink()
     wrong = acme(
-        broken, "train-student", made / "acme.zarr", "--student", "acme-mlp", "--out", tmp_path / "r"
+        broken,
+        "train-student",
+        made / "acme.zarr",
+        "--student",
+        "acme-mlp",
+        "--out",
+        tmp_path / "r",
     )
     assert wrong.returncode == 2
     assert "student 'acme-mlp' of acme-audio 1.0 cannot be imported" in wrong.stderr

@@ -80,7 +80,7 @@ def test_it_is_verified_shown_and_drawn(caches: tuple[Path, Path], tmp_path: Pat
 def test_what_cannot_be_stored_so_is_a_usage_error(
     corpus: Path, tmp_path: Path, signal: str, message: str
 ) -> None:
-    words = {"corpus": f"folder:{corpus}", "teacher": f"toy:classes={CLASSES}"}
+    words = {"corpora": (f"folder:{corpus}",), "teacher": f"toy:classes={CLASSES}"}
     with pytest.raises(UsageError) as caught:
         Precompute(Request(**words, out=tmp_path / "c", signals=(signal,))).planned()
     assert message in str(caught.value)

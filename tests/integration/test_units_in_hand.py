@@ -21,7 +21,7 @@ from pipeline.precompute.work_unit import UnitCancelled, compute_unit, stop_run
 def precompute(tmp_path: Path) -> Precompute:
     corpus = write_tones(tmp_path / "tones", per_class=4)
     out = tmp_path / "c"
-    return Precompute(Request(corpus=f"folder:{corpus}", teacher="toy", out=out, unit_rows=2))
+    return Precompute(Request(corpora=(f"folder:{corpus}",), teacher="toy", out=out, unit_rows=2))
 
 
 def test_threads_that_ask_at_once_load_the_teacher_once(precompute: Precompute) -> None:

@@ -129,7 +129,7 @@ def test_each_row_is_the_view_of_its_clip_with_its_draws_and_labels(
 ) -> None:
     cache = open_cache(four_views)
     request = Request(
-        corpus=f"folder:{corpus}",
+        corpora=(f"folder:{corpus}",),
         teacher="toy",
         out=four_views,
         view_steps=chain,

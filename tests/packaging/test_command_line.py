@@ -18,7 +18,7 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 
 OPTIONS = {
     "aftersound": "--version",
-    "precompute-teacher": "--teacher --teacher-name --out --signal --teacher-option --views --view "
+    "precompute-teacher": "--unlabelled --teacher --teacher-name --out --signal --teacher-option --views --view "
     "--seed --unit-rows --codec --workers --scheduler --plan --check --repair --device --config "
     "--version",
     "finetune-teacher": "--base --out --pooling --epochs --freeze-layers --train-front-end "

@@ -58,7 +58,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read(text: str) -> None:
     """A corpus is read and can be planned, or refused with a message."""
     with only_reported(UsageError):
-        Precompute(Request(corpus=text, teacher="toy", out=Path("unused")))
+        Precompute(Request(corpora=(text,), teacher="toy", out=Path("unused")))
 
 
 @fuzzing(150)

@@ -1,0 +1,120 @@
+"""Several corpora as one: labelled ones beside each other, and unlabelled audio to learn from.
+
+Most audio has no labels. A teacher that runs over it all the same gives a student more to learn from
+than any loss does: see tests/experiments/README.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cache_schema.clip import Clip
+from cache_schema.errors import UsageError, bullet_list
+from pipeline.corpora import read_corpus
+from pipeline.corpora.interface import Corpus
+from pipeline.corpora.walk import printable
+
+TRAIN = "train"
+
+
+def read_corpora(
+    texts: Sequence[str], unlabelled: Sequence[str] = (), *, output: Path | None = None
+) -> Corpus:
+    """Read corpora, each as `read_corpus` does, and join them.
+
+    Paths begin at the folder that holds them all, so that a cache is made again only where they lie
+    alike. Ids that two corpora share get the number of their corpus before them.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Labelled corpora. The first one's classes come first; those of others follow.
+    unlabelled : sequence of str
+        Corpora whose clips all go to the training split, without their labels. A recording that a
+        labelled corpus has too is left out: it may be one to test with.
+    output : Path, optional
+        What the running command writes; it may lie in a corpus and is none of its inputs.
+
+    Raises
+    ------
+    UsageError
+        As `read_corpus`; or if corpora differ in task or view recipe.
+    """
+    corpora = [read_corpus(text, output=output) for text in texts]
+    if len(corpora) == 1 and not unlabelled:
+        return corpora[0]
+    _check_alike(texts, corpora)
+    more = [read_corpus(_ignoring_labels(text), output=output) for text in unlabelled]
+    steps = next((c.view_steps for c in (*corpora, *more) if c.view_steps), ())
+    root = Path(os.path.commonpath([corpus.root for corpus in (*corpora, *more)]))
+    corpora = [corpus.below(root) for corpus in corpora]
+    known = {clip.path for corpus in corpora for clip in corpus.clips}
+    notes = [note for corpus in (*corpora, *more) for note in corpus.notes]
+    for text, corpus in zip(unlabelled, more, strict=True):
+        corpora.append(_without_labels(corpus.below(root), known))
+        left_out = len(corpus.clips) - len(corpora[-1].clips)
+        if left_out:
+            notes.append(
+                f"{left_out} clip(s) of {printable(text)} left out: a labelled corpus has them too"
+            )
+    return Corpus(
+        root=root,
+        clips=tuple(_with_own_ids([corpus.clips for corpus in corpora])),
+        classes=tuple(dict.fromkeys(name for corpus in corpora for name in corpus.classes)),
+        task=corpora[0].task,
+        notes=tuple(notes),
+        view_steps=steps,
+        plugin=", ".join(dict.fromkeys(c.plugin for c in (*corpora, *more) if c.plugin)),
+    )
+
+
+def _ignoring_labels(text: str) -> str:
+    """Leave the labels of a folder unread: one without labels has no folder for each class."""
+    kind, path = text.partition(":")[::2]
+    if kind != "folder" or "labels=" in path:
+        return text
+    return f"{text}{'&' if '?' in path else '?'}labels=none"
+
+
+def _check_alike(texts: Sequence[str], corpora: Sequence[Corpus]) -> None:
+    """Refuse corpora that no training could take together."""
+    first, problems = corpora[0], []
+    for text, corpus in zip(texts[1:], corpora[1:], strict=True):
+        for what, one, other in (
+            ("task", first.task, corpus.task),
+            ("view recipe", " ".join(first.view_steps), " ".join(corpus.view_steps)),
+        ):
+            if one != other:
+                problems.append(
+                    f"{what}: {printable(texts[0])} has {one or 'none'}, {printable(text)} has "
+                    f"{other or 'none'}"
+                )
+    if problems:
+        raise UsageError(
+            f"the corpora do not go together\n{bullet_list(problems)}\nMake a cache of each, or give "
+            "the one without labels as --unlabelled",
+            kind="corpus",
+        )
+
+
+def _without_labels(corpus: Corpus, known: set[str]) -> Corpus:
+    """All clips for training, without their labels, but those of recordings that are known."""
+    clips = tuple(
+        replace(clip, labels=(), none_present=False, split=TRAIN)
+        for clip in corpus.clips
+        if clip.path not in known
+    )
+    return replace(corpus, clips=clips, classes=())
+
+
+def _with_own_ids(corpora: Sequence[Sequence[Clip]]) -> Iterable[Clip]:
+    """Clips of all corpora; those of a corpus that shares an id get its number before theirs."""
+    taken: set[str] = set()
+    for number, clips in enumerate(corpora, 1):
+        shares = not taken.isdisjoint(clip.id for clip in clips)
+        own = [replace(clip, id=f"{number}/{clip.id}") if shares else clip for clip in clips]
+        taken |= {clip.id for clip in own}
+        yield from own

@@ -1,0 +1,81 @@
+"""Several corpora as one, and audio without labels beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from cache_schema.errors import UsageError
+from pipeline.corpora import read_corpus
+from pipeline.corpora.interface import Corpus
+from pipeline.corpora.joined import read_corpora
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, np.full(800, 0.1), 8_000)
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    write(tmp_path / "a", *(f"{split}/{c}/{n}.wav" for split in ("train", "test") for c in ("dog", "cat")
+                            for n in (1, 2)))  # fmt: skip
+    write(tmp_path / "b", *(f"train/{c}/{n}.wav" for c in ("cow", "cat") for n in (2, 3)))
+    write(tmp_path / "more/flat", "x.wav", "y.wav")
+    return tmp_path
+
+
+def by_id(corpus: Corpus) -> dict[str, tuple[str, str, tuple[str, ...]]]:
+    return {clip.id: (clip.path, clip.split, clip.labels) for clip in corpus.clips}
+
+
+def test_one_corpus_stays_as_it_is(sounds: Path) -> None:
+    assert read_corpora([f"folder:{sounds}/a"]) == read_corpus(f"folder:{sounds}/a")
+
+
+def test_classes_of_the_first_come_first_and_shared_ids_get_their_corpus_number(
+    sounds: Path,
+) -> None:
+    corpus = read_corpora([f"folder:{sounds}/a", f"folder:{sounds}/b"])
+    assert corpus.root == sounds
+    assert corpus.classes == ("cat", "dog", "cow")
+    found = by_id(corpus)
+    assert len(found) == 12
+    assert found["train/cat/2"] == ("a/train/cat/2.wav", "train", ("cat",))
+    assert found["2/train/cat/2"] == ("b/train/cat/2.wav", "train", ("cat",))
+    assert found["2/train/cow/3"] == ("b/train/cow/3.wav", "train", ("cow",))
+
+
+def test_unlabelled_clips_all_train_and_lose_their_labels(sounds: Path) -> None:
+    plain = read_corpora([f"folder:{sounds}/a"], [f"folder:{sounds}/more"])
+    found = by_id(plain)
+    assert found["flat/x"] == ("more/flat/x.wav", "train", ())
+    assert plain.classes == ("cat", "dog")
+    labelled = read_corpora([f"folder:{sounds}/a"], [f"folder:{sounds}/b"])
+    assert {split for _, split, labels in by_id(labelled).values() if not labels} == {"train"}
+    assert sum(not clip.labelled for clip in labelled.clips) == 4
+    assert labelled.classes == ("cat", "dog")
+
+
+def test_a_recording_that_is_labelled_is_not_unlabelled_too(sounds: Path) -> None:
+    """Else the test clips would be trained on."""
+    corpus = read_corpora([f"folder:{sounds}/a"], [f"folder:{sounds}"])
+    paths = [clip.path for clip in corpus.clips]
+    assert len(paths) == len(set(paths)) == 8 + 4 + 2
+    assert {clip.split for clip in corpus.clips if clip.path.startswith("a/test")} == {"test"}
+    assert any("8 clip(s)" in note and "left out" in note for note in corpus.notes)
+
+
+def test_corpora_of_two_tasks_are_refused_with_both(sounds: Path) -> None:
+    (sounds / "multi.csv").write_text("path,labels\nb/train/cow/2.wav,cow;cat\n")
+    with pytest.raises(UsageError) as caught:
+        read_corpora([f"folder:{sounds}/a", f"csv:{sounds}/multi.csv"])
+    message = str(caught.value)
+    assert f"task: folder:{sounds}/a has single, csv:{sounds}/multi.csv has multi" in message
+    assert "--unlabelled" in message
+    joined = read_corpora([f"folder:{sounds}/a"], [f"csv:{sounds}/multi.csv"])
+    assert joined.task == "single"
