@@ -121,6 +121,11 @@ MAX_SNR_DB = 200.0
     show_default=True,
     help="Stop after this many epochs without a better validation score.",
 )
+@click.option(
+    "--finish",
+    is_flag=True,
+    help="Train no further: make the teacher of the best epoch so far, of a run that was stopped.",
+)
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True)
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option(
@@ -137,6 +142,7 @@ def main(
     pooling: Literal["first", "mean", "attention"] | None,
     device: str,
     threads: int,
+    finish: bool,
     view_steps: tuple[str, ...],
     **recipe: Any,
 ) -> None:
@@ -166,5 +172,6 @@ def main(
         recipe=FineTuneRecipe(**recipe),
         pooling=pooling,
         device=device,
+        finish=finish,
         report=echo,
     )

@@ -52,6 +52,7 @@ def finetune(
     recipe: FineTuneRecipe,
     pooling: Pooling | None = None,
     device: str = "cpu",
+    finish: bool = False,
     report: Report,
 ) -> dict[str, Any]:
     """Fine-tune `base` on the train split of `corpus`, choose by validation, write `out`.
@@ -71,6 +72,8 @@ def finetune(
         first. For transformers of frames that is ``first``, as in Choi et al. 2022, figure 1.
     device : str
         Torch device.
+    finish : bool
+        Train no further: the best epoch of a run that was stopped is the teacher.
     report : callable
         Called with progress, line by line.
 
@@ -85,7 +88,8 @@ def finetune(
         If `out` is or was being made by another configuration, or an option does not fit base or
         device.
     RunError
-        If the corpus lacks a split, training diverges or another process writes `out`.
+        If the corpus lacks a split, training diverges, another process writes `out`, or there is no
+        epoch to finish with.
     """
     check_own_folder(out, "teacher", _COMMAND, (_TRAINING_FILE,))
     # It is removed at the end.
@@ -99,7 +103,7 @@ def finetune(
     views = _view_recipe(corpus, teacher, recipe)
     facts = _facts(corpus, teacher, recipe, views)
     with write_lock(out):
-        return _finetune(corpus, teacher, facts, recipe, views, out, device, report)
+        return _finetune(corpus, teacher, facts, recipe, views, out, device, finish, report)
 
 
 def _partial(out: Path) -> Path:
@@ -115,6 +119,7 @@ def _finetune(
     views: ViewRecipe,
     out: Path,
     device: str,
+    finish: bool,
     report: Report,
 ) -> dict[str, Any]:
     partial = _partial(out)
@@ -126,9 +131,15 @@ def _finetune(
         shutil.rmtree(partial, ignore_errors=True)
         report(f"already done: {_summary(done)}")
         return done
+    if finish and not (partial / STATE_FILE).is_file():
+        raise RunError(
+            f"--finish: {partial} holds no finished epoch of this training. Leave --finish out and let "
+            "it train at least one",
+            kind="missing",
+        )
     _attach_model(teacher, recipe, device)
     _open_run_folder(partial, facts)
-    training = _train(corpus, teacher, recipe, views, partial, report)
+    training = _train(corpus, teacher, recipe, views, partial, finish, report)
     result = {"facts": facts, **_results(training)}
     _write_folder(partial / _FINISHED_FOLDER, teacher, result)
     (partial / _FINISHED_FOLDER).replace(out)
@@ -270,6 +281,7 @@ def _train(
     recipe: FineTuneRecipe,
     views: ViewRecipe,
     partial: Path,
+    finish: bool,
     report: Report,
 ) -> FineTuning:
     audio = LabelledAudio(
@@ -285,7 +297,7 @@ def _train(
     for split in NEEDED_SPLITS:
         report(f"{split}: {len(audio.clips(split))} labelled clips")
     training = FineTuning(teacher, audio, recipe, folder=partial, report=report)
-    training.run()
+    training.run(finish=finish)
     if audio.unusable:
         report(f"{len(audio.unusable)} clips could not be used; {_TRAINING_FILE} lists all")
     return training
@@ -312,6 +324,7 @@ def _results(training: FineTuning) -> dict[str, Any]:
         "validation": best["validation"],
         "test": training.score("test") if training.audio.has("test") else None,
         "epochs": training.epochs,
+        "finished_early": not training.finished(),
         "unusable": dict(sorted(training.audio.unusable.items())),
     }
 
@@ -322,6 +335,8 @@ def _write_folder(folder: Path, teacher: HuggingFaceTeacher, result: dict[str, A
     # and on what, shows that both are the same teacher.
     recipe = json.loads(json.dumps(result["facts"]))
     del recipe["base"], recipe["base_revision"]
+    if result["finished_early"]:
+        recipe["finished_after_epochs"] = len(result["epochs"])
     teacher.model.config.aftersound_fine_tuning_sha256 = sha256(canonical_json(recipe))
     try:
         teacher.save(folder)

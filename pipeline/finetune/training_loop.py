@@ -76,10 +76,13 @@ class FineTuning:
         """Give the epoch, from 1, of the best validation score; the first of equals."""
         return 1 + max(range(len(self.epochs)), key=lambda e: self.epochs[e]["validation"])
 
-    def run(self) -> None:
-        """Train until the last epoch or until patience ends, then take the best weights."""
+    def run(self, *, finish: bool = False) -> None:
+        """Train until the last epoch or until patience ends, then take the best weights.
+
+        With `finish` no epoch is added to those that an earlier run has trained.
+        """
         self._resume()
-        while not self._finished():
+        while not finish and not self.finished():
             epoch, start_s = len(self.epochs) + 1, time.monotonic()
             loss = self._train_epoch(epoch)
             score = self.score("validation")
@@ -107,7 +110,8 @@ class FineTuning:
         metric = macro_average_precision if self.multi else top_1_accuracy
         return metric(np.concatenate(logits).astype(float), np.concatenate(labels).astype(float))
 
-    def _finished(self) -> bool:
+    def finished(self) -> bool:
+        """Whether all epochs are done, or none was better for too long."""
         since_best = len(self.epochs) - self.best_epoch if self.epochs else 0
         return len(self.epochs) >= self.recipe.epochs or since_best >= self.recipe.patience
 

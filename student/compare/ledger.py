@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -44,7 +43,7 @@ def run_facts(cache: Cache, settings: Settings) -> dict[str, Any]:
 def settings_facts(settings: Settings) -> dict[str, Any]:
     """Settings of a run as a line has them."""
     facts = {
-        **asdict(settings),
+        **settings.as_json(),
         "distill": [distillation_as_json(entry) for entry in settings.distill],
     }
     return json.loads(json.dumps(facts))  # type: ignore[no-any-return]

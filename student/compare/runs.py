@@ -106,6 +106,11 @@ class Comparison:
     def settings(self, run: Run) -> Settings:
         """Settings of a run; refuses what `train_cli` refuses."""
         context = train_cli.main.make_context("train-student", self.words(run))
+        if context.params["plan"]:
+            raise UsageError(
+                "--train '--plan' trains nothing; compare-students --plan shows the cost",
+                kind="options",
+            )
         train_cli.check_training_device(context.params["device"])
         return train_cli.resolve(context.params)
 

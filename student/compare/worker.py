@@ -37,7 +37,11 @@ main = Command(
     callback=_train,
     params=[
         click.Option(["--score-on"], multiple=True),
-        *(parameter for parameter in train_cli.main.params if parameter.name != "config"),
+        *(
+            parameter
+            for parameter in train_cli.main.params
+            if parameter.name not in ("config", "version", "plan")
+        ),
     ],
 )
 

@@ -11,7 +11,7 @@ import click
 from cache_schema.command_line.command import Command, Number
 from cache_schema.command_line.parameters import complete_clip_ids
 from cache_schema.errors import UsageError
-from cache_schema.paths import LocalPath, PicturePath
+from cache_schema.paths import LocalPath, OutputPath, PicturePath
 from cache_schema.reader import Cache, open_cache
 from cache_schema.terminal import echo, wide_terminal
 from cache_schema.text import json_text, one_line
@@ -27,6 +27,12 @@ MAX_TIME_S = 1e6
 @click.option("--split", default="test", show_default=True, metavar="NAME")
 @click.option("--report", is_flag=True, help="Print all metrics, every class, and confusions.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of that as one JSON object.")
+@click.option(
+    "--predictions",
+    type=OutputPath(dir_okay=False),
+    metavar="FILE.csv",
+    help="Write what student and teacher predict for each clip.",
+)
 @click.option(
     "--plot",
     type=PicturePath(),
@@ -60,6 +66,7 @@ def main(
     split: str,
     report: bool,
     as_json: bool,
+    predictions: Path | None,
     plot: Path | None,
     clips: tuple[str, ...],
     beside: tuple[Path, ...],
@@ -68,8 +75,8 @@ def main(
     """Score the best weights of RUN on a split of CACHE."""
     if plot is None and (clips or beside or mark_s):
         raise UsageError("--clip, --beside and --mark-s belong to --plot FILE.png", kind="options")
-    if sum([report, as_json, plot is not None]) > 1:
-        raise UsageError("give one of --report, --json and --plot", kind="options")
+    if sum([report, as_json, predictions is not None, plot is not None]) > 1:
+        raise UsageError("give one of --report, --json, --predictions and --plot", kind="options")
     if plot is not None and not clips:
         raise UsageError("--plot needs --clip ID", kind="options")
     if mark_s is not None and len(clips) > 1:
@@ -82,7 +89,13 @@ def main(
     from student.training.determinism import prepare_torch
 
     prepare_torch(1)
-    if plot is None:
+    if predictions is not None:
+        from student.evaluation.predictions import write_predictions
+
+        echo(
+            f"{predictions}: {write_predictions(run, opened, split, predictions)} clips of {split}"
+        )
+    elif plot is None:
         print_score(run, opened, split, report=report, as_json=as_json)
     else:
         draw([run, *beside], opened, split, clips, mark_s, plot)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from cache_schema.errors import UsageError, bullet_list
@@ -99,6 +99,10 @@ class Settings:
         Teacher classes that stand for each class, where names differ.
     precision : str
         Fabric's name of the arithmetic.
+    patience : int or None
+        Epochs without a better validation score after which the training ends.
+    validate_every : int
+        Epochs from one validation to the next; the last epoch is always validated.
 
     Raises
     ------
@@ -115,9 +119,21 @@ class Settings:
     metric: str | None = None
     class_map: dict[str, list[str]] | None = None
     precision: str = "32-true"
+    patience: int | None = None
+    validate_every: int = 1
 
     def __post_init__(self) -> None:
         check_augmentations(self.recipe, {entry.key: entry.loss for entry in self.distill})
+
+    def as_json(self) -> dict[str, Any]:
+        """All settings by name; what came later and has its default is left out.
+
+        So a run, or a line of a ledger, that knew no such setting stays the same.
+        """
+        later = {
+            f.name: f.default for f in fields(self) if f.name in ("patience", "validate_every")
+        }
+        return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
 
     @property
     def teacher(self) -> str:
@@ -132,7 +148,7 @@ class Settings:
         entries = zip(cache.parts, cache.manifest.parts, strict=True)
         indexes = [entry.index_sha256 for part, entry in entries if read & set(part.names)]
         return {
-            **asdict(self),
+            **self.as_json(),
             "distill": [distillation_as_json(distillation) for distillation in self.distill],
             "recipe": {**asdict(self.recipe), "betas": list(self.recipe.betas)},
             "task": cache.task,

@@ -115,6 +115,19 @@ from student.stream.class_map import read_class_map
     help="What picks the best epoch. Default: accuracy, or macro mAP in a multi-label task.",
 )
 @click.option(
+    "--patience",
+    type=click.IntRange(1, MAX_EPOCHS),
+    help="End after so many epochs without a better validation score. Default: train all epochs.",
+)
+@click.option(
+    "--validate-every",
+    type=click.IntRange(1, MAX_EPOCHS),
+    default=1,
+    show_default=True,
+    metavar="EPOCHS",
+    help="Epochs from one validation to the next; the last one is always validated.",
+)
+@click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
@@ -133,7 +146,8 @@ from student.stream.class_map import read_class_map
     show_default=True,
     help="CPU threads; such small models are slower with more.",
 )
-def main(cache: Path, out: Path, device: str, threads: int, **options: Any) -> None:
+@click.option("--plan", is_flag=True, help="Measure and show the cost, write nothing.")
+def main(cache: Path, out: Path, device: str, threads: int, plan: bool, **options: Any) -> None:
     """Train a student from CACHE; the same command again continues after a kill."""
     opened = open_cache(cache)
     # Imported here: seconds that neither --help nor a refusal need take.
@@ -141,7 +155,21 @@ def main(cache: Path, out: Path, device: str, threads: int, **options: Any) -> N
 
     check_training_device(device)
     prepare_torch(threads)
-    train_and_report(opened, out, device, resolve(options))
+    settings = resolve(options)
+    if plan:
+        show_plan(opened, settings)
+    else:
+        train_and_report(opened, out, device, settings)
+
+
+def show_plan(cache: Cache, settings: Settings) -> None:
+    """Print what the training would take, or refuse what it would refuse."""
+    from student.training.cost import training_plan
+    from student.training.train import check_trainable
+
+    check_trainable(cache, settings)
+    for line in training_plan(cache, settings):
+        echo(line)
 
 
 def check_training_device(device: str) -> None:
@@ -167,6 +195,8 @@ def resolve(options: dict[str, Any]) -> Settings:
         metric=options["metric"],
         class_map=read_class_map(options["class_map"]) if options["class_map"] else None,
         precision=options["precision"],
+        patience=options["patience"],
+        validate_every=options["validate_every"],
     )
 
 

@@ -90,13 +90,24 @@ class Trainer:
             log(f"continuing after {self.progress} of {self.recipe.epochs}")
         with deferred_interrupts() as stop_requested:
             begin_curves(self.run, self.progress.history)
-            while self.progress.epoch < self.recipe.epochs:
+            while not self._ended():
                 self._train_epoch(stop_requested)
                 entry = self._finish_epoch()
                 extend_curves(self.run, entry)
                 log(_epoch_line(entry, self.recipe.epochs))
                 if stop_requested():
                     raise self._interrupted()
+
+    def _ended(self) -> bool:
+        """Whether all epochs are done, or no score has become better for too long."""
+        epoch, patience = self.progress.epoch, self.settings.patience
+        waited = epoch - int(self.progress.best["epoch"])
+        out_of_patience = patience is not None and self._validates(epoch) and waited >= patience
+        return epoch >= self.recipe.epochs or (epoch > 0 and out_of_patience)
+
+    def _validates(self, epoch: int) -> bool:
+        """Whether an epoch, from 1, is followed by a validation."""
+        return epoch >= self.recipe.epochs or epoch % self.settings.validate_every == 0
 
     def _train_epoch(self, stop_requested: Callable[[], bool]) -> None:
         """Train what is left of an epoch."""
@@ -140,7 +151,8 @@ class Trainer:
         """Validate, make the epoch count by saving the state, then write what follows from it."""
         progress = self.progress
         self.learner.end_epoch((progress.epoch + 1) / self.recipe.epochs)
-        found = self._validate()
+        validates = self._validates(progress.epoch + 1)
+        found = self._validate() if validates else None
         entry: dict[str, Any] = {"epoch": progress.epoch + 1}
         entry |= {f"train_loss_{name}": mean for name, mean in progress.mean_losses().items()}
         if found is not None:
@@ -148,7 +160,9 @@ class Trainer:
         entry |= {f"teacher_{split}": value for split, value in self.teacher.items()}
         entry["learning_rate"] = self.learner.learning_rate
         entry["seconds"] = self._mark_time()
-        progress.count_epoch(entry, None if found is None else found.value)
+        progress.count_epoch(entry)
+        if validates:
+            progress.count_validation(None if found is None else found.value)
         self._save()
         self._write_results()
         return entry

@@ -66,13 +66,16 @@ class Progress:
         """Mean of each loss over the clips of the epoch under way."""
         return {name: float(value) / self.clips for name, value in self.sums.items()}
 
-    def count_epoch(self, entry: dict[str, Any], score: float | None) -> None:
-        """Note the end of an epoch; without a score the last one is the best."""
+    def count_epoch(self, entry: dict[str, Any]) -> None:
+        """Note the end of an epoch."""
         self.epoch += 1
         self.history.append(entry)
+        self.batch = self.clips = 0
+        self.seconds, self.sums = 0.0, {}
+
+    def count_validation(self, score: float | None) -> None:
+        """Note how good the last epoch is; without a score it is the best."""
         if score is None:
             self.best["epoch"] = self.epoch
         elif not score < self.best["score"]:
             self.best = {"score": score, "epoch": self.epoch}
-        self.batch = self.clips = 0
-        self.seconds, self.sums = 0.0, {}

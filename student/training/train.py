@@ -38,6 +38,8 @@ from student.training.objective import Objective, build_objective, check_class_m
 from student.training.tensorboard_log import CURVES
 
 CONFIG = "config.json"
+# Of a finished run that was given more epochs: after which ones it was finished.
+EXTENDED = "extended_after_epochs"
 RESULT = "result.json"
 TEST = "test"
 HELD_OUT = (VALIDATION, TEST)
@@ -101,13 +103,13 @@ def _train(
 ) -> dict[str, Any]:
     check_no_links(run, "run", error=RunError)
     source, config = resolved_run(run, settings, cache)
-    create_or_resume_run(run, config)
+    config = create_or_resume_run(run, config)
     for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
         for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
             left_by_a_kill.unlink()
-    done = finished_result(run, splits)
+    done = finished_result(run, splits, config.get(EXTENDED, ()))
     if done is not None:
-        log(f"{run} is finished: all {settings.recipe.epochs} epochs are done.")
+        log(f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done.")
         return done
     for warning in corpus_warnings(cache):
         log(f"warning: {warning}")
@@ -125,10 +127,12 @@ def _train(
     return finish(run, training, splits)
 
 
-def finished_result(run: Path, splits: Sequence[str]) -> dict[str, Any] | None:
-    """Read a finished run's result, or None where it must be made again: nothing, or a score lacks."""
+def finished_result(
+    run: Path, splits: Sequence[str], extended_after: Sequence[int] = ()
+) -> dict[str, Any] | None:
+    """Read a finished run's result; None where there is none, a score lacks, or more epochs follow."""
     found = read_json(run / RESULT)
-    if not isinstance(found, dict) or "metric" not in found:
+    if not isinstance(found, dict) or "metric" not in found or found["epochs"] in extended_after:
         return None
     scored = found.get("splits")
     return found if isinstance(scored, dict) and scored.keys() >= set(splits) else None
@@ -162,6 +166,12 @@ def check_trainable(cache: Cache, settings: Settings) -> None:
         raise UsageError(
             f"{cache.root} has no split {TRAIN!r} to train on; it has: {', '.join(cache.splits)}",
             kind="split",
+        )
+    if settings.patience is not None and VALIDATION not in cache.splits:
+        raise UsageError(
+            f"--patience {settings.patience} needs validation scores, and {cache.root} has no split "
+            f"{VALIDATION!r}; it has: {', '.join(cache.splits)}. Leave --patience out",
+            kind="options",
         )
     if settings.metric is not None:
         check_metric(settings.metric, cache.task)
@@ -245,8 +255,8 @@ def resolved_run(run: Path, settings: Settings, cache: Cache) -> tuple[str, dict
     return min(wanted, key=lambda pair: len(diff_settings(before, pair[1])))
 
 
-def create_or_resume_run(run: Path, config: dict[str, Any]) -> None:
-    """Write the run's settings, or check that they are the same as before."""
+def create_or_resume_run(run: Path, config: dict[str, Any]) -> dict[str, Any]:
+    """Write the run's settings, or check that they are as before but for more epochs; give them."""
     check_own_folder(run, "run", "train-student", (CONFIG, STATE, Path(CURVES).parts[0]))
     before = read_json(run / CONFIG)
     other = f"Choose another --out, or delete {run} to train anew."
@@ -254,7 +264,7 @@ def create_or_resume_run(run: Path, config: dict[str, Any]) -> None:
         if (run / STATE).exists():
             raise RunError(f"{run} holds a training without its {CONFIG}. {other}", kind="damaged")
         write_json(run / CONFIG, config)
-        return
+        return config
     if not isinstance(before, dict):
         raise RunError(
             f"{run / CONFIG} holds no settings of a run: {before!r:.60}. {other}", kind="damaged"
@@ -264,6 +274,11 @@ def create_or_resume_run(run: Path, config: dict[str, Any]) -> None:
             f"{run / CONFIG} is no settings of a run. Nothing was written. Choose another --out.",
             kind="exists",
         )
+    extended = _extended(run, before, config)
+    config |= {EXTENDED: extended} if extended else {}
+    if extended != before.get(EXTENDED, []):
+        write_json(run / CONFIG, config)
+        return config
     changes = diff_settings(before, config)
     if changes:
         raise UsageError(
@@ -276,6 +291,20 @@ def create_or_resume_run(run: Path, config: dict[str, Any]) -> None:
             f"{run / CONFIG} is damaged, or another version wrote it\n{bullet_list(problems)}\n{other}",
             kind="damaged",
         )
+    return config
+
+
+def _extended(run: Path, before: dict[str, Any], config: dict[str, Any]) -> list[int]:
+    """After which epochs a run was finished and is trained longer, now or before."""
+    extended, recipe = before.get(EXTENDED, []), before["recipe"]
+    epochs = recipe.get("epochs") if isinstance(recipe, dict) else None
+    if not isinstance(extended, list) or not isinstance(epochs, int):
+        return []  # no settings of ours: the differences are shown
+    as_before = config["recipe"] | {"epochs": epochs}
+    same = not diff_settings(before, {**config, EXTENDED: extended, "recipe": as_before})
+    if same and config["recipe"]["epochs"] > epochs and finished_result(run, (), extended):
+        return [*extended, epochs]
+    return extended
 
 
 def finish(run: Path, training: Trainer, splits: Sequence[str]) -> dict[str, Any]:
@@ -290,7 +319,7 @@ def finish(run: Path, training: Trainer, splits: Sequence[str]) -> dict[str, Any
         "distill": [distillation_as_json(entry) for entry in settings.distill],
         "label_weight": settings.label_weight,
         "best_epoch": training.progress.best["epoch"],
-        "epochs": training.recipe.epochs,
+        "epochs": training.progress.epoch,
     }
     write_json(run / RESULT, result)
     return result

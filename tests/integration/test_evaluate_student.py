@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -69,4 +70,25 @@ def test_json_has_the_report_and_both_answer_alike(made: tuple[Path, Path]) -> N
 def test_two_ways_of_telling_are_refused(made: tuple[Path, Path]) -> None:
     refused = evaluate(*made, "--report", "--json")
     assert refused.exit_code == 2
-    assert "give one of --report, --json and --plot" in refused.stderr
+    assert "give one of --report, --json, --predictions and --plot" in refused.stderr
+
+
+def test_predictions_have_a_line_for_each_clip_that_is_scored(
+    made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run, cache = made
+    file = tmp_path / "p.csv"
+    assert evaluate(run, cache, "--predictions", file).exit_code == 0
+    with file.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    scored = json.loads(evaluate(run, cache, "--json").output)
+    assert len(rows) == scored["clips"]
+    right = [row["student"] == row["label"] for row in rows]
+    assert sum(right) / len(rows) == pytest.approx(scored["score"])
+    right = [row["teacher"] == row["label"] for row in rows]
+    assert sum(right) / len(rows) == pytest.approx(scored["teacher_score"])
+    for row in rows:
+        scores = {name: float(row[f"student {name}"]) for name in scored["classes"]}
+        assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
+        assert max(scores, key=lambda name: scores[name]) == row["student"]
+        assert row["clip"].split("/")[-2] == row["label"]

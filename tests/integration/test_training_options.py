@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 from commands import command, succeeded, write_tones
 from safetensors.torch import load_file
 
+from cache_schema.errors import RunError
 from student.training import cli as train_cli
 
 
@@ -157,3 +159,84 @@ def test_without_labels_the_teacher_alone_teaches(corpus: Path, tmp_path: Path) 
     losses = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert losses[-1]["train_loss_logits"] < losses[0]["train_loss_logits"]
     assert all(line["train_loss_labels"] == 0 for line in losses)
+
+
+def test_patience_ends_a_training_and_a_repetition_adds_nothing(
+    cache: Path, tmp_path: Path
+) -> None:
+    run, words = tmp_path / "r", ("--epochs", "40", "--patience", "2", "--validate-every", "2")
+    assert train(cache, run, *words).exit_code == 0
+    history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    validated = [entry["epoch"] for entry in history if "validation_accuracy" in entry]
+    assert validated == list(range(2, len(history) + 1, 2))
+    result = json.loads((run / "result.json").read_text())
+    assert result["epochs"] == len(history) == result["best_epoch"] + 2 < 40
+    again = train(cache, run, *words)
+    assert again.exit_code == 0
+    assert f"{len(history)} of 40 epochs are done" in again.output
+
+
+def test_patience_without_validation_clips_is_refused(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "none.zarr"
+    source = f"folder:{corpus}?splits=none&labels=none&validation=0"
+    succeeded(command("precompute-teacher", source, "--teacher", "toy", "--out", out))
+    refused = train(out, tmp_path / "r", "--distill", "logits=1", "--patience", "3")
+    assert refused.exit_code == 2
+    assert "--patience 3 needs validation scores" in refused.output
+
+
+def test_a_finished_run_goes_on_to_more_epochs(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    assert train(cache, run, "--epochs", "2").exit_code == 0
+    first = (run / "metrics.jsonl").read_text()
+    longer = train(cache, run, "--epochs", "4")
+    assert longer.exit_code == 0, longer.output
+    assert "continuing after epoch 2 of 4" in longer.output
+    lines = (run / "metrics.jsonl").read_text()
+    assert lines.startswith(first)
+    assert len(lines.splitlines()) == 4
+    assert config(run)["extended_after_epochs"] == [2]
+    assert json.loads((run / "result.json").read_text())["epochs"] == 4
+    assert "4 of 4 epochs are done" in train(cache, run, "--epochs", "4").output
+    for words in (("--epochs", "3"), ("--epochs", "5", "--seed", "1")):
+        refused = train(cache, run, *words)
+        assert refused.exit_code == 2
+        assert "Nothing was changed" in refused.output
+    assert config(run)["recipe"]["epochs"] == 4
+
+
+def test_an_unfinished_run_is_given_no_more_epochs(cache: Path, tmp_path: Path) -> None:
+    run = tmp_path / "r"
+    assert train(cache, run, "--epochs", "2").exit_code == 0
+    (run / "result.json").unlink()
+    refused = train(cache, run, "--epochs", "4")
+    assert refused.exit_code == 2
+    assert "recipe.epochs: the run has 2, requested 4" in refused.output
+
+
+def test_a_kill_between_new_settings_and_new_epochs_is_made_good(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "r"
+    assert train(cache, run, "--epochs", "1").exit_code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("student.training.loop.Trainer.run_epochs", _killed)
+        assert train(cache, run, "--epochs", "2").exit_code == 1
+    assert config(run)["recipe"]["epochs"] == 2
+    assert json.loads((run / "result.json").read_text())["epochs"] == 1
+    assert train(cache, run, "--epochs", "2").exit_code == 0
+    assert json.loads((run / "result.json").read_text())["epochs"] == 2
+
+
+def _killed(*_: object) -> None:
+    raise RunError("killed", kind="interrupted")
+
+
+def test_the_plan_of_a_training_writes_nothing(cache: Path, tmp_path: Path) -> None:
+    shown = train(cache, tmp_path / "r", "--plan", "--epochs", "3")
+    assert shown.exit_code == 0, shown.output
+    assert "tc-resnet, 36" in shown.output
+    assert re.search(r"CPU-seconds an epoch, \d+\.\d\d CPU-hours in all", shown.output)
+    assert not (tmp_path / "r").exists()
+    refused = train(cache, tmp_path / "r", "--plan", "--metric", "mAP", "--distill", "sp=2")
+    assert refused.exit_code == 2

@@ -18,19 +18,20 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 
 OPTIONS = {
     "aftersound": "--version",
-    "precompute-teacher": "--unlabelled --teacher --teacher-name --out --signal --teacher-option --views --view "
-    "--seed --unit-rows --codec --workers --scheduler --plan --check --repair --device --config "
-    "--version",
+    "precompute-teacher": "--unlabelled --teacher --teacher-name --out --signal --teacher-option "
+    "--views --view --seed --unit-rows --codec --workers --scheduler --plan --check --repair --device "
+    "--config --version",
     "finetune-teacher": "--base --out --pooling --epochs --freeze-layers --train-front-end "
     "--learning-rate --layer-decay --batch-size --accumulate --balanced --spec-augment --mixup "
-    "--noise-snr-db --view --precision --patience --seed --device --threads --config --version",
+    "--noise-snr-db --view --precision --patience --finish --seed --device --threads --config --version",
     "inspect-cache": "--verify --json --clips --split --clip --plot --config --version",
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
-    "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric --device "
-    "--precision --threads --config --version",
+    "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric "
+    "--patience --validate-every --device --precision --threads --plan --config --version",
     "compare-students": "--student --condition --seeds --train --out --folds --jobs --ledger --plan "
     "--config --version",
-    "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config --version",
+    "evaluate-student": "--split --report --json --predictions --plot --clip --beside --mark-s --config "
+    "--version",
     "export-student": "--to --out --length-s --waveform --streaming --int8 --calibrate --clips --page "
     "--config --version",
     "predict-audio": "--window-s --overlap --frames --top --format --out --config --version",

@@ -10,9 +10,9 @@ from small_cache import copy_small_cache
 
 from cache_schema.reader import open_cache
 from student.compare.conditions import parse_condition
-from student.compare.plan import HOUR_S, ClipCost, run_hours
 from student.compare.runs import Comparison, Run
 from student.stream.unit_loader import BUDGET_BYTES
+from student.training.cost import HOUR_S, ClipCost, run_hours
 
 
 @pytest.mark.parametrize(

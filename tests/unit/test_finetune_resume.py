@@ -62,6 +62,27 @@ def test_a_killed_run_continues_to_the_same_weights(
         assert one.read_bytes() == other.read_bytes(), name
 
 
+def test_a_stopped_run_is_finished_with_its_best_epoch(tmp_path: Path) -> None:
+    corpus, base = write_corpus(tmp_path / "corpus"), write_base(tmp_path / "base")
+    recipe, out = replace(RECIPE, epochs=3), tmp_path / "teacher"
+    with pytest.raises(RunError, match="holds no finished epoch of this training"):
+        run(corpus, base, out, recipe=recipe, finish=True)
+    with pytest.raises(KilledError):
+        run(corpus, base, out, recipe=recipe, report=killed_after_epoch(1))
+    result, lines = run(corpus, base, out, recipe=recipe, finish=True)
+    assert (len(result["epochs"]), result["finished_early"]) == (1, True)
+    assert "continuing after epoch 1" in lines
+    assert not (tmp_path / "teacher.partial").exists()
+    whole, _ = run(corpus, base, tmp_path / "whole", recipe=recipe)
+    assert (len(whole["epochs"]), whole["finished_early"]) == (3, False)
+    marks = [
+        json.loads((folder / "config.json").read_text())["aftersound_fine_tuning_sha256"]
+        for folder in (out, tmp_path / "whole")
+    ]
+    assert marks[0] != marks[1], "they are not the same teacher"
+    assert run(corpus, base, out, recipe=recipe)[0] == result, "it stays finished"
+
+
 @pytest.mark.parametrize("task", ["single", "multi"])
 def test_every_choice_changes_what_is_learnt_and_is_recorded(tmp_path: Path, task: Task) -> None:
     corpus, base = write_corpus(tmp_path / "corpus", task), write_base(tmp_path / "base")
