@@ -33,6 +33,7 @@ Task = Literal["auto", "single", "multi"]
 Adapter = Callable[..., Corpus]
 LABEL_FIELDS = ("label", "labels")
 OPTIONAL_FIELDS = ("id", "split", "start_s", "end_s")
+GROUP = "group"  # no field of the format: an option names the column
 ANNOTATION_FIELDS = ("speaker", "keyword_start_s", "keyword_end_s")
 KNOWN_FIELDS = ("path", *LABEL_FIELDS, *OPTIONAL_FIELDS, *ANNOTATION_FIELDS)
 FIELDS_SHOWN = f"path, label or labels, {', '.join(OPTIONAL_FIELDS + ANNOTATION_FIELDS)}"
@@ -66,11 +67,19 @@ class ManifestRow:
     labels : sequence of str
         As listed; empty ones and repetitions do no harm. Not one, not even an empty one, means that the
         clip has none of the classes.
+    file : str
+        Name of the manifest, where there are several.
     """
 
     line: int
     fields: Mapping[str, str]
     labels: Sequence[str]
+    file: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where a message finds it."""
+        return f"{self.file} line {self.line}".lstrip()
 
 
 @dataclass(slots=True)
@@ -216,16 +225,19 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         start_s: str = "",
         end_s: str = "",
         unknown: Literal["refuse", "ignore"] = "refuse",
+        group: str = "",
         label_sep: str = ";",
         rows: Literal["clip", "label"] = "clip",
         validation_folds: str = "",
         test_folds: str = "",
+        validation_list: str = "",
+        test_list: str = "",
         ids: Ids = "stem",
     ) -> Corpus:
         """Read a manifest in UTF-8, or in UTF-16 with a byte order mark.
 
         Without an ``id`` a clip is named by its path without suffix, a segment by that, ``#`` and its
-        start. Without a ``split`` it is chosen by a hash of the recording's path.
+        start. Without a ``split`` it is chosen by a hash of the recording's path, or of its ``group``.
 
         Parameters
         ----------
@@ -247,6 +259,8 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
             clips unlabelled.
         unknown : str
             Whether columns that are no field are an error or passed over.
+        group : str
+            What the file calls the speaker, session or place whose clips stay in one split.
         label_sep : str
             What separates the labels of a clip; empty if nothing does.
         rows : str
@@ -254,6 +268,8 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         validation_folds, test_folds : str
             Values of ``split`` that are folds and serve these splits, joined by ``;``; the others
             train.
+        validation_list, test_list : str
+            Manifests of these splits, beside this one unless absolute; then all of this one trains.
         ids : str
             Whether ids that are made of paths keep the suffix (``"path"``) or not (``"stem"``).
 
@@ -270,12 +286,13 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
                 f"corpus {kind}:{manifest}: root={root} is not a folder", kind="missing"
             )
         named = {"path": path, "label": label, "id": id, "split": split}
-        named |= {"start_s": start_s, "end_s": end_s}
+        named |= {"start_s": start_s, "end_s": end_s, GROUP: group}
         columns = {known: column for known, column in named.items() if column}
         listing = Listing(kind, manifest, columns, label_sep, unknown == "ignore")
         folds = (validation_folds, test_folds)
         making = _Making(listing, folder, prefix, validation, test, folds, ids)
-        entries = making.entries(list(rows_of(listing)), one_row_is=rows)
+        lists = {"validation": validation_list, "test": test_list}
+        entries = making.entries(_all_rows(listing, lists, rows_of), one_row_is=rows)
         fixed = [name for name in classes.split(";") if name] or None
         joined = joined_labels((entry.clip.labels for entry in entries), label_sep)
         return build_corpus(
@@ -290,6 +307,35 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         )
 
     return read
+
+
+def _all_rows(
+    listing: Listing,
+    lists: Mapping[str, str],
+    rows_of: Callable[[Listing], Iterable[ManifestRow]],
+) -> list[ManifestRow]:
+    """Rows of the manifest, or of one for each split."""
+    lists = {split: name for split, name in lists.items() if name}
+    if not lists:
+        return list(rows_of(listing))
+    files = {"train": listing.path}
+    files |= {split: listing.path.parent / os.path.expanduser(n) for split, n in lists.items()}
+    found = []
+    for split, file in files.items():
+        if not file.is_file():
+            raise UsageError(
+                f"corpus {listing.kind}:{listing.path}: {split}_list={lists[split]} names no file "
+                f"({file}); it is looked for beside the manifest",
+                kind="missing",
+            )
+        for row in rows_of(replace(listing, path=file)):
+            if "split" in row.fields:
+                listing.problems.append(
+                    f"{file.name} line {row.line}: split {row.fields['split']!r} in a manifest of one "
+                    "split"
+                )
+            found.append(replace(row, fields={**row.fields, "split": split}, file=file.name))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +353,11 @@ class _Making:
     def entries(self, rows: Sequence[ManifestRow], *, one_row_is: str) -> list[Entry]:
         """Make the entries of all rows; a row may be one label of a clip."""
         split_of = self._folds(rows)
+        if any(GROUP in row.fields and "split" in row.fields for row in rows):
+            self.listing.problems.append(
+                f"group={self.listing.columns[GROUP]} chooses splits, and the list has its own; leave "
+                "one of them out"
+            )
         entries = [self._entry(row, split_of) for row in rows]
         self._note_prefix(entries)
         joined = _joined(entries)
@@ -336,13 +387,13 @@ class _Making:
         path = inside(self.folder, path)
         split = row.fields.get("split")
         if split is None:
-            name = without_suffix(path)
+            name = row.fields.get(GROUP) or without_suffix(path)
             split = hashed_split(name, validation=self.validation, test=self.test)
         elif split_of is not None:
             split = split_of.get(split, "train")
         clip, found = _clip(row, path, SPLIT_NAMES.get(split.lower(), split), self.ids)
-        self.listing.problems += [f"line {row.line}: {problem}" for problem in found]
-        return Entry(clip, f"line {row.line}")
+        self.listing.problems += [f"{row.place}: {problem}" for problem in found]
+        return Entry(clip, row.place)
 
     def _note_prefix(self, entries: Sequence[Entry]) -> None:
         """Note what absolute paths begin with, if the rest of one is there."""

@@ -1,0 +1,88 @@
+"""Splits of lists: by speaker, session or place, or by a manifest of each."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from cache_schema.errors import UsageError
+from pipeline.corpora import read_corpus
+from pipeline.corpora.interface import hashed_split
+
+
+@pytest.fixture
+def sounds(tmp_path: Path) -> Path:
+    """Recordings of twenty speakers, three each, and lists of them."""
+    rows = []
+    for speaker in range(20):
+        for take in range(3):
+            path = f"{speaker}-{take}.wav"
+            soundfile.write(tmp_path / path, np.full(800, 0.1), 8_000)
+            rows.append({"path": path, "label": "ab"[take % 2], "speaker": f"s{speaker}"})
+    with (tmp_path / "all.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (tmp_path / "all.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name, part in (("train", rows[:40]), ("dev", rows[40:50]), ("eval", rows[50:])):
+        lines = "".join(f"{row['path']},{row['label']}\n" for row in part)
+        (tmp_path / f"{name}.csv").write_text(f"path,label\n{lines}")
+    return tmp_path
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        read_corpus(text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_speaker_stays_in_one_split(sounds: Path, kind: str) -> None:
+    corpus = read_corpus(f"{kind}:{sounds}/all.{kind}?group=speaker&validation=0.3&test=0.3")
+    splits: dict[str, set[str]] = {}
+    for clip in corpus.clips:
+        splits.setdefault(clip.path.partition("-")[0], set()).add(clip.split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert {split for found in splits.values() for split in found} == {
+        "train",
+        "validation",
+        "test",
+    }
+    assert splits["7"] == {hashed_split("s7", validation=0.3, test=0.3)}
+    by_path = read_corpus(f"{kind}:{sounds}/all.{kind}?validation=0.3&test=0.3")
+    assert {c.id: c.split for c in by_path.clips} != {c.id: c.split for c in corpus.clips}
+
+
+def test_a_group_beside_splits_is_refused(sounds: Path) -> None:
+    (sounds / "two.csv").write_text("path,label,split,who\n0-0.wav,a,train,s0\n")
+    message = refusal(f"csv:{sounds}/two.csv?group=who")
+    assert "group=who chooses splits, and the list has its own" in message
+    missing = refusal(f"csv:{sounds}/all.csv?group=session")
+    assert "group=session: no column of that name" in missing
+
+
+def test_each_split_has_a_manifest(sounds: Path) -> None:
+    corpus = read_corpus(f"csv:{sounds}/train.csv?validation_list=dev.csv&test_list=eval.csv")
+    counts = {
+        split: sum(c.split == split for c in corpus.clips) for split in ("train", "validation")
+    }
+    assert counts == {"train": 40, "validation": 10}
+    assert sum(clip.split == "test" for clip in corpus.clips) == 10
+    assert corpus.classes == ("a", "b")
+
+
+def test_what_is_wrong_with_manifests_of_splits_names_file_and_line(sounds: Path) -> None:
+    assert "test_list=none.csv names no file" in refusal(
+        f"csv:{sounds}/train.csv?test_list=none.csv"
+    )
+    (sounds / "bad.csv").write_text("path,label,split\n0-0.wav,a,train\n")
+    message = refusal(f"csv:{sounds}/train.csv?test_list=bad.csv")
+    assert "bad.csv line 2: split 'train' in a manifest of one split" in message
+    (sounds / "twice.csv").write_text("path,label\n0-0.wav,a\n")
+    message = refusal(f"csv:{sounds}/train.csv?test_list=twice.csv")
+    assert "twice.csv line 2: id '0-0' is already that of train.csv line 2" in message
