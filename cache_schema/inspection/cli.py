@@ -180,14 +180,18 @@ def _print_part(console: Terminal, part: dict[str, Any], statistics: dict[str, A
     )
     if part["units_missing"]:
         console.print(f"  missing work units: {_few(part['units_missing'])}")
-    table = Table("signal", "row", "stored", "hop", "min", "mean", "max", box=None)
+    table = Table("signal", "row", "stored", "padding", "hop", "min", "mean", "max", box=None)
     table.columns[0].no_wrap = True
     for signal in part["signals"]:
         stats = statistics.get(signal["name"], {})
         numbers = [f"{stats[key]:.4g}" if key in stats else "" for key in ("min", "mean", "max")]
         hop = f"{1000 * signal['hop_s']:.4g} ms" if signal["hop_s"] else ""
         row = _row_text(signal)
-        table.add_row(signal["name"], row, human_bytes(signal["stored_bytes"]), hop, *numbers)
+        padded, held = signal["entries_padded"], signal["entries_held"]
+        padding = f"{padded / (padded + held):.1%}" if padded + held else ""
+        table.add_row(
+            signal["name"], row, human_bytes(signal["stored_bytes"]), padding, hop, *numbers
+        )
     console.print(table)
     for entry in part["quarantine"][:10]:
         console.print(f"  quarantined {entry['clip']}: {entry['reason']}")

@@ -131,6 +131,9 @@ def _names(plan: PartPlan) -> list[str]:
 def _signal_summary(plan: PartPlan, name: str, records: list[CommitRecord]) -> dict[str, Any]:
     spec = plan.signal(name)
     lengths = [n for record in records for n in record.lengths.get(name, []) if n]
+    entries = sum(lengths)
+    if spec.layout == "fixed":
+        entries = sum(plan.units.rows[record.unit] for record in records)
     return {
         "name": name,
         "layout": spec.layout,
@@ -139,6 +142,8 @@ def _signal_summary(plan: PartPlan, name: str, records: list[CommitRecord]) -> d
         "hop_s": spec.hop_s,
         "first_frame_s": spec.first_frame_s,
         "stored_bytes": sum(record.objects[name].bytes for record in records),
+        "entries_held": entries,
+        "entries_padded": len(records) * spec.chunk_length - entries,
         "entries": {"shortest": min(lengths), "longest": max(lengths)} if lengths else None,
     }
 

@@ -13,13 +13,12 @@ from cache_schema.signal_names import VIEW_DRAWS, VIEW_LABELS, WAVEFORM
 from cache_schema.writer import load_manifest
 from pipeline.precompute.inputs import Inputs
 from pipeline.precompute.plan import (
-    SignalLayout,
-    cut_units,
     make_part,
     signal_layouts,
     teacher_input_lengths,
 )
 from pipeline.precompute.signal_encodings import cached_storage
+from pipeline.precompute.unit_cuts import SignalLayout, cut_units
 
 
 def first_part(inputs: Inputs) -> PartPlan:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import groupby
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from cache_schema.clip import Clip
 from cache_schema.encodings import top_k
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, frame_count, front_end_facts
-from cache_schema.metadata import ENTRY_BYTES, CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
+from cache_schema.metadata import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
 from cache_schema.plugins import unknown_name
 from cache_schema.signal_names import (
     ATTENTION_MAP,
@@ -51,36 +51,14 @@ from pipeline.precompute.signal_encodings import (
     cached_storage,
     storage_as_options,
 )
+from pipeline.precompute.unit_cuts import SignalLayout, needed_entries
 from pipeline.teachers.interface import Teacher
 from pipeline.views import ViewRecipe
 
 DEFAULT_SIGNALS = (LOGITS, TEMPORAL_ATTENTION, WAVEFORM)
 FRONT_END_FACTS = "front_ends"
 SPLIT_ORDER = ("train", "validation", "test")
-UNIT_BYTES = 20_000_000
-MAX_UNITS = 50_000
 BATCH_SECONDS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class SignalLayout:
-    """How one signal is stored, and how many entries it needs along its ragged axis.
-
-    `entries` has a row for each view of a part and a column for each clip.
-    """
-
-    name: str
-    layout: Literal["fixed", "ragged", "square"]
-    row_shape: tuple[int, ...]
-    dtype: Literal["float16", "float32", "int16", "uint8", "uint16"]
-    hop_s: float | None
-    first_frame_s: float | None
-    entries: NDArray[np.int64]
-
-    @property
-    def entry_bytes(self) -> int:
-        """Bytes of one entry."""
-        return ENTRY_BYTES[self.dtype] * math.prod(self.row_shape)
 
 
 def order_clips(corpus: Corpus) -> list[Clip]:
@@ -303,64 +281,13 @@ def _per_length(samples: NDArray[np.int64], count: Any) -> NDArray[np.int64]:
     return counts[inverse].reshape(samples.shape)
 
 
-def cut_units(
-    layouts: Sequence[SignalLayout], splits: Sequence[Split], views: range, max_rows: int
-) -> UnitTable:
-    """Cut rows into work units, as few as have at most `max_rows` rows and chunks within a limit.
-
-    The limit is about 20 MB for the largest signal, larger where there would be over 50,000 units.
-    """
-    largest = max(int(layout.entries.sum()) * layout.entry_bytes for layout in layouts)
-    limit = max(UNIT_BYTES, largest // (MAX_UNITS // 2))
-    table: dict[str, list[Any]] = {"split": [], "view": [], "first_clip": [], "rows": []}
-    for place, view in enumerate(views):
-        row_bytes = np.stack([layout.entries[place] * layout.entry_bytes for layout in layouts])
-        for split in splits:
-            if view > 0 and split.name != "train":
-                continue
-            first, last = split.first_clip, split.first_clip + split.clips
-            for start, stop in _even_cuts(row_bytes[:, first:last], limit, max_rows):
-                entry = {"split": split.name, "view": view, "first_clip": first + start}
-                for column, value in (entry | {"rows": stop - start}).items():
-                    table[column].append(value)
-    return UnitTable(**table)
-
-
-def _even_cuts(row_bytes: NDArray[np.int64], limit: int, max_rows: int) -> list[tuple[int, int]]:
-    """Cut into equal counts of rows, unless that takes more units than filling each one would.
-
-    Every chunk is as long as the fullest unit needs, so a short last one would be stored in full.
-    """
-    full = _greedy_cuts(row_bytes, limit, max_rows)
-    even = _greedy_cuts(row_bytes, limit, math.ceil(row_bytes.shape[1] / len(full)))
-    return even if len(even) == len(full) else full
-
-
-def _greedy_cuts(row_bytes: NDArray[np.int64], limit: int, max_rows: int) -> list[tuple[int, int]]:
-    ends = np.cumsum(row_bytes, axis=1)
-    cuts, start, count = [], 0, row_bytes.shape[1]
-    before = np.zeros(len(row_bytes), np.int64)
-    while start < count:
-        fits = [
-            int(np.searchsorted(e, b + limit, "right")) for e, b in zip(ends, before, strict=True)
-        ]
-        stop = max(start + 1, min(*fits, start + max_rows, count))
-        cuts.append((start, stop))
-        before, start = ends[:, stop - 1], stop
-    return cuts
-
-
 def signal_specs(
     layouts: Sequence[SignalLayout], units: UnitTable, first_view: int
 ) -> list[SignalSpec]:
     """Specify each signal; a chunk is as long as the fullest unit needs, no longer."""
     specs = []
-    view = np.array(units.view) - first_view
-    first, rows = np.array(units.first_clip), np.array(units.rows)
     for layout in layouts:
-        starts = np.pad(np.cumsum(layout.entries, axis=1), ((0, 0), (1, 0)))
-        ragged = layout.layout != "fixed"
-        needed = starts[view, first + rows] - starts[view, first] if ragged else rows
+        needed = needed_entries(layout, units, first_view)
         specs.append(
             SignalSpec(
                 name=layout.name,

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cache_schema.metadata import Split
-from pipeline.precompute import plan
-from pipeline.precompute.plan import SignalLayout, cut_units, signal_specs
+from pipeline.precompute import unit_cuts
+from pipeline.precompute.plan import signal_specs
+from pipeline.precompute.unit_cuts import SignalLayout, cut_units, padding_share
 from pipeline.precompute.unit_outputs import batches
 
 
@@ -62,7 +63,7 @@ def test_units_cover_every_row_once_within_limits(
 
 def test_views_of_differing_lengths_are_cut_and_stored_by_their_own() -> None:
     """The second view is twice as long: half the clips fill a unit."""
-    row = plan.UNIT_BYTES // 2 // 4
+    row = unit_cuts.UNIT_BYTES // 2 // 4
     entries = np.array([[row] * 8, [2 * row] * 8], np.int64)
     longer = SignalLayout("waveform", "ragged", (), "int16", 1 / 16_000, 0.0, entries)
     splits = [Split(name="train", first_clip=0, clips=8)]
@@ -73,10 +74,10 @@ def test_views_of_differing_lengths_are_cut_and_stored_by_their_own() -> None:
 
 
 def test_a_unit_ends_before_its_largest_chunk_passes_the_limit() -> None:
-    row = plan.UNIT_BYTES // 2 // 4  # entries of 2 bytes; four rows fill a unit
-    splits = [Split(name="train", first_clip=0, clips=10)]
-    units = cut_units([layout("waveform", [row] * 10)], splits, range(1), 1024)
-    assert units.rows == [4, 4, 2]
+    row = unit_cuts.UNIT_BYTES // 2 // 4  # entries of 2 bytes; four rows fill a unit
+    splits = [Split(name="train", first_clip=0, clips=12)]
+    units = cut_units([layout("waveform", [row] * 12)], splits, range(1), 1024)
+    assert units.rows == [4, 4, 4]
 
 
 def test_units_of_equal_rows_leave_little_of_a_chunk_empty() -> None:
@@ -85,6 +86,42 @@ def test_units_of_equal_rows_leave_little_of_a_chunk_empty() -> None:
     splits = [Split(name="train", first_clip=0, clips=256)]
     units = cut_units([layout("waveform", [ten_s] * 256)], splits, range(1), 1024)
     assert units.rows == [52, 52, 52, 52, 48]
+
+
+def test_smaller_units_are_cut_where_chunks_would_be_padded() -> None:
+    """Of 2,000 clips of 1.5 s, units of 400, 300 and 250 would all be stored as 400: 17 % padding."""
+    counts, first = {"train": 1200, "validation": 300, "test": 500}, 0
+    splits = []
+    for name, clips in counts.items():
+        splits.append(Split(name=name, first_clip=first, clips=clips))
+        first += clips
+    waveform = layout("waveform", [24_000] * 2000)
+    units = cut_units([waveform], splits, range(1), 1024)
+    assert padding_share([waveform], units, 0) <= unit_cuts.MAX_PADDING_OF_SMALL
+    assert len(units.rows) <= 10, "and no smaller than that needs"
+
+
+@given(
+    counts=st.lists(st.integers(1, 9_000), min_size=1, max_size=3),
+    seconds=st.sampled_from([1, 4, 10]),
+    views=st.integers(1, 4),
+)
+@settings(deadline=None, max_examples=30)
+def test_padding_is_bounded(counts: list[int], seconds: int, views: int) -> None:
+    """Over 100 MB at most 5 %, and at most 10 % of what is worth cutting."""
+    names, firsts = ["train", "validation", "test"], np.cumsum([0, *counts])
+    splits = [
+        Split(name=n, first_clip=int(f), clips=c)
+        for n, f, c in zip(names, firsts, counts, strict=False)
+    ]
+    waveform = layout("waveform", [16_000 * seconds] * sum(counts), views=views)
+    units = cut_units([waveform], splits, range(views), 1024)
+    stored = sum(units.rows) * 32_000 * seconds
+    share = padding_share([waveform], units, 0)
+    if stored > unit_cuts.SMALL_BYTES:
+        assert share <= unit_cuts.MAX_PADDING
+    elif stored > 20 * unit_cuts.MIN_UNIT_BYTES:
+        assert share <= unit_cuts.MAX_PADDING_OF_SMALL
 
 
 @given(
