@@ -59,11 +59,14 @@ def cut_units(
     best = _cut(layouts, splits, views, limit, max_rows)
     least = padding_share(layouts, best, views.start)
     bound = MAX_PADDING if largest > SMALL_BYTES else MAX_PADDING_OF_SMALL
-    rows: float = min(max_rows, max(best.rows))
-    share = 1.0
-    while least > bound and limit * share * SHRINK >= MIN_UNIT_BYTES:
-        share, rows = share * SHRINK, rows * SHRINK
-        table = _cut(layouts, splits, views, limit, max(1, int(rows)))
+    fullest = max(
+        int(needed_entries(layout, best, views.start).max()) * layout.entry_bytes
+        for layout in layouts
+    )
+    rows, share = max(best.rows), SHRINK
+    while least > bound and fullest * share >= MIN_UNIT_BYTES:
+        table = _cut(layouts, splits, views, limit, max(1, int(rows * share)))
+        share *= SHRINK
         padding = padding_share(layouts, table, views.start)
         if padding < least:
             best, least = table, padding
