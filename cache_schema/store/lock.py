@@ -13,6 +13,7 @@ import json
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,11 +23,19 @@ from cache_schema.errors import RunError, UsageError
 from cache_schema.store.files import named_in_errors
 
 MAX_LOCK_BYTES = 4096
+POLL_S = 0.2
 
 
 @contextmanager
-def write_lock(target: Path) -> Iterator[None]:
+def write_lock(target: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the write lock of a cache or of a run's folder.
+
+    Parameters
+    ----------
+    target : Path
+        What is to be written.
+    wait_s : float
+        How long to wait for another owner.
 
     Raises
     ------
@@ -43,11 +52,8 @@ def write_lock(target: Path) -> Iterator[None]:
         )
     path = target.with_name(f"{target.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _acquire(path)
+    descriptor = _acquire_within(path, wait_s)
     try:
-        owner = _owner(descriptor)
-        if owner.get("host") not in (None, socket.gethostname()):
-            raise _locked(path, owner)
         try:
             _write_owner(descriptor, path)
             yield
@@ -55,6 +61,23 @@ def write_lock(target: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
+
+
+def _acquire_within(path: Path, wait_s: float) -> int:
+    """Lock the file, after its owner where that ends in time."""
+    until_s = time.monotonic() + wait_s
+    while True:
+        try:
+            descriptor = _acquire(path)
+            owner = _owner(descriptor)
+            if owner.get("host") in (None, socket.gethostname()):
+                return descriptor
+            os.close(descriptor)
+            raise _locked(path, owner)
+        except RunError as error:
+            if error.kind != "locked" or time.monotonic() >= until_s:
+                raise
+        time.sleep(POLL_S)
 
 
 def _write_owner(descriptor: int, path: Path) -> None:

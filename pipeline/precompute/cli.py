@@ -125,6 +125,13 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
     help="Processes of a Dask cluster started here; 0 computes in this process.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Compute on a running Dask cluster instead.")
+@click.option(
+    "--slice",
+    "slice_text",
+    metavar="I/N",
+    help="Compute only every N-th work unit, from the I-th: a task of a batch system's array. N such "
+    "commands make the cache, at once or not; the last one seals it.",
+)
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would be done, write nothing.")
 @click.option(
     "--check",
@@ -139,6 +146,7 @@ def main(
     plan_only: bool,
     check_rows: str | None,
     repair: bool,
+    slice_text: str | None,
     **request: Any,
 ) -> None:
     """Store a teacher's outputs for every clip of CORPUS, for students to learn from.
@@ -149,7 +157,7 @@ def main(
     --teacher and a --teacher-name it adds that teacher's outputs for the same samples, in all views.
     """
     console = Terminal(soft_wrap=True)
-    _check_options(plan_only, check_rows, repair, **request)
+    _check_options(plan_only, check_rows, repair, slice_text, **request)
     pairs = dict(_pair(text) for text in teacher_options)
     request["out"] = request["out"].resolve()
     precompute = Precompute(Request(teacher_options=pairs, **request))
@@ -179,13 +187,14 @@ def main(
             console.print(f"repaired: {damage}")
         console.print("Nothing was damaged." if not found else f"{len(found)} object(s) repaired.")
     else:
-        _run(console, precompute)
+        _run(console, precompute, None if slice_text is None else _slice(slice_text))
 
 
 def _check_options(
     plan_only: bool,
     check_rows: str | None,
     repair: bool,
+    slice_text: str | None,
     *,
     workers: int,
     scheduler: str | None,
@@ -199,6 +208,15 @@ def _check_options(
         raise UsageError(f"give one of {given}: each does something else", kind="options")
     if check_rows is not None:
         _row_count(check_rows)
+    if slice_text is not None:
+        _slice(slice_text)
+        modes["--scheduler"] = scheduler is not None
+        if others := [name for name, given in modes.items() if given]:
+            raise UsageError(
+                f"--slice {slice_text} computes units in this process or its --workers; leave out "
+                f"{', '.join(others)}",
+                kind="options",
+            )
     if scheduler is not None:
         found = _ADDRESS.fullmatch(scheduler)
         if found is None or not 0 < int(found["port"]) < 1 << 16:
@@ -236,26 +254,32 @@ def _print_summary(console: Terminal, precompute: Precompute) -> None:
         console.print(line)
 
 
-def _run(console: Terminal, precompute: Precompute) -> None:
-    out = precompute.out
+def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None) -> None:
+    out, left = precompute.out, 0
     with _Reporter(console, [clip.id for clip in precompute.inputs.clips]) as reporter:
         try:
-            computed = precompute.run(reporter.start, reporter.unit)
+            if part is None:
+                precompute.run(reporter.start, reporter.unit)
+            else:
+                left = precompute.run_slice(*part, reporter.start, reporter.unit)
         except KeyboardInterrupt:
             if reporter.plan is None:
                 raise
             raise _stopped(out, reporter.plan) from None
-    if not computed:
-        console.print(f"{out} is complete: nothing to do.")
+    state = f"has {left} work units left, which are other slices'" if left else "is complete"
+    if not reporter.units:
+        console.print(f"{out} {state}: nothing to do.")
     else:
         console.print(
-            f"{out} is complete: {computed} work units computed, "
+            f"{out} {state}: {reporter.units} work units computed, "
             f"{reporter.quarantined} rows quarantined.",
         )
     for line in reporter.reasons[:MAX_REASONS_SHOWN]:
         console.print(f"  quarantined {line}")
     if (more := len(reporter.reasons) - MAX_REASONS_SHOWN) > 0:
         console.print(f"  and {more} more; all of them: inspect-cache {out} --json")
+    if left:
+        return
     for name, views in views_missing_from_teachers(load_plans(out, load_manifest(out))).items():
         console.print(
             f"No student can learn from {teacher_label(name)} yet, which has not processed view(s) "
@@ -279,6 +303,18 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise UsageError(f"--teacher-option {text!r}: expected NAME=VALUE", kind="options")
     return name, value
+
+
+def _slice(text: str) -> tuple[int, int]:
+    """Read which slice of how many."""
+    found = re.fullmatch("([0-9]{1,6})/([0-9]{1,6})", text)
+    number, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= count:
+        raise UsageError(
+            f"--slice {text!r}: expected I/N with I from 1 to N, for example --slice 1/8",
+            kind="options",
+        )
+    return number, count
 
 
 def _row_count(text: str) -> int | None:
@@ -308,7 +344,7 @@ class _Reporter:
             disable=not console.is_terminal,
         )
         self.plan: PartPlan | None = None
-        self.quarantined = 0
+        self.units = self.quarantined = 0
         self.reasons: list[str] = []
         self._rows = self._total = 0
         self._started = self._last_line = time.monotonic()
@@ -338,6 +374,7 @@ class _Reporter:
 
     def unit(self, plan: PartPlan, record: CommitRecord) -> None:
         """Count a committed unit."""
+        self.units += 1
         self._rows += record.rows
         self.quarantined += len(record.quarantine)
         first = plan.units.first_clip[record.unit]

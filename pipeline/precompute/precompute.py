@@ -28,6 +28,9 @@ from pipeline.precompute.staleness import (
 )
 from pipeline.precompute.work_unit import UnitJob
 
+# Slices wait for each other's layout and seal, which take seconds.
+SHARED_WAIT_S = 600.0
+
 OnStart = Callable[[PartPlan, Sequence[int]], None]
 OnUnit = Callable[[PartPlan, CommitRecord], None]
 
@@ -45,9 +48,9 @@ class Precompute:
         self.inputs: Inputs = open_inputs(request)
         self.out = request.out
 
-    def run(self, on_start: OnStart, on_unit: OnUnit) -> int:
-        """Compute every missing unit, then seal; returns how many units were computed."""
-        out, computed = self.out, 0
+    def run(self, on_start: OnStart, on_unit: OnUnit) -> None:
+        """Compute every missing unit, then seal."""
+        out = self.out
         with write_lock(out):
             remove_leftovers(out)
             if (out / MANIFEST).exists():
@@ -62,9 +65,49 @@ class Precompute:
                 on_start(plan, missing)
                 for record in self.compute(plan, missing):
                     on_unit(plan, record)
-                    computed += 1
                 seal(out, plan)
-        return computed
+
+    def run_slice(self, number: int, count: int, on_start: OnStart, on_unit: OnUnit) -> int:
+        """Compute the units of one slice; whoever finds a part complete seals it.
+
+        Slices may run at the same time: their units are none of each other's, and only what they share,
+        the layout and the seal, is written under the lock.
+
+        Parameters
+        ----------
+        number, count : int
+            Which of how many slices, from 1.
+        on_start, on_unit : callable
+            As of `run`.
+
+        Returns
+        -------
+        int
+            Units that other slices have yet to compute.
+        """
+        out = self.out
+        while True:
+            with write_lock(out, wait_s=SHARED_WAIT_S):
+                parts = [p for p in self.create_parts() if not load_manifest(out).sealed(p.name)]
+            mine = {
+                plan.name: [u for u in missing_units(out, plan) if u % count == number - 1]
+                for plan in parts
+            }
+            for plan in parts:
+                check_layout(out, plan)
+                on_start(plan, mine[plan.name])
+                for record in self.compute(plan, mine[plan.name]):
+                    on_unit(plan, record)
+                self._seal_if_complete(plan)
+            if not any(mine.values()):
+                return sum(len(missing_units(out, plan)) for plan in parts)
+
+    def _seal_if_complete(self, plan: PartPlan) -> None:
+        if missing_units(self.out, plan):
+            return
+        with write_lock(self.out, wait_s=SHARED_WAIT_S):
+            if not load_manifest(self.out).sealed(plan.name):
+                seal(self.out, plan)
 
     def create_parts(self) -> list[PartPlan]:
         """Create the cache or the parts it lacks; returns the plans of all parts."""

@@ -19,8 +19,8 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 OPTIONS = {
     "aftersound": "--version",
     "precompute-teacher": "--unlabelled --teacher --teacher-name --out --signal --teacher-option "
-    "--views --view --seed --unit-rows --codec --workers --scheduler --plan --check --repair --device "
-    "--config --version",
+    "--views --view --seed --unit-rows --codec --workers --scheduler --slice --plan --check --repair "
+    "--device --config --version",
     "finetune-teacher": "--base --out --pooling --epochs --freeze-layers --train-front-end "
     "--learning-rate --layer-decay --batch-size --accumulate --balanced --spec-augment --mixup "
     "--noise-snr-db --view --precision --patience --finish --seed --device --threads --config --version",
