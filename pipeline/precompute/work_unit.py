@@ -109,7 +109,7 @@ class UnitWorker:
         self._run = job.run
         self.root = Path(job.cache)
         manifest = load_manifest(self.root)
-        self.plan: PartPlan = _planned_part(manifest, job)
+        self.plan: PartPlan = planned_part(manifest, job)
         self.teacher: Teacher = open_teacher(
             job.teacher,
             dict(job.teacher_options),
@@ -161,7 +161,7 @@ class UnitWorker:
             raise UnitCancelled
 
 
-def _planned_part(manifest: Manifest, job: UnitJob) -> PartPlan:
+def planned_part(manifest: Manifest, job: UnitJob) -> PartPlan:
     """The plan of a job's part, if it is still the one that the job was made for."""
     entries = {entry.name: entry for entry in manifest.parts}
     plan = load_plan(Path(job.cache), entries[job.part])

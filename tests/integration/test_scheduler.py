@@ -2,42 +2,55 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
+import signal
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 
 import pytest
-from commands import command, plain_environment, succeeded, write_tones
+from commands import Started, command, plain_environment, succeeded, write_tones
 from small_cache import tree_bytes
 
 CLUSTER = """
+import sys
 from distributed import LocalCluster
 
 if __name__ == "__main__":
-    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=int(sys.argv[1]), threads_per_worker=1, dashboard_address=None
+    ) as cluster:
         print(cluster.scheduler_address, flush=True)
         input()
 """
 
 
+@contextmanager
+def cluster(folder: Path, workers: int, **environment: str) -> Iterator[tuple[str, Popen[str]]]:
+    """Address and process of a running cluster on this machine."""
+    code = folder / "cluster.py"
+    code.write_text(CLUSTER)
+    process = Popen(
+        [sys.executable, str(code), str(workers)],
+        stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True, env=plain_environment() | environment,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip(), process
+    finally:
+        with suppress(BrokenPipeError):
+            process.communicate("\n", timeout=60)
+
+
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[str]:
     """Address of a running cluster on this machine."""
-    code = tmp_path / "cluster.py"
-    code.write_text(CLUSTER)
-    process = subprocess.Popen(
-        [sys.executable, str(code)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=plain_environment(),
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    yield process.stdout.readline().strip()
-    process.communicate("\n", timeout=60)
+    with cluster(tmp_path, 1) as (address, _):
+        yield address
 
 
 def test_a_cluster_started_elsewhere_gives_the_same_bytes(scheduler: str, tmp_path: Path) -> None:
@@ -62,3 +75,54 @@ def test_an_address_where_nobody_answers_is_said(tmp_path: Path) -> None:
     assert run.returncode == 1
     assert "no Dask scheduler responds at 'tcp://127.0.0.1:9'" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_a_scheduler_without_workers_is_said_within_half_a_minute(tmp_path: Path) -> None:
+    corpus, out = write_tones(tmp_path / "tones", per_class=1), tmp_path / "c"
+    with cluster(tmp_path, 0) as (address, _):
+        began_s = time.monotonic()
+        run = command(
+            "precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", out,
+            "--scheduler", address,
+        )  # fmt: skip
+        assert time.monotonic() - began_s < 90, "30 s of waiting, and what a busy machine adds"
+    assert run.returncode == 1
+    assert "has no worker after 30 s" in run.stderr
+    assert f"dask worker {address}" in run.stderr
+
+
+def test_a_worker_that_lacks_the_package_is_named_before_anything_is_computed(
+    tmp_path: Path,
+) -> None:
+    corpus, out = write_tones(tmp_path / "tones", per_class=1), tmp_path / "c"
+    hidden = tmp_path / "hidden/pipeline"
+    hidden.mkdir(parents=True)
+    (hidden / "__init__.py").write_text("raise ModuleNotFoundError('no pipeline here')")
+    with cluster(tmp_path, 1, PYTHONPATH=str(hidden.parent)) as (address, _):
+        run = command(
+            "precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", out,
+            "--scheduler", address,
+        )  # fmt: skip
+    assert run.returncode == 1
+    assert "1 problem(s) with the workers of" in run.stderr
+    assert "no pipeline here" in run.stderr
+    assert "Nothing was computed" in run.stderr
+    assert list((out / "parts/part-000/commits").glob("*.json")) == []
+
+
+def test_a_scheduler_that_dies_is_said_with_the_way_on(tmp_path: Path) -> None:
+    corpus, out = write_tones(tmp_path / "tones", per_class=20), tmp_path / "c"
+    words = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", 1]
+    with cluster(tmp_path, 1) as (address, process):
+        run = Started("precompute-teacher", *words, "--scheduler", address)
+        while not list(out.glob("parts/part-000/commits/*.json")):
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        _, errors = run.communicate()
+        assert run.wait() == 1
+    assert "was lost while work unit" in errors
+    assert "Traceback" not in errors
+    done = len(list(out.glob("parts/part-000/commits/*.json")))
+    assert 0 < done < 60
+    assert f"{done} already there" in succeeded(command("precompute-teacher", *words))

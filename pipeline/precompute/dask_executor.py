@@ -1,0 +1,231 @@
+"""Run work units on Dask workers: the only module that imports dask.
+
+A killed worker's units are done by others; units are idempotent, so doing one twice is harmless.
+Units are handed out a few at a time: a scheduler, and this process, hold as many tasks however large
+the corpus is.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from itertools import islice
+from multiprocessing import resource_tracker
+from typing import Any
+
+from cache_schema.command_line.interrupts import deferred_interrupts
+from cache_schema.errors import AftersoundError, RunError, bullet_list
+from cache_schema.metadata import CommitRecord
+from cache_schema.text import one_line
+from pipeline.precompute.preflight import DISTRIBUTION, worker_problems
+from pipeline.precompute.work_unit import (
+    MAX_CONCURRENT_UNITS,
+    UnitJob,
+    compute_unit,
+    stop_run_and_wait,
+)
+
+# How many workers of ours may die with a unit in hand before the unit itself is held to be the cause;
+# a scheduler of somebody else has a number of its own.
+ALLOWED_DEATHS = 5
+# Each thread of a worker has the next units at hand when one is done.
+UNITS_A_THREAD = 3
+# A worker that comes later than that is not waited for, one that has not answered by then is unusable.
+WORKERS_WITHIN_S = 30.0
+POLL_S = 0.2
+
+
+def run_on_new_workers(job: UnitJob, units: Sequence[int], workers: int) -> Iterator[CommitRecord]:
+    """Compute units on a cluster of processes of this machine, started and ended here."""
+    with _local_cluster(min(workers, max(len(units), 1))) as cluster:
+        yield from run_on_workers(job, units, cluster)
+
+
+def run_on_workers(job: UnitJob, units: Sequence[int], cluster: Any) -> Iterator[CommitRecord]:
+    """Compute units on the workers of a cluster, or of the scheduler at an address.
+
+    Raises
+    ------
+    RunError
+        If there is no scheduler or no usable worker, a unit fails or its workers die, or the scheduler
+        is lost. The records that were committed stay.
+    """
+    from distributed import as_completed
+
+    with _connected(cluster) as client:
+        threads = _check_workers(client, job)
+        left = iter(units)
+        numbers: dict[Any, int] = {}
+
+        def submitted(count: int) -> list[Any]:
+            """Hand out so many further units."""
+            futures = {
+                client.submit(compute_unit, job, unit, pure=False): unit
+                for unit in islice(left, count)
+            }
+            numbers.update(futures)
+            return list(futures)
+
+        try:
+            running = as_completed(submitted(threads * UNITS_A_THREAD))
+            for future in running:
+                number = numbers.pop(future)
+                yield _record(future, number, cluster)
+                running.update(submitted(1))
+        except BaseException:
+            _stop(client, job, numbers)
+            raise
+
+
+def _record(future: Any, number: int, cluster: Any) -> CommitRecord:
+    """The record of a finished unit, or what became of it."""
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker
+
+    try:
+        record: CommitRecord = future.result()
+    except KilledWorker as error:
+        raise RunError(
+            f"work unit {number}: {error.allowed_failures + 1} workers died computing it, probably out "
+            "of memory. Use fewer workers, or smaller --unit-rows with a new --out.",
+            kind="worker",
+        ) from None
+    except CancelledError:
+        raise RunError(
+            f"the Dask scheduler {_shown(cluster)} was lost while work unit {number} was computed. What "
+            "was committed is kept. Start it again and repeat the command, or leave out --scheduler to "
+            "go on here.",
+            kind="scheduler",
+        ) from None
+    return record
+
+
+def _stop(client: Any, job: UnitJob, futures: Mapping[Any, int]) -> None:
+    """End what is under way: units that are being written are finished, the others dropped."""
+    if client.status != "running":  # its scheduler is gone
+        return
+    with suppress(OSError, TimeoutError):
+        client.cancel(list(futures))
+        client.run(stop_run_and_wait, job.run, on_error="ignore")
+
+
+def _check_workers(client: Any, job: UnitJob) -> int:
+    """Wait for workers and try each; gives their threads.
+
+    Raises
+    ------
+    RunError
+        If there is none in time, or what one lacks.
+    """
+    from distributed import wait
+
+    workers = _workers(client)
+    tried = {
+        address: client.submit(
+            worker_problems, job, version(DISTRIBUTION), workers=[address], pure=False
+        )
+        for address in workers
+    }
+    with suppress(TimeoutError):
+        wait(list(tried.values()), timeout=WORKERS_WITHIN_S)
+    problems = [
+        f"{address}: {problem}" for address, future in tried.items() for problem in _found(future)
+    ]
+    if problems:
+        client.cancel(list(tried.values()))
+        raise RunError(
+            f"{len(problems)} problem(s) with the workers of {client.scheduler.address}\n"
+            f"{bullet_list(problems)}\nNothing was computed. Give every worker the same package, corpus "
+            "and cache at the same paths, or end it, and repeat the command.",
+            kind="worker",
+        )
+    return sum(int(facts["nthreads"]) for facts in workers.values())
+
+
+def _workers(client: Any) -> dict[str, Any]:
+    """Workers by address, as soon as there is one."""
+    until_s = time.monotonic() + WORKERS_WITHIN_S
+    while time.monotonic() < until_s:
+        found: dict[str, Any] = client.scheduler_info(n_workers=-1)["workers"]
+        if found:
+            return found
+        time.sleep(POLL_S)
+    raise RunError(
+        f"the Dask scheduler {client.scheduler.address} has no worker after {WORKERS_WITHIN_S:g} s. "
+        f"Start some, for example: dask worker {client.scheduler.address}; then repeat the command.",
+        kind="worker",
+    )
+
+
+def _found(future: Any) -> list[str]:
+    """What the trial of a worker found."""
+    if not future.done():
+        return [f"no answer within {WORKERS_WITHIN_S:g} s"]
+    try:
+        problems: list[str] = future.result()
+    except AftersoundError as error:
+        return [str(error)]
+    except Exception as error:  # of its interpreter: a package that is not installed, for one
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
+        return [f"{type(first).__name__}: {one_line(first)}"]
+    return problems
+
+
+@contextmanager
+def _local_cluster(workers: int) -> Iterator[Any]:
+    """Start workers that no signal reaches: this process stops them.
+
+    A terminal sends Ctrl-C to them as well, and a batch system its SIGTERM; they inherit from the
+    thread that starts them that both are blocked.
+    """
+    import dask
+    from distributed import LocalCluster
+
+    dask.config.set({"distributed.scheduler.allowed-failures": ALLOWED_DEATHS})
+    resource_tracker.ensure_running()  # its start would unblock them again
+    with deferred_interrupts() as interrupted:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=MAX_CONCURRENT_UNITS,
+                processes=True,
+                dashboard_address=None,
+                memory_limit=0,
+                silence_logs=logging.CRITICAL,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    with cluster:
+        if interrupted():
+            raise KeyboardInterrupt
+        yield cluster
+
+
+def _connected(target: Any) -> Any:
+    from distributed import Client
+
+    for name in (
+        "distributed",
+        "distributed.client",
+    ):  # it prints tracebacks of what is reported here
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        return Client(target, timeout=f"{WORKERS_WITHIN_S:g}s")
+    except OSError as error:
+        raise RunError(
+            f"no Dask scheduler responds at {target!r} ({error}). Check the address, or leave out "
+            "--scheduler to compute here.",
+            kind="scheduler",
+        ) from None
+
+
+def _shown(cluster: Any) -> str:
+    return cluster if isinstance(cluster, str) else str(cluster.scheduler_address)

@@ -1,0 +1,55 @@
+"""What a worker on another machine must have, found out before any unit is sent to it."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+from cache_schema.clip_table import ClipTable
+from cache_schema.errors import AftersoundError
+from cache_schema.writer import load_manifest, part_folder
+from pipeline.audio.members import container_of
+from pipeline.precompute.work_unit import UnitJob, planned_part
+
+DISTRIBUTION = "aftersound"
+
+
+def worker_problems(job: UnitJob, wanted_version: str) -> list[str]:
+    """Name what this process lacks to compute units of a job; runs on each worker.
+
+    Parameters
+    ----------
+    job : UnitJob
+        What every unit needs.
+    wanted_version : str
+        Version of the distribution that sends the job.
+    """
+    if (found := version(DISTRIBUTION)) != wanted_version:
+        return [f"it has {DISTRIBUTION} {found}, and {wanted_version} is asked for"]
+    cache = Path(job.cache)
+    try:
+        manifest = load_manifest(cache)
+        plan = planned_part(manifest, job)
+    except (AftersoundError, OSError) as error:
+        return [f"the cache: {error}"]
+    problems = []
+    folder = part_folder(cache, plan.name) / "commits"
+    if not os.access(folder, os.W_OK):
+        problems.append(f"the cache: {folder} cannot be written")
+    if plan.source == "corpus":
+        problems += _corpus_problems(Path(job.corpus_root), ClipTable(cache, manifest))
+    return problems
+
+
+def _corpus_problems(root: Path, table: ClipTable) -> list[str]:
+    """Try the first clip alone: a folder that is not mounted has none."""
+    first = table.clips(0, 1)[0]
+    path = container_of(root / first.path)
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        if first.frames:  # else it was not readable where the cache was planned either
+            return [f"the corpus: {path}: {error.strerror or error}"]
+    return []
