@@ -198,6 +198,8 @@ def _local_cluster(workers: int) -> Iterator[Any]:
                 threads_per_worker=MAX_CONCURRENT_UNITS,
                 processes=True,
                 dashboard_address=None,
+                # Its HTTP server is there even so, and would warn of a second cluster on the port.
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
             )

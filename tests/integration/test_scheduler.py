@@ -21,7 +21,8 @@ from distributed import LocalCluster
 
 if __name__ == "__main__":
     with LocalCluster(
-        n_workers=int(sys.argv[1]), threads_per_worker=1, dashboard_address=None
+        n_workers=int(sys.argv[1]), threads_per_worker=1, dashboard_address=None,
+        scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
     ) as cluster:
         print(cluster.scheduler_address, flush=True)
         input()
