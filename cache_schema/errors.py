@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 MAX_LISTED = 20  # problems of one message
+_OUT_OF_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "CUDA out of memory")
 
 
 class AftersoundError(Exception):
@@ -47,6 +48,19 @@ class CacheError(AftersoundError):
     """The cache cannot be used for this purpose (exit code 3)."""
 
     exit_code = 3
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell what memory refuses from other errors: torch raises a RuntimeError of its allocator's.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc"))
+    (True, True)
+    >>> is_out_of_memory(RuntimeError("shapes do not match"))
+    False
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _OUT_OF_MEMORY)
 
 
 def bullet_list(problems: Iterable[str], most: int | None = None) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from cache_schema.command_line.interrupts import interrupts
-from cache_schema.errors import AftersoundError, RunError, UsageError, bullet_list
+from cache_schema.errors import AftersoundError, RunError, UsageError, bullet_list, is_out_of_memory
 from cache_schema.paths import LocalPath
 from cache_schema.plugins import unknown_name
 from cache_schema.store.files import named_in_errors
@@ -31,12 +31,12 @@ _SHOWN_CHARACTERS = 400
 
 # What the disk refuses, and what a user can do about it before the command is repeated.
 _WAYS_OUT = {
-    errno.ENOSPC: "Free some space there, or choose another place (--out)",
-    errno.EDQUOT: "Free some of your quota there, or choose another place (--out)",
-    errno.EFBIG: "Raise the limit of file sizes (ulimit -f), or choose another place (--out)",
-    errno.EROFS: "Make it writable, or choose another place (--out)",
-    errno.EACCES: "Allow access to it, or choose another place (--out)",
-    errno.EPERM: "Allow access to it, or choose another place (--out)",
+    errno.ENOSPC: "Free some space there, or choose another place to write",
+    errno.EDQUOT: "Free some of your quota there, or choose another place to write",
+    errno.EFBIG: "Raise the limit of file sizes (ulimit -f), or choose another place to write",
+    errno.EROFS: "Make it writable, or choose another place to write",
+    errno.EACCES: "Allow access to it, or choose another place to write",
+    errno.EPERM: "Allow access to it, or choose another place to write",
 }
 
 
@@ -105,10 +105,8 @@ def shown_errors(name: str) -> Iterator[None]:
         code, message = error.exit_code, str(error)
     except OSError as error:
         code, message = 1, _described(error)
-    except MemoryError:
-        code, message = 1, _out_of_memory()
-    except Exception as error:  # of a library, or a mistake of ours
-        code, message = 1, _unforeseen(error)
+    except Exception as error:  # of memory, of a library, or a mistake of ours
+        code, message = 1, _out_of_memory() if is_out_of_memory(error) else _unforeseen(error)
     else:
         return
     with suppress(OSError):  # stderr may be closed or full: the exit code is left
@@ -186,7 +184,7 @@ def _out_of_memory() -> str:
     _show_traceback()
     return (
         "there is not enough memory. What was finished is kept. Raise the limit (ulimit -v), or request "
-        "less at once, and repeat the command."
+        "less at once (batches, processes), and repeat the command."
     )
 
 

@@ -87,7 +87,7 @@ def test_what_the_disk_refuses_is_told_with_the_way_on(number: int, way: str) ->
         f"write: {os.strerror(number)} (/a/b). What was finished is kept"
     )
     assert way in result.output
-    assert result.output.endswith("choose another place (--out), and repeat the command.\n")
+    assert result.output.endswith("choose another place to write, and repeat the command.\n")
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
