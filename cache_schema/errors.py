@@ -7,7 +7,10 @@ from functools import partial
 from typing import Any
 
 MAX_LISTED = 20  # problems of one message
-_OUT_OF_MEMORY = ("DefaultCPUAllocator", "bad_alloc", "CUDA out of memory")
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator", "bad_alloc", "CUDA out of memory", "failed to map segment",
+    "Cannot allocate memory",
+)  # fmt: skip
 
 
 class AftersoundError(Exception):
@@ -51,7 +54,7 @@ class CacheError(AftersoundError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell what memory refuses from other errors: torch raises a RuntimeError of its allocator's.
+    """Tell what memory refuses from other errors: torch and the loader have words of their own.
 
     >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc"))
     (True, True)
@@ -60,7 +63,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(mark in str(error) for mark in _OUT_OF_MEMORY)
+    told = isinstance(error, RuntimeError | ImportError)
+    return told and any(mark in str(error) for mark in _OUT_OF_MEMORY)
 
 
 def bullet_list(problems: Iterable[str], most: int | None = None) -> str:

@@ -14,10 +14,11 @@ from cache_schema.errors import RunError
 from student.models.tc_resnet import TCResNet
 from student.runs import checkpoint
 
-ERRORS = [
+ERRORS: list[Exception] = [
     MemoryError(),
     RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"),
     RuntimeError("std::bad_alloc"),
+    ImportError("/lib/libx.so: failed to map segment from shared object"),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
 ]
 

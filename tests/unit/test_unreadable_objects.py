@@ -148,13 +148,16 @@ def test_what_a_disk_has_lost_can_be_made_again(disk: Disk, cache: Path, tmp_pat
         with pytest.raises(RunError) as raised:
             verify(cache)
         told = str(raised.value)
-        again = f"rm {cache / key}, then precompute-teacher CORPUS --teacher TEACHER --out {cache} --repair"
+        again = (
+            f"rm {cache / key}, then precompute-teacher CORPUS --teacher TEACHER --out {cache} "
+            "--repair"
+        )
         assert told.endswith(again) == (Path(key).name not in ("manifest.json", "plan.json"))
     disk.number = errno.EACCES  # that the file is lost is not said of what may yet be readable
-    with pytest.raises(RunError, match="and repeat the command.$"):
+    with pytest.raises(RunError, match=r"and repeat the command\.$"):
         verify(cache)
     elsewhere = tmp_path / "training-state.pt"
     elsewhere.touch()
     disk.path, disk.number = str(elsewhere), errno.EIO
-    with pytest.raises(RunError, match="and repeat the command.$"):
+    with pytest.raises(RunError, match=r"and repeat the command\.$"):
         read_plain(elsewhere)
