@@ -28,6 +28,7 @@ from cache_schema.terminal import echo
 TRACEBACK = "AFTERSOUND_TRACEBACK"
 OUTPUT = "standard output"
 _SHOWN_CHARACTERS = 400
+_MAX_CONFIG_BYTES = 1 << 20
 
 # What the disk refuses, and what a user can do about it before the command is repeated.
 _WAYS_OUT = {
@@ -210,8 +211,15 @@ def _show_traceback() -> bool:
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
+    with path.open("rb") as file:  # a pipe or a device too: <(echo ...)
+        content = file.read(_MAX_CONFIG_BYTES + 1)
+    if len(content) > _MAX_CONFIG_BYTES:
+        raise UsageError(
+            f"{path} is no list of options: it has more than {_MAX_CONFIG_BYTES} bytes",
+            kind="config",
+        )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
         raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
     options = [
