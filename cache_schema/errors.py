@@ -7,6 +7,10 @@ from functools import partial
 from typing import Any
 
 MAX_LISTED = 20  # problems of one message
+_OUT_OF_MEMORY = (
+    "DefaultCPUAllocator", "bad_alloc", "CUDA out of memory", "failed to map segment",
+    "Cannot allocate memory",
+)  # fmt: skip
 
 
 class AftersoundError(Exception):
@@ -47,6 +51,20 @@ class CacheError(AftersoundError):
     """The cache cannot be used for this purpose (exit code 3)."""
 
     exit_code = 3
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell what memory refuses from other errors: torch and the loader have words of their own.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc"))
+    (True, True)
+    >>> is_out_of_memory(RuntimeError("shapes do not match"))
+    False
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    told = isinstance(error, RuntimeError | ImportError)
+    return told and any(mark in str(error) for mark in _OUT_OF_MEMORY)
 
 
 def bullet_list(problems: Iterable[str], most: int | None = None) -> str:

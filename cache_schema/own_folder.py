@@ -33,7 +33,9 @@ def check_own_folder(folder: Path, what: str, command: str, marks: Collection[st
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
-        raise UsageError(f"{folder} is no folder, but a {what} is one. {_OTHER}", kind="exists")
+        raise UsageError(
+            f"{folder} is no folder, which --out is for a {what}. {_OTHER}", kind="exists"
+        )
     names = sorted(name for name in os.listdir(folder) if not name.endswith(PARTIAL_SUFFIX))
     suffixes = tuple(mark for mark in marks if mark.startswith("."))
     if not names or any(name in marks or name.endswith(suffixes) for name in names):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _MARKS = {
     "cache": ("manifest.json", "parts"),
     "run": ("config.json", "training-state.pt"),
+    "export": ("card.json", "test_vectors.npz"),
 }
 PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -45,7 +47,10 @@ class LocalPath(click.Path):
 
 
 class OutputPath(LocalPath):
-    """A path to write, which lies in no cache and in no run and is no device.
+    """A path to write, which lies in no cache, run or export, and is or becomes a plain file or folder.
+
+    A file that is written takes the place of what is there: of a device, a pipe or a link it would make
+    a file.
 
     Parameters
     ----------
@@ -60,15 +65,15 @@ class OutputPath(LocalPath):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Refuse a path inside what must stay as it is."""
         path: Path = super().convert(value, param, ctx)
+        if problem := _place_problem(path, folder=self.dir_okay):
+            self.fail(problem, param, ctx)
         place = Path(os.path.realpath(path))
-        if _is_device(path):
-            self.fail(
-                f"{path} is a device, a pipe or a socket, whose place a file would take", param, ctx
-            )
         for folder in (place, *place.parents):
             kind = _kind_of(folder)
             if kind and (folder != place or kind != self.own):
-                self.fail(f"{path} is, or lies in, the {kind} {folder}", param, ctx)
+                self.fail(
+                    f"{path} is, or lies in, the {kind} {folder}; choose another place", param, ctx
+                )
         return path
 
 
@@ -84,10 +89,19 @@ class PicturePath(OutputPath):
         return path
 
 
-def _is_device(path: Path) -> bool:
-    """Whether a finished file, which is renamed to its name, would replace what others write to."""
-    named_in_dev = os.path.realpath(path.parent) == "/dev"  # /dev/stdout may be a link to a file
-    return named_in_dev or (path.exists() and not path.is_file() and not path.is_dir())
+def _place_problem(path: Path, *, folder: bool) -> str | None:
+    """Explain why nothing can be written at `path`; a link to a folder is one where that is wanted."""
+    above = next((one for one in path.absolute().parents if os.path.lexists(one)), Path("/"))
+    if not above.is_dir():
+        return f"{path} cannot be written: {above} is no folder"
+    if not os.path.lexists(path) or (folder and path.is_dir()):
+        return None
+    if path.is_symlink():
+        return f"{path} is a link to {os.readlink(path)}; name the place itself"
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    return f"{path} is a device or a pipe, and no file is made of it; name another place"
 
 
 def _kind_of(folder: Path) -> str | None:

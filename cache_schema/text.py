@@ -45,9 +45,9 @@ def lines(document: Any) -> Any:
     return one_line(document) if isinstance(document, str) else document
 
 
-def json_text(document: Any, indent: int | None = None) -> str:
+def json_text(document: Any, indent: int | None = None, *, allow_nan: bool = True) -> str:
     """Encode JSON that reads back as it was, whatever a terminal makes of its text."""
-    text = json.dumps(document, ensure_ascii=False, indent=indent)
+    text = json.dumps(document, ensure_ascii=False, indent=indent, allow_nan=allow_nan)
     return _IN_A_PAGE.sub(_escaped_in_json, text)
 
 

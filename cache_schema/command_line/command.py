@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from cache_schema.command_line.interrupts import interrupts
-from cache_schema.errors import AftersoundError, RunError, UsageError, bullet_list
+from cache_schema.errors import AftersoundError, RunError, UsageError, bullet_list, is_out_of_memory
 from cache_schema.paths import LocalPath
 from cache_schema.plugins import unknown_name
 from cache_schema.store.files import named_in_errors
@@ -28,15 +28,16 @@ from cache_schema.terminal import echo
 TRACEBACK = "AFTERSOUND_TRACEBACK"
 OUTPUT = "standard output"
 _SHOWN_CHARACTERS = 400
+_MAX_CONFIG_BYTES = 1 << 20
 
 # What the disk refuses, and what a user can do about it before the command is repeated.
 _WAYS_OUT = {
-    errno.ENOSPC: "Free some space there, or choose another place (--out)",
-    errno.EDQUOT: "Free some of your quota there, or choose another place (--out)",
-    errno.EFBIG: "Raise the limit of file sizes (ulimit -f), or choose another place (--out)",
-    errno.EROFS: "Make it writable, or choose another place (--out)",
-    errno.EACCES: "Allow access to it, or choose another place (--out)",
-    errno.EPERM: "Allow access to it, or choose another place (--out)",
+    errno.ENOSPC: "Free some space there, or choose another place to write",
+    errno.EDQUOT: "Free some of your quota there, or choose another place to write",
+    errno.EFBIG: "Raise the limit of file sizes (ulimit -f), or choose another place to write",
+    errno.EROFS: "Make it writable, or choose another place to write",
+    errno.EACCES: "Allow access to it, or choose another place to write",
+    errno.EPERM: "Allow access to it, or choose another place to write",
 }
 
 
@@ -124,10 +125,8 @@ def shown_errors(name: str) -> Iterator[None]:
         code, message = error.exit_code, str(error)
     except OSError as error:
         code, message = 1, _described(error)
-    except MemoryError:
-        code, message = 1, _out_of_memory()
-    except Exception as error:  # of a library, or a mistake of ours
-        code, message = 1, _unforeseen(error)
+    except Exception as error:  # of memory, of a library, or a mistake of ours
+        code, message = 1, _out_of_memory() if is_out_of_memory(error) else _unforeseen(error)
     else:
         return
     with suppress(OSError):  # stderr may be closed or full: the exit code is left
@@ -205,7 +204,7 @@ def _out_of_memory() -> str:
     _show_traceback()
     return (
         "there is not enough memory. What was finished is kept. Raise the limit (ulimit -v), or request "
-        "less at once, and repeat the command."
+        "less at once (batches, processes), and repeat the command."
     )
 
 
@@ -231,8 +230,15 @@ def _show_traceback() -> bool:
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
+    with path.open("rb") as file:  # a pipe or a device too: <(echo ...)
+        content = file.read(_MAX_CONFIG_BYTES + 1)
+    if len(content) > _MAX_CONFIG_BYTES:
+        raise UsageError(
+            f"{path} is no list of options: it has more than {_MAX_CONFIG_BYTES} bytes",
+            kind="config",
+        )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
         raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
     options = [

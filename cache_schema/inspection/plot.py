@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from cache_schema.signal_names import (
     VIEW_DRAWS,
     WAVEFORM,
 )
+from cache_schema.store.files import write_atomic
 from cache_schema.text import plot_text
 from cache_schema.view_recipe import place_within
 
@@ -170,8 +172,9 @@ def _mark(axis: Any, place_s: tuple[float, float] | None, name: str, *, shade: b
 
 
 def _save(figure: Any, file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=130)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=130, format=file.suffix[1:].lower())
+    write_atomic(file, picture.getvalue())
     _matplotlib().close(figure)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from cache_schema.errors import MAX_LISTED, AftersoundError, CacheError, RunErro
 READABLE = "Make it readable there (disk, network, mount, permissions)"
 # Folders of as many objects as there are work units.
 _LARGE = ("c", "commits")
+_MANIFEST = "manifest.json"
+_NOT_MADE_AGAIN = (_MANIFEST, "plan.json")
 # What lies at a path, or does not, is for its reader to judge.
 _ABOUT_THE_PATH = (
     errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.EISDIR, errno.ENXIO,
@@ -111,9 +114,20 @@ def refusals_reported(path: Path) -> Iterator[None]:
             raise
         raise RunError(
             f"{path} cannot be read: {os.strerror(error.errno or 0)}. What was finished is kept. "
-            f"{READABLE}, and repeat the command.",
+            f"{READABLE}, and repeat the command.{_if_lost(path, error)}",
             kind="unreadable",
         ) from None
+
+
+def _if_lost(path: Path, error: OSError) -> str:
+    """Tell how an object of a cache is made again where the disk will never give it back."""
+    root = next((one for one in path.parents if os.path.lexists(one / _MANIFEST)), None)
+    if error.errno != errno.EIO or root is None or path.name in _NOT_MADE_AGAIN:
+        return ""
+    return (
+        f" If the disk has lost it for good, delete it and make it again: rm {shlex.quote(str(path))}, "
+        f"then precompute-teacher CORPUS --teacher TEACHER --out {shlex.quote(str(root))} --repair"
+    )
 
 
 def open_plain(path: Path) -> int:

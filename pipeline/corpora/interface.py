@@ -221,7 +221,9 @@ def check_folder(path: Path, kind: str) -> None:
         Naming the path.
     """
     if not path.is_dir():
-        state = "is a file, not a folder" if path.exists() else "does not exist"
+        state = (
+            f"is a file, not a folder; name {path.parent}" if path.exists() else "does not exist"
+        )
         raise UsageError(f"corpus {kind}:{path}: {path} {state}", kind="missing")
 
 

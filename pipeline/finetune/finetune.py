@@ -94,6 +94,12 @@ def finetune(
     check_own_folder(out, "teacher", _COMMAND, (_TRAINING_FILE,))
     # It is removed at the end.
     check_own_folder(_partial(out), "unfinished teacher", _COMMAND, (_FACTS_FILE, STATE_FILE))
+    if _partial(out).is_symlink():
+        raise UsageError(
+            f"{_partial(out)} is a link, and nothing is written through it. Delete it, or choose "
+            "another --out",
+            kind="link",
+        )
     for split in NEEDED_SPLITS:
         labelled_clips(corpus, split)
     recipe = replace(recipe, precision=resolved_precision(recipe.precision, device))

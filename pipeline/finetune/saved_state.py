@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cache_schema.errors import RunError
+from cache_schema.errors import RunError, is_out_of_memory
 from cache_schema.store.files import write_atomic
+from cache_schema.store.safe_open import read_plain
 
 STATE_FILE, BEST_FILE = "state.pt", "best.pt"
 
@@ -47,11 +48,12 @@ def loaded(path: Path, device: torch.device) -> Iterator[dict[str, Any]]:
     RunError
         Kind ``"damaged"``, with the reason and the ways on.
     """
+    content = io.BytesIO(read_plain(path))
     try:
-        yield torch.load(path, weights_only=True, map_location=device)
-    except torch.OutOfMemoryError:  # of the device: the file is good
-        raise
+        yield torch.load(content, weights_only=True, map_location=device)
     except Exception as error:  # whatever a damaged pickle makes of the unpickler
+        if is_out_of_memory(error):  # the file is good
+            raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:80]
         raise RunError(
             f"{path} is damaged, or another version wrote it ({reason}). Choose another --out, or "

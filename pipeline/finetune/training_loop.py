@@ -121,6 +121,7 @@ class FineTuning:
         training_mode(self.teacher.model)
         progress = _Progress(epoch, self._epoch_steps, self.report)
         losses: list[float] = []
+        clips: list[int] = []
         steps = self.audio.steps(
             "train",
             recipe.batch_size,
@@ -130,10 +131,11 @@ class FineTuning:
         )
         for number, batches in enumerate(steps, 1):
             losses.append(self._step(batches, (recipe.seed, epoch, number)))
-            progress.tick(sum(len(batch.waveforms) for batch in batches), losses[-1])
+            clips.append(sum(len(batch.waveforms) for batch in batches))
+            progress.tick(clips[-1], losses[-1])
         if not losses:
             raise RunError("no training clip can be decoded; see above", kind="corpus")
-        return float(np.mean(losses))
+        return float(np.average(losses, weights=clips))
 
     def _step(self, batches: Sequence[AudioBatch], seed: tuple[int, ...]) -> float:
         """Learn from the mean over the clips of some batches at once."""
@@ -171,7 +173,8 @@ class FineTuning:
     def _keep(self) -> None:
         """Write the state, then the best weights, which it holds too: see `_resume`."""
         weights = changing_weights(self.teacher.model)
-        state = {"epochs": self.epochs, "weights": weights, **self._optimizer.state()}
+        state = {"epochs": self.epochs, "unusable": self.audio.unusable, "weights": weights}
+        state |= self._optimizer.state()
         save(self.folder / STATE_FILE, state)
         self._keep_best()
 
@@ -185,6 +188,7 @@ class FineTuning:
             return
         with loaded(path, self.teacher.device) as state:
             self.epochs = state["epochs"]
+            self.audio.unusable |= state.get("unusable", {})  # earlier versions kept none
             take_weights(self.teacher.model, state["weights"])
             self._optimizer.restore(state)
         self._keep_best()  # a kill may have come before they were written

@@ -90,7 +90,7 @@ def check_free_space(folder: Path, needed_bytes: int, what: str) -> None:
     if needed_bytes > free_bytes:
         raise RunError(
             f"{what} needs {human_bytes(needed_bytes)} in {folder}, {human_bytes(free_bytes)} are free. "
-            "Free some space there, or choose another place (--out), and repeat the command.",
+            "Free some space there, or choose another place to write, and repeat the command.",
             kind="disk",
         )
 

@@ -96,6 +96,7 @@ def main(
     from student.training.determinism import prepare_torch
     from student.training.train import corpus_warnings
 
+    _check_ledger(ledger, out)
     prepare_torch(1)
     jobs = jobs or os.cpu_count() or 1
     ladder = _ladder(conditions, opened)
@@ -103,6 +104,7 @@ def main(
         out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train)
     )
     check_no_links(out, "comparison", error=RunError)
+    check_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
     check_comparison(comparison, opened, folds=folds)
     for warning in [line for cache in opened.values() for line in corpus_warnings(cache)]:
         echo(f"warning: {warning}")
@@ -112,7 +114,6 @@ def main(
             echo(line)
         return
     with write_lock(out):
-        check_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
         ComparisonRunner(comparison, opened, known, folds=folds).run(jobs)
 
 
@@ -134,6 +135,24 @@ def cache_names(paths: Sequence[Path]) -> dict[str, Path]:
                 kind="options",
             )
     return named
+
+
+def _check_ledger(ledger: Path | None, out: Path) -> None:
+    """Refuse a ledger in the place of what the comparison writes itself."""
+    from student.compare.runner import TABLES
+    from student.compare.runs import RUNS
+
+    if ledger is None:
+        return
+    file, folder = (Path(os.path.realpath(path)) for path in (ledger, out))
+    if file == folder or (
+        file.is_relative_to(folder) and file.relative_to(folder).parts[0] in (*TABLES, RUNS)
+    ):
+        raise UsageError(
+            f"--ledger {ledger} is, or lies in, what --out {out} is written to; name another file, for "
+            f"example --ledger {out}.jsonl",
+            kind="options",
+        )
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cache_schema.reader import Cache
+from cache_schema.store.safe_open import read_plain
 from student.compare.ledger import Ledger, ledger_line, run_facts, run_key
 from student.compare.runs import Comparison, Run
 from student.training.loop import METRIC_LINES
@@ -57,7 +58,7 @@ class KnownRuns:
         result = self.comparison.result(run)
         if self.ledger is None or result is None or result != self.results[run]:
             return
-        lines = (self.comparison.folder(run) / METRIC_LINES).read_text(encoding="utf-8")
+        lines = read_plain(self.comparison.folder(run) / METRIC_LINES)
         history = [json.loads(line) for line in lines.splitlines()]
         self.ledger.add(
             ledger_line(run.cache, self.caches[run.cache], self.facts[run], result, history)

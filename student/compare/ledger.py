@@ -9,6 +9,7 @@ digest of the weights too. Lines are only ever added, so two machines' files can
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Mapping
 from functools import cached_property
@@ -19,7 +20,8 @@ from typing import Any
 from cache_schema.errors import MAX_LISTED, RunError, bullet_list
 from cache_schema.reader import Cache
 from cache_schema.signal_names import teacher_of
-from cache_schema.store.files import canonical_json, sha256
+from cache_schema.store.files import canonical_json, named_in_errors, sha256
+from cache_schema.store.safe_open import open_for_writing, read_plain
 from student.runs.settings import Settings, distillation_as_json, student_class
 
 TRAINING_REVISION = 1
@@ -104,15 +106,18 @@ class Ledger:
     @cached_property
     def lines(self) -> dict[str, dict[str, Any]]:
         """Lines by their run's key, the last one of each."""
-        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        content = read_plain(self.path) if os.path.lexists(self.path) else b""
         found, problems = dict[str, dict[str, Any]](), []
-        for number, line in enumerate(text.splitlines(), 1):
+        # Not str.splitlines: names within JSON may hold separators of lines that are no newline.
+        for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), 1):
+            if not line and not content:
+                break
             try:
-                entry = json.loads(line)
-                found[entry["key"]] = entry
-                entry["result"]["splits"].keys()
+                entry = json.loads(line.decode())
+                _check_result(entry["result"])
+                found[str(entry["key"])] = entry
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                problems.append(f"line {number}: {line[:60]!r}")
+                problems.append(f"line {number}: {line[:60].decode(errors='replace')!r}")
         if problems:
             raise RunError(
                 f"{self.path} holds {len(problems)} line(s) that are no finished run\n"
@@ -144,8 +149,31 @@ class Ledger:
             return
         self.lines[line["key"]] = dict(line)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            file.write(canonical_json(line))
+        with named_in_errors(self.path), open_for_writing(self.path, "ab") as file:
+            _append_whole(file.fileno(), canonical_json(line))
+
+
+def _append_whole(descriptor: int, line: bytes) -> None:
+    """Append a line, or on a full disk nothing: half a line would be none's."""
+    before, written = os.fstat(descriptor).st_size, 0
+    try:
+        while written < len(line):
+            written += os.write(descriptor, line[written:])
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, before)
+        raise
+
+
+def _check_result(result: Mapping[str, Any]) -> None:
+    """Look at what tables read of a result; raises what a wrong kind of value makes of it."""
+    for split in result["splits"].values():
+        for scores in (split.get("scores") or {}, split.get("teacher_scores") or {}):
+            for score in scores.values():
+                float(0 if score is None else score)
+        float(split["score"] if split.get("score") is not None else 0)
+        if "right" in split and 8 * len(bytes.fromhex(split["right"])) < int(split["clips"]):
+            raise ValueError("fewer bits than clips")
 
 
 def ledger_line(

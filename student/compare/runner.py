@@ -22,7 +22,7 @@ from student.compare.table import (
 )
 from student.metrics import MAIN_METRIC
 
-DOCUMENT = "comparison.json"
+DOCUMENT, MARKDOWN, CSV = TABLES = ("comparison.json", "table.md", "table.csv")
 TAIL_LINES = 5
 
 
@@ -54,7 +54,7 @@ class ComparisonRunner:
         run_jobs(self.comparison, self._outstanding, jobs, self._end)
         for line in self._write():
             echo(line)
-        echo(f"{self.comparison.out / 'table.md'}")
+        echo(f"{self.comparison.out / MARKDOWN}")
         if self.failures:
             details = "\n".join(self._failure_text(job) for job in self.failures)
             raise RunError(
@@ -94,8 +94,8 @@ class ComparisonRunner:
         text = markdown(rows) + "".join(f"\n* {line}" for line in lines) + "\n"
         out = self.comparison.out
         write_atomic(out / DOCUMENT, json.dumps(document, indent=1).encode() + b"\n")
-        write_atomic(out / "table.md", text.encode())
-        write_atomic(out / "table.csv", csv_table(rows).encode())
+        write_atomic(out / MARKDOWN, text.encode())
+        write_atomic(out / CSV, csv_table(rows).encode())
         return lines
 
     def _failure_text(self, job: RunJob) -> str:

@@ -26,6 +26,7 @@ from student.training.train import (
     resolved_run,
 )
 
+RUNS = "runs"
 # What the comparison itself sets for each run.
 OURS = ("--student", "--out", "--distill", "--seed")
 
@@ -95,7 +96,7 @@ class Comparison:
     def folder(self, run: Run) -> Path:
         """Folder of a run, an ordinary one."""
         words = (run.cache, run.student, run.alternative)
-        return self.out.joinpath("runs", *map(folder_name, words), f"seed-{run.seed}")
+        return self.out.joinpath(RUNS, *map(folder_name, words), f"seed-{run.seed}")
 
     def words(self, run: Run) -> list[str]:
         """What ``train-student`` gets for a run."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from cache_schema.store.files import write_atomic
-from cache_schema.text import markdown
+from cache_schema.text import json_text, markdown
 
 CARD, PAGE = "card.json", "CARD.md"
 _ORIGIN = ("corpus_fingerprint", "cache_sha256", "seed", "label_weight", "plugins")
@@ -26,8 +25,7 @@ def origin_of(config: dict[str, Any]) -> dict[str, Any]:
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     """Write ``card.json`` and ``CARD.md``."""
-    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
-    write_atomic(folder / CARD, f"{text}\n".encode())
+    write_atomic(folder / CARD, f"{json_text(card, indent=2, allow_nan=False)}\n".encode())
     write_atomic(folder / PAGE, ("\n".join(_page(card)) + "\n").encode())
 
 

@@ -79,7 +79,7 @@ def main(
     MODEL is a run of train-student, or an exported ONNX file, which needs no torch. A recording that
     cannot be answered is named at the end, with the reason; the others are answered.
     """
-    _check_output(out, form, [model, *recordings])
+    _check_output(out, form, model, recordings)
     predictor = open_predictor(model)
     if frames and not predictor.tells_where:
         raise UsageError(
@@ -111,7 +111,7 @@ def _tell(asked: _Asked, model: Path) -> None:
         )
 
 
-def _check_output(out: Path | None, form: str, read: Sequence[Path]) -> None:
+def _check_output(out: Path | None, form: str, model: Path, recordings: Sequence[Path]) -> None:
     if out is None:
         return
     if form not in WRITERS:
@@ -119,7 +119,11 @@ def _check_output(out: Path | None, form: str, read: Sequence[Path]) -> None:
             f"--out {out}: a table is for the terminal; add --format csv or --format jsonl",
             kind="options",
         )
-    if os.path.exists(out) and any(os.path.exists(one) and out.samefile(one) for one in read):
+    inside = model.is_dir() and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(model))
+    if inside or (
+        os.path.exists(out)
+        and any(os.path.exists(one) and out.samefile(one) for one in (model, *recordings))
+    ):
         raise UsageError(f"--out {out} is what is to be read; choose another file", kind="options")
 
 

@@ -30,6 +30,11 @@ READ_BYTES = 4096
 # Writers to a pipe put 0, or nearly the largest number, where a header counts bytes.
 _UNCOUNTED_BYTES = 2_000_000_000 - 4096
 _MAX_HEADER_BYTES = 1 << 16
+# What other containers begin with; heard as bare samples they would be noise.
+_CONTAINERS = {
+    b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\x02": "MP3", b"ID3\x03": "MP3", b"ID3\x04": "MP3",
+    b"RF64": "RF64", b"RIFX": "RIFX", b"riff": "W64", b"FORM": "AIFF", b".snd": "AU", b"caff": "CAF",
+}  # fmt: skip
 
 
 def _integers(dtype: str, full_scale: float, middle: int = 0) -> Callable[[bytes], FloatArray]:
@@ -79,13 +84,18 @@ def read_pipe(
     Raises
     ------
     UnusableRecording
-        If nothing comes, the header is none, or a sample is not finite.
+        If nothing comes, the header is none or another container's, or a sample is not finite.
     UsageError
         If the header says otherwise than asked for.
     """
     head = _read_exactly(pipe, 4)
     if head == b"RIFF":
         blocks, rate_hz = _wav_blocks(_Joined(head, pipe), rate_hz, form)
+    elif head in _CONTAINERS:
+        raise UnusableRecording(
+            f"it is {_CONTAINERS[head]}, and a pipe carries bare samples or WAV. Decode it on the way, "
+            "for example ffmpeg -i FILE -f s16le -ac 1 -ar RATE -, or name the file in place of -"
+        )
     else:
         width, decoded = FORMATS[form or "S16_LE"]
         blocks = map(decoded, _whole_samples(_Joined(head, pipe), width))

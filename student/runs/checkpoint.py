@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from cache_schema.errors import RunError
+from cache_schema.errors import RunError, is_out_of_memory
 from cache_schema.store.files import sha256, write_atomic
 from cache_schema.store.safe_open import read_plain
 from student.models.interface import Student
@@ -51,6 +51,8 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
     try:
         student.load_state_dict(load_tensors(read_plain(path, _most_bytes(student))))
     except (OSError, SafetensorError, RuntimeError) as error:
+        if is_out_of_memory(error):  # the file is good
+            raise
         raise RunError(
             f"{path} does not hold the weights of a {config['student']}: {error}. Train it with "
             "train-student.",
@@ -97,6 +99,8 @@ def load_state(run: Path) -> dict[str, Any] | None:
         if state["format"] == STATE_FORMAT:
             return state
     except Exception as error:  # whatever a damaged pickle makes of the unpickler
+        if is_out_of_memory(error):  # the file is good
+            raise
         raise damaged_state(run, error) from None
     raise _unusable(run, f"{path} has format {state['format']}, this version writes {STATE_FORMAT}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     config = read_json(run / "config.json")
     if config is None:
+        place = "RUN" if os.path.lexists(run) else run  # what is there is nothing to train into
         raise RunError(
             f"{run} is not a run (no config.json). Make one: train-student CACHE --student NAME "
-            f"--out {run}",
+            f"--out {place}",
             kind="missing",
         )
     if problems := config_problems(config):

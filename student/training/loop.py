@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from cache_schema.command_line.interrupts import deferred_interrupts
-from cache_schema.errors import RunError
+from cache_schema.errors import RunError, is_out_of_memory
 from cache_schema.reader import Cache
 from student.metrics import Score
 from student.runs.checkpoint import (
@@ -192,9 +192,9 @@ class Trainer:
             return
         try:
             self._restore(state)
-        except torch.OutOfMemoryError:  # of the device: the state is good
-            raise
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            if is_out_of_memory(error):  # the state is good
+                raise
             raise damaged_state(self.run, error) from None
 
     def _restore(self, state: dict[str, Any]) -> None:

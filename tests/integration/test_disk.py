@@ -77,7 +77,7 @@ def test_precompute_on_a_full_disk_keeps_what_was_committed(
     shown = fail_on_a_full_disk(tmp_path, size, "precompute-teacher", *words)
     assert shown.startswith("precompute-teacher: No space left on device")
     assert f"{tmp_path / 'disk'}" in shown
-    assert shown.endswith(f"Free some space there, or choose another place (--out), {GO_ON}\n")
+    assert shown.endswith(f"Free some space there, or choose another place to write, {GO_ON}\n")
     left, end = tmp_path / "left" / "c.zarr", tmp_path / "end" / "c.zarr"
     assert_nothing_half_written(tmp_path / "left")
     if left.exists():
@@ -151,7 +151,7 @@ def test_a_read_only_disk_is_refused_before_anything_is_done(
         run = in_namespace(READ_ONLY, disk, script(name), *words, "--out", disk / "made")
         assert run.returncode == 1, run.stderr
         assert f"{name}: Read-only file system ({disk / 'made'}.lock)" in run.stderr
-        assert run.stderr.endswith(f"Make it writable, or choose another place (--out), {GO_ON}\n")
+        assert run.stderr.endswith(f"Make it writable, or choose another place to write, {GO_ON}\n")
         assert "Traceback" not in run.stderr
         assert "epoch 1" not in run.stdout
     assert os.listdir(disk) == []

@@ -271,6 +271,9 @@ def test_what_is_asked_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: P
     copy = tmp_path / "copy.wav"
     copy.write_bytes(plain.read_bytes())
     model = write_toy(tmp_path / "kept.onnx")
+    (alone := tmp_path / "alone").mkdir()
+    write_toy(alone / "model.onnx")
+    os.mkfifo(pipe := tmp_path / "pipe")
     cases: list[tuple[list[object], int, str]] = [
         ([tmp_path / "nowhere.onnx", plain], 1, "No such file"),
         ([plain, plain], 1, "is not an ONNX file that can be run"),
@@ -282,6 +285,10 @@ def test_what_is_asked_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: P
         ([toys / "static.onnx", plain, "--out", tmp_path / "x"], 2, "add --format csv"),
         ([toys / "static.onnx", copy, "--format", "csv", "--out", copy], 2, "is to be read"),
         ([model, plain, "--format", "csv", "--out", model], 2, "is to be read"),
+        ([alone, plain, "--format", "csv", "--out", alone / "model.onnx"], 2, "is to be read"),
+        ([alone, plain, "--format", "csv", "--out", alone / "new.csv"], 2, "is to be read"),
+        ([toys / "static.onnx", plain, "--format", "csv", "--out", pipe], 2, "a device"),
+        ([toys / "static.onnx", plain, "--format", "csv", "--out", plain / "x"], 2, "no folder"),
         ([toys / "static.onnx", plain, "--format", "csv", "--out", tmp_path], 2, "is a directory"),
         ([toys / "static.onnx"], 2, "Missing argument"),
         (["s3://bucket/model", plain], 2, "only local paths"),

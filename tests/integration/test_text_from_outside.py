@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.pack.cli import main as pack_corpus
 from pipeline.precompute.cli import main as precompute_teacher
 from student.compare.cli import main as compare_students
 from student.evaluation.cli import main as evaluate_student
+from student.export.cli import main as export_student
 from student.training.cli import main as train_student
 
 CLASSES = ("\x1b]0;owned\x07dog", "=1+1\u202e|<b>`$x$")
@@ -111,3 +113,17 @@ def test_an_odd_backend_of_matplotlib_is_no_matter(
     )
     assert found.returncode == 0, found.stderr
     assert found.stdout.strip().lower() == "agg"
+
+
+def test_a_device_card_holds_text_alone(cache: Path, tmp_path: Path) -> None:
+    run_folder = tmp_path / "run"
+    options = ("--student", "tc-resnet", "--epochs", "1", "--device", "cpu")
+    safe(train_student, cache, *options, "--out", run_folder)
+    safe(
+        export_student, run_folder, "--to", "onnx", "--length-s", "0.5", "--out", tmp_path / "phone"
+    )
+    for name in ("card.json", "CARD.md"):
+        text = (tmp_path / "phone" / name).read_text()
+        assert text.replace("\n", "").isprintable()
+    card = json.loads((tmp_path / "phone/card.json").read_text())
+    assert sorted(card["contract"]["classes"]) == sorted(CLASSES)

@@ -61,6 +61,22 @@ def test_what_is_not_toml_is_said(tmp_path: Path) -> None:
     assert "is not TOML" in result.output
 
 
+def test_options_come_from_a_pipe_but_not_without_end(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(f"# {'x' * (1 << 20)}\n")
+    result = CliRunner().invoke(fail, ["--config", str(config)])
+    assert result.exit_code == 2
+    assert "has more than 1048576 bytes" in result.output
+    result = CliRunner().invoke(fail, ["--config", "/dev/zero"])
+    assert result.exit_code == 2
+    read, write_end = os.pipe()
+    os.write(write_end, b"= 3")
+    os.close(write_end)
+    result = CliRunner().invoke(fail, ["--config", f"/dev/fd/{read}"])
+    os.close(read)
+    assert "is not TOML" in result.output
+
+
 @click.command(cls=Command, name="write")
 @click.option("--number", type=int)
 @click.option("--name")
@@ -87,7 +103,7 @@ def test_what_the_disk_refuses_is_told_with_the_way_on(number: int, way: str) ->
         f"write: {os.strerror(number)} (/a/b). What was finished is kept"
     )
     assert way in result.output
-    assert result.output.endswith("choose another place (--out), and repeat the command.\n")
+    assert result.output.endswith("choose another place to write, and repeat the command.\n")
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])

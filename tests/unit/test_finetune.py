@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from small_finetuning import CLASSES, run, write_base, write_corpus
 from cache_schema.errors import RunError, UsageError
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune.cli import main
+from pipeline.finetune.data import AudioBatch
 from pipeline.finetune.recipe import FineTuneRecipe
+from pipeline.finetune.training_loop import FineTuning
 from pipeline.teachers import open_teacher
 
 torch.set_num_threads(1)
@@ -206,3 +209,16 @@ def test_patience_ends_training(corpus: Corpus, base: Path, tmp_path: Path) -> N
     result, _ = run(corpus, base, tmp_path / "teacher", recipe=recipe)
     assert result["best_epoch"] == 1
     assert len(result["epochs"]) == 3
+
+
+def test_the_loss_of_an_epoch_is_the_mean_over_its_clips(
+    corpus: Corpus, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(_: FineTuning, batches: Sequence[AudioBatch], seed: tuple[int, ...]) -> float:
+        return float(sum(len(batch.waveforms) for batch in batches))
+
+    monkeypatch.setattr(FineTuning, "_step", step)
+    recipe = FineTuneRecipe(epochs=1, batch_size=16)
+    result, _ = run(corpus, base, tmp_path / "teacher", recipe=recipe)
+    # 20 clips and one that is no audio, which is the shortest: steps of 15 and of 5.
+    assert result["epochs"][0]["loss"] == pytest.approx((15 * 15 + 5 * 5) / 20)

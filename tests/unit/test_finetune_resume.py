@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -197,3 +199,62 @@ def test_the_command_takes_every_choice(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     facts = json.loads((tmp_path / "t" / "training.json").read_text())["facts"]
     assert {name: facts[name] for name in CHOICES} == CHOICES | {"noise_snr_db": [5.0, 20.0]}
+
+
+def test_a_run_killed_after_its_last_epoch_names_what_it_left_out(tmp_path: Path) -> None:
+    corpus, base = write_corpus(tmp_path / "corpus"), write_base(tmp_path / "base")
+    whole, _ = run(corpus, base, tmp_path / "undisturbed")
+    with pytest.raises(KilledError):
+        run(corpus, base, tmp_path / "killed", report=killed_after_epoch(2))
+    resumed, _ = run(corpus, base, tmp_path / "killed")
+    assert list(whole["unusable"]) == ["broken"]
+    assert resumed == whole
+
+
+def test_nothing_is_written_through_a_link_beside_the_teacher(tmp_path: Path) -> None:
+    corpus, base = write_corpus(tmp_path / "corpus"), write_base(tmp_path / "base")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "teacher.partial").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"teacher\.partial is a link"):
+        run(corpus, base, tmp_path / "teacher")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")],
+)
+def test_no_memory_is_no_damage_of_a_state(
+    killed: tuple[Corpus, Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    corpus, base, partial = killed
+    shutil.copytree(partial, tmp_path / "teacher.partial")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(torch, "load", refuse)
+    with pytest.raises(type(error)) as caught:
+        run(corpus, base, tmp_path / "teacher")
+    assert caught.value is error
+
+
+def test_a_disk_that_fails_is_no_damage_of_a_state(
+    killed: tuple[Corpus, Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus, base, partial = killed
+    shutil.copytree(partial, tmp_path / "teacher.partial")
+    state, opened = tmp_path / "teacher.partial" / "state.pt", os.open
+
+    def failing(path: str | Path, *rest: int) -> int:
+        if Path(path) == state:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return opened(path, *rest)
+
+    monkeypatch.setattr(os, "open", failing)
+    with pytest.raises(RunError, match=r"state\.pt cannot be read: Input/output error") as caught:
+        run(corpus, base, tmp_path / "teacher")
+    assert caught.value.kind == "unreadable"

@@ -76,14 +76,6 @@ def test_nothing_is_written_into_a_run_but_the_run_itself(run: Path) -> None:
     assert CliRunner().invoke(write, ["here", "--out", str(run)]).exit_code == 0
 
 
-def test_a_file_takes_no_devices_or_pipes_place(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "null.png").symlink_to(os.devnull)
-    for place in (os.devnull, "/dev/stdout", tmp_path / "pipe.png", tmp_path / "null.png"):
-        assert "is a device, a pipe or a socket" in refusal("here", "--out", place)
-    assert "is a device, a pipe or a socket" in refusal("here", "--plot", tmp_path / "null.png")
-
-
 @pytest.mark.parametrize("name", ["x", "x.", "x.xyz", "x.png.gz", ".png", "x.jpg"])
 def test_a_picture_has_a_format_that_can_be_drawn(tmp_path: Path, name: str) -> None:
     assert "known: .png, .pdf, .svg" in refusal("here", "--plot", tmp_path / name)
@@ -92,3 +84,39 @@ def test_a_picture_has_a_format_that_can_be_drawn(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("name", ["x.png", "x.PNG", "a.b.pdf", "x.svg"])
 def test_the_formats_of_pictures(tmp_path: Path, name: str) -> None:
     assert CliRunner().invoke(write, ["here", "--plot", str(tmp_path / name)]).exit_code == 0
+
+
+@pytest.fixture
+def exported(tmp_path: Path) -> Path:
+    (tmp_path / "phone").mkdir()
+    for name in ("card.json", "test_vectors.npz", "model.onnx"):
+        (tmp_path / "phone" / name).touch()
+    return tmp_path / "phone"
+
+
+def test_nothing_is_written_into_an_export(exported: Path) -> None:
+    for name in ("", "model.onnx", "inner/x"):
+        assert f"the export {exported}" in refusal("here", "--out", exported / name)
+    assert f"the export {exported}" in refusal("here", "--plot", exported / "x.png")
+
+
+@pytest.mark.parametrize("option", ["--out", "--plot"])
+def test_no_device_pipe_or_link_becomes_a_file(tmp_path: Path, option: str) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "file.png").write_text("kept")
+    (tmp_path / "link.png").symlink_to(tmp_path / "file.png")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere.png")
+    assert "is a device or a pipe" in refusal("here", option, tmp_path / "pipe.png")
+    for name in ("link", "dangling"):
+        assert "name the place itself" in refusal("here", option, tmp_path / f"{name}.png")
+    if option == "--out":
+        assert "is a device or a pipe" in refusal("here", option, "/dev/null")
+        (tmp_path / "folder").symlink_to(tmp_path)  # a folder that the user named may be a link
+        assert CliRunner().invoke(write, ["here", "--out", str(tmp_path / "folder")]).exit_code == 0
+
+
+def test_nothing_is_written_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file/x.png", "file/a/b/x.png"):
+        assert f"{tmp_path / 'file'} is no folder" in refusal("here", "--plot", tmp_path / name)
+        assert f"{tmp_path / 'file'} is no folder" in refusal("here", "--out", tmp_path / name)

@@ -164,3 +164,16 @@ def test_the_header_of_arecord_is_read(tmp_path: Path) -> None:
         file.setframerate(RATE_HZ)
         file.writeframes(b"\1\0" * 100)
     np.testing.assert_array_equal(heard(path.read_bytes()), np.full(100, 2.0**-15))
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("CAF", "PCM_16"),
+     ("W64", "PCM_16"), ("RF64", "PCM_16")],
+)  # fmt: skip
+def test_another_container_is_not_heard_as_samples(kind: str, subtype: str) -> None:
+    content = io.BytesIO()
+    soundfile.write(content, WAVE, RATE_HZ, format=kind, subtype=subtype)
+    for form in (None, "S16_LE"):
+        with pytest.raises(UnusableRecording, match=f"it is {kind}, and".replace("OGG", "Ogg")):
+            heard(content.getvalue(), form=form)

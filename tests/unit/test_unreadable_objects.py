@@ -14,6 +14,7 @@ from cache_schema.errors import RunError
 from cache_schema.integrity.verify import verify
 from cache_schema.reader import open_cache
 from cache_schema.store.files import sync
+from cache_schema.store.safe_open import read_plain
 from cache_schema.writer import write_unit
 from pipeline.corpora.walk import files_below
 from student.runs.checkpoint import load_state, read_json
@@ -138,3 +139,25 @@ def test_what_cannot_be_synced_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(OSError, match="Input/output error") as raised:
         sync(tmp_path)
     assert raised.value.filename == str(tmp_path)
+
+
+def test_what_a_disk_has_lost_can_be_made_again(disk: Disk, cache: Path, tmp_path: Path) -> None:
+    """Of a cache, but for what nothing but a copy can bring back."""
+    for key in small_cache.tree_bytes(cache):
+        disk.path, disk.number = str(cache / key), errno.EIO
+        with pytest.raises(RunError) as raised:
+            verify(cache)
+        told = str(raised.value)
+        again = (
+            f"rm {cache / key}, then precompute-teacher CORPUS --teacher TEACHER --out {cache} "
+            "--repair"
+        )
+        assert told.endswith(again) == (Path(key).name not in ("manifest.json", "plan.json"))
+    disk.number = errno.EACCES  # that the file is lost is not said of what may yet be readable
+    with pytest.raises(RunError, match=r"and repeat the command\.$"):
+        verify(cache)
+    elsewhere = tmp_path / "training-state.pt"
+    elsewhere.touch()
+    disk.path, disk.number = str(elsewhere), errno.EIO
+    with pytest.raises(RunError, match=r"and repeat the command\.$"):
+        read_plain(elsewhere)
