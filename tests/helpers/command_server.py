@@ -219,9 +219,7 @@ def leave(code: int) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
     except (OSError, ValueError):
-        sys.exit(
-            code
-        )  # the interpreter has its own words and exit code for a stream that is closed
+        sys.exit(code)  # the interpreter has its own words, and exit code, for a closed stream
     os._exit(code)
 
 
