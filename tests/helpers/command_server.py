@@ -13,6 +13,7 @@ are written, a line each.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import gc
 import json
 import os
@@ -32,7 +33,7 @@ from typing import TypedDict
 ADDRESS = "AFTERSOUND_TEST_COMMANDS"
 """Variable of the environment with the address of the server."""
 INTERPRETER = "python"
-"""Beside the socket: an interpreter whose modules, with ``-P -m``, are forks of the server."""
+"""Beside the socket: an interpreter whose modules (``-P -m``) and large commands are forks."""
 FILES = ("h5py", "pydantic", "rich.progress", "rich.table", "soundfile", "soxr", "zarr")
 STUDENTS = (
     "lightning_fabric",
@@ -47,7 +48,9 @@ TEACHERS = (
     "transformers.models.wav2vec2.modeling_wav2vec2",
     "transformers.models.whisper.modeling_whisper",
 )
+EXPORTS = ("onnx", "onnxruntime", "safetensors.torch")
 LIBRARIES = {
+    "export-student": EXPORTS,
     "train-student": STUDENTS,
     "evaluate-student": STUDENTS,
     "compare-students": STUDENTS,
@@ -60,7 +63,8 @@ class Request(TypedDict):
     """A command, its name and its surroundings.
 
     Its words are ``[script, ...]`` or what follows the name of an interpreter: ``["-c", program, ...]``,
-    ``["-P", "-m", module, ...]``. ``python`` is what it shall take for its interpreter.
+    ``["-P", "-m", module, ...]``. ``python`` is what it shall take for its interpreter,
+    ``asks`` the process that asks, whose disks it sees.
     """
 
     words: list[str]
@@ -68,6 +72,7 @@ class Request(TypedDict):
     folder: str
     environment: dict[str, str]
     python: str
+    asks: int
 
 
 def start() -> str:
@@ -102,15 +107,16 @@ def send(address: str, request: Request, streams: tuple[int, int, int], told: in
 
 
 def stand_in(address: str, python: str) -> None:
-    """Be a worker that the server forks, to its parent: pass streams, signals and exit code on."""
+    """Be a process that the server forks, to its parent: pass streams, signals and exit code on."""
     words = sys.argv[1:]
-    if words[:2] != ["-P", "-m"]:
+    name = "train-student" if words[:2] == ["-P", "-m"] else Path(words[0]).name
+    if name not in LIBRARIES:
         os.execv(python, [python, *words])
     read_end, write_end = os.pipe()
-    environment, name = dict(os.environ), "train-student"
     request = Request(
-        words=words, name=name, folder=os.getcwd(), environment=environment, python=python
-    )
+        words=words, name=name, folder=os.getcwd(), environment=dict(os.environ), python=python,
+        asks=os.getpid(),
+    )  # fmt: skip
     send(address, request, (0, 1, 2), write_end)
     os.close(write_end)
     with os.fdopen(read_end, "rb", buffering=0) as told:
@@ -185,8 +191,20 @@ def _reap() -> None:
         pass
 
 
+def enter(pid: int) -> None:
+    """See the disks that a process sees, if they are others."""
+    if os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt"):
+        return
+    library = ctypes.CDLL(None, use_errno=True)
+    for kind in ("user", "mnt"):
+        with open(f"/proc/{pid}/ns/{kind}", "rb") as namespace:
+            if library.setns(namespace.fileno(), 0) != 0:
+                raise OSError(ctypes.get_errno(), f"setns: {kind}")
+
+
 def run(request: Request) -> None:
     """Be the command."""
+    enter(request["asks"])
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

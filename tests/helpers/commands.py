@@ -78,6 +78,7 @@ class Started:
             "folder": os.getcwd(),
             "environment": plain_environment() | environment,
             "python": forking_python() if name == "compare-students" else PYTHON,
+            "asks": os.getpid(),
         }
         pipes = [os.pipe() for _ in range(3)]
         output, errors, told = (write_end for _, write_end in pipes)
@@ -148,13 +149,19 @@ def _address() -> str:
 
 
 def forking_python() -> str:
-    """An interpreter for `sys.executable` whose modules, with ``-P -m``, are forks as commands are."""
+    """An interpreter for `sys.executable` whose modules (``-P -m``) and large commands are forks."""
     return str(Path(_address()).with_name(command_server.INTERPRETER))
 
 
 def script(name: str) -> str:
     """Path of a console script beside the running Python."""
     return str(Path(PYTHON).with_name(name))
+
+
+def forked_script(name: str) -> list[str]:
+    """Words that run a console script from a shell, as a fork where it imports large libraries."""
+    first = [forking_python()] if name in command_server.LIBRARIES else []
+    return [*first, script(name)]
 
 
 def plain_environment() -> dict[str, str]:
