@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import command_server
 import pytest
 
 # Before torch is imported: on a shared machine threads that spin are slower than one.
@@ -16,6 +17,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start what commands are forks of, once for all workers: they have its address from here."""
+    if not hasattr(config, "workerinput"):
+        command_server.start()
 
 
 @pytest.fixture(scope="session")

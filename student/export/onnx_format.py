@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from onnxruntime import InferenceSession, SessionOptions
 from cache_schema.errors import RunError
 from cache_schema.store.files import write_atomic
 from cache_schema.text import one_line
-from student.export.interface import Arrays, Exporter, Graph, TensorFacts
+from student.export.interface import Arrays, Axis, Exporter, Graph, TensorFacts
 from student.predict.contract import METADATA_KEY
 from student.predict.onnx_session import open_onnx
 
@@ -66,10 +66,7 @@ class OnnxExporter(Exporter):
 
 def traced(graph: Graph) -> onnx.ModelProto:
     """Let torch trace a graph."""
-    axes = [
-        {number: torch.export.Dim(a.name, min=a.smallest) for number, a in dims.items()}
-        for dims in (graph.dynamic_axes.get(name, {}) for name in graph.inputs)
-    ]
+    axes = [_sizes(graph.dynamic_axes.get(name, {})) for name in graph.inputs]
     with _quiet():
         try:
             program = torch.onnx.export(
@@ -93,6 +90,13 @@ def traced(graph: Graph) -> onnx.ModelProto:
     model: onnx.ModelProto = program.model_proto
     _check_axes(model, graph)
     return model
+
+
+def _sizes(dims: Mapping[int, Axis]) -> dict[int, Any]:
+    """Axes as torch takes them; by name alone, where any size will do, it traces once and not twice."""
+    if all(axis.smallest == 1 for axis in dims.values()):
+        return {number: axis.name for number, axis in dims.items()}
+    return {n: torch.export.Dim(axis.name, min=axis.smallest) for n, axis in dims.items()}
 
 
 def _check_axes(model: onnx.ModelProto, graph: Graph) -> None:

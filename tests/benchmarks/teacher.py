@@ -75,10 +75,15 @@ def measure(scratch: Path, *, quick: bool) -> Iterator[Figure]:
         for family, folder in folders.items():
             for case in cases[family]:
                 yield _time(family, folder, case, device, described(family, quick=quick))
-    for family, folder in folders.items():
-        for case in cases[family][1:] or cases[family]:
-            if not case.options:
-                yield _memory(family, folder, case, described(family, quick=quick))
+    plain = [
+        (family, case)
+        for family in folders
+        for case in cases[family][1:] or cases[family]
+        if not case.options
+    ]
+    extra = _extra_bytes([(folders[family], case) for family, case in plain])
+    for (family, case), found in zip(plain, extra, strict=True):
+        yield _memory(family, folders[family], case, found, described(family, quick=quick))
     for family, folder in folders.items():
         longest_s = QUICK_LONGEST_S if quick else RAGGED[family]
         yield from _ragged(family, folder, longest_s, described(family, quick=quick))
@@ -130,15 +135,25 @@ def _positions(teacher: TransformerTeacher, waveforms: Clips) -> int:
     return teacher.layout([len(waveform) for waveform in waveforms]).pooling.shape[1]
 
 
-def _memory(family: str, folder: Path, case: Case, note: str) -> Figure:
+def _extra_bytes(cases: Sequence[tuple[Path, Case]]) -> list[dict[str, int]]:
+    """Memory of each case by each way through its model, in processes of their own."""
+    words = [
+        word
+        for folder, case in cases
+        for name in ANSWERS
+        for word in (str(folder), str(int(case.seconds * RATE_HZ)), str(case.clips), name)
+    ]
+    run = subprocess.run(
+        [sys.executable, Path(__file__).with_name("teacher_memory.py"), *words],
+        capture_output=True, text=True, check=True,
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": MAPPED_BYTES},
+    )  # fmt: skip
+    found = iter(map(int, run.stdout.split()))
+    return [{name: next(found) for name in ANSWERS} for _ in cases]
+
+
+def _memory(family: str, folder: Path, case: Case, extra: dict[str, int], note: str) -> Figure:
     samples = int(case.seconds * RATE_HZ)
-    script = Path(__file__).with_name("teacher_memory.py")
-    extra = {}
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": MAPPED_BYTES}
-    for name in ANSWERS:
-        words = [sys.executable, script, folder, str(samples), str(case.clips), name]
-        run = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
-        extra[name] = int(run.stdout)
     teacher = loaded(folder, case.options)
     positions, layers = _positions(teacher, noise([samples])), len(teacher.layers())
     maps = 4 * case.clips * layers * positions**2

@@ -4,13 +4,16 @@ Importing torch, transformers and their like takes seconds, a command of a test 
 is a process of its own all the same: own memory, own id, own exit code. The project's own modules are
 not imported here: a command imports what it imports for a user.
 
-Run as ``command_server.py SOCKET``, it lives as long as its standard input is open. Each connection
-brings a `Request` as JSON and four descriptors: standard input, output and error of the command, and a
-pipe to which its process id and, at its end, its exit code are written, a line each.
+Run as ``command_server.py SOCKET``, it lives as long as its standard input is open: `start` runs one for
+all processes that run tests. Each connection brings a `Request` as JSON and four descriptors: standard
+input, output and error of the command, and a pipe to which its process id and, at its end, its exit code
+are written, a line each.
 """
 
 from __future__ import annotations
 
+import atexit
+import ctypes
 import gc
 import json
 import os
@@ -18,12 +21,19 @@ import runpy
 import select
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
+import threading
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import TypedDict
 
+ADDRESS = "AFTERSOUND_TEST_COMMANDS"
+"""Variable of the environment with the address of the server."""
+INTERPRETER = "python"
+"""Beside the socket: an interpreter whose modules (``-P -m``) and large commands are forks."""
 FILES = ("h5py", "pydantic", "rich.progress", "rich.table", "soundfile", "soxr", "zarr")
 STUDENTS = (
     "lightning_fabric",
@@ -38,7 +48,9 @@ TEACHERS = (
     "transformers.models.wav2vec2.modeling_wav2vec2",
     "transformers.models.whisper.modeling_whisper",
 )
+EXPORTS = ("onnx", "onnxruntime", "safetensors.torch")
 LIBRARIES = {
+    "export-student": EXPORTS,
     "train-student": STUDENTS,
     "evaluate-student": STUDENTS,
     "compare-students": STUDENTS,
@@ -51,7 +63,8 @@ class Request(TypedDict):
     """A command, its name and its surroundings.
 
     Its words are ``[script, ...]`` or what follows the name of an interpreter: ``["-c", program, ...]``,
-    ``["-P", "-m", module, ...]``. ``python`` is what it shall take for its interpreter.
+    ``["-P", "-m", module, ...]``. ``python`` is what it shall take for its interpreter,
+    ``asks`` the process that asks, whose disks it sees.
     """
 
     words: list[str]
@@ -59,6 +72,31 @@ class Request(TypedDict):
     folder: str
     environment: dict[str, str]
     python: str
+    asks: int
+
+
+def start() -> str:
+    """Start a server that ends with this process; its address is in the environment of its children."""
+    folder = tempfile.TemporaryDirectory(prefix="commands-")
+    address = str(Path(folder.name, "socket"))
+    interpreter = Path(folder.name, INTERPRETER)
+    interpreter.write_text(
+        f"#!{sys.executable} -IS\nimport sys\nsys.path.append({str(Path(__file__).parent)!r})\n"
+        f"import command_server\ncommand_server.stand_in({address!r}, {sys.executable!r})\n"
+    )
+    interpreter.chmod(0o755)
+    server = subprocess.Popen(
+        [sys.executable, __file__, address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"listening\n"
+    for at_exit in (folder.cleanup, server.communicate):
+        atexit.register(at_exit)
+    os.environ[ADDRESS] = address
+    return address
 
 
 def send(address: str, request: Request, streams: tuple[int, int, int], told: int) -> None:
@@ -69,15 +107,16 @@ def send(address: str, request: Request, streams: tuple[int, int, int], told: in
 
 
 def stand_in(address: str, python: str) -> None:
-    """Be a worker that the server forks, to its parent: pass streams, signals and exit code on."""
+    """Be a process that the server forks, to its parent: pass streams, signals and exit code on."""
     words = sys.argv[1:]
-    if words[:2] != ["-P", "-m"]:
+    name = "train-student" if words[:2] == ["-P", "-m"] else Path(words[0]).name
+    if name not in LIBRARIES:
         os.execv(python, [python, *words])
     read_end, write_end = os.pipe()
-    environment, name = dict(os.environ), "train-student"
     request = Request(
-        words=words, name=name, folder=os.getcwd(), environment=environment, python=python
-    )
+        words=words, name=name, folder=os.getcwd(), environment=dict(os.environ), python=python,
+        asks=os.getpid(),
+    )  # fmt: skip
     send(address, request, (0, 1, 2), write_end)
     os.close(write_end)
     with os.fdopen(read_end, "rb", buffering=0) as told:
@@ -152,8 +191,20 @@ def _reap() -> None:
         pass
 
 
+def enter(pid: int) -> None:
+    """See the disks that a process sees, if they are others."""
+    if os.readlink(f"/proc/{pid}/ns/mnt") == os.readlink("/proc/self/ns/mnt"):
+        return
+    library = ctypes.CDLL(None, use_errno=True)
+    for kind in ("user", "mnt"):
+        with open(f"/proc/{pid}/ns/{kind}", "rb") as namespace:
+            if library.setns(namespace.fileno(), 0) != 0:
+                raise OSError(ctypes.get_errno(), f"setns: {kind}")
+
+
 def run(request: Request) -> None:
     """Be the command."""
+    enter(request["asks"])
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -175,10 +226,32 @@ def run(request: Request) -> None:
             runpy.run_path(script, run_name="__main__")
 
 
+def leave(code: int) -> None:
+    """End as an interpreter does, but do not take its modules apart.
+
+    That would touch, and so copy, every page of the libraries: most of the time of a short command.
+    """
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    except (OSError, ValueError):
+        sys.exit(code)  # the interpreter has its own words, and exit code, for a closed stream
+    os._exit(code)
+
+
 if __name__ == "__main__":
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(sys.argv[1])
         listening.listen()
         print("listening", flush=True)
         asked = serve(listening)
-    run(asked)
+    exit_code: object = 0
+    try:
+        run(asked)
+    except SystemExit as ended:
+        exit_code = ended.code or 0
+    if isinstance(exit_code, int):
+        leave(exit_code)
+    sys.exit(exit_code)

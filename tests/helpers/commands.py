@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import select
 import signal
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -81,6 +78,7 @@ class Started:
             "folder": os.getcwd(),
             "environment": plain_environment() | environment,
             "python": forking_python() if name == "compare-students" else PYTHON,
+            "asks": os.getpid(),
         }
         pipes = [os.pipe() for _ in range(3)]
         output, errors, told = (write_end for _, write_end in pipes)
@@ -145,40 +143,25 @@ class Started:
             file.close()
 
 
-@cache
 def _address() -> str:
-    """Address of the process of which commands are forks; it ends with this one."""
-    folder = tempfile.TemporaryDirectory(prefix="commands-")
-    address = str(Path(folder.name, "socket"))
-    server = subprocess.Popen(
-        [PYTHON, command_server.__file__, address],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=plain_environment(),
-    )
-    assert server.stdout is not None
-    assert server.stdout.readline() == b"listening\n"
-    for at_exit in (folder.cleanup, server.communicate):
-        atexit.register(at_exit)
-    return address
+    """Address of the process of which commands are forks."""
+    return os.environ.get(command_server.ADDRESS) or command_server.start()
 
 
-@cache
 def forking_python() -> str:
-    """An interpreter for `sys.executable` whose modules, with ``-P -m``, are forks as commands are."""
-    path = Path(_address()).with_name("python")
-    tests = str(Path(command_server.__file__).parent)
-    path.write_text(
-        f"#!{PYTHON} -IS\nimport sys\nsys.path.append({tests!r})\nimport command_server\n"
-        f"command_server.stand_in({_address()!r}, {PYTHON!r})\n"
-    )
-    path.chmod(0o755)
-    return str(path)
+    """An interpreter for `sys.executable` whose modules (``-P -m``) and large commands are forks."""
+    return str(Path(_address()).with_name(command_server.INTERPRETER))
 
 
 def script(name: str) -> str:
     """Path of a console script beside the running Python."""
     return str(Path(PYTHON).with_name(name))
+
+
+def forked_script(name: str) -> list[str]:
+    """Words that run a console script from a shell, as a fork where it imports large libraries."""
+    first = [forking_python()] if name in command_server.LIBRARIES else []
+    return [*first, script(name)]
 
 
 def plain_environment() -> dict[str, str]:

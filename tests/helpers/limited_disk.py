@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import plain_environment, script
+from commands import command, forked_script, plain_environment, script
 
 # $1 a folder to mount on, $2 its size, $3 where copies go; then the command, which must fail first.
 FULL = """
@@ -59,7 +57,7 @@ def fail_on_a_full_disk(folder: Path, size_bytes: int, name: str, *words: object
     disk = folder / "disk"
     disk.mkdir(parents=True)
     placed = [str(word).replace("DISK", str(disk)) for word in words]
-    run = in_namespace(FULL, disk, size_bytes, folder, script(name), *placed)
+    run = in_namespace(FULL, disk, size_bytes, folder, *forked_script(name), *placed)
     output = "".join(
         (folder / f).read_text() for f in ("errors", "errors2") if (folder / f).exists()
     )
@@ -71,17 +69,10 @@ def run_with_file_limit(
     limit_bytes: int, name: str, *words: object
 ) -> subprocess.CompletedProcess[str]:
     """Run a command none of whose files may become larger than this."""
-    return subprocess.run(
-        [script(name), *map(str, words)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-        env=plain_environment(),
-        preexec_fn=limiting(limit_bytes),
+    program = (
+        "import resource, runpy, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes}))\n"
+        f"sys.argv[0] = {script(name)!r}\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
     )
-
-
-def limiting(limit_bytes: int) -> Callable[[], None]:
-    """What sets the limit in a child."""
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    return command(name, *words, program=program)

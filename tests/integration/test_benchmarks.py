@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from commands import plain_environment
+from commands import command, succeeded
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 # The command's own list; importing it would need its folder on the path.
@@ -23,15 +21,8 @@ assert LISTED
 @pytest.mark.parametrize("name", ast.literal_eval(LISTED[1]))
 def test_a_benchmark_gives_figures(name: str, tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
-    run = subprocess.run(
-        [sys.executable, BENCHMARKS, name, "--quick", "--out", out],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env=plain_environment(),
-    )
-    assert run.returncode == 0, f"{run.stdout}\n{run.stderr}"
+    program = f"import runpy; runpy.run_path({str(BENCHMARKS)!r}, run_name='__main__')"
+    succeeded(command("train-student", name, "--quick", "--out", out, program=program))
     document = json.loads(out.read_text())
     figures = document["benchmarks"][name]
     assert figures

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from commands import command, script, succeeded, write_tones
+from commands import command, forked_script, script, succeeded, write_tones
 from compare_runs import RUN_FILES, assert_same_run
 from limited_disk import (
     READ_ONLY,
@@ -148,7 +148,7 @@ def test_a_read_only_disk_is_refused_before_anything_is_done(
         "train-student": (whole_cache, *STUDENT),
         "finetune-teacher": finetuning,
     }.items():
-        run = in_namespace(READ_ONLY, disk, script(name), *words, "--out", disk / "made")
+        run = in_namespace(READ_ONLY, disk, *forked_script(name), *words, "--out", disk / "made")
         assert run.returncode == 1, run.stderr
         assert f"{name}: Read-only file system ({disk / 'made'}.lock)" in run.stderr
         assert run.stderr.endswith(f"Make it writable, or choose another place to write, {GO_ON}\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from commands import command, plain_environment, script, succeeded, write_tones
+from commands import Started, command, succeeded, write_tones
 from safetensors.torch import load_file
 
 from cache_schema.command_line.command import Command
@@ -118,11 +117,7 @@ def test_a_killed_run_continues_to_the_same_bits(
     whole, _ = finished
     run = tmp_path / "killed"
     words = arguments(cache, run, "--epochs", "3", *DISTILL)
-    process = subprocess.Popen(
-        [script("train-student"), *map(str, words)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=plain_environment(),
-    )  # fmt: skip
-    with process:
+    with Started("train-student", *words) as process:
         give_up = time.monotonic() + 120
         while not (run / "training-state.pt").is_file() and time.monotonic() < give_up:
             time.sleep(0.002)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import plain_environment
+from commands import command
 from exported_students import write_run
 from fuzzing import run
 from small_cache import write_small_cache
@@ -110,12 +108,12 @@ def test_a_run_is_no_place_for_an_export(runs: Path, tmp_path: Path, inside: str
 
 
 @pytest.mark.parametrize("hidden", ["onnx", "onnxruntime"])
-def test_a_missing_extra_is_named(runs: Path, tmp_path: Path, hidden: str) -> None:
-    words = [str(runs / "tc-resnet"), "--to", "onnx", "--length-s", "1", "--out", "out"]
-    found = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(hidden=[hidden]), *words],
-        cwd=tmp_path, capture_output=True, text=True, check=False, env=plain_environment(),
-    )  # fmt: skip
+def test_a_missing_extra_is_named(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = (runs / "tc-resnet", "--to", "onnx", "--length-s", "1", "--out", "out")
+    found = command("export-student", *words, program=SCRIPT.format(hidden=[hidden]))
     assert found.returncode == 2
     assert found.stderr == (
         f"export-student: --to onnx needs {hidden}: pip install 'aftersound[onnx]'\n"
