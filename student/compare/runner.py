@@ -13,6 +13,7 @@ from student.compare.known_runs import KnownRuns
 from student.compare.processes import log_of, run_jobs
 from student.compare.runs import Comparison, RunJob
 from student.compare.table import (
+    TableRow,
     csv_table,
     markdown,
     metrics_shown,
@@ -79,9 +80,13 @@ class ComparisonRunner:
         echo(f"[{trained}/{len(self.results)}] {job.run}: {', '.join(scores)}")
         self._write()
 
+    def rows(self) -> list[TableRow]:
+        """Rows of the tables by what is known so far."""
+        return table_rows(self.comparison, self.results, self.metrics, folds=self.folds)
+
     def _write(self) -> list[str]:
         """Write all tables anew; gives the summary's lines."""
-        rows = table_rows(self.comparison, self.results, self.metrics, folds=self.folds)
+        rows = self.rows()
         lines = summary(rows)
         document = {
             "caches": {name: str(path) for name, path in self.comparison.caches.items()},

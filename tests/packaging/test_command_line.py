@@ -26,8 +26,9 @@ OPTIONS = {
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric --device "
     "--precision --threads --config",
-    "compare-students": "--student --condition --seeds --train --out --folds --jobs --ledger --plan "
-    "--config",
+    "compare-students": "--student --condition --seeds --train --out --folds --jobs --ledger --report "
+    "--plan --config",
+    "report-run": "--out --cache --config",
     "evaluate-student": "--split --report --json --plot --clip --beside --mark-s --config",
     "export-student": "--to --out --length-s --waveform --streaming --int8 --calibrate --clips --page "
     "--config",
