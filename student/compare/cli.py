@@ -144,7 +144,7 @@ def _write_report(
     if blocks:
         command = comparison_command(runner.comparison, runner.folds, ledger, report)
         size = write_report(
-            blocks, report, title="What each way of learning brings", command=command, warnings=[]
+            blocks, report, title="What each way of learning brings", command=command
         )
         echo(f"{report}: {human_bytes(size)}")
 

@@ -11,6 +11,7 @@ from cache_schema.store.files import write_atomic
 from cache_schema.terminal import echo
 from student.compare.known_runs import KnownRuns
 from student.compare.processes import log_of, run_jobs
+from student.compare.row_cautions import row_cautions
 from student.compare.runs import Comparison, RunJob
 from student.compare.table import (
     TableRow,
@@ -53,7 +54,10 @@ class ComparisonRunner:
         echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
         self._write()
         run_jobs(self.comparison, self._outstanding, jobs, self._end)
-        for line in self._write():
+        lines = self._write()
+        for warning in row_cautions(self.rows()):
+            echo(f"warning: {warning}")
+        for line in lines:
             echo(line)
         echo(f"{self.comparison.out / 'table.md'}")
         if self.failures:

@@ -43,7 +43,6 @@ def main(runs: tuple[Path, ...], out: Path, cache: Path | None) -> None:
     blocks = blocks_of(found, open_cache(cache) if cache is not None else None)
     size = write_report(
         blocks, out, title=_title(blocks[0].name, len(blocks)), command=_command(runs, cache, out),
-        warnings=[],
     )  # fmt: skip
     echo(f"{out}: {human_bytes(size)}, {len(found)} run(s)")
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cache_schema.inspection.cache_cautions import corpus_cautions, teacher_cautions
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.page import write_page
+from student.compare.row_cautions import row_cautions
 from student.metrics.interface import Predictions
 from student.metrics.teacher import teacher_predictions
 from student.report.answer import answer_charts, answer_table, cards, sentences
@@ -44,9 +46,7 @@ class Report:
         return {name: f"{prefix}{name}" for name in charts}
 
 
-def write_report(
-    blocks: Sequence[Block], out: Path, *, title: str, command: str, warnings: Sequence[str]
-) -> int:
+def write_report(blocks: Sequence[Block], out: Path, *, title: str, command: str) -> int:
     """Write the report of some blocks; gives its bytes.
 
     Parameters
@@ -57,10 +57,8 @@ def write_report(
         HTML file.
     title, command : str
         Its heading, and what makes it again.
-    warnings : sequence of str
-        What makes its figures doubtful.
     """
-    report = Report(title, command, list(warnings))
+    report = Report(title, command, _warnings(blocks))
     most = max(FEWEST_CLIPS, CLIPS // len(blocks))
     for number, block in enumerate(blocks):
         report.sections.append(_section(report, block, f"b{number}_", most))
@@ -71,6 +69,19 @@ def write_report(
         "sections": report.sections,
     }
     return write_page(out, "runs.html", content, report.charts, package=PACKAGE)
+
+
+def _warnings(blocks: Sequence[Block]) -> list[str]:
+    """What makes the figures of blocks doubtful, each thing once."""
+    found = row_cautions([row for block in blocks for row in block.rows])
+    caches = {block.cache.root: block.cache for block in blocks if block.cache is not None}
+    for cache in caches.values():
+        taught = [
+            *corpus_cautions(cache),
+            *(line for name in cache.teachers for line in teacher_cautions(cache, name)),
+        ]
+        found += [f"{cache.root.name}: {line}" for line in taught]
+    return list(dict.fromkeys(found))
 
 
 def _section(report: Report, block: Block, prefix: str, most: int) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""What is said of figures that deserve doubt: at each threshold, with the figure in the message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_cache import copy_small_cache
+
+from cache_schema.cautions import (
+    above_teacher,
+    below_twin,
+    few_seeds,
+    flat_attention,
+    flatness,
+    imbalance,
+    missing_classes,
+    one_class,
+    perfect_teacher,
+    shared_groups,
+)
+from cache_schema.inspection.cache_cautions import corpus_cautions, mean_flatness, teacher_cautions
+from cache_schema.reader import open_cache
+from student.compare.conditions import parse_condition
+from student.compare.row_cautions import row_cautions
+from student.compare.statistics import paired
+from student.compare.table import TableRow
+
+
+def test_a_teacher_is_nearly_perfect_from_99_per_cent_on() -> None:
+    assert perfect_teacher(None, "accuracy") == perfect_teacher(0.9899, "accuracy") == []
+    (said,) = perfect_teacher(0.99, "accuracy")
+    assert "nearly perfect on the clips it teaches (accuracy 0.9900 on train" in said
+    assert "--views" in said
+
+
+def test_attention_is_nearly_flat_from_97_per_cent_of_uniform_entropy_on() -> None:
+    assert flat_attention(None, "a") == flat_attention(0.9699, "a") == []
+    (said,) = flat_attention(0.97, "temporal_attention")
+    assert said.startswith(
+        "temporal_attention is nearly flat (its entropy is 0.970 of a uniform one's"
+    )
+    halves = np.array([0.5, 0.5, 0.0, 0.0])
+    assert flatness(halves) == pytest.approx(0.5)
+    assert flatness(np.ones(1)) is None
+    assert flatness(np.zeros(3)) is None
+
+
+def test_one_class_is_too_few_where_it_is_the_only_answer() -> None:
+    assert one_class(("dog", "cat"), "single") == one_class(("dog",), "multi") == []
+    assert "(dog)" in one_class(("dog",), "single")[0]
+
+
+def test_classes_without_clips_are_named_by_split() -> None:
+    found = {"train": ["a", "b"], "test": ["a"]}
+    assert missing_classes(found, ("a",)) == missing_classes({"train": []}, ("a",)) == []
+    assert missing_classes(found, ("a", "b", "c")) == [
+        "1 classes have no usable train clip to learn from: c",
+        "2 classes have no usable test clip to score them on: b, c",
+    ]
+
+
+def test_classes_are_out_of_balance_from_ten_times_on() -> None:
+    assert imbalance({}) == imbalance({"a": 5}) == imbalance({"a": 99, "b": 10, "c": 0}) == []
+    (said,) = imbalance({"a": 100, "b": 10})
+    assert said.startswith("class a has 100 training clips, 10 times the 10 of b")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "way"),
+    [("s{}/a{}.wav", "the folder"), ("yes/s{}_{}.wav", "what a name begins with"),
+     ("s{}-{}", "what a name begins with")],
+)  # fmt: skip
+def test_groups_on_both_sides_are_found_in_names(pattern: str, way: str) -> None:
+    train = [pattern.format(speaker, n) for speaker in range(10) for n in range(3)]
+    apart = [pattern.format(speaker, n) for speaker in range(10, 15) for n in range(3)]
+    assert shared_groups({"train": train, "test": apart}, ("yes",)) == []
+    mixed = [pattern.format(speaker, 9) for speaker in (1, 2, 20, 21, 22)]
+    (said,) = shared_groups({"train": train, "test": mixed}, ("yes",))
+    assert said.startswith(
+        f"2 of the 5 groups in test that {way} suggests are in train too (s1, s2)"
+    )
+    one_of_five = [pattern.format(speaker, 9) for speaker in (1, 20, 21, 22, 23)]
+    assert shared_groups({"train": train, "test": one_of_five}, ("yes",)) == []
+
+
+def test_running_numbers_and_classes_are_no_groups() -> None:
+    numbered = [f"{name}/{n}.wav" for name in ("dog", "cat", "owl") for n in range(9)]
+    split = {"train": [f"train/{n}" for n in numbered], "test": [f"test/{n}" for n in numbered]}
+    assert shared_groups(split, ("dog", "cat", "owl")) == []
+    named = {s: [f"{name}_{n:05}.wav" for name in ("dog", "cat", "owl") for n in range(9)]
+             for s in ("train", "test")}  # fmt: skip
+    assert shared_groups(named, ("dog", "cat", "owl")) == []
+    unique = {"train": [f"{n}_x.wav" for n in range(50)], "test": [f"{n}_x.wav" for n in range(9)]}
+    assert shared_groups(unique) == []
+
+
+def test_fewer_than_three_seeds_are_few() -> None:
+    assert few_seeds(3) == []
+    assert few_seeds(2)[0].startswith("2 seeds a side (an interval needs 3)")
+    assert few_seeds(1)[0].startswith("1 seed a side")
+
+
+def test_a_student_is_above_its_teacher_and_below_its_twin_by_any_difference() -> None:
+    assert above_teacher(0.8, None, "accuracy") == above_teacher(0.8, 0.8, "accuracy") == []
+    assert (
+        "(accuracy 0.8001) is above its teacher (0.8000)"
+        in above_teacher(0.8001, 0.8, "accuracy")[0]
+    )
+    assert below_twin("a=1", 0.8, 0.8, "accuracy") == []
+    assert (
+        "(accuracy 0.7999) is below learning from labels alone (0.8000)"
+        in (below_twin("a=1", 0.7999, 0.8, "accuracy")[0])
+    )
+
+
+def row(
+    condition: str, scores: tuple[float, ...], plain: tuple[float, ...], teacher: float
+) -> TableRow:
+    gain = None if condition == "none" else paired(scores, plain)
+    return TableRow(
+        "c",
+        "tc-resnet",
+        parse_condition(condition),
+        (condition,),
+        "accuracy",
+        scores,
+        teacher,
+        gain,
+    )
+
+
+def test_rows_are_judged_together() -> None:
+    plain = (0.6, 0.7, 0.65)
+    assert (
+        row_cautions([row("none", plain, plain, 0.9), row("sp=1", (0.8, 0.8, 0.8), plain, 0.9)])
+        == []
+    )
+    said = row_cautions([row("none", plain, plain, 0.5), row("sp=1", (0.5, 0.5, 0.5), plain, 0.5)])
+    assert [line.split(" (")[0] for line in said] == ["the student alone", "learning from sp=1"]
+    assert "0.5000) is below learning from labels alone (0.6500)" in said[1]
+    assert row_cautions([row("none", plain[:2], plain[:2], 0.9)])[0].startswith("2 seeds")
+    assert row_cautions([]) == []
+
+
+def test_a_cache_is_judged_by_its_clips_and_its_teachers_answers(tmp_path: Path) -> None:
+    cache = open_cache(copy_small_cache(tmp_path / "small.zarr"))
+    assert corpus_cautions(cache) == []
+    share = mean_flatness(cache, "temporal_attention")
+    assert share is not None
+    assert 0.5 < share < 1
+    assert mean_flatness(cache, "attention_of_nobody") is None
+    (said,) = teacher_cautions(cache, "", {"train": 0.995})
+    assert said.startswith("the first teacher is nearly perfect")
