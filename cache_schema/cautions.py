@@ -44,8 +44,8 @@ def flat_attention(share: float | None, signal: str) -> list[str]:
         return []
     caution = (
         f"{signal} is nearly flat (its entropy is {share:.3f} of a uniform one's, from {NEARLY_FLAT} "
-        "on): the loss temporal has next to nothing to give. Learn from its logits, or let it be sharpened "
-        "(--distill temporal=W:sharpen=3)"
+        "on): the loss temporal has next to nothing to give. Learn from its logits, or let it be "
+        "sharpened (--distill temporal=W:sharpen=3)"
     )
     return [caution]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,17 @@ from markupsafe import Markup
 from cache_schema.report.charts.base import Chart, embed, library
 from cache_schema.store.files import write_atomic
 from cache_schema.text import page as escaped
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A figure in large type; `kind` names its colour in the style sheet."""
+
+    kind: str
+    who: str
+    value: str
+    note: str
+
 
 OURS = "cache_schema.report"
 TEMPLATES = "page"

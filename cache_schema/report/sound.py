@@ -9,6 +9,8 @@ import wave
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_SOUND_S = 30.0  # of longer clips a page has the picture alone
+
 
 def wav_address(samples_S: NDArray[np.int16], sample_rate_hz: int) -> str:
     """Write a mono waveform, shape (S,), as a ``data:`` address of a WAV file, sample for sample."""

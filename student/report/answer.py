@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.charts.scores import Spread, spread_chart
+from cache_schema.report.page import Card
 from student.compare.conditions import NONE
 from student.compare.statistics import mean, standard_deviation
 from student.compare.table import (
@@ -18,16 +18,6 @@ from student.compare.table import (
     spread_text,
 )
 from student.report.blocks import Block
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A figure in large type."""
-
-    kind: str
-    who: str
-    value: str
-    note: str
 
 
 def cards(block: Block) -> list[Card]:

@@ -14,14 +14,12 @@ from cache_schema.inspection.log_mel import log_mel
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.charts.clip import clip_charts
-from cache_schema.report.sound import wav_address
+from cache_schema.report.sound import MAX_SOUND_S, wav_address
 from cache_schema.signal_names import WAVEFORM
 from student.evaluation.attention_curves import clip_curves
 from student.metrics.interface import Predictions
 from student.report.blocks import Block
 from student.report.chosen_clips import most_unlike, most_wrong
-
-MAX_SOUND_S = 30.0  # of longer clips the page has the picture alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ OPTIONS = {
     "finetune-teacher": "--base --out --pooling --epochs --freeze-layers --train-front-end "
     "--learning-rate --layer-decay --batch-size --accumulate --balanced --spec-augment --mixup "
     "--noise-snr-db --view --precision --patience --seed --device --threads --config",
-    "inspect-cache": "--verify --json --clip --plot --config",
+    "inspect-cache": "--verify --json --clip --plot --report --config",
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric --device "
     "--precision --threads --config",

@@ -119,13 +119,15 @@ class ClassValues:
     values: dict[str, float | None] = field(default_factory=dict)
 
 
-def class_chart(rows: Sequence[ClassValues], x_label: str) -> Chart:
-    """Draw a class a row with a mark for each model, all joined by a line."""
+def class_chart(
+    rows: Sequence[ClassValues], x_label: str, x_range: tuple[float, float] = (-0.02, 1.02)
+) -> Chart:
+    """Draw a class a row with a mark for each model, or split, all joined by a line."""
     names = _distinct([f"{row.name} ({row.clips})" for row in rows])
     chart = Chart(
         new_chart(
             x_label, "", height=FRAME_HEIGHT + ROW_HEIGHT * len(rows),
-            y_range=FactorRange(*reversed(names)), x_range=(-0.02, 1.02),
+            y_range=FactorRange(*reversed(names)), x_range=x_range,
         )
     )  # fmt: skip
     found = [[v for v in row.values.values() if v is not None] for row in rows]
@@ -148,7 +150,7 @@ def class_chart(rows: Sequence[ClassValues], x_label: str) -> Chart:
             }
         )
         marks = chart.figure.scatter("x", "y", source=source, size=10, color=ink[model], alpha=0.85)
-        add_hover(chart.figure, [marks], [("", "@y"), ("@model", "@x{0.000}")])
+        add_hover(chart.figure, [marks], [("", "@y"), ("@model", "@x{0.[000]}")])
         chart.name(model, ink[model], [marks])
     return chart
 
