@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,29 +114,36 @@ def imbalance(clips: Mapping[str, int]) -> list[str]:
     return [caution]
 
 
-def shared_groups(names: Mapping[str, Sequence[str]], other: Sequence[str] = ()) -> list[str]:
+def shared_groups(
+    clips: Mapping[str, Sequence[tuple[str, Sequence[str]]]], classes: Sequence[str] = ()
+) -> list[str]:
     """Names that suggest speakers, sessions or places, which lie on both sides of a split.
 
-    A name's group is its folder, or what it begins with before an underscore or a hyphen.
+    A name's group is its folder, or what it begins with before an underscore or a hyphen. Groups that
+    all belong to a few classes are kinds of these, as the words that no keyword is.
 
     Parameters
     ----------
-    names : mapping
-        Split to the paths, or ids, of its clips.
-    other : sequence of str
-        What is no group: the classes.
+    clips : mapping
+        Split to the path and the labels of each of its clips.
+    classes : sequence of str
+        All classes.
     """
-    ways = {"the folder": _folder, "what a name begins with": _beginning}
-    for way, group_of in ways.items():
-        groups = {split: Counter(map(group_of, own)) for split, own in names.items()}
-        train, test = groups.get("train", Counter()), groups.get("test", Counter())
-        for counts in (train, test):
-            for name in ("", *other, *names):
-                counts.pop(name, None)
-        if len(test) < MIN_GROUPS or sum(train.values()) < 2 * len(train):
-            continue
+    for way, group_of in (("the folder", _folder), ("what a name begins with", _beginning)):
+        groups = {split: _groups(own, group_of) for split, own in clips.items()}
+        no_group = {"", *classes, *clips}
+        train, test = (
+            {g: own for g, own in groups.get(s, {}).items() if g not in no_group}
+            for s in ("train", "test")
+        )
         shared = sorted(set(train) & set(test))
-        if len(shared) >= max(MIN_SHARED, SHARED * len(test)):
+        concerned = {label for own in (*train.values(), *test.values()) for label in own}
+        if (
+            len(test) >= MIN_GROUPS
+            and sum(own.total() for own in train.values()) >= 2 * len(train)
+            and len(concerned - {""}) >= len(classes) / 2
+            and len(shared) >= max(MIN_SHARED, SHARED * len(test))
+        ):
             caution = (
                 f"{len(shared)} of the {len(test)} groups in test that {way} suggests are in train too "
                 f"({few(shared)}): if these are speakers, sessions or places, the test is easier than "
@@ -144,6 +151,16 @@ def shared_groups(names: Mapping[str, Sequence[str]], other: Sequence[str] = ())
             )
             return [caution]
     return []
+
+
+def _groups(
+    clips: Sequence[tuple[str, Sequence[str]]], group_of: Callable[[str], str]
+) -> dict[str, Counter[str]]:
+    """Labels of each group's clips; an unlabelled one counts under an empty name."""
+    found: dict[str, Counter[str]] = {}
+    for name, labels in clips:
+        found.setdefault(group_of(name), Counter()).update(labels or ("",))
+    return found
 
 
 def _folder(name: str) -> str:
@@ -161,7 +178,7 @@ def few_seeds(seeds: int) -> list[str]:
         return []
     caution = (
         f"{seeds} seed{'s' if seeds > 1 else ''} a side (an interval needs {MIN_SEEDS}): what another "
-        "seed would give is not known, and no difference is shown"
+        "seed would give is not known, and no difference can be shown"
     )
     return [caution]
 

@@ -104,11 +104,12 @@ def _class_warnings(corpus: Corpus, kind: str) -> list[str]:
         )
     elif kind == "folder" and (named := [c for c in corpus.classes if c.lower() in SPLIT_NAMES]):
         found.append(f"classes named like splits: {few(named)}")
-    labels, paths = dict[str, Counter[str]](), dict[str, list[str]]()
+    labels: dict[str, Counter[str]] = {}
+    paths: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for clip in corpus.clips:
         if clip.frames:
             labels.setdefault(clip.split, Counter()).update(clip.labels)
-            paths.setdefault(clip.split, []).append(clip.path)
+            paths.setdefault(clip.split, []).append((clip.path, clip.labels))
     return [
         *found,
         *missing_classes({split: list(counts) for split, counts in labels.items()}, corpus.classes),

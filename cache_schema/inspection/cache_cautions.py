@@ -34,7 +34,7 @@ def corpus_cautions(cache: Cache) -> list[str]:
         *one_class(classes, cache.task),
         *missing_classes(found, classes),
         *imbalance(counts.get("train", {})),
-        *shared_groups(_paths(cache), classes),
+        *shared_groups(_paths_and_labels(cache), classes),
     ]
 
 
@@ -48,13 +48,17 @@ def class_counts(cache: Cache) -> dict[str, dict[str, int]]:
     return counts
 
 
-def _paths(cache: Cache) -> dict[str, list[str]]:
-    return {
-        split.name: cache.clip_table.strings(
-            "path", split.first_clip, split.first_clip + min(split.clips, MAX_CLIPS)
-        )
-        for split in cache.manifest.corpus.splits
-    }
+def _paths_and_labels(cache: Cache) -> dict[str, list[tuple[str, list[str]]]]:
+    found = {}
+    for split in cache.manifest.corpus.splits:
+        last = split.first_clip + min(split.clips, MAX_CLIPS)
+        paths = cache.clip_table.strings("path", split.first_clip, last)
+        labels: list[list[str]] = [[] for _ in paths]
+        hot_NC = cache.clip_table.labels(split.first_clip, last)
+        for row, column in np.argwhere(hot_NC).tolist():
+            labels[row].append(cache.classes[column])
+        found[split.name] = list(zip(paths, labels, strict=True))
+    return found
 
 
 def teacher_cautions(

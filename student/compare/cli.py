@@ -11,6 +11,7 @@ import click
 
 from cache_schema.command_line.command import Command
 from cache_schema.errors import RunError, UsageError
+from cache_schema.inspection.cache_cautions import teacher_cautions
 from cache_schema.inspection.summary import human_bytes
 from cache_schema.limits import MAX_PROCESSES
 from cache_schema.own_folder import check_own_folder
@@ -116,8 +117,10 @@ def main(
     )
     check_no_links(out, "comparison", error=RunError)
     check_comparison(comparison, opened, folds=folds)
-    for warning in [line for cache in opened.values() for line in corpus_warnings(cache)]:
-        echo(f"warning: {warning}")
+    for cache in opened.values():
+        taught = (line for name in cache.teachers for line in teacher_cautions(cache, name))
+        for warning in [*corpus_warnings(cache), *taught]:
+            echo(f"warning: {warning}")
     known = KnownRuns(comparison, opened, Ledger(ledger) if ledger else None)
     if plan:
         for line in cost_table(comparison, opened, known.results, jobs):

@@ -82,7 +82,10 @@ def clip_curves(
     names = _disambiguated({run: curve_name(config) for run, config in configs.items()})
     students = {names[run]: student_for(run, c, cache, split) for run, c in configs.items()}
     teacher = first_teacher(next(iter(configs.values()))["distill"])
-    return [_clip_attention(students, teacher, cache, split, clip_id) for clip_id in clip_ids]
+    loaders = {s.front_end: UnitLoader(cache, s.front_end, ()) for s in students.values()}
+    return [
+        _clip_attention(students, loaders, teacher, cache, split, clip_id) for clip_id in clip_ids
+    ]
 
 
 def teacher_signal(config: dict[str, Any]) -> str:
@@ -104,7 +107,12 @@ def _disambiguated(names: Mapping[Path, str]) -> dict[Path, str]:
 
 
 def _clip_attention(
-    students: Mapping[str, Student], teacher: str, cache: Cache, split: str, clip_id: str
+    students: Mapping[str, Student],
+    loaders: Mapping[str, UnitLoader],
+    teacher: str,
+    cache: Cache,
+    split: str,
+    clip_id: str,
 ) -> ClipAttention:
     unit, position = _find_clip(cache, split, clip_id)
     wanted = (qualified(TEMPORAL_ATTENTION, teacher), qualified(LOGITS, teacher), VIEW_DRAWS)
@@ -113,8 +121,7 @@ def _clip_attention(
     stored = {name: values[row] for name, values in read.signals.items()}
     curves, answers = _of_teacher(cache, teacher, stored)
     for name, student in students.items():
-        loader = UnitLoader(cache, student.front_end, (), budget_bytes=0)
-        rows = loader.load(unit)
+        rows = loaders[student.front_end].load(unit)
         batch = collate([(rows, _row(rows.clips, position, clip_id))])
         with torch.no_grad():
             output = student(batch.features_BTM, batch.ragged_lengths)

@@ -94,7 +94,7 @@ def _shown(row: TableRow) -> str:
     """What an interval bears out."""
     gain = row.gain
     if gain is None or gain.half_width is None:
-        return "from fewer than three pairs of runs, which is no evidence yet"
+        return "no interval, from fewer than three pairs of runs"
     if not gain.shown:
         return f"no difference shown, the 95 % interval {_ends(row)} contains 0"
     return f"the 95 % interval is {_ends(row)}"

@@ -13,7 +13,7 @@ from small_cache import compute, copy_small_cache, first_plan, lay_out
 
 from cache_schema.inspection import cli
 from cache_schema.reader import open_cache
-from cache_schema.report.cache_page import worst_clips
+from cache_schema.report.cache_clips import worst_clips
 
 
 def inspect(*words: object) -> Result:

@@ -81,7 +81,7 @@ def test_the_page_begins_with_the_answer(page: Path, made: tuple[Path, list[Path
     start = text.index(f"{mean:.1f} %")
     assert start < text.index(f"{100 * scores[2]['score']:.1f} %", start)
     assert start < text.index(f"{100 * scores[0]['teacher_score']:.1f} %", start)
-    assert "from fewer than three pairs of runs, which is no evidence yet" in text
+    assert "no interval, from fewer than three pairs of runs" in text
     for heading in ("How it learned", "Classes", "Most wrong", "What it costs", "How it was made"):
         assert heading in text, heading
     assert "Expected calibration error (ECE): distilled" in text

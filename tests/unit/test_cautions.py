@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -67,33 +68,44 @@ def test_classes_are_out_of_balance_from_ten_times_on() -> None:
     assert said.startswith("class a has 100 training clips, 10 times the 10 of b")
 
 
+def named(names: Iterable[str], *labels: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Clips of these names with the labels one after the other."""
+    return [(name, (labels[n % len(labels)],) if labels else ()) for n, name in enumerate(names)]
+
+
 @pytest.mark.parametrize(
     ("pattern", "way"),
     [("s{}/a{}.wav", "the folder"), ("yes/s{}_{}.wav", "what a name begins with"),
      ("s{}-{}", "what a name begins with")],
 )  # fmt: skip
-def test_groups_on_both_sides_are_found_in_names(pattern: str, way: str) -> None:
-    train = [pattern.format(speaker, n) for speaker in range(10) for n in range(3)]
-    apart = [pattern.format(speaker, n) for speaker in range(10, 15) for n in range(3)]
-    assert shared_groups({"train": train, "test": apart}, ("yes",)) == []
-    mixed = [pattern.format(speaker, 9) for speaker in (1, 2, 20, 21, 22)]
-    (said,) = shared_groups({"train": train, "test": mixed}, ("yes",))
-    assert said.startswith(
-        f"2 of the 5 groups in test that {way} suggests are in train too (s1, s2)"
-    )
-    one_of_five = [pattern.format(speaker, 9) for speaker in (1, 20, 21, 22, 23)]
-    assert shared_groups({"train": train, "test": one_of_five}, ("yes",)) == []
+@pytest.mark.parametrize("labels", [(), ("yes", "no")])
+def test_groups_on_both_sides_are_found_in_names(
+    pattern: str, way: str, labels: tuple[str, ...]
+) -> None:
+    def said(*speakers: int) -> list[str]:
+        train = [pattern.format(speaker, n) for speaker in range(10) for n in range(3)]
+        test = [pattern.format(speaker, 9) for speaker in speakers]
+        clips = {"train": named(train, *labels), "test": named(test, *labels)}
+        return shared_groups(clips, labels)
+
+    assert said(10, 11, 12, 13, 14) == []
+    assert said(1, 20, 21, 22, 23) == []
+    (caution,) = said(1, 2, 20, 21, 22)
+    start = f"2 of the 5 groups in test that {way} suggests are in train too (s1, s2)"
+    assert caution.startswith(start)
 
 
-def test_running_numbers_and_classes_are_no_groups() -> None:
-    numbered = [f"{name}/{n}.wav" for name in ("dog", "cat", "owl") for n in range(9)]
-    split = {"train": [f"train/{n}" for n in numbered], "test": [f"test/{n}" for n in numbered]}
-    assert shared_groups(split, ("dog", "cat", "owl")) == []
-    named = {s: [f"{name}_{n:05}.wav" for name in ("dog", "cat", "owl") for n in range(9)]
-             for s in ("train", "test")}  # fmt: skip
-    assert shared_groups(named, ("dog", "cat", "owl")) == []
-    unique = {"train": [f"{n}_x.wav" for n in range(50)], "test": [f"{n}_x.wav" for n in range(9)]}
-    assert shared_groups(unique) == []
+def test_running_numbers_classes_and_kinds_of_a_class_are_no_groups() -> None:
+    classes = ("dog", "cat", "owl")
+    numbered = [(f"{name}/{n}.wav", (name,)) for name in classes for n in range(9)]
+    split = {s: [(f"{s}/{name}", labels) for name, labels in numbered] for s in ("train", "test")}
+    assert shared_groups(split, classes) == []
+    before = [(f"{name}_{n:05}.wav", (name,)) for name in classes for n in range(9)]
+    assert shared_groups({"train": before, "test": before}, classes) == []
+    unique = named((f"{n}_x.wav" for n in range(50)), "dog", "cat")
+    assert shared_groups({"train": unique, "test": unique[:9]}) == []
+    words = [(f"{word}/a_{n}.wav", ("rest",)) for word in ("bed", "bird", "six") for n in range(5)]
+    assert shared_groups({"train": words, "test": words}, (*classes, "rest")) == []
 
 
 def test_fewer_than_three_seeds_are_few() -> None:
