@@ -100,6 +100,13 @@ def hann_window(front_end: FrontEnd) -> FloatArray:
     return window_W
 
 
+def band_centres_hz(front_end: FrontEnd) -> FloatArray:
+    """Centre of each mel band, shape (M,)."""
+    edges = np.linspace(_mel(front_end.low_hz), _mel(front_end.high_hz), front_end.mel_bands + 2)
+    centres_M: FloatArray = 700.0 * np.expm1(edges[1:-1] / 1127.0)
+    return centres_M
+
+
 @cache
 def mel_matrix(front_end: FrontEnd) -> FloatArray:
     """Weights from DFT bins to mel bands, shape (F, M): triangles linear in HTK mel, peak 1.

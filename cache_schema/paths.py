@@ -18,6 +18,7 @@ _MARKS = {
     "export": ("card.json", "test_vectors.npz"),
 }
 PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
+PAGE_SUFFIXES = (".html", ".htm")
 
 
 def path_problem(text: str) -> str | None:
@@ -85,6 +86,21 @@ class PicturePath(OutputPath):
         path: Path = super().convert(value, param, ctx)
         if path.suffix.lower() not in PICTURE_SUFFIXES:
             known = ", ".join(PICTURE_SUFFIXES)
+            self.fail(f"{path} has the suffix {path.suffix!r}; known: {known}", param, ctx)
+        return path
+
+
+class ReportPath(OutputPath):
+    """A report to write: one HTML file."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(dir_okay=False, **options)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse a suffix that browsers do not open."""
+        path: Path = super().convert(value, param, ctx)
+        if path.suffix.lower() not in PAGE_SUFFIXES:
+            known = ", ".join(PAGE_SUFFIXES)
             self.fail(f"{path} has the suffix {path.suffix!r}; known: {known}", param, ctx)
         return path
 

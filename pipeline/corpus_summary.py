@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from cache_schema.cautions import few, imbalance, missing_classes, one_class, shared_groups
 from cache_schema.clip import Clip
 from cache_schema.text import one_line
 from pipeline.corpora.interface import SPLIT_NAMES, Corpus
 from pipeline.corpora.unreadable import unreadable_reasons
 
-MAX_NAMES = 5
 FOLD = re.compile(r"(fold|f|cv|split)?[ _-]?\d{1,2}", re.IGNORECASE)
 
 
@@ -97,27 +97,25 @@ def _class_warnings(corpus: Corpus, kind: str) -> list[str]:
     """What the classes lack, where clips are labelled."""
     if not any(clip.labelled for clip in corpus.clips):
         return []
-    found = []
-    if len(corpus.classes) == 1 and corpus.task == "single":
-        found.append(
-            f"one class alone ({one_line(corpus.classes[0])}): any model is always right, and nothing "
-            "is learnt from its labels"
-        )
+    found = one_class(corpus.classes, corpus.task)
     if kind == "folder" and len(corpus.classes) > 1 and all(map(FOLD.fullmatch, corpus.classes)):
         found.append(
-            f"the classes ({_few(corpus.classes)}) look like folds: {_fold_option(kind, corpus.classes)}"
+            f"the classes ({few(corpus.classes)}) look like folds: {_fold_option(kind, corpus.classes)}"
         )
     elif kind == "folder" and (named := [c for c in corpus.classes if c.lower() in SPLIT_NAMES]):
-        found.append(f"classes named like splits: {_few(named)}")
-    usable = [clip for clip in corpus.clips if clip.frames]
-    for split, use in (("train", "to learn from"), ("test", "to score them on")):
-        here = {label for clip in usable if clip.split == split for label in clip.labels}
-        lacking = [name for name in corpus.classes if name not in here]
-        if here and lacking:
-            found.append(
-                f"{len(lacking)} classes have no usable {split} clip {use}: {_few(lacking)}"
-            )
-    return found
+        found.append(f"classes named like splits: {few(named)}")
+    labels: dict[str, Counter[str]] = {}
+    paths: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for clip in corpus.clips:
+        if clip.frames:
+            labels.setdefault(clip.split, Counter()).update(clip.labels)
+            paths.setdefault(clip.split, []).append((clip.path, clip.labels))
+    return [
+        *found,
+        *missing_classes({split: list(counts) for split, counts in labels.items()}, corpus.classes),
+        *imbalance(labels.get("train", {})),
+        *shared_groups(paths, corpus.classes),
+    ]
 
 
 def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
@@ -128,7 +126,7 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
     found = []
     folds = [split for split in splits if FOLD.fullmatch(split)]
     if "train" not in splits and len(folds) > 1:
-        found.append(f"the splits ({_few(folds)}) look like folds: {_fold_option(kind, folds)}")
+        found.append(f"the splits ({few(folds)}) look like folds: {_fold_option(kind, folds)}")
     lacks = {
         "train": "there is nothing to train a student on",
         "validation": "students keep their last epoch, and finetune-teacher needs one",
@@ -161,13 +159,7 @@ def _teacher_warnings(corpus: Corpus, teacher_classes: Sequence[str]) -> list[st
         return []
     warning = (
         f"{len(outside)} of {len(corpus.classes)} classes are none of the teacher's {len(known)} "
-        f"({_few(outside)}): --distill logits will need train-student --class-map FILE.toml, or a "
+        f"({few(outside)}): --distill logits will need train-student --class-map FILE.toml, or a "
         "teacher fine-tuned on them"
     )
     return [warning]
-
-
-def _few(names: Iterable[str]) -> str:
-    shown = [one_line(name) for name in names]
-    more = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""
-    return ", ".join(shown[:MAX_NAMES]) + more

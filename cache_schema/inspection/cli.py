@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -24,8 +25,9 @@ from cache_schema.inspection.summary import (
     teacher_accuracy,
 )
 from cache_schema.integrity.verify import verify
-from cache_schema.paths import LocalPath, PicturePath
+from cache_schema.paths import LocalPath, PicturePath, ReportPath
 from cache_schema.reader import open_cache
+from cache_schema.report.extra import require_report
 from cache_schema.signal_names import command_of
 from cache_schema.terminal import Terminal, echo, wide_terminal
 from cache_schema.text import json_text, lines, one_line
@@ -46,6 +48,13 @@ from cache_schema.text import json_text, lines, one_line
     metavar="FILE.png",
     help="Draw one clip (the first, or --clip): log-mel and what the teacher attends to.",
 )
+@click.option(
+    "--report",
+    "page",
+    type=ReportPath(),
+    metavar="FILE.html",
+    help="Page of the finished cache: classes, teachers, and clips to look at and hear.",
+)
 def main(
     cache: Path,
     verify_all: bool,
@@ -54,15 +63,18 @@ def main(
     split: str | None,
     clip_id: str | None,
     plot: Path | None,
+    page: Path | None,
 ) -> None:
     """Show what is in CACHE, finished or not; exit code 3 when it is damaged."""
     if split is not None and not list_clips:
         raise UsageError("--split belongs to --clips", kind="options")
     if list_clips:
-        if verify_all or clip_id is not None or plot is not None:
+        if verify_all or clip_id is not None or plot is not None or page is not None:
             raise UsageError("--clips goes with --split and --json alone", kind="options")
         _print_clips(listed_clips(cache, split), as_json)
         return
+    if page is not None:
+        require_report("--report")
     console = wide_terminal(soft_wrap=True)
     damage = [str(found) for found in verify(cache)] if verify_all else []
     if damage:
@@ -87,6 +99,8 @@ def main(
         if clip_id is not None:
             described = {name: _describe(value) for name, value in facts["signals"].items()}
             report["clip"] = facts | {"signals": described}
+    if page is not None:
+        report["report"] = _write_page(cache, report, page, clip_id)
     if as_json:
         echo(json_text(report, indent=1))
     else:
@@ -107,6 +121,17 @@ def _print_clips(clips: Iterable[dict[str, Any]], as_json: bool) -> None:
 def _clip_columns(clip: dict[str, Any]) -> tuple[str, str, str]:
     nothing = "none of the classes" if clip["labelled"] else "unlabelled"
     return clip["id"], clip["split"], ";".join(clip["labels"]) or nothing
+
+
+def _write_page(cache: Path, report: dict[str, Any], page: Path, clip_id: str | None) -> str:
+    """Write the page; an unfinished cache is refused as by whoever opens it."""
+    from cache_schema.report.cache_page import write_cache_page
+
+    words = ["inspect-cache", str(cache), "--report", str(page)]
+    clip = None if clip_id is None else find_clip(cache, clip_id)
+    command = shlex.join(words if clip_id is None else [*words, "--clip", clip_id])
+    write_cache_page(open_cache(cache), report, page, command=command, clip=clip)
+    return page.name
 
 
 def _print_damage(cache: Path, damage: list[str], as_json: bool) -> NoReturn:
@@ -155,6 +180,8 @@ def _print(
         echo(json_text(clip, indent=2))
     if "plot" in report:
         console.print(f"drawn: {report['plot']}")
+    if "report" in report:
+        console.print(f"report: {report['report']}")
 
 
 def _print_teacher(console: Terminal, name: str, teacher: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.inspection.answers import answer_text
+from cache_schema.inspection.log_mel import log_mel
 from cache_schema.reader import Cache
 from cache_schema.signal_names import (
     ATTENTION_MAP,
-    FULL_SCALE,
     LAYER_ATTENTION,
+    LOGITS,
     TEMPORAL_ATTENTION,
     VIEW_DRAWS,
     WAVEFORM,
+    qualified,
 )
 from cache_schema.store.files import write_atomic
 from cache_schema.text import plot_text
@@ -112,13 +114,22 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
         _PANELS[name](axis, cache, signals[name].astype(np.float64))
         _mark(axis, place_s, "clip", shade=name == TEMPORAL_ATTENTION)
         axis.set_xlim(0, span_s)
-    nothing = "none of the classes" if facts["labelled"] else "unlabelled"
-    label = ";".join(facts["labels"]) or nothing
-    axes[0, 0].set_title(
-        plot_text(f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})"), fontsize=10
-    )
+    axes[0, 0].set_title(_title(cache, facts), fontsize=10)
     axes[-1, 0].set_xlabel("time [s]")
     _save(figure, file)
+
+
+def _title(cache: Cache, facts: dict[str, Any]) -> str:
+    """Clip and label, and below them what each teacher answers."""
+    nothing = "none of the classes" if facts["labelled"] else "unlabelled"
+    label = ";".join(facts["labels"]) or nothing
+    lines = [f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})"]
+    for name, teacher in cache.teachers.items():
+        logits_C = facts["signals"].get(qualified(LOGITS, name))
+        if logits_C is not None:
+            answer = answer_text(logits_C, teacher["classes"], teacher.get("task") or cache.task)
+            lines.append(f"teacher {name}".strip() + f": {answer}")
+    return "\n".join(map(plot_text, lines))
 
 
 def plot_attentions(clips: Sequence[ClipPanel], sample_rate_hz: int, file: Path) -> None:
@@ -146,7 +157,7 @@ def plot_attentions(clips: Sequence[ClipPanel], sample_rate_hz: int, file: Path)
 
 
 def _draw_clip(clip: ClipPanel, sample_rate_hz: int, top: Any, bottom: Any) -> None:
-    _draw_log_mel(top, clip.samples_S.astype(np.float64), sample_rate_hz)
+    _draw_log_mel(top, clip.samples_S, sample_rate_hz)
     for name, (times_T, attention_T) in clip.curves.items():
         # As a density, so that curves of different frame rates compare.
         hop_s = times_T[1] - times_T[0] if len(times_T) > 1 else 1.0
@@ -156,7 +167,7 @@ def _draw_clip(clip: ClipPanel, sample_rate_hz: int, top: Any, bottom: Any) -> N
     for axis in (top, bottom):
         _mark(axis, clip.place_s, clip.place_name, shade=axis is bottom)
     top.set_xlim(0, len(clip.samples_S) / sample_rate_hz)
-    top.set_title(plot_text(clip.title), fontsize=10)
+    top.set_title("\n".join(map(plot_text, clip.title.splitlines())), fontsize=10)
     bottom.set(xlabel="time [s]", ylim=(0, None))
 
 
@@ -179,37 +190,23 @@ def _save(figure: Any, file: Path) -> None:
 
 
 def _draw_waveform(axis: Any, cache: Cache, samples_S: NDArray[np.float64]) -> None:
-    _draw_log_mel(axis, samples_S, cache.sample_rate_hz)
+    _draw_log_mel(axis, samples_S.astype(np.int16), cache.sample_rate_hz)
 
 
-def _draw_log_mel(axis: Any, samples_S: NDArray[np.float64], sample_rate_hz: int) -> None:
-    known = FRONT_ENDS["log_mel"]
-    scale = sample_rate_hz / known.sample_rate_hz
-    preset = replace(
-        known,
-        sample_rate_hz=sample_rate_hz,
-        window_samples=round(known.window_samples * scale),
-        hop_samples=round(known.hop_samples * scale),
-        dft_samples=round(known.dft_samples * scale),
-        high_hz=min(known.high_hz, sample_rate_hz / 2),
-    )
-    features_TM = front_end_features(samples_S / FULL_SCALE, preset)
-    half = preset.hop_s / 2
-    span = (
-        preset.first_frame_s - half,
-        preset.first_frame_s + len(features_TM) * preset.hop_s - half,
-    )
-    floor = np.percentile(features_TM, 2)
+def _draw_log_mel(axis: Any, samples_S: NDArray[np.int16], sample_rate_hz: int) -> None:
+    picture = log_mel(samples_S, sample_rate_hz)
     axis.imshow(
-        features_TM.T,
+        picture.bands_TM.T,
         origin="lower",
         aspect="auto",
         cmap="magma",
-        vmin=floor,
-        extent=(*span, 0, features_TM.shape[1]),
+        vmin=picture.floor,
+        extent=(*picture.span_s, 0, picture.bands_TM.shape[1]),
         interpolation="nearest",
     )
-    axis.set_ylabel("log-mel band")
+    ticks = picture.ticks()
+    axis.set_yticks(list(ticks), list(ticks.values()))
+    axis.set_ylabel("log-mel [Hz]")
 
 
 def _times(cache: Cache, name: str, frames: int) -> NDArray[np.float64]:

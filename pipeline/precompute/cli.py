@@ -16,11 +16,13 @@ from cache_schema.command_line.command import Command
 from cache_schema.command_line.parameters import PluginText
 from cache_schema.devices import check_device
 from cache_schema.errors import RunError, UsageError
+from cache_schema.inspection.cache_cautions import teacher_cautions
 from cache_schema.inspection.summary import human_bytes, views_missing_from_teachers
 from cache_schema.limits import MAX_PROCESSES, MAX_SEED
 from cache_schema.metadata import CommitRecord, PartPlan
 from cache_schema.paths import OutputPath
 from cache_schema.plugins import plugin_names
+from cache_schema.reader import open_cache
 from cache_schema.signal_names import command_of, teacher_label
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
@@ -285,6 +287,9 @@ def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None
             f"No student can learn from {teacher_label(name)} yet, which has not processed view(s) "
             f"{', '.join(map(str, views))}: repeat {command_of(name)}"
         )
+    cache = open_cache(out)
+    for line in (line for name in cache.teachers for line in teacher_cautions(cache, name)):
+        console.print(f"warning: {line}")
     console.print(f"Look at it: inspect-cache {out}")
 
 

@@ -6,22 +6,29 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cache_schema.command_line.command import Command
 from cache_schema.command_line.parameters import PluginText
 from cache_schema.errors import RunError, UsageError
+from cache_schema.inspection.cache_cautions import teacher_cautions
+from cache_schema.inspection.summary import human_bytes
 from cache_schema.limits import MAX_PROCESSES
 from cache_schema.own_folder import check_own_folder
-from cache_schema.paths import LocalPath, OutputPath
+from cache_schema.paths import LocalPath, OutputPath, ReportPath
 from cache_schema.plugins import plugin_names
 from cache_schema.reader import Cache, open_cache
+from cache_schema.report.extra import require_report
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
 from cache_schema.terminal import echo
 from student.compare.conditions import LADDER, Condition, parse_condition, supported_conditions
 from student.models import STUDENTS
+
+if TYPE_CHECKING:
+    from student.compare.runner import ComparisonRunner
 
 MAX_SEEDS = 1000
 
@@ -68,6 +75,12 @@ MAX_SEEDS = 1000
     help="File of finished runs, a JSON line each: what is there is not trained again, wherever it "
     "was trained; what ends is added.",
 )
+@click.option(
+    "--report",
+    type=ReportPath(),
+    metavar="FILE.html",
+    help="Page of the outcome, with curves, classes and clips, once all is done.",
+)
 @click.option("--plan", is_flag=True, help="Measure and show the cost, write nothing.")
 def main(
     caches: tuple[Path, ...],
@@ -79,6 +92,7 @@ def main(
     folds: bool,
     jobs: int | None,
     ledger: Path | None,
+    report: Path | None,
     plan: bool,
 ) -> None:
     """Train every student on every CACHE with each condition and seed, and compare on the test split.
@@ -97,6 +111,8 @@ def main(
     from student.training.train import corpus_warnings
 
     _check_ledger(ledger, out)
+    if report is not None:
+        require_report("--report")
     prepare_torch(1)
     jobs = jobs or os.cpu_count() or 1
     ladder = _ladder(conditions, opened)
@@ -106,15 +122,38 @@ def main(
     check_no_links(out, "comparison", error=RunError)
     check_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
     check_comparison(comparison, opened, folds=folds)
-    for warning in [line for cache in opened.values() for line in corpus_warnings(cache)]:
-        echo(f"warning: {warning}")
+    for cache in opened.values():
+        taught = (line for name in cache.teachers for line in teacher_cautions(cache, name))
+        for warning in [*corpus_warnings(cache), *taught]:
+            echo(f"warning: {warning}")
     known = KnownRuns(comparison, opened, Ledger(ledger) if ledger else None)
     if plan:
         for line in cost_table(comparison, opened, known.results, jobs):
             echo(line)
         return
     with write_lock(out):
-        ComparisonRunner(comparison, opened, known, folds=folds).run(jobs)
+        runner = ComparisonRunner(comparison, opened, known, folds=folds)
+        runner.run(jobs)
+        if report is not None:
+            _write_report(runner, opened, ledger, report)
+
+
+def _write_report(
+    runner: ComparisonRunner, caches: dict[str, Cache], ledger: Path | None, report: Path
+) -> None:
+    """Write the page of a comparison that is done."""
+    from student.report.comparison import comparison_blocks, comparison_command
+    from student.report.report import write_report
+
+    blocks, left_out = comparison_blocks(runner.comparison, runner.rows(), caches)
+    for line in left_out:
+        echo(f"left out of the report: {line}")
+    if blocks:
+        command = comparison_command(runner.comparison, runner.folds, ledger, report)
+        size = write_report(
+            blocks, report, title="What each way of learning brings", command=command
+        )
+        echo(f"{report}: {human_bytes(size)}")
 
 
 def cache_names(paths: Sequence[Path]) -> dict[str, Path]:

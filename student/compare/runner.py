@@ -11,8 +11,10 @@ from cache_schema.store.files import write_atomic
 from cache_schema.terminal import echo
 from student.compare.known_runs import KnownRuns
 from student.compare.processes import log_of, run_jobs
+from student.compare.row_cautions import row_cautions
 from student.compare.runs import Comparison, RunJob
 from student.compare.table import (
+    TableRow,
     csv_table,
     markdown,
     metrics_shown,
@@ -52,7 +54,10 @@ class ComparisonRunner:
         echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
         self._write()
         run_jobs(self.comparison, self._outstanding, jobs, self._end)
-        for line in self._write():
+        lines = self._write()
+        for warning in row_cautions(self.rows()):
+            echo(f"warning: {warning}")
+        for line in lines:
             echo(line)
         echo(f"{self.comparison.out / MARKDOWN}")
         if self.failures:
@@ -79,9 +84,13 @@ class ComparisonRunner:
         echo(f"[{trained}/{len(self.results)}] {job.run}: {', '.join(scores)}")
         self._write()
 
+    def rows(self) -> list[TableRow]:
+        """Rows of the tables by what is known so far."""
+        return table_rows(self.comparison, self.results, self.metrics, folds=self.folds)
+
     def _write(self) -> list[str]:
         """Write all tables anew; gives the summary's lines."""
-        rows = table_rows(self.comparison, self.results, self.metrics, folds=self.folds)
+        rows = self.rows()
         lines = summary(rows)
         document = {
             "caches": {name: str(path) for name, path in self.comparison.caches.items()},

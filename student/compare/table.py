@@ -7,7 +7,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -81,24 +81,44 @@ def table_rows(
             taken = {cache: choices.get((cache, student, condition)) for cache in caches}
             runs = _runs(comparison, student, taken)
             chosen = tuple(one for one in taken.values() if one is not None)
-            scores = _scores(results, runs, metric)
-            gain = None if str(condition) == NONE else _gain(results, runs, plain, metric)
-            rows.append(
-                TableRow(
-                    cache=label,
-                    student=student,
-                    condition=condition,
-                    chosen=chosen if len(chosen) == len(caches) else (),
-                    metric=metric,
-                    scores=scores,
-                    teacher=_teacher(results, runs, metric),
-                    gain=gain,
-                )
-            )
+            row = table_row(results, label, student, condition, metric, runs, plain)
+            rows.append(replace(row, chosen=chosen if len(chosen) == len(caches) else ()))
     return rows
 
 
-Runs = list[list[Run] | list[None]]
+Runs = Sequence[Sequence[Run | None]]
+
+
+def table_row(
+    results: Results,
+    cache: str,
+    student: str,
+    condition: Condition,
+    metric: str,
+    runs: Runs,
+    plain: Runs,
+) -> TableRow:
+    """Make the row of runs that learned alike, cache by cache and seed by seed.
+
+    Parameters
+    ----------
+    results : mapping
+        Of every run.
+    cache, student, condition, metric
+        As the row has them.
+    runs, plain : sequence of sequence of (Run or None)
+        Its runs, and those of ``none`` that they are paired with; None where one is missing.
+    """
+    return TableRow(
+        cache=cache,
+        student=student,
+        condition=condition,
+        chosen=condition.alternatives[:1],
+        metric=metric,
+        scores=_scores(results, runs, metric),
+        teacher=_teacher(results, runs, metric),
+        gain=None if str(condition) == NONE else _gain(results, runs, plain, metric),
+    )
 
 
 def _runs(comparison: Comparison, student: str, taken: Mapping[str, str | None]) -> Runs:
@@ -169,7 +189,7 @@ def markdown(rows: Sequence[TableRow]) -> str:
     lines = [head, ["---"] * len(head)]
     for row in rows[:: len(metrics)]:
         others = [r for r in rows if r.metric != main and _cell(r) == _cell(row)]
-        lines.append([*_figures(row), *map(_spread, others)])
+        lines.append([*_figures(row), *map(spread_text, others)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -178,17 +198,17 @@ def _cell(row: TableRow) -> tuple[str, str, Condition]:
 
 
 def _figures(row: TableRow) -> list[str]:
-    each = ", ".join(_points(score, row.metric) for score in row.scores)
+    each = ", ".join(points(score, row.metric) for score in row.scores)
     gain = wins = "" if str(row.condition) == NONE else ABSENT
     if row.gain is not None:
-        gain, wins = _interval(row.gain, row.metric), f"{row.gain.wins}/{_pairs(row.gain)}"
+        gain, wins = interval_text(row.gain, row.metric), f"{row.gain.wins}/{_pairs(row.gain)}"
     learned = learned_from(row)
-    teacher = _points(row.teacher, row.metric)
+    teacher = points(row.teacher, row.metric)
     return [
         markdown_text(row.cache),
         f"`{row.student}`",
         learned,
-        _spread(row),
+        spread_text(row),
         each,
         gain,
         wins,
@@ -208,31 +228,32 @@ def learned_from(row: TableRow) -> str:
     return f"{', '.join(names)}, chosen on validation"
 
 
-def _spread(row: TableRow) -> str:
-    """Mean, standard standard_deviation, and how many runs of all are there."""
+def spread_text(row: TableRow) -> str:
+    """Mean, standard deviation, and how many runs of all are there."""
     found = row.found
     if not found:
         return ABSENT
-    text = _points(mean(found), row.metric)
+    text = points(mean(found), row.metric)
     spread = standard_deviation(found)
     if spread is not None:
-        text += f" ± {_points(spread, row.metric)}"
+        text += f" ± {points(spread, row.metric)}"
     return text if len(found) == len(row.scores) else f"{text} ({len(found)} of {len(row.scores)})"
 
 
-def _interval(gain: Paired, metric: str) -> str:
-    text = _points(gain.mean, metric, signed=True)
+def interval_text(gain: Paired, metric: str) -> str:
+    """Mean difference, and its interval where there is one."""
+    text = points(gain.mean, metric, signed=True)
     if gain.half_width is None:
         return text
     ends = (gain.mean - gain.half_width, gain.mean + gain.half_width)
-    return f"{text} [{', '.join(_points(end, metric, signed=True) for end in ends)}]"
+    return f"{text} [{', '.join(points(end, metric, signed=True) for end in ends)}]"
 
 
 def _pairs(gain: Paired) -> int:
     return len(gain.differences)
 
 
-def _points(score: float | None, metric: str, *, signed: bool = False) -> str:
+def points(score: float | None, metric: str, *, signed: bool = False) -> str:
     """Write a share as points of a hundred, and what is none as it is."""
     if score is None or math.isnan(score):
         return ABSENT
@@ -311,7 +332,7 @@ def _sentence(condition: Condition, rows: Sequence[TableRow]) -> str:
         unit = "" if metric in NOT_SHARES else " points"
         parts.append(f"better than none in {better} of {len(gains)} cells ({_shown(gains)})")
         parts.append(
-            f"mean gain {_points(mean([g.mean for g in gains]), metric, signed=True)}{unit}"
+            f"mean gain {points(mean([g.mean for g in gains]), metric, signed=True)}{unit}"
         )
     pairs = [
         (mean(row.found), row.teacher) for row in rows if row.found and row.teacher is not None

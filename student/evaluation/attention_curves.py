@@ -16,8 +16,15 @@ import torch
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
+from cache_schema.inspection.answers import answer_text, label_text
 from cache_schema.reader import Cache, Unit
-from cache_schema.signal_names import TEMPORAL_ATTENTION, VIEW_DRAWS, WAVEFORM, qualified
+from cache_schema.signal_names import (
+    LOGITS,
+    TEMPORAL_ATTENTION,
+    VIEW_DRAWS,
+    WAVEFORM,
+    qualified,
+)
 from cache_schema.view_recipe import place_within
 from student.models.interface import Student
 from student.runs.predict import read_config, student_for
@@ -41,12 +48,24 @@ class ClipAttention:
         Name to (frame times in seconds, weights that sum to 1).
     place_s : (float, float) or None
         Where the clip itself lies, if a view surrounds it with more.
+    label : str
+        Its classes, in words.
+    answers : dict
+        Name to what each model answers, the teacher's first.
     """
 
     clip_id: str
     samples_S: NDArray[np.int16]
     curves: dict[str, Curve]
     place_s: tuple[float, float] | None
+    label: str
+    answers: dict[str, str]
+
+    @property
+    def title(self) -> str:
+        """Clip, label and answers, a line each."""
+        answers = (f"{name}: {answer}" for name, answer in self.answers.items())
+        return "\n".join([f"{self.clip_id}  ({self.label})", *answers])
 
 
 def clip_curves(
@@ -62,8 +81,11 @@ def clip_curves(
     configs = {run: read_config(run) for run in dict.fromkeys(run.resolve() for run in runs)}
     names = _disambiguated({run: curve_name(config) for run, config in configs.items()})
     students = {names[run]: student_for(run, c, cache, split) for run, c in configs.items()}
-    teacher = teacher_signal(next(iter(configs.values())))
-    return [_clip_attention(students, teacher, cache, split, clip_id) for clip_id in clip_ids]
+    teacher = first_teacher(next(iter(configs.values()))["distill"])
+    loaders = {s.front_end: UnitLoader(cache, s.front_end, ()) for s in students.values()}
+    return [
+        _clip_attention(students, loaders, teacher, cache, split, clip_id) for clip_id in clip_ids
+    ]
 
 
 def teacher_signal(config: dict[str, Any]) -> str:
@@ -85,33 +107,50 @@ def _disambiguated(names: Mapping[Path, str]) -> dict[Path, str]:
 
 
 def _clip_attention(
-    students: Mapping[str, Student], teacher: str, cache: Cache, split: str, clip_id: str
+    students: Mapping[str, Student],
+    loaders: Mapping[str, UnitLoader],
+    teacher: str,
+    cache: Cache,
+    split: str,
+    clip_id: str,
 ) -> ClipAttention:
     unit, position = _find_clip(cache, split, clip_id)
-    names = [WAVEFORM, *(name for name in (teacher, VIEW_DRAWS) if name in cache.signals)]
-    read = cache.read_unit(unit, names)
-    stored, row = read.signals, _row(read.clip, position, clip_id)
-    curves: dict[str, Curve] = {}
-    if teacher in stored:
-        spec = cache.signals[teacher]
-        teacher_T = stored[teacher][row].astype(np.float64)
-        times_T = _times(spec.first_frame_s or 0.0, spec.hop_s or 0.0, len(teacher_T))
-        curves["teacher"] = (times_T, teacher_T / teacher_T.sum())
+    wanted = (qualified(TEMPORAL_ATTENTION, teacher), qualified(LOGITS, teacher), VIEW_DRAWS)
+    read = cache.read_unit(unit, [WAVEFORM, *(name for name in wanted if name in cache.signals)])
+    row = _row(read.clip, position, clip_id)
+    stored = {name: values[row] for name, values in read.signals.items()}
+    curves, answers = _of_teacher(cache, teacher, stored)
     for name, student in students.items():
-        loader = UnitLoader(cache, student.front_end, (), budget_bytes=0)
-        rows = loader.load(unit)
+        rows = loaders[student.front_end].load(unit)
         batch = collate([(rows, _row(rows.clips, position, clip_id))])
         with torch.no_grad():
             output = student(batch.features_BTM, batch.ragged_lengths)
             attribution_T = student.frame_attribution(output)[0].numpy().astype(np.float64)
-        curves[name] = (
-            _times(float(output.first_frame_s_B[0]), output.hop_s, len(attribution_T)),
-            attribution_T,
-        )
-    samples_S = stored[WAVEFORM][row]
+        times_T = _times(float(output.first_frame_s_B[0]), output.hop_s, len(attribution_T))
+        curves[name] = (times_T, attribution_T)
+        answers[name] = answer_text(output.logits_BC[0].numpy(), cache.classes, cache.task)
+    samples_S = stored[WAVEFORM]
     row_s = len(samples_S) / cache.sample_rate_hz
-    place_s = place_within(stored[VIEW_DRAWS][row], row_s) if VIEW_DRAWS in stored else None
-    return ClipAttention(clip_id, samples_S, curves, place_s)
+    place_s = place_within(stored[VIEW_DRAWS], row_s) if VIEW_DRAWS in stored else None
+    label = label_text(cache.clip_table.clips(position, position + 1)[0])
+    return ClipAttention(clip_id, samples_S, curves, place_s, label, answers)
+
+
+def _of_teacher(
+    cache: Cache, teacher: str, stored: Mapping[str, NDArray[Any]]
+) -> tuple[dict[str, Curve], dict[str, str]]:
+    """Where a teacher attends and what it answers, each under its name where it is cached."""
+    attention, logits = qualified(TEMPORAL_ATTENTION, teacher), qualified(LOGITS, teacher)
+    curves, answers = dict[str, Curve](), dict[str, str]()
+    if logits in stored:
+        facts = cache.teachers[teacher]
+        task = facts.get("task") or cache.task
+        answers["teacher"] = answer_text(stored[logits], facts["classes"], task)
+    if attention in stored:
+        spec, weights_T = cache.signals[attention], stored[attention].astype(np.float64)
+        times_T = _times(spec.first_frame_s or 0.0, spec.hop_s or 0.0, len(weights_T))
+        curves["teacher"] = (times_T, weights_T / weights_T.sum())
+    return curves, answers
 
 
 def _times(first_s: float, hop_s: float, frames: int) -> NDArray[np.float64]:

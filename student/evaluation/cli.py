@@ -171,7 +171,7 @@ def draw(
     found = clip_curves(runs, cache, split, clips)
     name = "clip" if mark_s is None else "keyword"
     columns = [
-        ClipPanel(one.clip_id, one.samples_S, one.curves, mark_s or one.place_s, name)
+        ClipPanel(one.title, one.samples_S, one.curves, mark_s or one.place_s, name)
         for one in found
     ]
     plot_attentions(columns, cache.sample_rate_hz, file)

@@ -35,6 +35,8 @@ class Predictions:
         Names of the C classes.
     uncovered : tuple of str
         Classes of the task that a teacher has no logit for.
+    clips_N : int64, shape (N,), or None
+        Positions of the clips in the cache's clip table, where they are of one.
 
     Raises
     ------
@@ -47,14 +49,22 @@ class Predictions:
     task: str
     classes: tuple[str, ...]
     uncovered: tuple[str, ...] = ()
+    clips_N: NDArray[np.int64] | None = None
 
     @classmethod
     def of(
-        cls, logits_NC: Tensor, labels_NC: Tensor, *, task: str, classes: tuple[str, ...]
+        cls,
+        logits_NC: Tensor,
+        labels_NC: Tensor,
+        *,
+        task: str,
+        classes: tuple[str, ...],
+        clips_N: NDArray[np.int64] | None = None,
     ) -> Predictions:
         """Take predictions from tensors of any device and number type."""
         labels = true_classes(labels_NC.cpu().numpy(), task)
-        return cls(logits_NC.detach().cpu().double().numpy(), labels, task, classes)
+        logits = logits_NC.detach().cpu().double().numpy()
+        return cls(logits, labels, task, classes, clips_N=clips_N)
 
     def __post_init__(self) -> None:
         wrong = int((~np.isfinite(self.logits_NC)).any(1).sum())
@@ -72,6 +82,24 @@ class Predictions:
         if self.task == "single":
             scores_NC = scores_NC - np.logaddexp.reduce(scores_NC, axis=1, keepdims=True)
         return normalized_ranks(scores_NC)
+
+    def log_probabilities(self) -> NDArray[np.float64]:
+        """Logarithms of what softmax or sigmoid make of the logits, (N, C)."""
+        if self.task == "multi":
+            return -np.logaddexp(0.0, -self.logits_NC)
+        return self.logits_NC - np.logaddexp.reduce(self.logits_NC, axis=1, keepdims=True)
+
+    def losses(self) -> NDArray[np.float64]:
+        """Label loss of each clip, (N,): what a training lowers, against the classes that are right.
+
+        Cross-entropy in a single-label task (0 for a clip of none of the classes), in a multi-label
+        one the mean binary cross-entropy of the classes.
+        """
+        found_NC = self.log_probabilities()
+        if self.task == "single":
+            return np.asarray(-np.where(self.labels_NC, found_NC, 0.0).sum(1))
+        absent_NC = -np.logaddexp(0.0, self.logits_NC)
+        return np.asarray(-np.where(self.labels_NC, found_NC, absent_NC).mean(1))
 
     def decisions(self) -> NDArray[np.bool_]:
         """Classes predicted for each clip, (N, C): the likeliest, or each of probability above 1/2."""

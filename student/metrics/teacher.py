@@ -46,16 +46,19 @@ def teacher_predictions(
     found = build_class_map(cache.classes, classes, class_map, cache.task)
     covered = list(found.covered)
     logits_NC, labels_NC = [np.zeros((0, len(covered)))], [np.zeros((0, len(covered)), np.bool_)]
+    clips_N = [np.zeros(0, np.int64)]
     for unit in cache.units(split, 0):
         rows = cache.read_unit(unit, (signal, *cache.target_signals))
         labels = true_classes(rows.targets, cache.task)[:, covered]
         kept = rows.labelled & (labels.any(1) if cache.task == "single" else True)
         logits_NC.append(found.apply(rows.signals[signal])[kept].astype(np.float64))
         labels_NC.append(labels[kept])
+        clips_N.append(rows.clip[kept])
     return Predictions(
         logits_NC=np.concatenate(logits_NC),
         labels_NC=np.concatenate(labels_NC),
         task=cache.task,
         classes=tuple(cache.classes[c] for c in covered),
         uncovered=tuple(name for c, name in enumerate(cache.classes) if c not in covered),
+        clips_N=np.concatenate(clips_N),
     )

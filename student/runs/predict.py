@@ -7,13 +7,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
 from cache_schema.text import one_line
-from student.metrics import Score, measure
 from student.metrics.interface import Predictions
 from student.models.interface import Student
 from student.runs.checkpoint import load_student, read_json
@@ -64,18 +64,6 @@ def run_predictions(
     return student_predictions(student, loader, split, device=torch.device("cpu"))
 
 
-def score_student(
-    student: Student,
-    loader: UnitLoader,
-    split: str,
-    *,
-    device: torch.device,
-    metric: str | None = None,
-) -> Score:
-    """Score a student in evaluation mode on the labelled clips of a split."""
-    return measure(student_predictions(student, loader, split, device=device), metric)
-
-
 def student_predictions(
     student: Student, loader: UnitLoader, split: str, *, device: torch.device
 ) -> Predictions:
@@ -85,14 +73,20 @@ def student_predictions(
     student.eval()
     logits: list[torch.Tensor] = [torch.zeros(0, len(cache.classes))]
     labels: list[torch.Tensor] = [torch.zeros(0, len(cache.classes))]
+    clips = [np.zeros(0, np.int64)]
     with torch.no_grad(), closing(stream.in_order()) as batches:
         for batch in batches:
             moved = batch.to(device)
             output = student(moved.features_BTM, moved.ragged_lengths)
             logits.append(output.logits_BC.float().cpu()[batch.labelled_B])
             labels.append(batch.labels_BC[batch.labelled_B])
+            clips.append(batch.clips[batch.labelled_B.numpy()])
     return Predictions.of(
-        torch.cat(logits), torch.cat(labels), task=cache.task, classes=cache.classes
+        torch.cat(logits),
+        torch.cat(labels),
+        task=cache.task,
+        classes=cache.classes,
+        clips_N=np.concatenate(clips),
     )
 
 

@@ -300,7 +300,7 @@ def diff_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     >>> diff_settings({"options": {}}, {"options": {"width": "2"}})
     ['options.width: the run has nothing, requested 2']
     """
-    before, now = _flat(before), _flat(now)
+    before, now = flat_settings(before), flat_settings(now)
     return [
         f"{key}: the run has {_shown(before.get(key))}, requested {_shown(now.get(key))}"
         for key in {**before, **now}
@@ -316,7 +316,7 @@ def _shown(value: Any) -> str:
     return one_line(text)
 
 
-def _flat(document: dict[str, Any]) -> dict[str, Any]:
+def flat_settings(document: dict[str, Any]) -> dict[str, Any]:
     """Name what lies in a nested document ``outer.inner``; what holds nothing is not there.
 
     The losses of a run go by their number and name.
@@ -327,7 +327,7 @@ def _flat(document: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, list) and all(isinstance(one, dict) for one in value):
             inner = {f"{n} {one.get('name')}": one for n, one in enumerate(value, 1)}
         if isinstance(inner, dict):
-            flat |= {f"{key}.{name}": v for name, v in _flat(inner).items()}
+            flat |= {f"{key}.{name}": v for name, v in flat_settings(inner).items()}
         elif inner is not None:
             flat[key] = inner
     return flat

@@ -19,7 +19,7 @@ import torch
 from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import RunError, is_out_of_memory
 from cache_schema.reader import Cache
-from student.metrics import Score
+from student.metrics import Score, measure
 from student.runs.checkpoint import (
     damaged_state,
     load_state,
@@ -27,7 +27,7 @@ from student.runs.checkpoint import (
     save_weights,
     write_lines,
 )
-from student.runs.predict import score_student
+from student.runs.predict import student_predictions
 from student.runs.settings import Settings
 from student.stream.stream import Stream
 from student.stream.unit_loader import UnitLoader
@@ -38,6 +38,7 @@ from student.training.tensorboard_log import begin_curves, extend_curves
 
 METRIC_LINES = "metrics.jsonl"
 TRAIN, VALIDATION = "train", "validation"
+TRAIN_LOSS, VALIDATION_LOSS = "train_loss_", "validation_loss"
 # A kill costs no more training than this; what the epoch had read before it is read again too.
 SAVE_EVERY_S = 300.0
 
@@ -135,17 +136,18 @@ class Trainer:
             kind="interrupted",
         )
 
-    def _validate(self) -> Score | None:
+    def _validate(self) -> tuple[Score, float] | None:
+        """Score and label loss on the validation split, where it has any."""
         if VALIDATION not in self.cache.splits:
             return None
-        found = score_student(
+        predictions = student_predictions(
             self.learner.eval_model,
             self.plain_loader,
             VALIDATION,
             device=self.learner.fabric.device,
-            metric=self.settings.metric,
         )
-        return found if found.defined else None
+        found = measure(predictions, self.settings.metric)
+        return (found, float(predictions.losses().mean())) if found.defined else None
 
     def _finish_epoch(self) -> dict[str, Any]:
         """Validate, make the epoch count by saving the state, then write what follows from it."""
@@ -154,15 +156,17 @@ class Trainer:
         validates = self._validates(progress.epoch + 1)
         found = self._validate() if validates else None
         entry: dict[str, Any] = {"epoch": progress.epoch + 1}
-        entry |= {f"train_loss_{name}": mean for name, mean in progress.mean_losses().items()}
+        entry |= {f"{TRAIN_LOSS}{name}": mean for name, mean in progress.mean_losses().items()}
         if found is not None:
-            entry[f"validation_{found.metric}"] = found.json_value
+            score, loss = found
+            entry[f"validation_{score.metric}"] = score.json_value
+            entry[VALIDATION_LOSS] = loss
         entry |= {f"teacher_{split}": value for split, value in self.teacher.items()}
         entry["learning_rate"] = self.learner.learning_rate
         entry["seconds"] = self._mark_time()
         progress.count_epoch(entry)
         if validates:
-            progress.count_validation(None if found is None else found.value)
+            progress.count_validation(None if found is None else found[0].value)
         self._save()
         self._write_results()
         return entry
@@ -206,7 +210,11 @@ class Trainer:
 
 
 def _epoch_line(entry: dict[str, Any], epochs: int) -> str:
-    losses = [f"{k.removeprefix('train_loss_')} {v:.4f}" for k, v in entry.items() if "loss" in k]
+    losses = [
+        f"{k.removeprefix(TRAIN_LOSS)} {v:.4f}"
+        for k, v in entry.items()
+        if k.startswith(TRAIN_LOSS)
+    ]
     found = [
         f"{k.replace('_', ' ')} {float(v):.4f}"
         for k, v in entry.items()

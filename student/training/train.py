@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from cache_schema.cautions import flat_attention, perfect_teacher
 from cache_schema.errors import CacheError, RunError, UsageError, bullet_list
 from cache_schema.front_ends import FRONT_ENDS
+from cache_schema.inspection.cache_cautions import corpus_cautions, mean_flatness
 from cache_schema.own_folder import check_own_folder
 from cache_schema.reader import Cache
-from cache_schema.signal_names import LOGITS, qualified, teacher_of
+from cache_schema.signal_names import (
+    LOGITS,
+    TEMPORAL_ATTENTION,
+    qualified,
+    signal_of,
+    teacher_of,
+)
 from cache_schema.store.files import PARTIAL_SUFFIX
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
@@ -34,7 +42,13 @@ from student.stream.class_map import coverage_report
 from student.stream.teacher_selection import teacher_classes
 from student.stream.unit_loader import feature_sources
 from student.training.loop import METRIC_LINES, TRAIN, VALIDATION, Log, Trainer
-from student.training.objective import Objective, build_objective, check_class_map, class_maps
+from student.training.objective import (
+    Objective,
+    build_objective,
+    check_class_map,
+    class_maps,
+    needed_signals,
+)
 from student.training.tensorboard_log import CURVES
 
 CONFIG = "config.json"
@@ -121,6 +135,8 @@ def _train(
     log(
         f"{name}: " + ("; ".join(f"{split} {found}" for split, found in defined.items()) or nothing)
     )
+    for warning in _teacher_warnings(cache, settings, defined.get(TRAIN)):
+        log(f"warning: {warning}")
     training = Trainer(cache, settings, run, objective, device, source)
     training.teacher = {split: found.json_value for split, found in defined.items()}
     training.run_epochs(log)
@@ -140,12 +156,7 @@ def finished_result(
 
 def corpus_warnings(cache: Cache) -> list[str]:
     """What a cache's corpus lacks that scores would not show."""
-    warnings = []
-    if len(cache.classes) == 1 and cache.task == "single":
-        warnings.append(
-            f"{cache.root} has one class alone, {cache.classes[0]!r}: every prediction is right, "
-            "and scores mean nothing"
-        )
+    warnings = [f"{cache.root}: {line}" for line in corpus_cautions(cache)]
     if VALIDATION not in cache.splits:
         warnings.append(f"{cache.root} has no split {VALIDATION}: the last epoch is kept")
     return warnings
@@ -229,6 +240,17 @@ def _missing_score_reason(cache: Cache, settings: Settings) -> str:
             f"{lacking[0]!r}; --class-map FILE.toml can name which stand for which"
         )
     return "no labelled clips to score it on"
+
+
+def _teacher_warnings(cache: Cache, settings: Settings, score: Score | None) -> list[str]:
+    """What a run's teachers leave it to learn."""
+    found = (
+        [] if score is None or not settings.distill else perfect_teacher(score.value, score.metric)
+    )
+    for signal in needed_signals(settings):
+        if signal_of(signal) == TEMPORAL_ATTENTION:
+            found += flat_attention(mean_flatness(cache, signal), signal)
+    return found
 
 
 def _report_coverage(cache: Cache, settings: Settings, log: Log) -> None:

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 from commands import Started, command, succeeded, write_tones
 from compare_runs import assert_same_run
+from report_page import Page
 from small_cache import copy_small_cache, tree_bytes
 
 from cache_schema.store.lock import write_lock
@@ -271,3 +272,25 @@ def test_a_cache_without_validation_is_compared_once_and_done(tmp_path: Path) ->
     assert shown.count("seed 0: test") == 1
     again = succeeded(command("compare-students", *words, *TRAIN, "--out", tmp_path / "out"))
     assert "seed 0: test" not in again
+
+
+def test_a_finished_comparison_has_a_page(
+    cache: Path, whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    out, _ = whole
+    page = tmp_path / "report.html"
+    done = here(cache, *WORDS, *TRAIN, "--out", out, "--report", page)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1].startswith(f"{page}: ")
+    text = " ".join(Page(page).text.split())
+    row = document(out / "comparison.json")["rows"][1]
+    assert "What each way of learning brings" in text
+    assert f"{100 * row['mean']:.1f} %" in text
+    assert "2 seeds a side (an interval needs 3)" in text
+    assert f"--train '--epochs 2 --batch-size 8' --report {page}" in text
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_few_seeds_are_warned_of_before_the_outcome(whole: tuple[Path, str]) -> None:
+    lines = whole[1].splitlines()
+    assert any(line.startswith("warning: 2 seeds a side") for line in lines)

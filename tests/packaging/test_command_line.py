@@ -24,12 +24,13 @@ OPTIONS = {
     "finetune-teacher": "--base --out --pooling --epochs --freeze-layers --train-front-end "
     "--learning-rate --layer-decay --batch-size --accumulate --balanced --spec-augment --mixup "
     "--noise-snr-db --view --precision --patience --finish --seed --device --threads --config --version",
-    "inspect-cache": "--verify --json --clips --split --clip --plot --config --version",
+    "inspect-cache": "--verify --json --clips --split --clip --plot --report --config --version",
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric "
     "--patience --validate-every --device --precision --threads --plan --config --version",
-    "compare-students": "--student --condition --seeds --train --out --folds --jobs --ledger --plan "
-    "--config --version",
+    "compare-students": "--student --condition --seeds --train --out --folds --jobs --ledger --report "
+    "--plan --config --version",
+    "report-run": "--out --cache --config --version",
     "evaluate-student": "--split --report --json --predictions --plot --clip --beside --mark-s --config "
     "--version",
     "export-student": "--to --out --length-s --waveform --streaming --int8 --calibrate --clips --page "

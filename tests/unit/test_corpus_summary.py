@@ -255,7 +255,7 @@ def test_commands_tell_it_before_the_pass(tmp_path: Path) -> None:
         assert lines[2].startswith("warning: one class alone (dog)")
     student = [tmp_path / "c.zarr", "--student", "tc-resnet", "--epochs", 1]
     message_lines = succeeded(command("train-student", *student, "--out", tmp_path / "run"))
-    assert "has one class alone, 'dog': every prediction is right" in message_lines
+    assert "c.zarr: one class alone (dog): any model is always right" in message_lines
     assert "has no split validation: the last epoch is kept" in message_lines
 
 

@@ -1,0 +1,212 @@
+"""What a colleague would say before figures are believed: figures in, sentences out.
+
+Each function gives a list that is empty where there is nothing to say. Whoever has the figures asks:
+the summary of a corpus, a training, a comparison, a report.
+
+Shape suffixes: T frames.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.text import one_line
+
+NEARLY_PERFECT = 0.99  # score of a teacher on the clips that it teaches
+NEARLY_FLAT = 0.97  # entropy of its attention, as a share of a uniform one's
+IMBALANCE = 10  # times the clips of the smallest class
+MIN_SEEDS = 3
+MIN_GROUPS, MIN_SHARED, SHARED = 3, 2, 0.2  # of groups in names, and of those on both sides
+MAX_NAMES = 5
+_TOKEN = re.compile(r"[_-]+")
+
+
+def perfect_teacher(score: float | None, metric: str, teacher: str = "the teacher") -> list[str]:
+    """A teacher that is right on what it teaches repeats the labels."""
+    if score is None or score < NEARLY_PERFECT:
+        return []
+    caution = (
+        f"{teacher} is nearly perfect on the clips it teaches ({metric} {score:.4f} on train, from "
+        f"{NEARLY_PERFECT} on): its answers say little that the labels do not. More views "
+        "(precompute-teacher --views), or clips without labels, give it something to say"
+    )
+    return [caution]
+
+
+def flat_attention(share: float | None, signal: str) -> list[str]:
+    """Attention that is nearly uniform names no place in time."""
+    if share is None or share < NEARLY_FLAT:
+        return []
+    caution = (
+        f"{signal} is nearly flat (its entropy is {share:.3f} of a uniform one's, from {NEARLY_FLAT} "
+        "on): the loss temporal has next to nothing to give. Learn from its logits, or let it be "
+        "sharpened (--distill temporal=W:sharpen=3)"
+    )
+    return [caution]
+
+
+def flatness(attention_T: NDArray[np.floating]) -> float | None:
+    """Entropy of a clip's attention as a share of a uniform one's; None of fewer than two frames.
+
+    >>> flatness(np.ones(8))
+    1.0
+    >>> flatness(np.array([1.0, 0.0]))
+    0.0
+    """
+    weights_T = np.asarray(attention_T, np.float64)
+    total = weights_T.sum()
+    if len(weights_T) < 2 or not total > 0:
+        return None
+    shares_T = weights_T[weights_T > 0] / total
+    return float(-(shares_T * np.log(shares_T)).sum() / np.log(len(weights_T))) + 0.0
+
+
+def one_class(classes: Sequence[str], task: str) -> list[str]:
+    """A single class leaves nothing to learn."""
+    if len(classes) != 1 or task != "single":
+        return []
+    caution = (
+        f"one class alone ({one_line(classes[0])}): any model is always right, and nothing is learnt "
+        "from its labels"
+    )
+    return [caution]
+
+
+def missing_classes(found: Mapping[str, Sequence[str]], classes: Sequence[str]) -> list[str]:
+    """Classes without a clip to learn from, or to be scored on.
+
+    Parameters
+    ----------
+    found : mapping
+        Split to the classes that usable clips of it have.
+    classes : sequence of str
+        All of them.
+    """
+    cautions = []
+    for split, use in (("train", "to learn from"), ("test", "to score them on")):
+        here = set(found.get(split, ()))
+        lacking = [name for name in classes if name not in here]
+        if here and lacking:
+            cautions.append(
+                f"{len(lacking)} classes have no usable {split} clip {use}: {few(lacking)}"
+            )
+    return cautions
+
+
+def imbalance(clips: Mapping[str, int]) -> list[str]:
+    """One class with many times the training clips of another."""
+    counts = Counter({name: count for name, count in clips.items() if count})
+    if len(counts) < 2:
+        return []
+    (largest, most), (smallest, least) = counts.most_common()[0], counts.most_common()[-1]
+    if most < IMBALANCE * least:
+        return []
+    caution = (
+        f"class {one_line(largest)} has {most} training clips, {most / least:.0f} times the {least} of "
+        f"{one_line(smallest)} (from {IMBALANCE} times on): the score over all clips is mostly that of "
+        "the large classes. Look at each class, or choose epochs by --metric mAP"
+    )
+    return [caution]
+
+
+def shared_groups(
+    clips: Mapping[str, Sequence[tuple[str, Sequence[str]]]], classes: Sequence[str] = ()
+) -> list[str]:
+    """Names that suggest speakers, sessions or places, which lie on both sides of a split.
+
+    A name's group is its folder, or what it begins with before an underscore or a hyphen. Groups that
+    all belong to a few classes are kinds of these, as the words that no keyword is.
+
+    Parameters
+    ----------
+    clips : mapping
+        Split to the path and the labels of each of its clips.
+    classes : sequence of str
+        All classes.
+    """
+    for way, group_of in (("the folder", _folder), ("what a name begins with", _beginning)):
+        groups = {split: _groups(own, group_of) for split, own in clips.items()}
+        no_group = {"", *classes, *clips}
+        train, test = (
+            {g: own for g, own in groups.get(s, {}).items() if g not in no_group}
+            for s in ("train", "test")
+        )
+        shared = sorted(set(train) & set(test))
+        concerned = {label for own in (*train.values(), *test.values()) for label in own}
+        if (
+            len(test) >= MIN_GROUPS
+            and sum(own.total() for own in train.values()) >= 2 * len(train)
+            and len(concerned - {""}) >= len(classes) / 2
+            and len(shared) >= max(MIN_SHARED, SHARED * len(test))
+        ):
+            caution = (
+                f"{len(shared)} of the {len(test)} groups in test that {way} suggests are in train too "
+                f"({few(shared)}): if these are speakers, sessions or places, the test is easier than "
+                "what the student will meet. Give splits that keep each on one side"
+            )
+            return [caution]
+    return []
+
+
+def _groups(
+    clips: Sequence[tuple[str, Sequence[str]]], group_of: Callable[[str], str]
+) -> dict[str, Counter[str]]:
+    """Labels of each group's clips; an unlabelled one counts under an empty name."""
+    found: dict[str, Counter[str]] = {}
+    for name, labels in clips:
+        found.setdefault(group_of(name), Counter()).update(labels or ("",))
+    return found
+
+
+def _folder(name: str) -> str:
+    return name.rpartition("/")[0].rpartition("/")[2]
+
+
+def _beginning(name: str) -> str:
+    tokens = _TOKEN.split(name.rpartition("/")[2])
+    return tokens[0] if len(tokens) > 1 else ""
+
+
+def few_seeds(seeds: int) -> list[str]:
+    """Too few runs for an interval."""
+    if seeds >= MIN_SEEDS:
+        return []
+    caution = (
+        f"{seeds} seed{'s' if seeds > 1 else ''} a side (an interval needs {MIN_SEEDS}): what another "
+        "seed would give is not known, and no difference can be shown"
+    )
+    return [caution]
+
+
+def above_teacher(student: float, teacher: float | None, metric: str) -> list[str]:
+    """A student that its teacher cannot help."""
+    if teacher is None or student <= teacher:
+        return []
+    caution = (
+        f"the student alone ({metric} {student:.4f}) is above its teacher ({teacher:.4f}): there is "
+        "little to learn from it. A better teacher comes first (finetune-teacher)"
+    )
+    return [caution]
+
+
+def below_twin(learned: str, student: float, twin: float, metric: str) -> list[str]:
+    """Distillation that harms."""
+    if student >= twin:
+        return []
+    caution = (
+        f"learning from {one_line(learned)} ({metric} {student:.4f}) is below learning from labels "
+        f"alone ({twin:.4f}): lower its weight, or leave it out"
+    )
+    return [caution]
+
+
+def few(names: Sequence[str]) -> str:
+    """List some names of many."""
+    shown = [one_line(name) for name in names[:MAX_NAMES]]
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(shown) + more

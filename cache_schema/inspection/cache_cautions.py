@@ -1,0 +1,98 @@
+"""What a cache itself gives reason to doubt, by the figures that `cache_schema.cautions` judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cache_schema.cautions import (
+    flat_attention,
+    flatness,
+    imbalance,
+    missing_classes,
+    one_class,
+    perfect_teacher,
+    shared_groups,
+)
+from cache_schema.inspection.summary import teacher_accuracy
+from cache_schema.reader import Cache
+from cache_schema.signal_names import TEMPORAL_ATTENTION, qualified, teacher_label
+
+MAX_CLIPS = 50_000  # of a split: what is looked at of very large ones, whose clips lie at random
+UNITS = 16  # of train, to judge a teacher by
+
+
+def corpus_cautions(cache: Cache) -> list[str]:
+    """What a cache's clips and classes lack; nothing of its signals is read."""
+    classes = cache.classes
+    counts = class_counts(cache)
+    if not any(n for own in counts.values() for n in own.values()):
+        return one_class(classes, cache.task)
+    found = {split: [c for c, n in own.items() if n] for split, own in counts.items()}
+    return [
+        *one_class(classes, cache.task),
+        *missing_classes(found, classes),
+        *imbalance(counts.get("train", {})),
+        *shared_groups(_paths_and_labels(cache), classes),
+    ]
+
+
+def class_counts(cache: Cache) -> dict[str, dict[str, int]]:
+    """Clips of each class in each split, by their labels."""
+    counts = {}
+    for split in cache.manifest.corpus.splits:
+        last = split.first_clip + min(split.clips, MAX_CLIPS)
+        sums_C = cache.clip_table.labels(split.first_clip, last).sum(0, dtype=np.int64)
+        counts[split.name] = dict(zip(cache.classes, sums_C.tolist(), strict=True))
+    return counts
+
+
+def _paths_and_labels(cache: Cache) -> dict[str, list[tuple[str, list[str]]]]:
+    found = {}
+    for split in cache.manifest.corpus.splits:
+        last = split.first_clip + min(split.clips, MAX_CLIPS)
+        paths = cache.clip_table.strings("path", split.first_clip, last)
+        labels: list[list[str]] = [[] for _ in paths]
+        hot_NC = cache.clip_table.labels(split.first_clip, last)
+        for row, column in np.argwhere(hot_NC).tolist():
+            labels[row].append(cache.classes[column])
+        found[split.name] = list(zip(paths, labels, strict=True))
+    return found
+
+
+def teacher_cautions(
+    cache: Cache, teacher: str, scores: Mapping[str, float] | None = None
+) -> list[str]:
+    """What a teacher's own figures say of how much there is to learn from it.
+
+    Parameters
+    ----------
+    cache : Cache
+        Of its answers.
+    teacher : str
+        Its name in the cache.
+    scores : mapping, optional
+        Its accuracy by split, where it is known already.
+    """
+    if scores is None:
+        splits = [split for split in ("train",) if split in cache.splits]
+        scores = teacher_accuracy(cache, teacher, splits, UNITS)
+    signal = qualified(TEMPORAL_ATTENTION, teacher)
+    return [
+        *perfect_teacher(scores.get("train"), "accuracy", teacher_label(teacher)),
+        *flat_attention(mean_flatness(cache, signal), signal),
+    ]
+
+
+def mean_flatness(cache: Cache, signal: str) -> float | None:
+    """Mean flatness of a signal over the first units of train; None where it is not cached."""
+    if signal not in cache.signals:
+        return None
+    split = "train" if "train" in cache.splits else cache.splits[0]
+    found: list[float] = []
+    for unit in cache.units(split, 0)[:UNITS]:
+        rows = cache.read_unit(unit, [signal]).signals[signal]
+        shares = (flatness(rows[row]) for row in range(len(rows)))
+        found += [share for share in shares if share is not None]
+    return float(np.mean(found)) if found else None

@@ -1,0 +1,152 @@
+"""Single clips of a report: picture, sound, label, and what each model answered and attended to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache_schema.inspection.answers import answer_text
+from cache_schema.inspection.log_mel import log_mel
+from cache_schema.reader import Cache
+from cache_schema.report.charts.base import Chart
+from cache_schema.report.charts.clip import clip_charts
+from cache_schema.report.sound import MAX_SOUND_S, wav_address
+from cache_schema.signal_names import WAVEFORM
+from student.evaluation.attention_curves import clip_curves
+from student.metrics.interface import Predictions
+from student.report.blocks import Block
+from student.report.chosen_clips import most_unlike, most_wrong
+
+
+@dataclass(frozen=True, slots=True)
+class ClipGroup:
+    """Some clips and why they are shown."""
+
+    heading: str
+    words: str
+    clips: list[dict[str, Any]]
+
+
+def clip_groups(
+    block: Block, cache: Cache, found: Mapping[str, Predictions], prefix: str, most: int
+) -> tuple[list[ClipGroup], dict[str, Chart]]:
+    """Choose clips and draw them.
+
+    Parameters
+    ----------
+    block : Block
+        Of the runs.
+    cache : Cache
+        That has the clips.
+    found : mapping
+        Answers of each model by its name, the student's first.
+    prefix : str
+        Of the charts' names.
+    most : int
+        Clips of each group.
+
+    Returns
+    -------
+    groups : list of ClipGroup
+    charts : dict of str to Chart
+    """
+    student, teacher = next(iter(found.values())), found.get("teacher")
+    wrong = dict.fromkeys(most_wrong(student, most), "")
+    unlike: dict[int, str] = {}
+    if teacher is not None:
+        unlike = {
+            row: f"{apart:.2f} nats from the teacher's answer"
+            for row, apart in most_unlike(student, teacher, most + len(wrong))
+            if row not in wrong
+        }
+    chosen = wrong | dict(list(unlike.items())[:most])
+    drawn, charts = _draw(block, cache, found, chosen, prefix)
+    groups = [
+        ClipGroup(
+            "Most wrong",
+            "Wrong answers of highest loss, the worst first.",
+            [drawn[row] for row in wrong],
+        ),
+        ClipGroup(
+            "Most unlike the teacher",
+            "Of the others, those whose answer is farthest from the teacher's.",
+            [drawn[row] for row in chosen if row not in wrong],
+        ),
+    ]
+    return [group for group in groups if group.clips], charts
+
+
+def _draw(
+    block: Block,
+    cache: Cache,
+    found: Mapping[str, Predictions],
+    chosen: Mapping[int, str],
+    prefix: str,
+) -> tuple[dict[int, dict[str, Any]], dict[str, Chart]]:
+    positions_N = next(iter(found.values())).clips_N
+    assert positions_N is not None
+    clips = {row: cache.clip_table.clips(int(p), int(p) + 1)[0]
+             for row, p in ((row, positions_N[row]) for row in chosen)}  # fmt: skip
+    drawn: dict[int, dict[str, Any]] = {}
+    for row, remark in chosen.items():
+        drawn[row] = {
+            "id": clips[row].id,
+            "name": f"{prefix}clip{row}",
+            "answers": _answers(clips[row].labels, found, int(positions_N[row])),
+            "remark": remark,
+            "charts": [],
+            "sound": "",
+        }
+    charts: dict[str, Chart] = {}
+    if WAVEFORM in cache.signals and chosen:
+        ids = [clips[row].id for row in chosen]
+        runs = [block.shown.path, *([block.twin.path] if block.twin else [])]
+        _add_pictures(list(drawn.values()), runs, cache, block.split, ids, charts)
+    return drawn, charts
+
+
+def _add_pictures(
+    drawn: Sequence[dict[str, Any]],
+    runs: Sequence[Path],
+    cache: Cache,
+    split: str,
+    ids: Sequence[str],
+    charts: dict[str, Chart],
+) -> None:
+    """Add to each clip its charts and its sound."""
+    for entry, one in zip(drawn, clip_curves(runs, cache, split, ids), strict=True):
+        seconds = len(one.samples_S) / cache.sample_rate_hz
+        drawn_charts = clip_charts(
+            log_mel(one.samples_S, cache.sample_rate_hz),
+            one.curves,
+            seconds=seconds,
+            place_s=one.place_s,
+            name=entry["name"],
+        )
+        for number, chart in enumerate(drawn_charts):
+            charts[f"{entry['name']}_{number}"] = chart
+            entry["charts"].append(f"{entry['name']}_{number}")
+        if seconds <= MAX_SOUND_S:
+            entry["sound"] = wav_address(one.samples_S, cache.sample_rate_hz)
+
+
+def _answers(
+    labels: Sequence[str], found: Mapping[str, Predictions], position: int
+) -> list[dict[str, str]]:
+    answers = [{"who": "label", "text": ", ".join(labels) or "none of the classes", "verdict": ""}]
+    for name, predictions in found.items():
+        assert predictions.clips_N is not None
+        (rows,) = np.nonzero(predictions.clips_N == position)
+        if len(rows):
+            row = int(rows[0])
+            text = answer_text(predictions.logits_NC[row], predictions.classes, predictions.task, 3)
+            chosen = np.flatnonzero(predictions.decisions()[row]).tolist()
+            verdict = (
+                "right" if {predictions.classes[c] for c in chosen} == set(labels) else "wrong"
+            )
+            answers.append({"who": name, "text": text, "verdict": verdict})
+    return answers

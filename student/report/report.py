@@ -1,0 +1,151 @@
+"""Put a report together: for each block of runs the answer, then what explains it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cache_schema.inspection.cache_cautions import corpus_cautions, teacher_cautions
+from cache_schema.reader import Cache
+from cache_schema.report.charts.base import Chart
+from cache_schema.report.page import write_page
+from student.compare.row_cautions import row_cautions
+from student.metrics.interface import Predictions
+from student.metrics.teacher import teacher_predictions
+from student.report.answer import answer_charts, answer_table, cards, sentences
+from student.report.blocks import Block
+from student.report.classes import calibration_words, class_charts, class_table
+from student.report.clips import clip_groups
+from student.report.costs import cost_rows
+from student.report.curves import curve_charts
+from student.report.run_folder import RunFolder
+from student.report.settings_text import train_command
+from student.runs.predict import run_predictions
+from student.runs.settings import first_teacher, flat_settings
+
+PACKAGE = "student.report"
+CLIPS = 6  # of each group, in a report of one block
+FEWEST_CLIPS = 2
+
+
+@dataclass
+class Report:
+    """A report under way: what its template gets, and its charts by name."""
+
+    title: str
+    command: str
+    warnings: list[str]
+    sections: list[dict[str, Any]] = field(default_factory=list)
+    charts: dict[str, Chart] = field(default_factory=dict)
+
+    def add(self, prefix: str, charts: dict[str, Chart]) -> dict[str, str]:
+        """Take charts up; gives their names on the page by their own."""
+        self.charts |= {f"{prefix}{name}": chart for name, chart in charts.items()}
+        return {name: f"{prefix}{name}" for name in charts}
+
+
+def write_report(blocks: Sequence[Block], out: Path, *, title: str, command: str) -> int:
+    """Write the report of some blocks; gives its bytes.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        At least one.
+    out : Path
+        HTML file.
+    title, command : str
+        Its heading, and what makes it again.
+    """
+    report = Report(title, command, _warnings(blocks))
+    most = max(FEWEST_CLIPS, CLIPS // len(blocks))
+    for number, block in enumerate(blocks):
+        report.sections.append(_section(report, block, f"b{number}_", most))
+    content = {
+        "title": report.title,
+        "command": report.command,
+        "warnings": report.warnings,
+        "sections": report.sections,
+    }
+    return write_page(out, "runs.html", content, report.charts, package=PACKAGE)
+
+
+def _warnings(blocks: Sequence[Block]) -> list[str]:
+    """What makes the figures of blocks doubtful, each thing once."""
+    found = row_cautions([row for block in blocks for row in block.rows])
+    caches = {block.cache.root: block.cache for block in blocks if block.cache is not None}
+    for cache in caches.values():
+        taught = [
+            *corpus_cautions(cache),
+            *(line for name in cache.teachers for line in teacher_cautions(cache, name)),
+        ]
+        found += [f"{cache.root.name}: {line}" for line in taught]
+    return list(dict.fromkeys(found))
+
+
+def _section(report: Report, block: Block, prefix: str, most: int) -> dict[str, Any]:
+    """Everything of a block, as the template has it."""
+    charts = answer_charts(block) | curve_charts(block)
+    section: dict[str, Any] = {
+        "name": block.name,
+        "split": block.split,
+        "shown": f"learned from {block.learned}, seed {block.shown.seed}",
+        "twin": f"seed {block.twin.seed}" if block.twin else "",
+        "cards": cards(block),
+        "sentences": sentences(block),
+        "table": answer_table(block),
+        "costs": cost_rows(block.shown, block.cache),
+        "settings": _settings(block.shown),
+        "train_command": train_command(
+            block.shown.config, str(block.cache.root) if block.cache else "CACHE", block.shown.path
+        ),
+        "cache": _cache_facts(block.cache, block.split),
+        "classes": None,
+        "groups": [],
+    }
+    if block.cache is not None and block.split in block.cache.splits:
+        found = answers_of(block, block.cache)
+        if len(next(iter(found.values())).labels_NC):
+            charts |= class_charts(found)
+            section["classes"] = class_table(found)
+            section["calibration"] = calibration_words(found)
+            section["groups"], drawn = clip_groups(block, block.cache, found, prefix, most)
+            report.charts |= drawn
+    section["charts"] = report.add(prefix, charts)
+    return section
+
+
+def answers_of(block: Block, cache: Cache) -> dict[str, Predictions]:
+    """What each model answers for the split: the student in detail first, its twin, the teacher."""
+    config = block.shown.config
+    name = "distilled" if block.shown.distilled else "undistilled"
+    found = {name: _answers(block.shown, cache, block.split)}
+    if block.twin is not None:
+        found["undistilled"] = _answers(block.twin, cache, block.split)
+    teacher = teacher_predictions(
+        cache, block.split, config["class_map"], first_teacher(config["distill"])
+    )
+    return found if teacher is None or not len(teacher.labels_NC) else {**found, "teacher": teacher}
+
+
+def _answers(run: RunFolder, cache: Cache, split: str) -> Predictions:
+    return run_predictions(run.path, run.config, cache, split)
+
+
+def _settings(run: RunFolder) -> list[list[str]]:
+    hidden = ("classes",)
+    shown = {key: value for key, value in run.config.items() if key not in hidden}
+    rows = [[key, str(value)] for key, value in flat_settings(shown).items()]
+    best = ["best epoch by validation", f"{run.result['best_epoch']} of {run.result['epochs']}"]
+    return [best, *rows]
+
+
+def _cache_facts(cache: Cache | None, split: str) -> str:
+    if cache is None:
+        return ""
+    clips = sum(unit.rows for unit in cache.units(split, 0)) if split in cache.splits else 0
+    return (
+        f"{cache.root.name}: {len(cache.classes)} classes ({cache.task}-label), {cache.views} view(s), "
+        f"{clips} clips in {split}"
+    )

@@ -1,0 +1,123 @@
+"""What a finished run's folder says of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cache_schema.errors import RunError, bullet_list
+from cache_schema.store.safe_open import check_no_links, read_plain
+from student.runs.checkpoint import MAX_JSON_BYTES, read_json
+from student.runs.predict import read_config
+from student.training.loop import METRIC_LINES
+from student.training.train import RESULT
+
+_Score = float | str | None
+_TRAIN_AGAIN = "Train it again with train-student."
+
+
+class _Split(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    score: _Score
+    teacher_score: _Score
+    scores: dict[str, _Score]
+    teacher_scores: dict[str, _Score] | None
+    clips: Annotated[int, Field(ge=0)]
+
+
+class _Result(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    metric: str
+    splits: dict[str, _Split]
+    seed: int
+    best_epoch: int
+    epochs: int
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, _Score]
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """A finished run.
+
+    Attributes
+    ----------
+    path : Path
+        Its folder.
+    config, result : dict
+        Its settings, and its scores by split.
+    history : list of dict
+        What was logged of each epoch.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    result: dict[str, Any]
+    history: list[dict[str, Any]]
+
+    @property
+    def seed(self) -> int:
+        """Seed that it was trained with."""
+        return int(self.result["seed"])
+
+    @property
+    def distilled(self) -> bool:
+        """Whether a teacher taught it."""
+        return bool(self.config["distill"])
+
+
+def read_run_folder(path: Path) -> RunFolder:
+    """Read a run's settings, scores and log.
+
+    Raises
+    ------
+    RunError
+        If it is no run, not finished, or damaged.
+    """
+    check_no_links(path, "run", error=RunError)
+    config, result = read_config(path), read_json(path / RESULT)
+    if result is None:
+        raise RunError(
+            f"{path} is not finished (no {RESULT}). Repeat its train-student command to end it.",
+            kind="unfinished",
+        )
+    _check(_Result, result, path / RESULT)
+    return RunFolder(path, config, result, _read_history(path / METRIC_LINES))
+
+
+def _read_history(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = read_plain(path, MAX_JSON_BYTES).decode().splitlines()
+        entries = [json.loads(line) for line in lines]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{path} {error.strerror}", kind="damaged") from None
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is not JSON: {error}. {_TRAIN_AGAIN}", kind="damaged") from None
+    for entry in entries:
+        _check(_Entry, entry, path)
+    return entries
+
+
+def _check(model: type[BaseModel], document: Any, path: Path) -> None:
+    try:
+        model.model_validate(document)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']} (found {e['input']!r:.60})"
+            for e in error.errors()
+        ]
+        raise RunError(
+            f"{path} is damaged, or another version wrote it\n{bullet_list(problems, 10)}\n"
+            f"{_TRAIN_AGAIN}",
+            kind="damaged",
+        ) from None

@@ -1,0 +1,167 @@
+"""What is said of figures that deserve doubt: at each threshold, with the figure in the message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_cache import copy_small_cache
+
+from cache_schema.cautions import (
+    above_teacher,
+    below_twin,
+    few_seeds,
+    flat_attention,
+    flatness,
+    imbalance,
+    missing_classes,
+    one_class,
+    perfect_teacher,
+    shared_groups,
+)
+from cache_schema.inspection.cache_cautions import corpus_cautions, mean_flatness, teacher_cautions
+from cache_schema.reader import open_cache
+from student.compare.conditions import parse_condition
+from student.compare.row_cautions import row_cautions
+from student.compare.statistics import paired
+from student.compare.table import TableRow
+
+
+def test_a_teacher_is_nearly_perfect_from_99_per_cent_on() -> None:
+    assert perfect_teacher(None, "accuracy") == perfect_teacher(0.9899, "accuracy") == []
+    (said,) = perfect_teacher(0.99, "accuracy")
+    assert "nearly perfect on the clips it teaches (accuracy 0.9900 on train" in said
+    assert "--views" in said
+
+
+def test_attention_is_nearly_flat_from_97_per_cent_of_uniform_entropy_on() -> None:
+    assert flat_attention(None, "a") == flat_attention(0.9699, "a") == []
+    (said,) = flat_attention(0.97, "temporal_attention")
+    assert said.startswith(
+        "temporal_attention is nearly flat (its entropy is 0.970 of a uniform one's"
+    )
+    halves = np.array([0.5, 0.5, 0.0, 0.0])
+    assert flatness(halves) == pytest.approx(0.5)
+    assert flatness(np.ones(1)) is None
+    assert flatness(np.zeros(3)) is None
+
+
+def test_one_class_is_too_few_where_it_is_the_only_answer() -> None:
+    assert one_class(("dog", "cat"), "single") == one_class(("dog",), "multi") == []
+    assert "(dog)" in one_class(("dog",), "single")[0]
+
+
+def test_classes_without_clips_are_named_by_split() -> None:
+    found = {"train": ["a", "b"], "test": ["a"]}
+    assert missing_classes(found, ("a",)) == missing_classes({"train": []}, ("a",)) == []
+    assert missing_classes(found, ("a", "b", "c")) == [
+        "1 classes have no usable train clip to learn from: c",
+        "2 classes have no usable test clip to score them on: b, c",
+    ]
+
+
+def test_classes_are_out_of_balance_from_ten_times_on() -> None:
+    assert imbalance({}) == imbalance({"a": 5}) == imbalance({"a": 99, "b": 10, "c": 0}) == []
+    (said,) = imbalance({"a": 100, "b": 10})
+    assert said.startswith("class a has 100 training clips, 10 times the 10 of b")
+
+
+def named(names: Iterable[str], *labels: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Clips of these names with the labels one after the other."""
+    return [(name, (labels[n % len(labels)],) if labels else ()) for n, name in enumerate(names)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "way"),
+    [("s{}/a{}.wav", "the folder"), ("yes/s{}_{}.wav", "what a name begins with"),
+     ("s{}-{}", "what a name begins with")],
+)  # fmt: skip
+@pytest.mark.parametrize("labels", [(), ("yes", "no")])
+def test_groups_on_both_sides_are_found_in_names(
+    pattern: str, way: str, labels: tuple[str, ...]
+) -> None:
+    def said(*speakers: int) -> list[str]:
+        train = [pattern.format(speaker, n) for speaker in range(10) for n in range(3)]
+        test = [pattern.format(speaker, 9) for speaker in speakers]
+        clips = {"train": named(train, *labels), "test": named(test, *labels)}
+        return shared_groups(clips, labels)
+
+    assert said(10, 11, 12, 13, 14) == []
+    assert said(1, 20, 21, 22, 23) == []
+    (caution,) = said(1, 2, 20, 21, 22)
+    start = f"2 of the 5 groups in test that {way} suggests are in train too (s1, s2)"
+    assert caution.startswith(start)
+
+
+def test_running_numbers_classes_and_kinds_of_a_class_are_no_groups() -> None:
+    classes = ("dog", "cat", "owl")
+    numbered = [(f"{name}/{n}.wav", (name,)) for name in classes for n in range(9)]
+    split = {s: [(f"{s}/{name}", labels) for name, labels in numbered] for s in ("train", "test")}
+    assert shared_groups(split, classes) == []
+    before = [(f"{name}_{n:05}.wav", (name,)) for name in classes for n in range(9)]
+    assert shared_groups({"train": before, "test": before}, classes) == []
+    unique = named((f"{n}_x.wav" for n in range(50)), "dog", "cat")
+    assert shared_groups({"train": unique, "test": unique[:9]}) == []
+    words = [(f"{word}/a_{n}.wav", ("rest",)) for word in ("bed", "bird", "six") for n in range(5)]
+    assert shared_groups({"train": words, "test": words}, (*classes, "rest")) == []
+
+
+def test_fewer_than_three_seeds_are_few() -> None:
+    assert few_seeds(3) == []
+    assert few_seeds(2)[0].startswith("2 seeds a side (an interval needs 3)")
+    assert few_seeds(1)[0].startswith("1 seed a side")
+
+
+def test_a_student_is_above_its_teacher_and_below_its_twin_by_any_difference() -> None:
+    assert above_teacher(0.8, None, "accuracy") == above_teacher(0.8, 0.8, "accuracy") == []
+    assert (
+        "(accuracy 0.8001) is above its teacher (0.8000)"
+        in above_teacher(0.8001, 0.8, "accuracy")[0]
+    )
+    assert below_twin("a=1", 0.8, 0.8, "accuracy") == []
+    assert (
+        "(accuracy 0.7999) is below learning from labels alone (0.8000)"
+        in (below_twin("a=1", 0.7999, 0.8, "accuracy")[0])
+    )
+
+
+def row(
+    condition: str, scores: tuple[float, ...], plain: tuple[float, ...], teacher: float
+) -> TableRow:
+    gain = None if condition == "none" else paired(scores, plain)
+    return TableRow(
+        "c",
+        "tc-resnet",
+        parse_condition(condition),
+        (condition,),
+        "accuracy",
+        scores,
+        teacher,
+        gain,
+    )
+
+
+def test_rows_are_judged_together() -> None:
+    plain = (0.6, 0.7, 0.65)
+    assert (
+        row_cautions([row("none", plain, plain, 0.9), row("sp=1", (0.8, 0.8, 0.8), plain, 0.9)])
+        == []
+    )
+    said = row_cautions([row("none", plain, plain, 0.5), row("sp=1", (0.5, 0.5, 0.5), plain, 0.5)])
+    assert [line.split(" (")[0] for line in said] == ["the student alone", "learning from sp=1"]
+    assert "0.5000) is below learning from labels alone (0.6500)" in said[1]
+    assert row_cautions([row("none", plain[:2], plain[:2], 0.9)])[0].startswith("2 seeds")
+    assert row_cautions([]) == []
+
+
+def test_a_cache_is_judged_by_its_clips_and_its_teachers_answers(tmp_path: Path) -> None:
+    cache = open_cache(copy_small_cache(tmp_path / "small.zarr"))
+    assert corpus_cautions(cache) == []
+    share = mean_flatness(cache, "temporal_attention")
+    assert share is not None
+    assert 0.5 < share < 1
+    assert mean_flatness(cache, "attention_of_nobody") is None
+    (said,) = teacher_cautions(cache, "", {"train": 0.995})
+    assert said.startswith("the first teacher is nearly perfect")
