@@ -33,12 +33,13 @@ from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin, plugin_names, typed_options
 from student.augmentation.mixup import draw_mixup
 from student.augmentation.spec_augment import spec_augment
+from student.export import ANY_LENGTH
 from student.export.bars import check_parity
 from student.export.clips import generated_clips
 from student.export.forms import FormSpec, build_graph
 from student.export.interface import Exporter, Graph
 from student.export.parity import Trial
-from student.export.request import load_exporter
+from student.export.request import ExportRequest, check_exporter, load_exporter
 from student.losses import LOSSES
 from student.losses.interface import DistillationLoss, LossSetup
 from student.metrics import load_metric, measure
@@ -556,6 +557,28 @@ def exporter_declares(name: str, folder: Path) -> None:
     assert Path(exporter.file_name).suffix
     lacks = (exporter.why_not_any_length, exporter.why_not_waveform, exporter.why_not_int8)
     assert all(type(reason) is str for reason in lacks)
+    assert not (exporter.why_not_int8 and exporter.quantizes_weights_alone)
+
+
+def exporter_refuses_what_it_lacks(name: str, folder: Path) -> None:
+    """What is asked for and declared as lacking is refused with that reason, anything else is not."""
+    exporter = load_exporter(name)
+    plain = ExportRequest(
+        run=folder, to=name, out=folder, length_s=1.0, waveform=False, streaming=False, int8=False,
+        calibrate=None, clips=200, page=None,
+    )  # fmt: skip
+    check_exporter(exporter, plain)
+    for asked, reason in (
+        (replace(plain, length_s=ANY_LENGTH), exporter.why_not_any_length),
+        (replace(plain, waveform=True), exporter.why_not_waveform),
+        (replace(plain, int8=True), exporter.why_not_int8),
+    ):
+        said = ""
+        try:
+            check_exporter(exporter, asked)
+        except UsageError as error:
+            said = str(error)
+        assert said.endswith(f": not with --to {name}: {reason}") if reason else not said
 
 
 def exporter_writes_clips(name: str, folder: Path) -> None:
@@ -571,6 +594,24 @@ def exporter_writes_clips(name: str, folder: Path) -> None:
     assert sorted(os.listdir(folder)) == sorted([floats.name, int8.name])
     assert int8.stat().st_size < floats.stat().st_size
     assert trial.compare(exporter.load(int8), exact=False).agreement > 0.5
+
+
+def exporter_writes_weights_alone(name: str, folder: Path) -> None:
+    """Weights in int8 and activations in float answer more alike than this, where the format has it."""
+    exporter = load_exporter(name)
+    if not exporter.quantizes_weights_alone:
+        return
+    graph, trial = exported_trial(
+        EXPORTED, FormSpec(kind="static", takes="features", samples=SECOND)
+    )
+    floats, int8 = folder / exporter.file_name, folder / f"int8-{exporter.file_name}"
+    exporter.write(graph, floats)
+    exporter.quantize_weights(graph, floats, int8)
+    assert sorted(os.listdir(folder)) == sorted([floats.name, int8.name])
+    assert int8.stat().st_size < 0.6 * floats.stat().st_size
+    parity = trial.compare(exporter.load(int8), exact=False)
+    assert parity.agreement > 0.8
+    assert 0 < parity.largest_difference < 0.1
 
 
 def exporter_writes_waveforms(name: str, folder: Path) -> None:
@@ -592,5 +633,6 @@ def exporter_writes_steps(name: str, folder: Path) -> None:
 
 
 EXPORTER_CHECKS: tuple[Callable[[str, Path], None], ...] = (
-    exporter_declares, exporter_writes_clips, exporter_writes_waveforms, exporter_writes_steps,
+    exporter_declares, exporter_refuses_what_it_lacks, exporter_writes_clips,
+    exporter_writes_weights_alone, exporter_writes_waveforms, exporter_writes_steps,
 )  # fmt: skip

@@ -110,6 +110,8 @@ def _parities(card: dict[str, Any]) -> Iterator[str]:
     if first["shapes"]:
         shapes = ", ".join(f"{clips} × {frames}" for clips, frames in first["shapes"])
         yield f"Also in batches of clips × frames: {shapes}."
+    if card["quantised"]:
+        yield f"In int8: {markdown(card['quantised'])}."
     if card["calibration"]:
         yield f"Calibrated with {markdown(card['calibration'])}."
     yield ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,9 @@ from torch import Tensor
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
+from cache_schema.errors import RunError
 from cache_schema.store.files import write_atomic
+from cache_schema.text import one_line
 from student.export.converters import converting, hushed
 from student.export.interface import Arrays, Exporter, Graph, TensorFacts
 
@@ -66,7 +69,7 @@ class ExecuTorchExporter(Exporter):
             traced = torch.export.export(graph.module, _example(graph)).module()
             quantizer = _WeightsAlone() if graph.recurrent else XNNPACKQuantizer()
             if not graph.recurrent:
-                kept = _up_to_first_layer(traced)
+                kept = _up_to_first_layer(traced) | _depthwise_over_time(traced)
                 quantizer.set_filter_function(lambda node: node.name not in kept)
             prepared = prepare_pt2e(traced, quantizer.set_global(config))
             # Without clips to calibrate with, one run shows the weights.
@@ -109,6 +112,16 @@ def _up_to_first_layer(traced: GraphModule) -> set[str]:
     return names
 
 
+def _depthwise_over_time(traced: GraphModule) -> set[str]:
+    """Name the convolutions over time of each channel on its own, which XNNPACK lacks in int8.
+
+    A file with one is written, and not loaded (``Failed to create convolution node``).
+    """
+    over_time = torch.ops.aten.conv1d.default
+    nodes = [node for node in traced.graph.nodes if node.target is over_time]
+    return {node.name for node in nodes if _each_on_its_own(node)}
+
+
 def _each_on_its_own(node: Node) -> bool:
     """Whether it is a convolution of each band on its own, which leaves them as different as before."""
     groups = node.args[6] if len(node.args) > 6 else 1  # by position, as torch.export has it
@@ -137,11 +150,23 @@ def lowered(program: ExportedProgram, graph: Graph) -> bytes:
     return content
 
 
+@contextmanager
+def _running() -> Iterator[None]:
+    """Hush the runtime, and say in one line what it cannot run of what the converter wrote."""
+    try:
+        with hushed():
+            yield
+    except RuntimeError as error:
+        raise RunError(
+            f"ExecuTorch cannot run this form: {one_line(str(error))}", kind="format"
+        ) from None
+
+
 class ExecuTorchRunner:
     """A written file in ExecuTorch's runtime; XNNPACK has one thread of torch's."""
 
     def __init__(self, path: Path) -> None:
-        with hushed():
+        with _running():
             self._program = Runtime.get().load_program(path.read_bytes())
             self._method = self._program.load_method(METHOD)
         about = self._method.metadata
@@ -163,5 +188,6 @@ class ExecuTorchRunner:
             torch.from_numpy(np.ascontiguousarray(inputs[facts.name], np.float32))
             for facts in self.inputs
         ]
-        found = self._method.execute(given)
+        with _running():
+            found = self._method.execute(given)
         return {facts.name: value.numpy() for facts, value in zip(self.outputs, found, strict=True)}

@@ -50,6 +50,7 @@ MIN_CALIBRATED = 20
 # Steps of one clip differ little from those of the next.
 STEP_CALIBRATION_CLIPS = 20
 FRONT_END_BAR = 1e-4
+WEIGHTS_AND_ACTIVATIONS, WEIGHTS_ALONE = "weights and activations", "weights alone"
 
 
 def export(request: ExportRequest, log: Log) -> dict[str, Any]:
@@ -114,15 +115,17 @@ def _write(job: ExportJob, draft: Path, log: Log) -> dict[str, Any]:
     parity = {"float": trial.compare(runner, exact=True)}
     log(_parity_line(f"{path.name}, float, {path.stat().st_size:,} bytes", parity["float"]))
     check_parity(parity["float"], job.spec, path.name)
-    used = f"{len(calibration)} training clips of {job.request.calibrate}"
-    calibrated = used if job.calibrates else ""
+    quantised = ""
     if job.request.int8:
-        runner, parity["int8"] = _quantised(job, path, runner, trial, calibration)
-        log(_parity_line(f"{path.name}, int8, {path.stat().st_size:,} bytes", parity["int8"]))
+        runner, parity["int8"], quantised = _quantised(job, path, runner, trial, calibration, log)
+        said = f"{path.name}, int8 of {quantised}, {path.stat().st_size:,} bytes"
+        log(_parity_line(said, parity["int8"]))
+    used = f"{len(calibration)} training clips of {job.request.calibrate}"
+    calibrated = used if quantised == WEIGHTS_AND_ACTIVATIONS and job.calibrates else ""
     if job.spec.takes == FEATURES and job.exporter.writes_front_end:
         _write_front_end(job, draft, trial.clips.clips)
     vectors = write_vectors(draft / VECTORS, trial, job.front_end)
-    card = card_of(job, draft, runner, parity, calibrated, vectors)
+    card = card_of(job, draft, runner, parity, quantised, calibrated, vectors)
     write_card(draft, card)
     return card
 
@@ -161,11 +164,43 @@ def _check_enough_clips(job: ExportJob, clips: TrialClips, calibrated: int) -> N
 
 
 def _quantised(
-    job: ExportJob, path: Path, floats: Runner, trial: Trial, calibration: Sequence[TrialClip]
-) -> tuple[Runner, Parity]:
-    """Put the int8 file in the float one's place, if it holds its bars."""
+    job: ExportJob,
+    path: Path,
+    floats: Runner,
+    trial: Trial,
+    calibration: Sequence[TrialClip],
+    log: Log,
+) -> tuple[Runner, Parity, str]:
+    """Put the int8 file in the float one's place, if it holds its bars; says of what it is int8.
+
+    Where activations of 8 bits miss a bar, weights alone are tried, if the format has that.
+    """
     made = path.with_name(f"int8-{path.name}")
     job.exporter.quantize(job.graph, path, made, _calibration(job, floats, calibration))
+    quantised = WEIGHTS_AND_ACTIVATIONS
+    try:
+        runner, parity = _held_to_int8(job, path, made, trial)
+    except RunError as error:
+        if error.kind != "int8" or not job.exporter.quantizes_weights_alone:
+            raise
+        log(_first_line_of(error))
+        made.unlink()
+        job.exporter.quantize_weights(job.graph, path, made)
+        quantised = WEIGHTS_ALONE
+        runner, parity = _held_to_int8(job, path, made, trial)
+    made.replace(path)
+    return runner, parity, quantised
+
+
+def _first_line_of(error: RunError) -> str:
+    problems = [line.strip(" -") for line in str(error).splitlines() if line.startswith("  - ")]
+    return (
+        f"int8 of {WEIGHTS_AND_ACTIVATIONS} misses a bar ({'; '.join(problems)}); of weights alone:"
+    )
+
+
+def _held_to_int8(job: ExportJob, path: Path, made: Path, trial: Trial) -> tuple[Runner, Parity]:
+    """Run an int8 file and refuse it if it misses a bar."""
     runner = job.exporter.load(made)
     parity = trial.compare(runner, exact=False)
     front_end_bytes = _front_end_bytes(job, path.parent) if job.spec.takes == WAVEFORM else 0
@@ -176,7 +211,6 @@ def _quantised(
         has_step=not job.student.why_not_step and not job.streaming,
         name=path.name,
     )
-    made.replace(path)
     return runner, parity
 
 

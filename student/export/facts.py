@@ -63,6 +63,7 @@ def card_of(
     draft: Path,
     runner: Runner,
     parity: dict[str, Parity],
+    quantised: str,
     calibrated: str,
     vectors: int,
 ) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def card_of(
     return {
         "format": job.request.to,
         "precision": "int8" if job.request.int8 else "float32",
+        "quantised": quantised,
         "contract": job.contract.model_dump(mode="json"),
         "tensors": {
             "inputs": [asdict(facts) for facts in runner.inputs],

@@ -107,6 +107,8 @@ class Exporter(ABC):
     """Why it writes no graph with the front end in it; empty if it does."""
     why_not_int8: ClassVar[str] = ""
     """Why it writes no int8; empty if it does."""
+    quantizes_weights_alone: ClassVar[bool] = False
+    """Whether it has `quantize_weights`."""
     writes_front_end: ClassVar[bool] = False
     """Whether a file of features gets a second one beside it, from waveforms to features."""
 
@@ -144,6 +146,22 @@ class Exporter(ABC):
         calibration : sequence of mappings
             Inputs as the file will get them, of the shapes of the graph's examples; a step's with the
             states along clips. None where `calibrates` says so.
+        """
+        raise NotImplementedError
+
+    def quantize_weights(self, graph: Graph, floats: Path, path: Path) -> None:
+        """Write a graph to a new file with weights in int8 and activations in float; raises as `write`.
+
+        It is tried where activations of 8 bits miss a bar, and the format has it.
+
+        Parameters
+        ----------
+        graph : Graph
+            What to write.
+        floats : Path
+            The file that `write` has made of it.
+        path : Path
+            The new file, in the same folder.
         """
         raise NotImplementedError
 

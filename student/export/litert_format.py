@@ -38,6 +38,7 @@ class LiteRtExporter(Exporter):
     """Files that Android, single-board computers and microcontrollers run."""
 
     file_name: ClassVar[str] = "model.tflite"
+    quantizes_weights_alone: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = (
         "litert-torch",
         "ai-edge-litert",
@@ -65,16 +66,20 @@ class LiteRtExporter(Exporter):
     ) -> None:
         """See :class:`Exporter`; recurrence is computed in int8 with scales found as it runs."""
         content = floats.read_bytes()
+        if graph.recurrent:
+            write_atomic(path, _by_recipe(content, recipe.dynamic_wi8_afp32(), graph))
+            return
         with converting("LiteRT"):
-            if graph.recurrent:
-                quantizer = Quantizer(bytearray(content), recipe.dynamic_wi8_afp32())
-                found = quantizer.quantize(enable_progress_report=False)
-            else:
-                recipes = static_recipes(content)
-                quantizer = Quantizer(bytearray(content), recipes.get_quantization_recipe())
-                ranges = calibrated(content, calibration, recipes)
-                found = quantizer.quantize(ranges, enable_progress_report=False)
+            recipes = static_recipes(content)
+            quantizer = Quantizer(bytearray(content), recipes.get_quantization_recipe())
+            ranges = calibrated(content, calibration, recipes)
+            found = quantizer.quantize(ranges, enable_progress_report=False)
         write_atomic(path, whole(bytes(found.quantized_model), graph.metadata))
+
+    def quantize_weights(self, graph: Graph, floats: Path, path: Path) -> None:
+        """See :class:`Exporter`."""
+        content = floats.read_bytes()
+        write_atomic(path, _by_recipe(content, recipe.weight_only_wi8_afp32(), graph))
 
     def calibrates(self, graph: Graph) -> bool:
         """Not for recurrences, whose activations are scaled as they run."""
@@ -105,6 +110,14 @@ class _Named(nn.Module):
         given = self.module(*inputs.values())
         given = (given,) if isinstance(given, torch.Tensor) else given
         return dict(zip(self.outputs, given, strict=True))
+
+
+def _by_recipe(content: bytes, steps: Any, graph: Graph) -> bytes:
+    """Quantise by a recipe that needs no ranges."""
+    with converting("LiteRT"):
+        quantizer = Quantizer(bytearray(content), steps)
+        found = quantizer.quantize(enable_progress_report=False)
+    return whole(bytes(found.quantized_model), graph.metadata)
 
 
 def static_recipes(content: bytes) -> RecipeManager:

@@ -33,6 +33,7 @@ class OnnxExporter(Exporter):
 
     file_name: ClassVar[str] = "model.onnx"
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
+    quantizes_weights_alone: ClassVar[bool] = True
     writes_front_end: ClassVar[bool] = True
 
     def write(self, graph: Graph, path: Path) -> None:
@@ -55,6 +56,12 @@ class OnnxExporter(Exporter):
         from student.export.onnx_int8 import quantized
 
         save(quantized(floats, graph, calibration), graph, path)
+
+    def quantize_weights(self, graph: Graph, floats: Path, path: Path) -> None:
+        """See :class:`Exporter`."""
+        from student.export.onnx_int8 import with_int8_weights
+
+        save(with_int8_weights(onnx.load(floats)), graph, path)
 
     def load(self, path: Path) -> OnnxRunner:
         """See :class:`Exporter`; a file with a contract is checked against it."""

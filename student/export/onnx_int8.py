@@ -2,17 +2,19 @@
 
 Convolutions get weights and activations of 8 bits, a scale for each output channel and for each
 activation, found on calibration clips. A recurrence feeds its own rounding back: its weights alone get 8
-bits, and activations are scaled anew at every call.
+bits, and activations are scaled anew at every call, those of a whole GRU not at all. Weights alone are
+to be had of everything.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -21,10 +23,21 @@ from onnxruntime.quantization import (
     quantize_dynamic,
     quantize_static,
 )
+from onnxruntime.quantization.quant_utils import (
+    compute_data_quant_params,
+    quantize_onnx_initializer,
+)
 
 from student.export.interface import Arrays, Graph
 
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
+# Axis of a weight's outputs by what reads it; torch cuts a GRU's gates apart, in an order of its own.
+_RECURRENT_AXES = {"GRU": 1, "LSTM": 1, "Slice": 0}
+_OUTPUT_AXES = {"Conv": 0, "Gemm": 0, "MatMul": 1, **_RECURRENT_AXES}
+# Smaller weights, of the first layers above all, change answers and save little: of 500 answers of a
+# MobileNet of 12 classes 1.2 % changed with those from 256 values on in int8, 0.4 % without.
+_SMALLEST_WEIGHT = 1024
+_INT8 = onnx.TensorProto.INT8
 
 
 def quantized(floats: Path, graph: Graph, calibration: Sequence[Arrays]) -> onnx.ModelProto:
@@ -39,6 +52,8 @@ def quantized(floats: Path, graph: Graph, calibration: Sequence[Arrays]) -> onnx
             else:
                 _quantize_all(floats, made, calibration)
             model = onnx.load(made)
+            if graph.recurrent:
+                model = with_int8_weights(model, _RECURRENT_AXES)
     finally:
         logging.root.setLevel(level)
     del model.metadata_props[:]
@@ -69,6 +84,57 @@ def _quantize_all(floats: Path, made: Path, calibration: Sequence[Arrays]) -> No
         weight_type=QuantType.QInt8,
         nodes_to_exclude=_up_to_first_layer(onnx.load(floats)),
     )
+
+
+def with_int8_weights(
+    model: onnx.ModelProto, axes: Mapping[str, int] = _OUTPUT_AXES
+) -> onnx.ModelProto:
+    """Give a model whose weights are restored from int8 as they are read; activations stay in float.
+
+    Parameters
+    ----------
+    model : ModelProto
+        Is changed.
+    axes : mapping
+        Operators whose weights are meant, with the axis of the outputs in them.
+    """
+    readers: dict[str, set[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, set()).add(node.op_type)
+    tensors, restoring = [], []
+    for tensor in model.graph.initializer:
+        found = {axes.get(kind) for kind in readers.get(tensor.name, ())}
+        large = np.prod(tensor.dims) >= _SMALLEST_WEIGHT and len(tensor.dims) > 1
+        axis = found.pop() if len(found) == 1 else None
+        if axis is None or not large or tensor.data_type != onnx.TensorProto.FLOAT:
+            tensors.append(tensor)
+            continue
+        stored = _in_int8(tensor, axis)
+        tensors += stored
+        names = [one.name for one in stored]
+        restoring.append(
+            onnx.helper.make_node("DequantizeLinear", names, [tensor.name], names[0], axis=axis)
+        )
+    nodes = [*restoring, *model.graph.node]
+    del model.graph.initializer[:], model.graph.node[:], model.metadata_props[:]
+    model.graph.initializer.extend(tensors)
+    model.graph.node.extend(nodes)
+    return model
+
+
+def _in_int8(tensor: onnx.TensorProto, axis: int) -> list[onnx.TensorProto]:
+    """Give a weight in int8, and the scale and zero point of each output."""
+    rows = np.moveaxis(onnx.numpy_helper.to_array(tensor), axis, 0)
+    found = [compute_data_quant_params(row.ravel(), _INT8, symmetric=False) for row in rows]
+    zeros = np.array([zero for zero, _ in found], np.int8)
+    scales = np.array([scale for _, scale in found], np.float32)
+    small = quantize_onnx_initializer(tensor, _INT8, zeros, scales, axis)
+    return [
+        small,
+        onnx.numpy_helper.from_array(scales, f"{tensor.name}_scale"),
+        onnx.numpy_helper.from_array(zeros, f"{tensor.name}_zero"),
+    ]
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]

@@ -12,6 +12,7 @@ Shape suffixes: B clips, T frames or columns of patches, M mel bands, F rows of 
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -185,6 +186,9 @@ def sinusoids(positions: int, width: int) -> Tensor:
     >>> [round(value, 4) for value in sinusoids(2, 4)[1].tolist()]
     [0.8415, 0.01, 0.5403, 1.0]
     """
-    exponents = torch.arange(0, width, 2, dtype=torch.float64) / width
-    angles_TD = torch.arange(positions)[:, None] / 10_000**exponents
+    periods_D = 10_000 ** (np.arange(0, width, 2) / width)
+    if type(positions) is int:  # a table, so that an exported file needs no float64
+        table_TD = np.arange(positions)[:, None] / periods_D
+        return torch.tensor(np.concatenate([np.sin(table_TD), np.cos(table_TD)], 1))
+    angles_TD = torch.arange(positions)[:, None] / torch.tensor(periods_D)
     return torch.cat([angles_TD.sin(), angles_TD.cos()], 1)

@@ -160,7 +160,7 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, image_BCTF: Tensor, mask_B1T1: Tensor | None) -> Tensor:
         """Gate an image that is zero on padding."""
-        mean_BC11 = mean_over_valid(image_BCTF, mask_B1T1)[:, :, None, None]
+        mean_BC11 = mean_over_valid(image_BCTF, mask_B1T1)
         hidden = self.squeeze(self.conv_reduce(mean_BC11))
         return image_BCTF * self.gate(self.conv_expand(hidden))
 
@@ -176,10 +176,10 @@ class StochasticDepth(nn.Dropout):
 
 
 def mean_over_valid(image_BCTF: Tensor, mask_B1T1: Tensor | None) -> Tensor:
-    """Mean over valid frames and all bands of an image that is zero on padding: (B, C)."""
+    """Mean over valid frames and all bands of an image that is zero on padding: (B, C, 1, 1)."""
     if mask_B1T1 is None:
-        return image_BCTF.mean((2, 3))
-    return image_BCTF.mean(3).sum(2) / mask_B1T1.sum((2, 3))
+        return image_BCTF.mean((2, 3), keepdim=True)  # the only mean that XNNPACK has
+    return image_BCTF.mean(3, keepdim=True).sum(2, keepdim=True) / mask_B1T1.sum((2, 3), True)
 
 
 def init_convolutions(module: nn.Module) -> None:

@@ -86,7 +86,7 @@ def measure(
     row = Row(student=run.name, format=to, form="step" if step else "whole", precision="float")
     request = ExportRequest(
         run=run, to=to, out=Path("unused"), length_s=None if step else 1.0, waveform=False,
-        streaming=step, int8=int8, calibrate=cache, clips=200,
+        streaming=step, int8=int8, calibrate=cache, clips=200, page=None,
     )  # fmt: skip
     try:
         job = prepared(request, load_exporter(to))
@@ -114,14 +114,26 @@ def _rows(job: ExportJob, cache: Path, path: Path, row: Row, count: int) -> Iter
     if not job.request.int8:
         return
     made = path.with_name(f"int8-{path.name}")
-    job.exporter.quantize(job.graph, path, made, _calibration(job, runner, calibration))
-    runner = job.exporter.load(made)
-    rough = trial.compare(runner, exact=False)
-    smaller = Row(student=row.student, format=row.format, form=row.form, precision="int8")
-    _fill(smaller, job, made, runner, rough)
-    sizes = made.stat().st_size, path.stat().st_size
-    smaller.remark = _missed(lambda: check_int8(rough, *sizes, has_step=False, name=path.name))
+    inputs = _calibration(job, runner, calibration)
+    job.exporter.quantize(job.graph, path, made, inputs)
+    smaller = _int8_row(job, path, made, trial, row, "int8")
     yield smaller
+    if smaller.remark and job.exporter.quantizes_weights_alone:
+        made.unlink()
+        job.exporter.quantize_weights(job.graph, path, made)
+        yield _int8_row(job, path, made, trial, row, "int8 weights")
+
+
+def _int8_row(
+    job: ExportJob, path: Path, made: Path, trial: Trial, row: Row, precision: str
+) -> Row:
+    runner = job.exporter.load(made)
+    found = trial.compare(runner, exact=False)
+    smaller = Row(student=row.student, format=row.format, form=row.form, precision=precision)
+    _fill(smaller, job, made, runner, found)
+    sizes = made.stat().st_size, path.stat().st_size
+    smaller.remark = _missed(lambda: check_int8(found, *sizes, has_step=False, name=path.name))
+    return smaller
 
 
 def _calibration(job: ExportJob, floats: Runner, clips: Sequence[TrialClip]) -> list[Arrays]:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from commands import command, succeeded
+from exported_students import write_run
 from installed_formats import installed
 from keras_reference import scramble
 
+from cache_schema.errors import RunError
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import plugin_names
 from student.export import EXPORTERS
 from student.export.bars import check_parity
 from student.export.clips import generated_clips
-from student.export.forms import FormSpec, Kind, build_graph
+from student.export.forms import FormSpec, Kind, build_graph, front_end_graph
 from student.export.onnx_format import OnnxExporter
 from student.export.parity import Trial
 from student.models import STUDENTS
@@ -46,6 +50,38 @@ def forms() -> list[tuple[str, Kind]]:
 def test_every_exporter(name: str, check: Callable[[str, Path], None], tmp_path: Path) -> None:
     installed(name)
     check(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", plugin_names(EXPORTERS, "exporter"))
+def test_a_front_end_it_cannot_hold_is_refused_in_one_line_and_nothing_is_written(
+    name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    exporter = installed(name)
+    path, graph = tmp_path / exporter.file_name, front_end_graph(FRONT_ENDS["mfcc40"], SAMPLES)
+    if not exporter.why_not_waveform:
+        exporter.write(graph, path)
+        assert [facts.name for facts in exporter.load(path).outputs] == list(graph.outputs)
+        return
+    with pytest.raises(RunError, match="cannot hold this form: ") as refused:
+        exporter.write(graph, path)
+    assert "\n" not in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", plugin_names(EXPORTERS, "exporter"))
+def test_the_command_says_nothing_of_its_converter(name: str, tmp_path: Path) -> None:
+    exporter = installed(name)
+    run, out = write_run(tmp_path / "run", "ds-tc-resnet"), tmp_path / "out"
+    done = command("export-student", run, "--to", name, "--length-s", 0.5, "--out", out)
+    lines = succeeded(done).splitlines()
+    assert done.stderr == ""
+    assert len(lines) == 2
+    assert lines[0].startswith(f"{exporter.file_name}, float, ")
+    card = json.loads((out / "card.json").read_text())
+    front_end = {"front_end.onnx"} if exporter.writes_front_end else set()
+    assert set(card["files"]) == {exporter.file_name, "test_vectors.npz"} | front_end
+    assert [t["name"] for t in card["tensors"]["inputs"]] == ["features"]
 
 
 def student_of(name: str) -> Student:

@@ -12,7 +12,7 @@ import torch
 from student.export.interface import Arrays, Exporter, Graph, TensorFacts
 
 GRAPHS: dict[int, Graph] = {}
-INT8, FLOAT = b"int8", b"float"
+INT8, WEIGHTS, FLOAT = b"int8", b"weights", b"float"
 
 
 class KeptExporter(Exporter):
@@ -40,6 +40,11 @@ class KeptExporter(Exporter):
         type(self).calibration = calibration
         number = floats.read_bytes().split()[1]
         path.write_bytes(INT8 + b" " + number + b" " + bytes(self.int8_bytes))
+
+    def quantize_weights(self, graph: Graph, floats: Path, path: Path) -> None:
+        """See :class:`Exporter`; these have no error."""
+        number = floats.read_bytes().split()[1]
+        path.write_bytes(WEIGHTS + b" " + number + b" " + bytes(self.int8_bytes))
 
     def facts(self, path: Path) -> dict[str, str]:
         """See :class:`Exporter`."""
@@ -71,6 +76,8 @@ class KeptRunner:
         values = found if isinstance(found, tuple) else (found,)
         answer = {n: v.numpy() for n, v in zip(self.graph.outputs, values, strict=True)}
         logits = answer["logits"]
+        if self.kind == WEIGHTS:
+            return answer
         if self.kind == FLOAT:
             logits = logits + np.float32(self.exporter.error)
         else:

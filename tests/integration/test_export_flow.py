@@ -12,7 +12,7 @@ import torch
 from commands import CLASSES, command, succeeded, write_tones
 from exported_students import write_run
 from fuzzing import run
-from kept_exporter import KeptExporter
+from kept_exporter import WEIGHTS, KeptExporter
 from safetensors.torch import load_file, save_file
 
 from student.export import EXPORTERS, clips
@@ -65,7 +65,7 @@ def failed(work: Path, tmp_path: Path, name: str, *words: object, code: int = 1)
 def test_int8_is_tried_on_held_out_clips_and_says_how_many(work: Path, tmp_path: Path) -> None:
     words = ("--int8", "--calibrate", work / "waves.zarr", "--clips", CALIBRATED)
     card = exported(work, tmp_path / "out", "tc-resnet", *words)
-    assert card["precision"] == "int8"
+    assert (card["precision"], card["quantised"]) == ("int8", "weights and activations")
     parity = card["parity"]
     assert parity["int8"]["clips"] == 9 + 9 + 90 - CALIBRATED
     assert parity["int8"]["source"] == "68 labelled clips: 9 of test, 9 of validation, 50 of train"
@@ -164,6 +164,23 @@ def test_an_int8_file_that_misses_a_bar_leaves_nothing(
     words = ("--int8", "--calibrate", work / "waves.zarr", "--clips", CALIBRATED)
     said = failed(work, tmp_path, "tc-resnet", *words)
     assert "needed 97%" in said if error else "allowed 0.35" in said
+
+
+def test_weights_alone_are_tried_where_activations_of_8_bits_miss_a_bar(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(KeptExporter, "int8_error", 100.0)
+    monkeypatch.setattr(KeptExporter, "quantizes_weights_alone", True)
+    words = ("--int8", "--calibrate", work / "waves.zarr", "--clips", CALIBRATED)
+    card = exported(work, tmp_path / "out", "tc-resnet", *words)
+    assert card["quantised"] == "weights alone"
+    assert card["calibration"] == ""
+    assert card["parity"]["int8"]["agreement"] == 1
+    assert (tmp_path / "out" / "model.kept").read_bytes().startswith(WEIGHTS)
+    assert "In int8: weights alone." in (tmp_path / "out" / "CARD.md").read_text()
+    monkeypatch.setattr(KeptExporter, "int8_bytes", 900_000)
+    (tmp_path / "other").mkdir()
+    assert "allowed 0.35" in failed(work, tmp_path / "other", "tc-resnet", *words)
 
 
 def test_too_few_clips_are_refused(work: Path, tmp_path: Path) -> None:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import command, succeeded
-from exported_students import CLASSES, student_of, write_run
+from exported_students import CLASSES, student_of
 from installed_formats import installed
 
-from cache_schema.errors import RunError, UsageError
-from cache_schema.front_ends import FRONT_ENDS
 from student.export.clips import generated_clips
 from student.export.converters import hushed
-from student.export.forms import FormSpec, build_graph, front_end_graph
+from student.export.forms import FormSpec, build_graph
 from student.export.interface import Arrays, Exporter, Graph
-from student.export.request import ExportRequest, check_exporter
 
 CONVOLUTIONAL = ("tc-resnet", "ds-tc-resnet", "bc-resnet", "mobilenet")
 SPEC = FormSpec(kind="static", takes="features", samples=8_000)
@@ -139,12 +134,15 @@ def test_ranges_are_those_of_all_clips_however_many_are_quiet(
 
 
 def test_the_smallest_arena_is_enough_and_a_smaller_one_is_not(
-    written: Callable[[str], Written],
+    written: Callable[[str], Written], exporter: Exporter
 ) -> None:
     from student.export.arena import STEP_BYTES, MicroRunner, smallest_arena_bytes
 
     files = written("ds-tc-resnet")
     sizes = [smallest_arena_bytes(path) for path in (files.floats, files.int8)]
+    facts = exporter.facts(files.int8)
+    assert facts == {next(iter(facts)): f"{sizes[1]:,} bytes"}
+    assert "arena of tflite-micro" in next(iter(facts))
     assert sizes[0] is not None
     assert sizes[1] is not None
     assert 10_000 < sizes[1] < sizes[0] < 100_000
@@ -172,39 +170,3 @@ def test_lstm_p_steps_with_its_state_in_int8(exporter: Exporter, tmp_path: Path)
         answers.append(found["logits"])
     assert np.ptp(answers[0]) > 0
     assert np.abs(answers[1] - answers[0]).max() < 0.1 * np.ptp(answers[0])
-
-
-def test_what_it_cannot_hold_is_said_in_one_line_and_nothing_is_written(
-    exporter: Exporter, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    graph = front_end_graph(FRONT_ENDS["mfcc40"], 8_000)
-    with pytest.raises(RunError, match=r"LiteRT cannot hold this form: .*strided_slice") as refused:
-        exporter.write(graph, tmp_path / "model.tflite")
-    assert "\n" not in str(refused.value)
-    assert list(tmp_path.iterdir()) == []
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("asked", [{"length_s": "any"}, {"waveform": True}])
-def test_forms_that_it_lacks_are_refused_with_the_reason(
-    exporter: Exporter, asked: dict[str, object], tmp_path: Path
-) -> None:
-    plain = ExportRequest(run=tmp_path, to="litert", out=tmp_path, length_s=1.0, waveform=False,
-                    streaming=False, int8=False, calibrate=None, clips=200)  # fmt: skip
-    with pytest.raises(UsageError, match="not with --to litert"):
-        check_exporter(exporter, replace(plain, **asked))  # type: ignore[arg-type]
-
-
-def test_the_command_says_nothing_of_its_converter_and_the_card_has_the_arena(
-    exporter: Exporter, tmp_path: Path
-) -> None:
-    run, out = write_run(tmp_path / "run", "ds-tc-resnet"), tmp_path / "out"
-    done = command("export-student", run, "--to", "litert", "--length-s", 0.5, "--out", out)
-    lines = succeeded(done).splitlines()
-    assert done.stderr == ""
-    assert len(lines) == 2
-    assert lines[0].startswith("model.tflite, float, ")
-    card = json.loads((out / "card.json").read_text())
-    assert [t["name"] for t in card["tensors"]["inputs"]] == ["features"]
-    assert set(card["files"]) == {"model.tflite", "test_vectors.npz"}
-    assert any("arena of tflite-micro" in name for name in card["format_facts"])
