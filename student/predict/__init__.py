@@ -1,1 +1,1 @@
-"""What a trained student says about recordings, from a run folder or from an exported file."""
+"""What a trained student predicts for recordings, from a run folder or from an exported file."""

@@ -1,4 +1,4 @@
-"""``predict-audio``: what a student says of recordings."""
+"""``predict-audio``: a student's predictions for recordings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cache_schema.paths import LocalPath, OutputPath
 from cache_schema.store.files import write_atomic
 from cache_schema.terminal import echo, wide_terminal
 from cache_schema.text import one_line
-from student.predict.answers import Answered, Stretches, answer
 from student.predict.formats import WRITERS, csv_header, table
 from student.predict.predictor import Predictor, open_predictor
 from student.predict.recordings import UnusableRecording
+from student.predict.stretches import Stretches, StretchPrediction, predict_stretches
 
 MAX_WINDOW_S = 200.0
 MAX_OVERLAP = 0.99
@@ -41,9 +41,9 @@ MAX_TOP = 100_000
     default=0.0,
     show_default=True,
     metavar="SHARE",
-    help="Share of a window that the next one hears again.",
+    help="Share of a window that the next one overlaps.",
 )
-@click.option("--frames", is_flag=True, help="Say where in time the student listened.")
+@click.option("--frames", is_flag=True, help="Show where in time the student attends.")
 @click.option(
     "--top",
     type=click.IntRange(1, MAX_TOP),
@@ -74,38 +74,37 @@ def main(
     form: str,
     out: Path | None,
 ) -> None:
-    """Say what MODEL hears in RECORDINGS.
+    """Print what MODEL predicts for RECORDINGS.
 
     MODEL is a run of train-student, or an exported ONNX file, which needs no torch. A recording that
-    cannot be answered is named at the end, with the reason; the others are answered.
+    cannot be used is named at the end, with the reason; the others are there.
     """
     _check_output(out, form, model, recordings)
     predictor = open_predictor(model)
-    if frames and not predictor.tells_where:
+    if frames and not predictor.has_attention:
         raise UsageError(
-            f"--frames: {model} does not tell where it listens. Leave --frames out, or ask the run "
-            "folder",
+            f"--frames: {model} has no attention. Leave --frames out, or take the run folder",
             kind="options",
         )
     stretches = Stretches.of(predictor, window_s, overlap)
-    asked = _Asked(predictor, recordings, stretches)
-    _write(asked.answers(), predictor.task, top, frames, form, out)
-    _tell(asked, model)
+    batch = _Recordings(predictor, recordings, stretches)
+    _write(batch.predictions(), predictor.task, top, frames, form, out)
+    _report(batch, model)
 
 
-def _tell(asked: _Asked, model: Path) -> None:
-    """Say what silence was added to; name what could not be answered."""
-    if asked.filled_up:
-        length_s = asked.stretches.window / asked.predictor.sample_rate_hz
+def _report(batch: _Recordings, model: Path) -> None:
+    """Report what silence was added to, and name what could not be used."""
+    if batch.filled_up:
+        length_s = batch.stretches.window / batch.predictor.sample_rate_hz
         echo(
-            f"{asked.filled_up} recording(s) are shorter than {length_s:g} s, which {model} takes: "
+            f"{batch.filled_up} recording(s) are shorter than {length_s:g} s, which {model} takes: "
             "silence follows them",
             err=True,
         )
-    if asked.failed:
+    if batch.failed:
         raise RunError(
-            f"{len(asked.failed)} of {len(asked.recordings)} recording(s) could not be answered\n"
-            f"{bullet_list(asked.failed, MAX_LISTED)}\nMend them or leave them out, and repeat the "
+            f"{len(batch.failed)} of {len(batch.recordings)} recording(s) could not be used\n"
+            f"{bullet_list(batch.failed, MAX_LISTED)}\nRepair them or leave them out, and repeat the "
             "command.",
             kind="recordings",
         )
@@ -128,13 +127,13 @@ def _check_output(out: Path | None, form: str, model: Path, recordings: Sequence
 
 
 @dataclass(slots=True)
-class _Asked:
-    """Recordings that a student is asked about, and what became of them.
+class _Recordings:
+    """Recordings to predict, and what became of them.
 
     Attributes
     ----------
     failed : list of str
-        Those that cannot be answered, each with its reason.
+        Those that cannot be used, each with its reason.
     filled_up : int
         Those shorter than the one length that the student takes.
     """
@@ -145,12 +144,12 @@ class _Asked:
     failed: list[str] = field(default_factory=list)
     filled_up: int = 0
 
-    def answers(self) -> Iterator[Answered]:
-        """Yield all answers."""
+    def predictions(self) -> Iterator[StretchPrediction]:
+        """Yield the predictions of all."""
         length = self.predictor.length_samples or 0
         for recording in self.recordings:
             try:
-                for row in answer(self.predictor, recording, self.stretches):
+                for row in predict_stretches(self.predictor, recording, self.stretches):
                     self.filled_up += row.samples < length
                     yield row
             except UnusableRecording as problem:
@@ -167,7 +166,12 @@ def _hint(recording: Path) -> str:
 
 
 def _write(
-    found: Iterator[Answered], task: str, top: int | None, frames: bool, form: str, out: Path | None
+    found: Iterator[StretchPrediction],
+    task: str,
+    top: int | None,
+    frames: bool,
+    form: str,
+    out: Path | None,
 ) -> None:
     if form not in WRITERS:
         rows = list(found)

@@ -1,4 +1,4 @@
-"""What an exported student promises: how it is called, through which front end, and what it names.
+"""What an exported student declares: how it is called, through which front end, and what it names.
 
 The contract lies in an ONNX file's metadata under `METADATA_KEY`, and in a device card. Files come
 from strangers: sizes are bounded, and every field is checked against the others here, against the
@@ -23,7 +23,7 @@ METADATA_KEY = "aftersound.contract"
 FEATURES, WAVEFORM, LOGITS, ATTENTION = "features", "waveform", "logits", "attention"
 STATE, NEXT_STATE = "state_", "next_state_"
 
-# Far above any student: beyond them a small file would ask for all memory there is.
+# Far above any student: beyond them a small file would request all memory there is.
 MAX_CONTRACT_BYTES = 4 << 20
 MAX_CLASSES = 100_000
 MAX_LENGTH_SAMPLES = 1 << 22
@@ -98,7 +98,7 @@ class TensorSpec(Document):
 
 
 class Contract(Document):
-    """How an exported student is called and what it answers.
+    """How an exported student is called and what it gives.
 
     Attributes
     ----------
@@ -203,8 +203,8 @@ class Contract(Document):
 
     def _state_problems(self, states: Sequence[TensorSpec]) -> list[str]:
         entries = sum(state.entries for state in states)
-        told = f"states of {entries} entries together, at most {MAX_ENTRIES}"
-        return [told] if entries > MAX_ENTRIES else []
+        problem = f"states of {entries} entries together, at most {MAX_ENTRIES}"
+        return [problem] if entries > MAX_ENTRIES else []
 
     def _input_shape(self) -> Sequence[int | None]:
         step = self.form == "step"
@@ -214,7 +214,7 @@ class Contract(Document):
 
     @property
     def has_attention(self) -> bool:
-        """Whether it says where in time it found its answer."""
+        """Whether it gives its attention over time."""
         return any(output.name == ATTENTION for output in self.outputs)
 
     @property
@@ -230,7 +230,7 @@ class Contract(Document):
 def _differences(
     what: str, found: Sequence[TensorSpec], expected: Sequence[_Expected]
 ) -> list[str]:
-    """Say where tensors differ from name and shape; their first size is free or 1.
+    """Name where tensors differ from name and shape; their first size is free or 1.
 
     An attention has frames of its own, however many.
     """
@@ -242,8 +242,8 @@ def _differences(
         sizes = zip(tensor.shape[1:], shape[1:], strict=False)
         fits = name == ATTENTION or all(size == want for size, want in sizes)
         if len(tensor.shape) != len(shape) or tensor.shape[0] not in (None, 1) or not fits:
-            told = ", ".join("free" if size is None else str(size) for size in shape)
-            problems.append(f"{what} {name} has shape {tensor.shape}, expected ({told})")
+            sizes_shown = ", ".join("free" if size is None else str(size) for size in shape)
+            problems.append(f"{what} {name} has shape {tensor.shape}, expected ({sizes_shown})")
     return problems
 
 

@@ -1,4 +1,4 @@
-"""When a class is heard in a stream. Shape suffixes: S samples, C classes."""
+"""When a class is detected in a stream. Shape suffixes: S samples, C classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from student.predict.predictor import FrameListener, Predictor
+from student.predict.predictor import FrameStepper, Predictor
 from student.predict.recordings import as_cached
 from student.predict.windows import cut
 
@@ -34,10 +34,10 @@ class Detection:
 
 @dataclass(slots=True)
 class Detector:
-    """Tells when a score rises to a threshold.
+    """Detects when a score rises to a threshold.
 
-    A class is told again once its score has been below the threshold and the refractory time is over.
-    Of a single-label task only the likeliest class counts.
+    A class is reported again once its score has been below the threshold and the refractory time is
+    over. Of a single-label task only the likeliest class counts.
     """
 
     classes: tuple[str, ...]
@@ -47,7 +47,7 @@ class Detector:
     _above: set[int] = field(default_factory=set)
     _last_s: dict[int, float] = field(default_factory=dict)
 
-    def hear(self, start_s: float, scores_C: NDArray[np.float64]) -> list[Detection]:
+    def update(self, start_s: float, scores_C: NDArray[np.float64]) -> list[Detection]:
         """Take the scores of the next frame or window; gives what begins with it."""
         candidates = [int(scores_C.argmax())] if self.task == "single" else range(len(scores_C))
         above = {number for number in candidates if scores_C[number] >= self.threshold}
@@ -62,14 +62,14 @@ class Detector:
 
 
 def frame_scores(
-    listener: FrameListener, blocks: Iterator[NDArray[np.float32]]
+    stepper: FrameStepper, blocks: Iterator[NDArray[np.float32]]
 ) -> Iterator[tuple[float, NDArray[np.float64]]]:
     """Yield where each frame begins and the scores after it."""
-    front_end = listener.front_end
+    front_end = stepper.front_end
     window, hop = front_end.window_samples, front_end.hop_samples
     for frame in cut(blocks, window, hop, to_the_end=False):
         samples_S = as_cached(frame.samples_S, limited=False)
-        yield frame.first / front_end.sample_rate_hz, listener.hear(samples_S)
+        yield frame.first / front_end.sample_rate_hz, stepper.step(samples_S)
 
 
 def window_scores(

@@ -1,7 +1,7 @@
 """An exported student as a function of a waveform; no torch.
 
-The features come from the front end's NumPy reference, so that a file of features hears what the
-run's student hears. Shape suffixes: S samples, T frames, C classes.
+The features come from the front end's NumPy reference, so that a file of features gets what the
+run's student gets. Shape suffixes: S samples, T frames, C classes.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ class ExportedStudent:
         self.task = contract.task
         self.sample_rate_hz = contract.sample_rate_hz
         self.length_samples = contract.length_samples
-        self.tells_where = contract.has_attention
+        self.has_attention = contract.has_attention
         self._front_end = contract.front_end.front_end()
 
     def predict(self, waveform_S: NDArray[np.floating]) -> Prediction:
-        """Answer a waveform; a shorter one than the file takes is followed by silence."""
+        """Predict a waveform; a shorter one than the file takes is followed by silence."""
         missing = max(0, self._contract.shortest_samples - len(waveform_S))
         padded_S = np.pad(waveform_S, (0, missing))
         if self._contract.form == "step":
             return self._prediction(self._after_all_frames(padded_S), np.zeros(0))
         outputs = self._session.run({self._contract.takes: self._input(padded_S)[None]})
-        attention_T = outputs[ATTENTION][0] if self.tells_where else np.zeros(0)
+        attention_T = outputs[ATTENTION][0] if self.has_attention else np.zeros(0)
         return self._prediction(outputs[LOGITS][0], attention_T)
 
-    def listener(self) -> ExportedListener | None:
-        """Give one that has heard nothing yet; None where the file takes whole clips."""
-        return ExportedListener(self._session) if self._contract.form == "step" else None
+    def stepper(self) -> ExportedStepper | None:
+        """Give one at the start of a stream; None where the file takes whole clips."""
+        return ExportedStepper(self._session) if self._contract.form == "step" else None
 
     def _input(self, waveform_S: NDArray[np.floating]) -> FloatArray:
         if self._contract.takes == WAVEFORM:
@@ -56,11 +56,11 @@ class ExportedStudent:
         return front_end_features(waveform_S, self._front_end)
 
     def _after_all_frames(self, waveform_S: NDArray[np.floating]) -> FloatArray:
-        listener = ExportedListener(self._session)
+        stepper = ExportedStepper(self._session)
         window, hop = self._front_end.window_samples, self._front_end.hop_samples
         for first in range(0, len(waveform_S) - window + 1, hop):
-            listener.hear(waveform_S[first : first + window])
-        return listener.logits_C
+            stepper.step(waveform_S[first : first + window])
+        return stepper.logits_C
 
     def _prediction(self, logits_C: FloatArray, attention_T: NDArray[np.floating]) -> Prediction:
         first_s = self._contract.first_frame_s
@@ -75,8 +75,8 @@ class ExportedStudent:
         )
 
 
-class ExportedListener:
-    """See :class:`student.predict.predictor.FrameListener`.
+class ExportedStepper:
+    """See :class:`student.predict.predictor.FrameStepper`.
 
     Attributes
     ----------
@@ -94,14 +94,14 @@ class ExportedListener:
             for spec in contract.inputs[1:]
         }
 
-    def hear(self, window_S: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Answer what has been heard so far."""
+    def step(self, window_S: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Predict the stream so far."""
         if self._takes == WAVEFORM:
-            heard = np.zeros((1, self.front_end.window_samples), np.float32)
-            heard[0, : len(window_S)] = window_S
+            value = np.zeros((1, self.front_end.window_samples), np.float32)
+            value[0, : len(window_S)] = window_S
         else:
-            heard = front_end_features(window_S, self.front_end)
-        outputs = self._session.run({self._takes: heard, **self._state})
+            value = front_end_features(window_S, self.front_end)
+        outputs = self._session.run({self._takes: value, **self._state})
         self._state = {
             name: outputs[f"{NEXT_STATE}{name.removeprefix(STATE)}"] for name in self._state
         }

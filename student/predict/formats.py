@@ -1,4 +1,4 @@
-"""How answers are written: a table for people, CSV or JSON lines for programs."""
+"""How predictions are written: a table for people, CSV or JSON lines for programs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from cache_schema.text import csv_text, json_text, one_line
-from student.predict.answers import LIKELY, Answered
+from student.predict.stretches import LIKELY, StretchPrediction
 
 COLUMNS = ("recording", "start_s", "end_s", "class", "score")
 FRAME_COLUMNS = ("first_frame_s", "hop_s", "attention")
@@ -20,9 +20,9 @@ _MAX_BARS = 40
 _DIGITS = 6
 
 
-def told(answered: Answered, task: str, top: int | None) -> list[tuple[str, float]]:
-    """Classes that are told of a stretch: the first `top`; else the answer, or every class's score."""
-    return answered.ranked(top or (1 if task == "single" else None))
+def shown_classes(row: StretchPrediction, task: str, top: int | None) -> list[tuple[str, float]]:
+    """Classes that are shown of a stretch: the first `top`; else the likeliest, or every class."""
+    return row.ranked(top or (1 if task == "single" else None))
 
 
 def csv_header(frames: bool) -> str:
@@ -30,32 +30,33 @@ def csv_header(frames: bool) -> str:
     return _csv_line([*COLUMNS, *(FRAME_COLUMNS if frames else ())])
 
 
-def csv_rows(answered: Answered, task: str, top: int | None, frames: bool) -> str:
-    """Write a stretch as lines of CSV, one for each class that is told."""
-    where = list(_where(answered).values()) if frames else []
+def csv_rows(row: StretchPrediction, task: str, top: int | None, frames: bool) -> str:
+    """Write a stretch as lines of CSV, one for each class that is shown."""
+    where = list(_where(row).values()) if frames else []
     if where:
         where[-1] = " ".join(map(str, where[-1]))
-    place = [csv_text(answered.recording), _rounded(answered.start_s), _rounded(answered.end_s)]
+    place = [csv_text(row.recording), _rounded(row.start_s), _rounded(row.end_s)]
     return "\n".join(
         _csv_line([*place, csv_text(name), _rounded(score), *where])
-        for name, score in told(answered, task, top)
+        for name, score in shown_classes(row, task, top)
     )
 
 
-def json_line(answered: Answered, task: str, top: int | None, frames: bool) -> str:
+def json_line(row: StretchPrediction, task: str, top: int | None, frames: bool) -> str:
     """Write a stretch as one JSON object."""
     document: dict[str, Any] = {
-        "recording": answered.recording,
-        "start_s": _rounded(answered.start_s),
-        "end_s": _rounded(answered.end_s),
+        "recording": row.recording,
+        "start_s": _rounded(row.start_s),
+        "end_s": _rounded(row.end_s),
         "classes": [
-            {"class": name, "score": _rounded(score)} for name, score in told(answered, task, top)
+            {"class": name, "score": _rounded(score)}
+            for name, score in shown_classes(row, task, top)
         ],
     }
-    return json_text(document | (_where(answered) if frames else {}))
+    return json_text(document | (_where(row) if frames else {}))
 
 
-def table(rows: Sequence[Answered], task: str, top: int | None, frames: bool) -> Table:
+def table(rows: Sequence[StretchPrediction], task: str, top: int | None, frames: bool) -> Table:
     """Lay out stretches; of a multi-label task those classes that are likelier than not."""
     grid = Table()
     grid.add_column("recording", overflow="fold")
@@ -64,8 +65,8 @@ def table(rows: Sequence[Answered], task: str, top: int | None, frames: bool) ->
     grid.add_column("class", overflow="fold")
     grid.add_column("score", justify="right")
     if frames:
-        grid.add_column("most at s", justify="right")
-        grid.add_column("where it listened", no_wrap=True)
+        grid.add_column("highest at s", justify="right")
+        grid.add_column("attention", no_wrap=True)
     for row in rows:
         cells = [one_line(row.recording), f"{row.start_s:.2f}", f"{row.end_s:.2f}"]
         where = (
@@ -91,9 +92,9 @@ def bars(attention_T: np.ndarray[Any, np.dtype[np.float64]]) -> str:
     return "".join(_BARS[int(step)] for step in steps.clip(0, len(_BARS) - 1))
 
 
-def _shown(row: Answered, task: str, top: int | None) -> list[tuple[str, float]]:
+def _shown(row: StretchPrediction, task: str, top: int | None) -> list[tuple[str, float]]:
     if task == "single" or top is not None:
-        return told(row, task, top)
+        return shown_classes(row, task, top)
     likely = [(name, score) for name, score in row.ranked() if score >= LIKELY]
     if likely:
         return likely
@@ -101,13 +102,13 @@ def _shown(row: Answered, task: str, top: int | None) -> list[tuple[str, float]]
     return [(f"none above {LIKELY:g}; first {name}", score)]
 
 
-def _peak_s(row: Answered) -> float:
+def _peak_s(row: StretchPrediction) -> float:
     prediction = row.prediction
     return float(prediction.times_T[int(prediction.attention_T.argmax())])
 
 
-def _where(row: Answered) -> dict[str, Any]:
-    """Where a student listened, its times from the recording's beginning."""
+def _where(row: StretchPrediction) -> dict[str, Any]:
+    """Where a student attends, its times from the recording's beginning."""
     times_T = row.prediction.times_T
     hop_s = float(times_T[1] - times_T[0]) if len(times_T) > 1 else 0.0
     attention = [_rounded(value) for value in row.prediction.attention_T]
@@ -125,7 +126,7 @@ def _csv_line(cells: Sequence[Any]) -> str:
     return line.getvalue()
 
 
-WRITERS: dict[str, Callable[[Answered, str, int | None, bool], str]] = {
+WRITERS: dict[str, Callable[[StretchPrediction, str, int | None, bool], str]] = {
     "csv": csv_rows,
     "jsonl": json_line,
 }

@@ -1,7 +1,7 @@
 """Run an exported student's ONNX file: the only module that imports onnxruntime.
 
 The file may come from a stranger. It is read whole, as one plain file of bounded size; what it keeps
-elsewhere is not read; and its graph must be called as its contract says.
+elsewhere is not read; and its graph must be called as its contract states.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class OnnxSession:
         Raises
         ------
         RunError
-            If the graph fails, or gives something else than its contract says or what is not finite.
+            If the graph fails, or gives something else than its contract states or what is not finite.
         """
         try:
             found = self._session.run(None, dict(inputs))
@@ -69,13 +69,13 @@ class OnnxSession:
             value = outputs[spec.name]
             if not _fits(spec, value.shape):
                 problems.append(
-                    f"{spec.name} has shape {value.shape}, its contract says {spec.shape}"
+                    f"{spec.name} has shape {value.shape}, its contract states {spec.shape}"
                 )
             elif not np.isfinite(value).all():
                 problems.append(f"{spec.name} has values that are not finite")
         if problems:
             raise RunError(
-                f"{self._path} gave what its contract does not promise\n{bullet_list(problems)}\n"
+                f"{self._path} gave what its contract does not state\n{bullet_list(problems)}\n"
                 f"{_EXPORT_AGAIN}",
                 kind="onnx",
             )
@@ -90,7 +90,7 @@ def open_onnx(path: Path) -> OnnxSession:
         Kind ``"extra"``: onnxruntime is not installed.
     RunError
         If it cannot be read, is no ONNX file of ``export-student``, or its graph is not called as its
-        contract says.
+        contract states.
     """
     onnxruntime = _onnxruntime()
     try:
@@ -159,23 +159,23 @@ def _check_contract(session: Any, contract: Contract, path: Path) -> None:
     ]
     if problems:
         raise RunError(
-            f"{path} is not called as its contract says; {len(problems)} problem(s)\n"
+            f"{path} is not called as its contract states; {len(problems)} problem(s)\n"
             f"{bullet_list(problems)}\n{_EXPORT_AGAIN}",
             kind="contract",
         )
 
 
-def _differences(what: str, found: list[Any], promised: list[TensorSpec]) -> list[str]:
-    names, expected = [node.name for node in found], [spec.name for spec in promised]
+def _differences(what: str, found: list[Any], declared: list[TensorSpec]) -> list[str]:
+    names, expected = [node.name for node in found], [spec.name for spec in declared]
     if names != expected:
-        told, wanted = (", ".join(map(one_line, some[:8])) for some in (names, expected))
-        return [f"{what}s {told}; the contract says {wanted}"]
+        has, states = (", ".join(map(one_line, some[:8])) for some in (names, expected))
+        return [f"{what}s {has}; the contract states {states}"]
     problems = []
-    for node, spec in zip(found, promised, strict=True):
+    for node, spec in zip(found, declared, strict=True):
         shape = tuple(size if isinstance(size, int) else None for size in node.shape)
         if node.type != _TYPES[spec.dtype] or shape != tuple(spec.shape):
             problems.append(
-                f"{what} {spec.name}: {node.type} of shape {list(shape)}, the contract says "
+                f"{what} {spec.name}: {node.type} of shape {list(shape)}, the contract states "
                 f"{spec.dtype} of {spec.shape}"
             )
     return problems
@@ -188,6 +188,6 @@ def _fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    """Say what onnxruntime says, without its own name and number before it."""
+    """Give onnxruntime's message without its own name and number before it."""
     first = (str(error).strip().splitlines() or ["no message"])[0]
     return one_line(_CODE.sub("", first)[:_SHOWN_CHARACTERS].rstrip(". "))

@@ -30,7 +30,7 @@ READ_BYTES = 4096
 # Writers to a pipe put 0, or nearly the largest number, where a header counts bytes.
 _UNCOUNTED_BYTES = 2_000_000_000 - 4096
 _MAX_HEADER_BYTES = 1 << 16
-# What other containers begin with; heard as bare samples they would be noise.
+# What other containers begin with; taken as bare samples they would be noise.
 _CONTAINERS = {
     b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\x02": "MP3", b"ID3\x03": "MP3", b"ID3\x04": "MP3",
     b"RF64": "RF64", b"RIFX": "RIFX", b"riff": "W64", b"FORM": "AIFF", b".snd": "AU", b"caff": "CAF",
@@ -79,14 +79,14 @@ def read_pipe(
     sample_rate_hz : int
         Rate of the result.
     rate_hz, form : int and str, or None
-        What bare samples are, at `sample_rate_hz` and in 16 bits if not said. A WAV says it itself.
+        What bare samples are, at `sample_rate_hz` and in 16 bits if not given. A WAV states it itself.
 
     Raises
     ------
     UnusableRecording
         If nothing comes, the header is none or another container's, or a sample is not finite.
     UsageError
-        If the header says otherwise than asked for.
+        If the header states otherwise than requested.
     """
     head = _read_exactly(pipe, 4)
     if head == b"RIFF":
@@ -164,11 +164,11 @@ def _wav_blocks(
     found = _OF_WAV.get(width, "")
     if not MIN_RATE_HZ <= found_hz <= MAX_RATE_HZ or not found or channels < 1:
         raise UnusableRecording(
-            f"its WAV header says {found_hz} Hz, {channels} channel(s), {width} bytes a sample"
+            f"its WAV header has {found_hz} Hz, {channels} channel(s), {width} bytes a sample"
         )
     if rate_hz not in (None, found_hz) or form not in (None, found):
         raise UsageError(
-            f"{INPUT} begins with a WAV header of {found_hz} Hz and {found}, asked for "
+            f"{INPUT} begins with a WAV header of {found_hz} Hz and {found}, requested "
             f"{rate_hz or found_hz} Hz and {form or found}. Leave --rate and --format out",
             kind="options",
         )

@@ -23,7 +23,7 @@ class Prediction:
     times_T : float64, shape (T,)
         Centres of the student's frames in seconds.
     attention_T : float64, shape (T,)
-        Where in time it finds its answer; sums to 1. No frames where an exported file does not tell.
+        Where in time it attends; sums to 1. No frames where an exported file does not give it.
     """
 
     classes: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What answers a waveform: a run folder's student by torch, an exported one's file by onnxruntime.
+"""What predicts a waveform: a run folder's student by torch, an exported one's file by onnxruntime.
 
 Shape suffixes: S samples, C classes.
 """
@@ -20,15 +20,15 @@ ONNX_FILE = "model.onnx"
 RUN_FILE = "config.json"
 
 
-class FrameListener(Protocol):
-    """A student that answers frame by frame; it remembers what it has heard."""
+class FrameStepper(Protocol):
+    """A student that predicts frame by frame and keeps the state of its stream."""
 
     @property
     def front_end(self) -> FrontEnd:
         """The window of a frame, and the hop to the next one's."""
         ...
 
-    def hear(self, window_S: NDArray[np.floating]) -> NDArray[np.float64]:
+    def step(self, window_S: NDArray[np.floating]) -> NDArray[np.float64]:
         """Give the probabilities, shape (C,), after one more frame's window of samples."""
         ...
 
@@ -57,16 +57,16 @@ class Predictor(Protocol):
         ...
 
     @property
-    def tells_where(self) -> bool:
+    def has_attention(self) -> bool:
         """Whether its predictions have an attention over frames."""
         ...
 
     def predict(self, waveform_S: NDArray[np.floating]) -> Prediction:
-        """Answer a mono waveform at its rate, in [-1, 1], no longer than its length."""
+        """Predict a mono waveform at its rate, in [-1, 1], no longer than its length."""
         ...
 
-    def listener(self) -> FrameListener | None:
-        """Give one that has heard nothing yet; None for a student that needs the whole clip."""
+    def stepper(self) -> FrameStepper | None:
+        """Give one at the start of a stream; None for a student that needs the whole clip."""
         ...
 
 
@@ -104,7 +104,7 @@ def _open_onnx(path: Path) -> Predictor:
 
 def _open_run(run: Path) -> Predictor:
     try:
-        import torch  # noqa: F401 - only to say so where it is missing
+        import torch  # noqa: F401 - only to report where it is missing
     except ImportError:
         raise UsageError(
             f"{run} is a run folder, which needs torch: pip install 'aftersound[student]'. An exported "

@@ -41,7 +41,7 @@ BLOCK_SAMPLES = 1 << 16
 
 
 class UnusableRecording(Exception):  # noqa: N818 - a finding about a file, not a failure of the program
-    """A recording that cannot be answered; the message is the reason and names no file."""
+    """A recording that cannot be used; the message is the reason and names no file."""
 
 
 def read_recording(path: Path, sample_rate_hz: int) -> Iterator[FloatArray]:
@@ -245,7 +245,7 @@ class _Longer(io.RawIOBase):
 
 
 def _opened(soundfile: Any, path: Path, file: BinaryIO) -> Any:
-    """Open a decoder on a file whose container keeps what it promises."""
+    """Open a decoder on a file whose container holds what it declares."""
     extent = container_extent(file)
     if extent.problem:
         raise UnusableRecording(extent.problem)

@@ -24,7 +24,7 @@ class RunStudent:
     """See :class:`student.predict.predictor.Predictor`: it takes clips of any length."""
 
     length_samples = None
-    tells_where = True
+    has_attention = True
 
     def __init__(self, trained: TrainedStudent) -> None:
         self._trained = trained
@@ -32,7 +32,7 @@ class RunStudent:
         self.sample_rate_hz = trained.sample_rate_hz
 
     def predict(self, waveform_S: NDArray[np.floating]) -> Prediction:
-        """Answer a waveform.
+        """Predict a waveform.
 
         Raises
         ------
@@ -43,14 +43,14 @@ class RunStudent:
         _check_finite(found.logits_C)
         return found
 
-    def listener(self) -> RunListener | None:
-        """Give one that has heard nothing yet; None for a student without steps."""
+    def stepper(self) -> RunStepper | None:
+        """Give one at the start of a stream; None for a student without steps."""
         model = self._trained.model
-        return None if model.why_not_step else RunListener(model, self.task)
+        return None if model.why_not_step else RunStepper(model, self.task)
 
 
-class RunListener:
-    """See :class:`student.predict.predictor.FrameListener`."""
+class RunStepper:
+    """See :class:`student.predict.predictor.FrameStepper`."""
 
     def __init__(self, model: Student, task: str) -> None:
         self.front_end: FrontEnd = FRONT_ENDS[model.front_end]
@@ -58,8 +58,8 @@ class RunListener:
         self._state = model.initial_state(1)
 
     @torch.no_grad()
-    def hear(self, window_S: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Answer what has been heard so far; raises as :meth:`RunStudent.predict`."""
+    def step(self, window_S: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Predict the stream so far; raises as :meth:`RunStudent.predict`."""
         frame_BM = torch.from_numpy(front_end_features(window_S, self.front_end))
         logits_BC, *state = self._model.step(frame_BM, *self._state)
         self._state = tuple(state)

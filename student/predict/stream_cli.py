@@ -1,4 +1,4 @@
-"""``stream-audio``: what a student hears, as it hears it."""
+"""``stream-audio``: a student's detections in a stream, as it comes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from cache_schema.paths import LocalPath
 from cache_schema.terminal import echo
 from cache_schema.text import one_line
 from cache_schema.truncation import MAX_RATE_HZ, MIN_RATE_HZ
-from student.predict.answers import window_samples
 from student.predict.cli import MAX_WINDOW_S
 from student.predict.detections import Detector, frame_scores, window_scores
 from student.predict.pcm import FORMATS, INPUT, read_pipe, standard_input
@@ -24,6 +23,7 @@ from student.predict.recordings import (
     UnusableRecording,
     read_recording,
 )
+from student.predict.stretches import window_samples
 
 WINDOW_S, HOP_S = 1.0, 0.1
 MAX_TIME_S = 3600.0
@@ -53,13 +53,13 @@ Blocks = Iterator[NDArray[np.float32]]
     default=1.0,
     show_default=True,
     metavar="S",
-    help="After a detection its class is not told again for so long.",
+    help="After a detection its class is not reported again for so long.",
 )
 @click.option(
     "--window-s",
     type=Number(0.01, MAX_WINDOW_S),
     metavar="S",
-    help="Listen in windows, as a student without steps always does. Default: the length it was "
+    help="Take windows, as a student without steps always does. Default: the length it was "
     f"exported for; else {WINDOW_S:g}.",
 )
 @click.option(
@@ -78,18 +78,18 @@ def main(
     window_s: float | None,
     hop_s: float | None,
 ) -> None:
-    """Tell what MODEL hears in SOURCE: a recording, or - for standard input.
+    """Print what MODEL detects in SOURCE: a recording, or - for standard input.
 
     MODEL is a run of train-student, or an exported ONNX file, which needs no torch. Each line of output
     is a class whose score has risen to the threshold: where in seconds, the class, the score. A student
-    with steps answers every frame and remembers all it has heard, any other one a window at a time:
+    with steps predicts after every frame and keeps its state, any other one takes a window at a time:
 
     arecord -f S16_LE -r 16000 -c 1 | stream-audio MODEL -
     """
     piped = str(source) == "-"
     if not piped and (rate or form):
         raise UsageError(
-            f"--rate and --format are for bare samples on {INPUT}; {source} says both itself",
+            f"--rate and --format are for bare samples on {INPUT}; {source} states both itself",
             kind="options",
         )
     pipe = standard_input() if piped else None
@@ -100,14 +100,14 @@ def main(
     scores = _scores(predictor, blocks, window_s, hop_s)
     detector = Detector(predictor.classes, predictor.task, threshold, refractory_s)
     try:
-        _tell(scores, detector)
+        _print_detections(scores, detector)
     except UnusableRecording as problem:
         raise RunError(f"{INPUT if piped else source}: {problem}", kind="recordings") from None
     except BrokenPipeError:  # whoever read the output has seen enough
         return
     except KeyboardInterrupt:  # the way to end a stream that has no end
         pass
-    echo(f"{blocks.samples / rate_hz:.1f} s heard", err=True)
+    echo(f"{blocks.samples / rate_hz:.1f} s processed", err=True)
 
 
 class _Counted:
@@ -126,19 +126,21 @@ class _Counted:
 def _scores(
     predictor: Predictor, blocks: _Counted, window_s: float | None, hop_s: float | None
 ) -> Iterator[tuple[float, NDArray[np.float64]]]:
-    """Say how the student listens, and yield its scores."""
-    listener = None if window_s or hop_s else predictor.listener()
-    if listener is not None:
-        echo(f"listening frame by frame, every {1000 * listener.front_end.hop_s:g} ms", err=True)
-        return frame_scores(listener, iter(blocks))
+    """Print how the stream is cut, and yield the scores."""
+    stepper = None if window_s or hop_s else predictor.stepper()
+    if stepper is not None:
+        echo(f"frame by frame, every {1000 * stepper.front_end.hop_s:g} ms", err=True)
+        return frame_scores(stepper, iter(blocks))
     window = window_samples(predictor, window_s, WINDOW_S)
     hop = max(1, round((hop_s or HOP_S) * predictor.sample_rate_hz))
-    told_s = [samples / predictor.sample_rate_hz for samples in (window, hop)]
-    echo("listening in windows of {:g} s, every {:g} s".format(*told_s), err=True)
+    seconds = [samples / predictor.sample_rate_hz for samples in (window, hop)]
+    echo("windows of {:g} s, every {:g} s".format(*seconds), err=True)
     return window_scores(predictor, iter(blocks), window, hop)
 
 
-def _tell(scores: Iterator[tuple[float, NDArray[np.float64]]], detector: Detector) -> None:
+def _print_detections(
+    scores: Iterator[tuple[float, NDArray[np.float64]]], detector: Detector
+) -> None:
     for start_s, scores_C in scores:
-        for found in detector.hear(start_s, scores_C):
+        for found in detector.update(start_s, scores_C):
             echo(f"{found.start_s:.2f}\t{one_line(found.label)}\t{found.score:.4f}")

@@ -90,15 +90,15 @@ def test_a_step_hears_a_stream_as_its_run_does(
     exported: tuple[Path, list[Path]], recordings: list[Path]
 ) -> None:
     run, folders = exported
-    listeners = [open_predictor(model).listener() for model in (run, folders[0])]
+    steppers = [open_predictor(model).stepper() for model in (run, folders[0])]
     if "--streaming" not in FORMS[run.name][0]:
-        assert listeners == [None, None]
+        assert steppers == [None, None]
         return
     found = []
-    for listener in listeners:
-        assert listener is not None
+    for stepper in steppers:
+        assert stepper is not None
         found.append(
-            [s_C for _, s_C in frame_scores(listener, read_recording(recordings[0], 16_000))]
+            [s_C for _, s_C in frame_scores(stepper, read_recording(recordings[0], 16_000))]
         )
     np.testing.assert_allclose(found[1], found[0], atol=1e-5)
     assert len(found[0]) == 49

@@ -1,4 +1,4 @@
-"""``predict-audio``: the same answers from a run folder and from exported files, whatever is asked."""
+"""``predict-audio``: the same answers from a run folder and from exported files, whatever is batch."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_without_torch_an_exported_file_is_answered(folder: Path, toys: Path) ->
     assert len(refused.stderr.splitlines()) == 1
 
 
-def test_recordings_that_cannot_be_answered_are_named_and_the_others_answered(
+def test_recordings_that_cannot_be_used_are_named_and_the_others_predicted(
     folder: Path, toys: Path, tmp_path: Path
 ) -> None:
     content = (folder / "plain.wav").read_bytes()
@@ -181,7 +181,7 @@ def test_recordings_that_cannot_be_answered_are_named_and_the_others_answered(
     assert done.returncode == 1
     assert [row["recording"] for row in rows(done.stdout)] == [str(path) for path in good]
     told = done.stderr
-    assert told.startswith("predict-audio: 7 of 9 recording(s) could not be answered\n")
+    assert told.startswith("predict-audio: 7 of 9 recording(s) could not be used\n")
     for name, reason in zip([*named, "-"], [
         "truncated: the header declares 32000 bytes of samples, the file holds 8956",
         "the file is empty (0 bytes)",
@@ -263,7 +263,7 @@ def test_lines_come_as_they_are_found(folder: Path, toys: Path, format_: str) ->
     words = [toys / "static.onnx", folder / "plain.wav", "nowhere.wav", "--format", format_]
     code, text = run_here(main, *words)
     assert code == 1
-    assert text.index("plain.wav") < text.index("could not be answered")
+    assert text.index("plain.wav") < text.index("could not be used")
 
 
 def test_what_is_asked_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_what_is_asked_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: P
         ([tmp_path / "nowhere.onnx", plain], 1, "No such file"),
         ([plain, plain], 1, "is not an ONNX file that can be run"),
         ([tmp_path, plain], 1, "is neither a run (config.json) nor an exported student"),
-        ([toys / "step.onnx", plain, "--frames"], 2, "does not tell where it listens"),
+        ([toys / "step.onnx", plain, "--frames"], 2, "has no attention"),
         ([toys / "static.onnx", plain, "--window-s", 2], 2, "this student takes 1 s"),
         ([toys / "static.onnx", plain, "--window-s", "nan"], 2, "not a finite number"),
         ([toys / "static.onnx", plain, "--overlap", 1], 2, "0<=x<=0.99"),

@@ -1,4 +1,4 @@
-"""``stream-audio``: what is heard is told at once, frame by frame or window by window."""
+"""``stream-audio``: what is processed is told at once, frame by frame or window by window."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def test_an_exported_step_answers_as_the_run_at_every_frame(tmp_path: Path, name
     blocks = [samples_S[first : first + 320] for first in range(0, len(samples_S), 320)]
     found = {}
     for model in (run, exported):
-        listener = open_predictor(model).listener()
-        assert listener is not None
-        found[model] = list(frame_scores(listener, iter(blocks)))
+        stepper = open_predictor(model).stepper()
+        assert stepper is not None
+        found[model] = list(frame_scores(stepper, iter(blocks)))
     assert len(found[run]) == 1 + (len(samples_S) - 640) // 320
     for (one_s, one_C), (other_s, other_C) in zip(found[run], found[exported], strict=True):
         assert one_s == other_s
@@ -91,7 +91,7 @@ def test_a_recording_and_a_pipe_of_its_samples_are_heard_alike(folder: Path, for
         out, err = pipe.communicate(content, timeout=120)
         assert pipe.returncode == 0, err
         assert out.decode() == of_file
-        assert err.decode().endswith("3.0 s heard\n")
+        assert err.decode().endswith("3.0 s processed\n")
 
 
 def test_a_detection_is_told_while_the_stream_goes_on(folder: Path) -> None:
@@ -121,8 +121,8 @@ def test_a_stream_is_ended_by_a_signal_without_a_word_of_failure(
     assert pipe.wait(timeout=60) == 0
     assert pipe.stderr is not None
     told = pipe.stderr.read().decode().splitlines()
-    assert told[0] == "listening frame by frame, every 20 ms"
-    assert told[1].endswith("s heard")
+    assert told[0] == "frame by frame, every 20 ms"
+    assert told[1].endswith("s processed")
     assert len(told) == 2
     for stream in (pipe.stdin, pipe.stdout, pipe.stderr):
         stream.close()
@@ -151,7 +151,7 @@ def test_a_student_with_steps_listens_in_windows_where_that_is_asked_for(folder:
     ]
     for done in found:
         assert lines_of(succeeded(done))
-        assert done.stderr.startswith("listening in windows of 1 s, every 0.1 s\n")
+        assert done.stderr.startswith("windows of 1 s, every 0.1 s\n")
 
 
 def test_what_cannot_be_heard_is_one_line(folder: Path, tmp_path: Path) -> None:
@@ -179,4 +179,4 @@ def test_the_end_of_a_stream_is_answered_too(folder: Path) -> None:
     assert [start_s for start_s, _ in found] == [0.0, 0.7, 1.4, 2.0]
     done = command("stream-audio", folder / "static.onnx", folder / "plain.wav", "--hop-s", 0.7)
     succeeded(done)
-    assert done.stderr == "listening in windows of 1 s, every 0.7 s\n3.0 s heard\n"
+    assert done.stderr == "windows of 1 s, every 0.7 s\n3.0 s processed\n"

@@ -12,7 +12,7 @@ def told(detector: Detector, *scores: tuple[float, ...], hop_s: float = 0.1) -> 
     return [
         found
         for turn, one in enumerate(scores)
-        for found in detector.hear(round(turn * hop_s, 6), np.array(one))
+        for found in detector.update(round(turn * hop_s, 6), np.array(one))
     ]
 
 

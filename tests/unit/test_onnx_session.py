@@ -1,4 +1,4 @@
-"""An ONNX file of a stranger: what is not as its contract says is refused in a message."""
+"""An ONNX file of a stranger: what is not as its contract states is refused in a message."""
 
 from __future__ import annotations
 
@@ -121,9 +121,9 @@ def test_a_graph_without_a_contract_is_none_of_ours(tmp_path: Path) -> None:
         (
             "static",
             {"length_samples": 32_000, "frames": 99, "inputs": ["features", [1, 99, BINS]]},
-            "of shape [1, 49, 20], the contract says float32 of [1, 99, 20]",
+            "of shape [1, 49, 20], the contract states float32 of [1, 99, 20]",
         ),
-        ("static", {"inputs": ["features", [None, FRAMES, BINS]]}, "the contract says float32 of [None"),
+        ("static", {"inputs": ["features", [None, FRAMES, BINS]]}, "the contract states float32"),
         ("dynamic", {"form": "static", "length_samples": 16_000, "frames": 49,
                      "inputs": ["features", [1, 49, BINS]]}, "[1, None, 20]"),
     ],
@@ -144,7 +144,7 @@ def test_an_input_of_another_name_or_type_is_refused(tmp_path: Path) -> None:
     model = graph(contract())
     model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
     path = save(model, contract(), tmp_path / "x.onnx")
-    assert "inputs features, more; the contract says features" in refused(path, "contract")
+    assert "inputs features, more; the contract states features" in refused(path, "contract")
     model = graph(contract())
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.DOUBLE
     model.graph.initializer[0].CopyFrom(
@@ -172,7 +172,7 @@ def test_an_answer_of_another_shape_is_refused(tmp_path: Path) -> None:
     ])  # fmt: skip
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2]), "over_bins"))
     session = open_onnx(save(model, promised, tmp_path / "x.onnx"))
-    with pytest.raises(RunError, match=r"logits has shape \(1, 49\), its contract says \[1, 3\]"):
+    with pytest.raises(RunError, match=r"logits has shape \(1, 49\), its contract states \[1, 3\]"):
         session.run({"features": FEATURES})
 
 

@@ -24,7 +24,7 @@ SUBTYPES = {
 
 
 class Pipe(io.RawIOBase):
-    """Gives what was asked for in pieces of odd sizes, as a pipe does."""
+    """Gives what was requested in pieces of odd sizes, as a pipe does."""
 
     def __init__(self, content: bytes, piece: int = 1000) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ def test_what_ffmpeg_puts_before_the_samples_is_passed_over() -> None:
 
 
 def test_a_wav_that_is_asked_for_otherwise_is_refused() -> None:
-    with pytest.raises(UsageError, match="WAV header of 16000 Hz and S16_LE, asked for 8000 Hz"):
+    with pytest.raises(UsageError, match="WAV header of 16000 Hz and S16_LE, requested 8000 Hz"):
         heard(wav(WAVE), rate_hz=8000)
     with pytest.raises(UsageError, match="Leave --rate and --format out"):
         heard(wav(WAVE), form="S32_LE")
@@ -131,7 +131,7 @@ def test_a_wav_that_is_asked_for_otherwise_is_refused() -> None:
         (b"RIFF\xff\xff\xff\xffWAVE" + b"LIST\xff\xff\xff\x7f" + bytes(200_000), "cannot be read"),
         (wav(WAVE, subtype="FLOAT"), "Send bare samples instead"),
         (wav(WAVE)[:30], "cannot be read"),
-        (wav(WAVE, rate_hz=10), "its WAV header says 10 Hz"),
+        (wav(WAVE, rate_hz=10), "its WAV header has 10 Hz"),
         (wav(np.zeros(0)), "no samples"),
         (np.array([0.1, np.nan], "<f4").tobytes(), "sample 1 is not a finite number"),
     ],

@@ -13,17 +13,17 @@ import pytest
 
 from cache_schema.terminal import Terminal
 from student.predict import exported, formats
-from student.predict.answers import Answered
 from student.predict.exported import probabilities
 from student.predict.formats import bars, csv_header, csv_rows, json_line, table
 from student.predict.prediction import Prediction
+from student.predict.stretches import StretchPrediction
 
 CLASSES = ("=1+1", "yes\x1b[31m", "no,\n|")
 SCORES = (0.2, 0.7, 0.1)
 NAME = "rec\u202ex\x07.wav"
 
 
-def answered(frames: int = 4, scores: tuple[float, ...] = SCORES) -> Answered:
+def answered(frames: int = 4, scores: tuple[float, ...] = SCORES) -> StretchPrediction:
     prediction = Prediction(
         classes=CLASSES,
         logits_C=np.log(np.array(scores, np.float32)),
@@ -31,7 +31,7 @@ def answered(frames: int = 4, scores: tuple[float, ...] = SCORES) -> Answered:
         times_T=0.02 + 0.04 * np.arange(frames),
         attention_T=np.arange(1, frames + 1) / max(1, sum(range(frames + 1))),
     )
-    return Answered(NAME, 1.5, 2.5, 16_000, prediction)
+    return StretchPrediction(NAME, 1.5, 2.5, 16_000, prediction)
 
 
 def rows_of(text: str) -> list[list[str]]:
@@ -79,7 +79,9 @@ def test_json_reads_back_as_it_was() -> None:
     assert found["attention"] == [0.1, 0.2, 0.3, 0.4]
 
 
-def shown(rows: list[Answered], task: str, top: int | None = None, frames: bool = False) -> str:
+def shown(
+    rows: list[StretchPrediction], task: str, top: int | None = None, frames: bool = False
+) -> str:
     out = io.StringIO()
     Terminal(file=out, width=160).print(table(rows, task, top, frames))
     return out.getvalue()

@@ -1,4 +1,4 @@
-"""Answer recordings window by window: rows of what was said of each stretch."""
+"""Predictions for recordings, window by window."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from student.predict.predictor import Predictor
 from student.predict.recordings import as_cached, read_recording
 from student.predict.windows import cut
 
-# A student without a length of its own is asked about a whole recording up to here.
+# A student without a length of its own takes a whole recording up to here.
 WHOLE_S = 30.0
 LIKELY = 0.5
 """From here on a class of a multi-label task is taken as present."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What a student says of a stretch of a recording.
+class StretchPrediction:
+    """What a student predicts for a stretch of a recording.
 
     Attributes
     ----------
@@ -57,12 +57,12 @@ class Stretches:
 
     @classmethod
     def of(cls, predictor: Predictor, window_s: float | None, overlap: float) -> Stretches:
-        """Take a student's own length, or else what is asked for, or else `WHOLE_S`.
+        """Take a student's own length, or else the requested one, or else `WHOLE_S`.
 
         Raises
         ------
         UsageError
-            If it takes one length and is asked for another.
+            If it takes one length and another is requested.
         """
         window = window_samples(predictor, window_s, WHOLE_S)
         return cls(window, max(1, round(window * (1 - overlap))))
@@ -84,11 +84,13 @@ def window_samples(predictor: Predictor, window_s: float | None, otherwise_s: fl
     return window
 
 
-def answer(predictor: Predictor, recording: Path, stretches: Stretches) -> Iterator[Answered]:
-    """Answer a recording; raises as :func:`student.predict.recordings.read_recording`."""
+def predict_stretches(
+    predictor: Predictor, recording: Path, stretches: Stretches
+) -> Iterator[StretchPrediction]:
+    """Predict a recording by stretches; raises as :func:`student.predict.recordings.read_recording`."""
     rate_hz = predictor.sample_rate_hz
     for window in cut(read_recording(recording, rate_hz), stretches.window, stretches.hop):
-        yield Answered(
+        yield StretchPrediction(
             recording=str(recording),
             start_s=window.first / rate_hz,
             end_s=(window.first + len(window.samples_S)) / rate_hz,
