@@ -48,9 +48,7 @@ TEACHERS = (
     "transformers.models.wav2vec2.modeling_wav2vec2",
     "transformers.models.whisper.modeling_whisper",
 )
-EXPORTS = ("onnx", "onnxruntime", "safetensors.torch")
 LIBRARIES = {
-    "export-student": EXPORTS,
     "train-student": STUDENTS,
     "evaluate-student": STUDENTS,
     "compare-students": STUDENTS,

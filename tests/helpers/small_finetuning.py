@@ -45,8 +45,8 @@ def write_clip(
     )
 
 
-def write_corpus(root: Path, task: Task = "single") -> Corpus:
-    """34 clips, one file that is no audio and one clip without a label.
+def write_corpus(root: Path, task: Task = "single", train: int = 10) -> Corpus:
+    """34 clips, or `train` of each class and 14, one file that is no audio and one clip without a label.
 
     Of a multi-label corpus every third clip has both labels.
     """
@@ -59,7 +59,7 @@ def write_corpus(root: Path, task: Task = "single") -> Corpus:
             CLASSES if task == "multi" and i % 3 == 0 else (label,),
             5_600 + 160 * i,
         )
-        for split, count in (("train", 10), ("validation", 4), ("test", 3))
+        for split, count in (("train", train), ("validation", 4), ("test", 3))
         for label in CLASSES
         for i in range(count)
     ]

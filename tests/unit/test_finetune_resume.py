@@ -33,6 +33,9 @@ CHOICES: dict[str, Any] = {
 }
 
 
+FAMILIES = ("wav2vec2", "whisper", "efficientnet")
+
+
 class KilledError(Exception):
     """Stands for a kill right after an epoch was reported."""
 
@@ -45,13 +48,32 @@ def killed_after_epoch(epoch: int) -> Callable[[str], None]:
     return report
 
 
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[Task, Corpus]:
+    """Corpora of three batches an epoch, so that accumulating two of them leaves one."""
+    folder = tmp_path_factory.mktemp("corpora")
+    return {task: write_corpus(folder / task, task, train=6) for task in ("single", "multi")}
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A base of each family."""
+    folder = tmp_path_factory.mktemp("bases")
+    return {family: write_base(folder / family, family) for family in FAMILIES}
+
+
 @pytest.mark.parametrize("task", ["single", "multi"])
-@pytest.mark.parametrize("family", ["wav2vec2", "whisper", "efficientnet"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("choices", [{}, CHOICES], ids=["nothing", "everything"])
 def test_a_killed_run_continues_to_the_same_weights(
-    tmp_path: Path, task: Task, family: str, choices: dict[str, Any]
+    tmp_path: Path,
+    corpora: dict[Task, Corpus],
+    bases: dict[str, Path],
+    task: Task,
+    family: str,
+    choices: dict[str, Any],
 ) -> None:
-    corpus, base = write_corpus(tmp_path / "corpus", task), write_base(tmp_path / "base", family)
+    corpus, base = corpora[task], bases[family]
     recipe = replace(RECIPE, **choices)
     run(corpus, base, tmp_path / "undisturbed", recipe=recipe)
     with pytest.raises(KilledError):
@@ -86,8 +108,10 @@ def test_a_stopped_run_is_finished_with_its_best_epoch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["single", "multi"])
-def test_every_choice_changes_what_is_learnt_and_is_recorded(tmp_path: Path, task: Task) -> None:
-    corpus, base = write_corpus(tmp_path / "corpus", task), write_base(tmp_path / "base")
+def test_every_choice_changes_what_is_learnt_and_is_recorded(
+    tmp_path: Path, corpora: dict[Task, Corpus], bases: dict[str, Path], task: Task
+) -> None:
+    corpus, base = corpora[task], bases["wav2vec2"]
     plain = replace(RECIPE, epochs=1)
     run(corpus, base, tmp_path / "plain", recipe=plain)
     seen = {(tmp_path / "plain" / "model.safetensors").read_bytes()}
@@ -99,8 +123,10 @@ def test_every_choice_changes_what_is_learnt_and_is_recorded(tmp_path: Path, tas
     assert len(seen) == 1 + len(CHOICES)
 
 
-def test_an_unfinished_run_of_other_choices_is_refused(tmp_path: Path) -> None:
-    corpus, base = write_corpus(tmp_path / "corpus"), write_base(tmp_path / "base")
+def test_an_unfinished_run_of_other_choices_is_refused(
+    tmp_path: Path, corpora: dict[Task, Corpus], bases: dict[str, Path]
+) -> None:
+    corpus, base = corpora["single"], bases["wav2vec2"]
     recipe = replace(RECIPE, noise_snr_db=(5.0, 20.0))
     with pytest.raises(KilledError):
         run(corpus, base, tmp_path / "teacher", recipe=recipe, report=killed_after_epoch(1))
@@ -109,10 +135,12 @@ def test_an_unfinished_run_of_other_choices_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Path, Path]:
+def killed(
+    tmp_path_factory: pytest.TempPathFactory, corpora: dict[Task, Corpus], bases: dict[str, Path]
+) -> tuple[Corpus, Path, Path]:
     """Corpus, base and what a run killed after its first epoch left, for copies to be damaged."""
     folder = tmp_path_factory.mktemp("killed")
-    corpus, base = write_corpus(folder / "corpus"), write_base(folder / "base")
+    corpus, base = corpora["single"], bases["wav2vec2"]
     with pytest.raises(KilledError):
         run(corpus, base, folder / "teacher", report=killed_after_epoch(1))
     return corpus, base, folder / "teacher.partial"
@@ -182,8 +210,10 @@ def test_a_finished_folder_of_damaged_facts_is_refused(
     assert (out / "training.json").read_text() == content
 
 
-def test_the_command_takes_every_choice(tmp_path: Path) -> None:
-    corpus, base = write_corpus(tmp_path / "corpus"), write_base(tmp_path / "base")
+def test_the_command_takes_every_choice(
+    tmp_path: Path, corpora: dict[Task, Corpus], bases: dict[str, Path]
+) -> None:
+    corpus, base = corpora["single"], bases["wav2vec2"]
     manifest = tmp_path / "clips.csv"
     lines = [f"{c.path},{c.labels[0]},{c.split}" for c in corpus.clips if c.frames and c.labels]
     manifest.write_text("\n".join(["path,label,split", *lines]) + "\n")
