@@ -19,6 +19,7 @@ from student.metrics import Score, measure
 from student.runs.settings import first_teacher
 
 MAX_TIME_S = 1e6
+CHOSEN_CLIPS = 3
 
 
 @click.command("evaluate-student", cls=Command)
@@ -45,7 +46,7 @@ MAX_TIME_S = 1e6
     multiple=True,
     metavar="ID",
     shell_complete=complete_clip_ids,
-    help="A clip to draw, repeatable: side by side.",
+    help="A clip to draw, repeatable: side by side. Default: those it is most wrong on.",
 )
 @click.option(
     "--beside",
@@ -77,11 +78,10 @@ def main(
         raise UsageError("--clip, --beside and --mark-s belong to --plot FILE.png", kind="options")
     if sum([report, as_json, predictions is not None, plot is not None]) > 1:
         raise UsageError("give one of --report, --json, --predictions and --plot", kind="options")
-    if plot is not None and not clips:
-        raise UsageError("--plot needs --clip ID", kind="options")
-    if mark_s is not None and len(clips) > 1:
+    if mark_s is not None and len(clips) != 1:
         raise UsageError(
-            f"--mark-s is a stretch of one clip, got {len(clips)}: {', '.join(clips)}",
+            f"--mark-s is a stretch of one clip, got {len(clips)}: "
+            f"{', '.join(clips) or 'add --clip ID'}",
             kind="options",
         )
     opened = open_cache(cache)
@@ -98,7 +98,9 @@ def main(
     elif plot is None:
         print_score(run, opened, split, report=report, as_json=as_json)
     else:
-        draw([run, *beside], opened, split, clips, mark_s, plot)
+        draw(
+            [run, *beside], opened, split, clips or telling_clips(run, opened, split), mark_s, plot
+        )
 
 
 def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: bool) -> None:
@@ -154,6 +156,21 @@ def _document(run: Path, split: str, found: Score, teacher_score: Score | None) 
         "clips": found.clips,
         "left_out": list(found.left_out),
     }
+
+
+def telling_clips(run: Path, cache: Cache, split: str) -> list[str]:
+    """Ids of the clips that a run is most wrong on; the first one's where it is always right."""
+    from student.evaluation.chosen_clips import most_wrong
+    from student.runs.predict import read_config, run_predictions
+
+    predictions = run_predictions(run, read_config(run), cache, split)
+    if predictions.clips_N is None or not len(predictions.clips_N):
+        raise UsageError(
+            f"no clip of {split} is labelled, so none is chosen; name one: --clip ID",
+            kind="options",
+        )
+    rows = most_wrong(predictions, CHOSEN_CLIPS) or [0]
+    return [cache.clip_ids(place, place + 1)[0] for place in predictions.clips_N[rows].tolist()]
 
 
 def draw(

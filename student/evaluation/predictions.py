@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from cache_schema.reader import Cache
 from cache_schema.store.files import write_atomic
 from cache_schema.text import csv_text
-from student.metrics.interface import Predictions
 from student.metrics.teacher import teacher_predictions
 from student.runs.predict import read_config, run_predictions
 from student.runs.settings import first_teacher
@@ -43,13 +42,16 @@ def write_predictions(run: Path, cache: Cache, split: str, file: Path) -> int:
     )
     if teacher is not None and teacher.classes == found["student"].classes:
         found["teacher"] = teacher
-    ids = labelled_ids(cache, split)
+    every, clips_N = cache.clip_ids(), found["student"].clips_N
+    ids = [] if clips_N is None else [every[place] for place in clips_N.tolist()]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     classes = cache.classes
     columns = [[who, *(f"{who} {name}" for name in classes)] for who in found]
     writer.writerow(["clip", "label", *(csv_text(name) for group in columns for name in group)])
-    predicted = {who: (one.decisions(), _probabilities(one)) for who, one in found.items()}
+    predicted = {
+        who: (one.decisions(), np.exp(one.log_probabilities())) for who, one in found.items()
+    }
     for place, (clip, label_C) in enumerate(zip(ids, found["student"].labels_NC, strict=True)):
         row: list[Any] = [csv_text(clip), _names(classes, label_C)]
         for decisions_NC, scores_NC in predicted.values():
@@ -59,18 +61,5 @@ def write_predictions(run: Path, cache: Cache, split: str, file: Path) -> int:
     return len(ids)
 
 
-def labelled_ids(cache: Cache, split: str) -> list[str]:
-    """Ids of the labelled clips of a split, in the order in which they are scored."""
-    ids, units = cache.clip_ids(), (cache.read_unit(unit, ()) for unit in cache.units(split, 0))
-    return [ids[int(clip)] for rows in units for clip in rows.clip[rows.labelled]]
-
-
 def _names(classes: tuple[str, ...], which_C: NDArray[np.bool_]) -> str:
     return csv_text(";".join(classes[c] for c in np.flatnonzero(which_C)))
-
-
-def _probabilities(predictions: Predictions) -> NDArray[np.float64]:
-    logits_NC = predictions.logits_NC
-    if predictions.task == "multi":
-        return np.exp(-np.logaddexp(0.0, -logits_NC))
-    return np.exp(logits_NC - np.logaddexp.reduce(logits_NC, axis=1, keepdims=True))

@@ -17,9 +17,9 @@ from cache_schema.report.charts.clip import clip_charts
 from cache_schema.report.sound import MAX_SOUND_S, wav_address
 from cache_schema.signal_names import WAVEFORM
 from student.evaluation.attention_curves import clip_curves
+from student.evaluation.chosen_clips import most_unlike, most_wrong
 from student.metrics.interface import Predictions
 from student.report.blocks import Block
-from student.report.chosen_clips import most_unlike, most_wrong
 
 
 @dataclass(frozen=True, slots=True)

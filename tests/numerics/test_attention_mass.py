@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -184,10 +185,25 @@ def _width(picture: Path) -> int:
     return int.from_bytes(picture.read_bytes()[16:20], "big")
 
 
+def test_a_picture_without_clips_has_those_that_the_run_is_most_wrong_on(
+    views: Path, run: Path, tmp_path: Path
+) -> None:
+    predictions, picture = tmp_path / "p.csv", tmp_path / "p.png"
+    assert evaluate(run, views, "--predictions", predictions).exit_code == 0
+    with predictions.open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    wrong = [row for row in rows if row["student"] != row["label"]]
+    worst = sorted(wrong, key=lambda row: float(row[f"student {row['label']}"]))[:3]
+    drawn = evaluate(run, views, "--plot", picture)
+    assert drawn.exit_code == 0, drawn.output
+    expected = [row["clip"] for row in worst] or [rows[0]["clip"]]
+    assert f"{picture}: {', '.join(expected)};" in drawn.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--plot", "p.png"], "--plot needs --clip ID"),
+        (["--plot", "p.png", "--mark-s", "0", "1"], "of one clip, got 0: add --clip ID"),
         (["--clip", "a"], "belong to --plot"),
         (["--plot", "p.png", "--clip", "a", "--clip", "b", "--mark-s", "0", "1"], "of one clip, got 2"),
         (["--plot", "p.png", "--clip", "nobody"], "no clip 'nobody'"),

@@ -16,9 +16,9 @@ from torchmetrics.functional.classification import (
 )
 
 from cache_schema.inspection.log_mel import log_mel
+from student.evaluation.chosen_clips import divergence, most_unlike, most_wrong
 from student.metrics.calibration import calibration
 from student.metrics.interface import Predictions
-from student.report.chosen_clips import divergence, most_unlike, most_wrong
 from student.report.settings_text import learned_from, train_command
 from student.runs.settings import distillation_as_json
 from student.training import cli as train_cli
