@@ -17,6 +17,7 @@ with hushed():
 
 MAX_ARENA_BYTES = 1 << 26
 STEP_BYTES = 16  # to which the arena is aligned
+MAX_OF_RANGE = 0.25
 
 
 class MicroRunner:
@@ -71,6 +72,25 @@ def smallest_arena_bytes(path: Path) -> int | None:
         else:
             low = middle
     return high * STEP_BYTES
+
+
+def answers_as_litert(path: Path) -> bool:
+    """Whether tflite-micro gives about LiteRT's answer to noise: what it does not know it may ignore.
+
+    It restores weights with the scale of their first channel where there is one for each, and says
+    nothing (its ``DEQUANTIZE``). The kernels of int8 differ by a few steps, by far less than this asks.
+    """
+    small, large = MicroRunner(path), LiteRtRunner(path)
+    random = np.random.default_rng(0)
+    noise = {
+        facts.name: random.standard_normal([int(n) for n in facts.shape]).astype(np.float32)
+        for facts in large.inputs
+    }
+    found, expected = small.run(noise), large.run(noise)
+    return all(
+        np.abs(found[name] - values).max() <= MAX_OF_RANGE * np.ptp(values)
+        for name, values in expected.items()
+    )
 
 
 def _fits(path: Path, size_bytes: int) -> bool:

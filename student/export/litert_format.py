@@ -91,10 +91,12 @@ class LiteRtExporter(Exporter):
 
     def facts(self, path: Path) -> dict[str, str]:
         """See :class:`Exporter`: the arena of a microcontroller's runtime."""
-        from student.export.arena import smallest_arena_bytes  # which builds on this module
+        from student.export.arena import answers_as_litert, smallest_arena_bytes
 
         size_bytes = smallest_arena_bytes(path)
         told = "it cannot run this file" if size_bytes is None else f"{size_bytes:,} bytes"
+        if size_bytes is not None and not answers_as_litert(path):
+            told = "it answers otherwise than LiteRT: do not run this file in it"
         return {"arena of tflite-micro, found by trying with a host's reference kernels": told}
 
 
@@ -175,7 +177,8 @@ def whole(content: bytes, metadata: Mapping[str, str]) -> bytes:
     model = flatbuffer_utils.read_model_from_bytearray(content)
     for graph in model.subgraphs:
         for number, tensor in enumerate(graph.tensors):
-            tensor.name = f"t{number}"
+            tensor.name = f"{number:x}"
+            _strip(tensor)
     entries = []
     for entry in model.metadata or []:
         if _text(entry.name) in metadata:
@@ -190,6 +193,14 @@ def whole(content: bytes, metadata: Mapping[str, str]) -> bytes:
         entries.append(entry)
     model.metadata = entries
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _strip(tensor: Any) -> None:
+    """Leave out what says nothing: an unrolled recurrence has thousands of tensors."""
+    if tensor.quantization is not None and tensor.quantization.scale is None:
+        tensor.quantization = None
+    if tensor.shapeSignature is not None and min(tensor.shapeSignature, default=0) >= 0:
+        tensor.shapeSignature = None
 
 
 def outside_buffers(content: bytes) -> int:

@@ -156,9 +156,10 @@ def _fill(row: Row, job: ExportJob, path: Path, runner: Runner, found: Parity) -
     found_s = {case: median(s) for case, s in interleaved(cases, ROUNDS, process_time).items()}
     row.latency = found_s["file"] / found_s["torch"]
     if path.suffix == ".tflite":
-        from student.export.arena import smallest_arena_bytes
+        from student.export.arena import answers_as_litert, smallest_arena_bytes
 
-        row.arena_bytes = smallest_arena_bytes(path)
+        size_bytes = smallest_arena_bytes(path)
+        row.arena_bytes = size_bytes if size_bytes and answers_as_litert(path) else None
 
 
 def _missed(check: Callable[[], None]) -> str:

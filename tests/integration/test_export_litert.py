@@ -152,6 +152,16 @@ def test_the_smallest_arena_is_enough_and_a_smaller_one_is_not(
         MicroRunner(files.int8, sizes[1] - STEP_BYTES).run(files.clips[0])
 
 
+def test_weights_alone_are_not_for_tflite_micro(exporter: Exporter, tmp_path: Path) -> None:
+    student = student_of("tc-resnet", len(CLASSES))
+    graph = build_graph(student, SPEC)
+    floats, int8 = tmp_path / exporter.file_name, tmp_path / "int8.tflite"
+    exporter.write(graph, floats)
+    exporter.quantize_weights(graph, floats, int8)
+    assert "bytes" in next(iter(exporter.facts(floats).values()))
+    assert "answers otherwise than LiteRT" in next(iter(exporter.facts(int8).values()))
+
+
 def test_lstm_p_steps_with_its_state_in_int8(exporter: Exporter, tmp_path: Path) -> None:
     student = student_of("lstm-p", len(CLASSES))
     graph = build_graph(student, FormSpec(kind="step", takes="features"))
