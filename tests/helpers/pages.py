@@ -13,6 +13,7 @@ FOLDERS = (
     "data",
     "tests/experiments",
     "tests/benchmarks",
+    "tests/examples",
 )
 PAGES = {
     page.relative_to(REPOSITORY).as_posix(): page.read_text(encoding="utf-8")
