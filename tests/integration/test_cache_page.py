@@ -45,6 +45,28 @@ def test_clips_that_the_teacher_takes_for_something_else_come_first(cache: Path)
     assert worst_clips(opened, 9) == [5]  # the other clip of test is quarantined
 
 
+def test_a_drawn_clip_is_titled_by_its_label_and_the_teachers_answer(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from matplotlib.axes import Axes
+
+    titles, ticks = list[str](), list[list[str]]()
+    monkeypatch.setattr(Axes, "set_title", lambda self, text, **_: titles.append(text))
+    plain = Axes.set_yticks
+
+    def noted(self: Axes, places: list[float], names: list[str]) -> object:
+        ticks.append(names)
+        return plain(self, places, names)
+
+    monkeypatch.setattr(Axes, "set_yticks", noted)
+    assert inspect(cache, "--clip", "clip-5", "--plot", tmp_path / "c.png").exit_code == 0
+    (title,) = titles
+    assert title.startswith("clip-5  (yes, test, view 0)\nteacher: ")
+    assert title.endswith(" %")
+    assert ticks[0][0] == "100"  # Hz; the cache's rate is 1000 Hz
+    assert max(int(name) for name in ticks[0]) <= 500
+
+
 def test_an_unfinished_cache_has_no_page(tmp_path: Path) -> None:
     lay_out(tmp_path / "begun.zarr")
     refused = inspect(tmp_path / "begun.zarr", "--report", tmp_path / "r.html")

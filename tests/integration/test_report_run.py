@@ -12,6 +12,8 @@ from click.testing import CliRunner, Result
 from commands import command, succeeded, write_tones
 from report_page import Page
 
+from cache_schema.reader import open_cache
+from student.evaluation.attention_curves import clip_curves
 from student.report import cli
 from student.training import cli as train_cli
 
@@ -141,6 +143,19 @@ def test_a_browser_draws_it_without_a_request_or_a_complaint(page: Path, tmp_pat
             " Bokeh.documents[0].get_model_by_id(id).visible); })()"
         )
         assert set(browser.run(hidden)) == {False}
+
+
+def test_a_drawn_clip_is_titled_by_its_label_and_all_answers(
+    made: tuple[Path, list[Path]],
+) -> None:
+    cache, runs = made
+    clip = "</script><b>test/high/0.flac"
+    (found,) = clip_curves([runs[0], runs[2]], open_cache(cache), "test", [clip])
+    lines = found.title.split("\n")
+    assert lines[0] == f"{clip}  ({HOSTILE['high']})"
+    starts = [line.partition(": ")[0] for line in lines[1:]]
+    assert starts == ["teacher", "distilled", "undistilled"]
+    assert all(line.endswith(" %") for line in lines[1:])
 
 
 def test_a_run_alone_says_that_its_twin_is_missing(
