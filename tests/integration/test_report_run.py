@@ -15,6 +15,7 @@ from report_page import Page
 from cache_schema.reader import open_cache
 from student.evaluation.attention_curves import clip_curves
 from student.report import cli
+from student.runs.predict import read_config, run_predictions
 from student.training import cli as train_cli
 
 HOSTILE = {
@@ -143,6 +144,16 @@ def test_a_browser_draws_it_without_a_request_or_a_complaint(page: Path, tmp_pat
             " Bokeh.documents[0].get_model_by_id(id).visible); })()"
         )
         assert set(browser.run(hidden)) == {False}
+
+
+def test_the_log_has_the_label_loss_on_validation(
+    made: tuple[Path, list[Path]], page: Path
+) -> None:
+    cache, runs = made
+    (entry,) = [json.loads(line) for line in (runs[2] / "metrics.jsonl").read_text().splitlines()]
+    found = run_predictions(runs[2], read_config(runs[2]), open_cache(cache), "validation")
+    assert entry["validation_loss"] == pytest.approx(found.losses().mean(), rel=1e-5)
+    assert "undistilled, validation" in Page(page).text
 
 
 def test_a_drawn_clip_is_titled_by_its_label_and_all_answers(

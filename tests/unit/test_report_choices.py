@@ -16,9 +16,11 @@ from torchmetrics.functional.classification import (
 )
 
 from cache_schema.inspection.log_mel import log_mel
+from cache_schema.report.charts.base import chart_text, embed
 from student.evaluation.chosen_clips import divergence, most_unlike, most_wrong
 from student.metrics.calibration import calibration
 from student.metrics.interface import Predictions
+from student.report.classes import class_charts
 from student.report.settings_text import learned_from, train_command
 from student.runs.settings import distillation_as_json
 from student.training import cli as train_cli
@@ -163,3 +165,27 @@ def test_a_tone_lies_in_the_picture_where_the_axis_has_its_frequency() -> None:
     (height,) = [height for height, name in picture.ticks().items() if name == "2,000"]
     assert abs(height - (brightest + 0.5)) <= 1
     assert np.diff(list(picture.ticks())).min() >= 0.1 * picture.bands_TM.shape[1]
+
+
+def test_charts_of_several_labels_have_no_confusions_and_of_many_classes_the_worst() -> None:
+    several = class_charts({"distilled": answers(30, "multi"), "teacher": answers(30, "multi", 1)})
+    assert sorted(several) == ["classes", "reliability"]
+    labels = np.eye(60, dtype=bool)[np.arange(180) % 60]
+    logits = labels.astype(float)
+    logits[:6] = logits[1:7]  # classes 0 to 5 are taken for the next once
+    many = Predictions(logits, labels, "single", tuple(f"class {n}" for n in range(60)))
+    charts = class_charts({"distilled": many})
+    shown = charts["confusion"].figure.yaxis[0].major_label_overrides
+    assert len(shown) == 40
+    assert {f"class {n}" for n in range(7)} <= set(shown.values())
+
+
+def test_what_a_page_embeds_ends_no_script_and_begins_no_formula() -> None:
+    hostile = ("</script><b>", "$$x$$", "\\(x\\)", "a\u202eb")
+    labels = np.eye(4, dtype=bool)
+    found = Predictions(labels * 3.0, labels, "single", hostile)
+    embedded = embed(class_charts({"distilled": found}))
+    assert "</script" not in embedded.script.lower()
+    assert "$$" not in embedded.script
+    assert "\u202e" not in embedded.script
+    assert chart_text("\\(x\\)") == "\\\u200a(x\\)"

@@ -134,7 +134,9 @@ def new_chart(x_label: str, y_label: str, *, height: int = HEIGHT, **options: An
     )
     chart.toolbar.logo = None
     chart.toolbar.autohide = chart.toolbar_inner = True
-    chart.xaxis.axis_label, chart.yaxis.axis_label = x_label, y_label
+    chart.xaxis.axis_label = x_label
+    if y_label:
+        chart.yaxis.axis_label = y_label
     return chart
 
 

@@ -52,10 +52,10 @@ def spread_chart(rows: Sequence[Spread], x_label: str, mark: float, mark_name: s
     chart = Chart(
         new_chart(
             x_label, "", height=FRAME_HEIGHT + 2 * ROW_HEIGHT * len(rows),
-            x_range=_range(rows, mark), y_range=(0.8 - len(rows), 0.8),
+            x_range=_range(rows, mark), y_range=(0.8 - len(rows), 0.8), y_axis_type=None,
         )
     )  # fmt: skip
-    chart.figure.yaxis.visible = chart.figure.ygrid.visible = False
+    chart.figure.ygrid.visible = False
     chart.figure.min_border_left = chart.figure.min_border_right = RIM
     for place, row in zip(places, rows, strict=True):
         label = Label(x=4, x_units="screen", y=place + 0.25, text=chart_text(row.name))
