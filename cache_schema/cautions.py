@@ -1,7 +1,7 @@
-"""What a colleague would say before figures are believed: figures in, sentences out.
+"""What to know before figures are believed: figures in, sentences out.
 
-Each function gives a list that is empty where there is nothing to say. Whoever has the figures asks:
-the summary of a corpus, a training, a comparison, a report.
+Each function gives a list that is empty where there is nothing to warn of. Whoever has the figures
+calls them: the summary of a corpus, a training, a comparison, a report.
 
 Shape suffixes: T frames.
 """
@@ -32,8 +32,8 @@ def perfect_teacher(score: float | None, metric: str, teacher: str = "the teache
         return []
     caution = (
         f"{teacher} is nearly perfect on the clips it teaches ({metric} {score:.4f} on train, from "
-        f"{NEARLY_PERFECT} on): its answers say little that the labels do not. More views "
-        "(precompute-teacher --views), or clips without labels, give it something to say"
+        f"{NEARLY_PERFECT} on): its predictions hold little that the labels do not. More views "
+        "(precompute-teacher --views), or clips without labels, give it something to add"
     )
     return [caution]
 

@@ -69,7 +69,7 @@ def teacher_cautions(
     Parameters
     ----------
     cache : Cache
-        Of its answers.
+        Of its predictions.
     teacher : str
         Its name in the cache.
     scores : mapping, optional

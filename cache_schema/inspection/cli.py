@@ -53,7 +53,7 @@ from cache_schema.text import json_text, lines, one_line
     "page",
     type=ReportPath(),
     metavar="FILE.html",
-    help="Page of the finished cache: classes, teachers, and clips to look at and hear.",
+    help="Page of the finished cache: classes, teachers, and clips to look at and listen to.",
 )
 def main(
     cache: Path,

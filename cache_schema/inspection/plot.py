@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from cache_schema.inspection.answers import answer_text
 from cache_schema.inspection.log_mel import log_mel
+from cache_schema.inspection.prediction_text import prediction_text
 from cache_schema.reader import Cache
 from cache_schema.signal_names import (
     ATTENTION_MAP,
@@ -120,15 +120,17 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
 
 
 def _title(cache: Cache, facts: dict[str, Any]) -> str:
-    """Clip and label, and below them what each teacher answers."""
+    """Clip and label, and below them what each teacher predictions."""
     nothing = "none of the classes" if facts["labelled"] else "unlabelled"
     label = ";".join(facts["labels"]) or nothing
     lines = [f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})"]
     for name, teacher in cache.teachers.items():
         logits_C = facts["signals"].get(qualified(LOGITS, name))
         if logits_C is not None:
-            answer = answer_text(logits_C, teacher["classes"], teacher.get("task") or cache.task)
-            lines.append(f"teacher {name}".strip() + f": {answer}")
+            prediction = prediction_text(
+                logits_C, teacher["classes"], teacher.get("task") or cache.task
+            )
+            lines.append(f"teacher {name}".strip() + f": {prediction}")
     return "\n".join(map(plot_text, lines))
 
 

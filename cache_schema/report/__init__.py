@@ -1,5 +1,5 @@
 """Reports: one HTML file each, with its charts, pictures and sounds inside.
 
-They ask a network for nothing. Drawing and pages are here, for caches and for what students make of
-them alike. Needs the extra ``[report]``; `cache_schema.report.extra` is what a command asks first.
+They use no network. Drawing and pages are here, for caches and for what students make of
+them alike. Needs the extra ``[report]``; `cache_schema.report.extra` is what a command checks first.
 """

@@ -1,4 +1,4 @@
-"""Clips of a cache's page: which are shown, and each one's picture, sound, label and answers.
+"""Clips of a cache's page: which are shown, and each one's picture, sound, label and predictions.
 
 Shape suffixes: N clips, C classes, T frames, S samples.
 """
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.inspection.answers import answer_text, label_text
 from cache_schema.inspection.log_mel import log_mel
+from cache_schema.inspection.prediction_text import label_text, prediction_text
 from cache_schema.inspection.summary import clip_facts
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
@@ -67,7 +67,7 @@ def shown_clip(cache: Cache, position: int, charts: dict[str, Chart]) -> dict[st
     shown = {
         "id": facts["id"],
         "name": name,
-        "answers": _answers(cache, position, facts["signals"]),
+        "predictions": _shown_predictions(cache, position, facts["signals"]),
         "remark": "quarantined" if facts["quarantined"] else f"{facts['split']}, view 0",
         "charts": [],
         "sound": "",
@@ -84,16 +84,18 @@ def shown_clip(cache: Cache, position: int, charts: dict[str, Chart]) -> dict[st
     return shown
 
 
-def _answers(cache: Cache, position: int, signals: Mapping[str, Any]) -> list[dict[str, str]]:
+def _shown_predictions(
+    cache: Cache, position: int, signals: Mapping[str, Any]
+) -> list[dict[str, str]]:
     clip = cache.clip_table.clips(position, position + 1)[0]
-    answers = [{"who": "label", "text": label_text(clip), "verdict": ""}]
+    predictions = [{"who": "label", "text": label_text(clip), "verdict": ""}]
     for name, teacher in cache.teachers.items():
         logits_C = signals.get(qualified(LOGITS, name))
         if logits_C is not None:
             task = teacher.get("task") or cache.task
-            text = answer_text(logits_C, teacher["classes"], task, 3)
-            answers.append({"who": f"teacher {name}".strip(), "text": text, "verdict": ""})
-    return answers
+            text = prediction_text(logits_C, teacher["classes"], task, 3)
+            predictions.append({"who": f"teacher {name}".strip(), "text": text, "verdict": ""})
+    return predictions
 
 
 def _curves(cache: Cache, signals: Mapping[str, Any]) -> dict[str, Curve]:

@@ -1,4 +1,4 @@
-"""The page of a cache: what is in it, how good its teachers are, and clips to look at and hear."""
+"""The page of a cache: what is in it, how good its teachers are, and clips to look at and listen to."""
 
 from __future__ import annotations
 

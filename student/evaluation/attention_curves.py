@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from cache_schema.inspection.answers import answer_text, label_text
+from cache_schema.inspection.prediction_text import label_text, prediction_text
 from cache_schema.reader import Cache, Unit
 from cache_schema.signal_names import (
     LOGITS,
@@ -128,7 +128,7 @@ def _clip_attention(
             attribution_T = student.frame_attribution(output)[0].numpy().astype(np.float64)
         times_T = _times(float(output.first_frame_s_B[0]), output.hop_s, len(attribution_T))
         curves[name] = (times_T, attribution_T)
-        answers[name] = answer_text(output.logits_BC[0].numpy(), cache.classes, cache.task)
+        answers[name] = prediction_text(output.logits_BC[0].numpy(), cache.classes, cache.task)
     samples_S = stored[WAVEFORM]
     row_s = len(samples_S) / cache.sample_rate_hz
     place_s = place_within(stored[VIEW_DRAWS], row_s) if VIEW_DRAWS in stored else None
@@ -145,7 +145,7 @@ def _of_teacher(
     if logits in stored:
         facts = cache.teachers[teacher]
         task = facts.get("task") or cache.task
-        answers["teacher"] = answer_text(stored[logits], facts["classes"], task)
+        answers["teacher"] = prediction_text(stored[logits], facts["classes"], task)
     if attention in stored:
         spec, weights_T = cache.signals[attention], stored[attention].astype(np.float64)
         times_T = _times(spec.first_frame_s or 0.0, spec.hop_s or 0.0, len(weights_T))

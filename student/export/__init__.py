@@ -9,4 +9,4 @@ EXPORTERS: dict[str, str] = {
 }
 
 ANY_LENGTH = "any"
-"""What is asked for instead of seconds: a form of any length."""
+"""What stands for seconds: a form of any length."""

@@ -24,7 +24,7 @@ FLOAT_SHARE, INT8_SHARE = 1e-3, 0.25
 class MicroRunner:
     """A ``.tflite`` file in tflite-micro with the reference kernels, which a microcontroller has too.
 
-    It knows its tensors by number: their names are those that LiteRT reads in the same file.
+    It has its tensors by number: their names are those that LiteRT reads in the same file.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class MicroRunner:
     Raises
     ------
     RuntimeError
-        If the arena is too small, or tflite-micro lacks an operator; it does not say which.
+        If the arena is too small, or tflite-micro lacks an operator; it does not name which.
     """
 
     def __init__(self, path: Path, arena_bytes: int = MAX_ARENA_BYTES) -> None:

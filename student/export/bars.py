@@ -18,7 +18,7 @@ INT8_SIZE_SMALL, SMALL_BYTES = 0.45, 512_000
 
 
 def check_parity(parity: Parity, spec: FormSpec, name: str) -> None:
-    """Refuse a float file that answers otherwise than its student.
+    """Refuse a float file whose outputs differ from its student's.
 
     Raises
     ------
@@ -33,7 +33,7 @@ def check_parity(parity: Parity, spec: FormSpec, name: str) -> None:
         problems.append(f"the same class for {parity.agreement:.1%} of the clips, needed 100 %")
     if problems:
         raise RunError(
-            f"{name} does not answer as its student on {parity.source}\n{bullet_list(problems)}\n"
+            f"{name} does not give its student's outputs on {parity.source}\n{bullet_list(problems)}\n"
             "Nothing was written. Weights that are not finite give this: score the run with "
             "evaluate-student",
             kind="parity",
@@ -49,7 +49,7 @@ def allowed_difference(parity: Parity, spec: FormSpec) -> float:
 def check_int8(
     parity: Parity, bytes_int8: int, bytes_float: int, *, has_step: bool, name: str
 ) -> None:
-    """Refuse an int8 file that answers too differently, or is too large.
+    """Refuse an int8 file whose predictions differ too often, or that is too large.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ _ORIGIN = ("corpus_fingerprint", "cache_sha256", "seed", "label_weight", "plugin
 
 
 def origin_of(config: dict[str, Any]) -> dict[str, Any]:
-    """What a run's settings say of where its weights come from."""
+    """Where a run's weights come from, by its settings."""
     losses = [
         {"loss": str(loss["name"]), "teachers": [str(t) or "first" for t in loss["teachers"]]}
         for loss in config["distill"]
@@ -38,7 +38,7 @@ def _page(card: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield from _table(("file", "bytes"), [(n, f"{b:,}") for n, b in card["files"].items()])
     yield from _tensors(card)
-    yield "## Same answers"
+    yield "## Parity"
     yield ""
     yield from _parities(card)
     yield "## Cost"
@@ -137,7 +137,7 @@ def _front_end(contract: dict[str, Any]) -> Iterator[str]:
         f"at least {spec['log_floor']:g}"
     )
     yield steps + ("." if spec["coefficients"] is None else "; times `front_end_dct`.")
-    yield "The tables, clips and their right answers are in `test_vectors.npz`."
+    yield "The tables, clips and their right outputs are in `test_vectors.npz`."
     yield ""
 
 

@@ -90,7 +90,7 @@ class Length(click.ParamType[Any]):
     "onnxruntime-web's folder: node_modules/onnxruntime-web/dist after npm install onnxruntime-web.",
 )
 def main(**options: Any) -> None:
-    """Write the student of RUN for a device, and show that the file answers alike.
+    """Write the student of RUN for a device, and show that the file gives the same outputs.
 
     The folder holds the file, its device card (card.json, CARD.md), test vectors, and for a file that
     takes features the front end. What misses a bar is not written.

@@ -28,7 +28,7 @@ def hushed() -> Iterator[None]:
         sys.stderr.flush()
     try:
         kept = os.dup(STANDARD_ERROR)
-    except OSError:  # it is closed: nobody hears it
+    except OSError:  # it is closed
         kept = None
     try:
         logging.disable(logging.CRITICAL)
@@ -48,7 +48,7 @@ def hushed() -> Iterator[None]:
 
 @contextmanager
 def converting(form: str) -> Iterator[None]:
-    """Hush a converter, and say in one line what it cannot hold.
+    """Hush a converter, and report in one line what it cannot hold.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def converting(form: str) -> Iterator[None]:
 
 
 def _error_line(error: Exception) -> str:
-    """Give the line of a long message that says most: its first error, or its last line."""
+    """Give the most useful line of a long message: its first error, or its last line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
     message = next((line for line in lines if "error:" in line), lines[-1])
     message = message.partition("error: ")[2] or message

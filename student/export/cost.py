@@ -103,7 +103,7 @@ def measure_latency(run: Callable[[], object]) -> Latency:
 
 
 def machine() -> dict[str, Any]:
-    """Say what a latency depends on beside the file."""
+    """Describe what a latency depends on beside the file."""
     return {
         "cpu": _cpu(),
         "cores": os.cpu_count(),

@@ -36,7 +36,7 @@ _WEIGHTED = (
     torch.ops.aten.conv2d.default,
     torch.ops.aten.linear.default,
 )
-# A program knows its tensors by number; these methods of it give their names.
+# A program has its tensors by number; these methods of it give their names.
 INPUT_NAMES, OUTPUT_NAMES = "aftersound.inputs", "aftersound.outputs"
 
 
@@ -152,7 +152,7 @@ def lowered(program: ExportedProgram, graph: Graph) -> bytes:
 
 @contextmanager
 def _running() -> Iterator[None]:
-    """Hush the runtime, and say in one line what it cannot run of what the converter wrote."""
+    """Hush the runtime, and report in one line what it cannot run of what the converter wrote."""
     try:
         with hushed():
             yield

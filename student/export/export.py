@@ -1,4 +1,4 @@
-"""From a run to a folder for a device: write, try, quantise, try again, and say what was found."""
+"""From a run to a folder for a device: write, try, quantise, try again, and report what was found."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _trial(job: ExportJob) -> tuple[Trial, Sequence[TrialClip]]:
 
 
 def _check_enough_clips(job: ExportJob, clips: TrialClips, calibrated: int) -> None:
-    """Refuse a cache too small to say anything by."""
+    """Refuse a cache too small to judge by."""
     found, cache = len(clips.clips), job.request.calibrate
     needed = MIN_EVALUATED if job.request.int8 else 1
     if found < needed:
@@ -171,7 +171,7 @@ def _quantised(
     calibration: Sequence[TrialClip],
     log: Log,
 ) -> tuple[Runner, Parity, str]:
-    """Put the int8 file in the float one's place, if it holds its bars; says of what it is int8.
+    """Put the int8 file in the float one's place, if it holds its bars; gives of what it is int8.
 
     Where activations of 8 bits miss a bar, weights alone are tried, if the format has that.
     """

@@ -1,4 +1,4 @@
-"""What the device card tells of an export: its tensors, files, costs, origin and versions."""
+"""What the device card holds of an export: its tensors, files, costs, origin and versions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class ExportJob:
 
     @property
     def front_end(self) -> FrontEnd:
-        """What the student hears through."""
+        """The student's front end."""
         return FRONT_ENDS[self.student.front_end]
 
     @property

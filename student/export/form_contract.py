@@ -1,4 +1,4 @@
-"""The contract of a form: what its file promises whoever calls it."""
+"""The contract of a form: what its file declares to whoever calls it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def contract_of(
     graph: Graph,
     weights_sha256: str,
 ) -> Contract:
-    """State how a form is called and what it answers.
+    """State how a form is called and what it gives.
 
     Raises
     ------

@@ -77,7 +77,7 @@ def check_form(student: Student, name: str, spec: FormSpec) -> None:
     front_end = FRONT_ENDS[student.front_end]
     if spec.kind == "step" and student.why_not_step:
         raise UsageError(
-            f"{name} cannot answer frame by frame: {student.why_not_step}. Slide a window over the "
+            f"{name} cannot run frame by frame: {student.why_not_step}. Slide a window over the "
             "stream instead: export a form of one length (--length-s 1, without --streaming), which "
             "stream-audio runs again and again",
             kind="form",
@@ -126,7 +126,7 @@ class FrontEndForm(nn.Module):
 
 
 class _Attending(nn.Module):
-    """A clip form that also says where in time it found its answer."""
+    """A clip form that also gives its attention over time."""
 
     def __init__(self, form: ClipForm) -> None:
         super().__init__()

@@ -100,7 +100,7 @@ class Exporter(ABC):
     file_name: ClassVar[str]
     """Name of the file in the export's folder, as ``model.onnx``."""
     packages: ClassVar[tuple[str, ...]]
-    """Distributions whose versions the card tells; ours are in the extra of the exporter's name."""
+    """Distributions whose versions the card shows; ours are in the extra of the exporter's name."""
     why_not_any_length: ClassVar[str] = ""
     """Why it writes no graph with dynamic axes; empty if it does."""
     why_not_waveform: ClassVar[str] = ""
@@ -145,7 +145,7 @@ class Exporter(ABC):
             The new file, in the same folder.
         calibration : sequence of mappings
             Inputs as the file will get them, of the shapes of the graph's examples; a step's with the
-            states along clips. None where `calibrates` says so.
+            states along clips. None where `calibrates` is false.
         """
         raise NotImplementedError
 
@@ -170,5 +170,5 @@ class Exporter(ABC):
         """Load a file that `write` has written."""
 
     def facts(self, path: Path) -> dict[str, str]:
-        """Say what else the card tells of a written file, as its arena; nothing by default."""
+        """Give what else the card shows of a written file, as its arena; nothing by default."""
         return {}

@@ -126,7 +126,7 @@ def static_recipes(content: bytes) -> RecipeManager:
     """Quantise all but what lies before the first layer that mixes features, and that layer.
 
     The coefficients of one frame differ in range by a factor of twenty, and one scale for all of them
-    rounds the small ones away: of 500 answers of a TC-ResNet of 12 classes it changed 5 %, where 1 %
+    rounds the small ones away: of 500 predictions of a TC-ResNet of 12 classes it changed 5 %, where 1 %
     change without it.
     """
     recipes = RecipeManager()
@@ -171,7 +171,7 @@ def whole(content: bytes, metadata: Mapping[str, str]) -> bytes:
     """Put every buffer into the flatbuffer, and metadata beside them.
 
     A buffer may lie behind the flatbuffer, where LiteRT finds it and tflite-micro reads zeros
-    without a word. Tensors get numbers for names: those that say which line of whose file each comes
+    without a word. Tensors get numbers for names: those that name which line of whose file each comes
     from are a tenth of a small file. The signature has the names of inputs and outputs.
     """
     model = flatbuffer_utils.read_model_from_bytearray(content)
@@ -219,7 +219,7 @@ class LiteRtRunner:
     def __init__(self, path: Path) -> None:
         with hushed():
             self._interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
-            self._interpreter.allocate_tensors()  # here it says that it has XNNPACK
+            self._interpreter.allocate_tensors()  # here it prints that it has XNNPACK
             self._run = self._interpreter.get_signature_runner(SIGNATURE)
         self.inputs = _ordered(self._run.get_input_details(), self._interpreter.get_input_details())
         self.outputs = _ordered(

@@ -129,7 +129,7 @@ def save(model: onnx.ModelProto, graph: Graph, path: Path) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep to itself what the exporter says of libraries that are not needed here."""
+    """Silence what the exporter prints of libraries that are not needed here."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -34,7 +34,7 @@ _WEIGHTED = ("Conv", "Gemm", "MatMul")
 # Axis of a weight's outputs by what reads it; torch cuts a GRU's gates apart, in an order of its own.
 _RECURRENT_AXES = {"GRU": 1, "LSTM": 1, "Slice": 0}
 _OUTPUT_AXES = {"Conv": 0, "Gemm": 0, "MatMul": 1, **_RECURRENT_AXES}
-# Smaller weights, of the first layers above all, change answers and save little: of 500 answers of a
+# Smaller weights, of the first layers above all, change predictions and save little: of 500 of a
 # MobileNet of 12 classes 1.2 % changed with those from 256 values on in int8, 0.4 % without.
 _SMALLEST_WEIGHT = 1024
 _INT8 = onnx.TensorProto.INT8
@@ -151,7 +151,7 @@ def _up_to_first_layer(model: onnx.ModelProto) -> list[str]:
     """Name the front end, what lies before the first layer that mixes its features, and that layer.
 
     They stay in float. The coefficients of a frame differ in range by a factor of twenty, and one
-    scale for all of them rounds the small ones away: of 500 answers of a TC-ResNet and of a
+    scale for all of them rounds the small ones away: of 500 predictions of a TC-ResNet and of a
     DS-TC-ResNet of 12 classes it changed 5 and 6 %, where 1 and 2 % change without it. A convolution of
     each band on its own leaves them as different as they were.
     """

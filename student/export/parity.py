@@ -1,4 +1,4 @@
-"""Whether a written file answers as its student: the file itself is run, in its own runtime.
+"""Whether a written file gives its student's outputs: the file itself is run, in its own runtime.
 
 Shape suffixes: N clips, T frames, M features, C classes.
 """
@@ -41,7 +41,7 @@ class Parity:
     largest_difference : float
         Of all outputs, divided by the student's largest value of that output where it is above 1.
     rounding : float
-        The same of the student's own answers in float32 from those in float64, on some of the clips.
+        The same of the student's own outputs in float32 from those in float64, on some of the clips.
     agreement : float
         Share of clips with the same likeliest class; of a float file also one that is as likely but for
         the difference.
@@ -71,7 +71,7 @@ class Parity:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a student and its file are tried on, with the student's answers.
+    """What a student and its file are tried on, with the student's outputs.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Trial:
     task, classes
         Of the run.
     expected : sequence of mapping
-        The student's own answer to each clip: its logits, and its attention where it has one.
+        The student's own output for each clip: its logits, and its attention where it has one.
     rounding : float
         See :class:`Parity`.
     """
@@ -101,7 +101,7 @@ class Trial:
     def of(
         cls, student: Student, spec: FormSpec, clips: TrialClips, task: str, classes: Sequence[str]
     ) -> Trial:
-        """Ask the student about each clip."""
+        """Run the student on each clip."""
         attends = spec.kind != "step"
         expected = [
             _student_answer(student, clip.features_TM[None], attends=attends)

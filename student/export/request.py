@@ -1,4 +1,4 @@
-"""What is asked of an export, and what of it does not go together."""
+"""What is requested of an export, and what of it does not go together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from student.models.interface import Student
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportRequest:
-    """What is asked for; see ``export-student --help``."""
+    """What is requested; see ``export-student --help``."""
 
     run: Path
     to: str
@@ -53,7 +53,7 @@ def check_request(request: ExportRequest) -> None:
         )
     if request.page is not None and (request.streaming or not request.waveform):
         raise UsageError(
-            "--page slides a window of samples over what it hears: add --waveform, and leave "
+            "--page slides a window of samples over its input: add --waveform, and leave "
             "--streaming out",
             kind="options",
         )
@@ -91,7 +91,7 @@ def check_exporter(exporter: Exporter, request: ExportRequest) -> None:
 
 
 def choose_form(request: ExportRequest, student: Student, cache: Cache | None) -> FormSpec:
-    """Choose the form that was asked for, of the cache's commonest length where none was."""
+    """Choose the requested form, of the cache's commonest length where none was."""
     front_end = FRONT_ENDS[student.front_end]
     takes: Takes = "waveform" if request.waveform else "features"
     shortest = student.shortest_frames

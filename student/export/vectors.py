@@ -1,4 +1,4 @@
-"""Test vectors: inputs and the student's own answers, and the front end's tables, as plain arrays.
+"""Test vectors: inputs and the student's own outputs, and the front end's tables, as plain arrays.
 
 Shape suffixes: S samples, T frames, M features, C classes.
 """
@@ -20,7 +20,7 @@ MAX_VECTORS = 8
 
 
 def write_vectors(path: Path, trial: Trial, front_end: FrontEnd) -> int:
-    """Write the first clips of a trial with the student's answers; gives how many.
+    """Write the first clips of a trial with the student's outputs; gives how many.
 
     ``front_end_window``, ``front_end_mel`` and ``front_end_dct`` are the tables of the front end; of
     clip I there are ``waveform_I`` (where there is one), ``features_I`` and ``logits_I``, of a step

@@ -24,7 +24,7 @@ ABSENT = "-"
 
 
 def class_charts(found: Mapping[str, Predictions]) -> dict[str, Chart]:
-    """Draw what `found` has: answers of each model by its name, the student's first."""
+    """Draw what `found` has: predictions of each model by its name, the student's first."""
     student = next(iter(found.values()))
     charts = {
         "classes": class_chart(_class_rows(found), "F1 of the class"),

@@ -28,8 +28,8 @@ def main(runs: tuple[Path, ...], out: Path, cache: Path | None) -> None:
     """Show each RUN beside its teacher and its undistilled twin on one page.
 
     Give seeds, twins and other losses of a student together: they are grouped by what they learned
-    from. The first distilled one is shown in detail. The page holds all that it shows, and asks a
-    network for nothing.
+    from. The first distilled one is shown in detail. The page holds all that it shows and needs
+    no network.
     """
     require_report("report-run")
     # Imported here: torch and bokeh are kept out of --help.

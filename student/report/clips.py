@@ -1,4 +1,4 @@
-"""Single clips of a report: picture, sound, label, and what each model answered and attended to."""
+"""Single clips of a report: picture, sound, label, and what each model predicted and attended to."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cache_schema.inspection.answers import answer_text
 from cache_schema.inspection.log_mel import log_mel
+from cache_schema.inspection.prediction_text import prediction_text
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.charts.clip import clip_charts
@@ -43,7 +43,7 @@ def clip_groups(
     cache : Cache
         That has the clips.
     found : mapping
-        Answers of each model by its name, the student's first.
+        Predictions of each model by its name, the student's first.
     prefix : str
         Of the charts' names.
     most : int
@@ -59,7 +59,7 @@ def clip_groups(
     unlike: dict[int, str] = {}
     if teacher is not None:
         unlike = {
-            row: f"{apart:.2f} nats from the teacher's answer"
+            row: f"{apart:.2f} nats from the teacher's prediction"
             for row, apart in most_unlike(student, teacher, most + len(wrong))
             if row not in wrong
         }
@@ -68,12 +68,12 @@ def clip_groups(
     groups = [
         ClipGroup(
             "Most wrong",
-            "Wrong answers of highest loss, the worst first.",
+            "Wrong predictions of highest loss, the worst first.",
             [drawn[row] for row in wrong],
         ),
         ClipGroup(
             "Most unlike the teacher",
-            "Of the others, those whose answer is farthest from the teacher's.",
+            "Of the others, those whose prediction is farthest from the teacher's.",
             [drawn[row] for row in chosen if row not in wrong],
         ),
     ]
@@ -96,7 +96,7 @@ def _draw(
         drawn[row] = {
             "id": clips[row].id,
             "name": f"{prefix}clip{row}",
-            "answers": _answers(clips[row].labels, found, int(positions_N[row])),
+            "predictions": _shown_predictions(clips[row].labels, found, int(positions_N[row])),
             "remark": remark,
             "charts": [],
             "sound": "",
@@ -134,19 +134,21 @@ def _add_pictures(
             entry["sound"] = wav_address(one.samples_S, cache.sample_rate_hz)
 
 
-def _answers(
+def _shown_predictions(
     labels: Sequence[str], found: Mapping[str, Predictions], position: int
 ) -> list[dict[str, str]]:
-    answers = [{"who": "label", "text": ", ".join(labels) or "none of the classes", "verdict": ""}]
+    lines = [{"who": "label", "text": ", ".join(labels) or "none of the classes", "verdict": ""}]
     for name, predictions in found.items():
         assert predictions.clips_N is not None
         (rows,) = np.nonzero(predictions.clips_N == position)
         if len(rows):
             row = int(rows[0])
-            text = answer_text(predictions.logits_NC[row], predictions.classes, predictions.task, 3)
+            text = prediction_text(
+                predictions.logits_NC[row], predictions.classes, predictions.task, 3
+            )
             chosen = np.flatnonzero(predictions.decisions()[row]).tolist()
             verdict = (
                 "right" if {predictions.classes[c] for c in chosen} == set(labels) else "wrong"
             )
-            answers.append({"who": name, "text": text, "verdict": verdict})
-    return answers
+            lines.append({"who": name, "text": text, "verdict": verdict})
+    return lines

@@ -1,4 +1,4 @@
-"""Put a report together: for each block of runs the answer, then what explains it."""
+"""Put a report together: for each block of runs the result, then what explains it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cache_schema.report.page import write_page
 from student.compare.row_cautions import row_cautions
 from student.metrics.interface import Predictions
 from student.metrics.teacher import teacher_predictions
-from student.report.answer import answer_charts, answer_table, cards, sentences
 from student.report.blocks import Block
 from student.report.classes import calibration_words, class_charts, class_table
 from student.report.clips import clip_groups
 from student.report.costs import cost_rows
 from student.report.curves import curve_charts
+from student.report.result import cards, result_charts, result_table, sentences
 from student.report.run_folder import RunFolder
 from student.report.settings_text import train_command
 from student.runs.predict import run_predictions
@@ -86,7 +86,7 @@ def _warnings(blocks: Sequence[Block]) -> list[str]:
 
 def _section(report: Report, block: Block, prefix: str, most: int) -> dict[str, Any]:
     """Everything of a block, as the template has it."""
-    charts = answer_charts(block) | curve_charts(block)
+    charts = result_charts(block) | curve_charts(block)
     section: dict[str, Any] = {
         "name": block.name,
         "split": block.split,
@@ -94,7 +94,7 @@ def _section(report: Report, block: Block, prefix: str, most: int) -> dict[str, 
         "twin": f"seed {block.twin.seed}" if block.twin else "",
         "cards": cards(block),
         "sentences": sentences(block),
-        "table": answer_table(block),
+        "table": result_table(block),
         "costs": cost_rows(block.shown, block.cache),
         "settings": _settings(block.shown),
         "train_command": train_command(
@@ -117,19 +117,19 @@ def _section(report: Report, block: Block, prefix: str, most: int) -> dict[str, 
 
 
 def answers_of(block: Block, cache: Cache) -> dict[str, Predictions]:
-    """What each model answers for the split: the student in detail first, its twin, the teacher."""
+    """What each model predictions for the split: the student in detail first, its twin, the teacher."""
     config = block.shown.config
     name = "distilled" if block.shown.distilled else "undistilled"
-    found = {name: _answers(block.shown, cache, block.split)}
+    found = {name: _shown_predictions(block.shown, cache, block.split)}
     if block.twin is not None:
-        found["undistilled"] = _answers(block.twin, cache, block.split)
+        found["undistilled"] = _shown_predictions(block.twin, cache, block.split)
     teacher = teacher_predictions(
         cache, block.split, config["class_map"], first_teacher(config["distill"])
     )
     return found if teacher is None or not len(teacher.labels_NC) else {**found, "teacher": teacher}
 
 
-def _answers(run: RunFolder, cache: Cache, split: str) -> Predictions:
+def _shown_predictions(run: RunFolder, cache: Cache, split: str) -> Predictions:
     return run_predictions(run.path, run.config, cache, split)
 
 

@@ -1,4 +1,4 @@
-"""What a finished run's folder says of it."""
+"""What a finished run's folder holds."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def refused(tmp_path: Path, code: int, *words: object, out: str = "out") -> str:
 
 def test_a_step_is_refused_with_the_reason_and_the_way_there_is(runs: Path, tmp_path: Path) -> None:
     said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--streaming")
-    assert "tc-resnet cannot answer frame by frame: it takes a mean over the whole clip" in said
+    assert "tc-resnet cannot run frame by frame: it takes a mean over the whole clip" in said
     assert "--length-s 1, without --streaming" in said
     assert "stream-audio" in said
     said = refused(tmp_path, 2, runs / "att-rnn", "--to", "onnx", "--streaming")

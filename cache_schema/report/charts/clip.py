@@ -1,4 +1,4 @@
-"""A clip: its log-mel in Hz, and below it where in time each model finds its answer.
+"""A clip: its log-mel in Hz, and below it where in time each model attends.
 
 Shape suffixes: T frames, M mel bands.
 """

@@ -75,7 +75,7 @@ def line_chart(
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """How often a model is right where it says so surely.
+    """How often a model is right where it is sure.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Reliability:
     confidence, right : sequence of float
         Mean of each bin, and the share that is right in it.
     count : sequence of int
-        Answers in each bin.
+        Predictions in each bin.
     """
 
     name: str
@@ -93,7 +93,7 @@ class Reliability:
 
 
 def reliability_chart(models: Sequence[Reliability]) -> Chart:
-    """Draw the share that is right over the confidence; larger points stand for more answers."""
+    """Draw the share that is right over the confidence; larger points stand for more predictions."""
     chart = Chart(
         new_chart(
             "confidence", "share that is right", height=HEIGHT + 60, x_range=(0, 1.02),
@@ -123,7 +123,7 @@ def reliability_chart(models: Sequence[Reliability]) -> Chart:
         ("", "@name"),
         ("confidence", "@x{0.00}"),
         ("right", "@y{0.00}"),
-        ("answers", "@count"),
+        ("predictions", "@count"),
     ]
     add_hover(chart.figure, dots, shown)
     return chart

@@ -21,11 +21,11 @@ DARK_CELL = 0.55
 
 
 def confusion_chart(matrix_CC: NDArray[np.int64], classes: Sequence[str]) -> Chart:
-    """Draw clips by their class (rows) and the class answered, coloured by their share of the row."""
+    """Draw clips by their class (rows) and the class predicted, coloured by their share of the row."""
     numbers = list(range(len(classes)))
     shown = [short_text(name) for name in classes]
     chart = new_chart(
-        "answered",
+        "predicted",
         "true class",
         height=FRAME_HEIGHT + max(220, CELL_HEIGHT * len(classes)),
         x_range=(-0.5, len(classes) - 0.5),
@@ -34,11 +34,17 @@ def confusion_chart(matrix_CC: NDArray[np.int64], classes: Sequence[str]) -> Cha
     source = ColumnDataSource(_cells(matrix_CC, [chart_text(name) for name in classes]))
     ink = LinearColorMapper(palette=tuple(reversed(Blues256)), low=0, high=1)
     cells = chart.rect(
-        "answered", "true", 1, 1, source=source, fill_color=transform("share", ink), line_color=None
+        "predicted",
+        "true",
+        1,
+        1,
+        source=source,
+        fill_color=transform("share", ink),
+        line_color=None,
     )
     if len(classes) <= COUNTED_CLASSES:
         style = {"text_align": "center", "text_baseline": "middle", "text_font_size": "12px"}
-        chart.text("answered", "true", "text", text_color="ink", source=source, **style)
+        chart.text("predicted", "true", "text", text_color="ink", source=source, **style)
     for axis in (chart.xaxis[0], chart.yaxis[0]):
         axis.ticker = numbers
         axis.major_label_overrides = dict(zip(numbers, shown, strict=True))
@@ -46,7 +52,7 @@ def confusion_chart(matrix_CC: NDArray[np.int64], classes: Sequence[str]) -> Cha
     chart.grid.visible = False
     lines = [
         ("true", "@row"),
-        ("answered", "@column"),
+        ("predicted", "@column"),
         ("clips", "@count"),
         ("share", "@share{0 %}"),
     ]
@@ -60,7 +66,7 @@ def _cells(matrix_CC: NDArray[np.int64], classes: Sequence[str]) -> dict[str, li
     counts, shares = matrix_CC.reshape(-1).tolist(), shares_CC.reshape(-1).tolist()
     return {
         "true": rows,
-        "answered": columns,
+        "predicted": columns,
         "row": [classes[row] for row in rows],
         "column": [classes[column] for column in columns],
         "count": counts,

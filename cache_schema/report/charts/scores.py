@@ -156,7 +156,7 @@ def class_chart(
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Names as an axis takes them, equal ones told apart by their number."""
+    """Names as an axis takes them, equal ones distinguished by their number."""
     shown: list[str] = []
     for name in map(short_text, names):
         shown.append(name if name not in shown else f"{name} #{len(shown) + 1}")

@@ -108,7 +108,7 @@ def _ends(row: TableRow) -> str:
     return " to ".join(points(end, row.metric, signed=True) for end in ends)
 
 
-def answer_table(block: Block) -> dict[str, Any]:
+def result_table(block: Block) -> dict[str, Any]:
     """Lay out what `summary` sums up, one line for each thing that was learned from."""
     metric = block.rows[0].metric
     head = [
@@ -131,7 +131,7 @@ def answer_table(block: Block) -> dict[str, Any]:
     return {"head": head, "rows": lines}
 
 
-def answer_charts(block: Block) -> dict[str, Chart]:
+def result_charts(block: Block) -> dict[str, Chart]:
     """Scores of all seeds beside the teacher's, and gains with their intervals around nothing."""
     metric, scale = block.rows[0].metric, 1 if block.rows[0].metric in NOT_SHARES else 100
     label = f"{block.split} {metric}{_unit(metric)}"

@@ -1,4 +1,4 @@
-"""What a model answered for a clip, in words.
+"""What a model predicted for a clip, in words.
 
 Shape suffixes: C classes.
 """
@@ -18,16 +18,16 @@ def label_text(clip: Clip) -> str:
     return "; ".join(clip.labels) or ("none of the classes" if clip.labelled else "unlabelled")
 
 
-def answer_text(
+def prediction_text(
     logits_C: NDArray[np.floating], classes: Sequence[str], task: str, most: int = 1
 ) -> str:
     """Name the likeliest classes with their probabilities.
 
     In a multi-label task those above one half, and at least the likeliest.
 
-    >>> answer_text(np.array([0.0, 2.0, -9.0]), ["no", "yes", "up"], "single", 2)
+    >>> prediction_text(np.array([0.0, 2.0, -9.0]), ["no", "yes", "up"], "single", 2)
     'yes 88 %, no 12 %'
-    >>> answer_text(np.array([-1.0, 2.0, 3.0]), ["rain", "dog", "car"], "multi", 3)
+    >>> prediction_text(np.array([-1.0, 2.0, 3.0]), ["rain", "dog", "car"], "multi", 3)
     'car 95 %, dog 88 %'
     """
     logits_C = np.asarray(logits_C, np.float64)
