@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cache_schema.errors import UsageError
+from cache_schema.errors import UsageError, bullet_list
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin
 from cache_schema.reader import Cache
@@ -34,29 +34,31 @@ class ExportRequest:
 
 
 def check_request(request: ExportRequest) -> None:
-    """Refuse options that do not go together."""
-    if request.int8 and request.calibrate is None:
-        raise UsageError(
-            "--int8 needs clips to calibrate and to evaluate with: --calibrate CACHE",
-            kind="options",
-        )
-    if request.streaming and request.length_s is not None:
-        raise UsageError(
-            "--streaming is for one frame at a time and has no --length-s; leave one of them out",
-            kind="options",
-        )
-    if request.length_s is None and request.calibrate is None and not request.streaming:
-        raise UsageError(
-            "how long are the clips? Give --length-s SECONDS, --length-s any for a form of any length, "
-            "or --calibrate CACHE, whose commonest length is taken",
-            kind="options",
-        )
-    if request.page is not None and (request.streaming or not request.waveform):
-        raise UsageError(
-            "--page slides a window of samples over its input: add --waveform, and leave "
-            "--streaming out",
-            kind="options",
-        )
+    """Refuse options that do not go together; names all that do not."""
+    found = {
+        "--int8 needs clips to calibrate and to evaluate with: --calibrate CACHE": (
+            request.int8 and request.calibrate is None
+        ),
+        "--streaming is for one frame at a time and has no --length-s; leave one of them out": (
+            request.streaming and request.length_s is not None
+        ),
+        "how long are the clips? Give --length-s SECONDS, --length-s any for a form of any length, or "
+        "--calibrate CACHE, whose commonest length is taken": (
+            request.length_s is None and request.calibrate is None and not request.streaming
+        ),
+        "--page slides a window of samples over its input: add --waveform, and leave --streaming out": (
+            request.page is not None and (request.streaming or not request.waveform)
+        ),
+    }
+    _refuse([problem for problem, is_there in found.items() if is_there], "options")
+
+
+def _refuse(problems: list[str], kind: str) -> None:
+    """Raise one error of all problems, if there are any."""
+    if len(problems) > 1:
+        raise UsageError(f"{len(problems)} problems\n{bullet_list(problems)}", kind=kind)
+    if problems:
+        raise UsageError(problems[0], kind=kind)
 
 
 def load_exporter(name: str) -> Exporter:
@@ -78,16 +80,21 @@ def load_exporter(name: str) -> Exporter:
 
 
 def check_exporter(exporter: Exporter, request: ExportRequest) -> None:
-    """Refuse what a format does not have."""
-    for asked, why, option in (
+    """Refuse what a format does not have; names all of it."""
+    wanted = (
         (request.length_s == ANY_LENGTH, exporter.why_not_any_length, "--length-s any"),
         (request.waveform, exporter.why_not_waveform, "--waveform"),
         (request.int8, exporter.why_not_int8, "--int8"),
-    ):
-        if asked and why:
-            raise UsageError(f"{option}: not with --to {request.to}: {why}", kind="form")
-    if request.page is not None and exporter.file_name != MODEL:
-        raise UsageError(f"--page: not with --to {request.to}: it runs {MODEL}", kind="form")
+        (request.page is not None and exporter.file_name != MODEL, f"it runs {MODEL}", "--page"),
+    )
+    _refuse(
+        [
+            f"{option}: not with --to {request.to}: {why}"
+            for requested, why, option in wanted
+            if requested and why
+        ],
+        "form",
+    )
 
 
 def choose_form(request: ExportRequest, student: Student, cache: Cache | None) -> FormSpec:

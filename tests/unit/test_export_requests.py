@@ -83,6 +83,22 @@ def test_options_that_do_not_go_together_are_refused(runs: Path, tmp_path: Path)
     assert "--calibrate CACHE" in said
     said = refused(tmp_path, 2, crnn, "--to", "onnx", "--length-s", 1, "--streaming")
     assert "leave one of them out" in said
+    said = refused(
+        tmp_path,
+        2,
+        crnn,
+        "--to",
+        "onnx",
+        "--length-s",
+        1,
+        "--streaming",
+        "--int8",
+        "--page",
+        tmp_path,
+    )
+    assert "3 problems" in said
+    for part in ("--calibrate CACHE", "leave one of them out", "add --waveform"):
+        assert part in said
 
 
 def test_an_unknown_format_is_refused(runs: Path, tmp_path: Path) -> None:
