@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from student.models.interface import Student
 
 
+# Settings that runs of earlier versions do not know.
+LATER_SETTINGS = ("patience", "validate_every", "labelled_share")
+
+
 @dataclass(frozen=True, slots=True)
 class Distillation:
     """One weighted loss with its options as given.
@@ -103,6 +107,8 @@ class Settings:
         Epochs without a better validation score after which the training ends.
     validate_every : int
         Epochs from one validation to the next; the last epoch is always validated.
+    labelled_share : float or None
+        Share of labelled clips that a training epoch has at least, by repeating them.
 
     Raises
     ------
@@ -121,6 +127,7 @@ class Settings:
     precision: str = "32-true"
     patience: int | None = None
     validate_every: int = 1
+    labelled_share: float | None = None
 
     def __post_init__(self) -> None:
         check_augmentations(self.recipe, {entry.key: entry.loss for entry in self.distill})
@@ -130,9 +137,7 @@ class Settings:
 
         So a run, or a line of a ledger, that knew no such setting stays the same.
         """
-        later = {
-            f.name: f.default for f in fields(self) if f.name in ("patience", "validate_every")
-        }
+        later = {f.name: f.default for f in fields(self) if f.name in LATER_SETTINGS}
         return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
 
     @property

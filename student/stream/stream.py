@@ -16,10 +16,12 @@ import numpy as np
 
 from cache_schema.reader import Unit
 from student.stream.batch import Batch
+from student.stream.repeats import Repeats
 from student.stream.unit_loader import RowRef, UnitData, UnitLoader, collate
 
 READ_AHEAD_BATCHES = 4
 POLL_S = 0.1
+ONCE = Repeats()
 
 Item = TypeVar("Item")
 
@@ -39,16 +41,26 @@ class Stream:
         Seed of all orders.
     mixed_units : int
         Units whose rows are mixed with each other in memory.
+    repeats : Repeats
+        How often labelled rows stand in a training epoch.
     """
 
     def __init__(
-        self, loader: UnitLoader, split: str, *, batch_size: int, seed: int, mixed_units: int = 8
+        self,
+        loader: UnitLoader,
+        split: str,
+        *,
+        batch_size: int,
+        seed: int,
+        mixed_units: int = 8,
+        repeats: Repeats = ONCE,
     ) -> None:
         self.loader = loader
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
         self.mixed_units = mixed_units
+        self.repeats = repeats
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of a training epoch from `first_batch` on.
@@ -102,12 +114,12 @@ class Stream:
     ) -> Iterator[Batch]:
         """Mix groups of units; what does not fill a batch is carried into the next group."""
         carried: list[RowRef] = []
-        carried_frames = np.zeros(0, np.int64)
         number = 0
         for start in range(0, units, self.mixed_units):
             group = list(islice(loaded, self.mixed_units))
-            pool = carried + [(rows, row) for rows in group for row in range(len(rows.clips))]
-            frames = np.concatenate([carried_frames, *(rows.features.lengths for rows in group)])
+            fresh = [(rows, row) for rows in group for row in range(len(rows.clips))]
+            pool = carried + self.repeats.of(fresh, random)
+            frames = np.array([len(rows.features[row]) for rows, row in pool], np.int64)
             order = random.permutation(len(pool))
             last = start + self.mixed_units >= units
             whole = len(pool) if last else len(pool) - len(pool) % self.batch_size
@@ -117,7 +129,7 @@ class Stream:
                 if number >= first_batch:
                     yield collate([pool[place] for place in batches[index]])
                 number += 1
-            carried, carried_frames = [pool[p] for p in order[whole:]], frames[order[whole:]]
+            carried = [pool[place] for place in order[whole:]]
 
 
 def _prefetched(

@@ -115,6 +115,12 @@ from student.stream.class_map import read_class_map
     help="What picks the best epoch. Default: accuracy, or macro mAP in a multi-label task.",
 )
 @click.option(
+    "--labelled-share",
+    type=Number(0, 1, min_open=True, max_open=True),
+    metavar="S",
+    help="Where few clips are labelled: repeat them until they are this share of an epoch.",
+)
+@click.option(
     "--patience",
     type=click.IntRange(1, MAX_EPOCHS),
     help="End after so many epochs without a better validation score. Default: train all epochs.",
@@ -197,6 +203,7 @@ def resolve(options: dict[str, Any]) -> Settings:
         precision=options["precision"],
         patience=options["patience"],
         validate_every=options["validate_every"],
+        labelled_share=options["labelled_share"],
     )
 
 

@@ -29,6 +29,7 @@ from student.runs.checkpoint import (
 )
 from student.runs.predict import student_predictions
 from student.runs.settings import Settings
+from student.stream.repeats import Repeats, labelled_counts
 from student.stream.stream import Stream
 from student.stream.unit_loader import UnitLoader
 from student.training.learner import Learner
@@ -59,6 +60,11 @@ class Trainer:
     ) -> None:
         self.cache, self.settings, self.run = cache, settings, run
         front_end = objective.student.front_end
+        labelled, unlabelled = labelled_counts(cache, TRAIN) if settings.labelled_share else (0, 0)
+        repeats = Repeats.for_share(
+            settings.labelled_share, labelled=labelled, unlabelled=unlabelled
+        )
+        self._repeated_rows = round(labelled * (repeats.times - 1))
         self.stream = Stream(
             UnitLoader(
                 cache,
@@ -70,6 +76,7 @@ class Trainer:
             TRAIN,
             batch_size=settings.recipe.batch_size,
             seed=settings.seed,
+            repeats=repeats,
         )
         self.plain_loader = UnitLoader(cache, front_end, (), source=source)
         self.recipe = settings.recipe
@@ -118,7 +125,7 @@ class Trainer:
             torch.manual_seed(int(seeds.generate_state(1)[0]))
         self.learner.begin_epoch()
         units = self.cache.units(TRAIN, progress.epoch % self.cache.views)
-        planned = sum(unit.rows for unit in units)
+        planned = sum(unit.rows for unit in units) + self._repeated_rows
         with closing(self.stream.epoch(progress.epoch, progress.batch)) as batches:
             for batch in batches:
                 done = progress.epoch + min(1.0, progress.clips / planned)

@@ -39,6 +39,7 @@ from student.runs.predict import run_predictions
 from student.runs.run_config import config_problems
 from student.runs.settings import Settings, diff_settings, distillation_as_json, student_class
 from student.stream.class_map import coverage_report
+from student.stream.repeats import labelled_counts
 from student.stream.teacher_selection import teacher_classes
 from student.stream.unit_loader import feature_sources
 from student.training.loop import METRIC_LINES, TRAIN, VALIDATION, Log, Trainer
@@ -182,6 +183,12 @@ def check_trainable(cache: Cache, settings: Settings) -> None:
         raise UsageError(
             f"--patience {settings.patience} needs validation scores, and {cache.root} has no split "
             f"{VALIDATION!r}; it has: {', '.join(cache.splits)}. Leave --patience out",
+            kind="options",
+        )
+    if settings.labelled_share is not None and not labelled_counts(cache, TRAIN)[0]:
+        raise UsageError(
+            f"--labelled-share {settings.labelled_share:g}: no training clip of {cache.root} is "
+            "labelled. Leave it out",
             kind="options",
         )
     if settings.metric is not None:

@@ -240,3 +240,24 @@ def test_the_plan_of_a_training_writes_nothing(cache: Path, tmp_path: Path) -> N
     assert not (tmp_path / "r").exists()
     refused = train(cache, tmp_path / "r", "--plan", "--metric", "mAP", "--distill", "sp=2")
     assert refused.exit_code == 2
+
+
+def test_labelled_clips_are_repeated_to_be_a_share_of_an_epoch(
+    corpus: Path, tmp_path: Path
+) -> None:
+    """A third of the training clips is labelled: half of an epoch is twice as many steps with them."""
+    out = tmp_path / "c.zarr"
+    low, rest = f"folder:{corpus}/train/low?labels=none", f"folder:{corpus}"
+    succeeded(
+        command("precompute-teacher", rest, "--unlabelled", low, "--teacher", "toy", "--out", out)
+    )
+    labelled = tmp_path / "d.zarr"
+    words = [f"folder:{corpus}?labels=none", "--teacher", "toy:classes=a;b", "--out", labelled]
+    succeeded(command("precompute-teacher", *words))
+    refused = train(labelled, tmp_path / "r", "--labelled-share", "0.5", "--distill", "logits=1")
+    assert refused.exit_code == 2
+    assert "no training clip of" in refused.output
+    for share in ("0", "1", "nan", "-0.5", "2"):
+        assert train(out, tmp_path / "r", "--labelled-share", share).exit_code == 2
+    assert train(out, tmp_path / "r", "--labelled-share", "0.5", "--epochs", "1").exit_code == 0
+    assert config(tmp_path / "r")["labelled_share"] == 0.5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from cache_schema.front_ends import FRONT_ENDS, front_end_facts, front_end_featu
 from cache_schema.metadata import SignalSpec
 from cache_schema.reader import Ragged, Unit, UnitRows
 from student.stream.class_map import build_class_map
+from student.stream.repeats import Repeats, labelled_counts
 from student.stream.stream import Stream
 from student.stream.unit_loader import UnitLoader
 
@@ -106,6 +108,27 @@ def clips_of(batches: Any) -> list[list[int]]:
 def test_an_epoch_has_every_row_once() -> None:
     found = [clip for clips in clips_of(stream(SmallCache()).epoch(0)) for clip in clips]
     assert sorted(found) == list(range(ROWS * UNITS))
+
+
+@pytest.mark.parametrize("mixed_units", [1, 2, 9])
+@pytest.mark.parametrize("share", [0.3, 0.9, 0.95])
+def test_labelled_rows_are_repeated_up_to_their_share(share: float, mixed_units: int) -> None:
+    """Of the small cache's rows a fifth is unlabelled."""
+    cache = SmallCache()
+    labelled, unlabelled = labelled_counts(cache, "train")  # type: ignore[arg-type]
+    assert labelled + unlabelled == ROWS * UNITS
+    repeats = Repeats.for_share(share, labelled=labelled, unlabelled=unlabelled)
+    streamed = stream(cache, repeats=repeats, mixed_units=mixed_units)
+    found = [clip for clips in clips_of(streamed.epoch(2)) for clip in clips]
+    counts = Counter(found)
+    assert set(counts) == set(range(ROWS * UNITS)), "no row is left out"
+    assert {counts[clip] for clip in counts if clip % 5 == 0} == {1}
+    most = max(counts.values())
+    assert {counts[clip] for clip in counts if clip % 5} <= {most, most - 1}
+    share_found = sum(n for clip, n in counts.items() if clip % 5) / len(found)
+    assert share_found == pytest.approx(max(share, labelled / (ROWS * UNITS)), abs=0.02)
+    assert clips_of(streamed.epoch(2)) == clips_of(streamed.epoch(2))
+    assert clips_of(streamed.epoch(2, first_batch=3)) == clips_of(streamed.epoch(2))[3:]
 
 
 @pytest.mark.parametrize("mixed_units", [1, 2, 9])

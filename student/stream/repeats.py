@@ -1,0 +1,52 @@
+"""How often labelled rows stand in an epoch, where unlabelled ones outnumber them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cache_schema.reader import Cache
+from student.stream.unit_loader import RowRef
+
+
+@dataclass(frozen=True, slots=True)
+class Repeats:
+    """Each labelled row stands `times` times in an epoch on average, an unlabelled one once.
+
+    Examples
+    --------
+    Of 100 labelled and 900 unlabelled rows half shall be labelled: each labelled one comes nine times.
+
+    >>> Repeats.for_share(0.5, labelled=100, unlabelled=900)
+    Repeats(times=9.0)
+    >>> Repeats.for_share(0.5, labelled=100, unlabelled=50)
+    Repeats(times=1.0)
+    """
+
+    times: float = 1.0
+
+    @classmethod
+    def for_share(cls, share: float | None, *, labelled: int, unlabelled: int) -> Repeats:
+        """Repeat labelled rows until they are a share of all; they are never left out for it."""
+        if share is None or not labelled:
+            return cls()
+        return cls(max(1.0, unlabelled * share / (1 - share) / labelled))
+
+    def of(self, rows: Sequence[RowRef], random: np.random.Generator) -> list[RowRef]:
+        """Give rows with the labelled ones repeated; which come once more is drawn."""
+        if self.times == 1:
+            return list(rows)
+        labelled = [ref for ref in rows if ref[0].labelled[ref[1]]]
+        whole = int(self.times)
+        more = round(len(labelled) * (self.times - whole))
+        drawn = random.permutation(len(labelled))[:more]
+        return [*rows, *(labelled * (whole - 1)), *(labelled[place] for place in drawn)]
+
+
+def labelled_counts(cache: Cache, split: str) -> tuple[int, int]:
+    """Count the usable rows of a split's first view: labelled, and not."""
+    units = [cache.read_unit(unit, ()).labelled for unit in cache.units(split, 0)]
+    labelled = sum(int(found.sum()) for found in units)
+    return labelled, sum(len(found) for found in units) - labelled
