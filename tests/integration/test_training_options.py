@@ -16,6 +16,8 @@ from commands import command, succeeded, write_tones
 from safetensors.torch import load_file
 
 from cache_schema.errors import RunError
+from cache_schema.reader import open_cache
+from student.stream.repeats import labelled_counts
 from student.training import cli as train_cli
 
 
@@ -245,19 +247,23 @@ def test_the_plan_of_a_training_writes_nothing(cache: Path, tmp_path: Path) -> N
 def test_labelled_clips_are_repeated_to_be_a_share_of_an_epoch(
     corpus: Path, tmp_path: Path
 ) -> None:
-    """A third of the training clips is labelled: half of an epoch is twice as many steps with them."""
-    out = tmp_path / "c.zarr"
-    low, rest = f"folder:{corpus}/train/low?labels=none", f"folder:{corpus}"
-    succeeded(
-        command("precompute-teacher", rest, "--unlabelled", low, "--teacher", "toy", "--out", out)
-    )
-    labelled = tmp_path / "d.zarr"
-    words = [f"folder:{corpus}?labels=none", "--teacher", "toy:classes=a;b", "--out", labelled]
+    out, more = tmp_path / "c.zarr", write_tones(tmp_path / "more", per_class=30)
+    words = [f"folder:{corpus}", "--unlabelled", f"folder:{more}", "--teacher", "toy", "--out", out]
     succeeded(command("precompute-teacher", *words))
-    refused = train(labelled, tmp_path / "r", "--labelled-share", "0.5", "--distill", "logits=1")
-    assert refused.exit_code == 2
-    assert "no training clip of" in refused.output
     for share in ("0", "1", "nan", "-0.5", "2"):
         assert train(out, tmp_path / "r", "--labelled-share", share).exit_code == 2
-    assert train(out, tmp_path / "r", "--labelled-share", "0.5", "--epochs", "1").exit_code == 0
-    assert config(tmp_path / "r")["labelled_share"] == 0.5
+    options = ["--labelled-share", "0.5", "--epochs", "1", "--distill", "logits=0.5"]
+    assert train(out, tmp_path / "r", *options).exit_code == 0
+    labelled, unlabelled = labelled_counts(open_cache(out), "train")
+    assert 0 < labelled < unlabelled
+    batch_size = config(tmp_path / "r")["recipe"]["batch_size"]
+    assert state_of(tmp_path / "r")["steps"] == -(-2 * unlabelled // batch_size)
+
+
+def test_a_share_of_labelled_clips_needs_one(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c.zarr"
+    words = [f"folder:{corpus}?labels=none", "--teacher", "toy:classes=a;b", "--out", out]
+    succeeded(command("precompute-teacher", *words))
+    refused = train(out, tmp_path / "r", "--labelled-share", "0.5", "--distill", "logits=1")
+    assert refused.exit_code == 2
+    assert "no training clip of" in refused.output
