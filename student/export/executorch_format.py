@@ -69,7 +69,7 @@ class ExecuTorchExporter(Exporter):
             traced = torch.export.export(graph.module, _example(graph)).module()
             quantizer = _WeightsAlone() if graph.recurrent else XNNPACKQuantizer()
             if not graph.recurrent:
-                kept = _up_to_first_layer(traced) | _depthwise_over_time(traced)
+                kept = _up_to_first_layer(traced)
                 quantizer.set_filter_function(lambda node: node.name not in kept)
             prepared = prepare_pt2e(traced, quantizer.set_global(config))
             # Without clips to calibrate with, one run shows the weights.
@@ -110,16 +110,6 @@ def _up_to_first_layer(traced: GraphModule) -> set[str]:
         if node.target in _WEIGHTED and not _each_on_its_own(node):
             break
     return names
-
-
-def _depthwise_over_time(traced: GraphModule) -> set[str]:
-    """Name the convolutions over time of each channel on its own, which XNNPACK lacks in int8.
-
-    A file with one is written, and not loaded (``Failed to create convolution node``).
-    """
-    over_time = torch.ops.aten.conv1d.default
-    nodes = [node for node in traced.graph.nodes if node.target is over_time]
-    return {node.name for node in nodes if _each_on_its_own(node)}
 
 
 def _each_on_its_own(node: Node) -> bool:
