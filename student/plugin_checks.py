@@ -528,7 +528,7 @@ METRIC_CHECKS: tuple[Callable[[str], None], ...] = (
 
 # --- exporters -----------------------------------------------------------------------------------
 
-EXPORTED, STEPPED = "ds-tc-resnet", "crnn"
+EXPORTED, STEPPED = "tc-resnet", "crnn"
 SECOND = 16_000
 
 
