@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from loss_inputs import loss_setup, ragged
+from small_cache import write_small_cache
 
 from cache_schema.errors import UsageError
 from cache_schema.plugins import load_plugin
@@ -164,8 +166,9 @@ def test_a_loss_over_frames_asks_nothing_of_hidden_ones(name: str) -> None:
             assert not (asked_BT[:, frame] & batch.hidden_BT[:, nearest]).any()
 
 
-def test_the_command_refuses_before_it_writes(tmp_path: object) -> None:
-    words = ["none.zarr", "--student", "tc-resnet", "--out", f"{tmp_path}/r", "--mixup", "0.3",
+def test_the_command_refuses_before_it_writes(tmp_path: Path) -> None:
+    cache = write_small_cache(tmp_path / "c.zarr")
+    words = [str(cache), "--student", "tc-resnet", "--out", f"{tmp_path}/r", "--mixup", "0.3",
              "--distill", "temporal=0.25"]  # fmt: skip
     refused = CliRunner().invoke(train_cli.main, words)
     assert refused.exit_code == 2
