@@ -98,17 +98,9 @@ class FineTuning:
 
     def score(self, split: str) -> float:
         """Score a split with the model as it is: accuracy, or macro mAP if multi-label."""
-        self.teacher.model.eval()
-        logits: list[NDArray[np.float32]] = []
-        labels: list[NDArray[np.float32]] = []
-        with torch.inference_mode():
-            for batch in self.audio.batches_by_length(split, self.recipe.batch_size):
-                logits.append(self.teacher.logits(batch.waveforms).cpu().numpy())
-                labels.append(batch.labels)
-        if not logits:
-            raise RunError(f"no clip of split {split!r} can be decoded; see above", kind="corpus")
+        found = _split_logits(self.teacher, self.audio, split, self.recipe.batch_size)
         metric = macro_average_precision if self.multi else top_1_accuracy
-        return metric(np.concatenate(logits).astype(float), np.concatenate(labels).astype(float))
+        return metric(*found)
 
     def finished(self) -> bool:
         """Whether all epochs are done, or none was better for too long."""
@@ -193,6 +185,22 @@ class FineTuning:
             self._optimizer.restore(state)
         self._keep_best()  # a kill may have come before they were written
         self.report(f"continuing after epoch {len(self.epochs)}")
+
+
+def _split_logits(
+    teacher: HuggingFaceTeacher, audio: LabelledAudio, split: str, batch_size: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Logits and labels of a split with the model as it is, (N, C) each."""
+    teacher.model.eval()
+    logits: list[NDArray[np.float32]] = []
+    labels: list[NDArray[np.float32]] = []
+    with torch.inference_mode():
+        for batch in audio.batches_by_length(split, batch_size):
+            logits.append(teacher.logits(batch.waveforms).cpu().numpy())
+            labels.append(batch.labels)
+    if not logits:
+        raise RunError(f"no clip of split {split!r} can be decoded; see above", kind="corpus")
+    return np.concatenate(logits).astype(float), np.concatenate(labels).astype(float)
 
 
 class _Progress:

@@ -140,6 +140,15 @@ class Settings:
         later = {f.name: f.default for f in fields(self) if f.name in LATER_SETTINGS}
         return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
 
+    def validates(self, epoch: int) -> bool:
+        """Whether an epoch, from 1, is followed by a validation."""
+        return epoch >= self.recipe.epochs or epoch % self.validate_every == 0
+
+    def ends(self, epoch: int, best_epoch: int) -> bool:
+        """Whether a training ends after so many epochs: all, or too many without a better one."""
+        waited = self.patience is not None and epoch - best_epoch >= self.patience
+        return epoch >= self.recipe.epochs or (epoch > 0 and waited and self.validates(epoch))
+
     @property
     def teacher(self) -> str:
         """The teacher whose score is shown beside the student's: the first one learned from."""

@@ -15,24 +15,36 @@ from student.stream.unit_loader import RowRef
 class Repeats:
     """Each labelled row stands `times` times in an epoch on average, an unlabelled one once.
 
+    Attributes
+    ----------
+    times : float
+        At least 1.
+    labelled : int
+        Labelled rows, where they are repeated.
+
     Examples
     --------
     Of 100 labelled and 900 unlabelled rows half shall be labelled: each labelled one comes nine times.
 
     >>> Repeats.for_share(0.5, labelled=100, unlabelled=900)
-    Repeats(times=9.0)
+    Repeats(times=9.0, labelled=100)
     >>> Repeats.for_share(0.5, labelled=100, unlabelled=50)
-    Repeats(times=1.0)
+    Repeats(times=1.0, labelled=100)
     """
 
     times: float = 1.0
+    labelled: int = 0
 
     @classmethod
-    def for_share(cls, share: float | None, *, labelled: int, unlabelled: int) -> Repeats:
+    def for_share(cls, share: float | None, labelled: int, unlabelled: int) -> Repeats:
         """Repeat labelled rows until they are a share of all; they are never left out for it."""
         if share is None or not labelled:
             return cls()
-        return cls(max(1.0, unlabelled * share / (1 - share) / labelled))
+        return cls(max(1.0, unlabelled * share / (1 - share) / labelled), labelled)
+
+    def rows(self, once: int) -> int:
+        """Rows of an epoch that has so many without repetition."""
+        return once + round(self.labelled * (self.times - 1))
 
     def of(self, rows: Sequence[RowRef], random: np.random.Generator) -> list[RowRef]:
         """Give rows with the labelled ones repeated; which come once more is drawn."""

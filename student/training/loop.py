@@ -60,24 +60,7 @@ class Trainer:
     ) -> None:
         self.cache, self.settings, self.run = cache, settings, run
         front_end = objective.student.front_end
-        labelled, unlabelled = labelled_counts(cache, TRAIN) if settings.labelled_share else (0, 0)
-        repeats = Repeats.for_share(
-            settings.labelled_share, labelled=labelled, unlabelled=unlabelled
-        )
-        self._repeated_rows = round(labelled * (repeats.times - 1))
-        self.stream = Stream(
-            UnitLoader(
-                cache,
-                front_end,
-                needed_signals(settings),
-                class_maps=class_maps(cache, settings),
-                source=source,
-            ),
-            TRAIN,
-            batch_size=settings.recipe.batch_size,
-            seed=settings.seed,
-            repeats=repeats,
-        )
+        self.stream = training_stream(cache, settings, front_end, source)
         self.plain_loader = UnitLoader(cache, front_end, (), source=source)
         self.recipe = settings.recipe
         self.learner = Learner(objective, settings, cache, device)
@@ -98,24 +81,13 @@ class Trainer:
             log(f"continuing after {self.progress} of {self.recipe.epochs}")
         with deferred_interrupts() as stop_requested:
             begin_curves(self.run, self.progress.history)
-            while not self._ended():
+            while not self.settings.ends(self.progress.epoch, self.progress.best["epoch"]):
                 self._train_epoch(stop_requested)
                 entry = self._finish_epoch()
                 extend_curves(self.run, entry)
                 log(_epoch_line(entry, self.recipe.epochs))
                 if stop_requested():
                     raise self._interrupted()
-
-    def _ended(self) -> bool:
-        """Whether all epochs are done, or no score has become better for too long."""
-        epoch, patience = self.progress.epoch, self.settings.patience
-        waited = epoch - int(self.progress.best["epoch"])
-        out_of_patience = patience is not None and self._validates(epoch) and waited >= patience
-        return epoch >= self.recipe.epochs or (epoch > 0 and out_of_patience)
-
-    def _validates(self, epoch: int) -> bool:
-        """Whether an epoch, from 1, is followed by a validation."""
-        return epoch >= self.recipe.epochs or epoch % self.settings.validate_every == 0
 
     def _train_epoch(self, stop_requested: Callable[[], bool]) -> None:
         """Train what is left of an epoch."""
@@ -125,7 +97,7 @@ class Trainer:
             torch.manual_seed(int(seeds.generate_state(1)[0]))
         self.learner.begin_epoch()
         units = self.cache.units(TRAIN, progress.epoch % self.cache.views)
-        planned = sum(unit.rows for unit in units) + self._repeated_rows
+        planned = self.stream.repeats.rows(sum(unit.rows for unit in units))
         with closing(self.stream.epoch(progress.epoch, progress.batch)) as batches:
             for batch in batches:
                 done = progress.epoch + min(1.0, progress.clips / planned)
@@ -160,7 +132,7 @@ class Trainer:
         """Validate, make the epoch count by saving the state, then write what follows from it."""
         progress = self.progress
         self.learner.end_epoch((progress.epoch + 1) / self.recipe.epochs)
-        validates = self._validates(progress.epoch + 1)
+        validates = self.settings.validates(progress.epoch + 1)
         found = self._validate() if validates else None
         entry: dict[str, Any] = {"epoch": progress.epoch + 1}
         entry |= {f"{TRAIN_LOSS}{name}": mean for name, mean in progress.mean_losses().items()}
@@ -214,6 +186,20 @@ class Trainer:
         self.learner.restore(state)
         if self.progress.batch == 0:
             self._write_results()
+
+
+def training_stream(cache: Cache, settings: Settings, front_end: str, source: str | None) -> Stream:
+    """Build what a training reads: features from `source`, and the signals of its losses."""
+    maps = class_maps(cache, settings)
+    loader = UnitLoader(cache, front_end, needed_signals(settings), class_maps=maps, source=source)
+    counts = labelled_counts(cache, TRAIN) if settings.labelled_share else (0, 0)
+    return Stream(
+        loader,
+        TRAIN,
+        batch_size=settings.recipe.batch_size,
+        seed=settings.seed,
+        repeats=Repeats.for_share(settings.labelled_share, *counts),
+    )
 
 
 def _epoch_line(entry: dict[str, Any], epochs: int) -> str:

@@ -117,7 +117,7 @@ def test_labelled_rows_are_repeated_up_to_their_share(share: float, mixed_units:
     cache = SmallCache()
     labelled, unlabelled = labelled_counts(cache, "train")  # type: ignore[arg-type]
     assert labelled + unlabelled == ROWS * UNITS
-    repeats = Repeats.for_share(share, labelled=labelled, unlabelled=unlabelled)
+    repeats = Repeats.for_share(share, labelled, unlabelled)
     streamed = stream(cache, repeats=repeats, mixed_units=mixed_units)
     found = [clip for clips in clips_of(streamed.epoch(2)) for clip in clips]
     counts = Counter(found)
