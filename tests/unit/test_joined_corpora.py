@@ -109,11 +109,9 @@ def test_a_recording_in_two_labelled_corpora_is_told_and_where_it_trains_and_tes
     )
     corpus = read_corpora([f"folder:{sounds}/a", f"csv:{sounds}/train.csv"])
     assert len(corpus.clips) == 10
-    assert corpus.notes[-2:] == (
-        "2 recording(s) are in more than one corpus, first a/test/dog/1.wav",
-        "warning: 1 of them are in different splits, first a/test/dog/1.wav: what is learned from is "
-        "tested on. List each once",
-    )
+    several, apart = corpus.notes[-2:]
+    assert several == "2 recording(s) are in more than one corpus, first a/test/dog/1.wav"
+    assert apart.startswith("warning: 1 of them are in different splits, first a/test/dog/1.wav: ")
 
 
 def test_a_folder_named_like_an_option_has_no_option(sounds: Path) -> None:
