@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem, split_arg_string
 from cache_schema.errors import AftersoundError
 from cache_schema.plugins import plugin_names, plugin_origin
 from cache_schema.reader import open_cache
+from cache_schema.text import one_line
 
 MAX_COMPLETIONS = 100
 
@@ -54,12 +55,14 @@ def complete_clip_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -
     """Give ids of the cache that the line names, the first hundred that begin so.
 
     The cache is found among the words of the line, as shells hand them to click's completion: click
-    itself parses nothing of a line whose last option lacks its value.
+    itself parses nothing of a line whose last option lacks its value. An id with control characters
+    would reach the terminal as it is, and end the line that a shell reads; no user can type it either.
     """
     for word in split_arg_string(os.environ.get("COMP_WORDS", "")):
         try:
             ids = open_cache(Path(word)).clip_ids()
         except (AftersoundError, OSError):
             continue
-        return list(islice((one for one in ids if one.startswith(incomplete)), MAX_COMPLETIONS))
+        found = (one for one in ids if one.startswith(incomplete) and one == one_line(one))
+        return list(islice(found, MAX_COMPLETIONS))
     return []

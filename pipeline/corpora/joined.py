@@ -7,17 +7,22 @@ than any loss does: see tests/experiments/README.md.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
+from pipeline.audio.members import container_of
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import printable
 
 TRAIN = "train"
+
+# A file by its place on the disk, and the member of a container; or the path of what is not there.
+Recording = tuple[int | str, ...]
 
 
 def read_corpora(
@@ -51,10 +56,12 @@ def read_corpora(
     steps = next((c.view_steps for c in (*corpora, *more) if c.view_steps), ())
     root = Path(os.path.commonpath([corpus.root for corpus in (*corpora, *more)]))
     corpora = [corpus.below(root) for corpus in corpora]
-    known = {clip.path for corpus in corpora for clip in corpus.clips}
+    recording_of = _recordings(root, [*corpora, *(corpus.below(root) for corpus in more)])
+    known = {recording_of(clip.path) for corpus in corpora for clip in corpus.clips}
     notes = [note for corpus in (*corpora, *more) for note in corpus.notes]
+    notes += _repeated(corpora, recording_of)
     for text, corpus in zip(unlabelled, more, strict=True):
-        corpora.append(_without_labels(corpus.below(root), known))
+        corpora.append(_without_labels(corpus.below(root), known, recording_of))
         left_out = len(corpus.clips) - len(corpora[-1].clips)
         if left_out:
             notes.append(
@@ -74,7 +81,8 @@ def read_corpora(
 def _ignoring_labels(text: str) -> str:
     """Leave the labels of a folder unread: one without labels has no folder for each class."""
     kind, path = text.partition(":")[::2]
-    if kind != "folder" or "labels=" in path:
+    options = path.partition("?")[2].split("&")
+    if kind != "folder" or any(option.startswith("labels=") for option in options):
         return text
     return f"{text}{'&' if '?' in path else '?'}labels=none"
 
@@ -100,12 +108,54 @@ def _check_alike(texts: Sequence[str], corpora: Sequence[Corpus]) -> None:
         )
 
 
-def _without_labels(corpus: Corpus, known: set[str]) -> Corpus:
+def _recordings(root: Path, corpora: Sequence[Corpus]) -> Callable[[str], Recording]:
+    """What tells by a clip's path which recording it is: links to a file are that file."""
+    found: dict[str, Recording] = {}
+    for path in dict.fromkeys(clip.path for corpus in corpora for clip in corpus.clips):
+        file = str(container_of(root / path))
+        member = str(root / path)[len(file) :]
+        try:
+            state = os.stat(file)
+        except OSError:  # it is not there, and none of its clips is usable
+            found[path] = (path,)
+        else:
+            found[path] = (state.st_dev, state.st_ino, member)
+    return found.__getitem__
+
+
+def _repeated(corpora: Sequence[Corpus], recording_of: Callable[[str], Recording]) -> Iterable[str]:
+    """Note recordings that two labelled corpora have, and those that are to be learned and tested on."""
+    splits: list[Mapping[Recording, set[str]]] = []
+    first: dict[Recording, str] = {}
+    for corpus in corpora:
+        own: dict[Recording, set[str]] = {}
+        for clip in corpus.clips:
+            own.setdefault(recording_of(clip.path), set()).add(clip.split)
+            first.setdefault(recording_of(clip.path), clip.path)
+        splits.append(own)
+    counts = Counter(recording for own in splits for recording in own)
+    several = [recording for recording, count in counts.items() if count > 1]
+    apart = [one for one in several if len(set().union(*(own.get(one, ()) for own in splits))) > 1]
+    if several:
+        yield (
+            f"{len(several)} recording(s) are in more than one corpus, first "
+            f"{printable(first[several[0]])}"
+        )
+    if apart:
+        yield (
+            f"warning: {len(apart)} of them are in different splits, first "
+            f"{printable(first[apart[0]])}: what is learned from is tested on. List each once"
+        )
+
+
+def _without_labels(
+    corpus: Corpus, known: set[Recording], recording_of: Callable[[str], Recording]
+) -> Corpus:
     """All clips for training, without their labels, but those of recordings that are known."""
     clips = tuple(
         replace(clip, labels=(), none_present=False, split=TRAIN)
         for clip in corpus.clips
-        if clip.path not in known
+        if recording_of(clip.path) not in known
     )
     return replace(corpus, clips=clips, classes=())
 
@@ -114,7 +164,9 @@ def _with_own_ids(corpora: Sequence[Sequence[Clip]]) -> Iterable[Clip]:
     """Clips of all corpora; those of a corpus that shares an id get its number before theirs."""
     taken: set[str] = set()
     for number, clips in enumerate(corpora, 1):
-        shares = not taken.isdisjoint(clip.id for clip in clips)
-        own = [replace(clip, id=f"{number}/{clip.id}") if shares else clip for clip in clips]
+        before = ""
+        while not taken.isdisjoint(f"{before}{clip.id}" for clip in clips):
+            before += f"{number}/"
+        own = [replace(clip, id=f"{before}{clip.id}") for clip in clips]
         taken |= {clip.id for clip in own}
         yield from own

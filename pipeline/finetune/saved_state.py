@@ -48,7 +48,10 @@ def loaded(path: Path, device: torch.device) -> Iterator[dict[str, Any]]:
     RunError
         Kind ``"damaged"``, with the reason and the ways on.
     """
-    content = io.BytesIO(read_plain(path))
+    try:
+        content = io.BytesIO(read_plain(path))
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing. {_ways_on(path)}", kind="damaged") from None
     try:
         yield torch.load(content, weights_only=True, map_location=device)
     except Exception as error:  # whatever a damaged pickle makes of the unpickler
@@ -56,7 +59,10 @@ def loaded(path: Path, device: torch.device) -> Iterator[dict[str, Any]]:
             raise
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:80]
         raise RunError(
-            f"{path} is damaged, or another version wrote it ({reason}). Choose another --out, or "
-            f"delete {path.parent} to train anew.",
+            f"{path} is damaged, or another version wrote it ({reason}). {_ways_on(path)}",
             kind="damaged",
         ) from None
+
+
+def _ways_on(path: Path) -> str:
+    return f"Choose another --out, or delete {path.parent} to train anew."

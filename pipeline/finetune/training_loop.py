@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -179,7 +180,7 @@ class FineTuning:
         if not path.is_file():
             return
         with loaded(path, self.teacher.device) as state:
-            self.epochs = state["epochs"]
+            self.epochs = _checked_epochs(state["epochs"])
             self.audio.unusable |= state.get("unusable", {})  # earlier versions kept none
             take_weights(self.teacher.model, state["weights"])
             self._optimizer.restore(state)
@@ -201,6 +202,14 @@ def _split_logits(
     if not logits:
         raise RunError(f"no clip of split {split!r} can be decoded; see above", kind="corpus")
     return np.concatenate(logits).astype(float), np.concatenate(labels).astype(float)
+
+
+def _checked_epochs(epochs: Any) -> list[dict[str, float]]:
+    """The epochs of a state, which is written after one; `loaded` takes an error for its damage."""
+    found = [{"loss": epoch["loss"], "validation": epoch["validation"]} for epoch in epochs]
+    if not found or not all(isinstance(v, float) for epoch in found for v in epoch.values()):
+        raise ValueError("no scores of epochs")
+    return found
 
 
 class _Progress:

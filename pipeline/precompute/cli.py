@@ -258,7 +258,8 @@ def _print_summary(console: Terminal, precompute: Precompute) -> None:
 
 def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None) -> None:
     out, left = precompute.out, 0
-    with _Reporter(console, [clip.id for clip in precompute.inputs.clips]) as reporter:
+    rest = "already there" if part is None else "of other slices or already there"
+    with _Reporter(console, [clip.id for clip in precompute.inputs.clips], rest) as reporter:
         try:
             if part is None:
                 precompute.run(reporter.start, reporter.unit)
@@ -337,8 +338,8 @@ def _row_count(text: str) -> int | None:
 class _Reporter:
     """Shows progress with rate and time left: a bar on a terminal, lines in a log."""
 
-    def __init__(self, console: Terminal, ids: Sequence[str]) -> None:
-        self._console, self._ids = console, ids
+    def __init__(self, console: Terminal, ids: Sequence[str], rest: str = "already there") -> None:
+        self._console, self._ids, self._rest = console, ids, rest
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -371,7 +372,7 @@ class _Reporter:
         done = len(plan.units.rows) - len(units)
         self._console.print(
             f"{plan.name}: {names}; {len(units)} work units to compute"
-            + (f", {done} already there" if done else ""),
+            + (f", {done} {self._rest}" if done else ""),
         )
         self._bar.update(
             self._task, description=plan.name, total=self._total, completed=0, visible=True

@@ -88,7 +88,10 @@ class Precompute:
         out = self.out
         while True:
             with write_lock(out, wait_s=SHARED_WAIT_S):
-                parts = [p for p in self.create_parts() if not load_manifest(out).sealed(p.name)]
+                plans = self.create_parts()
+                manifest = load_manifest(out)
+                check_sealed_parts(self.inputs, manifest, plans)
+                parts = [plan for plan in plans if not manifest.sealed(plan.name)]
             mine = {
                 plan.name: [u for u in missing_units(out, plan) if u % count == number - 1]
                 for plan in parts

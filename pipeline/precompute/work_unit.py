@@ -164,8 +164,9 @@ class UnitWorker:
 def planned_part(manifest: Manifest, job: UnitJob) -> PartPlan:
     """The plan of a job's part, if it is still the one that the job was made for."""
     entries = {entry.name: entry for entry in manifest.parts}
-    plan = load_plan(Path(job.cache), entries[job.part])
-    if sha256(plan.encode()) != job.plan_sha256:
+    entry = entries.get(job.part)  # an older copy of the cache lacks it
+    plan = load_plan(Path(job.cache), entry) if entry else None
+    if plan is None or sha256(plan.encode()) != job.plan_sha256:
         raise RunError(
             f"{job.part} of {job.cache} is not the part that was requested; was the cache replaced "
             "meanwhile? Repeat the command.",

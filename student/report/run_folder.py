@@ -5,37 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cache_schema.errors import RunError, bullet_list
 from cache_schema.store.safe_open import check_no_links, read_plain
 from student.runs.checkpoint import MAX_JSON_BYTES, read_json
 from student.runs.predict import read_config
+from student.runs.run_result import is_outdated, result_problems
 from student.training.loop import METRIC_LINES
 from student.training.train import RESULT
 
 _Score = float | str | None
 _TRAIN_AGAIN = "Train it again with train-student."
-
-
-class _Split(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-    score: _Score
-    teacher_score: _Score
-    scores: dict[str, _Score]
-    teacher_scores: dict[str, _Score] | None
-    clips: Annotated[int, Field(ge=0)]
-
-
-class _Result(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow")
-    metric: str
-    splits: dict[str, _Split]
-    seed: int
-    best_epoch: int
-    epochs: int
 
 
 class _Entry(BaseModel):
@@ -89,7 +72,14 @@ def read_run_folder(path: Path) -> RunFolder:
             f"{path} is not finished (no {RESULT}). Repeat its train-student command to end it.",
             kind="unfinished",
         )
-    _check(_Result, result, path / RESULT)
+    if problems := result_problems(result):
+        raise _damaged(path / RESULT, problems)
+    if is_outdated(result, config):
+        raise RunError(
+            f"{path} is not finished: its {RESULT} is of {result['epochs']} epochs, and it was given "
+            "more since. Repeat its train-student command to end it.",
+            kind="unfinished",
+        )
     return RunFolder(path, config, result, _read_history(path / METRIC_LINES))
 
 
@@ -116,8 +106,11 @@ def _check(model: type[BaseModel], document: Any, path: Path) -> None:
             f"{'.'.join(map(str, e['loc'])) or 'document'}: {e['msg']} (found {e['input']!r:.60})"
             for e in error.errors()
         ]
-        raise RunError(
-            f"{path} is damaged, or another version wrote it\n{bullet_list(problems, 10)}\n"
-            f"{_TRAIN_AGAIN}",
-            kind="damaged",
-        ) from None
+        raise _damaged(path, problems) from None
+
+
+def _damaged(path: Path, problems: list[str]) -> RunError:
+    return RunError(
+        f"{path} is damaged, or another version wrote it\n{bullet_list(problems, 10)}\n{_TRAIN_AGAIN}",
+        kind="damaged",
+    )

@@ -163,17 +163,18 @@ def main(cache: Path, out: Path, device: str, threads: int, plan: bool, **option
     prepare_torch(threads)
     settings = resolve(options)
     if plan:
-        show_plan(opened, settings)
+        show_plan(opened, settings, out)
     else:
         train_and_report(opened, out, device, settings)
 
 
-def show_plan(cache: Cache, settings: Settings) -> None:
+def show_plan(cache: Cache, settings: Settings, out: Path) -> None:
     """Print what the training would take, or refuse what it would refuse."""
     from student.training.cost import training_plan
-    from student.training.train import check_trainable
+    from student.training.train import check_out, check_trainable
 
     check_trainable(cache, settings)
+    check_out(out, settings, cache)
     for line in training_plan(cache, settings):
         echo(line)
 

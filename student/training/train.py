@@ -37,6 +37,7 @@ from student.metrics.teacher import teacher_predictions
 from student.runs.checkpoint import STATE, WEIGHTS, read_json, write_json
 from student.runs.predict import run_predictions
 from student.runs.run_config import config_problems
+from student.runs.run_result import EXTENDED, PLANNED, is_outdated, result_problems
 from student.runs.settings import Settings, diff_settings, distillation_as_json, student_class
 from student.stream.class_map import coverage_report
 from student.stream.repeats import labelled_counts
@@ -53,8 +54,6 @@ from student.training.objective import (
 from student.training.tensorboard_log import CURVES
 
 CONFIG = "config.json"
-# Of a finished run that was given more epochs: after which ones it was finished.
-EXTENDED = "extended_after_epochs"
 RESULT = "result.json"
 TEST = "test"
 HELD_OUT = (VALIDATION, TEST)
@@ -122,7 +121,7 @@ def _train(
     for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
         for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
             left_by_a_kill.unlink()
-    done = finished_result(run, splits, config.get(EXTENDED, ()))
+    done = finished_result(run, splits, config)
     if done is not None:
         log(f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done.")
         return done
@@ -145,14 +144,14 @@ def _train(
 
 
 def finished_result(
-    run: Path, splits: Sequence[str], extended_after: Sequence[int] = ()
+    run: Path, splits: Sequence[str], config: dict[str, Any] | None = None
 ) -> dict[str, Any] | None:
-    """Read a finished run's result; None where there is none, a score lacks, or more epochs follow."""
+    """Read a finished run's result; None where it is none, a score lacks, or more epochs follow."""
     found = read_json(run / RESULT)
-    if not isinstance(found, dict) or "metric" not in found or found["epochs"] in extended_after:
+    if result_problems(found) or is_outdated(found, config):
         return None
-    scored = found.get("splits")
-    return found if isinstance(scored, dict) and scored.keys() >= set(splits) else None
+    result: dict[str, Any] = found
+    return result if result["splits"].keys() >= set(splits) else None
 
 
 def corpus_warnings(cache: Cache) -> list[str]:
@@ -270,6 +269,12 @@ def _report_coverage(cache: Cache, settings: Settings, log: Log) -> None:
             log(line)
 
 
+def check_out(run: Path, settings: Settings, cache: Cache) -> None:
+    """Refuse a folder that `train` would refuse to write; nothing is written."""
+    check_no_links(run, "run", error=RunError)
+    checked_run(run, resolved_run(run, settings, cache)[1])
+
+
 def resolved_run(run: Path, settings: Settings, cache: Cache) -> tuple[str, dict[str, Any]]:
     """Give the signal that a run reads features from, and its resolved settings.
 
@@ -286,14 +291,29 @@ def resolved_run(run: Path, settings: Settings, cache: Cache) -> tuple[str, dict
 
 def create_or_resume_run(run: Path, config: dict[str, Any]) -> dict[str, Any]:
     """Write the run's settings, or check that they are as before but for more epochs; give them."""
+    wanted, before = checked_run(run, config)
+    if before is None or wanted.get(EXTENDED, []) != before.get(EXTENDED, []):
+        write_json(run / CONFIG, wanted)
+    return wanted
+
+
+def checked_run(run: Path, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Check that a run may be trained by these settings; gives them, and those that it has.
+
+    Raises
+    ------
+    UsageError
+        If the folder holds other things, or a run of other settings.
+    RunError
+        If its settings are damaged.
+    """
     check_own_folder(run, "run", "train-student", (CONFIG, STATE, Path(CURVES).parts[0]))
     before = read_json(run / CONFIG)
     other = f"Choose another --out, or delete {run} to train anew."
     if before is None:
         if (run / STATE).exists():
             raise RunError(f"{run} holds a training without its {CONFIG}. {other}", kind="damaged")
-        write_json(run / CONFIG, config)
-        return config
+        return config, None
     if not isinstance(before, dict):
         raise RunError(
             f"{run / CONFIG} holds no settings of a run: {before!r:.60}. {other}", kind="damaged"
@@ -306,8 +326,7 @@ def create_or_resume_run(run: Path, config: dict[str, Any]) -> dict[str, Any]:
     extended = _extended(run, before, config)
     config |= {EXTENDED: extended} if extended else {}
     if extended != before.get(EXTENDED, []):
-        write_json(run / CONFIG, config)
-        return config
+        return config, before
     changes = diff_settings(before, config)
     if changes:
         raise UsageError(
@@ -320,7 +339,7 @@ def create_or_resume_run(run: Path, config: dict[str, Any]) -> dict[str, Any]:
             f"{run / CONFIG} is damaged, or another version wrote it\n{bullet_list(problems)}\n{other}",
             kind="damaged",
         )
-    return config
+    return config, before
 
 
 def _extended(run: Path, before: dict[str, Any], config: dict[str, Any]) -> list[int]:
@@ -331,7 +350,7 @@ def _extended(run: Path, before: dict[str, Any], config: dict[str, Any]) -> list
         return []  # no settings of ours: the differences are shown
     as_before = config["recipe"] | {"epochs": epochs}
     same = not diff_settings(before, {**config, EXTENDED: extended, "recipe": as_before})
-    if same and config["recipe"]["epochs"] > epochs and finished_result(run, (), extended):
+    if same and config["recipe"]["epochs"] > epochs and finished_result(run, (), before):
         return [*extended, epochs]
     return extended
 
@@ -349,6 +368,7 @@ def finish(run: Path, training: Trainer, splits: Sequence[str]) -> dict[str, Any
         "label_weight": settings.label_weight,
         "best_epoch": training.progress.best["epoch"],
         "epochs": training.progress.epoch,
+        PLANNED: settings.recipe.epochs,
     }
     write_json(run / RESULT, result)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,6 +41,9 @@ def test_slices_one_after_the_other_give_the_same_bytes(
 ) -> None:
     out = tmp_path / "c"
     first = succeeded(precompute(corpus, out, "--view", "gain", "--slice", "2/3"))
+    (plan,) = load_plans(out, load_manifest(out))
+    others = len(missing_units(out, plan))
+    assert f"{others} of other slices or already there" in first
     assert "work units left, which are other slices'" in first
     assert all(entry.index_sha256 is None for entry in load_manifest(out).parts)
     succeeded(precompute(corpus, out, "--view", "gain", "--slice", "1/3"))
@@ -77,6 +81,18 @@ def test_a_slice_that_failed_is_repeated_alone(corpus: Path, whole: Path, tmp_pa
     succeeded(precompute(corpus, out, "--view", "gain", "--slice", "1/2"))
     succeeded(precompute(corpus, out, *VIEWS, "--slice", "1/1"))
     assert tree_bytes(out) == tree_bytes(whole)
+
+
+def test_a_slice_calls_no_damaged_cache_complete(whole: Path, corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    shutil.copytree(whole, out)
+    (out / f"parts/part-000/commits/{1:06d}.json").unlink()
+    refused = precompute(corpus, out, *VIEWS, "--slice", "1/2")
+    assert refused.returncode == 3
+    assert (
+        "was finished but lacks 1 work units, first 1. Repeat the command with --repair"
+        in refused.stderr
+    )
 
 
 def test_a_slice_waits_for_the_seal_of_another(corpus: Path, tmp_path: Path) -> None:

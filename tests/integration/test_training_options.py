@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from cache_schema.errors import RunError
 from cache_schema.reader import open_cache
+from student.report.run_folder import read_run_folder
 from student.stream.repeats import labelled_counts
 from student.training import cli as train_cli
 
@@ -226,8 +227,42 @@ def test_a_kill_between_new_settings_and_new_epochs_is_made_good(
         assert train(cache, run, "--epochs", "2").exit_code == 1
     assert config(run)["recipe"]["epochs"] == 2
     assert json.loads((run / "result.json").read_text())["epochs"] == 1
+    with pytest.raises(RunError, match=r"not finished: its result\.json is of 1 epochs"):
+        read_run_folder(run)  # the old scores beside new weights
     assert train(cache, run, "--epochs", "2").exit_code == 0
+    assert read_run_folder(run).result["planned_epochs"] == 2
     assert json.loads((run / "result.json").read_text())["epochs"] == 2
+
+
+def test_more_epochs_that_patience_does_not_take_end_the_run_too(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "r"
+    assert train(cache, run, "--epochs", "2", "--patience", "1").exit_code == 0
+    monkeypatch.setattr("student.training.loop.Trainer._ended", lambda _: True)  # as patience would
+    for epochs in ("5", "9"):
+        assert train(cache, run, "--epochs", epochs, "--patience", "1").exit_code == 0
+        again = train(cache, run, "--epochs", epochs, "--patience", "1")
+        assert f"finished: 2 of {epochs} epochs are done" in again.output
+    assert config(run)["extended_after_epochs"] == [2, 5]
+
+
+def test_the_plan_refuses_the_folder_that_the_run_would_refuse(cache: Path, tmp_path: Path) -> None:
+    run, other = tmp_path / "r", tmp_path / "other"
+    assert train(cache, run, "--epochs", "1").exit_code == 0
+    other.mkdir()
+    (other / "mine.txt").write_text("mine")
+    before = (run / "config.json").read_bytes()
+    for out, words, said in (
+        (run, ("--epochs", "1", "--seed", "3"), "seed: the run has 0, requested 3"),
+        (other, ("--epochs", "1"), "is not empty and is no run"),
+        (other / "mine.txt", ("--epochs", "1"), "is no folder"),
+    ):
+        refused = train(cache, out, *words, "--plan")
+        assert refused.exit_code == 2, refused.output
+        assert said in refused.output
+    assert train(cache, run, "--epochs", "2", "--plan").exit_code == 0
+    assert (run / "config.json").read_bytes() == before
 
 
 def _killed(*_: object) -> None:

@@ -278,7 +278,16 @@ def test_settings_that_are_none_are_refused(cache: Path, unfinished: Path, conte
     assert f"{unfinished}/config.json is damaged" in evaluated.stderr
 
 
-@pytest.mark.parametrize("content", ["[1]", "3", "{}"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[1]",
+        "3",
+        "{}",
+        '{"metric": "accuracy"}',
+        '{"metric": "accuracy", "epochs": 1, "splits": {"validation": {}, "test": {}}}',
+    ],
+)
 def test_a_result_that_is_not_whole_follows_from_the_state_again(
     cache: Path, short: Path, unfinished: Path, content: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,15 @@ def test_shells_complete_clips_of_the_cache_on_the_line(
     assert ids[0] in completed(inspect_cache, line, monkeypatch)
     assert completed(inspect_cache, f"inspect-cache {cache} --clip no-such", monkeypatch) == []
     assert completed(inspect_cache, f"inspect-cache {tmp_path} --clip x", monkeypatch) == []
+
+
+def test_shells_get_no_id_with_control_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = [
+        replace(clip, id=f"x{n}" + "\x1b]0;t\x07\nplain,y" * (n % 2))
+        for n, clip in enumerate(clips())
+    ]
+    cache = write_small_cache(tmp_path / "a.zarr", named)
+    found = completed(inspect_cache, f"inspect-cache {cache} --clip x", monkeypatch)
+    assert found == [f"x{n}" for n in range(0, len(named), 2)]

@@ -86,3 +86,54 @@ def test_what_is_wrong_with_manifests_of_splits_names_file_and_line(sounds: Path
     (sounds / "twice.csv").write_text("path,label\n0-0.wav,a\n")
     message = refusal(f"csv:{sounds}/train.csv?test_list=twice.csv")
     assert "twice.csv line 2: id '0-0' is already that of train.csv line 2" in message
+
+
+def test_a_group_that_is_no_column_is_told_with_those_that_are_there(sounds: Path) -> None:
+    message = refusal(f"csv:{sounds}/all.csv?group=Speaker")
+    assert "group=Speaker: no column of that name" in message
+    assert "group=... names one of the columns that are there: speaker" in message
+    assert "Read it as" not in message
+    assert "group=who: no line has that field" in refusal(f"jsonl:{sounds}/all.jsonl?group=who")
+
+
+@pytest.mark.parametrize(
+    ("query", "column", "fields"),
+    [
+        ("group=label", "label", "group and label"),
+        ("group=path", "path", "group and path"),
+        ("label=path", "path", "label and path"),
+        ("group=speaker&split=speaker", "speaker", "split and group"),
+    ],
+)
+def test_one_column_cannot_be_two_fields(
+    sounds: Path, query: str, column: str, fields: str
+) -> None:
+    for kind in ("csv", "jsonl"):
+        message = refusal(f"{kind}:{sounds}/all.{kind}?{query}")
+        assert f"{column!r} cannot be both {fields}" in message
+
+
+def test_groups_are_numbers_too_and_a_clip_without_one_stands_alone(sounds: Path) -> None:
+    rows = [{"path": f"{n}-0.wav", "label": "a", "speaker": 7} for n in range(4)]
+    rows.append({"path": "9-0.wav", "label": "a"})
+    (sounds / "numbers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = read_corpus(f"jsonl:{sounds}/numbers.jsonl?group=speaker&validation=0.5&test=0")
+    shares = {"validation": 0.5, "test": 0.0}
+    assert {c.split for c in found.clips[:4]} == {hashed_split("7", **shares)}
+    assert found.clips[4].split == hashed_split("9-0", **shares)
+
+
+def test_a_list_of_a_split_with_other_columns_is_told_to_take_those_of_the_first(
+    sounds: Path,
+) -> None:
+    (sounds / "other.csv").write_text("file,class\n1-0.wav,a\n")
+    message = refusal(f"csv:{sounds}/train.csv?validation_list=other.csv")
+    assert "missing column: path" in message
+    assert message.endswith(
+        "The lists of one corpus have the same columns: give other.csv those of train.csv"
+    )
+
+
+def test_lists_of_splits_and_folds_are_refused_together(sounds: Path) -> None:
+    message = refusal(f"csv:{sounds}/train.csv?test_list=eval.csv&validation_folds=1")
+    assert "leave out the ones or the others" in message

@@ -155,11 +155,21 @@ def emptied(path: Path) -> None:
     torch.save(dict.fromkeys(state), path)
 
 
+def of_epochs(epochs: object) -> Callable[[Path], object]:
+    def change(path: Path) -> None:
+        torch.save(torch.load(path, weights_only=True) | {"epochs": epochs}, path)
+
+    return change
+
+
 DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a state of junk": ("state.pt", lambda path: path.write_bytes(b"junk")),
     "an empty state": ("state.pt", lambda path: path.write_bytes(b"")),
     "a state cut off": ("state.pt", cut),
     "a state of other content": ("state.pt", emptied),
+    "a state before any epoch": ("state.pt", of_epochs([])),
+    "epochs of other content": ("state.pt", of_epochs([{"loss": 1.0}])),
+    "a score that is none": ("state.pt", of_epochs([{"loss": 1.0, "validation": "z"}])),
     "facts cut off": ("facts.json", cut),
     "facts that are none": ("facts.json", lambda path: path.write_text("[1]")),
     "no facts": ("facts.json", Path.unlink),
@@ -194,6 +204,19 @@ def test_best_weights_of_junk_are_refused(
 
     with pytest.raises(RunError, match=r"best\.pt is damaged"):
         run(corpus, base, tmp_path / "teacher", report=spoil)
+
+
+def test_best_weights_that_are_gone_are_told_with_the_way_out(
+    killed: tuple[Corpus, Path, Path], tmp_path: Path
+) -> None:
+    corpus, base, left = killed
+    partial = shutil.copytree(left, tmp_path / "teacher.partial")
+    scores = ({"loss": 1.0, "validation": score} for score in (0.9, 0.1))
+    of_epochs(list(scores))(partial / "state.pt")
+    (partial / "best.pt").unlink()
+    with pytest.raises(RunError, match=r"best\.pt is missing") as refused:
+        run(corpus, base, tmp_path / "teacher", finish=True)
+    assert str(refused.value).endswith(f"delete {partial} to train anew.")
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "{}"])

@@ -79,3 +79,42 @@ def test_corpora_of_two_tasks_are_refused_with_both(sounds: Path) -> None:
     assert "--unlabelled" in message
     joined = read_corpora([f"folder:{sounds}/a"], [f"csv:{sounds}/multi.csv"])
     assert joined.task == "single"
+
+
+def test_an_id_with_a_corpus_number_of_its_own_is_no_other_clips(sounds: Path) -> None:
+    (sounds / "one.csv").write_text(
+        "path,label,id\na/train/dog/1.wav,dog,x\na/train/dog/2.wav,dog,2/x\n"
+    )
+    (sounds / "two.csv").write_text("path,label,id\nb/train/cat/2.wav,cat,x\n")
+    corpus = read_corpora([f"csv:{sounds}/one.csv", f"csv:{sounds}/two.csv"])
+    assert [clip.id for clip in corpus.clips] == ["x", "2/x", "2/2/x"]
+
+
+def test_links_to_a_labelled_recording_are_not_unlabelled_audio(sounds: Path) -> None:
+    links = sounds / "links"
+    links.mkdir()
+    (links / "soft.wav").symlink_to("../a/test/dog/1.wav")
+    (links / "hard.wav").hardlink_to(sounds / "a/test/cat/2.wav")
+    write(links, "own.wav")
+    corpus = read_corpora([f"folder:{sounds}/a"], [f"folder:{links}?links={sounds}"])
+    assert [clip.path for clip in corpus.clips if not clip.labelled] == ["links/own.wav"]
+    assert any("2 clip(s)" in note and "left out" in note for note in corpus.notes)
+
+
+def test_a_recording_in_two_labelled_corpora_is_told_and_where_it_trains_and_tests(
+    sounds: Path,
+) -> None:
+    (sounds / "train.csv").write_text(
+        "path,label,split\na/test/dog/1.wav,dog,train\na/test/dog/2.wav,dog,test\n"
+    )
+    corpus = read_corpora([f"folder:{sounds}/a", f"csv:{sounds}/train.csv"])
+    assert len(corpus.clips) == 10
+    several, apart = corpus.notes[-2:]
+    assert several == "2 recording(s) are in more than one corpus, first a/test/dog/1.wav"
+    assert apart.startswith("warning: 1 of them are in different splits, first a/test/dog/1.wav: ")
+
+
+def test_a_folder_named_like_an_option_has_no_option(sounds: Path) -> None:
+    write(sounds / "labels=none", "x.wav")
+    corpus = read_corpora([f"folder:{sounds}/a"], [f"folder:{sounds}/labels=none"])
+    assert "labels=none/x.wav" in {clip.path for clip in corpus.clips}

@@ -49,3 +49,6 @@ def test_a_cache_that_is_not_there_or_another_is_named(job: UnitJob) -> None:
     assert problem.startswith("the cache: ")
     (problem,) = worker_problems(replace(job, plan_sha256="0" * 64), VERSION)
     assert "is not the part that was requested" in problem
+    (problem,) = worker_problems(replace(job, part="part-001"), VERSION)  # an older copy's
+    assert problem.startswith("the cache: part-001 of ")
+    assert "is not the part that was requested" in problem

@@ -15,6 +15,7 @@ from typing import Any
 from cache_schema.errors import UsageError
 from pipeline.corpora.formats.manifest import (
     FIELDS_SHOWN,
+    GROUP,
     LABEL_FIELDS,
     OPTIONAL_FIELDS,
     Listing,
@@ -29,6 +30,7 @@ _TYPES: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(LABEL_FIELDS, (str | int, "text or a list of texts")),
     **dict.fromkeys(("start_s", "end_s", "keyword_start_s", "keyword_end_s"), _NUMBER),
     "split": (str | int, "text or a whole number"),
+    GROUP: (str | int, "text or a whole number"),
 }
 
 
@@ -126,7 +128,7 @@ class _Lines:
         problems += [
             f"{known}={column}: no line has that field"
             for known, column in self._listing.columns.items()
-            if column not in self._seen and known in OPTIONAL_FIELDS
+            if column not in self._seen and known in (*OPTIONAL_FIELDS, GROUP)
         ]
         if self._odd is not None:
             self._listing.hints += [

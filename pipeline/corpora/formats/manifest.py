@@ -96,6 +96,8 @@ class Listing:
         What separates the labels of a clip in a text; nothing separates them if empty.
     ignore_unknown : bool
         Whether columns that are no fields are passed over.
+    main : Path, optional
+        The manifest that was named, where this one is another split's.
     problems, hints, notes : list of str
         What is wrong, how to go on, and what was left out.
     """
@@ -105,6 +107,7 @@ class Listing:
     columns: Mapping[str, str]
     label_sep: str
     ignore_unknown: bool
+    main: Path | None = None
     problems: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -129,12 +132,13 @@ class Listing:
         """
         fields, unknown = self.fields_of(names)
         found = list(fields.values())
-        problems = [
+        problems = self._shared_columns(names, word)
+        problems += [
             f"{known}={column}: no {word} of that name"
             for known, column in self.columns.items()
             if column not in names
             and (known, column) != ("label", NO_LABEL)
-            and (alike or known not in OPTIONAL_FIELDS)
+            and (alike or known not in (*OPTIONAL_FIELDS, GROUP))
         ]
         if "path" not in found and "path" not in self.columns:
             problems.append(f"missing {word}: path")
@@ -147,8 +151,37 @@ class Listing:
             problems += [f"unknown {word} {name!r}" for name in unknown]
         return problems
 
+    def _shared_columns(self, names: Sequence[str], word: str) -> list[str]:
+        """Columns that are to be read as two fields: as options name them, or by their own names."""
+        wanted = {known: column for known, column in self.columns.items() if column in names}
+        needed = {
+            name: "label" if name in LABEL_FIELDS else name for name in ("path", *LABEL_FIELDS)
+        }
+        wanted |= {
+            known: name
+            for name, known in needed.items()
+            if name in names and known not in self.columns
+        }
+        fields: dict[str, list[str]] = {}
+        for known, column in wanted.items():
+            fields.setdefault(column, []).append(known)
+        return [
+            f"{word} {column!r} cannot be both {' and '.join(several)}; name another with ?{several[0]}="
+            for column, several in fields.items()
+            if len(several) > 1
+        ]
+
     def next_step(self, names: Sequence[str], word: str) -> str:
         """How a list with such columns can be read: the options that name them, or what to rename."""
+        if self.main is not None:
+            return (
+                f"The lists of one corpus have the same {word}s: give {self.path.name} those of "
+                f"{self.main.name}"
+            )
+        if self.columns.get(GROUP, "") not in ("", *names):
+            alike = [name for name in names if name.lower() == self.columns[GROUP].lower()]
+            others = alike or [name for name in names if self.field_of(name) is None] or ["none"]
+            return f"group=... names one of the {word}s that are there: {', '.join(others)}"
         if any(name.lower().endswith(AUDIO_SUFFIXES) for name in names):
             return "The first line seems to be a clip and no header; write one above it: path,label"
         there = {
@@ -292,6 +325,12 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         folds = (validation_folds, test_folds)
         making = _Making(listing, folder, prefix, validation, test, folds, ids)
         lists = {"validation": validation_list, "test": test_list}
+        if any(lists.values()) and any(folds):
+            raise UsageError(
+                f"corpus {kind}:{manifest}: validation_list and test_list take a list for each split, "
+                "validation_folds and test_folds the folds of one; leave out the ones or the others",
+                kind="options",
+            )
         entries = making.entries(_all_rows(listing, lists, rows_of), one_row_is=rows)
         fixed = [name for name in classes.split(";") if name] or None
         joined = joined_labels((entry.clip.labels for entry in entries), label_sep)
@@ -328,7 +367,8 @@ def _all_rows(
                 f"({file}); it is looked for beside the manifest",
                 kind="missing",
             )
-        for row in rows_of(replace(listing, path=file)):
+        main = None if file == listing.path else listing.path
+        for row in rows_of(replace(listing, path=file, main=main)):
             if "split" in row.fields:
                 listing.problems.append(
                     f"{file.name} line {row.line}: split {row.fields['split']!r} in a manifest of one "
