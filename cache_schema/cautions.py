@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ NEARLY_PERFECT = 0.99  # score of a teacher on the clips that it teaches
 NEARLY_FLAT = 0.97  # entropy of its attention, as a share of a uniform one's
 IMBALANCE = 10  # times the clips of the smallest class
 MIN_SEEDS = 3
+MIN_CLIPS = 100  # scored ones: of fewer, chance alone moves a score by more than 10 points
 MIN_GROUPS, MIN_SHARED, SHARED = 3, 2, 0.2  # of groups in names, and of those on both sides
 MAX_NAMES = 5
 _TOKEN = re.compile(r"[_-]+")
@@ -120,7 +121,8 @@ def shared_groups(
     """Names that suggest speakers, sessions or places, which lie on both sides of a split.
 
     A name's group is its folder, or what it begins with before an underscore or a hyphen. Groups that
-    all belong to a few classes are kinds of these, as the words that no keyword is.
+    all belong to a few classes are kinds of these, as the words that no keyword is; a group that has
+    all clips of a class and of no other is the class by another name, as the digit 0 is ``zero``.
 
     Parameters
     ----------
@@ -131,7 +133,7 @@ def shared_groups(
     """
     for way, group_of in (("the folder", _folder), ("what a name begins with", _beginning)):
         groups = {split: _groups(own, group_of) for split, own in clips.items()}
-        no_group = {"", *classes, *clips}
+        no_group = {"", *classes, *clips, *_class_codes(groups.values())}
         train, test = (
             {g: own for g, own in groups.get(s, {}).items() if g not in no_group}
             for s in ("train", "test")
@@ -163,6 +165,22 @@ def _groups(
     return found
 
 
+def _class_codes(splits: Iterable[Mapping[str, Counter[str]]]) -> set[str]:
+    """Groups that are one class each, and that class no other group's; of all splits together."""
+    classes_of: dict[str, set[str]] = {}
+    groups_of: dict[str, set[str]] = {}
+    for groups in splits:
+        for group, labels in groups.items():
+            for label in labels.keys() - {""}:
+                classes_of.setdefault(group, set()).add(label)
+                groups_of.setdefault(label, set()).add(group)
+    return {
+        group
+        for group, own in classes_of.items()
+        if len(own) == 1 and all(len(groups_of[label]) == 1 for label in own)
+    }
+
+
 def _folder(name: str) -> str:
     return name.rpartition("/")[0].rpartition("/")[2]
 
@@ -179,6 +197,18 @@ def few_seeds(seeds: int) -> list[str]:
     caution = (
         f"{seeds} seed{'s' if seeds > 1 else ''} a side (an interval needs {MIN_SEEDS}): what another "
         "seed would give is not known, and no difference can be shown"
+    )
+    return [caution]
+
+
+def few_clips(clips: int, split: str) -> list[str]:
+    """Too few clips for a score to say much of others."""
+    if not 0 < clips < MIN_CLIPS:
+        return []
+    caution = (
+        f"{split} has {clips} clip{'s' if clips > 1 else ''} (fewer than {MIN_CLIPS}): one of "
+        f"them is {100 / clips:.1f} points of accuracy, and with as many others a score could be "
+        f"{min(50, 98 / clips**0.5):.0f} points off (95 %, at a score of 50 %)"
     )
     return [caution]
 

@@ -39,7 +39,8 @@ def read_corpora(
         Labelled corpora. The first one's classes come first; those of others follow.
     unlabelled : sequence of str
         Corpora whose clips all go to the training split, without their labels. A recording that a
-        labelled corpus has too is left out: it may be one to test with.
+        labelled corpus has too is left out: it may be one to test with. So is a clip whose ``group``
+        falls to validation or test, where that option is given.
     output : Path, optional
         What the running command writes; it may lie in a corpus and is none of its inputs.
 
@@ -52,7 +53,7 @@ def read_corpora(
     if len(corpora) == 1 and not unlabelled:
         return corpora[0]
     _check_alike(texts, corpora)
-    more = [read_corpus(_ignoring_labels(text), output=output) for text in unlabelled]
+    more = [_read_unlabelled(text, output) for text in unlabelled]
     steps = next((c.view_steps for c in (*corpora, *more) if c.view_steps), ())
     root = Path(os.path.commonpath([corpus.root for corpus in (*corpora, *more)]))
     corpora = [corpus.below(root) for corpus in corpora]
@@ -76,6 +77,22 @@ def read_corpora(
         view_steps=steps,
         plugin=", ".join(dict.fromkeys(c.plugin for c in (*corpora, *more) if c.plugin)),
     )
+
+
+def _read_unlabelled(text: str, output: Path | None) -> Corpus:
+    """Read audio to learn from, without the groups that the labelled corpus tests with.
+
+    Splits by group are chosen by the group's name alone, so that a list of the same speakers has each
+    on the side where the labelled one has it.
+    """
+    corpus = read_corpus(_ignoring_labels(text), output=output)
+    options = text.partition("?")[2].split("&")
+    if not any(option.startswith("group=") for option in options):
+        return corpus
+    clips = tuple(clip for clip in corpus.clips if clip.split == TRAIN)
+    left_out = len(corpus.clips) - len(clips)
+    note = f"{left_out} clip(s) of {printable(text)} left out: their groups validate or test"
+    return replace(corpus, clips=clips, notes=(*corpus.notes, *([note] if left_out else [])))
 
 
 def _ignoring_labels(text: str) -> str:

@@ -70,7 +70,8 @@ class Windows:
         _check_no_duplicates(clips)
         note = (
             f"{long} of {len(corpus.clips)} clips are longer than {self.window_s:g} s and cut into "
-            f"{len(clips) - len(corpus.clips) + long} windows; {dropped_s:.1f} s at their ends dropped"
+            f"{len(clips) - len(corpus.clips) + long} windows, each with all labels of its recording; "
+            f"{dropped_s:.1f} s at their ends dropped"
         )
         return replace(corpus, clips=tuple(clips), notes=(*corpus.notes, note))
 

@@ -76,11 +76,7 @@ def commonest_samples(cache: Cache, front_end: FrontEnd) -> int:
     sources = feature_sources(cache, front_end)
     source = WAVEFORM if WAVEFORM in sources else sources[0]
     split = TRAIN if TRAIN in cache.splits else cache.splits[0]
-    lengths: list[int] = []
-    for unit in cache.units(split, 0):
-        lengths += cache.read_unit(unit, (source,)).signals[source].lengths.tolist()
-        if len(lengths) >= LENGTH_CLIPS:
-            break
+    lengths = _lengths(cache, source, split)
     if not lengths:
         raise UsageError(
             f"{cache.root} has no usable clip in {split}; choose a length: --length-s 1",
@@ -91,6 +87,23 @@ def commonest_samples(cache: Cache, front_end: FrontEnd) -> int:
     if source == WAVEFORM:
         return max(commonest, front_end.window_samples)
     return sample_count(commonest, front_end)
+
+
+def share_cut(cache: Cache, front_end: FrontEnd, samples: int) -> float:
+    """Share of training clips that are longer than `samples`, by the same clips; 0 without waveforms."""
+    if TRAIN not in cache.splits or WAVEFORM not in feature_sources(cache, front_end):
+        return 0.0
+    lengths = _lengths(cache, WAVEFORM, TRAIN)
+    return sum(length > samples for length in lengths) / max(len(lengths), 1)
+
+
+def _lengths(cache: Cache, source: str, split: str) -> list[int]:
+    lengths: list[int] = []
+    for unit in cache.units(split, 0):
+        lengths += cache.read_unit(unit, (source,)).signals[source].lengths.tolist()
+        if len(lengths) >= LENGTH_CLIPS:
+            break
+    return lengths
 
 
 def training_clips(

@@ -23,6 +23,7 @@ from student.export.clips import (
     generated_clips,
     given,
     held_out_clips,
+    share_cut,
     training_clips,
 )
 from student.export.draft import draft_of
@@ -46,6 +47,7 @@ from student.runs.predict import check_classes, read_config
 Log = Callable[[str], None]
 
 EVALUATED_CLIPS, MIN_EVALUATED = 500, 50
+MAX_CUT = 0.1  # of the training clips, cut by a form of one length, before it is told
 MIN_CALIBRATED = 20
 # Steps of one clip differ little from those of the next.
 STEP_CALIBRATION_CLIPS = 20
@@ -72,6 +74,7 @@ def export(request: ExportRequest, log: Log) -> dict[str, Any]:
     try:
         with draft_of(request.out) as draft:
             job = prepared(request, exporter)
+            _warn_of_cut_clips(job, log)
             if runtime is not None:
                 write_page(draft, runtime)
             return _write(job, draft, log)
@@ -105,6 +108,21 @@ def prepared(request: ExportRequest, exporter: Exporter) -> ExportJob:
         graph=replace(graph, metadata=promised),
         contract=contract,
     )
+
+
+def _warn_of_cut_clips(job: ExportJob, log: Log) -> None:
+    """Of clips of many lengths the commonest one may cut most."""
+    samples = job.spec.samples
+    if job.cache is None or samples is None:
+        return
+    share, rate_hz = share_cut(job.cache, job.front_end, samples), job.front_end.sample_rate_hz
+    if share > MAX_CUT:
+        log(
+            f"warning: the file takes {samples / rate_hz:.4g} s, and {share:.0%} of "
+            "the training clips are longer: only their beginning is heard, here and on the device, and "
+            "the scores below are of that. Choose a length that holds them (--length-s S), "
+            "or a form of any (--length-s any)"
+        )
 
 
 def _write(job: ExportJob, draft: Path, log: Log) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cache_schema.cautions import few_clips
 from cache_schema.inspection.cache_cautions import corpus_cautions, teacher_cautions
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
@@ -75,6 +76,10 @@ def _warnings(blocks: Sequence[Block]) -> list[str]:
     """What makes the figures of blocks doubtful, each thing once."""
     found = row_cautions([row for block in blocks for row in block.rows])
     caches = {block.cache.root: block.cache for block in blocks if block.cache is not None}
+    for block in blocks:
+        if block.cache is not None:
+            few = few_clips(_clips_in(block.cache, block.split), block.split)
+            found += [f"{block.cache.root.name}: {line}" for line in few]
     for cache in caches.values():
         taught = [
             *corpus_cautions(cache),
@@ -144,8 +149,11 @@ def _settings(run: RunFolder) -> list[list[str]]:
 def _cache_facts(cache: Cache | None, split: str) -> str:
     if cache is None:
         return ""
-    clips = sum(unit.rows for unit in cache.units(split, 0)) if split in cache.splits else 0
     return (
         f"{cache.root.name}: {len(cache.classes)} classes ({cache.task}-label), {cache.views} view(s), "
-        f"{clips} clips in {split}"
+        f"{_clips_in(cache, split)} clips in {split}"
     )
+
+
+def _clips_in(cache: Cache, split: str) -> int:
+    return sum(unit.rows for unit in cache.units(split, 0)) if split in cache.splits else 0

@@ -49,7 +49,6 @@ from student.training.objective import (
     build_objective,
     check_class_map,
     class_maps,
-    needed_signals,
 )
 from student.training.tensorboard_log import CURVES
 
@@ -253,9 +252,12 @@ def _teacher_warnings(cache: Cache, settings: Settings, score: Score | None) -> 
     found = (
         [] if score is None or not settings.distill else perfect_teacher(score.value, score.metric)
     )
-    for signal in needed_signals(settings):
-        if signal_of(signal) == TEMPORAL_ATTENTION:
-            found += flat_attention(mean_flatness(cache, signal), signal)
+    for entry in settings.distill:
+        if "sharpen" in entry.options:  # what the warning would advise
+            continue
+        for signal in entry.signals:
+            if signal_of(signal) == TEMPORAL_ATTENTION:
+                found += flat_attention(mean_flatness(cache, signal), signal)
     return found
 
 

@@ -84,6 +84,18 @@ def test_the_commonest_length_is_taken(work: Path, tmp_path: Path) -> None:
     assert card["contract"]["length_samples"] == 22_400
 
 
+def test_a_length_that_cuts_many_clips_is_warned_of(work: Path, tmp_path: Path) -> None:
+    def said(length_s: str) -> str:
+        words = ("--calibrate", work / "waves.zarr", "--length-s", length_s)
+        out = tmp_path / length_s
+        code, text = run(main, work / "tc-resnet", "--to", "kept", "--out", out, *words)
+        assert code == 0, text
+        return " ".join(text.split())
+
+    assert "the file takes 0.5 s, and 90% of the training clips are longer" in said("0.5")
+    assert "warning" not in said("1.4")
+
+
 def test_a_cache_of_features_alone_serves_where_features_are_taken(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from small_cache import copy_small_cache
 from cache_schema.cautions import (
     above_teacher,
     below_twin,
+    few_clips,
     few_seeds,
     flat_attention,
     flatness,
@@ -102,6 +103,9 @@ def test_running_numbers_classes_and_kinds_of_a_class_are_no_groups() -> None:
     assert shared_groups(split, classes) == []
     before = [(f"{name}_{n:05}.wav", (name,)) for name in classes for n in range(9)]
     assert shared_groups({"train": before, "test": before}, classes) == []
+    coded = [(f"{'dco'.index(name[0])}_ann_{n}.wav", (name,)) for name in classes for n in range(9)]
+    bare = named(name for name, _ in coded)
+    assert shared_groups({"train": [*coded, *bare], "test": coded}, classes) == []
     unique = named((f"{n}_x.wav" for n in range(50)), "dog", "cat")
     assert shared_groups({"train": unique, "test": unique[:9]}) == []
     words = [(f"{word}/a_{n}.wav", ("rest",)) for word in ("bed", "bird", "six") for n in range(5)]
@@ -112,6 +116,14 @@ def test_fewer_than_three_seeds_are_few() -> None:
     assert few_seeds(3) == []
     assert few_seeds(2)[0].startswith("2 seeds a side (an interval needs 3)")
     assert few_seeds(1)[0].startswith("1 seed a side")
+
+
+def test_fewer_than_a_hundred_clips_are_few() -> None:
+    assert few_clips(0, "test") == few_clips(100, "test") == []
+    assert few_clips(99, "test")[0].startswith("test has 99 clips (fewer than 100)")
+    (said,) = few_clips(40, "test")
+    assert "is 2.5 points of accuracy" in said
+    assert "15 points off" in said
 
 
 def test_a_student_is_above_its_teacher_and_below_its_twin_by_any_difference() -> None:

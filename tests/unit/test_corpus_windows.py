@@ -122,8 +122,10 @@ def test_every_kind_takes_windows_beside_its_own_options(tmp_path: Path) -> None
     corpus = read_corpus(f"{write(tmp_path, long=2.5, short=0.5)}&window_s=1&overlap_s=0.5")
     ids = [clip.id for clip in corpus.clips]
     assert ids == ["dog/long#0", "dog/long#0.5", "dog/long#1", "dog/long#1.5", "dog/short"]
-    assert corpus.notes == (
-        "1 of 2 clips are longer than 1 s and cut into 4 windows; 0.0 s at their ends dropped",
+    (note,) = corpus.notes
+    assert note == (
+        "1 of 2 clips are longer than 1 s and cut into 4 windows, each with all labels of its "
+        "recording; 0.0 s at their ends dropped"
     )
     digits = read_corpus(f"{fsdd.write(tmp_path / 'digits')}?window_s=0.05")
     assert {clip.frames for clip in digits.clips} == {400}

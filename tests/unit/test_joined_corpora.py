@@ -70,6 +70,29 @@ def test_a_recording_that_is_labelled_is_not_unlabelled_too(sounds: Path) -> Non
     assert any("8 clip(s)" in note and "left out" in note for note in corpus.notes)
 
 
+def test_unlabelled_clips_of_groups_to_test_with_are_left_out(sounds: Path) -> None:
+    """Else speakers that are to be new to the student would be trained on."""
+    names = [f"s{speaker}_{n}.wav" for speaker in range(30) for n in range(2)]
+    write(sounds / "said", *names)
+    for number, name in enumerate(("labelled", "more")):
+        lines = [f"said/{each},{each[:-6]}" for each in names[number::2]]
+        (sounds / f"{name}.csv").write_text("\n".join(["path,speaker", *lines]))
+    texts = [f"csv:{sounds}/{name}.csv?label=none&group=speaker" for name in ("labelled", "more")]
+    corpus = read_corpora(texts[:1], texts[1:])
+    sides: dict[str, set[str]] = {}
+    for clip in corpus.clips:
+        sides.setdefault(Path(clip.path).stem.partition("_")[0], set()).add(clip.split)
+    assert all(len(splits) == 1 for splits in sides.values())
+    held_out = sum(clip.split != "train" for clip in corpus.clips)
+    assert held_out > 1
+    assert len(corpus.clips) == 60 - held_out
+    assert any(
+        f"{held_out} clip(s)" in note and "validate or test" in note for note in corpus.notes
+    )
+    plain = read_corpora(texts[:1], [texts[1].removesuffix("&group=speaker")])
+    assert len(plain.clips) == 60
+
+
 def test_corpora_of_two_tasks_are_refused_with_both(sounds: Path) -> None:
     (sounds / "multi.csv").write_text("path,labels\nb/train/cow/2.wav,cow;cat\n")
     with pytest.raises(UsageError) as caught:
