@@ -61,6 +61,13 @@ def read_corpora(
     known = {recording_of(clip.path) for corpus in corpora for clip in corpus.clips}
     notes = [note for corpus in (*corpora, *more) for note in corpus.notes]
     notes += _repeated(corpora, recording_of)
+    if any(map(_by_group, texts)):
+        notes += [
+            f"warning: {printable(text)} has no group=, so that speakers, sessions or places that "
+            "validate or test may be among its clips"
+            for text in unlabelled
+            if not _by_group(text)
+        ]
     for text, corpus in zip(unlabelled, more, strict=True):
         corpora.append(_without_labels(corpus.below(root), known, recording_of))
         left_out = len(corpus.clips) - len(corpora[-1].clips)
@@ -86,13 +93,18 @@ def _read_unlabelled(text: str, output: Path | None) -> Corpus:
     on the side where the labelled one has it.
     """
     corpus = read_corpus(_ignoring_labels(text), output=output)
-    options = text.partition("?")[2].split("&")
-    if not any(option.startswith("group=") for option in options):
+    if not _by_group(text):
         return corpus
     clips = tuple(clip for clip in corpus.clips if clip.split == TRAIN)
     left_out = len(corpus.clips) - len(clips)
     note = f"{left_out} clip(s) of {printable(text)} left out: their groups validate or test"
     return replace(corpus, clips=clips, notes=(*corpus.notes, *([note] if left_out else [])))
+
+
+def _by_group(text: str) -> bool:
+    """Whether a corpus is split by the groups of its clips."""
+    options = text.partition("?")[2].split("&")
+    return any(option.startswith("group=") for option in options)
 
 
 def _ignoring_labels(text: str) -> str:

@@ -91,6 +91,8 @@ def test_unlabelled_clips_of_groups_to_test_with_are_left_out(sounds: Path) -> N
     )
     plain = read_corpora(texts[:1], [texts[1].removesuffix("&group=speaker")])
     assert len(plain.clips) == 60
+    assert any("more.csv" in note and "has no group=" in note for note in plain.notes)
+    assert not any("has no group=" in note for note in read_corpora(texts[:1], texts[1:]).notes)
 
 
 def test_corpora_of_two_tasks_are_refused_with_both(sounds: Path) -> None:
