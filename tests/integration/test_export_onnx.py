@@ -128,20 +128,36 @@ class Branching(torch.nn.Module):
 
 
 class Frozen(torch.nn.Module):
-    """Has the batch of its example."""
+    """Has the batch of its example, where the exporter is told a least size."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.new_zeros(len(x), 1).expand(len(x), 3) + x.sum(1, keepdim=True)
 
 
-@pytest.mark.parametrize("module", [Branching(), Frozen()])
-def test_what_onnx_cannot_hold_is_a_line(module: torch.nn.Module, tmp_path: Path) -> None:
-    graph = Graph(
+def batched(module: torch.nn.Module, smallest: int) -> Graph:
+    return Graph(
         module=module.eval(),
         inputs={"x": torch.ones(2, 5)},
         outputs=("logits",),
-        dynamic_axes={"x": {0: Axis("clips", 1)}},
+        dynamic_axes={"x": {0: Axis("clips", smallest)}},
     )
+
+
+def test_a_batch_of_any_size_is_no_examples(tmp_path: Path) -> None:
+    graph, path = batched(Frozen(), 1), tmp_path / "model.onnx"
+    OnnxExporter().write(graph, path)
+    runner = OnnxExporter().load(path)
+    for clips in (1, 2, 5):
+        x = np.random.default_rng(clips).random((clips, 5), np.float32)
+        expected = graph.module(torch.from_numpy(x)).numpy()
+        np.testing.assert_allclose(runner.run({"x": x})["logits"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("module", "smallest"), [(Branching(), 1), (Frozen(), 2)])
+def test_what_onnx_cannot_hold_is_a_line(
+    module: torch.nn.Module, smallest: int, tmp_path: Path
+) -> None:
+    graph = batched(module, smallest)
     with pytest.raises(RunError, match="ONNX cannot hold this form: ") as caught:
         OnnxExporter().write(graph, tmp_path / "model.onnx")
     assert len(str(caught.value).splitlines()) == 1
