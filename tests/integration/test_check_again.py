@@ -130,7 +130,7 @@ def test_a_record_that_is_not_the_sealed_one_is_damage(
     corpus: Path, cache_dir: Path, tmp_path: Path, damage: str
 ) -> None:
     out = Path(shutil.copytree(cache_dir, tmp_path / "c"))
-    for path in (out / "parts/part-000/commits").iterdir():
+    for path in out.glob("parts/*/commits/*.json"):  # whichever rows are drawn
         if damage == "missing":
             path.unlink()
         else:

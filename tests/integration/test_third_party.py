@@ -153,7 +153,15 @@ def test_a_run_is_exported_by_the_packages_exporter(site: Path, tmp_path: Path) 
     card = json.loads((out / "card.json").read_text())
     assert set(card["files"]) == {"model.pt2", "test_vectors.npz"}
     refused = acme(
-        site, "export-student", run, "--to", "acme-pt2", "--length-s", "any", "--out", out
+        site,
+        "export-student",
+        run,
+        "--to",
+        "acme-pt2",
+        "--length-s",
+        "any",
+        "--out",
+        tmp_path / "other",
     )
     assert refused.returncode == 2
     assert "its shapes are fixed. Choose a length: --length-s 1" in refused.stderr

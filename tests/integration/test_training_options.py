@@ -239,7 +239,7 @@ def test_more_epochs_that_patience_does_not_take_end_the_run_too(
 ) -> None:
     run = tmp_path / "r"
     assert train(cache, run, "--epochs", "2", "--patience", "1").exit_code == 0
-    monkeypatch.setattr("student.training.loop.Trainer._ended", lambda _: True)  # as patience would
+    monkeypatch.setattr("student.runs.settings.Settings.ends", lambda *_: True)  # as patience would
     for epochs in ("5", "9"):
         assert train(cache, run, "--epochs", epochs, "--patience", "1").exit_code == 0
         again = train(cache, run, "--epochs", epochs, "--patience", "1")
