@@ -61,7 +61,7 @@ def check_no_links(
     if odd:
         raise error(
             f"{root} is not used: {len(odd)} of its objects are links or no plain files\n"
-            f"{bullet_list(odd, MAX_LISTED)}\nA {what} has none. Delete them, or copy what they "
+            f"{bullet_list(odd, MAX_LISTED)}\nNone belongs there. Delete them, or copy what they "
             "stand for "
             "into place (cp -rL) if you trust where they lead.",
             kind="link",
