@@ -61,9 +61,8 @@ def check_no_links(
     if odd:
         raise error(
             f"{root} is not used: {len(odd)} of its objects are links or no plain files\n"
-            f"{bullet_list(odd, MAX_LISTED)}\nNone belongs there. Delete them, or copy what they "
-            "stand for "
-            "into place (cp -rL) if you trust where they lead.",
+            f"{bullet_list(odd, MAX_LISTED)}\nNo {what} has any. Delete them, or copy what "
+            "they stand for into place (cp -rL) if you trust where they lead.",
             kind="link",
         )
 
