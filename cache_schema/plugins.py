@@ -144,9 +144,24 @@ def parse_named_options(text: str) -> tuple[str, dict[str, str]]:
 
 
 def typed_options(
-    target: Callable[..., Any], options: Mapping[str, str], what: str
+    target: Callable[..., Any],
+    options: Mapping[str, str],
+    what: str,
+    *,
+    also_known: Iterable[str] = (),
 ) -> dict[str, Any]:
     """Convert option strings by the annotations of the target's keyword-only parameters.
+
+    Parameters
+    ----------
+    target : callable
+        What takes the options.
+    options : mapping of str to str
+        What was written.
+    what : str
+        The target, for messages.
+    also_known : iterable of str
+        Options that the caller has taken out already, for the list of known ones in messages.
 
     Raises
     ------
@@ -162,7 +177,9 @@ def typed_options(
     values: dict[str, Any] = {}
     for key, text in options.items():
         if key not in known:
-            problems.append(str(unknown_name(key, sorted(known), f"option of {what}")))
+            problems.append(
+                str(unknown_name(key, sorted(known.union(also_known)), f"option of {what}"))
+            )
             continue
         try:
             values[key] = _convert(text, hints[key])

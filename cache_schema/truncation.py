@@ -48,6 +48,8 @@ _SPHERE_FIELD = re.compile(rb"^(\w+) -i (\d{1,18})$", re.MULTILINE)
 _STREAMED_BYTES = 2_000_000_000 - 4096
 _STREAMED_IN_64_BITS = (0x7FFF_FFFF, 0xFFFF_FFFF)
 _OGG_PAGE_BYTES = 27
+_OGG_FIRST_PAGE = 2  # flag of a stream's first page
+_MAX_OGG_STREAMS = 64
 _ID3_HEADER_BYTES = 10
 _APE_HEADER_BYTES = 32
 _LFS_POINTER = b"version https://git-lfs"
@@ -286,7 +288,7 @@ def _sphere_problem(stream: Stream) -> str:
 
 
 def _ogg_problem(stream: Stream) -> str:
-    """Compare the length of the last page with the bytes left for it (RFC 3533, section 6)."""
+    """Compare the last page with the bytes left for it, and its stream with the first (RFC 3533)."""
     size = stream.seek(0, 2)
     # The largest page has 255 segments of 255 bytes.
     stream.seek(max(0, size - _OGG_PAGE_BYTES - 255 - 255 * 255))
@@ -296,4 +298,25 @@ def _ogg_problem(stream: Stream) -> str:
     declared = _OGG_PAGE_BYTES + segments + sum(page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + segments])
     if len(page) < declared:
         return f"truncated: the last page declares {declared} bytes, the file holds {len(page)} of them"
+    # libsndfile ends with the first of several streams that follow one another.
+    if page[14:18] not in _first_ogg_streams(stream):
+        return (
+            "several Ogg streams one after another, of which only the first can be decoded; "
+            "'ffmpeg -i IN.ogg OUT.flac' joins them"
+        )
     return ""
+
+
+def _first_ogg_streams(stream: Stream) -> set[bytes]:
+    """Serial numbers of the streams that begin where the file does: their first pages come first."""
+    serials: set[bytes] = set()
+    place = 0
+    for _ in range(_MAX_OGG_STREAMS):
+        stream.seek(place)
+        page = stream.read(_OGG_PAGE_BYTES + 255)
+        if page[:4] != b"OggS" or len(page) < _OGG_PAGE_BYTES or not page[5] & _OGG_FIRST_PAGE:
+            break
+        serials.add(page[14:18])
+        segments = page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + page[26]]
+        place += _OGG_PAGE_BYTES + len(segments) + sum(segments)
+    return serials

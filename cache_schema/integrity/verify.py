@@ -68,11 +68,17 @@ def verify(root: Path) -> list[Damage]:
     -------
     list of Damage
         Empty when the cache is whole.
+
+    Raises
+    ------
+    CacheError
+        If there is no cache, a newer one, or one with links among its documents.
     """
     try:
         manifest = load_manifest(root)
     except CacheError as error:
-        if error.kind in ("missing", "too_new"):
+        # Neither is damage to the manifest, and a repair is refused as this is.
+        if error.kind in ("missing", "too_new", "link"):
             raise
         return [Damage(MANIFEST, str(error))]
     known = manifest.clip_table | {"zarr.json": manifest.root_group}

@@ -82,7 +82,9 @@ def read_corpus(text: str, *, output: Path | None = None) -> Corpus:
     read = load_plugin(CORPORA, kind, "corpus")
     bounds = Bounds(reach, output.resolve() if output else None)
     with reading_within(bounds):
-        corpus: Corpus = read(path, **typed_options(read, options, f"corpus {kind}"))
+        shared = (*WINDOW_OPTIONS, LINKS_OPTION)
+        typed = typed_options(read, options, f"corpus {kind}", also_known=shared)
+        corpus: Corpus = read(path, **typed)
     corpus = replace(corpus, plugin=plugin_origin(CORPORA, kind, "corpus"))
     if reach is not None:
         corpus = corpus.below(reach)

@@ -170,7 +170,12 @@ def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> 
             found.files.append(str(name))
         elif why := _skip_reason(Path(entry.path)):
             found.skipped.append(f"{printable(str(name))}{why}")
-        elif entry.is_symlink() and not _followed(root, name, within):
+        elif entry.is_symlink() and (above := os.path.realpath(entry.path)) in within:
+            found.problems.append(
+                f"{printable(str(name))}: a link to a folder that holds it, {printable(above)}, which "
+                "would be read in a circle; delete the link, or name a folder without it"
+            )
+        elif entry.is_symlink() and not _followed(root, name):
             found.problems.append(
                 f"{printable(str(name))}: a link to a folder that {link_explanation(root, str(name))}"
             )
@@ -188,11 +193,9 @@ def _skip_reason(folder: Path) -> str:
     return " (a cache)" if (folder / CACHE_MARK).is_file() else ""
 
 
-def _followed(root: Path, name: PurePosixPath, within: set[str]) -> bool:
-    """Return whether a link to a folder is followed: if requested, within reach, and not in a circle."""
-    requested = _bounds.get().reach is not None
-    circle = os.path.realpath(root / name) in within
-    return requested and not circle and not escapes_root(root.resolve(), str(name))
+def _followed(root: Path, name: PurePosixPath) -> bool:
+    """Return whether a link to a folder is followed: if requested, and within reach."""
+    return _bounds.get().reach is not None and not escapes_root(root.resolve(), str(name))
 
 
 def list_folder(root: Path) -> Found:

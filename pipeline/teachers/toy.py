@@ -69,6 +69,11 @@ class ToyTeacher:
                 f"50 Hz, 2000 Hz or more; got classes={classes!r}, sample_rate_hz={sample_rate_hz}",
                 kind="options",
             )
+        if twice := sorted({name for name in self.classes if self.classes.count(name) > 1}):
+            raise UsageError(
+                f"teacher toy: classes={classes!r} names a class twice: {', '.join(twice)}",
+                kind="options",
+            )
         frames = FrameGrid(hop_s=_HOP_S, first_frame_s=_HOP_S / 2)
         self.signals: Mapping[str, FrameGrid | None] = {
             LOGITS: None,

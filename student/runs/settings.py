@@ -323,11 +323,11 @@ def diff_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """Write a setting as a user would write it."""
-    if value is None:
+    """Write a setting as a user would write it; of the teachers, the one without a name is the first."""
+    if value is None or value == []:
         return "nothing"
-    text = ", ".join(map(str, value)) or "nothing" if isinstance(value, list) else str(value)
-    return one_line(text)
+    names = [str(one) or FIRST for one in value] if isinstance(value, list) else [str(value)]
+    return one_line(", ".join(names))
 
 
 def flat_settings(document: dict[str, Any]) -> dict[str, Any]:

@@ -213,3 +213,23 @@ def test_written_flac_reads_back_to_half_a_step(tmp_path: Path) -> None:
     write_flac(path, wave, RATE_HZ)
     clip = decode(path, sample_rate_hz=RATE_HZ)
     np.testing.assert_allclose(clip.waveform, np.clip(wave, -1, 32767 / 32768), atol=0.5 / 32768)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_ogg_streams_one_after_another_are_not_taken_for_the_first_alone(
+    subtype: str, tmp_path: Path
+) -> None:
+    """As `cat a.ogg b.ogg` and a recorded web radio make them; libsndfile ends with the first."""
+    streams = []
+    for seed in (0, 1):
+        stream = io.BytesIO()
+        wave = 0.1 * np.random.default_rng(seed).standard_normal(RATE_HZ)
+        soundfile.write(stream, wave, RATE_HZ, format="OGG", subtype=subtype)
+        streams.append(stream.getvalue())
+    path = tmp_path / "radio.ogg"
+    path.write_bytes(streams[0])
+    assert scan_header(path).problem == ""
+    path.write_bytes(b"".join(streams))
+    assert "only the first can be decoded" in scan_header(path).problem
+    with pytest.raises(UnusableAudio, match="several Ogg streams one after another"):
+        decode(path, sample_rate_hz=RATE_HZ)

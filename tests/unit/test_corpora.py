@@ -410,3 +410,9 @@ def test_folds_need_the_list(tmp_path: Path) -> None:
 def test_metadata_with_wrong_columns_names_both(tmp_path: Path) -> None:
     message = refusal(f"speech-commands:{listed_layout(tmp_path, 'path,label,speaker,fold')}")
     assert "lacks the column(s) file; found: path, label, speaker, fold" in message
+
+
+@pytest.mark.parametrize("meant", ["window_s", "overlap_s", "links"])
+def test_a_mistyped_option_of_every_kind_is_recognised(meant: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"known: .*{meant}.*Did you mean '{meant}'"):
+        read_corpus(f"folder:{tmp_path}?{meant}x=1")

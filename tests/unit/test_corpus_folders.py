@@ -241,3 +241,16 @@ def test_a_path_of_windows_without_a_kind_is_told_so(text: str) -> None:
 def test_a_path_with_a_colon_and_without_a_kind_is_told_so(tmp_path: Path) -> None:
     write(tmp_path / "a:b/dog/a.wav")
     assert f"for example folder:{tmp_path}/a:b" in refusal(f"{tmp_path}/a:b")
+
+
+@pytest.mark.parametrize("links", ["", "?links={}"])
+def test_a_link_to_a_folder_that_holds_it_is_told_without_advice_that_cannot_help(
+    links: str, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / name / "0.wav")
+    (tmp_path / "b" / "up").symlink_to("..")
+    message = refusal(f"folder:{tmp_path}{links.format(tmp_path)}")
+    assert "b/up: a link to a folder that holds it" in message
+    assert "delete the link" in message
+    assert "add ?links=" not in message

@@ -77,3 +77,8 @@ def test_a_member_that_is_not_there_is_named() -> None:
 def test_an_option_that_is_not_its_own_is_refused() -> None:
     with pytest.raises(UsageError, match="residual"):
         open_teacher("ensemble:members=toy;toy", {"residual": "false"})
+
+
+def test_toy_names_no_class_twice() -> None:
+    with pytest.raises(UsageError, match="names a class twice: a"):
+        ToyTeacher(classes="a;b;a")

@@ -107,3 +107,14 @@ def test_changes_are_named_whatever_was_not_there() -> None:
 def test_the_order_of_losses_is_a_setting() -> None:
     losses = [{"name": "logits", "weight": 1}, {"name": "temporal", "weight": 1}]
     assert diff_settings({"distill": losses}, {"distill": losses[::-1]})
+
+
+def test_a_loss_of_the_first_teacher_is_told_by_its_name() -> None:
+    """Its empty name was shown as nothing, and so as equal to a loss that is not there."""
+    loss = {"name": "logits", "teachers": [""]}
+    assert "distill.1 logits.teachers: the run has first, requested nothing" in diff_settings(
+        {"distill": [loss]}, {"distill": []}
+    )
+    assert "distill.1 logits.teachers: the run has first, requested first, b" in diff_settings(
+        {"distill": [loss]}, {"distill": [loss | {"teachers": ["", "b"]}]}
+    )

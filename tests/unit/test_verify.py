@@ -191,3 +191,14 @@ def read_everything(root: Path) -> None:
         for unit in cache.units(split):
             rows = cache.read_unit(unit, list(cache.signals))
             assert np.isfinite(rows.signals["logits"]).all()
+
+
+def test_a_link_is_not_called_damage_that_a_repair_would_mend(
+    pristine: Path, tmp_path: Path
+) -> None:
+    root = shutil.copytree(pristine, tmp_path / "linked.zarr")
+    (root / "notes.txt").symlink_to(tmp_path)
+    with pytest.raises(CacheError, match="links or no plain files") as caught:
+        verify(root)
+    assert caught.value.kind == "link"
+    assert "notes.txt" in str(caught.value)
