@@ -85,6 +85,13 @@ def read_list(source: str, root: Path, name: str) -> str:
         raise UsageError(f"corpus {source}: {name}: {error}", kind="corpus") from None
 
 
+# What a list is packed in, by its first bytes, and the way to it.
+_PACKED = {
+    b"PK\x03\x04": "a spreadsheet or a zip archive: save the sheet as CSV, or unpack it",
+    b"\x1f\x8b": "compressed with gzip: gunzip it",
+}
+
+
 def text_of(data: bytes) -> str:
     """Decode a list: UTF-8, with or without a byte order mark, or UTF-16 with one.
 
@@ -93,6 +100,8 @@ def text_of(data: bytes) -> str:
     ValueError
         For anything else, with how to convert it.
     """
+    if unpacked := next((way for head, way in _PACKED.items() if data.startswith(head)), None):
+        raise ValueError(f"no text but {unpacked}")
     marked = len(data) > 2 and data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     try:
         text = data.decode("utf-16" if marked else "utf-8-sig")

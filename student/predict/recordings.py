@@ -292,8 +292,10 @@ def _mono_blocks(soundfile: Any, sound: Any, file: BinaryIO) -> Iterator[FloatAr
         check_finite(mono_S, count)
         count += len(mono_S)
         yield mono_S
-    damaged = stopped and (sound.format != "MP3" or _goes_on(file))
-    if damaged or (counted and count < int(sound.frames)):
+    # Behind the frames that a header counts may lie a tag, which no decoder takes for one more.
+    complete = counted and count >= int(sound.frames)
+    damaged = stopped and not complete and (sound.format != "MP3" or _goes_on(file))
+    if damaged or (counted and not complete):
         declared = f"the header declares {sound.frames} frames, " if counted else ""
         raise UnusableRecording(f"truncated or damaged: {declared}decoding stopped after {count}")
 

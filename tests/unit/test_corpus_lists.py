@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -276,3 +277,19 @@ def test_the_line_that_tells_excel_the_separator_is_no_header(tmp_path: Path) ->
 def test_a_table_that_is_called_json_lines_is_told_so(tmp_path: Path) -> None:
     source = listing(tmp_path, "path,label\na.wav,dog\n", kind="jsonl")
     assert "a table with a header is read by csv:" in refusal(source)
+
+
+@pytest.mark.parametrize(
+    ("data", "way"),
+    [
+        (b"PK\x03\x04" + bytes(200), "save the sheet as CSV"),
+        (gzip.compress(b"path,label\n"), "gunzip it"),
+    ],
+)
+def test_a_list_that_is_packed_is_refused_with_the_way_to_it(
+    tmp_path: Path, data: bytes, way: str
+) -> None:
+    (tmp_path / "list.csv").write_bytes(data)
+    with pytest.raises(UsageError, match=way) as caught:
+        read_corpus(f"csv:{tmp_path}/list.csv")
+    assert "iconv" not in str(caught.value)

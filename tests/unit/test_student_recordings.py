@@ -104,6 +104,20 @@ def test_a_stream_cannot_be_made_quieter_so_its_loudest_samples_are_cut_off() ->
     np.testing.assert_array_equal(found, [0.5, 1 - 2.0**-15, -1.0])
 
 
+@pytest.mark.parametrize(
+    "tail", [b"TAG" + b"title".ljust(125, b"\0"), bytes(4096), b"APETAGEX" + bytes(24), b"junk" * 50],
+    ids=["ID3v1", "zeros", "APE", "junk"],
+)  # fmt: skip
+def test_what_lies_behind_a_counted_flac_is_no_damage(tmp_path: Path, tail: bytes) -> None:
+    """Taggers write there, and the pipeline takes such a file."""
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(48_000), RATE_HZ)
+    expected = heard(path)
+    path.write_bytes(path.read_bytes() + tail)
+    np.testing.assert_array_equal(heard(path), expected)
+    assert len(decode(path, sample_rate_hz=RATE_HZ).waveform) == len(expected)
+
+
 def test_a_truncated_recording_is_named_as_such(tmp_path: Path) -> None:
     for kind in ("WAV", "FLAC", "OGG", "AIFF", "CAF"):
         made = encoded(kind, "VORBIS" if kind == "OGG" else "PCM_16")
