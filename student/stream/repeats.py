@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cache_schema.reader import Cache
-from student.stream.unit_loader import RowRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +45,15 @@ class Repeats:
         """Rows of an epoch that has so many without repetition."""
         return once + round(self.labelled * (self.times - 1))
 
-    def of(self, rows: Sequence[RowRef], random: np.random.Generator) -> list[RowRef]:
-        """Give rows with the labelled ones repeated; which come once more is drawn."""
+    def places(self, labelled: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.int64]:
+        """Give the places of rows with the labelled ones repeated; which come once more is drawn."""
+        every = np.arange(len(labelled))
         if self.times == 1:
-            return list(rows)
-        labelled = [ref for ref in rows if ref[0].labelled[ref[1]]]
-        whole = int(self.times)
-        more = round(len(labelled) * (self.times - whole))
-        drawn = random.permutation(len(labelled))[:more]
-        return [*rows, *(labelled * (whole - 1)), *(labelled[place] for place in drawn)]
+            return every
+        repeated, whole = np.flatnonzero(labelled), int(self.times)
+        more = round(len(repeated) * (self.times - whole))
+        drawn = repeated[random.permutation(len(repeated))[:more]]
+        return np.concatenate([every, np.tile(repeated, whole - 1), drawn])
 
 
 def labelled_counts(cache: Cache, split: str) -> tuple[int, int]:

@@ -114,12 +114,15 @@ class Stream:
     ) -> Iterator[Batch]:
         """Mix groups of units; what does not fill a batch is carried into the next group."""
         carried: list[RowRef] = []
+        carried_frames = np.zeros(0, np.int64)
         number = 0
         for start in range(0, units, self.mixed_units):
             group = list(islice(loaded, self.mixed_units))
             fresh = [(rows, row) for rows in group for row in range(len(rows.clips))]
-            pool = carried + self.repeats.of(fresh, random)
-            frames = np.array([len(rows.features[row]) for rows, row in pool], np.int64)
+            places = self.repeats.places(np.concatenate([r.labelled for r in group]), random)
+            pool = carried + [fresh[place] for place in places.tolist()]
+            lengths = np.concatenate([rows.features.lengths for rows in group])
+            frames = np.concatenate([carried_frames, lengths[places]])
             order = random.permutation(len(pool))
             last = start + self.mixed_units >= units
             whole = len(pool) if last else len(pool) - len(pool) % self.batch_size
@@ -129,7 +132,7 @@ class Stream:
                 if number >= first_batch:
                     yield collate([pool[place] for place in batches[index]])
                 number += 1
-            carried = [pool[place] for place in order[whole:]]
+            carried, carried_frames = [pool[p] for p in order[whole:]], frames[order[whole:]]
 
 
 def _prefetched(
