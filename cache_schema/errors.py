@@ -54,7 +54,7 @@ class CacheError(AftersoundError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell what memory refuses from other errors: torch and the loader have words of their own.
+    """Whether an error means too little memory: torch and the loader raise others than MemoryError.
 
     >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("std::bad_alloc"))
     (True, True)
@@ -63,8 +63,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    told = isinstance(error, RuntimeError | ImportError)
-    return told and any(mark in str(error) for mark in _OUT_OF_MEMORY)
+    of_library = isinstance(error, RuntimeError | ImportError)
+    return of_library and any(mark in str(error) for mark in _OUT_OF_MEMORY)
 
 
 def bullet_list(problems: Iterable[str], most: int | None = None) -> str:

@@ -66,13 +66,12 @@ def main(
     page: Path | None,
 ) -> None:
     """Show what is in CACHE, finished or not; exit code 3 when it is damaged."""
-    if split is not None and not list_clips:
-        raise UsageError("--split belongs to --clips", kind="options")
     if list_clips:
-        if verify_all or clip_id is not None or plot is not None or page is not None:
-            raise UsageError("--clips goes with --split and --json alone", kind="options")
+        _check_alone(verify_all, clip_id, plot, page)
         _print_clips(listed_clips(cache, split), as_json)
         return
+    if split is not None:
+        raise UsageError("--split belongs to --clips", kind="options")
     if page is not None:
         require_report("--report")
     console = wide_terminal(soft_wrap=True)
@@ -110,6 +109,12 @@ def main(
             lines({k: v for k, v in report.items() if k != "clip"}),
             report.get("clip"),
         )
+
+
+def _check_alone(*others: object) -> None:
+    """Refuse what a list of clips has no place for."""
+    if any(other is not None and other is not False for other in others):
+        raise UsageError("--clips goes with --split and --json alone", kind="options")
 
 
 def _print_clips(clips: Iterable[dict[str, Any]], as_json: bool) -> None:

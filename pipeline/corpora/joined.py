@@ -103,17 +103,20 @@ def _read_unlabelled(text: str, output: Path | None) -> Corpus:
 
 def _by_group(text: str) -> bool:
     """Whether a corpus is split by the groups of its clips."""
-    options = text.partition("?")[2].split("&")
-    return any(option.startswith("group=") for option in options)
+    return _has_option(text, "group")
 
 
 def _ignoring_labels(text: str) -> str:
     """Leave the labels of a folder unread: one without labels has no folder for each class."""
-    kind, path = text.partition(":")[::2]
-    options = path.partition("?")[2].split("&")
-    if kind != "folder" or any(option.startswith("labels=") for option in options):
+    if not text.startswith("folder:") or _has_option(text, "labels"):
         return text
-    return f"{text}{'&' if '?' in path else '?'}labels=none"
+    return f"{text}{'&' if '?' in text else '?'}labels=none"
+
+
+def _has_option(text: str, name: str) -> bool:
+    """Whether ``KIND:PATH?option=value&...`` gives an option; in PATH a ``?`` is written ``%3F``."""
+    options = text.partition("?")[2].split("&")
+    return any(option.startswith(f"{name}=") for option in options)
 
 
 def _check_alike(texts: Sequence[str], corpora: Sequence[Corpus]) -> None:
@@ -138,7 +141,7 @@ def _check_alike(texts: Sequence[str], corpora: Sequence[Corpus]) -> None:
 
 
 def _recordings(root: Path, corpora: Sequence[Corpus]) -> Callable[[str], Recording]:
-    """What tells by a clip's path which recording it is: links to a file are that file."""
+    """Find by a clip's path which recording it is: links to a file are that file."""
     found: dict[str, Recording] = {}
     for path in dict.fromkeys(clip.path for corpus in corpora for clip in corpus.clips):
         file = str(container_of(root / path))

@@ -21,7 +21,7 @@ from cache_schema.limits import (
 )
 from cache_schema.paths import OutputPath
 from cache_schema.terminal import echo
-from pipeline.corpora import CORPORA
+from pipeline.corpora.argument import corpora_argument
 from pipeline.corpora.joined import read_corpora
 from pipeline.corpus_summary import corpus_summary
 from pipeline.views import VIEWS
@@ -31,13 +31,7 @@ MAX_SNR_DB = 200.0
 
 
 @click.command("finetune-teacher", cls=Command)
-@click.argument(
-    "corpora",
-    nargs=-1,
-    required=True,
-    metavar="CORPUS...",
-    type=PluginText(CORPORA, "corpus", others=True),
-)
+@corpora_argument
 @click.option("--base", required=True, metavar="FOLDER|HUB_ID", help="Pretrained model.")
 @click.option("--out", type=OutputPath(), required=True, help="Folder to make.")
 @click.option(

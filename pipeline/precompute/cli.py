@@ -27,7 +27,7 @@ from cache_schema.signal_names import command_of, teacher_label
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
 from cache_schema.writer import load_manifest, load_plans, missing_units
-from pipeline.corpora import CORPORA
+from pipeline.corpora.argument import CORPUS, corpora_argument
 from pipeline.corpus_summary import corpus_summary
 from pipeline.precompute.inputs import Request
 from pipeline.precompute.plan import taken_lengths
@@ -48,18 +48,12 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
 
 
 @click.command("precompute-teacher", cls=Command)
-@click.argument(
-    "corpora",
-    nargs=-1,
-    required=True,
-    metavar="CORPUS...",
-    type=PluginText(CORPORA, "corpus", others=True),
-)
+@corpora_argument
 @click.option(
     "--unlabelled",
     multiple=True,
     metavar="CORPUS",
-    type=PluginText(CORPORA, "corpus", others=True),
+    type=CORPUS,
     help="Clips to train on by the teacher's outputs alone, repeatable; their labels are not read.",
 )
 @click.option(

@@ -26,7 +26,7 @@ def worker_problems(job: UnitJob, wanted_version: str) -> list[str]:
         Version of the distribution that sends the job.
     """
     if (found := version(DISTRIBUTION)) != wanted_version:
-        return [f"it has {DISTRIBUTION} {found}, and {wanted_version} is asked for"]
+        return [f"it has {DISTRIBUTION} {found}, and {wanted_version} is required"]
     cache = Path(job.cache)
     try:
         manifest = load_manifest(cache)
