@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from cache_schema.reader import Unit
 from student.stream.batch import Batch
+from student.stream.lane import WHOLE, Lane, Piece
 from student.stream.repeats import Repeats
 from student.stream.unit_loader import RowRef, UnitData, UnitLoader, collate
 
@@ -24,6 +24,7 @@ POLL_S = 0.1
 ONCE = Repeats()
 
 Item = TypeVar("Item")
+Part = tuple[UnitData, range]
 
 
 class Stream:
@@ -43,6 +44,8 @@ class Stream:
         Units whose rows are mixed with each other in memory.
     repeats : Repeats
         How often labelled rows stand in a training epoch.
+    lane : Lane
+        Part of the rows of a training epoch that is streamed; by default all.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Stream:
         seed: int,
         mixed_units: int = 8,
         repeats: Repeats = ONCE,
+        lane: Lane = WHOLE,
     ) -> None:
         self.loader = loader
         self.split = split
@@ -61,6 +65,7 @@ class Stream:
         self.seed = seed
         self.mixed_units = mixed_units
         self.repeats = repeats
+        self.lane = lane
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of a training epoch from `first_batch` on.
@@ -70,21 +75,25 @@ class Stream:
         units = self.loader.cache.units(self.split, epoch % self.loader.cache.views)
         random = np.random.Generator(np.random.Philox([self.seed, epoch]))
         order = [units[i] for i in random.permutation(len(units))]
-        batched = partial(self._shuffled, units=len(order), random=random, first_batch=first_batch)
-        return self._streamed(order, batched)
+        pieces = self.lane.pieces(order)
+        if self.lane.count > 1:
+            random = self.lane.random(self.seed, epoch)
+        batched = partial(
+            self._shuffled, pieces=len(pieces), random=random, first_batch=first_batch
+        )
+        return self._streamed(pieces, batched)
 
     def in_order(self) -> Generator[Batch, None, None]:
         """Yield every row of view 0 once, in the order of the cache, for validation and test."""
-        return self._streamed(self.loader.cache.units(self.split, 0), self._sequential)
+        units = self.loader.cache.units(self.split, 0)
+        return self._streamed(WHOLE.pieces(units), self._sequential)
 
     def _streamed(
-        self, units: list[Unit], batched: Callable[[Iterator[UnitData]], Iterator[Batch]]
+        self, pieces: list[Piece], batched: Callable[[Iterator[Part]], Iterator[Batch]]
     ) -> Generator[Batch, None, None]:
         """Read units in one thread and build batches in another, both ahead of the caller."""
         stop = threading.Event()
-        units_ahead = _prefetched(
-            (self.loader.load(unit) for unit in units), self.mixed_units, stop
-        )
+        units_ahead = _prefetched((self._load(piece) for piece in pieces), self.mixed_units, stop)
         ready = _prefetched(batched(units_ahead), READ_AHEAD_BATCHES, stop)
         try:
             # Not `yield from`, which would close `ready` before `finally` comes.
@@ -95,10 +104,14 @@ class Stream:
             ready.close()
             units_ahead.close()
 
-    def _sequential(self, loaded: Iterator[UnitData]) -> Iterator[Batch]:
+    def _load(self, piece: Piece) -> Part:
+        rows = self.loader.load(piece.unit)
+        return rows, piece.rows(len(rows.clips))
+
+    def _sequential(self, loaded: Iterator[Part]) -> Iterator[Batch]:
         waiting: list[RowRef] = []
-        for rows in loaded:
-            waiting += [(rows, row) for row in range(len(rows.clips))]
+        for rows, part in loaded:
+            waiting += [(rows, row) for row in part]
             while len(waiting) >= self.batch_size:
                 yield collate(waiting[: self.batch_size])
                 del waiting[: self.batch_size]
@@ -107,8 +120,8 @@ class Stream:
 
     def _shuffled(
         self,
-        loaded: Iterator[UnitData],
-        units: int,
+        loaded: Iterator[Part],
+        pieces: int,
         random: np.random.Generator,
         first_batch: int,
     ) -> Iterator[Batch]:
@@ -116,15 +129,16 @@ class Stream:
         carried: list[RowRef] = []
         carried_frames = np.zeros(0, np.int64)
         number = 0
-        for start in range(0, units, self.mixed_units):
+        for start in range(0, pieces, self.mixed_units):
             group = list(islice(loaded, self.mixed_units))
-            fresh = [(rows, row) for rows in group for row in range(len(rows.clips))]
-            places = self.repeats.places(np.concatenate([r.labelled for r in group]), random)
+            fresh = [(rows, row) for rows, part in group for row in part]
+            labelled = np.concatenate([rows.labelled[p.start : p.stop] for rows, p in group])
+            places = self.repeats.places(labelled, random)
             pool = carried + [fresh[place] for place in places.tolist()]
-            lengths = np.concatenate([rows.features.lengths for rows in group])
+            lengths = np.concatenate([rows.features.lengths[p.start : p.stop] for rows, p in group])
             frames = np.concatenate([carried_frames, lengths[places]])
             order = random.permutation(len(pool))
-            last = start + self.mixed_units >= units
+            last = start + self.mixed_units >= pieces
             whole = len(pool) if last else len(pool) - len(pool) % self.batch_size
             alike = order[:whole][np.argsort(frames[order[:whole]], kind="stable")]
             batches = [alike[i : i + self.batch_size] for i in range(0, whole, self.batch_size)]

@@ -121,6 +121,14 @@ from student.stream.class_map import read_class_map
     help="Where few clips are labelled: repeat them until they are this share of an epoch.",
 )
 @click.option(
+    "--lanes",
+    type=click.IntRange(1, MAX_PROCESSES),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Learn from N batches in each step; under torchrun they are divided among its processes.",
+)
+@click.option(
     "--patience",
     type=click.IntRange(1, MAX_EPOCHS),
     help="End after so many epochs without a better validation score. Default: train all epochs.",
@@ -205,6 +213,7 @@ def resolve(options: dict[str, Any]) -> Settings:
         patience=options["patience"],
         validate_every=options["validate_every"],
         labelled_share=options["labelled_share"],
+        lanes=options["lanes"],
     )
 
 
@@ -275,9 +284,12 @@ def parse_average(text: str) -> Average | None:
 
 def train_and_report(cache: Cache, out: Path, device: str, settings: Settings) -> None:
     """Train; the last line has the run, its score and the teacher's."""
-    from student.training.train import train  # kept out of --help
+    from student.training.processes import Processes  # kept out of --help
+    from student.training.train import train
 
     result = train(cache, settings, out, device=device, log=echo)
+    if not Processes.of_torchrun().writes:
+        return
     scores = [
         f"{split} {result['metric']} {_number(entry['score'])} "
         f"(teacher {_number(entry['teacher_score'])})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import torch
 
 
@@ -12,6 +13,11 @@ def prepare_torch(threads: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def sequence_seed(*numbers: int) -> int:
+    """Give a seed for torch that follows from these numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def random_state(device: torch.device) -> dict[str, torch.Tensor]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +18,11 @@ from student.models.interface import Student
 from student.recipes import Recipe
 from student.runs.settings import Settings
 from student.stream.batch import Batch
-from student.training.determinism import random_state, restore_random
+from student.stream.lane import Lane
+from student.training.determinism import random_state, restore_random, sequence_seed
+from student.training.exchange import Exchange, Learned, OneLane
 from student.training.objective import Objective
+from student.training.processes import ALONE, Processes
 from student.training.progress import Progress
 from student.training.weight_averaging import AveragedStudent
 
@@ -38,60 +43,100 @@ class Learner:
         Names the clips of a batch that spoils the training.
     device : str
         As Fabric takes it.
+    processes : Processes
+        Which train together.
     """
 
-    def __init__(self, objective: Objective, settings: Settings, cache: Cache, device: str) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        settings: Settings,
+        cache: Cache,
+        device: str,
+        processes: Processes = ALONE,
+    ) -> None:
         # Imported here: seconds that a refusal need not take.
         from lightning_fabric import Fabric
 
         self._objective, self._cache = objective, cache
         self._recipe, self._seed = settings.recipe, settings.seed
-        self.fabric = Fabric(accelerator=device, devices=1, precision=settings.precision)  # type: ignore[arg-type]
+        devices = processes.devices(device)
+        self.fabric = Fabric(accelerator=device, devices=devices, precision=settings.precision)  # type: ignore[arg-type]
         self._model, self._optimizer = self.fabric.setup(
             objective, _optimizer(objective, self._recipe)
         )
         self._averaged: AveragedStudent | None = None
         if self._recipe.average is not None:  # now that the student is on its device
             self._averaged = AveragedStudent(objective.student, self._recipe.average)
+        self.exchange: OneLane | Exchange = OneLane()
+        if settings.lanes > 1:
+            self.exchange = Exchange(objective, processes, settings.lanes)
 
-    def step(self, cpu_batch: Batch, progress: Progress, done: float) -> dict[str, Tensor]:
-        """Learn from a batch.
+    def step(
+        self,
+        cpu_batches: Sequence[Batch | None],
+        progress: Progress,
+        done: float,
+        stop_requested: Callable[[], bool],
+    ) -> Learned:
+        """Learn from a batch of each lane.
 
         Parameters
         ----------
-        cpu_batch : Batch
-            As the stream gives it.
+        cpu_batches : sequence of Batch or None
+            As the streams of this process' lanes give them; None where a lane has ended.
         progress : Progress
             Epoch, batch and steps before this one.
         done : float
             Epochs done, by clips seen.
+        stop_requested : callable
+            Whether this process is to stop after the step.
 
         Returns
         -------
-        dict of str to Tensor
-            Each loss and ``"total"``.
+        Learned
+            Of all lanes. Without clips, nothing was learned: the epoch has ended.
 
         Raises
         ------
         RunError
-            Kind ``"not_finite"``; the weights are as they were.
+            Kind ``"not_finite"``; the weights are as they were. ``"lost_process"``.
         """
         self._update_schedules(progress.steps, done)
-        batch, mixing = self._augmented(cpu_batch, progress)
-        # Not through Fabric's wrapper, which cannot convert a frozen batch to lower precision.
-        with self.fabric.autocast():
-            losses: dict[str, Tensor] = self._objective(batch, mixing)
-        self._check_finite("loss", losses["total"], losses, batch)
-        self._optimizer.zero_grad()
-        self.fabric.backward(losses["total"])
+        self.exchange.begin()
+        batches = [
+            self._learn(batch, progress, place)
+            for place, batch in enumerate(cpu_batches)
+            if batch is not None
+        ]
+        learned = self.exchange.finish(stop_requested())
+        if not learned.clips:
+            return learned
         norm: Any = self.fabric.clip_gradients(
             self._model, self._optimizer, max_norm=GRADIENT_NORM, error_if_nonfinite=False
         )
-        self._check_finite("gradient", norm, losses, batch)
+        self._check_finite("gradient", norm, learned.losses, batches)
         self._optimizer.step()
         if self._averaged is not None:
             self._averaged.after_step(self._objective.student)
-        return losses
+        return learned
+
+    def _learn(self, cpu_batch: Batch, progress: Progress, place: int) -> Batch:
+        """Add what a batch of one of this process' lanes gives to the step; returns it augmented."""
+        lane = Lane(self.exchange.own[place], self.exchange.lanes)
+        drawn = lane.draw(progress.batch)
+        if lane.count > 1:  # what is drawn must not depend on the lanes that the process has
+            torch.manual_seed(sequence_seed(self._seed, progress.epoch, drawn))
+        random = augmentation_random(self._seed, progress.epoch, drawn)
+        batch, mixing = self._augmented(cpu_batch, random)
+        # Not through Fabric's wrapper, which cannot convert a frozen batch to lower precision.
+        with self.fabric.autocast():
+            losses: dict[str, Tensor] = self._objective(batch, mixing)
+        self._check_finite("loss", losses["total"], losses, [batch])
+        self._optimizer.zero_grad()
+        self.fabric.backward(losses["total"])
+        self.exchange.add(place, losses, len(batch.clips))
+        return batch
 
     def begin_epoch(self) -> None:
         """Go back to training from validation."""
@@ -132,9 +177,10 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         restore_random(state["random"], self.fabric.device)
 
-    def _augmented(self, batch: Batch, progress: Progress) -> tuple[Batch, MixupDraw | None]:
+    def _augmented(
+        self, batch: Batch, random: np.random.Generator
+    ) -> tuple[Batch, MixupDraw | None]:
         """Apply what the recipe does to a batch, and bring it to the device."""
-        random = augmentation_random(self._seed, progress.epoch, progress.batch)
         mixing = None
         if self._recipe.mixup is not None:
             mixing = draw_mixup(len(batch.clips), self._recipe.mixup, random)
@@ -154,22 +200,31 @@ class Learner:
             group["lr"] = rate
 
     def _check_finite(
-        self, what: str, value: Tensor, losses: dict[str, Tensor], batch: Batch
+        self, what: str, value: Tensor, losses: dict[str, Tensor], batches: Sequence[Batch]
     ) -> None:
         """Stop before an update that would spoil the weights."""
-        if bool(torch.isfinite(value)):
-            return
-        values = ", ".join(f"{name} {float(loss.detach()):.4g}" for name, loss in losses.items())
-        clips = batch.clips[:MAX_NAMED_CLIPS]
-        ids = [one_line(self._cache.clip_ids(int(c), int(c) + 1)[0]) for c in clips]
-        others = len(batch.clips) - len(clips)
-        more = f" and {others} more" if others else ""
-        raise RunError(
-            f"the {what} is not finite (losses: {values}); the batch holds {', '.join(ids)}{more}. The "
-            f"weights were not touched. Check the cache: inspect-cache {self._cache.root} --verify; or "
-            f"lower --learning-rate (now {self._recipe.learning_rate:g}) with another --out.",
-            kind="not_finite",
-        )
+        if not bool(torch.isfinite(value)):
+            raise _not_finite(what, losses, batches, self._cache, self._recipe)
+
+
+def _not_finite(
+    what: str,
+    losses: dict[str, Tensor],
+    batches: Sequence[Batch],
+    cache: Cache,
+    recipe: Recipe,
+) -> RunError:
+    values = ", ".join(f"{name} {float(loss.detach()):.4g}" for name, loss in losses.items())
+    clips = [int(clip) for batch in batches for clip in batch.clips]
+    named = [one_line(cache.clip_ids(c, c + 1)[0]) for c in clips[:MAX_NAMED_CLIPS]]
+    others = len(clips) - len(named)
+    more = f" and {others} more" if others else ""
+    return RunError(
+        f"the {what} is not finite (losses: {values}); the batch holds {', '.join(named)}{more}. The "
+        f"weights were not touched. Check the cache: inspect-cache {cache.root} --verify; or "
+        f"lower --learning-rate (now {recipe.learning_rate:g}) with another --out.",
+        kind="not_finite",
+    )
 
 
 def _optimizer(objective: Objective, recipe: Recipe) -> torch.optim.Optimizer:

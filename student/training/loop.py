@@ -7,13 +7,12 @@ and are written after it: a kill in between is made good when the training is re
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from cache_schema.command_line.interrupts import deferred_interrupts
@@ -29,11 +28,14 @@ from student.runs.checkpoint import (
 )
 from student.runs.predict import student_predictions
 from student.runs.settings import Settings
+from student.stream.lane import Lane
 from student.stream.repeats import Repeats, labelled_counts
 from student.stream.stream import Stream
-from student.stream.unit_loader import UnitLoader
+from student.stream.unit_loader import BUDGET_BYTES, UnitLoader
+from student.training.determinism import sequence_seed
 from student.training.learner import Learner
 from student.training.objective import Objective, class_maps, needed_signals
+from student.training.processes import ALONE, Processes
 from student.training.progress import Progress
 from student.training.tensorboard_log import begin_curves, extend_curves
 
@@ -57,13 +59,17 @@ class Trainer:
         objective: Objective,
         device: str,
         source: str | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.cache, self.settings, self.run = cache, settings, run
+        self.processes = processes
         front_end = objective.student.front_end
-        self.stream = training_stream(cache, settings, front_end, source)
-        self.plain_loader = UnitLoader(cache, front_end, (), source=source)
         self.recipe = settings.recipe
-        self.learner = Learner(objective, settings, cache, device)
+        self.learner = Learner(objective, settings, cache, device, processes)
+        self.streams = training_streams(
+            cache, settings, front_end, source, self.learner.exchange.own
+        )
+        self.plain_loader = UnitLoader(cache, front_end, (), source=source)
         self.teacher: dict[str, float | str | None] = {}
         self.progress = Progress()
         self._marked_s = time.monotonic()
@@ -80,29 +86,38 @@ class Trainer:
         if self.progress.steps:
             log(f"continuing after {self.progress} of {self.recipe.epochs}")
         with deferred_interrupts() as stop_requested:
-            begin_curves(self.run, self.progress.history)
+            if self.processes.writes:
+                begin_curves(self.run, self.progress.history)
             while not self.settings.ends(self.progress.epoch, self.progress.best["epoch"]):
                 self._train_epoch(stop_requested)
                 entry = self._finish_epoch()
-                extend_curves(self.run, entry)
                 log(_epoch_line(entry, self.recipe.epochs))
-                if stop_requested():
+                if self.processes.any(stop_requested()):
                     raise self._interrupted()
 
     def _train_epoch(self, stop_requested: Callable[[], bool]) -> None:
         """Train what is left of an epoch."""
         progress = self.progress
         if progress.batch == 0:
-            seeds = np.random.SeedSequence([self.settings.seed, progress.epoch])
-            torch.manual_seed(int(seeds.generate_state(1)[0]))
+            torch.manual_seed(sequence_seed(self.settings.seed, progress.epoch))
         self.learner.begin_epoch()
         units = self.cache.units(TRAIN, progress.epoch % self.cache.views)
-        planned = self.stream.repeats.rows(sum(unit.rows for unit in units))
-        with closing(self.stream.epoch(progress.epoch, progress.batch)) as batches:
-            for batch in batches:
+        planned = self.streams[0].repeats.rows(sum(unit.rows for unit in units))
+        with ExitStack() as streams:
+            lanes = [
+                streams.enter_context(closing(stream.epoch(progress.epoch, progress.batch)))
+                for stream in self.streams
+            ]
+            while True:
+                batches = [next(lane, None) for lane in lanes]
+                if self.processes.count == 1 and not any(batches):
+                    return
                 done = progress.epoch + min(1.0, progress.clips / planned)
-                progress.count_step(self.learner.step(batch, progress, done), len(batch.clips))
-                if stop_requested():
+                learned = self.learner.step(batches, progress, done, stop_requested)
+                if not learned.clips:
+                    return
+                progress.count_step(learned.losses, learned.clips)
+                if learned.stop:
                     self._save()
                     raise self._interrupted()
                 if time.monotonic() - self._marked_s >= SAVE_EVERY_S:
@@ -148,6 +163,8 @@ class Trainer:
             progress.count_validation(None if found is None else found[0].value)
         self._save()
         self._write_results()
+        if self.processes.writes:
+            extend_curves(self.run, entry)
         return entry
 
     def _mark_time(self) -> float:
@@ -160,11 +177,15 @@ class Trainer:
     def _save(self) -> None:
         """Save all that continues the training from here."""
         self._mark_time()
+        if not self.processes.writes:
+            return
         state = {f.name: getattr(self.progress, f.name) for f in fields(Progress)}
         save_state(self.run, state | self.learner.state())
 
     def _write_results(self) -> None:
         """Write what follows from the state at the end of an epoch."""
+        if not self.processes.writes:
+            return
         write_lines(self.run / METRIC_LINES, self.progress.history)
         if self.progress.best_is_last:
             save_weights(self.run, self.learner.eval_model)
@@ -188,18 +209,30 @@ class Trainer:
             self._write_results()
 
 
-def training_stream(cache: Cache, settings: Settings, front_end: str, source: str | None) -> Stream:
-    """Build what a training reads: features from `source`, and the signals of its losses."""
-    maps = class_maps(cache, settings)
-    loader = UnitLoader(cache, front_end, needed_signals(settings), class_maps=maps, source=source)
+def training_streams(
+    cache: Cache, settings: Settings, front_end: str, source: str | None, lanes: Sequence[int]
+) -> list[Stream]:
+    """Build what each lane of a training reads: features from `source`, and its losses' signals."""
+    maps, signals = class_maps(cache, settings), needed_signals(settings)
     counts = labelled_counts(cache, TRAIN) if settings.labelled_share else (0, 0)
-    return Stream(
-        loader,
-        TRAIN,
-        batch_size=settings.recipe.batch_size,
-        seed=settings.seed,
-        repeats=Repeats.for_share(settings.labelled_share, *counts),
-    )
+    return [
+        Stream(
+            UnitLoader(
+                cache,
+                front_end,
+                signals,
+                class_maps=maps,
+                budget_bytes=BUDGET_BYTES // len(lanes),
+                source=source,
+            ),
+            TRAIN,
+            batch_size=settings.recipe.batch_size,
+            seed=settings.seed,
+            repeats=Repeats.for_share(settings.labelled_share, *counts),
+            lane=Lane(lane, settings.lanes),
+        )
+        for lane in lanes
+    ]
 
 
 def _epoch_line(entry: dict[str, Any], epochs: int) -> str:

@@ -50,6 +50,7 @@ from student.training.objective import (
     check_class_map,
     class_maps,
 )
+from student.training.processes import Processes
 from student.training.tensorboard_log import CURVES
 
 CONFIG = "config.json"
@@ -85,6 +86,8 @@ def train(
         Splits to score at the end, as far as the cache has them. A run that is finished but for a
         score is scored without training.
 
+    Under ``torchrun`` all processes call it; the first one writes the run and reports.
+
     Returns
     -------
     dict
@@ -93,16 +96,38 @@ def train(
     Raises
     ------
     UsageError
-        If the folder holds a run of other settings, with both values.
+        If the folder holds a run of other settings, with both values; if the processes cannot divide
+        the lanes.
     RunError
         If a loss is not finite, naming the clips; if another process writes the run; if a signal
         stopped the training.
     """
+    processes = Processes.of_torchrun()
+    processes.check_lanes(settings.lanes)
     check_trainable(cache, settings)
     objective = build_objective(cache, settings)
     splits = [split for split in score_on if split in cache.splits]
-    with write_lock(run):
-        return _train(cache, settings, run, objective, device, log, splits)
+    with processes.joined(device):
+        if not processes.writes:
+            processes.wait()  # until the first has written the settings
+            return _train(cache, settings, run, objective, device, _silent, splits, processes)
+        with write_lock(run):
+            begin_run(run, settings, cache)
+            processes.wait()
+            return _train(cache, settings, run, objective, device, log, splits, processes)
+
+
+def begin_run(run: Path, settings: Settings, cache: Cache) -> None:
+    """Write a run's settings, or check that they are as before; remove what a kill left half-written."""
+    check_no_links(run, "run", error=RunError)
+    create_or_resume_run(run, resolved_run(run, settings, cache)[1])
+    for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
+        for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
+            left_by_a_kill.unlink()
+
+
+def _silent(line: str) -> None:
+    """Report nothing: the first process does."""
 
 
 def _train(
@@ -113,13 +138,10 @@ def _train(
     device: str,
     log: Log,
     splits: list[str],
+    processes: Processes,
 ) -> dict[str, Any]:
-    check_no_links(run, "run", error=RunError)
     source, config = resolved_run(run, settings, cache)
-    config = create_or_resume_run(run, config)
-    for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
-        for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
-            left_by_a_kill.unlink()
+    config = checked_run(run, config)[0]
     done = finished_result(run, splits, config)
     if done is not None:
         log(f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done.")
@@ -136,10 +158,14 @@ def _train(
     )
     for warning in _teacher_warnings(cache, settings, defined.get(TRAIN)):
         log(f"warning: {warning}")
-    training = Trainer(cache, settings, run, objective, device, source)
+    training = Trainer(cache, settings, run, objective, device, source, processes)
     training.teacher = {split: found.json_value for split, found in defined.items()}
     training.run_epochs(log)
-    return finish(run, training, splits)
+    if processes.writes:
+        finish(run, training, splits)
+    processes.wait()  # for the result
+    result: dict[str, Any] = read_json(run / RESULT)
+    return result
 
 
 def finished_result(

@@ -1,0 +1,119 @@
+"""The processes of one training, as ``torchrun`` starts them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed
+
+from cache_schema.errors import RunError, UsageError
+from cache_schema.text import one_line
+
+# For a process that hangs; one that ends closes its connections, which the others see at once.
+EXCHANGE_TIMEOUT = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """One process among all that train the same student.
+
+    Attributes
+    ----------
+    rank, count : int
+        Number of this process, and how many there are.
+    local_rank : int
+        Its number on its machine, which is that of its GPU.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def of_torchrun(cls) -> Processes:
+        """Read what ``torchrun`` says of this process; the only one where it did not start it."""
+        if not distributed.is_torchelastic_launched():
+            return cls()
+        return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run and reports: the first does, for all."""
+        return self.rank == 0
+
+    def devices(self, accelerator: str) -> list[int] | int:
+        """Devices that Fabric shall take: the GPU of this process, or one of whatever there is."""
+        if self.count > 1 and accelerator in ("auto", "cuda") and torch.cuda.is_available():
+            return [self.local_rank]
+        return 1
+
+    def check_lanes(self, lanes: int) -> None:
+        """Check that each process has as many lanes as the others.
+
+        Raises
+        ------
+        UsageError
+            With both numbers.
+        """
+        if lanes % self.count:
+            raise UsageError(
+                f"--lanes {lanes} cannot be divided among {self.count} processes. Give a multiple, for "
+                f"example --lanes {self.count}; a step learns from so many batches",
+                kind="options",
+            )
+
+    @contextmanager
+    def joined(self, accelerator: str) -> Iterator[None]:
+        """Connect the processes; a context without effect where there is one."""
+        if self.count == 1:
+            yield
+            return
+        on_gpu = self.devices(accelerator) != 1
+        if on_gpu:
+            torch.cuda.set_device(self.local_rank)
+        distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=EXCHANGE_TIMEOUT)
+        try:
+            yield
+        finally:
+            distributed.destroy_process_group()
+
+    def gather(self, own: Tensor) -> Tensor:
+        """Give the tensors of all processes, in a new first axis.
+
+        Raises
+        ------
+        RunError
+            Kind ``"lost_process"`` where another one has ended.
+        """
+        if self.count == 1:
+            return own[None]
+        found = [torch.empty_like(own) for _ in range(self.count)]
+        try:
+            distributed.all_gather(found, own.contiguous())
+        except RuntimeError as error:
+            raise RunError(
+                f"process {self.rank} of {self.count} lost another one ({one_line(error)[:120]}); the "
+                "message of the one that ended first says why. Repeat the command to go on from the "
+                "last state that was saved.",
+                kind="lost_process",
+            ) from None
+        return torch.stack(found)
+
+    def wait(self) -> None:
+        """Wait until every process is here."""
+        self.any(False)
+
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` holds in any process."""
+        if self.count == 1:
+            return flag
+        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+        return bool(self.gather(torch.tensor([float(flag)], device=device)).any())
+
+
+ALONE = Processes()
