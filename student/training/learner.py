@@ -102,7 +102,7 @@ class Learner:
         RunError
             Kind ``"not_finite"``; the weights are as they were. ``"lost_process"``.
         """
-        self._update_schedules(progress.steps, done)
+        self._objective.epochs_done = done
         self.exchange.begin()
         batches = [
             self._learn(batch, progress, place)
@@ -116,6 +116,7 @@ class Learner:
             self._model, self._optimizer, max_norm=GRADIENT_NORM, error_if_nonfinite=False
         )
         self._check_finite("gradient", norm, learned.losses, batches)
+        self._set_learning_rate(progress.steps, done)
         self._optimizer.step()
         if self._averaged is not None:
             self._averaged.after_step(self._objective.student)
@@ -162,12 +163,15 @@ class Learner:
 
     def state(self) -> dict[str, Any]:
         """Give all that the next step depends on."""
-        averaged = {} if self._averaged is None else {"averaged": self._averaged.state()}
-        return averaged | {
+        state: dict[str, Any] = {
             "objective": self._objective.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "random": random_state(self.fabric.device),
         }
+        if self._averaged is not None:
+            state["averaged"] = self._averaged.state()
+        if self.exchange.lanes == 1:  # several are seeded at each step
+            state["random"] = random_state(self.fabric.device)
+        return state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from what `state` gave."""
@@ -175,7 +179,8 @@ class Learner:
             self._averaged.restore(state["averaged"])
         self._objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
-        restore_random(state["random"], self.fabric.device)
+        if self.exchange.lanes == 1:
+            restore_random(state["random"], self.fabric.device)
 
     def _augmented(
         self, batch: Batch, random: np.random.Generator
@@ -189,10 +194,9 @@ class Learner:
             batch = spec_augment(batch, self._recipe.spec_augment, random)
         return batch.to(self.fabric.device), mixing
 
-    def _update_schedules(self, steps: int, done: float) -> None:
-        """Set for the optimiser and the objective how many epochs are done."""
+    def _set_learning_rate(self, steps: int, done: float) -> None:
+        """Set the rate after so many steps and epochs."""
         recipe = self._recipe
-        self._objective.epochs_done = done
         rate = recipe.learning_rate * recipe.schedule.factor(done / recipe.epochs)
         if steps < recipe.warm_up_steps:
             rate *= (steps + 1) / recipe.warm_up_steps
