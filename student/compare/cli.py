@@ -67,7 +67,12 @@ MAX_SEEDS = 1000
 @click.option(
     "--jobs",
     type=click.IntRange(1, MAX_PROCESSES),
-    help="Trainings at once, a core each. Default: all cores.",
+    help="Trainings at once, a core each. Default: all cores, or one for each of --devices.",
+)
+@click.option(
+    "--devices",
+    metavar="N,N,...",
+    help="Numbers of the GPUs to divide the trainings among. Default: what train-student takes.",
 )
 @click.option(
     "--ledger",
@@ -91,6 +96,7 @@ def main(
     out: Path,
     folds: bool,
     jobs: int | None,
+    devices: str | None,
     ledger: Path | None,
     report: Path | None,
     plan: bool,
@@ -114,7 +120,8 @@ def main(
     if report is not None:
         require_report("--report")
     prepare_torch(1)
-    jobs = jobs or os.cpu_count() or 1
+    gpus = _gpus(devices) if devices is not None else []
+    jobs = jobs or len(gpus) or os.cpu_count() or 1
     ladder = _ladder(conditions, opened)
     comparison = Comparison(
         out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train)
@@ -133,7 +140,7 @@ def main(
         return
     with write_lock(out):
         runner = ComparisonRunner(comparison, opened, known, folds=folds)
-        runner.run(jobs)
+        runner.run(jobs, gpus)
         if report is not None:
             _write_report(runner, opened, ledger, report)
 
@@ -192,6 +199,29 @@ def _check_ledger(ledger: Path | None, out: Path) -> None:
             f"example --ledger {out}.jsonl",
             kind="options",
         )
+
+
+def _gpus(text: str) -> list[str]:
+    """Read ``0,1``: GPUs that torch sees, each once; gives their names for ``CUDA_VISIBLE_DEVICES``.
+
+    Raises
+    ------
+    UsageError
+        For anything else, with how many there are.
+    """
+    import torch  # kept out of --help
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    count = torch.cuda.device_count()
+    names = visible if len(visible) == count else [str(number) for number in range(count)]
+    numbers = [int(part) if part.strip().isdecimal() else -1 for part in text.split(",")]
+    if len(set(numbers)) < len(numbers) or not all(0 <= n < count for n in numbers):
+        raise UsageError(
+            f"--devices {text}: expected numbers of GPUs, each once, joined by commas; torch sees {count}, "
+            "numbered from 0. Without the option train-student takes what there is",
+            kind="options",
+        )
+    return [names[number] for number in numbers]
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
-"""Run the jobs of a comparison in processes beside each other."""
+"""Run the jobs of a comparison in processes beside each other, on one device or several."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cache_schema.command_line.interrupts import deferred_interrupts
@@ -29,6 +30,7 @@ def run_jobs(
     outstanding: Callable[[], list[RunJob]],
     processes: int,
     on_finish: Callable[[RunJob, int], None],
+    gpus: Sequence[str] = (),
 ) -> None:
     """Run what is outstanding, listed again after each end, each job once.
 
@@ -41,6 +43,8 @@ def run_jobs(
         At most so many at once.
     on_finish : callable
         Called with each job that ended and its exit code.
+    gpus : sequence of str
+        A process sees the one of these that has the fewest; all there are where none is given.
 
     Raises
     ------
@@ -48,6 +52,7 @@ def run_jobs(
         Kind ``"interrupted"`` after a signal; the processes have saved their states and ended.
     """
     running: dict[RunJob, Process] = {}
+    taken: dict[RunJob, str] = {}
     tried: set[RunJob] = set()
     with deferred_interrupts() as stop_requested:
         try:
@@ -55,7 +60,12 @@ def run_jobs(
                 busy = {job.run for job in running}
                 waiting = [j for j in outstanding() if j.run not in busy and j not in tried]
                 for job in waiting[: processes - len(running)]:
-                    running[job] = _started(comparison, job)
+                    environment = {}
+                    if gpus:
+                        in_use = [taken[other] for other in running]
+                        taken[job] = min(gpus, key=in_use.count)
+                        environment = {"CUDA_VISIBLE_DEVICES": taken[job]}
+                    running[job] = _started(comparison, job, environment)
                 if not running:
                     return
                 for job in _wait_any(running, stop_requested):
@@ -67,7 +77,7 @@ def run_jobs(
             _stop(running)
 
 
-def _started(comparison: Comparison, job: RunJob) -> Process:
+def _started(comparison: Comparison, job: RunJob, environment: dict[str, str]) -> Process:
     """Start a process; its standard input stays open as long as this one lives."""
     log = log_of(comparison, job)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +90,7 @@ def _started(comparison: Comparison, job: RunJob) -> Process:
             stdin=subprocess.PIPE,
             stdout=file,
             stderr=subprocess.STDOUT,
+            env=os.environ | environment,
             process_group=0,  # Ctrl-C reaches this process alone, which stops the others once
         )
 

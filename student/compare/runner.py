@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 
 from cache_schema.errors import RunError
 from cache_schema.reader import Cache
@@ -41,8 +42,8 @@ class ComparisonRunner:
         self.metrics = metrics_shown(first.task, metric)
         self.failures: list[RunJob] = []
 
-    def run(self, jobs: int) -> None:
-        """Do what is left, and report the results.
+    def run(self, jobs: int, gpus: Sequence[str] = ()) -> None:
+        """Do what is left, so many at once, divided among GPUs where some are named; report it.
 
         Raises
         ------
@@ -53,7 +54,7 @@ class ComparisonRunner:
         done = sum(result is not None for result in self.results.values())
         echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
         self._write()
-        run_jobs(self.comparison, self._outstanding, jobs, self._end)
+        run_jobs(self.comparison, self._outstanding, jobs, self._end, gpus)
         lines = self._write()
         for warning in row_cautions(self.rows()):
             echo(f"warning: {warning}")

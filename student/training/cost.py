@@ -74,14 +74,21 @@ def training_plan(cache: Cache, settings: Settings) -> list[str]:
     rows = clips * min(cache.views, recipe.epochs) + held_out
     epoch_s = clips * cost.step_s + held_out * cost.eval_s / settings.validate_every
     features = min(rows * cost.row_bytes, BUDGET_BYTES)
-    steps = -(-clips // recipe.batch_size)
+    steps = -(-clips // (recipe.batch_size * settings.lanes))
     read = f"{clips} to train on in {cache.views} view(s), {held_out} to validate on"
-    return [
+    lines = [
         f"student   {settings.student}, {sum(p.numel() for p in student.parameters()):,} parameters",
         f"clips     {read}; {steps} steps an epoch",
         f"time      {epoch_s:.1f} CPU-seconds an epoch, {hours:.2f} CPU-hours in all",
         f"memory    {features / 1e6:.0f} MB of features, at most {BUDGET_BYTES / 1e6:.0f} MB",
     ]
+    if settings.lanes > 1:
+        # Validation is done by each process for itself.
+        counts = [n for n in range(1, settings.lanes + 1) if settings.lanes % n == 0]
+        alone_h = settings.recipe.epochs * held_out * cost.eval_s / HOUR_S
+        shared = [f"{alone_h + (hours - alone_h) / n:.2f} h on {n}" for n in counts]
+        lines.append(f"processes {', '.join(shared)}, where each has a core of its own")
+    return lines
 
 
 def profile_clip(cache: Cache, settings: Settings) -> ClipCost:
