@@ -217,8 +217,8 @@ def _gpus(text: str) -> list[str]:
     numbers = [int(part) if part.strip().isdecimal() else -1 for part in text.split(",")]
     if len(set(numbers)) < len(numbers) or not all(0 <= n < count for n in numbers):
         raise UsageError(
-            f"--devices {text}: expected numbers of GPUs, each once, joined by commas; torch sees {count}, "
-            "numbered from 0. Without the option train-student takes what there is",
+            f"--devices {text}: expected numbers of GPUs, each once, joined by commas; torch sees "
+            f"{count}, numbered from 0. Without the option train-student takes what there is",
             kind="options",
         )
     return [names[number] for number in numbers]

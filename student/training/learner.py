@@ -22,7 +22,7 @@ from student.stream.lane import Lane
 from student.training.determinism import random_state, restore_random, sequence_seed
 from student.training.exchange import Exchange, Learned, OneLane
 from student.training.objective import Objective
-from student.training.processes import ALONE, Processes
+from student.training.processes import Processes
 from student.training.progress import Progress
 from student.training.weight_averaging import AveragedStudent
 
@@ -53,7 +53,7 @@ class Learner:
         settings: Settings,
         cache: Cache,
         device: str,
-        processes: Processes = ALONE,
+        processes: Processes,
     ) -> None:
         # Imported here: seconds that a refusal need not take.
         from lightning_fabric import Fabric
@@ -65,12 +65,10 @@ class Learner:
         self._model, self._optimizer = self.fabric.setup(
             objective, _optimizer(objective, self._recipe)
         )
-        self._averaged: AveragedStudent | None = None
-        if self._recipe.average is not None:  # now that the student is on its device
-            self._averaged = AveragedStudent(objective.student, self._recipe.average)
-        self.exchange: OneLane | Exchange = OneLane()
-        if settings.lanes > 1:
-            self.exchange = Exchange(objective, processes, settings.lanes)
+        average, lanes = self._recipe.average, settings.lanes
+        # Now that the student is on its device.
+        self._averaged = None if average is None else AveragedStudent(objective.student, average)
+        self.exchange = Exchange(objective, processes, lanes) if lanes > 1 else OneLane()
 
     def step(
         self,
@@ -100,7 +98,7 @@ class Learner:
         Raises
         ------
         RunError
-            Kind ``"not_finite"``; the weights are as they were. ``"lost_process"``.
+            Kind ``"not_finite"``, the weights being as they were; ``"lost_process"``.
         """
         self._objective.epochs_done = done
         self.exchange.begin()
@@ -115,8 +113,10 @@ class Learner:
         norm: Any = self.fabric.clip_gradients(
             self._model, self._optimizer, max_norm=GRADIENT_NORM, error_if_nonfinite=False
         )
-        self._check_finite("gradient", norm, learned.losses, batches)
-        self._set_learning_rate(progress.steps, done)
+        if not bool(torch.isfinite(norm)):
+            raise _not_finite("gradient", learned.losses, batches, self._cache, self._recipe)
+        for group in self._optimizer.param_groups:
+            group["lr"] = _learning_rate(self._recipe, progress.steps, done)
         self._optimizer.step()
         if self._averaged is not None:
             self._averaged.after_step(self._objective.student)
@@ -129,11 +129,11 @@ class Learner:
         if lane.count > 1:  # what is drawn must not depend on the lanes that the process has
             torch.manual_seed(sequence_seed(self._seed, progress.epoch, drawn))
         random = augmentation_random(self._seed, progress.epoch, drawn)
-        batch, mixing = self._augmented(cpu_batch, random)
-        # Not through Fabric's wrapper, which cannot convert a frozen batch to lower precision.
-        with self.fabric.autocast():
+        batch, mixing = _augmented(cpu_batch, self._recipe, random, self.fabric.device)
+        with self.fabric.autocast():  # its wrapper cannot convert a frozen batch to lower precision
             losses: dict[str, Tensor] = self._objective(batch, mixing)
-        self._check_finite("loss", losses["total"], losses, [batch])
+        if not bool(torch.isfinite(losses["total"])):
+            raise _not_finite("loss", losses, [batch], self._cache, self._recipe)
         self._optimizer.zero_grad()
         self.fabric.backward(losses["total"])
         self.exchange.add(place, losses, len(batch.clips))
@@ -182,33 +182,23 @@ class Learner:
         if self.exchange.lanes == 1:
             restore_random(state["random"], self.fabric.device)
 
-    def _augmented(
-        self, batch: Batch, random: np.random.Generator
-    ) -> tuple[Batch, MixupDraw | None]:
-        """Apply what the recipe does to a batch, and bring it to the device."""
-        mixing = None
-        if self._recipe.mixup is not None:
-            mixing = draw_mixup(len(batch.clips), self._recipe.mixup, random)
-            mixing = mixing.to(self.fabric.device)
-        if self._recipe.spec_augment is not None:
-            batch = spec_augment(batch, self._recipe.spec_augment, random)
-        return batch.to(self.fabric.device), mixing
 
-    def _set_learning_rate(self, steps: int, done: float) -> None:
-        """Set the rate after so many steps and epochs."""
-        recipe = self._recipe
-        rate = recipe.learning_rate * recipe.schedule.factor(done / recipe.epochs)
-        if steps < recipe.warm_up_steps:
-            rate *= (steps + 1) / recipe.warm_up_steps
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+def _augmented(
+    batch: Batch, recipe: Recipe, random: np.random.Generator, device: torch.device
+) -> tuple[Batch, MixupDraw | None]:
+    """Apply what the recipe does to a batch, and bring it to the device."""
+    mixing = None
+    if recipe.mixup is not None:
+        mixing = draw_mixup(len(batch.clips), recipe.mixup, random).to(device)
+    if recipe.spec_augment is not None:
+        batch = spec_augment(batch, recipe.spec_augment, random)
+    return batch.to(device), mixing
 
-    def _check_finite(
-        self, what: str, value: Tensor, losses: dict[str, Tensor], batches: Sequence[Batch]
-    ) -> None:
-        """Stop before an update that would spoil the weights."""
-        if not bool(torch.isfinite(value)):
-            raise _not_finite(what, losses, batches, self._cache, self._recipe)
+
+def _learning_rate(recipe: Recipe, steps: int, done: float) -> float:
+    """Rate after so many steps and epochs."""
+    rate = recipe.learning_rate * recipe.schedule.factor(done / recipe.epochs)
+    return rate * min(1.0, (steps + 1) / max(1, recipe.warm_up_steps))
 
 
 def _not_finite(

@@ -130,25 +130,12 @@ class Trainer:
             kind="interrupted",
         )
 
-    def _validate(self) -> tuple[Score, float] | None:
-        """Score and label loss on the validation split, where it has any."""
-        if VALIDATION not in self.cache.splits:
-            return None
-        predictions = student_predictions(
-            self.learner.eval_model,
-            self.plain_loader,
-            VALIDATION,
-            device=self.learner.fabric.device,
-        )
-        found = measure(predictions, self.settings.metric)
-        return (found, float(predictions.losses().mean())) if found.defined else None
-
     def _finish_epoch(self) -> dict[str, Any]:
         """Validate, make the epoch count by saving the state, then write what follows from it."""
         progress = self.progress
         self.learner.end_epoch((progress.epoch + 1) / self.recipe.epochs)
         validates = self.settings.validates(progress.epoch + 1)
-        found = self._validate() if validates else None
+        found = _validate(self.learner, self.plain_loader, self.settings) if validates else None
         entry: dict[str, Any] = {"epoch": progress.epoch + 1}
         entry |= {f"{TRAIN_LOSS}{name}": mean for name, mean in progress.mean_losses().items()}
         if found is not None:
@@ -233,6 +220,19 @@ def training_streams(
         )
         for lane in lanes
     ]
+
+
+def _validate(
+    learner: Learner, loader: UnitLoader, settings: Settings
+) -> tuple[Score, float] | None:
+    """Score and label loss on the validation split, where it has any."""
+    if VALIDATION not in loader.cache.splits:
+        return None
+    predictions = student_predictions(
+        learner.eval_model, loader, VALIDATION, device=learner.fabric.device
+    )
+    found = measure(predictions, settings.metric)
+    return (found, float(predictions.losses().mean())) if found.defined else None
 
 
 def _epoch_line(entry: dict[str, Any], epochs: int) -> str:
