@@ -65,8 +65,7 @@ class Learner:
         self._model, self._optimizer = self.fabric.setup(
             objective, _optimizer(objective, self._recipe)
         )
-        average, lanes = self._recipe.average, settings.lanes
-        # Now that the student is on its device.
+        average, lanes = self._recipe.average, settings.lanes  # the student is on its device now
         self._averaged = None if average is None else AveragedStudent(objective.student, average)
         self.exchange = Exchange(objective, processes, lanes) if lanes > 1 else OneLane()
 
