@@ -298,7 +298,7 @@ def _train(
         report=report,
         recipe=views,
     )
-    for note in corpus.notes:
+    for note in (*corpus.notes, *views.notes):
         report(note)
     for split in NEEDED_SPLITS:
         report(f"{split}: {len(audio.clips(split))} labelled clips")
