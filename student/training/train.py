@@ -122,7 +122,10 @@ def _train(
             left_by_a_kill.unlink()
     done = finished_result(run, splits, config)
     if done is not None:
-        log(f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done.")
+        log(
+            f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done. "
+            f"Score it: evaluate-student {run} {cache.root}"
+        )
         return done
     for warning in corpus_warnings(cache):
         log(f"warning: {warning}")
