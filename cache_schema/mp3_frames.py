@@ -7,6 +7,7 @@ that carries no count, and ends with the frames that are counted.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from cache_schema.truncation import Stream
 
@@ -38,6 +39,15 @@ _COUNT_ENDS_WITHIN_BYTES = (
 _MAX_JUNK_BYTES = 1 << 20
 
 
+class _Count(NamedTuple):
+    """Place of the first frame, what it counts, 0 bytes if none, and the place of that number."""
+
+    place: int
+    frames: int
+    size: int
+    size_place: int
+
+
 def counts_frames(stream: Stream) -> bool:
     """Return whether a stream, read from its first byte, carries a count of its frames."""
     return _count(stream) is not None
@@ -51,10 +61,10 @@ def goes_on_behind_count(stream: Stream) -> bool:
     count = _count(stream)
     if count is None:
         return False
-    place, frames, size = count
-    if size and first_mp3_frame(stream, place + size) is None:
+    place = count.place
+    if count.size and first_mp3_frame(stream, place + count.size) is None:
         return False
-    for _ in range(1 + frames):  # the first holds the count
+    for _ in range(1 + count.frames):  # the first holds the count
         stream.seek(place)
         step = _frame_bytes(stream.read(4))
         if not step:
@@ -78,6 +88,24 @@ def mp3_changes(stream: Stream) -> bool:
             return first_mp3_frame(stream, place) == place  # and not a tag's bytes by chance
         place += step
     return False
+
+
+def true_byte_count(stream: Stream) -> dict[int, bytes]:
+    """The bytes there are, by the place of a count of them that differs, as with a tag behind them.
+
+    The decoder has no use for it, but warns of it on the process' own stderr, without a name.
+    """
+    count = _count(stream)
+    if count is None or not count.size or count.place != behind_tags(stream):
+        return {}
+    end = stream.seek(0, 2)
+    stream.seek(max(0, end - _ID3V1_BYTES))
+    if stream.read(3) == b"TAG":  # the decoder takes it off
+        end -= _ID3V1_BYTES
+    size = end - count.place
+    if size == count.size or goes_on_behind_count(stream):
+        return {}
+    return {count.size_place: min(size, (1 << 32) - 1).to_bytes(4)}
 
 
 def first_mp3_frame(stream: Stream, place: int = 0) -> int | None:
@@ -117,8 +145,8 @@ def behind_tags(stream: Stream, place: int = 0) -> int:
             return place
 
 
-def _count(stream: Stream) -> tuple[int, int, int] | None:
-    """Place of the first frame, and the frames and bytes that it counts; 0 bytes if it counts none."""
+def _count(stream: Stream) -> _Count | None:
+    """What the first frame counts, if it does."""
     begin = behind_tags(stream)
     stream.seek(begin)
     content = stream.read(_SEARCHED_FOR_COUNT_BYTES)
@@ -127,7 +155,8 @@ def _count(stream: Stream) -> tuple[int, int, int] | None:
     if found is None:
         return None
     flags, frames, size = (int.from_bytes(field) for field in found.groups())
-    return begin + place, frames, size if flags & _BYTES_ARE_COUNTED else 0
+    size = size if flags & _BYTES_ARE_COUNTED else 0
+    return _Count(begin + place, frames, size, begin + found.start(3))
 
 
 def _frame_bytes(header: bytes) -> int:

@@ -24,7 +24,7 @@ import soxr
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError
-from cache_schema.mp3_frames import counts_frames, first_mp3_frame
+from cache_schema.mp3_frames import counts_frames, first_mp3_frame, true_byte_count
 from cache_schema.signal_names import FULL_SCALE
 from cache_schema.stream_ends import problem_behind_count, problem_behind_decoded
 from cache_schema.truncation import (
@@ -412,7 +412,7 @@ class _Recording:
         extent = container_extent(source)
         if extent.problem:
             raise UnopenedAudio(extent.problem)
-        source.patches.update(extent.patches)
+        source.patches.update(extent.patches or true_byte_count(source))
         self.source, self._suffix = source, suffix
         self._sound = self._opened()
         if self._sound.format == "MP3":

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from cache_schema.mp3_frames import counts_frames
+from cache_schema.mp3_frames import counts_frames, true_byte_count
 from cache_schema.signal_names import FULL_SCALE
 from cache_schema.stream_ends import problem_behind_count, problem_behind_decoded
 from cache_schema.truncation import (
@@ -63,7 +63,9 @@ def read_recording(path: Path, sample_rate_hz: int) -> Iterator[FloatArray]:
             blocks = _mono_blocks(soundfile, sound, file)
             yield from Resampler(_rate_of(sound), sample_rate_hz).resampled(blocks)
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.rstrip(".") or f"libsndfile error {error.code}"
+        reason = error.error_string.rstrip(".")
+        if not reason or "does not exist" in reason:  # of an MP3 without a frame
+            reason = f"no frame of audio found, libsndfile error {error.code}"
         raise UnusableRecording(f"not audio that can be decoded ({reason})") from None
     except (UnusableRecording, UsageError, OSError, MemoryError):
         raise
@@ -250,9 +252,10 @@ def _opened(soundfile: Any, path: Path, file: BinaryIO) -> Any:
     if extent.problem:
         raise UnusableRecording(extent.problem)
     source: Any = os.fsencode(path)
-    if extent.patches:  # its header has no true sizes yet: they are put into a copy of those bytes
+    patches = extent.patches or true_byte_count(file)
+    if patches:  # its header has no true sizes: they are put into a copy of those bytes
         source = _Patched(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        for place, size in extent.patches.items():
+        for place, size in patches.items():
             source[place : place + len(size)] = size
     sound = soundfile.SoundFile(source)
     if sound.format == "MP3" and not counts_frames(file):

@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 from sound_files import (
+    APE,
+    ID3V1,
+    ID3V2,
     SIZE_FIELDS,
     TAILS,
     encoded,
     joined,
+    tone,
     with_size,
     without_flac_count,
     without_mp3_count,
@@ -218,3 +222,26 @@ def test_damage_in_the_middle_of_an_mp3_without_a_count_is_told(tmp_path: Path) 
     middle = len(content) // 2
     path.write_bytes(content[:middle] + b"\x11" * 4000 + content[middle + 4000 :])
     assert "truncated or damaged: decoding stopped after" in reason(path)
+
+
+@pytest.mark.parametrize(
+    "behind", [ID3V1, APE + bytes(900), bytes(900)], ids=["ID3v1", "APE", "zeros"]
+)
+@pytest.mark.parametrize("before", [b"", ID3V2], ids=["", "ID3v2"])
+def test_a_tagged_mp3_is_decoded_as_it_is_without_a_word_from_its_decoder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], before: bytes, behind: bytes
+) -> None:
+    """Whose count of bytes, that it has no use for, is not that of the file."""
+    path, content = tmp_path / "x.mp3", tone("MP3")
+    path.write_bytes(content)
+    expected = heard(path)
+    path.write_bytes(before + content + behind)
+    np.testing.assert_array_equal(heard(path), expected)
+    np.testing.assert_array_equal(decode(path, sample_rate_hz=RATE_HZ).waveform, expected)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_mp3_without_a_frame_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp3"
+    path.write_bytes(ID3V2 * 3)
+    assert "does not exist" not in reason(path)
