@@ -34,7 +34,8 @@ def check_own_folder(folder: Path, what: str, command: str, marks: Collection[st
         return
     if not folder.is_dir():
         raise UsageError(
-            f"{folder} is no folder, which --out is for a {what}. {_OTHER}", kind="exists"
+            f"{folder} is no folder, as --out must be: it is to hold the {what}. {_OTHER}",
+            kind="exists",
         )
     names = sorted(name for name in os.listdir(folder) if not name.endswith(PARTIAL_SUFFIX))
     suffixes = tuple(mark for mark in marks if mark.startswith("."))

@@ -10,13 +10,9 @@ from typing import Any
 
 import click
 
+from cache_schema.folder_kinds import kind_of
+
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-# What a folder of ours holds; nothing else is written inside.
-_MARKS = {
-    "cache": ("manifest.json", "parts"),
-    "run": ("config.json", "training-state.pt"),
-    "export": ("card.json", "test_vectors.npz"),
-}
 PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
 PAGE_SUFFIXES = (".html", ".htm")
 
@@ -70,7 +66,7 @@ class OutputPath(LocalPath):
             self.fail(problem, param, ctx)
         place = Path(os.path.realpath(path))
         for folder in (place, *place.parents):
-            kind = _kind_of(folder)
+            kind = kind_of(folder)
             if kind and (folder != place or kind != self.own):
                 self.fail(
                     f"{path} is, or lies in, the {kind} {folder}; choose another place", param, ctx
@@ -118,10 +114,3 @@ def _place_problem(path: Path, *, folder: bool) -> str | None:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
     return f"{path} is a device or a pipe, and no file is made of it; name another place"
-
-
-def _kind_of(folder: Path) -> str | None:
-    for kind, names in _MARKS.items():
-        if all(os.path.lexists(folder / name) for name in names):
-            return kind
-    return None

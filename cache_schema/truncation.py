@@ -1,9 +1,8 @@
 """What a container declares and what the file holds, where libsndfile does not distinguish them.
 
 libsndfile shortens a truncated file of most containers without a word, takes some of the sizes that a
-writer to a pipe leaves in a header for true, guesses the length of an MP3 stream that carries no count,
-and finds an MP3's first frame behind other bytes by the file's name only. These few bytes are therefore
-read here.
+writer to a pipe leaves in a header for true, and ends with the first of several files that were joined.
+These few bytes are therefore read here.
 """
 
 from __future__ import annotations
@@ -49,27 +48,10 @@ _STREAMED_BYTES = 2_000_000_000 - 4096
 _STREAMED_IN_64_BITS = (0x7FFF_FFFF, 0xFFFF_FFFF)
 _OGG_PAGE_BYTES = 27
 _OGG_FIRST_PAGE = 2  # flag of a stream's first page
+_OGG_HEAD = re.compile(rb"OggS\0[\x02\x06]")
+_BLOCK_BYTES = 1 << 20
 _MAX_OGG_STREAMS = 64
-_ID3_HEADER_BYTES = 10
-_APE_HEADER_BYTES = 32
 _LFS_POINTER = b"version https://git-lfs"
-# MPEG audio, layer III (ISO 11172-3, 13818-3, and 2.5): kbit/s by index, and Hz by version and index.
-_MP3_KBITS = {
-    3: (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_MP3_RATES_HZ = {
-    3: (44_100, 48_000, 32_000),
-    2: (22_050, 24_000, 16_000),
-    0: (11_025, 12_000, 8_000),
-}
-_MP3_FRAMES_IN_A_ROW = 3
-# The lowest flag says that a count follows; 0 is none. The decoder reads no other form.
-_COUNT_OF_FRAMES = re.compile(
-    rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f](?!\0\0\0\0)", re.DOTALL
-)
-# Bytes before an MP3's first frame, besides its tags.
-_MAX_JUNK_BYTES = 1 << 20
 
 
 class Stream(Protocol):
@@ -121,59 +103,6 @@ def container_extent(stream: Stream) -> Extent:
     return extent
 
 
-def counts_frames(stream: Stream) -> bool:
-    """Return whether an MP3 stream, read from its first byte, carries a count of its frames."""
-    stream.seek(_behind_tags(stream))
-    return _COUNT_OF_FRAMES.search(stream.read(2048)) is not None
-
-
-def first_mp3_frame(stream: Stream, place: int = 0) -> int | None:
-    """Place of the first of three MP3 frames in a row behind tags, zeros or junk; None without any."""
-    begin = _behind_tags(stream, place)
-    stream.seek(begin)
-    content = stream.read(_MAX_JUNK_BYTES)
-    place = content.find(b"\xff")
-    while place >= 0:
-        last = place
-        for _ in range(_MP3_FRAMES_IN_A_ROW):
-            step = _mp3_frame_bytes(content[last : last + 4])
-            last += step
-            if not step:
-                break
-        else:
-            return begin + place
-        place = content.find(b"\xff", place + 1)
-    return None
-
-
-def _mp3_frame_bytes(header: bytes) -> int:
-    """Bytes of the layer-III frame that these four begin; 0 if they begin none."""
-    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE6 != 0xE2:
-        return 0
-    version, kbits, rate = header[1] >> 3 & 3, header[2] >> 4, header[2] >> 2 & 3
-    if version == 1 or kbits in (0, 15) or rate == 3:
-        return 0
-    bits_per_s = 1000 * _MP3_KBITS[3 if version == 3 else 2][kbits - 1]
-    samples = 1152 if version == 3 else 576
-    return samples // 8 * bits_per_s // _MP3_RATES_HZ[version][rate] + (header[2] >> 1 & 1)
-
-
-def _behind_tags(stream: Stream, place: int = 0) -> int:
-    """Place of the first byte behind ID3v2 and APEv2 tags, from a place on."""
-    while True:
-        stream.seek(place)
-        head = stream.read(_APE_HEADER_BYTES)
-        if head[:3] == b"ID3" and len(head) >= _ID3_HEADER_BYTES:
-            # Four bytes of seven bits each (ID3v2, section 3.1).
-            place += _ID3_HEADER_BYTES + sum(
-                (byte & 127) << (7 * digit) for digit, byte in enumerate(reversed(head[6:10]))
-            )
-        elif head[:8] == b"APETAGEX" and len(head) == _APE_HEADER_BYTES:
-            place += _APE_HEADER_BYTES + int.from_bytes(head[12:16], "little")
-        else:
-            return place
-
-
 def _chunks(
     stream: Stream, layout: str, position: int, size: int
 ) -> Iterator[tuple[bytes, int, int]]:
@@ -201,7 +130,7 @@ def _chunks_follow(stream: Stream, layout: str, position: int, size: int) -> boo
 
 def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Extent:
     """Compare the size of the chunk of samples with the bytes that follow its header."""
-    size, sizes_64 = stream.seek(0, 2), 0
+    size, sizes_64, unpadded = stream.seek(0, 2), 0, ""
     for name, begin, length in _chunks(stream, layout, first, size):
         if name == samples and sizes_64 and length == 0xFFFF_FFFF:
             return _rf64_extent(stream, sizes_64, size, begin)
@@ -210,10 +139,51 @@ def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Ex
             closed = _chunks_follow(stream, layout, begin + max(length, 0), size)
             form = layout[0] + layout[-1]
             place = (begin - struct.calcsize(form), form)
+            if second := _second_file(stream, layout, begin, length):
+                return second
             return _extent(length - before, size - begin - before, closed, {place: before})
         if name == b"ds64":
             sizes_64 = begin
-    return Extent("truncated: a header without samples")
+        unpadded = unpadded or _unpadded(stream, layout, name, begin, length)
+    return Extent(unpadded or "truncated: a header without samples")
+
+
+def _unpadded(stream: Stream, layout: str, name: bytes, begin: int, length: int) -> str:
+    """Say that a chunk of odd size lacks the byte, 0, which puts the next chunk at an even place."""
+    _, step = _COUNTED_AND_STEP[struct.calcsize(layout)]
+    stream.seek(begin + length)
+    if step != 2 or length % 2 == 0 or stream.read(1) in (b"", b"\0"):
+        return ""
+    text = name.decode("ascii", "backslashreplace")
+    return (
+        f"damaged: the pad byte behind chunk {text!r} of {length} bytes is missing, so no reader finds "
+        "the samples"
+    )
+
+
+def _second_file(stream: Stream, layout: str, begin: int, length: int) -> Extent | None:
+    """Refuse a file that another was joined to: behind its samples, and other chunks, it begins anew."""
+    if length <= 0:  # not known
+        return None
+    stream.seek(0)
+    magic = stream.read(4)
+    stream.seek(begin + length)
+    if stream.read(4) == magic:
+        return _several_files(begin + length)
+    header_bytes = struct.calcsize(layout)
+    _, step = _COUNTED_AND_STEP[header_bytes]
+    size = stream.seek(0, 2)
+    for name, place, _ in _chunks(stream, layout, begin + -(-length // step) * step, size):
+        if name.startswith(magic):
+            return _several_files(place - header_bytes)
+    return None
+
+
+def _several_files(second: int) -> Extent:
+    return Extent(
+        "several files one after another, of which only the first can be decoded; the second begins "
+        f"with byte {second + 1}, as 'tail -c +{second + 1}' reads it"
+    )
 
 
 def _rf64_extent(stream: Stream, sizes: int, size: int, begin: int) -> Extent:
@@ -222,6 +192,8 @@ def _rf64_extent(stream: Stream, sizes: int, size: int, begin: int) -> Extent:
     (length,) = struct.unpack("<Q", stream.read(8).ljust(8, b"\0"))
     held, closed = size - begin, _chunks_follow(stream, "<4sI", begin, size)
     places = {(sizes, "<Q"): size - 8 - held, (sizes + 8, "<Q"): 0}
+    if second := _second_file(stream, "<4sI", begin, length):
+        return second
     return _extent(length, held, closed, places)
 
 
@@ -229,6 +201,9 @@ def _au_extent(stream: Stream) -> Extent:
     """Compare the size of the samples in Sun's AU with the bytes from where they begin."""
     stream.seek(4)
     begin, length = struct.unpack(">II", stream.read(8).ljust(8, b"\0"))
+    stream.seek(begin + length)
+    if length and stream.read(4) == b".snd":
+        return _several_files(begin + length)
     return _extent(length, stream.seek(0, 2) - begin, False, {(8, ">I"): 0})
 
 
@@ -239,6 +214,8 @@ def _wave64_extent(stream: Stream) -> Extent:
         if name.startswith(b"data"):
             closed = _chunks_follow(stream, _WAVE64_LAYOUT, begin, size)
             places = {(16, "<Q"): begin, (begin - 8, "<Q"): _WAVE64_HEADER_BYTES}
+            if second := _second_file(stream, _WAVE64_LAYOUT, begin, length):
+                return second
             return _extent(length, size - begin, closed, places)
     return Extent("truncated: a header without samples")
 
@@ -299,16 +276,37 @@ def _ogg_problem(stream: Stream) -> str:
     if len(page) < declared:
         return f"truncated: the last page declares {declared} bytes, the file holds {len(page)} of them"
     # libsndfile ends with the first of several streams that follow one another.
-    if page[14:18] not in _first_ogg_streams(stream):
-        return (
-            "several Ogg streams one after another, of which only the first can be decoded; "
-            "'ffmpeg -i IN.ogg OUT.flac' joins them"
-        )
-    return ""
+    serials, _ = _first_ogg_streams(stream)
+    return "" if page[14:18] in serials else several_streams("OGG")
 
 
-def _first_ogg_streams(stream: Stream) -> set[bytes]:
-    """Serial numbers of the streams that begin where the file does: their first pages come first."""
+def ogg_follows(stream: Stream) -> bool:
+    """Return whether a stream begins behind those that begin an Ogg file, whatever its serial number."""
+    _, place = _first_ogg_streams(stream)
+    return found_behind(stream, _OGG_HEAD, place)
+
+
+def found_behind(stream: Stream, head: re.Pattern[bytes], place: int) -> bool:
+    """Return whether bytes that begin a stream, at most 8, lie somewhere behind a place."""
+    stream.seek(place)
+    kept = b""
+    while block := stream.read(_BLOCK_BYTES):
+        if head.search(kept + block):
+            return True
+        kept = block[-7:]
+    return False
+
+
+def several_streams(kind: str) -> str:
+    """Reason to leave out a file that several others were joined to."""
+    return (
+        f"several {kind} streams one after another, of which only the first can be decoded; "
+        f"'ffmpeg -i IN.{kind.lower()} OUT.flac' joins them"
+    )
+
+
+def _first_ogg_streams(stream: Stream) -> tuple[set[bytes], int]:
+    """Serial numbers of the streams that begin where the file does, and where their first pages end."""
     serials: set[bytes] = set()
     place = 0
     for _ in range(_MAX_OGG_STREAMS):
@@ -319,4 +317,4 @@ def _first_ogg_streams(stream: Stream) -> set[bytes]:
         serials.add(page[14:18])
         segments = page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + page[26]]
         place += _OGG_PAGE_BYTES + len(segments) + sum(segments)
-    return serials
+    return serials, place

@@ -22,6 +22,7 @@ from cache_schema.clip_table import write_clip_table
 from cache_schema.documents import parse
 from cache_schema.encodings import top_k, u8log
 from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
+from cache_schema.folder_kinds import instead_of_cache
 from cache_schema.metadata import (
     CommitRecord,
     CorpusFacts,
@@ -91,6 +92,8 @@ def load_manifest(root: Path) -> Manifest:
     """
     path = root / MANIFEST
     if not path.is_file():
+        if other := instead_of_cache(root):
+            raise CacheError(other, kind="missing")
         what = "has no manifest.json, so it is not a cache" if root.exists() else "does not exist"
         out = "NEW.zarr" if root.exists() else root
         raise CacheError(

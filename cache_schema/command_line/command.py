@@ -147,8 +147,8 @@ def _open_streams() -> None:
         elif hasattr(getattr(sys, name), "reconfigure"):
             getattr(sys, name).reconfigure(errors="backslashreplace")
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout = _Output(
-            open(sys.stdout.fileno(), "wb", closefd=False),  # noqa: SIM115 - as long as the process
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(_Output(sys.stdout.fileno(), "wb", closefd=False)),
             encoding=sys.stdout.encoding,
             errors="backslashreplace",
             line_buffering=sys.stdout.line_buffering,
@@ -156,26 +156,15 @@ def _open_streams() -> None:
         )
 
 
-class _Output(io.TextIOWrapper):
+class _Output(io.FileIO):
     """The standard output; its first error names it, as one of the system does not."""
 
-    def write(self, text: str, /) -> int:
-        """Write a text; what cannot be written is an error once."""
-        with self._named():
-            return super().write(text)
-
-    def flush(self) -> None:
-        """Write what is left; what cannot be written is an error once."""
-        with self._named():
-            super().flush()
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Name the output in an error, and drop what follows, or it would fail again at the end."""
+    def write(self, content: Any, /) -> int:
+        """Write bytes; what cannot be written is an error once, and what follows is dropped."""
         try:
             with named_in_errors(OUTPUT):
-                yield
-        except OSError:
+                return super().write(content)
+        except OSError:  # it would fail again at the end
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -62,7 +62,10 @@ def _paths_and_labels(cache: Cache) -> dict[str, list[tuple[str, list[str]]]]:
 
 
 def teacher_cautions(
-    cache: Cache, teacher: str, scores: Mapping[str, float] | None = None
+    cache: Cache,
+    teacher: str,
+    scores: Mapping[str, float] | None = None,
+    signals: Collection[str] | None = None,
 ) -> list[str]:
     """What a teacher's own figures say of how much there is to learn from it.
 
@@ -74,14 +77,17 @@ def teacher_cautions(
         Its name in the cache.
     scores : mapping, optional
         Its accuracy by split, where it is known already.
+    signals : collection of str, optional
+        Those that students will learn from as they are, where that is known.
     """
     if scores is None:
         splits = [split for split in ("train",) if split in cache.splits]
         scores = teacher_accuracy(cache, teacher, splits, UNITS)
     signal = qualified(TEMPORAL_ATTENTION, teacher)
+    used = signals is None or signal in signals
     return [
         *perfect_teacher(scores.get("train"), "accuracy", teacher_label(teacher)),
-        *flat_attention(mean_flatness(cache, signal), signal),
+        *flat_attention(mean_flatness(cache, signal) if used else None, signal),
     ]
 
 

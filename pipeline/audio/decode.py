@@ -24,7 +24,9 @@ import soxr
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError
+from cache_schema.mp3_frames import counts_frames, first_mp3_frame, true_byte_count
 from cache_schema.signal_names import FULL_SCALE
+from cache_schema.stream_ends import problem_behind_count, problem_behind_decoded
 from cache_schema.truncation import (
     CLAIMED_BYTES,
     MAX_RATE_HZ,
@@ -33,8 +35,6 @@ from cache_schema.truncation import (
     NO_SAMPLES,
     UNCOUNTED_FRAMES,
     container_extent,
-    counts_frames,
-    first_mp3_frame,
 )
 from pipeline.audio.members import MemberProblem, container_of, member_samples, split_member
 from pipeline.audio.source import Source, SourceProblem, open_source
@@ -391,7 +391,7 @@ class _Sound(soundfile.SoundFile):  # type: ignore[misc]
             return _mean_over_channels(self.read(out=block_SK))
         except soundfile.LibsndfileError:  # behind what it had decoded; it would go on, somewhere
             self.stopped = True
-            decoded = int(np.isnan(block_SK).any(axis=1).argmax())
+            decoded = int(np.append(np.isnan(block_SK).any(axis=1), True).argmax())
             return _mean_over_channels(block_SK[:decoded])
 
 
@@ -412,9 +412,11 @@ class _Recording:
         extent = container_extent(source)
         if extent.problem:
             raise UnopenedAudio(extent.problem)
-        source.patches.update(extent.patches)
+        source.patches.update(extent.patches or true_byte_count(source))
         self.source, self._suffix = source, suffix
         self._sound = self._opened()
+        if self._sound.format == "MP3":
+            self._check_count()
         self.rate_hz = int(self._sound.samplerate)
         self.unsized = bool(extent.patches) or int(self._sound.frames) >= UNCOUNTED_FRAMES
         if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
@@ -467,10 +469,22 @@ class _Recording:
         return frames
 
     def _counts_frames(self) -> bool:
+        with self._place_kept():
+            return counts_frames(self.source)
+
+    def _check_count(self) -> None:
+        """Refuse what holds more than its header counts."""
+        with self._place_kept():
+            problem = problem_behind_count(self.source, str(self._sound.format))
+        if problem:
+            raise UnopenedAudio(problem)
+
+    @contextmanager
+    def _place_kept(self) -> Iterator[None]:
+        """Look elsewhere in the bytes; the decoder goes on where it was."""
         position = self.source.tell()
-        counts = counts_frames(self.source)
+        yield
         self.source.seek(position)
-        return counts
 
     def _counted(self) -> int:
         """Count the frames by decoding them, once for all windows, and open the recording anew."""
@@ -485,7 +499,9 @@ class _Recording:
                     f"longer than {MAX_RECORDING_S:g} s, and its header gives no length"
                 )
         self.source.raise_failure()  # a count that a disk cut short is none to keep
-        self._check_no_more(count)
+        kind, stopped = str(self._sound.format), self._sound.stopped
+        if problem := problem_behind_decoded(self.source, kind, count, stopped=stopped):
+            raise UnopenedAudio(problem)
         if count == 0:
             raise UnopenedAudio(NO_SAMPLES)
         if len(_counts) >= MAX_COUNTS:
@@ -493,15 +509,6 @@ class _Recording:
         _counts[digest] = count
         self._reopen()
         return count
-
-    def _check_no_more(self, count: int) -> None:
-        """Refuse what was damaged in its middle; behind an MP3's last frame lie tags and padding."""
-        if not self._sound.stopped:
-            return
-        if self._sound.format != "MP3" or first_mp3_frame(self.source, self.source.tell()):
-            raise UnopenedAudio(
-                f"truncated or damaged: decoding stopped after {count} frames, before the file's end"
-            )
 
     def _reopen(self) -> None:
         self.close()
@@ -526,6 +533,8 @@ class _Recording:
             if position >= start:
                 blocks.append(block_S)
             position += len(block_S)
+        if self._sound.format != "MP3" and stop == int(self._sound.frames):
+            self._check_count()  # reads all of it, so when it is decoded and not when it is measured
         return np.concatenate(blocks)
 
     def _move_near(self, start: int) -> int:

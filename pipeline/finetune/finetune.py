@@ -135,7 +135,8 @@ def _finetune(
         done = _read(out / _TRAINING_FILE, *_RESULT_KEYS)
         _check_same_run(out, done["facts"], facts)
         shutil.rmtree(partial, ignore_errors=True)
-        report(f"already done: {_summary(done)}")
+        report(f"already done: {out}: {_summary(done)}")
+        report(_next_command(out))
         return done
     if finish and not (partial / STATE_FILE).is_file():
         raise RunError(
@@ -151,7 +152,12 @@ def _finetune(
     (partial / _FINISHED_FOLDER).replace(out)
     shutil.rmtree(partial)
     report(f"wrote {out}: {_summary(result)}")
+    report(_next_command(out))
     return result
+
+
+def _next_command(out: Path) -> str:
+    return f"Next: precompute-teacher CORPUS --teacher {out} --out CACHE"
 
 
 def _teacher(corpus: Corpus, base: Checkpoint, pooling: Pooling | None) -> HuggingFaceTeacher:
@@ -298,7 +304,7 @@ def _train(
         report=report,
         recipe=views,
     )
-    for note in corpus.notes:
+    for note in (*corpus.notes, *views.notes):
         report(note)
     for split in NEEDED_SPLITS:
         report(f"{split}: {len(audio.clips(split))} labelled clips")

@@ -91,6 +91,8 @@ class ViewRecipe:
         Whether the labels of a view may be other than its clip's.
     draws_length : bool
         Whether two views of a clip may differ in length.
+    notes : list of str
+        What a user should know of what the steps found.
 
     Raises
     ------
@@ -115,6 +117,7 @@ class ViewRecipe:
             self._steps.append(step)
         self.draw_names = draw_names(self.texts) if steps else ()
         self.mixes_labels = any(step.mixes_labels for step in self._steps)
+        self.notes = [note for step in self._steps for note in getattr(step, "notes", ())]
         self._changes_length = any(step.changes_length for step in self._steps)
         self.draws_length = any(step.draws_length for step in self._steps)
         self._rate_hz = context.sample_rate_hz

@@ -5,7 +5,7 @@ Shape suffixes: S samples, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -85,6 +85,8 @@ class ViewStep(Protocol):
     changes_length, draws_length, mixes_labels : bool
         Whether views differ in length from their clips, whether that depends on what was drawn, and
         whether labels change.
+    notes : sequence of str, optional
+        What a user should know of what `prepare` found.
     example : str, optional
         The step as ``--view`` takes it, with the options that it needs, for clips of a tenth of a
         second and a folder ``noise``; only for a step that cannot do without options.
@@ -114,6 +116,7 @@ class PlainStep:
     changes_length = False
     draws_length = False
     mixes_labels = False
+    notes: Sequence[str] = ()
 
     def prepare(self, context: ViewContext) -> dict[str, Any]:
         """Nothing to load."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from cache_schema.errors import UsageError
+from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
 from cache_schema.text import one_line
 from pipeline.audio.decode import AUDIO_SUFFIXES, MAX_CLIP_S, TooLong, UnusableAudio, decode
 from pipeline.corpora.interface import SPLIT_NAMES
@@ -38,6 +37,7 @@ class Recording:
 
     name: str
     waveform_S: Waveform
+    sha256: str
 
 
 class Noise(PlainStep):
@@ -74,23 +74,29 @@ class Noise(PlainStep):
         Raises
         ------
         UsageError
-            If a split gets none, or a recording is longer than is decoded at once. A link that leads
-            out of the folder is not followed.
+            If a split gets none, or a recording is longer than is decoded at once.
+        RunError
+            If disk, network or memory fail, and go on failing. A recording that cannot be decoded, and
+            a link that leads out of the folder, are left out, with a note.
         """
         self._rate_hz = context.sample_rate_hz
         folder = (context.corpus_root / self._folder).resolve()
         digest = hashlib.sha256()
-        found = []
-        for name, waveform_S, sha256 in _decoded(folder, self._rate_hz):
-            found.append(Recording(name, waveform_S))
-            digest.update(f"{name}\0{sha256}\n".encode())
+        found, unusable = _decoded(folder, self._rate_hz)
+        for recording in found:
+            digest.update(f"{recording.name}\0{recording.sha256}\n".encode())
+        if unusable:
+            left_out = (
+                f"{len(unusable)} of what {one_line(folder)} holds cannot be used and is left out"
+            )
+            self.notes = [f"view noise: {left_out}:\n{bullet_list(unusable, MAX_LISTED)}"]
         self._recordings = _split_recordings(found, self._rate_hz)
         if lacking := [split for split, own in self._recordings.items() if not own]:
             raise UsageError(
                 f"view noise: folder={str(self._folder)!r} holds no audio for {', '.join(lacking)} "
                 f"(looked in {folder}, {len(found)} recordings there); name a folder, relative to the "
                 "corpus root or absolute, with a recording of 10 s or more, three shorter ones, or a "
-                "folder for each split.",
+                "folder for each split." + "".join(f"\n{note}" for note in self.notes),
                 kind="options",
             )
         names = {split: [r.name for r in own] for split, own in self._recordings.items()}
@@ -125,10 +131,15 @@ def _power(waveform_S: Waveform) -> float:
     return float(np.mean(waveform_S.astype(np.float64) ** 2)) if len(waveform_S) else 0.0
 
 
-def _decoded(folder: Path, rate_hz: int) -> Iterator[tuple[str, Waveform, str]]:
-    """Yield name, samples and digest of every recording below a folder, in the order of names."""
-    for name in sorted(files_below(folder).files):
-        if PurePosixPath(name).suffix.lower() not in AUDIO_SUFFIXES or escapes_root(folder, name):
+def _decoded(folder: Path, rate_hz: int) -> tuple[list[Recording], list[str]]:
+    """Decode every recording below a folder, in the order of names, and list what cannot be used."""
+    below = files_below(folder)
+    found, unusable = [], list(below.problems) if folder.is_dir() else []
+    for name in sorted(below.files):
+        if PurePosixPath(name).suffix.lower() not in AUDIO_SUFFIXES:
+            continue
+        if escapes_root(folder, name):
+            unusable.append(f"{one_line(name)}: a link that leads out of the folder, not followed")
             continue
         try:
             clip = decode(folder / name, sample_rate_hz=rate_hz)
@@ -138,10 +149,11 @@ def _decoded(folder: Path, rate_hz: int) -> Iterator[tuple[str, Waveform, str]]:
                 f"{MAX_CLIP_S:g} s, or leave it out.",
                 kind="options",
             ) from None
-        except UnusableAudio:
+        except UnusableAudio as problem:
+            unusable.append(f"{one_line(name)}: {problem}")
             continue
-        if len(clip.waveform):
-            yield name, clip.waveform, clip.sha256
+        found.append(Recording(name, clip.waveform, clip.sha256))
+    return found, unusable
 
 
 def _split_recordings(found: list[Recording], rate_hz: int) -> dict[str, list[Recording]]:
@@ -164,7 +176,7 @@ def _split_recordings(found: list[Recording], rate_hz: int) -> dict[str, list[Re
         for split, (first, last) in TIME_SHARES.items():
             samples = len(recording.waveform_S)
             stretch_S = recording.waveform_S[int(first * samples) : int(last * samples)]
-            dealt[split].append(Recording(recording.name, stretch_S))
+            dealt[split].append(replace(recording, waveform_S=stretch_S))
     short = sorted((r for r in found if len(r.waveform_S) < LONG_S * rate_hz), key=_hash)
     tenth = math.ceil(len(short) / 10)
     dealt["validation"] += short[:tenth]

@@ -24,7 +24,13 @@ from cache_schema.report.extra import require_report
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
 from cache_schema.terminal import echo
-from student.compare.conditions import LADDER, Condition, parse_condition, supported_conditions
+from student.compare.conditions import (
+    LADDER,
+    Condition,
+    parse_condition,
+    signals_as_they_are,
+    supported_conditions,
+)
 from student.models import STUDENTS
 
 if TYPE_CHECKING:
@@ -129,8 +135,10 @@ def main(
     check_no_links(out, "comparison", error=RunError)
     check_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
     check_comparison(comparison, opened, folds=folds)
+    used = signals_as_they_are(ladder)
     for cache in opened.values():
-        taught = (line for name in cache.teachers for line in teacher_cautions(cache, name))
+        cautions = (teacher_cautions(cache, name, signals=used) for name in cache.teachers)
+        taught = (line for lines in cautions for line in lines)
         for warning in [*corpus_warnings(cache), *taught]:
             echo(f"warning: {warning}")
     known = KnownRuns(comparison, opened, Ledger(ledger) if ledger else None)

@@ -73,6 +73,17 @@ def parse_losses(alternative: str) -> tuple[Distillation, ...]:
     return tuple(parse_distillation(word) for word in words if not word.startswith(LABEL))
 
 
+def signals_as_they_are(conditions: Iterable[Condition]) -> set[str]:
+    """Signals that any loss of the conditions reads and does not sharpen.
+
+    >>> signals_as_they_are([parse_condition("none | logits=1 | temporal=1:sharpen=3")])
+    {'logits'}
+    """
+    alternatives = [one for condition in conditions for one in condition.alternatives]
+    losses = [loss for one in alternatives for loss in parse_losses(one)]
+    return {signal for loss in losses if "sharpen" not in loss.options for signal in loss.signals}
+
+
 def train_arguments(alternative: str) -> list[str]:
     """Write an alternative as ``train-student`` takes it.
 

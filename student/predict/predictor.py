@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError, UsageError
+from cache_schema.folder_kinds import instead_of_run, kind_of
 from cache_schema.front_ends import FrontEnd
 from student.predict.prediction import Prediction
 
@@ -84,6 +85,9 @@ def open_predictor(model: Path) -> Predictor:
     """
     if not model.is_dir():
         return _open_onnx(model.resolve() if model.is_symlink() else model)  # the user named it
+    other = "" if kind_of(model) == "export" else instead_of_run(model)
+    if other:
+        raise RunError(other, kind="missing")
     if (model / RUN_FILE).is_file():
         return _open_run(model)
     if os.path.lexists(model / ONNX_FILE):

@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
+from cache_schema.mp3_frames import counts_frames, true_byte_count
 from cache_schema.signal_names import FULL_SCALE
+from cache_schema.stream_ends import problem_behind_count, problem_behind_decoded
 from cache_schema.truncation import (
     CLAIMED_BYTES,
     LAST_TAG_BYTES,
@@ -31,8 +33,6 @@ from cache_schema.truncation import (
     MIN_RATE_HZ,
     UNCOUNTED_FRAMES,
     container_extent,
-    counts_frames,
-    first_mp3_frame,
 )
 
 FloatArray = NDArray[np.float32]
@@ -63,7 +63,9 @@ def read_recording(path: Path, sample_rate_hz: int) -> Iterator[FloatArray]:
             blocks = _mono_blocks(soundfile, sound, file)
             yield from Resampler(_rate_of(sound), sample_rate_hz).resampled(blocks)
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.rstrip(".") or f"libsndfile error {error.code}"
+        reason = error.error_string.rstrip(".")
+        if not reason or "does not exist" in reason:  # of an MP3 without a frame
+            reason = f"no frame of audio found, libsndfile error {error.code}"
         raise UnusableRecording(f"not audio that can be decoded ({reason})") from None
     except (UnusableRecording, UsageError, OSError, MemoryError):
         raise
@@ -250,14 +252,19 @@ def _opened(soundfile: Any, path: Path, file: BinaryIO) -> Any:
     if extent.problem:
         raise UnusableRecording(extent.problem)
     source: Any = os.fsencode(path)
-    if extent.patches:  # its header has no true sizes yet: they are put into a copy of those bytes
+    patches = extent.patches or true_byte_count(file)
+    if patches:  # its header has no true sizes: they are put into a copy of those bytes
         source = _Patched(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        for place, size in extent.patches.items():
+        for place, size in patches.items():
             source[place : place + len(size)] = size
     sound = soundfile.SoundFile(source)
     if sound.format == "MP3" and not counts_frames(file):
         sound.close()
         sound = soundfile.SoundFile(_Longer(file))
+    elif sound.format == "FLAC" and sound.frames >= UNCOUNTED_FRAMES:
+        sound.close()
+        file.seek(0)
+        sound = soundfile.SoundFile(file)  # which then shows where decoding stopped
     # It would seek after every read of what can be sought in: an MP3's decoder then begins anew.
     sound.seekable = lambda: False
     return sound
@@ -273,33 +280,35 @@ def _rate_of(sound: Any) -> int:
 
 
 def _mono_blocks(soundfile: Any, sound: Any, file: BinaryIO) -> Iterator[FloatArray]:
-    """Decode to the end; damage, or fewer frames than the header counts, is an error."""
-    counted = int(sound.frames) < UNCOUNTED_FRAMES and (
-        sound.format != "MP3" or counts_frames(file)
-    )
+    """Decode what the header counts, or to the end; damage, or fewer or more than that, is an error."""
+    kind, channels = str(sound.format), int(sound.channels)
+    counted = int(sound.frames) < UNCOUNTED_FRAMES and (kind != "MP3" or counts_frames(file))
+    frames = int(sound.frames) if counted else UNCOUNTED_FRAMES
+    _refuse(problem_behind_count(file, kind) if counted else "")
     count, stopped = 0, False
-    channels = int(sound.channels)
-    while not stopped:
-        block_SK = np.full((max(1, BLOCK_SAMPLES // channels), channels), np.nan, np.float32)
+    while count < frames and not stopped:
+        wanted = min(max(1, BLOCK_SAMPLES // channels), frames - count)
+        block_SK = np.full((wanted, channels), np.nan, np.float32)
         try:
             read_SK = sound.read(out=block_SK)
         except soundfile.LibsndfileError:  # behind what it had decoded
             stopped = True
-            read_SK = block_SK[: int(np.isnan(block_SK).any(axis=1).argmax())]
+            decoded = np.append(np.isnan(block_SK).any(axis=1), True).argmax()
+            read_SK = block_SK[: int(decoded)]
         if not len(read_SK):
             break
         mono_S = mean_over_channels(read_SK)
         check_finite(mono_S, count)
         count += len(mono_S)
         yield mono_S
-    # Behind the frames that a header counts may lie a tag, which no decoder takes for one more.
-    complete = counted and count >= int(sound.frames)
-    damaged = stopped and not complete and (sound.format != "MP3" or _goes_on(file))
-    if damaged or (counted and not complete):
-        declared = f"the header declares {sound.frames} frames, " if counted else ""
-        raise UnusableRecording(f"truncated or damaged: {declared}decoding stopped after {count}")
+    if not counted:
+        _refuse(problem_behind_decoded(file, kind, count, stopped=stopped))
+    elif count < frames:
+        _refuse(
+            f"truncated or damaged: the header declares {frames} frames, decoding stopped after {count}"
+        )
 
 
-def _goes_on(file: BinaryIO) -> bool:
-    """Whether MP3 frames follow; behind the last one lie tags and padding."""
-    return first_mp3_frame(file, file.tell()) is not None
+def _refuse(problem: str) -> None:
+    if problem:
+        raise UnusableRecording(problem)

@@ -65,8 +65,9 @@ def read_run_folder(path: Path) -> RunFolder:
     RunError
         If it is no run, not finished, or damaged.
     """
+    config = read_config(path)  # before links are looked for: a model of the hub's cache has some
     check_no_links(path, "run", error=RunError)
-    config, result = read_config(path), read_json(path / RESULT)
+    result = read_json(path / RESULT)
     if result is None:
         raise RunError(
             f"{path} is not finished (no {RESULT}). Repeat its train-student command to end it.",

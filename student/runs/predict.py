@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from cache_schema.errors import RunError, UsageError, bullet_list
+from cache_schema.folder_kinds import instead_of_run
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
 from cache_schema.text import one_line
@@ -32,6 +33,8 @@ def read_config(run: Path) -> dict[str, Any]:
     RunError
         If the folder holds no run, or one that an earlier version made.
     """
+    if other := instead_of_run(run):
+        raise RunError(other, kind="missing")
     config = read_json(run / "config.json")
     if config is None:
         place = "RUN" if os.path.lexists(run) else run  # what is there is nothing to train into

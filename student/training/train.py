@@ -144,7 +144,10 @@ def _train(
     config = checked_run(run, config)[0]
     done = finished_result(run, splits, config)
     if done is not None:
-        log(f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done.")
+        log(
+            f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done. "
+            f"Score it: evaluate-student {run} {cache.root}"
+        )
         return done
     for warning in corpus_warnings(cache):
         log(f"warning: {warning}")

@@ -97,6 +97,42 @@ def without_mp3_count(content: bytes) -> bytes:
     return content.replace(b"Xing", b"none", 1).replace(b"Info", b"none", 1)
 
 
+ID3V1 = b"TAG" + bytes(125)
+ID3V2 = b"ID3\x03\0\0\0\0\0\x20" + bytes(32)
+APE = b"APETAGEX" + bytes(24)
+# What taggers and file systems leave behind the last frame.
+TAILS = {"ID3v1": ID3V1, "APE": APE, "zeros": bytes(4096), "junk": b"junk" * 50}
+
+
+def joined() -> dict[str, bytes]:
+    """Files that `cat a b > c` makes, of which libsndfile decodes the first alone."""
+    made = {
+        kind: tone(kind)
+        for kind in ("WAV", "RF64", "W64", "AIFF", "AU", "CAF", "MP3", "FLAC", "OGG")
+    }
+    files = {f"x.{kind.lower()}": content * 2 for kind, content in made.items()}
+    mp3, flac, other_rate = made["MP3"], made["FLAC"], tone("MP3", 22_050)
+    files |= {
+        "tag between.mp3": mp3 + ID3V2 + mp3,
+        "tags between.mp3": mp3 + ID3V1 + ID3V2 + mp3,
+        "count without gaps.mp3": mp3.replace(b"LAME", b"none") + mp3,
+        "second without a count.mp3": mp3 + without_mp3_count(mp3),
+        "other rate, no count.mp3": without_mp3_count(mp3) + other_rate,
+        "tag between.flac": flac + ID3V2 + flac,
+        "first without a count.flac": without_flac_count(flac) + flac,
+        "tag first.flac": ID3V2 + flac + flac,
+        "odd.w64": tone("W64", frames=6001) + tone("W64"),
+    }
+    return files
+
+
+def tone(kind: str, rate_hz: int = 16_000, frames: int = FRAMES) -> bytes:
+    """A file of a container's usual codec."""
+    content = io.BytesIO()
+    soundfile.write(content, 0.3 * np.sin(np.arange(frames) / 9), rate_hz, format=kind)
+    return content.getvalue()
+
+
 def write_all(folder: Path) -> dict[str, bytes]:
     """Write a good file of every kind; returns their contents by name."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -95,7 +95,7 @@ def test_the_same_command_again_says_that_all_is_done(
     run, printed = finished
     before = (run / "model.safetensors").read_bytes()
     again = here(train_cli.main, *arguments(cache, run, "--epochs", "3", *DISTILL))
-    assert "3 of 3 epochs are done" in again.stdout
+    assert f"3 of 3 epochs are done. Score it: evaluate-student {run} {cache}" in again.stdout
     assert again.stdout.splitlines()[-1] == printed.splitlines()[-1]
     assert (run / "model.safetensors").read_bytes() == before
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from cache_schema.truncation import counts_frames
+from cache_schema.mp3_frames import counts_frames
 from pipeline.audio.decode import (
     RESAMPLER,
     UnusableAudio,
@@ -231,5 +231,5 @@ def test_ogg_streams_one_after_another_are_not_taken_for_the_first_alone(
     assert scan_header(path).problem == ""
     path.write_bytes(b"".join(streams))
     assert "only the first can be decoded" in scan_header(path).problem
-    with pytest.raises(UnusableAudio, match="several Ogg streams one after another"):
+    with pytest.raises(UnusableAudio, match="several OGG streams one after another"):
         decode(path, sample_rate_hz=RATE_HZ)

@@ -22,9 +22,10 @@ from cache_schema.cautions import (
     perfect_teacher,
     shared_groups,
 )
+from cache_schema.inspection import cache_cautions
 from cache_schema.inspection.cache_cautions import corpus_cautions, mean_flatness, teacher_cautions
 from cache_schema.reader import open_cache
-from student.compare.conditions import parse_condition
+from student.compare.conditions import parse_condition, signals_as_they_are
 from student.compare.row_cautions import row_cautions
 from student.compare.statistics import paired
 from student.compare.table import TableRow
@@ -177,3 +178,21 @@ def test_a_cache_is_judged_by_its_clips_and_its_teachers_answers(tmp_path: Path)
     assert mean_flatness(cache, "attention_of_nobody") is None
     (said,) = teacher_cautions(cache, "", {"train": 0.995})
     assert said.startswith("the first teacher is nearly perfect")
+
+
+def test_flat_attention_is_no_caution_where_nothing_learns_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = open_cache(copy_small_cache(tmp_path / "small.zarr"))
+    monkeypatch.setattr(cache_cautions, "mean_flatness", lambda cache, signal: 0.99)
+    for words, warned in {
+        "none": False,
+        "logits=1 label=1": False,
+        "sp=1 | temporal=1:sharpen=3": False,
+        "logits=1 temporal=0.1": True,
+        "none | temporal=1": True,
+    }.items():
+        used = signals_as_they_are([parse_condition(words)])
+        said = teacher_cautions(cache, "", {}, used)
+        assert ["nearly flat" in line for line in said] == [True] * warned, words
+    assert "nearly flat" in teacher_cautions(cache, "", {})[0]

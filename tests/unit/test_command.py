@@ -219,8 +219,21 @@ def run_script(
     return found
 
 
-def test_a_full_device_of_the_output_is_named_and_not_the_cache(tmp_path: Path) -> None:
-    found = run_script(tmp_path, "> /dev/full")
+@pytest.mark.parametrize("written", ["lines", "help", "version", "completion", "completions"])
+def test_a_full_device_of_the_output_is_named_and_not_the_cache(
+    tmp_path: Path, written: str
+) -> None:
+    """A script for the shell is written as bytes, below what writes text."""
+    words, environment = {
+        "lines": ("", {}),
+        "help": ("--help", {}),
+        "version": ("--version", {}),
+        "completion": ("", {"_SPEAK_PY_COMPLETE": "bash_source"}),
+        "completions": (
+            "", {"_SPEAK_PY_COMPLETE": "bash_complete", "COMP_WORDS": "speak --", "COMP_CWORD": "1"},
+        ),
+    }[written]  # fmt: skip
+    found = run_script(tmp_path, f"{words} > /dev/full", **environment)
     assert found.returncode == 1
     assert found.stderr.count(b"\n") == 1, found.stderr
     assert b"speak: No space left on device (standard output)" in found.stderr

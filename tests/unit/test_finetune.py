@@ -83,10 +83,16 @@ def test_the_written_weights_give_the_reported_score(
 def test_a_finished_run_repeated_is_already_done(
     corpus: Corpus, base: Path, tmp_path: Path
 ) -> None:
-    first, _ = run(corpus, base, tmp_path / "teacher")
-    second, lines = run(corpus, base, tmp_path / "teacher")
-    assert second == json.loads(json.dumps(first))
-    assert lines[0].startswith("already done: accuracy validation")
+    out = tmp_path / "teacher"
+    first, wrote = run(corpus, base, out)
+    step = f"Next: precompute-teacher CORPUS --teacher {out} --out CACHE"
+    assert wrote[-2].startswith(f"wrote {out}: accuracy validation")
+    assert wrote[-1] == step
+    for finish in (False, True):
+        second, lines = run(corpus, base, out, finish=finish)
+        assert second == json.loads(json.dumps(first))
+        assert lines[0].startswith(f"already done: {out}: accuracy validation")
+        assert lines[1:] == [step]
 
 
 def test_another_configuration_in_the_same_folder_is_refused_with_both_values(

@@ -14,11 +14,15 @@ import pytest
 import soundfile
 from sound_files import (
     FRAMES,
+    ID3V2,
     PLACEHOLDERS,
     SIZE_FIELDS,
+    TAILS,
     WHOLE_FIELDS,
     encoded,
+    joined,
     kinds,
+    tone,
     with_sample_size,
     with_size,
     without_flac_count,
@@ -402,3 +406,68 @@ def test_whatever_a_decoder_raises_is_a_finding(
     assert raised.value.reason == f"not audio that can be decoded ({error.__name__})"
     if call == "__init__":
         assert scan_header(path).problem == raised.value.reason
+
+
+@pytest.mark.parametrize(("name", "content"), joined().items())
+def test_files_that_were_joined_are_not_taken_for_the_first_alone(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UnusableAudio, match="one after another, of which only the first can be"):
+        decode(path, sample_rate_hz=16_000)
+
+
+def test_where_the_second_of_joined_files_begins_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(tone("WAV") + tone("WAV", 8_000, 500))
+    header = scan_header(path)
+    assert header.problem.endswith(
+        "the second begins with byte 12045, as 'tail -c +12045' reads it"
+    )
+    path.write_bytes(path.read_bytes()[12_045 - 1 :])
+    assert scan_header(path)[:3] == (500, 8_000, "")
+
+
+def test_joined_mp3s_without_counts_are_one_recording(tmp_path: Path) -> None:
+    """Their decoder goes on, over a tag too, where rate and channels are the same."""
+    path = tmp_path / "x.mp3"
+    single = without_mp3_count(tone("MP3"))
+    path.write_bytes(single)
+    frames = scan_header(path).frames
+    path.write_bytes(single + single)
+    assert decode(path, sample_rate_hz=16_000).source_frames == 2 * frames
+
+
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("tag", [b"", ID3V2], ids=["", "ID3v2"])
+def test_what_lies_behind_a_flac_is_no_damage(tmp_path: Path, tail: str, tag: bytes) -> None:
+    path, content = tmp_path / "x.flac", tone("FLAC", frames=40_000)
+    path.write_bytes(content)
+    expected = decode(path, sample_rate_hz=16_000).waveform
+    for whole in (content, without_flac_count(content)):
+        path.write_bytes(tag + whole + TAILS[tail])
+        assert scan_header(path)[:3] == (40_000, 16_000, "")
+        np.testing.assert_array_equal(decode(path, sample_rate_hz=16_000).waveform, expected)
+
+
+@pytest.mark.parametrize("tail", ["", *TAILS])
+def test_a_flac_without_a_count_that_was_cut_is_damaged(tmp_path: Path, tail: str) -> None:
+    """Its last frame is not whole, though nothing says how many there should be."""
+    path, content = tmp_path / "x.flac", without_flac_count(tone("FLAC", frames=40_000))
+    path.write_bytes(content[:-9] + TAILS.get(tail, b""))
+    assert "decoding stopped after 36864 frames" in scan_header(path).problem  # 9 blocks of 4096
+
+
+def test_a_chunk_without_its_pad_byte_is_named(tmp_path: Path) -> None:
+    wave = tone("WAV")
+    for name, length in ((b"LIST", 17), (b"bext", 5)):
+        chunk = struct.pack("<4sI", name, length) + b"x" * length
+        path = tmp_path / "x.wav"
+        path.write_bytes(wave[:36] + chunk + b"\0" + wave[36:])
+        assert scan_header(path)[:2] == (6000, 16_000)
+        path.write_bytes(wave[:36] + chunk + wave[36:])
+        assert scan_header(path).problem == (
+            f"damaged: the pad byte behind chunk '{name.decode()}' of {length} bytes is missing, so no "
+            "reader finds the samples"
+        )

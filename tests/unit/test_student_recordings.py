@@ -11,8 +11,14 @@ import numpy as np
 import pytest
 import soundfile
 from sound_files import (
+    APE,
+    ID3V1,
+    ID3V2,
     SIZE_FIELDS,
+    TAILS,
     encoded,
+    joined,
+    tone,
     with_size,
     without_flac_count,
     without_mp3_count,
@@ -23,7 +29,7 @@ from cache_schema.errors import UsageError
 from pipeline.audio.decode import decode
 from pipeline.precompute.unit_inputs import _to_int16
 from pipeline.views import View
-from student.predict.recordings import UnusableRecording, as_cached, read_recording
+from student.predict.recordings import BLOCK_SAMPLES, UnusableRecording, as_cached, read_recording
 
 RATE_HZ = 16_000
 
@@ -104,18 +110,27 @@ def test_a_stream_cannot_be_made_quieter_so_its_loudest_samples_are_cut_off() ->
     np.testing.assert_array_equal(found, [0.5, 1 - 2.0**-15, -1.0])
 
 
-@pytest.mark.parametrize(
-    "tail", [b"TAG" + b"title".ljust(125, b"\0"), bytes(4096), b"APETAGEX" + bytes(24), b"junk" * 50],
-    ids=["ID3v1", "zeros", "APE", "junk"],
-)  # fmt: skip
-def test_what_lies_behind_a_counted_flac_is_no_damage(tmp_path: Path, tail: bytes) -> None:
+@pytest.mark.parametrize("tail", TAILS)
+@pytest.mark.parametrize("frames", [48_000, 2 * BLOCK_SAMPLES])
+def test_what_lies_behind_a_flac_is_no_damage(tmp_path: Path, tail: str, frames: int) -> None:
     """Taggers write there, and the pipeline takes such a file."""
     path = tmp_path / "a.flac"
-    soundfile.write(path, noise(48_000), RATE_HZ)
-    expected = heard(path)
-    path.write_bytes(path.read_bytes() + tail)
-    np.testing.assert_array_equal(heard(path), expected)
-    assert len(decode(path, sample_rate_hz=RATE_HZ).waveform) == len(expected)
+    soundfile.write(path, noise(frames), RATE_HZ)
+    content, expected = path.read_bytes(), heard(path)
+    for whole in (content, without_flac_count(content)):
+        path.write_bytes(whole + TAILS[tail])
+        np.testing.assert_array_equal(heard(path), expected)
+    path.write_bytes(without_flac_count(content)[:-9] + TAILS[tail])
+    assert "truncated or damaged: decoding stopped after" in reason(path)
+
+
+@pytest.mark.parametrize(("name", "content"), joined().items())
+def test_files_that_were_joined_are_not_taken_for_the_first_alone(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert "one after another, of which only the first can be decoded" in reason(path)
 
 
 def test_a_truncated_recording_is_named_as_such(tmp_path: Path) -> None:
@@ -207,3 +222,26 @@ def test_damage_in_the_middle_of_an_mp3_without_a_count_is_told(tmp_path: Path) 
     middle = len(content) // 2
     path.write_bytes(content[:middle] + b"\x11" * 4000 + content[middle + 4000 :])
     assert "truncated or damaged: decoding stopped after" in reason(path)
+
+
+@pytest.mark.parametrize(
+    "behind", [ID3V1, APE + bytes(900), bytes(900)], ids=["ID3v1", "APE", "zeros"]
+)
+@pytest.mark.parametrize("before", [b"", ID3V2], ids=["", "ID3v2"])
+def test_a_tagged_mp3_is_decoded_as_it_is_without_a_word_from_its_decoder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], before: bytes, behind: bytes
+) -> None:
+    """Whose count of bytes, that it has no use for, is not that of the file."""
+    path, content = tmp_path / "x.mp3", tone("MP3")
+    path.write_bytes(content)
+    expected = heard(path)
+    path.write_bytes(before + content + behind)
+    np.testing.assert_array_equal(heard(path), expected)
+    np.testing.assert_array_equal(decode(path, sample_rate_hz=RATE_HZ).waveform, expected)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_mp3_without_a_frame_is_not_said_to_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "x.mp3"
+    path.write_bytes(ID3V2 * 3)
+    assert "does not exist" not in reason(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,8 @@ import soundfile
 from prepared_views import RATE_HZ, STEPS, TRAIN
 
 from cache_schema.clip import Clip
-from cache_schema.errors import UsageError
+from cache_schema.errors import RunError, UsageError
+from pipeline.audio import decode
 from pipeline.audio.decode import UnusableAudio, resampled_length
 from pipeline.views import View, ViewRecipe
 from pipeline.views.interface import UNKNOWN, ViewContext
@@ -215,6 +218,56 @@ def test_a_folder_of_noise_is_known_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "elsewhere/sea.wav").write_bytes((tmp_path / "elsewhere/fan.wav").read_bytes())
     other = ViewRecipe(["noise:folder=elsewhere"], context, seed=0)
     assert other.texts != here.texts
+
+
+def test_noise_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    context = prepared_views.write_corpus(tmp_path)
+    clean = ViewRecipe(["noise:folder=noise"], context, seed=0)
+    assert clean.notes == []
+    noise = tmp_path / "noise"
+    (noise / "text.wav").write_text("no audio " * 9)
+    (noise / "empty.flac").touch()
+    (noise / "outside.wav").symlink_to("/etc/hostname")
+    (noise / "dangling.wav").symlink_to(tmp_path / "nothing.wav")
+    (noise / "folder").symlink_to(tmp_path.parent)
+    (noise / "LICENSE").write_text("no recording")
+    recipe = ViewRecipe(["noise:folder=noise"], context, seed=0)
+    assert recipe.facts == clean.facts
+    lines = recipe.notes[0].splitlines()
+    assert lines[0] == f"view noise: 5 of what {noise} holds cannot be used and is left out:"
+    leads_out = "a link that leads out of the folder, not followed"
+    assert lines[2:] == [
+        f"  - dangling.wav: {leads_out}",
+        "  - empty.flac: the file is empty (0 bytes)",
+        f"  - outside.wav: {leads_out}",
+        "  - text.wav: not audio that can be decoded (Format not recognised)",
+    ]
+    assert lines[1].startswith("  - folder: a link to a folder that")
+
+
+def test_a_folder_of_nothing_but_damaged_noise_is_refused_with_the_reasons(tmp_path: Path) -> None:
+    context = prepared_views.write_corpus(tmp_path)
+    (tmp_path / "damaged").mkdir()
+    for number in range(30):
+        (tmp_path / f"damaged/{number:02d}.wav").write_bytes(b"RIFF")
+    with pytest.raises(UsageError, match="holds no audio for train") as caught:
+        ViewRecipe(["noise:folder=damaged"], context, seed=0)
+    assert "30 of what" in str(caught.value)
+    assert "  - 19.wav: " in str(caught.value)
+    assert str(caught.value).endswith("  - and 10 more")
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_noise_that_a_disk_refuses_is_not_left_out(
+    context: ViewContext, monkeypatch: pytest.MonkeyPatch, error: int
+) -> None:
+    def refused(path: Path) -> None:
+        raise OSError(error, os.strerror(error), str(path))
+
+    monkeypatch.setattr(decode, "RETRY_PAUSES_S", ())
+    monkeypatch.setattr(decode, "open_source", refused)
+    with pytest.raises(RunError, match=f"cannot be read on .*{os.strerror(error)}"):
+        ViewRecipe(["noise:folder=noise"], context, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""What a folder is that was named in the place of another: how to go on with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cache_schema.text import one_line
+
+# What a folder of ours holds; nothing else is written inside.
+_MARKS = {
+    "cache": ("manifest.json", "parts"),
+    "run": ("config.json", "training-state.pt"),
+    "export": ("card.json", "test_vectors.npz"),
+}
+_MAX_CONFIG_BYTES = 1 << 20
+_TEACH = "precompute-teacher CORPUS --teacher {} --out CACHE"
+_TRAIN = "train-student CACHE --student NAME --out RUN"
+
+
+def kind_of(folder: Path) -> str | None:
+    """Return ``"cache"``, ``"run"`` or ``"export"``; None for any other folder."""
+    for kind, names in _MARKS.items():
+        if all(os.path.lexists(folder / name) for name in names):
+            return kind
+    return None
+
+
+def instead_of_run(path: Path) -> str:
+    """Describe a cache, a teacher or an export that was named as a run, with the next command.
+
+    Returns
+    -------
+    str
+        Empty for anything else.
+    """
+    kind = kind_of(path)
+    if kind == "cache":
+        way = f"train-student {path} --student NAME --out RUN"
+        return f"{path} is a cache, not a run. Train on it: {way}"
+    if kind == "export":
+        return (
+            f"{path} is an exported student, not a run: name the run that it was made of. In ONNX it "
+            f"predicts by itself: predict-audio {path} RECORDING"
+        )
+    if model := _teacher_model(path):
+        return (
+            f"{path} is a teacher (a Hugging Face model, {model}), not a run. Let it teach: "
+            f"{_TEACH.format(path)}, then {_TRAIN}"
+        )
+    return ""
+
+
+def instead_of_cache(path: Path) -> str:
+    """Describe a run, a teacher or an export that was named as a cache; as `instead_of_run` does."""
+    kind = kind_of(path)
+    if kind == "run":
+        return (
+            f"{path} is a run, not a cache. Name the cache that it was trained on, for example: "
+            f"evaluate-student {path} CACHE"
+        )
+    if kind == "export":
+        return f"{path} is an exported student, not a cache. Name the cache that its run was trained on"
+    if model := _teacher_model(path):
+        way = _TEACH.format(path)
+        return f"{path} is a teacher (a Hugging Face model, {model}), not a cache. Make one: {way}"
+    return ""
+
+
+def _teacher_model(path: Path) -> str:
+    """Name a Hugging Face model's type; empty for any other folder."""
+    config = _config(path)
+    return one_line(config.get("model_type") or config.get("architecture") or "")
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """Content of ``config.json``; nothing where it is none."""
+    path = folder / "config.json"
+    with suppress(OSError, ValueError, RecursionError):
+        if path.is_file():
+            with path.open("rb") as file:
+                config = json.loads(file.read(_MAX_CONFIG_BYTES))
+            return config if isinstance(config, dict) else {}
+    return {}
