@@ -48,10 +48,11 @@ MAX_SEEDS = 1000
     "--condition",
     "conditions",
     multiple=True,
-    metavar="'LOSS=WEIGHT[:...] ... [label=W] [| ...]'",
+    metavar="'LOSS=WEIGHT[:...] ... [label=W] [unlabelled=N] [| ...]'",
     help="What students learn from beside the labels, repeatable: none, or losses as --distill takes "
-    "them, separated by spaces, with the label weight of a sum that is not convex. Of alternatives "
-    f"separated by | validation chooses one. Default, as far as caches serve it: {'; '.join(LADDER)}.",
+    "them, separated by spaces, with the label weight of a sum that is not convex, and how many "
+    "unlabelled clips if not all. Of alternatives separated by | validation chooses one. Default, as "
+    f"far as caches serve it: {'; '.join(LADDER)}.",
 )
 @click.option("--seeds", type=click.IntRange(1, MAX_SEEDS), default=3, show_default=True)
 @click.option(

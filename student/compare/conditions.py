@@ -13,7 +13,9 @@ from student.runs.settings import Distillation, parse_distillation
 
 NONE = "none"
 OR = "|"
-LABEL = "label="
+LABEL, UNLABELLED = "label=", "unlabelled="
+# Words of an alternative that are no loss: options of train-student.
+OPTIONS = {LABEL: "--label-weight", UNLABELLED: "--unlabelled"}
 # Weights set once; 30 was better than 300 for sp and iusp on one corpus: see tests/experiments.
 LADDER = (
     NONE,
@@ -34,7 +36,7 @@ class Condition:
     ----------
     alternatives : tuple of str
         Each ``none``, or what ``--distill`` gets, joined by single spaces; ``label=W`` among it is
-        the weight of the label loss.
+        the weight of the label loss, ``unlabelled=N`` how many unlabelled clips are learned from.
     """
 
     alternatives: tuple[str, ...]
@@ -44,7 +46,9 @@ class Condition:
 
 
 def parse_condition(text: str) -> Condition:
-    """Read ``none``, ``LOSS=WEIGHT[:option=value,...] ... [label=W]`` or several of them with ``|``.
+    """Read ``none`` or ``LOSS=WEIGHT[:option=value,...] ... [label=W]``, or several with ``|``.
+
+    Each may have ``unlabelled=N``.
 
     >>> parse_condition("temporal=0.1  label=1 | none").alternatives
     ('temporal=0.1 label=1', 'none')
@@ -56,12 +60,14 @@ def parse_condition(text: str) -> Condition:
     """
     alternatives = [" ".join(piece.split()) for piece in text.split(OR)]
     for alternative in alternatives:
-        losses = parse_losses(alternative)
-        labels = [word for word in alternative.split() if word.startswith(LABEL)]
-        if len(labels) > 1 or not (losses or alternative == NONE):
+        given = [option for word in alternative.split() if (option := _option_of(word))]
+        alone = NONE in alternative.split()
+        weighted = alone and OPTIONS[LABEL] in given
+        if len(set(given)) < len(given) or bool(parse_losses(alternative)) == alone or weighted:
             raise UsageError(
-                f"--condition {text!r}: expected none, or losses with at most one {LABEL}WEIGHT, got "
-                f"{alternative!r}. For example: --condition 'sp=30 label=1 | sp=100 label=1'",
+                f"--condition {text!r}: expected none, or losses with at most one {LABEL}WEIGHT, and at "
+                f"most one {UNLABELLED}CLIPS, got {alternative!r}. For example: --condition 'sp=30 "
+                "label=1 | sp=100 label=1'",
                 kind="options",
             )
     return Condition(tuple(dict.fromkeys(alternatives)))
@@ -69,8 +75,13 @@ def parse_condition(text: str) -> Condition:
 
 def parse_losses(alternative: str) -> tuple[Distillation, ...]:
     """Read the losses of an alternative; raises as `parse_distillation`."""
-    words = [] if alternative == NONE else alternative.split()
-    return tuple(parse_distillation(word) for word in words if not word.startswith(LABEL))
+    words = [word for word in alternative.split() if not _option_of(word)]
+    return () if words == [NONE] else tuple(map(parse_distillation, words))
+
+
+def _option_of(word: str) -> str | None:
+    """Option of ``train-student`` that a word gives; None for a loss."""
+    return next((option for start, option in OPTIONS.items() if word.startswith(start)), None)
 
 
 def train_arguments(alternative: str) -> list[str]:
@@ -80,10 +91,11 @@ def train_arguments(alternative: str) -> list[str]:
     ['--distill', 'sp=30', '--label-weight', '1']
     """
     words: list[str] = []
-    for word in [] if alternative == NONE else alternative.split():
-        if word.startswith(LABEL):
-            words += ["--label-weight", word.removeprefix(LABEL)]
-        else:
+    for word in alternative.split():
+        option = _option_of(word)
+        if option is not None:
+            words += [option, word.partition("=")[2]]
+        elif word != NONE:
             words += ["--distill", word]
     return words
 

@@ -16,12 +16,12 @@ import numpy as np
 
 from cache_schema.reader import Unit
 from student.stream.batch import Batch
-from student.stream.repeats import Repeats
+from student.stream.epoch_rows import EpochRows
 from student.stream.unit_loader import RowRef, UnitData, UnitLoader, collate
 
 READ_AHEAD_BATCHES = 4
 POLL_S = 0.1
-ONCE = Repeats()
+EVERY = EpochRows()
 
 Item = TypeVar("Item")
 
@@ -41,8 +41,8 @@ class Stream:
         Seed of all orders.
     mixed_units : int
         Units whose rows are mixed with each other in memory.
-    repeats : Repeats
-        How often labelled rows stand in a training epoch.
+    epoch_rows : EpochRows
+        Which rows a training epoch has, and how often.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class Stream:
         batch_size: int,
         seed: int,
         mixed_units: int = 8,
-        repeats: Repeats = ONCE,
+        epoch_rows: EpochRows = EVERY,
     ) -> None:
         self.loader = loader
         self.split = split
         self.batch_size = batch_size
         self.seed = seed
         self.mixed_units = mixed_units
-        self.repeats = repeats
+        self.epoch_rows = epoch_rows
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of a training epoch from `first_batch` on.
@@ -119,7 +119,9 @@ class Stream:
         for start in range(0, units, self.mixed_units):
             group = list(islice(loaded, self.mixed_units))
             fresh = [(rows, row) for rows in group for row in range(len(rows.clips))]
-            places = self.repeats.places(np.concatenate([r.labelled for r in group]), random)
+            clips = np.concatenate([rows.clips for rows in group])
+            labelled = np.concatenate([rows.labelled for rows in group])
+            places = self.epoch_rows.places(clips, labelled, random)
             pool = carried + [fresh[place] for place in places.tolist()]
             lengths = np.concatenate([rows.features.lengths for rows in group])
             frames = np.concatenate([carried_frames, lengths[places]])

@@ -29,7 +29,7 @@ from student.runs.checkpoint import (
 )
 from student.runs.predict import student_predictions
 from student.runs.settings import Settings
-from student.stream.repeats import Repeats, labelled_counts
+from student.stream.epoch_rows import EpochRows
 from student.stream.stream import Stream
 from student.stream.unit_loader import UnitLoader
 from student.training.learner import Learner
@@ -97,7 +97,7 @@ class Trainer:
             torch.manual_seed(int(seeds.generate_state(1)[0]))
         self.learner.begin_epoch()
         units = self.cache.units(TRAIN, progress.epoch % self.cache.views)
-        planned = self.stream.repeats.rows(sum(unit.rows for unit in units))
+        planned = self.stream.epoch_rows.rows(sum(unit.rows for unit in units))
         with closing(self.stream.epoch(progress.epoch, progress.batch)) as batches:
             for batch in batches:
                 done = progress.epoch + min(1.0, progress.clips / planned)
@@ -192,13 +192,12 @@ def training_stream(cache: Cache, settings: Settings, front_end: str, source: st
     """Build what a training reads: features from `source`, and the signals of its losses."""
     maps = class_maps(cache, settings)
     loader = UnitLoader(cache, front_end, needed_signals(settings), class_maps=maps, source=source)
-    counts = labelled_counts(cache, TRAIN) if settings.labelled_share else (0, 0)
     return Stream(
         loader,
         TRAIN,
         batch_size=settings.recipe.batch_size,
         seed=settings.seed,
-        repeats=Repeats.for_share(settings.labelled_share, *counts),
+        epoch_rows=EpochRows.of(cache, TRAIN, settings.labelled_share, settings.unlabelled),
     )
 
 

@@ -34,7 +34,10 @@ def alternatives(draw: st.DrawFn) -> str:
     words = [f"{name}={draw(weights)}" for name in names]
     if words and draw(st.booleans()):
         words.insert(draw(st.integers(0, len(words))), f"label={draw(weights)}")
-    return " ".join(words) or NONE
+    words = words or [NONE]
+    if draw(st.booleans()):
+        words.insert(draw(st.integers(0, len(words))), f"unlabelled={draw(st.integers(0, 999))}")
+    return " ".join(words)
 
 
 @given(st.lists(alternatives(), min_size=1, max_size=4, unique=True), st.integers(1, 3))
@@ -53,8 +56,9 @@ def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None
     assert [f"{loss.name}" for loss in parse_losses(alternative)] == [
         w.split("=")[0] for w in given
     ]
-    assert set(arguments) <= {"--distill", "--label-weight"}
-    assert ("--label-weight" in arguments) == ("label=" in alternative)
+    assert set(arguments) <= {"--distill", "--label-weight", "--unlabelled"}
+    assert ("--label-weight" in arguments) == (" label=" in f" {alternative}")
+    assert ("--unlabelled" in arguments) == ("unlabelled=" in alternative)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +68,9 @@ def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None
         ("temporal=0.1 |", "got ''"),
         ("label=1", "got 'label=1'"),
         ("temporal=0.1 label=1 label=2", "at most one label=WEIGHT"),
+        ("none label=1", "got 'none label=1'"),
+        ("unlabelled=3", "got 'unlabelled=3'"),
+        ("none unlabelled=3 unlabelled=3", "at most one unlabelled=CLIPS"),
         ("temporal", "expected NAME=WEIGHT"),
         ("none temporal=0.1", "unknown loss 'none'"),
         ("tempral=0.1", "Did you mean 'temporal'?"),
