@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from urllib.parse import quote
 
 from cache_schema.errors import UsageError
@@ -12,7 +14,8 @@ from cache_schema.store.files import sha256
 from student.runs.settings import Distillation, parse_distillation
 
 NONE = "none"
-OR = "|"
+OR, LIST = "|", ";"
+VALUE = re.compile(r"(=[^=:,\s]+)")
 LABEL, UNLABELLED = "label=", "unlabelled="
 # Words of an alternative that are no loss: options of train-student.
 OPTIONS = {LABEL: "--label-weight", UNLABELLED: "--unlabelled"}
@@ -34,21 +37,39 @@ class Condition:
 
     Attributes
     ----------
-    alternatives : tuple of str
+    pieces : tuple of str
         Each ``none``, or what ``--distill`` gets, joined by single spaces; ``label=W`` among it is
-        the weight of the label loss, ``unlabelled=N`` how many unlabelled clips are learned from.
+        the weight of the label loss, ``unlabelled=N`` how many unlabelled clips are learned from. A
+        value may be a list: ``0.1;0.5``.
     """
 
-    alternatives: tuple[str, ...]
+    pieces: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f" {OR} ".join(self.alternatives)
+        return f" {OR} ".join(self.pieces)
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """Every piece with one value of each of its lists, in all combinations.
+
+        >>> Condition(("none", "sp=30;100 label=1")).alternatives
+        ('none', 'sp=30 label=1', 'sp=100 label=1')
+        """
+        return tuple(dict.fromkeys(one for piece in self.pieces for one in _combinations(piece)))
+
+
+def _combinations(piece: str) -> Iterator[str]:
+    parts = [
+        [f"={value}" for value in part[1:].split(LIST)] if part.startswith("=") else [part]
+        for part in VALUE.split(piece)
+    ]
+    return map("".join, product(*parts))
 
 
 def parse_condition(text: str) -> Condition:
     """Read ``none`` or ``LOSS=WEIGHT[:option=value,...] ... [label=W]``, or several with ``|``.
 
-    Each may have ``unlabelled=N``.
+    Each may have ``unlabelled=N``, and lists ``0.1;0.5`` of values.
 
     >>> parse_condition("temporal=0.1  label=1 | none").alternatives
     ('temporal=0.1 label=1', 'none')
@@ -58,8 +79,9 @@ def parse_condition(text: str) -> Condition:
     UsageError
         For an unknown loss or option, or a sum that is none.
     """
-    alternatives = [" ".join(piece.split()) for piece in text.split(OR)]
-    for alternative in alternatives:
+    pieces = [" ".join(piece.split()) for piece in text.split(OR)]
+    condition = Condition(tuple(dict.fromkeys(pieces)))
+    for alternative in condition.alternatives:
         given = [option for word in alternative.split() if (option := _option_of(word))]
         alone = NONE in alternative.split()
         weighted = alone and OPTIONS[LABEL] in given
@@ -70,7 +92,7 @@ def parse_condition(text: str) -> Condition:
                 "label=1 | sp=100 label=1'",
                 kind="options",
             )
-    return Condition(tuple(dict.fromkeys(alternatives)))
+    return condition
 
 
 def parse_losses(alternative: str) -> tuple[Distillation, ...]:

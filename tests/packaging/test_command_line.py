@@ -29,8 +29,8 @@ OPTIONS = {
     "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric "
     "--labelled-share --unlabelled --patience --validate-every --device --precision --threads --plan "
     "--config --version",
-    "compare-students": "--student --condition --seeds --train --out --folds --jobs --ledger --report "
-    "--plan --config --version",
+    "compare-students": "--student --condition --seeds --train --halving --out --folds --jobs --ledger "
+    "--report --plan --config --version",
     "report-run": "--out --cache --config --version",
     "evaluate-student": "--split --report --json --predictions --plot --clip --beside --mark-s --config "
     "--version",

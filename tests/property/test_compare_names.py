@@ -48,6 +48,27 @@ def test_a_condition_is_read_as_it_is_given(several: list[str], spaces: int) -> 
     assert parse_condition(str(condition)) == condition
 
 
+@given(st.lists(weights, min_size=1, max_size=3, unique=True), st.integers(1, 9), st.booleans())
+def test_lists_stand_for_every_combination(
+    several: list[str], temperature: int, label: bool
+) -> None:
+    more = " label=1;2" if label else ""
+    condition = parse_condition(
+        f"logits={';'.join(several)}:temperature={temperature};10{more} | none"
+    )
+    ends = [" label=1", " label=2"] if label else [""]
+    assert condition.alternatives == (
+        *(
+            f"logits={w}:temperature={t}{e}"
+            for w in several
+            for t in (temperature, 10)
+            for e in ends
+        ),
+        NONE,
+    )
+    assert parse_condition(str(condition)) == condition
+
+
 @given(alternatives())
 def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None:
     words = train_arguments(alternative)
@@ -72,6 +93,8 @@ def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None
         ("unlabelled=3", "got 'unlabelled=3'"),
         ("none unlabelled=3 unlabelled=3", "at most one unlabelled=CLIPS"),
         ("temporal", "expected NAME=WEIGHT"),
+        ("temporal=0.1;", "expected NAME=WEIGHT"),
+        ("temporal=0.1:sharpen=1;x", "sharpen"),
         ("none temporal=0.1", "unknown loss 'none'"),
         ("tempral=0.1", "Did you mean 'temporal'?"),
     ],
