@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from student.compare.runner import ComparisonRunner
 
 MAX_SEEDS = 1000
+MAX_FACTOR = 100
 
 
 @click.command("compare-students", cls=Command)
@@ -54,10 +55,11 @@ MAX_SEEDS = 1000
     "--condition",
     "conditions",
     multiple=True,
-    metavar="'LOSS=WEIGHT[:...] ... [label=W] [| ...]'",
+    metavar="'LOSS=WEIGHT[:...] ... [label=W] [unlabelled=N] [| ...]'",
     help="What students learn from beside the labels, repeatable: none, or losses as --distill takes "
-    "them, separated by spaces, with the label weight of a sum that is not convex. Of alternatives "
-    f"separated by | validation chooses one. Default, as far as caches serve it: {'; '.join(LADDER)}.",
+    "them, separated by spaces, with the label weight of a sum that is not convex, and how many "
+    "unlabelled clips if not all. A value may be a list, 0.1;0.5. Of alternatives, separated by | or "
+    f"from lists, validation chooses one. Default, as far as caches serve it: {'; '.join(LADDER)}.",
 )
 @click.option("--seeds", type=click.IntRange(1, MAX_SEEDS), default=3, show_default=True)
 @click.option(
@@ -65,6 +67,13 @@ MAX_SEEDS = 1000
     default="",
     metavar="'--epochs 10 ...'",
     help="Options of train-student for all runs alike.",
+)
+@click.option(
+    "--halving",
+    type=click.IntRange(2, MAX_FACTOR),
+    metavar="N",
+    help="Choose by successive halving: train all alternatives for a part of the epochs, the best 1 of "
+    "N of them anew for N times as many, and so on. Default: train all for all epochs.",
 )
 @click.option("--out", required=True, type=OutputPath(), help="Folder of runs and tables.")
 @click.option(
@@ -99,6 +108,7 @@ def main(
     conditions: tuple[str, ...],
     seeds: int,
     train: str,
+    halving: int | None,
     out: Path,
     folds: bool,
     jobs: int | None,
@@ -130,7 +140,7 @@ def main(
     jobs = jobs or len(gpus) or os.cpu_count() or 1
     ladder = _ladder(conditions, opened)
     comparison = Comparison(
-        out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train)
+        out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train), halving
     )
     check_no_links(out, "comparison", error=RunError)
     check_own_folder(out, "comparison", "compare-students", (DOCUMENT,))

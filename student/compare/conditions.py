@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from urllib.parse import quote
 
 from cache_schema.errors import UsageError
@@ -12,8 +14,11 @@ from cache_schema.store.files import sha256
 from student.runs.settings import Distillation, parse_distillation
 
 NONE = "none"
-OR = "|"
-LABEL = "label="
+OR, LIST = "|", ";"
+VALUE = re.compile(r"(=[^=:,\s]+)")
+LABEL, UNLABELLED = "label=", "unlabelled="
+# Words of an alternative that are no loss: options of train-student.
+OPTIONS = {LABEL: "--label-weight", UNLABELLED: "--unlabelled"}
 # Weights set once; 30 was better than 300 for sp and iusp on one corpus: see tests/experiments.
 LADDER = (
     NONE,
@@ -32,19 +37,39 @@ class Condition:
 
     Attributes
     ----------
-    alternatives : tuple of str
+    pieces : tuple of str
         Each ``none``, or what ``--distill`` gets, joined by single spaces; ``label=W`` among it is
-        the weight of the label loss.
+        the weight of the label loss, ``unlabelled=N`` how many unlabelled clips are learned from. A
+        value may be a list: ``0.1;0.5``.
     """
 
-    alternatives: tuple[str, ...]
+    pieces: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f" {OR} ".join(self.alternatives)
+        return f" {OR} ".join(self.pieces)
+
+    @property
+    def alternatives(self) -> tuple[str, ...]:
+        """Every piece with one value of each of its lists, in all combinations.
+
+        >>> Condition(("none", "sp=30;100 label=1")).alternatives
+        ('none', 'sp=30 label=1', 'sp=100 label=1')
+        """
+        return tuple(dict.fromkeys(one for piece in self.pieces for one in _combinations(piece)))
+
+
+def _combinations(piece: str) -> Iterator[str]:
+    parts = [
+        [f"={value}" for value in part[1:].split(LIST)] if part.startswith("=") else [part]
+        for part in VALUE.split(piece)
+    ]
+    return map("".join, product(*parts))
 
 
 def parse_condition(text: str) -> Condition:
-    """Read ``none``, ``LOSS=WEIGHT[:option=value,...] ... [label=W]`` or several of them with ``|``.
+    """Read ``none`` or ``LOSS=WEIGHT[:option=value,...] ... [label=W]``, or several with ``|``.
+
+    Each may have ``unlabelled=N``, and lists ``0.1;0.5`` of values.
 
     >>> parse_condition("temporal=0.1  label=1 | none").alternatives
     ('temporal=0.1 label=1', 'none')
@@ -54,23 +79,31 @@ def parse_condition(text: str) -> Condition:
     UsageError
         For an unknown loss or option, or a sum that is none.
     """
-    alternatives = [" ".join(piece.split()) for piece in text.split(OR)]
-    for alternative in alternatives:
-        losses = parse_losses(alternative)
-        labels = [word for word in alternative.split() if word.startswith(LABEL)]
-        if len(labels) > 1 or not (losses or alternative == NONE):
+    pieces = [" ".join(piece.split()) for piece in text.split(OR)]
+    condition = Condition(tuple(dict.fromkeys(pieces)))
+    for alternative in condition.alternatives:
+        given = [option for word in alternative.split() if (option := _option_of(word))]
+        alone = NONE in alternative.split()
+        weighted = alone and OPTIONS[LABEL] in given
+        if len(set(given)) < len(given) or bool(parse_losses(alternative)) == alone or weighted:
             raise UsageError(
-                f"--condition {text!r}: expected none, or losses with at most one {LABEL}WEIGHT, got "
-                f"{alternative!r}. For example: --condition 'sp=30 label=1 | sp=100 label=1'",
+                f"--condition {text!r}: expected none, or losses with at most one {LABEL}WEIGHT, and at "
+                f"most one {UNLABELLED}CLIPS, got {alternative!r}. For example: --condition 'sp=30 "
+                "label=1 | sp=100 label=1'",
                 kind="options",
             )
-    return Condition(tuple(dict.fromkeys(alternatives)))
+    return condition
 
 
 def parse_losses(alternative: str) -> tuple[Distillation, ...]:
     """Read the losses of an alternative; raises as `parse_distillation`."""
-    words = [] if alternative == NONE else alternative.split()
-    return tuple(parse_distillation(word) for word in words if not word.startswith(LABEL))
+    words = [word for word in alternative.split() if not _option_of(word)]
+    return () if words == [NONE] else tuple(map(parse_distillation, words))
+
+
+def _option_of(word: str) -> str | None:
+    """Option of ``train-student`` that a word gives; None for a loss."""
+    return next((option for start, option in OPTIONS.items() if word.startswith(start)), None)
 
 
 def signals_as_they_are(conditions: Iterable[Condition]) -> set[str]:
@@ -91,10 +124,11 @@ def train_arguments(alternative: str) -> list[str]:
     ['--distill', 'sp=30', '--label-weight', '1']
     """
     words: list[str] = []
-    for word in [] if alternative == NONE else alternative.split():
-        if word.startswith(LABEL):
-            words += ["--label-weight", word.removeprefix(LABEL)]
-        else:
+    for word in alternative.split():
+        option = _option_of(word)
+        if option is not None:
+            words += [option, word.partition("=")[2]]
+        elif word != NONE:
             words += ["--distill", word]
     return words
 

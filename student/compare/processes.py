@@ -12,7 +12,8 @@ from pathlib import Path
 from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import RunError
 from cache_schema.store.safe_open import open_for_writing
-from student.compare.runs import Comparison, RunJob
+from student.compare.runs import Comparison
+from student.compare.selection import RunJob
 
 POLL_S = 0.1
 

@@ -13,13 +13,15 @@ from cache_schema.terminal import echo
 from student.compare.known_runs import KnownRuns
 from student.compare.processes import log_of, run_jobs
 from student.compare.row_cautions import row_cautions
-from student.compare.runs import Comparison, RunJob
+from student.compare.runs import Comparison
+from student.compare.selection import RunJob, Selection
 from student.compare.table import (
     TableRow,
     csv_table,
     markdown,
     metrics_shown,
     row_document,
+    search_lines,
     summary,
     table_rows,
 )
@@ -37,6 +39,7 @@ class ComparisonRunner:
     ) -> None:
         self.comparison, self.known, self.folds = comparison, known, folds
         self.results = known.results
+        self.selection = Selection(comparison, self.results)
         first = next(iter(caches.values()))
         metric = comparison.settings(comparison.runs()[0]).metric or MAIN_METRIC[first.task]
         self.metrics = metrics_shown(first.task, metric)
@@ -51,10 +54,10 @@ class ComparisonRunner:
             If a run failed, after all others are done.
         """
         self.known.update_ledger()
-        done = sum(result is not None for result in self.results.values())
-        echo(f"{len(self.results)} runs, {done} of them trained; {jobs} at once")
+        done, count = self._counts()
+        echo(f"{count} runs, {done} of them trained; {jobs} at once")
         self._write()
-        run_jobs(self.comparison, self._outstanding, jobs, self._end, gpus)
+        run_jobs(self.comparison, self.selection.outstanding, jobs, self._end, gpus)
         lines = self._write()
         for warning in row_cautions(self.rows()):
             echo(f"warning: {warning}")
@@ -70,8 +73,11 @@ class ComparisonRunner:
                 kind="failed",
             )
 
-    def _outstanding(self) -> list[RunJob]:
-        return self.comparison.outstanding(self.results)
+    def _counts(self) -> tuple[int, int]:
+        """Runs that are trained, and all that there will be."""
+        needed = self.selection.needed()
+        done = sum(self.results[run] is not None for run in needed)
+        return done, len(needed) + len(self.selection.to_come())
 
     def _end(self, job: RunJob, code: int) -> None:
         """Take up what a process left, and report it."""
@@ -81,8 +87,8 @@ class ComparisonRunner:
             echo(f"{job.run}: failed (exit code {code})")
             return
         scores = [f"{split} {entry['score']}" for split, entry in result["splits"].items()]
-        trained = sum(found is not None for found in self.results.values())
-        echo(f"[{trained}/{len(self.results)}] {job.run}: {', '.join(scores)}")
+        done, count = self._counts()
+        echo(f"[{done}/{count}] {job.run}: {', '.join(scores)}")
         self._write()
 
     def rows(self) -> list[TableRow]:
@@ -92,11 +98,12 @@ class ComparisonRunner:
     def _write(self) -> list[str]:
         """Write all tables anew; gives the summary's lines."""
         rows = self.rows()
-        lines = summary(rows)
+        lines = [*search_lines(self.selection), *summary(rows)]
         document = {
             "caches": {name: str(path) for name, path in self.comparison.caches.items()},
             "seeds": self.comparison.seeds,
             "train": shlex.join(self.comparison.train),
+            "halving": self.comparison.halving,
             "folds": self.folds,
             "rows": [row_document(row) for row in rows],
             "summary": lines,

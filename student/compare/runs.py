@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -12,7 +12,7 @@ from cache_schema.errors import UsageError, bullet_list
 from cache_schema.reader import Cache
 from cache_schema.text import one_line
 from student.compare.conditions import Condition, folder_name, parse_losses, train_arguments
-from student.compare.statistics import mean
+from student.compare.halving import Rung, rungs
 from student.runs.checkpoint import read_json
 from student.runs.settings import Settings, build_student, diff_settings, parse_student
 from student.training import cli as train_cli
@@ -33,26 +33,24 @@ OURS = ("--student", "--out", "--distill", "--seed")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training: a cache by its name, a student, an alternative and a seed."""
+    """One training: a cache by its name, a student, an alternative and a seed.
+
+    `epochs` is how many a round of successive halving gives it; None is all.
+    """
 
     cache: str
     student: str
     alternative: str
     seed: int
+    epochs: int | None = None
 
     def __str__(self) -> str:
-        return f"{one_line(self.cache)}, {self.student}, {self.alternative}, seed {self.seed}"
-
-
-@dataclass(frozen=True, slots=True)
-class RunJob:
-    """A run with the splits that it is to be scored on."""
-
-    run: Run
-    score_on: tuple[str, ...]
+        text = f"{one_line(self.cache)}, {self.student}, {self.alternative}, seed {self.seed}"
+        return text if self.epochs is None else f"{text}, {self.epochs} epoch(s)"
 
 
 Results = Mapping[Run, dict[str, Any] | None]
+Cell = tuple[str, str, Condition]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +70,9 @@ class Comparison:
         Seeds 0, 1, ... of each cell.
     train : tuple of str
         Options of ``train-student`` for all runs alike, word by word.
+    halving : int or None
+        One of so many alternatives is kept after each round of successive halving; None trains all
+        of them for all epochs.
     """
 
     out: Path
@@ -80,27 +81,54 @@ class Comparison:
     conditions: tuple[Condition, ...]
     seeds: int
     train: tuple[str, ...]
+    halving: int | None = None
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Caches, students and conditions, combined."""
+        return list(product(self.caches, self.students, self.conditions))
+
+    def rungs(self, cell: Cell) -> tuple[Rung, ...]:
+        """Rounds in which the alternatives of a cell are trained; one without halving."""
+        cache, student, condition = cell
+        count = len(condition.alternatives)
+        if self.halving is None or count == 1:
+            return (Rung(None, count),)
+        settings = self.settings(Run(cache, student, condition.alternatives[0], 0))
+        return rungs(count, settings.recipe.epochs, self.halving)
 
     def runs(self) -> list[Run]:
-        """Every run once, seed by seed, so that a table grows evenly."""
-        alternatives = dict.fromkeys(
-            one for condition in self.conditions for one in condition.alternatives
+        """Every run that validation may call for, once, seed by seed."""
+        return self.seed_by_seed(
+            (cell, rung, cell[2].alternatives) for cell in self.cells for rung in self.rungs(cell)
         )
-        cells = product(range(self.seeds), self.caches, self.students, alternatives)
-        return [Run(cache, student, one, seed) for seed, cache, student, one in cells]
 
-    def seeds_of(self, cache: str, student: str, alternative: str) -> list[Run]:
+    def seed_by_seed(self, rounds: Iterable[tuple[Cell, Rung, Sequence[str]]]) -> list[Run]:
+        """Runs of rounds with their alternatives, in an order in which a table grows evenly."""
+        runs = dict.fromkeys(
+            run
+            for (cache, student, _), rung, alternatives in rounds
+            for one in alternatives
+            for run in self.seeds_of(cache, student, one, rung.epochs)
+        )
+        return sorted(runs, key=lambda run: run.seed)
+
+    def seeds_of(
+        self, cache: str, student: str, alternative: str, epochs: int | None = None
+    ) -> list[Run]:
         """Runs that differ in their seed alone."""
-        return [Run(cache, student, alternative, seed) for seed in range(self.seeds)]
+        return [Run(cache, student, alternative, seed, epochs) for seed in range(self.seeds)]
 
     def folder(self, run: Run) -> Path:
         """Folder of a run, an ordinary one."""
-        words = (run.cache, run.student, run.alternative)
-        return self.out.joinpath(RUNS, *map(folder_name, words), f"seed-{run.seed}")
+        words = [folder_name(word) for word in (run.cache, run.student, run.alternative)]
+        words += [] if run.epochs is None else [f"epochs-{run.epochs}"]
+        return self.out.joinpath(RUNS, *words, f"seed-{run.seed}")
 
     def words(self, run: Run) -> list[str]:
         """What ``train-student`` gets for a run."""
         own = ["--student", run.student, "--out", str(self.folder(run)), "--seed", str(run.seed)]
+        own += [] if run.epochs is None else ["--epochs", str(run.epochs)]
         learned = train_arguments(run.alternative)
         return [str(self.caches[run.cache]), *self.train, *own, *learned]
 
@@ -118,41 +146,6 @@ class Comparison:
     def result(self, run: Run) -> dict[str, Any] | None:
         """Read a run's result if it is finished, whatever it is scored on."""
         return finished_result(self.folder(run), ())
-
-    def choices(self, results: Results) -> dict[tuple[str, str, Condition], str]:
-        """Alternative of each condition, by cache and student: its only one, or validation's choice.
-
-        A choice is made once all runs that it depends on are done, by the mean over their seeds; the
-        first of equals.
-        """
-        chosen = {}
-        for cache, student, condition in product(self.caches, self.students, self.conditions):
-            runs = {a: self.seeds_of(cache, student, a) for a in condition.alternatives}
-            if len(runs) == 1:
-                chosen[cache, student, condition] = condition.alternatives[0]
-            elif all(results[run] for several in runs.values() for run in several):
-                scores = {a: mean([_validation(results[r]) for r in runs[a]]) for a in runs}
-                chosen[cache, student, condition] = max(scores, key=lambda a: scores[a])
-        return chosen
-
-    def outstanding(self, results: Results) -> list[RunJob]:
-        """What is left to do: trainings, and the test scores of what is chosen."""
-        chosen = {(c, s, one) for (c, s, _), one in self.choices(results).items()}
-        jobs = []
-        for run in self.runs():
-            read_test = (run.cache, run.student, run.alternative) in chosen
-            score_on = HELD_OUT if read_test else (VALIDATION,)
-            result = results[run]
-            # The last of them is what counts: a cache may have no validation split to score.
-            if result is None or score_on[-1] not in result["splits"]:
-                jobs.append(RunJob(run, score_on))
-        return jobs
-
-
-def _validation(result: dict[str, Any] | None) -> float:
-    """Validation score of a finished run; below all others where it has none."""
-    score = result["splits"].get(VALIDATION, {}).get("score") if result else None
-    return float("-inf") if score is None else float(score)
 
 
 def check_comparison(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -> None:
@@ -184,10 +177,26 @@ def check_comparison(comparison: Comparison, caches: Mapping[str, Cache], *, fol
     for name, options in (parse_student(student) for student in comparison.students):
         build_student(name, options, classes=2)  # whatever its options, before any is trained
     for run in settings:
-        if run.seed == 0:
+        if run.seed == 0 and run.epochs is None:
             check_trainable(caches[run.cache], settings[run])
             _check_signals(caches[run.cache], settings[run], comparison)
     _check_same_settings(comparison, settings, caches)
+    _check_halving(comparison)
+
+
+def _check_halving(comparison: Comparison) -> None:
+    """Refuse to halve what is too little for a second round."""
+    if comparison.halving is None:
+        return
+    if all(len(comparison.rungs(cell)) == 1 for cell in comparison.cells):
+        most = max(len(condition.alternatives) for condition in comparison.conditions)
+        epochs = comparison.settings(comparison.runs()[0]).recipe.epochs
+        raise UsageError(
+            f"--halving {comparison.halving} takes a condition of at least {comparison.halving} "
+            f"alternatives, and as many epochs; there are {most} alternatives, and {epochs} epochs. For "
+            "example: --condition 'logits=0.1;0.25;0.5:temperature=1;2;4'",
+            kind="options",
+        )
 
 
 def _check_same_settings(

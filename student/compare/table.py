@@ -18,6 +18,7 @@ from cache_schema.text import csv_text
 from cache_schema.text import markdown as markdown_text
 from student.compare.conditions import NONE, Condition
 from student.compare.runs import Comparison, Results, Run
+from student.compare.selection import Selection
 from student.compare.statistics import Paired, mean, paired, paired_by_clip, standard_deviation
 from student.training.train import TEST
 
@@ -73,7 +74,7 @@ def table_rows(
     """Make a row per block, student, condition and metric; `folds` makes one block of all caches."""
     names = list(comparison.caches)
     blocks = {f"{len(names)} folds": names} if folds else {name: [name] for name in names}
-    choices = comparison.choices(results)
+    choices = Selection(comparison, results).choices()
     rows = []
     for (label, caches), student in product(blocks.items(), comparison.students):
         plain = _runs(comparison, student, dict.fromkeys(caches, NONE))
@@ -218,8 +219,8 @@ def _figures(row: TableRow) -> list[str]:
 
 def learned_from(row: TableRow) -> str:
     """Name the condition, and where validation chooses, what it chose."""
-    several = [f"`{alternative}`" for alternative in row.condition.alternatives]
-    if len(several) == 1:
+    several = [f"`{piece}`" for piece in row.condition.pieces]
+    if len(row.condition.alternatives) == 1:
         return several[0]
     if not row.chosen:
         return f"{' or '.join(several)}: not chosen yet"
@@ -309,6 +310,21 @@ def summary(rows: Sequence[TableRow]) -> list[str]:
         _sentence(condition, [row for row in main if row.condition == condition])
         for condition in conditions
     ]
+
+
+def search_lines(selection: Selection) -> list[str]:
+    """One sentence for each finished round of successive halving: which went on, by validation."""
+    lines = []
+    for cell in selection.comparison.cells:
+        rounds, kept = selection.comparison.rungs(cell), selection.kept(cell)
+        for rung, candidates, best in zip(rounds[:-1], kept, kept[1:], strict=False):
+            scores = selection.scores(cell, best, rung)
+            named = ", ".join(f"{one} ({score:.4f})" for one, score in scores.items())
+            lines.append(
+                f"{markdown_text(cell[0])}, {cell[1]}: {len(best)} of {len(candidates)} alternatives "
+                f"went on after {rung.epochs} epoch(s), by validation: {named}"
+            )
+    return lines
 
 
 def _shown(gains: Sequence[Paired]) -> str:

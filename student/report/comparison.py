@@ -85,6 +85,7 @@ def comparison_command(
         words += ["--condition", str(condition)]
     words += ["--seeds", str(comparison.seeds), "--out", str(comparison.out)]
     words += ["--train", shlex.join(comparison.train)] if comparison.train else []
+    words += ["--halving", str(comparison.halving)] if comparison.halving else []
     words += ["--folds"] if folds else []
     words += ["--ledger", str(ledger)] if ledger else []
     return shlex.join([*words, "--report", str(report)])

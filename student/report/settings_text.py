@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from cache_schema.signal_names import FIRST
-from student.compare.conditions import LABEL, NONE
+from student.compare.conditions import LABEL, NONE, UNLABELLED
 from student.recipes import RECIPES, Recipe
-from student.runs.settings import student_class
+from student.runs.settings import LATER_SETTINGS, Settings, student_class
 
 ROUNDING = 1e-9
 
 
 def learned_from(config: Mapping[str, Any]) -> str:
     """Name what a run learned from beside the labels, as a ``--condition`` of ``compare-students``."""
-    if not config["distill"]:
-        return NONE
-    words = [_loss_text(entry) for entry in config["distill"]]
+    words = [_loss_text(entry) for entry in config["distill"]] or [NONE]
     left = 1 - sum(float(entry["weight"]) for entry in config["distill"])
     weight = float(config["label_weight"])
-    if abs(weight - left) > ROUNDING:
+    if config["distill"] and abs(weight - left) > ROUNDING:
         words.append(f"{LABEL}{_number(weight)}")
+    if config.get("unlabelled") is not None:
+        words.append(f"{UNLABELLED}{config['unlabelled']}")
     return " ".join(words)
 
 
@@ -66,10 +66,11 @@ def train_command(config: Mapping[str, Any], cache: str, out: Path) -> str:
     words += ["--seed", str(config["seed"]), *_distill_words(config)]
     ways = list(_recipe_words(config))
     words += sorted(ways, key=len)[0] if ways else []
-    for option in ("metric", "precision"):
-        default = {"metric": None, "precision": "32-true"}[option]
-        if config[option] != default:
-            words += [f"--{option}", str(config[option])]
+    defaults = {field.name: field.default for field in fields(Settings)}
+    for option in ("metric", "precision", *LATER_SETTINGS):
+        value = config.get(option, defaults[option])
+        if value != defaults[option]:
+            words += [f"--{option.replace('_', '-')}", str(value)]
     if config["class_map"] is not None:
         words += ["--class-map", "CLASS_MAP.toml"]
     return shlex.join(words)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 # Settings that runs of earlier versions do not know.
-LATER_SETTINGS = ("patience", "validate_every", "labelled_share", "lanes")
+LATER_SETTINGS = ("patience", "validate_every", "labelled_share", "unlabelled", "lanes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,8 @@ class Settings:
         Epochs from one validation to the next; the last epoch is always validated.
     labelled_share : float or None
         Share of labelled clips that a training epoch has at least, by repeating them.
+    unlabelled : int or None
+        Unlabelled clips that are learned from; None is all of them.
     lanes : int
         Batches that a step learns from, each with statistics and random numbers of its own.
 
@@ -130,6 +132,7 @@ class Settings:
     patience: int | None = None
     validate_every: int = 1
     labelled_share: float | None = None
+    unlabelled: int | None = None
     lanes: int = 1
 
     def __post_init__(self) -> None:

@@ -15,13 +15,13 @@ from typing import TypeVar
 import numpy as np
 
 from student.stream.batch import Batch
+from student.stream.epoch_rows import EpochRows
 from student.stream.lane import WHOLE, Lane, Piece
-from student.stream.repeats import Repeats
 from student.stream.unit_loader import RowRef, UnitData, UnitLoader, collate
 
 READ_AHEAD_BATCHES = 4
 POLL_S = 0.1
-ONCE = Repeats()
+EVERY = EpochRows()
 
 Item = TypeVar("Item")
 Part = tuple[UnitData, range]
@@ -42,8 +42,8 @@ class Stream:
         Seed of all orders.
     mixed_units : int
         Units whose rows are mixed with each other in memory.
-    repeats : Repeats
-        How often labelled rows stand in a training epoch.
+    epoch_rows : EpochRows
+        Which rows a training epoch has, and how often.
     lane : Lane
         Part of the rows of a training epoch that is streamed; by default all.
     """
@@ -56,7 +56,7 @@ class Stream:
         batch_size: int,
         seed: int,
         mixed_units: int = 8,
-        repeats: Repeats = ONCE,
+        epoch_rows: EpochRows = EVERY,
         lane: Lane = WHOLE,
     ) -> None:
         self.loader = loader
@@ -64,7 +64,7 @@ class Stream:
         self.batch_size = batch_size
         self.seed = seed
         self.mixed_units = mixed_units
-        self.repeats = repeats
+        self.epoch_rows = epoch_rows
         self.lane = lane
 
     def epoch(self, epoch: int, first_batch: int = 0) -> Generator[Batch, None, None]:
@@ -132,8 +132,9 @@ class Stream:
         for start in range(0, pieces, self.mixed_units):
             group = list(islice(loaded, self.mixed_units))
             fresh = [(rows, row) for rows, part in group for row in part]
+            clips = np.concatenate([rows.clips[p.start : p.stop] for rows, p in group])
             labelled = np.concatenate([rows.labelled[p.start : p.stop] for rows, p in group])
-            places = self.repeats.places(labelled, random)
+            places = self.epoch_rows.places(clips, labelled, random)
             pool = carried + [fresh[place] for place in places.tolist()]
             lengths = np.concatenate([rows.features.lengths[p.start : p.stop] for rows, p in group])
             frames = np.concatenate([carried_frames, lengths[places]])

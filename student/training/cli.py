@@ -121,6 +121,12 @@ from student.stream.class_map import read_class_map
     help="Where few clips are labelled: repeat them until they are this share of an epoch.",
 )
 @click.option(
+    "--unlabelled",
+    type=click.IntRange(min=0),
+    metavar="CLIPS",
+    help="Learn from so many of the unlabelled clips alone; fewer are a part of more. Default: all.",
+)
+@click.option(
     "--lanes",
     type=click.IntRange(1, MAX_PROCESSES),
     default=1,
@@ -213,6 +219,7 @@ def resolve(options: dict[str, Any]) -> Settings:
         patience=options["patience"],
         validate_every=options["validate_every"],
         labelled_share=options["labelled_share"],
+        unlabelled=options["unlabelled"],
         lanes=options["lanes"],
     )
 

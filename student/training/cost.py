@@ -11,6 +11,7 @@ import torch
 from cache_schema.reader import Cache, Unit
 from student.runs.settings import Settings, build_student
 from student.stream.batch import Batch
+from student.stream.epoch_rows import EpochRows
 from student.stream.unit_loader import BUDGET_BYTES, UnitData, UnitLoader, collate
 from student.training.loop import TRAIN, VALIDATION
 from student.training.objective import Objective, build_objective, class_maps, needed_signals
@@ -48,7 +49,7 @@ def run_hours(cache: Cache, settings: Settings, cost: ClipCost) -> float:
     rows = clips * min(cache.views, epochs) + held_out
     held = min(rows, BUDGET_BYTES / cost.row_bytes)
     loads = held + (1 - held / rows) * epochs * (clips + held_out)
-    steps_s = epochs * (clips * cost.step_s + held_out * cost.eval_s)
+    steps_s = epochs * (epoch_clips(cache, settings) * cost.step_s + held_out * cost.eval_s)
     return (loads * cost.load_s + steps_s) / HOUR_S
 
 
@@ -69,9 +70,9 @@ def training_plan(cache: Cache, settings: Settings) -> list[str]:
     """
     student = build_student(settings.student, settings.student_options, len(cache.classes))
     cost, recipe = profile_clip(cache, settings), settings.recipe
-    clips, hours = _clips(cache, TRAIN), run_hours(cache, settings, cost)
+    clips, hours = epoch_clips(cache, settings), run_hours(cache, settings, cost)
     held_out = _clips(cache, VALIDATION)
-    rows = clips * min(cache.views, recipe.epochs) + held_out
+    rows = _clips(cache, TRAIN) * min(cache.views, recipe.epochs) + held_out
     epoch_s = clips * cost.step_s + held_out * cost.eval_s / settings.validate_every
     features = min(rows * cost.row_bytes, BUDGET_BYTES)
     steps = -(-clips // (recipe.batch_size * settings.lanes))
@@ -134,6 +135,12 @@ def _learn(objective: Objective, optimizer: torch.optim.Optimizer, batch: Batch)
     optimizer.zero_grad()
     objective(batch)["total"].backward()
     optimizer.step()
+
+
+def epoch_clips(cache: Cache, settings: Settings) -> int:
+    """Clips that an epoch of a training takes, each as often as it does."""
+    rows = EpochRows.of(cache, TRAIN, settings.labelled_share, settings.unlabelled)
+    return rows.rows(_clips(cache, TRAIN))
 
 
 def _clips(cache: Cache, split: str) -> int:

@@ -28,8 +28,8 @@ from student.runs.checkpoint import (
 )
 from student.runs.predict import student_predictions
 from student.runs.settings import Settings
+from student.stream.epoch_rows import EpochRows
 from student.stream.lane import Lane
-from student.stream.repeats import Repeats, labelled_counts
 from student.stream.stream import Stream
 from student.stream.unit_loader import BUDGET_BYTES, UnitLoader
 from student.training.determinism import sequence_seed
@@ -102,7 +102,7 @@ class Trainer:
             torch.manual_seed(sequence_seed(self.settings.seed, progress.epoch))
         self.learner.begin_epoch()
         units = self.cache.units(TRAIN, progress.epoch % self.cache.views)
-        planned = self.streams[0].repeats.rows(sum(unit.rows for unit in units))
+        planned = self.streams[0].epoch_rows.rows(sum(unit.rows for unit in units))
         with ExitStack() as streams:
             lanes = [
                 streams.enter_context(closing(stream.epoch(progress.epoch, progress.batch)))
@@ -201,7 +201,7 @@ def training_streams(
 ) -> list[Stream]:
     """Build what each lane of a training reads: features from `source`, and its losses' signals."""
     maps, signals = class_maps(cache, settings), needed_signals(settings)
-    counts = labelled_counts(cache, TRAIN) if settings.labelled_share else (0, 0)
+    epoch_rows = EpochRows.of(cache, TRAIN, settings.labelled_share, settings.unlabelled)
     return [
         Stream(
             UnitLoader(
@@ -215,7 +215,7 @@ def training_streams(
             TRAIN,
             batch_size=settings.recipe.batch_size,
             seed=settings.seed,
-            repeats=Repeats.for_share(settings.labelled_share, *counts),
+            epoch_rows=epoch_rows,
             lane=Lane(lane, settings.lanes),
         )
         for lane in lanes

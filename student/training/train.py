@@ -40,7 +40,7 @@ from student.runs.run_config import config_problems
 from student.runs.run_result import EXTENDED, PLANNED, is_outdated, result_problems
 from student.runs.settings import Settings, diff_settings, distillation_as_json, student_class
 from student.stream.class_map import coverage_report
-from student.stream.repeats import labelled_counts
+from student.stream.epoch_rows import usable_clips
 from student.stream.teacher_selection import teacher_classes
 from student.stream.unit_loader import feature_sources
 from student.training.loop import METRIC_LINES, TRAIN, VALIDATION, Log, Trainer
@@ -212,15 +212,29 @@ def check_trainable(cache: Cache, settings: Settings) -> None:
             f"{VALIDATION!r}; it has: {', '.join(cache.splits)}. Leave --patience out",
             kind="options",
         )
-    if settings.labelled_share is not None and not labelled_counts(cache, TRAIN)[0]:
-        raise UsageError(
-            f"--labelled-share {settings.labelled_share:g}: no training clip of {cache.root} is "
-            "labelled. Leave it out",
-            kind="options",
-        )
+    _check_epoch(cache, settings)
     if settings.metric is not None:
         check_metric(settings.metric, cache.task)
     _check_targets(cache, settings)
+
+
+def _check_epoch(cache: Cache, settings: Settings) -> None:
+    """Refuse numbers of labelled and unlabelled clips that no epoch of the cache could have."""
+    share, wanted = settings.labelled_share, settings.unlabelled
+    if share is None and wanted is None:
+        return
+    labelled, unlabelled = map(len, usable_clips(cache, TRAIN))
+    if share is not None and not labelled:
+        raise UsageError(
+            f"--labelled-share {share:g}: no training clip of {cache.root} is labelled. Leave it out",
+            kind="options",
+        )
+    if wanted is not None and (wanted > unlabelled or not labelled + wanted):
+        raise UsageError(
+            f"--unlabelled {wanted}: {cache.root} has {unlabelled} unlabelled training clips, and "
+            f"{labelled} labelled ones. Leave it out to learn from all",
+            kind="options",
+        )
 
 
 def _check_targets(cache: Cache, settings: Settings) -> None:

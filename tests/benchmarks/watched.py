@@ -11,8 +11,8 @@ from pathlib import Path
 from cache_schema.reader import Cache
 from student.runs.settings import Settings, find_recipe, parse_distillation, resolve_label_weight
 from student.stream.batch import Batch
-from student.stream.repeats import Repeats
-from student.stream.stream import ONCE, Stream
+from student.stream.epoch_rows import EpochRows
+from student.stream.stream import EVERY, Stream
 from student.stream.unit_loader import UnitLoader
 from student.training.loop import Trainer
 from student.training.objective import build_objective, needed_signals
@@ -38,7 +38,7 @@ class Watched:
         From then to the end of the epoch: waits and steps.
     clips : int
         In those steps.
-    repeats : Repeats
+    epoch_rows : EpochRows
         As of the stream: every row comes once.
     """
 
@@ -50,7 +50,7 @@ class Watched:
     wall_s: float = 0.0
     cpu_s: float = 0.0
     clips: int = 0
-    repeats: Repeats = ONCE
+    epoch_rows: EpochRows = EVERY
 
     def epoch(self, _epoch: int, _first_batch: int = 0) -> Iterator[Batch]:
         """Give the batches of an epoch, as `Stream.epoch`."""

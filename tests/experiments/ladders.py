@@ -12,6 +12,7 @@ import labels
 import mixtures
 import noisy_keywords
 import sounds
+import unlabelled
 
 from student.compare.conditions import parse_condition
 from student.compare.ledger import Ledger
@@ -94,6 +95,12 @@ def _sounds(shared: Path, work: Path, name: str) -> None:
 EXPERIMENTS = {
     "labels": Experiment(
         ("labels-5", "labels-25", "labels-100"), _labels, "labels.toml", "labels.jsonl"
+    ),
+    "unlabelled": Experiment(
+        ("words",),
+        lambda shared, work, _: unlabelled.make(shared, work),
+        "unlabelled.toml",
+        "unlabelled.jsonl",
     ),
     "sharpen": Experiment(("2s",), _noisy, "sharpen.toml", "noisy.jsonl"),
     "noisy": Experiment(("2s", "8s", "4s"), _noisy, "noisy.toml", "noisy.jsonl"),

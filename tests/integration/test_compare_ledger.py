@@ -160,3 +160,66 @@ def test_lines_that_are_none_are_named(cache: Path, tmp_path: Path) -> None:
     assert "3 line(s) that are no finished run" in found.stderr
     assert "line 2" in found.stderr
     assert not (tmp_path / "out").exists()
+
+
+SEARCH = ("--student", "tc-resnet", "--condition", "temporal=0.1;0.5:sharpen=1;3", "--halving", 2)
+LONGER = ("--train", "--epochs 4 --batch-size 8", "--seeds", 1)
+
+
+@pytest.fixture(scope="module")
+def searched(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
+    """A search over two weights and two sharpenings: its ledger, its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("search")
+    ledger, out = folder / "tones.jsonl", folder / "out"
+    found = compared(cache, *SEARCH, *LONGER, "--ledger", ledger, "--out", out)
+    assert found.exit_code == 0, found.output
+    return ledger, out, found.stdout
+
+
+def test_a_search_trains_the_better_ones_longer_and_tests_one(
+    searched: tuple[Path, Path, str],
+) -> None:
+    lines = lines_of(searched[0])
+    epochs = [line["facts"]["settings"]["recipe"]["epochs"] for line in lines]
+    assert sorted(epochs) == [1, 1, 1, 1, 2, 2, 4]
+    scores: dict[int, dict[str, float]] = {}
+    for line, count in zip(lines, epochs, strict=True):
+        taught = json.dumps(line["facts"]["settings"]["distill"])
+        scores.setdefault(count, {})[taught] = line["result"]["splits"]["validation"]["score"]
+    for count in (1, 2):
+        kept = [scores[count][taught] for taught in scores[2 * count]]
+        assert sorted(kept) == sorted(scores[count].values())[-len(kept) :], "the best go on"
+    tested = [
+        n for line, n in zip(lines, epochs, strict=True) if "test" in line["result"]["splits"]
+    ]
+    assert tested == [4], "test is read once, of the winner"
+    document = json.loads((searched[1] / "comparison.json").read_text())
+    assert document["halving"] == 2
+    assert document["rows"][0]["chosen"] in document["summary"][1]
+    assert searched[2].splitlines()[0].startswith("7 runs, 0 of them trained")
+
+
+def test_a_finished_search_trains_nothing_and_its_winner_is_an_ordinary_run(
+    cache: Path, searched: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    ledger, out, _ = searched
+    words = (cache, *LONGER, "--ledger", ledger, "--out", tmp_path / "again")
+    again = compared(*words, *SEARCH)
+    assert again.stdout.startswith("7 runs, 7 of them trained")
+    assert (tmp_path / "again" / "table.md").read_bytes() == (out / "table.md").read_bytes()
+    chosen = json.loads((out / "comparison.json").read_text())["rows"][0]["chosen"]
+    alone = compared(*words, "--student", "tc-resnet", "--condition", chosen)
+    assert alone.stdout.startswith("1 runs, 1 of them trained")
+
+
+def test_a_plan_of_a_search_counts_its_epochs(cache: Path, tmp_path: Path) -> None:
+    words = (cache, "--out", tmp_path / "out", "--plan")
+    shown = compared(*words, *SEARCH, *LONGER)
+    assert "CPU-hours a run of 4 epochs; 0 of 7 runs done" in shown.stdout
+    assert (
+        "temporal=0.1;0.5:sharpen=1;3: 4 x 1 + 2 x 2 + 1 x 4 = 12 epochs for each of 1 seed(s), 16 "
+        "without --halving" in shown.stdout
+    )
+    refused = compared(*words, *SEARCH, *TRAIN)
+    assert refused.exit_code == 2
+    assert "there are 4 alternatives, and 1 epochs" in refused.stderr

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from cache_schema.errors import RunError
 from cache_schema.reader import open_cache
 from student.report.run_folder import read_run_folder
-from student.stream.repeats import labelled_counts
+from student.stream.epoch_rows import usable_clips
 from student.training import cli as train_cli
 
 
@@ -289,10 +289,20 @@ def test_labelled_clips_are_repeated_to_be_a_share_of_an_epoch(
         assert train(out, tmp_path / "r", "--labelled-share", share).exit_code == 2
     options = ["--labelled-share", "0.5", "--epochs", "1", "--distill", "logits=0.5"]
     assert train(out, tmp_path / "r", *options).exit_code == 0
-    labelled, unlabelled = labelled_counts(open_cache(out), "train")
+    labelled, unlabelled = map(len, usable_clips(open_cache(out), "train"))
     assert 0 < labelled < unlabelled
     batch_size = config(tmp_path / "r")["recipe"]["batch_size"]
     assert state_of(tmp_path / "r")["steps"] == -(-2 * unlabelled // batch_size)
+    few = ["--unlabelled", "7", "--batch-size", "1", "--epochs", "1", "--distill", "logits=0.5"]
+    assert train(out, tmp_path / "few", *few).exit_code == 0
+    assert state_of(tmp_path / "few")["steps"] == labelled + 7
+    assert config(tmp_path / "few")["unlabelled"] == 7
+    assert "unlabelled" not in config(tmp_path / "r")
+    shown = train(out, tmp_path / "plan", "--plan", *few)
+    assert f"clips     {labelled + 7} to train on" in shown.output
+    refused = train(out, tmp_path / "many", *few, "--unlabelled", unlabelled + 1)
+    assert refused.exit_code == 2
+    assert f"has {unlabelled} unlabelled training clips" in refused.output
 
 
 def test_a_share_of_labelled_clips_needs_one(corpus: Path, tmp_path: Path) -> None:

@@ -27,10 +27,10 @@ OPTIONS = {
     "inspect-cache": "--verify --json --clips --split --clip --plot --report --config --version",
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric "
-    "--labelled-share --lanes --patience --validate-every --device --precision --threads --plan "
-    "--config --version",
-    "compare-students": "--student --condition --seeds --train --out --folds --jobs --devices --ledger "
-    "--report --plan --config --version",
+    "--labelled-share --unlabelled --lanes --patience --validate-every --device --precision --threads "
+    "--plan --config --version",
+    "compare-students": "--student --condition --seeds --train --halving --out --folds --jobs --devices "
+    "--ledger --report --plan --config --version",
     "report-run": "--out --cache --config --version",
     "evaluate-student": "--split --report --json --predictions --plot --clip --beside --mark-s --config "
     "--version",

@@ -34,7 +34,10 @@ def alternatives(draw: st.DrawFn) -> str:
     words = [f"{name}={draw(weights)}" for name in names]
     if words and draw(st.booleans()):
         words.insert(draw(st.integers(0, len(words))), f"label={draw(weights)}")
-    return " ".join(words) or NONE
+    words = words or [NONE]
+    if draw(st.booleans()):
+        words.insert(draw(st.integers(0, len(words))), f"unlabelled={draw(st.integers(0, 999))}")
+    return " ".join(words)
 
 
 @given(st.lists(alternatives(), min_size=1, max_size=4, unique=True), st.integers(1, 3))
@@ -42,6 +45,27 @@ def test_a_condition_is_read_as_it_is_given(several: list[str], spaces: int) -> 
     text = "|".join(one.replace(" ", " " * spaces) for one in several)
     condition = parse_condition(text)
     assert condition == Condition(tuple(several))
+    assert parse_condition(str(condition)) == condition
+
+
+@given(st.lists(weights, min_size=1, max_size=3, unique=True), st.integers(1, 9), st.booleans())
+def test_lists_stand_for_every_combination(
+    several: list[str], temperature: int, label: bool
+) -> None:
+    more = " label=1;2" if label else ""
+    condition = parse_condition(
+        f"logits={';'.join(several)}:temperature={temperature};10{more} | none"
+    )
+    ends = [" label=1", " label=2"] if label else [""]
+    assert condition.alternatives == (
+        *(
+            f"logits={w}:temperature={t}{e}"
+            for w in several
+            for t in (temperature, 10)
+            for e in ends
+        ),
+        NONE,
+    )
     assert parse_condition(str(condition)) == condition
 
 
@@ -53,8 +77,9 @@ def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None
     assert [f"{loss.name}" for loss in parse_losses(alternative)] == [
         w.split("=")[0] for w in given
     ]
-    assert set(arguments) <= {"--distill", "--label-weight"}
-    assert ("--label-weight" in arguments) == ("label=" in alternative)
+    assert set(arguments) <= {"--distill", "--label-weight", "--unlabelled"}
+    assert ("--label-weight" in arguments) == (" label=" in f" {alternative}")
+    assert ("--unlabelled" in arguments) == ("unlabelled=" in alternative)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +89,12 @@ def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None
         ("temporal=0.1 |", "got ''"),
         ("label=1", "got 'label=1'"),
         ("temporal=0.1 label=1 label=2", "at most one label=WEIGHT"),
+        ("none label=1", "got 'none label=1'"),
+        ("unlabelled=3", "got 'unlabelled=3'"),
+        ("none unlabelled=3 unlabelled=3", "at most one unlabelled=CLIPS"),
         ("temporal", "expected NAME=WEIGHT"),
+        ("temporal=0.1;", "expected NAME=WEIGHT"),
+        ("temporal=0.1:sharpen=1;x", "sharpen"),
         ("none temporal=0.1", "unknown loss 'none'"),
         ("tempral=0.1", "Did you mean 'temporal'?"),
     ],

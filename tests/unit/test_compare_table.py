@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from student.compare.conditions import parse_condition
-from student.compare.runs import Comparison, Run, RunJob
+from student.compare.conditions import parse_condition, parse_losses
+from student.compare.halving import rungs
+from student.compare.runs import Comparison, Run
+from student.compare.selection import RunJob, Selection
 from student.compare.table import (
     csv_table,
     markdown,
     metrics_shown,
     row_document,
+    search_lines,
     summary,
     table_rows,
 )
@@ -29,12 +33,16 @@ BOTH = ["accuracy"]
 
 
 def comparison(
-    *conditions: str, caches: tuple[str, ...] = ("sc",), seeds: int = 3, student: str = "tc-resnet"
+    *conditions: str,
+    caches: tuple[str, ...] = ("sc",),
+    seeds: int = 3,
+    student: str = "tc-resnet",
+    epochs: int = 48,
+    halving: int | None = None,
 ) -> Comparison:
-    named = {name: Path(f"{name}.zarr") for name in caches}
-    return Comparison(
-        Path("out"), named, (student,), tuple(map(parse_condition, conditions)), seeds, ()
-    )
+    named, read = {name: Path(f"{name}.zarr") for name in caches}, map(parse_condition, conditions)
+    train = ("--epochs", str(epochs))
+    return Comparison(Path("out"), named, (student,), tuple(read), seeds, train, halving)
 
 
 def result(test: float | None, validation: float = 0.5, **more: float) -> dict[str, Any]:
@@ -147,19 +155,99 @@ def test_validation_chooses_and_the_test_of_the_others_is_not_asked_for() -> Non
     plan = comparison(EITHER, seeds=2)
     low, high = plan.conditions[0].alternatives
     found: dict[Run, dict[str, Any] | None] = dict.fromkeys(plan.runs())
-    assert [job.score_on for job in plan.outstanding(found)] == [("validation",)] * 4
+    assert [job.score_on for job in Selection(plan, found).outstanding()] == [("validation",)] * 4
     for seed, validation in enumerate((0.6, 0.8)):
         found[Run("sc", "tc-resnet", high, seed)] = result(None, validation)
-    assert plan.choices(found) == {}
+    assert Selection(plan, found).choices() == {}
     for seed, validation in enumerate((0.9, 0.3)):
         found[Run("sc", "tc-resnet", low, seed)] = result(None, validation)
-    assert list(plan.choices(found).values()) == [high], "0.7 on average, and not 0.6"
+    assert list(Selection(plan, found).choices().values()) == [high], "0.7 on average, and not 0.6"
     chosen = [Run("sc", "tc-resnet", high, seed) for seed in (0, 1)]
-    assert plan.outstanding(found) == [RunJob(run, HELD_OUT) for run in chosen]
+    assert Selection(plan, found).outstanding() == [RunJob(run, HELD_OUT) for run in chosen]
     text = markdown(table_rows(plan, found, BOTH, folds=False))
     assert "| `temporal=0.5`, chosen on validation | - |" in text
     found |= {run: result(0.7, 0.7) for run in chosen}
-    assert plan.outstanding(found) == []
+    assert Selection(plan, found).outstanding() == []
+
+
+GRID = "logits=0.1;0.3;0.5:temperature=1;2;4"
+
+
+def test_halving_gives_the_better_alternatives_more_epochs() -> None:
+    """Nine alternatives, one of three kept; a hand-made score is best where 0.3 and 2 are."""
+    plan = comparison("none", GRID, seeds=2, epochs=18, halving=3)
+    found: dict[Run, dict[str, Any] | None] = dict.fromkeys(plan.runs())
+    trained = Counter[int | None]()
+    while jobs := Selection(plan, found).outstanding():
+        for job in jobs:
+            if found[job.run] is None:
+                trained[job.run.epochs] += 1
+            score = _hand_made(job.run)
+            found[job.run] = result(score if "test" in job.score_on else None, score)
+    assert trained == {2: 9 * 2, 6: 3 * 2, None: 2 * 2}, "the last with two of none"
+    selection = Selection(plan, found)
+    kept = selection.kept(plan.cells[1])
+    assert [len(names) for names in kept] == [9, 3, 1, 1]
+    assert set(kept[1]) == {f"logits=0.3:temperature={t}" for t in (1, 2, 4)}
+    assert kept[-1] == ("logits=0.3:temperature=2",)
+    assert selection.choices()[plan.cells[1]] == "logits=0.3:temperature=2"
+    tested = {run for run, one in found.items() if one and "test" in one["splits"]}
+    assert {(run.alternative, run.epochs) for run in tested} == {
+        ("none", None),
+        (kept[-1][0], None),
+    }
+    lines = search_lines(selection)
+    assert lines[0].startswith("sc, tc-resnet: 3 of 9 alternatives went on after 2 epoch(s)")
+    assert "after 6 epoch(s), by validation: logits=0.3:temperature=2 (0.69" in lines[1]
+    row = table_rows(plan, found, BOTH, folds=False)[1]
+    assert row.chosen == (kept[-1][0],)
+    assert f"| `{kept[-1][0]}`, chosen on validation |" in markdown([row])
+
+
+def _hand_made(run: Run) -> float:
+    """Falls with the distance from weight 0.3 and temperature 2; a seed of two is luckier."""
+    if run.alternative == "none":
+        return 0.5
+    (loss,) = parse_losses(run.alternative)
+    distance = 10 * abs(loss.weight - 0.3) + abs(float(loss.options["temperature"]) - 2) / 10
+    return 0.7 - distance / 20 - 0.01 * run.seed
+
+
+def test_what_is_to_come_is_counted_before_it_is_known() -> None:
+    plan = comparison("none", GRID, seeds=2, epochs=18, halving=3)
+    selection = Selection(plan, dict.fromkeys(plan.runs()))
+    assert len(selection.needed()) == (9 + 1) * 2
+    assert Counter(run.epochs for run in selection.to_come()) == {6: 3 * 2, None: 2}
+    assert len({plan.folder(run) for run in plan.runs()}) == len(plan.runs())
+    short = next(run for run in plan.runs() if run.epochs == 2)
+    assert plan.settings(short).recipe.epochs == 2
+
+
+def test_a_round_that_lacks_a_run_chooses_nothing() -> None:
+    plan = comparison(GRID, seeds=1, epochs=9, halving=3)
+    found = {r: result(None, _hand_made(r)) if r.epochs == 1 else None for r in plan.runs()}
+    assert len(Selection(plan, found).kept(plan.cells[0])) == 2
+    found[next(run for run in found if run.epochs == 1)] = None
+    assert len(Selection(plan, found).kept(plan.cells[0])) == 1
+    assert [job.run.epochs for job in Selection(plan, found).outstanding()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "epochs", "factor", "expected"),
+    [
+        (9, 27, 3, [(3, 9), (9, 3), (None, 1)]),
+        (8, 27, 3, [(9, 8), (None, 2)]),
+        (27, 3, 3, [(1, 27), (None, 9)]),
+        (2, 48, 3, [(None, 2)]),
+        (5, 1, 2, [(None, 5)]),
+        (5, 10, 2, [(2, 5), (5, 2), (None, 1)]),
+    ],
+)
+def test_rounds_have_whole_epochs_and_end_with_all_of_them(
+    candidates: int, epochs: int, factor: int, expected: list[tuple[int | None, int]]
+) -> None:
+    found = rungs(candidates, epochs, factor)
+    assert [(rung.epochs, rung.candidates) for rung in found] == expected
 
 
 def test_a_condition_without_a_choice_shows_it() -> None:
@@ -171,7 +259,7 @@ def test_a_condition_without_a_choice_shows_it() -> None:
 def test_a_run_that_two_conditions_share_is_trained_once() -> None:
     plan = comparison("none", "temporal=0.1", EITHER, seeds=1)
     assert [run.alternative for run in plan.runs()] == ["none", "temporal=0.1", "temporal=0.5"]
-    jobs = plan.outstanding(dict.fromkeys(plan.runs()))
+    jobs = Selection(plan, dict.fromkeys(plan.runs())).outstanding()
     assert [job.score_on for job in jobs] == [HELD_OUT, HELD_OUT, ("validation",)]
 
 

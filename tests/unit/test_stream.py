@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import Counter
 from typing import Any
@@ -14,7 +15,7 @@ from cache_schema.front_ends import FRONT_ENDS, front_end_facts, front_end_featu
 from cache_schema.metadata import SignalSpec
 from cache_schema.reader import Ragged, Unit, UnitRows
 from student.stream.class_map import build_class_map
-from student.stream.repeats import Repeats, labelled_counts
+from student.stream.epoch_rows import EpochRows, by_hash, usable_clips
 from student.stream.stream import Stream
 from student.stream.unit_loader import UnitLoader
 
@@ -62,6 +63,9 @@ class SmallCache:
     def units(self, split: str, view: int | None = None) -> list[Unit]:
         chosen = range(self.views) if view is None else [view]
         return [Unit(v * UNITS + u, v, split, u * ROWS, ROWS) for v in chosen for u in range(UNITS)]
+
+    def clip_ids(self) -> list[str]:
+        return [f"clip {clip}" for clip in range(ROWS * UNITS)]
 
     def read_unit(self, unit: Unit, names: tuple[str, ...]) -> UnitRows:
         if unit.number == self.broken_unit:
@@ -115,10 +119,10 @@ def test_an_epoch_has_every_row_once() -> None:
 def test_labelled_rows_are_repeated_up_to_their_share(share: float, mixed_units: int) -> None:
     """Of the small cache's rows a fifth is unlabelled."""
     cache = SmallCache()
-    labelled, unlabelled = labelled_counts(cache, "train")  # type: ignore[arg-type]
+    labelled, unlabelled = map(len, usable_clips(cache, "train"))  # type: ignore[arg-type]
     assert labelled + unlabelled == ROWS * UNITS
-    repeats = Repeats.for_share(share, labelled, unlabelled)
-    streamed = stream(cache, repeats=repeats, mixed_units=mixed_units)
+    epoch_rows = EpochRows.for_share(share, labelled, unlabelled)
+    streamed = stream(cache, epoch_rows=epoch_rows, mixed_units=mixed_units)
     found = [clip for clips in clips_of(streamed.epoch(2)) for clip in clips]
     counts = Counter(found)
     assert set(counts) == set(range(ROWS * UNITS)), "no row is left out"
@@ -129,6 +133,36 @@ def test_labelled_rows_are_repeated_up_to_their_share(share: float, mixed_units:
     assert share_found == pytest.approx(max(share, labelled / (ROWS * UNITS)), abs=0.02)
     assert clips_of(streamed.epoch(2)) == clips_of(streamed.epoch(2))
     assert clips_of(streamed.epoch(2, first_batch=3)) == clips_of(streamed.epoch(2))[3:]
+
+
+@pytest.mark.parametrize("mixed_units", [1, 2, 9])
+def test_an_epoch_has_as_many_unlabelled_rows_as_it_should(mixed_units: int) -> None:
+    """Fewer are a part of more, all labelled rows stay, in both views."""
+    cache, before = SmallCache(), set[int]()
+    labelled = {clip for clip in range(ROWS * UNITS) if clip % 5}
+    for count in range(8):
+        epoch_rows = EpochRows.of(cache, "train", None, count)  # type: ignore[arg-type]
+        streamed = stream(cache, epoch_rows=epoch_rows, mixed_units=mixed_units)
+        found = [clip for clips in clips_of(streamed.epoch(count % 2)) for clip in clips]
+        assert len(found) == epoch_rows.rows(ROWS * UNITS) == len(labelled) + count
+        assert before < set(found) if before else set(found) == labelled
+        before = set(found)
+
+
+def test_labelled_rows_are_repeated_beside_those_of_the_unlabelled_that_stay() -> None:
+    cache = SmallCache()
+    epoch_rows = EpochRows.of(cache, "train", 0.95, 2)  # type: ignore[arg-type]
+    found = [c for clips in clips_of(stream(cache, epoch_rows=epoch_rows).epoch(0)) for c in clips]
+    assert sum(clip % 5 == 0 for clip in found) == 2
+    assert sum(clip % 5 > 0 for clip in found) == pytest.approx(38, abs=2)
+
+
+def test_which_unlabelled_clips_stay_depends_on_their_ids_alone() -> None:
+    """A digest of each id, so that another machine, or a cache with more clips, takes the same first."""
+    digests = [hashlib.sha256(f"clip {clip}".encode()).digest() for clip in range(ROWS * UNITS)]
+    unlabelled = np.arange(0, ROWS * UNITS, 5)
+    found = by_hash(SmallCache(), unlabelled)  # type: ignore[arg-type]
+    assert found.tolist() == sorted(unlabelled.tolist(), key=lambda clip: digests[clip])
 
 
 @pytest.mark.parametrize("mixed_units", [1, 2, 9])
