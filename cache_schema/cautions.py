@@ -204,9 +204,9 @@ def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
     cautions = []
     if shared := sorted(train & test):
         cautions.append(
-            f"{len(shared)} of the {len(test)} groups in test are in train too ({few(shared)}): the "
-            "test is easier than what the student will meet. Leave the list's splits out, so that groups "
-            "choose them, or give splits that keep each on one side"
+            f"{len(shared)} of the {len(test)} groups in test are in train too ({few(shared)}): "
+            "the test is easier than what the student will meet. Leave the list's splits out, so that "
+            "groups choose them, or give splits that keep each on one side"
         )
     if len(set().union(*found.values())) > 1:
         cautions += [
@@ -235,19 +235,19 @@ def few_clips(clips: int, split: str) -> list[str]:
     if not 0 < clips < MIN_CLIPS:
         return []
     caution = (
-        f"{split} has {clips} labelled clip{'s' if clips > 1 else ''} (fewer than {MIN_CLIPS}): one of "
-        f"them is {100 / clips:.1f} points of accuracy, and with as many others a score could be "
-        f"{min(50, 98 / clips**0.5):.0f} points off (95 %, at a score of 50 %)"
+        f"{split} has {clips} labelled clip{'s' if clips > 1 else ''} (fewer than {MIN_CLIPS}): of so "
+        f"few a share is known to {min(50, 98 / clips**0.5):.0f} points (95 %, at one half), and no "
+        "score much better. Differences below that may be chance"
     )
     return [caution]
 
 
 def near_chance(score: float, chance: float | None, metric: str, who: str) -> list[str]:
-    """A score that lots nearly reach."""
+    """A score that random answers nearly reach."""
     if chance is None or score >= chance + NEAR_CHANCE * (1 - chance):
         return []
     caution = (
-        f"{who} is near chance ({metric} {score:.4f}, by lot {chance:.4f}; up to "
+        f"{who} is near chance ({metric} {score:.4f}, at random {chance:.4f}; up to "
         f"{chance + NEAR_CHANCE * (1 - chance):.4f} is less than a tenth of the way to 1): it has "
         "learned next to nothing. Train longer, or look at the labels"
     )

@@ -25,11 +25,11 @@ def _share(labels_NC: NDArray[np.bool_]) -> float:
 
 CHANCE: dict[str, tuple[Callable[[NDArray[np.bool_]], float], str]] = {
     "accuracy": (_commonest, "always the commonest class"),
-    "mAP": (_mean_share, "clips ranked by lot"),
-    "micro-ap": (_share, "clips ranked by lot"),
-    "roc-auc": (lambda _: 0.5, "clips ranked by lot"),
+    "mAP": (_mean_share, "clips ranked at random"),
+    "micro-ap": (_share, "clips ranked at random"),
+    "roc-auc": (lambda _: 0.5, "clips ranked at random"),
 }
-"""Metric to its chance level, and what has it. The average precision of a ranking by lot is about the
+"""Metric to its chance level, and what has it. The average precision of a random ranking is about the
 share of clips that have the class: a little more of few clips."""
 
 

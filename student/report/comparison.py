@@ -75,7 +75,7 @@ def _validation(run: RunFolder) -> float:
 
 
 def comparison_command(
-    comparison: Comparison, folds: bool, ledger: Path | None, report: Path
+    comparison: Comparison, folds: bool, ledger: Path | None, report: Path, png: Path | None
 ) -> str:
     """Write the command that makes a comparison and its report."""
     words = ["compare-students", *map(str, comparison.caches.values())]
@@ -87,4 +87,5 @@ def comparison_command(
     words += ["--train", shlex.join(comparison.train)] if comparison.train else []
     words += ["--folds"] if folds else []
     words += ["--ledger", str(ledger)] if ledger else []
+    words += ["--png", str(png)] if png else []
     return shlex.join([*words, "--report", str(report)])

@@ -10,9 +10,10 @@ import numpy as np
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.charts.scores import ClassValues, class_chart
-from student.compare.table import ABSENT, NOT_SHARES
+from student.compare.table import NOT_SHARES
 from student.metrics.interface import Predictions
 from student.metrics.per_group import GroupScore, groups_of, per_group
+from student.report.classes import score_text
 
 CHART_GROUPS = 40
 
@@ -47,7 +48,7 @@ def group_table(scores: Mapping[str, list[GroupScore]], metric: str) -> dict[str
     of_model = {model: {g.name: g.score for g in own} for model, own in scores.items()}
     head = ["group", "clips", *(f"{model} {metric}" for model in of_model)]
     rows = [
-        [group.name, group.clips, *(_text(own.get(group.name)) for own in of_model.values())]
+        [group.name, group.clips, *(score_text(own.get(group.name)) for own in of_model.values())]
         for group in next(iter(scores.values()))
     ]
     return {"head": head, "rows": rows}
@@ -64,7 +65,3 @@ def _spread(name: str, own: list[GroupScore]) -> str:
         return ""
     deviation = f", standard deviation {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
     return f"{name}: {min(values):.3f} to {max(values):.3f} over {len(values)} groups{deviation}"
-
-
-def _text(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.3f}"

@@ -9,6 +9,7 @@ from typing import Any
 
 from cache_schema.cautions import near_chance
 from cache_schema.inspection.cache_cautions import corpus_cautions, teacher_cautions
+from cache_schema.inspection.summary import human_bytes
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.page import write_page
@@ -19,16 +20,19 @@ from student.metrics.chance import chance_level
 from student.metrics.interface import Predictions
 from student.metrics.teacher import teacher_predictions
 from student.report.blocks import Block
-from student.report.classes import calibration_words, class_charts, class_table
+from student.report.classes import calibration_words, class_charts, class_score, class_table
 from student.report.clips import clip_groups
 from student.report.costs import cost_rows
 from student.report.curves import curve_charts
 from student.report.groups import group_chart, group_scores, group_table, group_words
+from student.report.labels import label_charts, label_rows, label_table
+from student.report.pictures import ClipPicture, write_pictures
 from student.report.result import cards, chance_words, result_charts, result_table, sentences
 from student.report.run_folder import RunFolder
 from student.report.settings_text import train_command
 from student.runs.predict import run_predictions
 from student.runs.settings import Distillation, first_teacher, flat_settings
+from student.training.loop import VALIDATION
 
 PACKAGE = "student.report"
 CLIPS = 6  # of each group, in a report of one block
@@ -37,13 +41,14 @@ FEWEST_CLIPS = 2
 
 @dataclass
 class Report:
-    """A report under way: what its template gets, and its charts by name."""
+    """A report under way: what its template gets, and its charts and drawn clips by name."""
 
     title: str
     command: str
     warnings: list[str]
     sections: list[dict[str, Any]] = field(default_factory=list)
     charts: dict[str, Chart] = field(default_factory=dict)
+    clips: dict[str, ClipPicture] = field(default_factory=dict)
 
     def add(self, prefix: str, charts: dict[str, Chart]) -> dict[str, str]:
         """Take charts up; gives their names on the page by their own."""
@@ -51,8 +56,10 @@ class Report:
         return {name: f"{prefix}{name}" for name in charts}
 
 
-def write_report(blocks: Sequence[Block], out: Path, *, title: str, command: str) -> int:
-    """Write the report of some blocks; gives its bytes.
+def write_report(
+    blocks: Sequence[Block], out: Path, *, title: str, command: str, png: Path | None = None
+) -> str:
+    """Write the report of some blocks; gives what was written, in words.
 
     Parameters
     ----------
@@ -62,18 +69,25 @@ def write_report(blocks: Sequence[Block], out: Path, *, title: str, command: str
         HTML file.
     title, command : str
         Its heading, and what makes it again.
+    png : Path or None
+        Folder for each chart and clip as a picture; see `student.report.pictures.check_pictures`.
     """
     report = Report(title, command, _warnings(blocks))
     most = max(FEWEST_CLIPS, CLIPS // len(blocks))
-    for number, block in enumerate(blocks):
-        report.sections.append(_section(report, block, f"b{number}_", most))
+    for number, block in enumerate(blocks, 1):
+        prefix = f"{number}_" if len(blocks) > 1 else ""
+        report.sections.append(_section(report, block, prefix, most))
     content = {
         "title": report.title,
         "command": report.command,
         "warnings": report.warnings,
         "sections": report.sections,
     }
-    return write_page(out, "runs.html", content, report.charts, package=PACKAGE)
+    size = write_page(out, "runs.html", content, report.charts, package=PACKAGE)
+    written = f"{out}: {human_bytes(size)}"
+    if png is not None:
+        written += f"; {write_pictures(png, report.charts, report.clips)} pictures in {png}"
+    return written
 
 
 def _warnings(blocks: Sequence[Block]) -> list[str]:
@@ -119,6 +133,7 @@ def _section(report: Report, block: Block, prefix: str, most: int) -> dict[str, 
         ),
         "cache": _cache_facts(block.cache, block.split),
         "classes": None,
+        "labels": None,
         "by_group": None,
         "clip_groups": [],
     }
@@ -128,8 +143,10 @@ def _section(report: Report, block: Block, prefix: str, most: int) -> dict[str, 
             charts |= _explain(section, block, block.cache, found)
             near = _near_chance(block, next(iter(found.values())))
             report.warnings += [line for line in near if line not in report.warnings]
-            section["clip_groups"], drawn = clip_groups(block, block.cache, found, prefix, most)
+            groups, drawn, pictures = clip_groups(block, block.cache, found, prefix, most)
+            section["clip_groups"] = groups
             report.charts |= drawn
+            report.clips |= pictures
     section["charts"] = report.add(prefix, charts)
     return section
 
@@ -146,8 +163,14 @@ def _explain(
     """Add what the split's clips say: chance, classes, groups, calibration; gives the charts."""
     metric, charts = block.row.metric, class_charts(found)
     section["sentences"] += chance_words(found, metric)
-    section["classes"] = class_table(found)
+    section["classes"] = class_table(found) | {"score": class_score(cache.task).words}
     section["calibration"] = calibration_words(found)
+    if cache.task == "multi":
+        apart = VALIDATION in cache.splits and block.split != VALIDATION
+        validation = _shown_predictions(block.shown, cache, VALIDATION) if apart else None
+        rows = label_rows(next(iter(found.values())), validation)
+        charts |= label_charts(rows)
+        section["labels"] = label_table(rows)
     if scores := group_scores(found, cache, metric):
         charts["by_group"] = group_chart(scores, metric)
         section["by_group"] = group_table(scores, metric) | {"words": group_words(scores)}

@@ -1,4 +1,4 @@
-"""Scores of speakers, sessions and places by themselves, and what lots would reach."""
+"""Scores of speakers, sessions and places by themselves, and what chance would give."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_chance_is_what_answers_without_knowledge_reach() -> None:
     assert chance_level(labels_NC[:0], "mAP") is None
 
 
-def test_a_ranking_by_lot_has_the_chance_level() -> None:
+def test_a_random_ranking_has_the_chance_level() -> None:
     random = np.random.default_rng(0)
     labels_NC = random.random((4000, 2)) < [0.1, 0.4]
     found = Predictions(random.normal(size=(4000, 2)), labels_NC, "multi", ("a", "b"))
