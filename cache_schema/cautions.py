@@ -23,6 +23,7 @@ IMBALANCE = 10  # times the clips of the smallest class
 MIN_SEEDS = 3
 MIN_CLIPS = 100  # scored ones: of fewer, chance alone moves a score by more than 10 points
 MIN_GROUPS, MIN_SHARED, SHARED = 3, 2, 0.2  # of groups in names, and of those on both sides
+NEAR_CHANCE = 0.1  # of the way from chance to a perfect score
 MAX_NAMES = 5
 _TOKEN = re.compile(r"[_-]+")
 
@@ -190,6 +191,34 @@ def _beginning(name: str) -> str:
     return tokens[0] if len(tokens) > 1 else ""
 
 
+def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
+    """Groups that a corpus names: those on both sides of a split, and splits of a single one.
+
+    Parameters
+    ----------
+    groups : mapping
+        Split to the group of each of its clips; empty names are no groups.
+    """
+    found = {split: set(own) - {""} for split, own in groups.items()}
+    train, test = found.get("train", set()), found.get("test", set())
+    cautions = []
+    if shared := sorted(train & test):
+        cautions.append(
+            f"{len(shared)} of the {len(test)} groups in test are in train too ({few(shared)}): "
+            "the test is easier than what the student will meet. Leave the list's splits out, so that "
+            "groups choose them, or give splits that keep each on one side"
+        )
+    if len(set().union(*found.values())) > 1:
+        cautions += [
+            f"{split} has clips of one group alone ({few(sorted(own))}): its score is of that speaker, "
+            "session or place, and another's may be far from it. Give it a larger share "
+            f"(?{split}=0.2), or more groups"
+            for split in ("validation", "test")
+            if len(own := found.get(split, set())) == 1
+        ]
+    return cautions
+
+
 def few_seeds(seeds: int) -> list[str]:
     """Too few runs for an interval."""
     if seeds >= MIN_SEEDS:
@@ -206,9 +235,21 @@ def few_clips(clips: int, split: str) -> list[str]:
     if not 0 < clips < MIN_CLIPS:
         return []
     caution = (
-        f"{split} has {clips} clip{'s' if clips > 1 else ''} (fewer than {MIN_CLIPS}): one of "
-        f"them is {100 / clips:.1f} points of accuracy, and with as many others a score could be "
-        f"{min(50, 98 / clips**0.5):.0f} points off (95 %, at a score of 50 %)"
+        f"{split} has {clips} labelled clip{'s' if clips > 1 else ''} (fewer than {MIN_CLIPS}): of so "
+        f"few a share is known to {min(50, 98 / clips**0.5):.0f} points (95 %, at one half), and no "
+        "score much better. Differences below that may be chance"
+    )
+    return [caution]
+
+
+def near_chance(score: float, chance: float | None, metric: str, who: str) -> list[str]:
+    """A score that random answers nearly reach."""
+    if chance is None or score >= chance + NEAR_CHANCE * (1 - chance):
+        return []
+    caution = (
+        f"{who} is near chance ({metric} {score:.4f}, at random {chance:.4f}; up to "
+        f"{chance + NEAR_CHANCE * (1 - chance):.4f} is less than a tenth of the way to 1): it has "
+        "learned next to nothing. Train longer, or look at the labels"
     )
     return [caution]
 

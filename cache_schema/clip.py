@@ -27,6 +27,8 @@ class Clip:
         Sample rate of the file; 0 when the header is unreadable.
     none_present : bool
         Annotated for every class, with none present: labelled, and a negative of all (multi-label).
+    group : str
+        Speaker, session or place that it belongs to; empty where the corpus names none.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Clip:
     frames: int = 0
     source_rate_hz: int = 0
     none_present: bool = False
+    group: str = ""
 
     @property
     def labelled(self) -> bool:

@@ -1,7 +1,8 @@
 """The table of clips of a cache: ids, paths, splits, labels and planned source frames.
 
 Strings are UTF-8 bytes with offsets, labels are bit-packed. Rows are in the order of the plan:
-clips of one split lie together. The column of clips with none of the classes is there if one has none.
+clips of one split lie together. The columns of clips with none of the classes, and of groups, are there
+if a clip has none, or a group.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cache_schema.metadata import Manifest
 from cache_schema.store.arrays import EagerArray, create_group, write_whole
 
 FOLDER = "clips"
-NONE_PRESENT = "none_present"
+NONE_PRESENT, GROUP = "none_present", "group"
 
 
 def write_clip_table(root: Path, clips: Sequence[Clip], classes: Sequence[str]) -> None:
@@ -42,6 +43,8 @@ def write_clip_table(root: Path, clips: Sequence[Clip], classes: Sequence[str]) 
     none_present = np.array([clip.none_present for clip in clips], np.uint8)
     if none_present.any():
         write_whole(folder / NONE_PRESENT, none_present)
+    if any(clip.group for clip in clips):
+        _write_strings(folder, GROUP, [clip.group for clip in clips])
 
 
 def _write_strings(folder: Path, name: str, values: Sequence[str]) -> None:
@@ -73,7 +76,7 @@ class ClipTable:
         return self._columns[name]
 
     def strings(self, name: str, first: int, last: int) -> list[str]:
-        """One text column (``id``, ``path`` or ``split``) of clips ``first:last``."""
+        """One text column (``id``, ``path``, ``split`` or ``group``) of clips ``first:last``."""
         offsets = self._column(f"{name}_offsets")[first : last + 1].astype(np.int64)
         data = self._column(f"{name}_bytes")[int(offsets[0]) : int(offsets[-1])].tobytes()
         edges = (offsets - offsets[0]).tolist()
@@ -91,9 +94,17 @@ class ClipTable:
 
     def none_present(self, first: int, last: int) -> NDArray[np.bool_]:
         """Which of clips ``first:last`` are labelled with none of the classes, shape (clips,)."""
-        if f"{FOLDER}/{NONE_PRESENT}/zarr.json" not in self._manifest.clip_table:
+        if not self._has(NONE_PRESENT):
             return np.zeros(last - first, np.bool_)
         return self._column(NONE_PRESENT)[first:last].astype(np.bool_)
+
+    def groups(self, first: int, last: int) -> list[str]:
+        """Speaker, session or place of each of clips ``first:last``; empty where none is known."""
+        has = self._has(f"{GROUP}_offsets")
+        return self.strings(GROUP, first, last) if has else [""] * (last - first)
+
+    def _has(self, column: str) -> bool:
+        return f"{FOLDER}/{column}/zarr.json" in self._manifest.clip_table
 
     def clips(self, first: int, last: int) -> list[Clip]:
         """Whole clips ``first:last``."""
@@ -101,6 +112,7 @@ class ClipTable:
         numbers = ("start_s", "end_s", "frames", "source_rate_hz")
         columns |= {name: self._column(name)[first:last].tolist() for name in numbers}
         columns[NONE_PRESENT] = self.none_present(first, last).tolist()
+        columns[GROUP] = self.groups(first, last)
         classes, hot = self._manifest.corpus.classes, self.labels(first, last)
         return [
             Clip(

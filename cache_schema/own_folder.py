@@ -10,10 +10,11 @@ from cache_schema.errors import UsageError
 from cache_schema.store.files import PARTIAL_SUFFIX
 
 MAX_NAMES = 3
-_OTHER = "Choose another --out"
 
 
-def check_own_folder(folder: Path, what: str, command: str, marks: Collection[str]) -> None:
+def check_own_folder(
+    folder: Path, what: str, command: str, marks: Collection[str], *, option: str = "--out"
+) -> None:
     """Refuse to write into a folder that holds other things.
 
     Parameters
@@ -24,6 +25,8 @@ def check_own_folder(folder: Path, what: str, command: str, marks: Collection[st
         What is made of it and by which command, as ``"cache"`` and ``"precompute-teacher"``.
     marks : collection of str
         Names, or suffixes that begin with a dot, of which it has one once the command has begun.
+    option : str
+        That names the folder.
 
     Raises
     ------
@@ -34,7 +37,8 @@ def check_own_folder(folder: Path, what: str, command: str, marks: Collection[st
         return
     if not folder.is_dir():
         raise UsageError(
-            f"{folder} is no folder, as --out must be: it is to hold the {what}. {_OTHER}",
+            f"{folder} is no folder, as {option} must be: it is to hold the {what}. Choose another "
+            f"{option}",
             kind="exists",
         )
     names = sorted(name for name in os.listdir(folder) if not name.endswith(PARTIAL_SUFFIX))
@@ -44,6 +48,6 @@ def check_own_folder(folder: Path, what: str, command: str, marks: Collection[st
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     raise UsageError(
         f"{folder} is not empty and is no {what}: it was not made by {command} and holds "
-        f"{', '.join(names[:MAX_NAMES])}{more}. Nothing was written. {_OTHER}",
+        f"{', '.join(names[:MAX_NAMES])}{more}. Nothing was written. Choose another {option}",
         kind="exists",
     )

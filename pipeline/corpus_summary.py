@@ -6,7 +6,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from cache_schema.cautions import few, imbalance, missing_classes, one_class, shared_groups
+from cache_schema.cautions import (
+    few,
+    few_clips,
+    imbalance,
+    known_groups,
+    missing_classes,
+    one_class,
+    shared_groups,
+)
 from cache_schema.clip import Clip
 from cache_schema.text import one_line
 from pipeline.corpora.interface import SPLIT_NAMES, Corpus
@@ -106,15 +114,23 @@ def _class_warnings(corpus: Corpus, kind: str) -> list[str]:
         found.append(f"classes named like splits: {few(named)}")
     labels: dict[str, Counter[str]] = {}
     paths: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    groups: dict[str, set[str]] = {}
     for clip in corpus.clips:
         if clip.frames:
             labels.setdefault(clip.split, Counter()).update(clip.labels)
             paths.setdefault(clip.split, []).append((clip.path, clip.labels))
+            groups.setdefault(clip.split, set()).add(clip.group)
+    test = sum(clip.labelled for clip in corpus.clips if clip.frames and clip.split == "test")
     return [
         *found,
         *missing_classes({split: list(counts) for split, counts in labels.items()}, corpus.classes),
         *imbalance(labels.get("train", {})),
-        *shared_groups(paths, corpus.classes),
+        *few_clips(test, "test"),
+        *(
+            known_groups(groups)
+            if any(own - {""} for own in groups.values())
+            else shared_groups(paths, corpus.classes)
+        ),
     ]
 
 

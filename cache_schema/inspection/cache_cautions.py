@@ -7,9 +7,11 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from cache_schema.cautions import (
+    few_clips,
     flat_attention,
     flatness,
     imbalance,
+    known_groups,
     missing_classes,
     one_class,
     perfect_teacher,
@@ -20,6 +22,7 @@ from cache_schema.reader import Cache
 from cache_schema.signal_names import TEMPORAL_ATTENTION, qualified, teacher_label
 
 MAX_CLIPS = 50_000  # of a split: what is looked at of very large ones, whose clips lie at random
+TEST = "test"
 UNITS = 16  # of train, to judge a teacher by
 
 
@@ -30,34 +33,57 @@ def corpus_cautions(cache: Cache) -> list[str]:
     if not any(n for own in counts.values() for n in own.values()):
         return one_class(classes, cache.task)
     found = {split: [c for c, n in own.items() if n] for split, own in counts.items()}
+    groups = _groups(cache)
     return [
         *one_class(classes, cache.task),
         *missing_classes(found, classes),
         *imbalance(counts.get("train", {})),
-        *shared_groups(_paths_and_labels(cache), classes),
+        *few_clips(_labelled(cache, TEST), TEST),
+        *(known_groups(groups) if groups else shared_groups(_paths_and_labels(cache), classes)),
     ]
 
 
 def class_counts(cache: Cache) -> dict[str, dict[str, int]]:
     """Clips of each class in each split, by their labels."""
     counts = {}
-    for split in cache.manifest.corpus.splits:
-        last = split.first_clip + min(split.clips, MAX_CLIPS)
-        sums_C = cache.clip_table.labels(split.first_clip, last).sum(0, dtype=np.int64)
-        counts[split.name] = dict(zip(cache.classes, sums_C.tolist(), strict=True))
+    for split, span in _looked_at(cache).items():
+        sums_C = cache.clip_table.labels(*span).sum(0, dtype=np.int64)
+        counts[split] = dict(zip(cache.classes, sums_C.tolist(), strict=True))
     return counts
+
+
+def _labelled(cache: Cache, split: str) -> int:
+    """Labelled clips of a split, of as many as are looked at."""
+    if split not in cache.splits:
+        return 0
+    first, last = _looked_at(cache)[split]
+    labels_NC = cache.clip_table.labels(first, last)
+    return int((labels_NC.any(1) | cache.clip_table.none_present(first, last)).sum())
+
+
+def _groups(cache: Cache) -> dict[str, list[str]]:
+    """The group of each clip by split; empty where the corpus names none."""
+    found = {split: cache.clip_table.groups(*span) for split, span in _looked_at(cache).items()}
+    return found if any(any(own) for own in found.values()) else {}
+
+
+def _looked_at(cache: Cache) -> dict[str, tuple[int, int]]:
+    """First clip of each split and the end of what is looked at."""
+    return {
+        split.name: (split.first_clip, split.first_clip + min(split.clips, MAX_CLIPS))
+        for split in cache.manifest.corpus.splits
+    }
 
 
 def _paths_and_labels(cache: Cache) -> dict[str, list[tuple[str, list[str]]]]:
     found = {}
-    for split in cache.manifest.corpus.splits:
-        last = split.first_clip + min(split.clips, MAX_CLIPS)
-        paths = cache.clip_table.strings("path", split.first_clip, last)
+    for split, span in _looked_at(cache).items():
+        paths = cache.clip_table.strings("path", *span)
         labels: list[list[str]] = [[] for _ in paths]
-        hot_NC = cache.clip_table.labels(split.first_clip, last)
+        hot_NC = cache.clip_table.labels(*span)
         for row, column in np.argwhere(hot_NC).tolist():
             labels[row].append(cache.classes[column])
-        found[split.name] = list(zip(paths, labels, strict=True))
+        found[split] = list(zip(paths, labels, strict=True))
     return found
 
 

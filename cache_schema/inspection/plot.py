@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,23 @@ def _matplotlib() -> Any:
         import matplotlib as mpl
     except ImportError:
         raise UsageError(
-            "--plot needs matplotlib: pip install 'aftersound[plot]'", kind="extra"
+            "pictures need matplotlib: pip install 'aftersound[plot]'", kind="extra"
         ) from None
     mpl.use("Agg")
     from matplotlib import pyplot
 
     return pyplot
+
+
+def require_matplotlib() -> None:
+    """Refuse to begin pictures that could not be drawn.
+
+    Raises
+    ------
+    UsageError
+        Naming the extra that brings it.
+    """
+    _matplotlib()
 
 
 def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
@@ -132,6 +143,23 @@ def _title(cache: Cache, facts: dict[str, Any]) -> str:
             )
             lines.append(f"teacher {name}".strip() + f": {prediction}")
     return "\n".join(map(plot_text, lines))
+
+
+def plot_chart(draw: Callable[[Any], None], height_inches: float, file: Path) -> None:
+    """Draw a chart that draws itself.
+
+    Parameters
+    ----------
+    draw : callable
+        Gets the axes.
+    height_inches : float
+        Of the picture.
+    file : Path
+        PNG to write.
+    """
+    figure, axis = _matplotlib().subplots(figsize=(7.0, height_inches), layout="constrained")
+    draw(axis)
+    _save(figure, file)
 
 
 def plot_attentions(clips: Sequence[ClipPanel], sample_rate_hz: int, file: Path) -> None:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 
+MOST_LABELS = 8  # named of a clip
+
 
 def label_text(clip: Clip) -> str:
     """Name a clip's classes."""
@@ -23,18 +25,24 @@ def prediction_text(
 ) -> str:
     """Name the likeliest classes with their probabilities.
 
-    In a multi-label task those above one half, and at least the likeliest.
+    In a single-label task the first `most`. In a multi-label one those above one half, of very many the
+    likeliest; where none is, the likeliest as what it is.
 
     >>> prediction_text(np.array([0.0, 2.0, -9.0]), ["no", "yes", "up"], "single", 2)
     'yes 88 %, no 12 %'
-    >>> prediction_text(np.array([-1.0, 2.0, 3.0]), ["rain", "dog", "car"], "multi", 3)
+    >>> prediction_text(np.array([-1.0, 2.0, 3.0]), ["rain", "dog", "car"], "multi")
     'car 95 %, dog 88 %'
+    >>> prediction_text(np.array([-1.0, -2.0]), ["rain", "dog"], "multi")
+    'none above 50 % (rain 27 %)'
     """
     logits_C = np.asarray(logits_C, np.float64)
     if task == "single":
         shares_C = np.exp(logits_C - np.logaddexp.reduce(logits_C))
     else:
         shares_C = np.exp(-np.logaddexp(0.0, -logits_C))
+        most = max(1, min(MOST_LABELS, int((shares_C > 0.5).sum())))
     order = np.argsort(-shares_C, kind="stable")[:most].tolist()
-    kept = order if task == "single" else [order[0], *(c for c in order[1:] if shares_C[c] > 0.5)]
-    return ", ".join(f"{classes[c]} {100 * shares_C[c]:.0f} %" for c in kept)
+    text = ", ".join(f"{classes[c]} {100 * shares_C[c]:.0f} %" for c in order)
+    if task == "multi" and shares_C[order[0]] <= 0.5:
+        return f"none above 50 % ({text})"
+    return text

@@ -40,7 +40,7 @@ def read_corpora(
     unlabelled : sequence of str
         Corpora whose clips all go to the training split, without their labels. A recording that a
         labelled corpus has too is left out: it may be one to test with. So is a clip whose ``group``
-        falls to validation or test, where that option is given.
+        validates or tests there, or falls to one of these splits.
     output : Path, optional
         What the running command writes; it may lie in a corpus and is none of its inputs.
 
@@ -53,7 +53,8 @@ def read_corpora(
     if len(corpora) == 1 and not unlabelled:
         return corpora[0]
     _check_alike(texts, corpora)
-    more = [_read_unlabelled(text, output) for text in unlabelled]
+    held_out = {clip.group for c in corpora for clip in c.clips if clip.split != TRAIN} - {""}
+    more = [_read_unlabelled(text, held_out, output) for text in unlabelled]
     steps = next((c.view_steps for c in (*corpora, *more) if c.view_steps), ())
     root = Path(os.path.commonpath([corpus.root for corpus in (*corpora, *more)]))
     corpora = [corpus.below(root) for corpus in corpora]
@@ -86,16 +87,18 @@ def read_corpora(
     )
 
 
-def _read_unlabelled(text: str, output: Path | None) -> Corpus:
-    """Read audio to learn from, without the groups that the labelled corpus tests with.
+def _read_unlabelled(text: str, held_out: set[str], output: Path | None) -> Corpus:
+    """Read audio to learn from, without the groups that a labelled corpus tests with.
 
-    Splits by group are chosen by the group's name alone, so that a list of the same speakers has each
-    on the side where the labelled one has it.
+    These are left out by name. So are groups that would themselves be tested with: splits by hash are
+    chosen by the group's name alone, and a labelled corpus may yet grow by the same speakers.
     """
     corpus = read_corpus(_ignoring_labels(text), output=output)
     if not _by_group(text):
         return corpus
-    clips = tuple(clip for clip in corpus.clips if clip.split == TRAIN)
+    clips = tuple(
+        clip for clip in corpus.clips if clip.split == TRAIN and clip.group not in held_out
+    )
     left_out = len(corpus.clips) - len(clips)
     note = f"{left_out} clip(s) of {printable(text)} left out: their groups validate or test"
     return replace(corpus, clips=clips, notes=(*corpus.notes, *([note] if left_out else [])))

@@ -14,7 +14,6 @@ from cache_schema.command_line.command import Command
 from cache_schema.command_line.parameters import PluginText
 from cache_schema.errors import RunError, UsageError
 from cache_schema.inspection.cache_cautions import teacher_cautions
-from cache_schema.inspection.summary import human_bytes
 from cache_schema.limits import MAX_PROCESSES
 from cache_schema.own_folder import check_own_folder
 from cache_schema.paths import LocalPath, OutputPath, ReportPath
@@ -101,6 +100,12 @@ MAX_FACTOR = 100
     metavar="FILE.html",
     help="Page of the outcome, with curves, classes and clips, once all is done.",
 )
+@click.option(
+    "--png",
+    type=OutputPath(file_okay=False),
+    metavar="FOLDER",
+    help="With --report: write each of its charts and clips as a picture too.",
+)
 @click.option("--plan", is_flag=True, help="Measure and show the cost, write nothing.")
 def main(
     caches: tuple[Path, ...],
@@ -115,6 +120,7 @@ def main(
     devices: str | None,
     ledger: Path | None,
     report: Path | None,
+    png: Path | None,
     plan: bool,
 ) -> None:
     """Train every student on every CACHE with each condition and seed, and compare on the test split.
@@ -135,6 +141,8 @@ def main(
     _check_ledger(ledger, out)
     if report is not None:
         require_report("--report")
+    if png is not None:
+        _check_png(png, report)
     prepare_torch(1)
     gpus = _gpus(devices) if devices is not None else []
     jobs = jobs or len(gpus) or os.cpu_count() or 1
@@ -160,11 +168,23 @@ def main(
         runner = ComparisonRunner(comparison, opened, known, folds=folds)
         runner.run(jobs, gpus)
         if report is not None:
-            _write_report(runner, opened, ledger, report)
+            _write_report(runner, opened, ledger, report, png)
+
+
+def _check_png(png: Path, report: Path | None) -> None:
+    from student.report.pictures import check_pictures
+
+    if report is None:
+        raise UsageError("--png belongs to --report FILE.html", kind="options")
+    check_pictures(png, "compare-students")
 
 
 def _write_report(
-    runner: ComparisonRunner, caches: dict[str, Cache], ledger: Path | None, report: Path
+    runner: ComparisonRunner,
+    caches: dict[str, Cache],
+    ledger: Path | None,
+    report: Path,
+    png: Path | None,
 ) -> None:
     """Write the page of a comparison that is done."""
     from student.report.comparison import comparison_blocks, comparison_command
@@ -174,11 +194,9 @@ def _write_report(
     for line in left_out:
         echo(f"left out of the report: {line}")
     if blocks:
-        command = comparison_command(runner.comparison, runner.folds, ledger, report)
-        size = write_report(
-            blocks, report, title="What each way of learning brings", command=command
-        )
-        echo(f"{report}: {human_bytes(size)}")
+        command = comparison_command(runner.comparison, runner.folds, ledger, report, png)
+        title = "What each way of learning brings"
+        echo(write_report(blocks, report, title=title, command=command, png=png))
 
 
 def cache_names(paths: Sequence[Path]) -> dict[str, Path]:

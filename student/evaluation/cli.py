@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from cache_schema.cautions import few_clips, near_chance
 from cache_schema.command_line.command import Command, Number
 from cache_schema.command_line.parameters import complete_clip_ids
 from cache_schema.errors import UsageError
@@ -106,7 +107,9 @@ def main(
 def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: bool) -> None:
     """Print a run's score on a split and the teacher's, or everything known of them."""
     from student.evaluation.attention_mass import attention_mass
-    from student.evaluation.report import score_document, score_tables
+    from student.evaluation.report import group_document, group_line, score_document, score_tables
+    from student.metrics.chance import chance_level
+    from student.metrics.per_group import groups_of, per_group
     from student.metrics.teacher import teacher_predictions
     from student.runs.predict import read_config, run_predictions
 
@@ -117,18 +120,27 @@ def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: b
     )
     found = measure(student, config["metric"])
     teacher_score = measure(teacher, config["metric"]) if teacher else None
+    chance = chance_level(student.labels_NC, found.metric)
+    groups = per_group(student, groups_of(cache, student), found.metric)
     mass = attention_mass(run, cache, split)
     if as_json:
         document = _document(run, split, found, teacher_score) | score_document(student, teacher)
+        document |= {"chance": chance, "per_group": group_document(groups)}
         document["attention_mass"] = mass
         echo(json_text(document))
         return
-    echo(f"{run} on {split}: {found}{_teacher_suffix(teacher_score)}")
+    by_chance = "" if chance is None else f"; by chance {chance:.4f}"
+    echo(f"{run} on {split}: {found}{_teacher_suffix(teacher_score)}{by_chance}")
     if mass is not None:
         echo(_mass_line(mass))
+    if groups:
+        echo(group_line(groups))
     if report and found.clips:
         echo()
-        wide_terminal().print(score_tables(student, teacher))
+        wide_terminal().print(score_tables(student, teacher, groups))
+    near = near_chance(found.value, chance, found.metric, "the student") if found.clips else []
+    for warning in [*few_clips(found.clips, split), *near]:
+        echo(f"warning: {warning}")
 
 
 def _teacher_suffix(teacher_score: Score | None) -> str:

@@ -5,7 +5,7 @@ Shape suffixes: C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from math import isnan
 from typing import Any
@@ -20,9 +20,11 @@ from cache_schema.text import one_line
 from student.metrics import measure_all, metrics_of
 from student.metrics.interface import Predictions
 from student.metrics.per_class import ClassScores, confusion, per_class
+from student.metrics.per_group import GroupScore
 
 MATRIX_CLASSES = 20
 CONFUSIONS = 20
+GROUPS = 20
 
 
 def score_document(student: Predictions, teacher: Predictions | None) -> dict[str, Any]:
@@ -54,13 +56,36 @@ def _matrix_rows(predictions: Predictions | None) -> list[list[int]] | None:
     return None if matrix_CC is None else [[int(n) for n in row] for row in matrix_CC]
 
 
-def score_tables(student: Predictions, teacher: Predictions | None) -> Group:
-    """Lay out all metrics, the classes from the weakest on, and what was taken for what."""
+def group_document(groups: Sequence[GroupScore]) -> list[dict[str, Any]]:
+    """Scores of groups, the weakest first, ready for JSON."""
+    return [asdict(group) for group in groups]
+
+
+def group_line(groups: Sequence[GroupScore]) -> str:
+    """Say in a line how far groups are apart: the weakest, the best, and their spread."""
+    scored = [group for group in groups if group.score is not None]
+    if not scored:
+        return f"{len(groups)} group(s), none with a score"
+    values = [group.score for group in scored if group.score is not None]
+    spread = f", sd {np.std(values, ddof=1):.4f}" if len(values) > 1 else ""
+    ends = f"weakest {_group_text(scored[0])}, best {_group_text(scored[-1])}"
+    return f"{len(groups)} group(s): {ends}{spread}"
+
+
+def _group_text(group: GroupScore) -> str:
+    return f"{one_line(group.name)} {group.score:.4f} (n {group.clips})"
+
+
+def score_tables(
+    student: Predictions, teacher: Predictions | None, groups: Sequence[GroupScore] = ()
+) -> Group:
+    """Lay out all metrics, the classes and groups from the weakest on, and what was taken for what."""
     parts: list[RenderableType] = [
         *_metric_table(student, teacher),
         "",
         *_class_table(student, teacher),
         "",
+        *_group_table(groups),
     ]
     return Group(*parts, *_confusions(student))
 
@@ -101,6 +126,20 @@ def _class_table(student: Predictions, teacher: Predictions | None) -> Iterator[
         yield "  The recall of a class is the accuracy on its clips."
     else:
         yield "  A class is predicted for a clip where its probability is above one half."
+
+
+def _group_table(groups: Sequence[GroupScore]) -> Iterator[RenderableType]:
+    if not groups:
+        return
+    table = Table("group", box=None)
+    for name in ("clips", "score"):
+        table.add_column(name, justify="right")
+    for group in groups[:GROUPS]:
+        table.add_row(Text(one_line(group.name)), str(group.clips), _number(group.score))
+    yield table
+    if len(groups) > GROUPS:
+        yield f"  The weakest of {len(groups)} groups; all of them: --json"
+    yield ""
 
 
 def _confusions(student: Predictions) -> Iterator[RenderableType]:

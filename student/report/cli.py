@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 
 from cache_schema.command_line.command import Command
-from cache_schema.inspection.summary import human_bytes
-from cache_schema.paths import LocalPath, ReportPath
+from cache_schema.paths import LocalPath, OutputPath, ReportPath
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
 from cache_schema.terminal import echo
@@ -24,7 +23,13 @@ from cache_schema.terminal import echo
     help="The cache that they were trained on, wherever it lies now: adds classes, calibration and "
     "clips with their sound.",
 )
-def main(runs: tuple[Path, ...], out: Path, cache: Path | None) -> None:
+@click.option(
+    "--png",
+    type=OutputPath(file_okay=False),
+    metavar="FOLDER",
+    help="Write each chart and clip as a picture too.",
+)
+def main(runs: tuple[Path, ...], out: Path, cache: Path | None, png: Path | None) -> None:
     """Show each RUN beside its teacher and its undistilled twin on one page.
 
     Give seeds, twins and other losses of a student together: they are grouped by what they learned
@@ -32,6 +37,10 @@ def main(runs: tuple[Path, ...], out: Path, cache: Path | None) -> None:
     no network.
     """
     require_report("report-run")
+    if png is not None:
+        from student.report.pictures import check_pictures
+
+        check_pictures(png, "report-run")
     # Imported here: torch and bokeh are kept out of --help.
     from student.report.blocks import blocks_of
     from student.report.report import write_report
@@ -41,16 +50,20 @@ def main(runs: tuple[Path, ...], out: Path, cache: Path | None) -> None:
     prepare_torch(1)
     found = [read_run_folder(run) for run in runs]
     blocks = blocks_of(found, open_cache(cache) if cache is not None else None)
-    size = write_report(
-        blocks, out, title=_title(blocks[0].name, len(blocks)), command=_command(runs, cache, out),
-    )  # fmt: skip
-    echo(f"{out}: {human_bytes(size)}, {len(found)} run(s)")
+    written = write_report(
+        blocks,
+        out,
+        title=_title(blocks[0].name, len(blocks)),
+        command=_command(runs, cache, out, png),
+        png=png,
+    )
+    echo(f"{written}, {len(found)} run(s)")
 
 
 def _title(name: str, blocks: int) -> str:
     return f"What {name} learned" if blocks == 1 else f"What {blocks} students learned"
 
 
-def _command(runs: tuple[Path, ...], cache: Path | None, out: Path) -> str:
+def _command(runs: tuple[Path, ...], cache: Path | None, out: Path, png: Path | None) -> str:
     words = ["report-run", *map(str, runs), *(["--cache", str(cache)] if cache else [])]
-    return shlex.join([*words, "--out", str(out)])
+    return shlex.join([*words, *(["--png", str(png)] if png else []), "--out", str(out)])

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cache_schema.inspection.log_mel import log_mel
+from cache_schema.inspection.plot import ClipPanel
 from cache_schema.inspection.prediction_text import prediction_text
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.charts.clip import clip_charts
 from cache_schema.report.sound import MAX_SOUND_S, wav_address
 from cache_schema.signal_names import WAVEFORM
-from student.evaluation.attention_curves import clip_curves
+from student.evaluation.attention_curves import ClipAttention, clip_curves
 from student.evaluation.chosen_clips import most_unlike, most_wrong
 from student.metrics.interface import Predictions
 from student.report.blocks import Block
+from student.report.pictures import ClipPicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class ClipGroup:
 
 def clip_groups(
     block: Block, cache: Cache, found: Mapping[str, Predictions], prefix: str, most: int
-) -> tuple[list[ClipGroup], dict[str, Chart]]:
+) -> tuple[list[ClipGroup], dict[str, Chart], dict[str, ClipPicture]]:
     """Choose clips and draw them.
 
     Parameters
@@ -53,6 +54,8 @@ def clip_groups(
     -------
     groups : list of ClipGroup
     charts : dict of str to Chart
+    pictures : dict of str to ClipPicture
+        The clips again, for a paper.
     """
     student, teacher = next(iter(found.values())), found.get("teacher")
     wrong = dict.fromkeys(most_wrong(student, most), "")
@@ -64,11 +67,11 @@ def clip_groups(
             if row not in wrong
         }
     chosen = wrong | dict(list(unlike.items())[:most])
-    drawn, charts = _draw(block, cache, found, chosen, prefix)
+    drawn, charts, pictures = _draw(block, cache, found, chosen, prefix)
     groups = [
         ClipGroup(
             "Most wrong",
-            "Wrong predictions of highest loss, the worst first.",
+            _wrong_words(student.task),
             [drawn[row] for row in wrong],
         ),
         ClipGroup(
@@ -77,7 +80,13 @@ def clip_groups(
             [drawn[row] for row in chosen if row not in wrong],
         ),
     ]
-    return [group for group in groups if group.clips], charts
+    return [group for group in groups if group.clips], charts, pictures
+
+
+def _wrong_words(task: str) -> str:
+    if task == "multi":
+        return "Clips with a class missed or wrongly added, of highest loss, the worst first."
+    return "Wrong predictions of highest loss, the worst first."
 
 
 def _draw(
@@ -86,7 +95,7 @@ def _draw(
     found: Mapping[str, Predictions],
     chosen: Mapping[int, str],
     prefix: str,
-) -> tuple[dict[int, dict[str, Any]], dict[str, Chart]]:
+) -> tuple[dict[int, dict[str, Any]], dict[str, Chart], dict[str, ClipPicture]]:
     positions_N = next(iter(found.values())).clips_N
     assert positions_N is not None
     clips = {row: cache.clip_table.clips(int(p), int(p) + 1)[0]
@@ -95,30 +104,30 @@ def _draw(
     for row, remark in chosen.items():
         drawn[row] = {
             "id": clips[row].id,
-            "name": f"{prefix}clip{row}",
+            "name": f"{prefix}clip_{row}",
             "predictions": _shown_predictions(clips[row].labels, found, int(positions_N[row])),
             "remark": remark,
             "charts": [],
             "sound": "",
         }
-    charts: dict[str, Chart] = {}
+    charts, pictures = dict[str, Chart](), dict[str, ClipPicture]()
     if WAVEFORM in cache.signals and chosen:
         ids = [clips[row].id for row in chosen]
         runs = [block.shown.path, *([block.twin.path] if block.twin else [])]
-        _add_pictures(list(drawn.values()), runs, cache, block.split, ids, charts)
-    return drawn, charts
+        curves = clip_curves(runs, cache, block.split, ids)
+        charts = _add_pictures(list(drawn.values()), curves, cache)
+        for entry, one in zip(drawn.values(), curves, strict=True):
+            panel = ClipPanel(one.title, one.samples_S, one.curves, one.place_s)
+            pictures[entry["name"]] = ClipPicture(panel, cache.sample_rate_hz)
+    return drawn, charts, pictures
 
 
 def _add_pictures(
-    drawn: Sequence[dict[str, Any]],
-    runs: Sequence[Path],
-    cache: Cache,
-    split: str,
-    ids: Sequence[str],
-    charts: dict[str, Chart],
-) -> None:
-    """Add to each clip its charts and its sound."""
-    for entry, one in zip(drawn, clip_curves(runs, cache, split, ids), strict=True):
+    drawn: Sequence[dict[str, Any]], curves: Sequence[ClipAttention], cache: Cache
+) -> dict[str, Chart]:
+    """Add to each clip its charts and its sound; gives the charts."""
+    charts: dict[str, Chart] = {}
+    for entry, one in zip(drawn, curves, strict=True):
         seconds = len(one.samples_S) / cache.sample_rate_hz
         drawn_charts = clip_charts(
             log_mel(one.samples_S, cache.sample_rate_hz),
@@ -132,6 +141,7 @@ def _add_pictures(
             entry["charts"].append(f"{entry['name']}_{number}")
         if seconds <= MAX_SOUND_S:
             entry["sound"] = wav_address(one.samples_S, cache.sample_rate_hz)
+    return charts
 
 
 def _shown_predictions(
@@ -147,8 +157,15 @@ def _shown_predictions(
                 predictions.logits_NC[row], predictions.classes, predictions.task, 3
             )
             chosen = np.flatnonzero(predictions.decisions()[row]).tolist()
-            verdict = (
-                "right" if {predictions.classes[c] for c in chosen} == set(labels) else "wrong"
-            )
+            decided = {predictions.classes[c] for c in chosen}
+            verdict = "right" if decided == set(labels) else "wrong"
+            if predictions.task == "multi":
+                text += _differences(decided, set(labels) & {*predictions.classes})
             lines.append({"who": name, "text": text, "verdict": verdict})
     return lines
+
+
+def _differences(decided: set[str], labels: set[str]) -> str:
+    """Which classes a decision misses and wrongly adds."""
+    found = {"missed": sorted(labels - decided), "wrongly added": sorted(decided - labels)}
+    return "".join(f"; {what}: {', '.join(names)}" for what, names in found.items() if names)

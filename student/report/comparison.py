@@ -75,7 +75,7 @@ def _validation(run: RunFolder) -> float:
 
 
 def comparison_command(
-    comparison: Comparison, folds: bool, ledger: Path | None, report: Path
+    comparison: Comparison, folds: bool, ledger: Path | None, report: Path, png: Path | None
 ) -> str:
     """Write the command that makes a comparison and its report."""
     words = ["compare-students", *map(str, comparison.caches.values())]
@@ -88,4 +88,5 @@ def comparison_command(
     words += ["--halving", str(comparison.halving)] if comparison.halving else []
     words += ["--folds"] if folds else []
     words += ["--ledger", str(ledger)] if ledger else []
+    words += ["--png", str(png)] if png else []
     return shlex.join([*words, "--report", str(report)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cache_schema.report.charts.base import Chart
@@ -17,6 +18,8 @@ from student.compare.table import (
     points,
     spread_text,
 )
+from student.metrics.chance import CHANCE, chance_level
+from student.metrics.interface import Predictions
 from student.report.blocks import Block
 
 
@@ -71,6 +74,14 @@ def sentences(block: Block) -> list[str]:
             "by the same command without --distill, and give its folder too."
         )
     return found
+
+
+def chance_words(found: Mapping[str, Predictions], metric: str) -> list[str]:
+    """Say what the metric gives without any knowledge, where that is known."""
+    chance = chance_level(next(iter(found.values())).labels_NC, metric)
+    if chance is None:
+        return []
+    return [f"By chance ({CHANCE[metric][1]}) it would be {points(chance, metric)}{_unit(metric)}."]
 
 
 def _sentence(row: TableRow) -> str:

@@ -35,10 +35,10 @@ def evaluate(*words: object) -> Result:
 def test_one_line_tells_the_score_beside_the_teachers(made: tuple[Path, Path]) -> None:
     run, cache = made
     result = json.loads((run / "result.json").read_text())["splits"]["test"]
-    shown = evaluate(run, cache)
-    assert shown.stdout == (
-        f"{run} on test: accuracy {result['score']:.4f} on 9 clips; teacher 0.3333\n"
-    )
+    line, *warnings = evaluate(run, cache).stdout.splitlines()
+    score = f"accuracy {result['score']:.4f} on 9 clips; teacher 0.3333; by chance 0.3333"
+    assert line == f"{run} on test: {score}"
+    assert warnings[0].startswith("warning: test has 9 labelled clips (fewer than 100)")
 
 
 def test_a_report_has_every_metric_every_class_and_the_confusions(made: tuple[Path, Path]) -> None:
@@ -46,7 +46,7 @@ def test_a_report_has_every_metric_every_class_and_the_confusions(made: tuple[Pa
     shown = evaluate(run, cache, "--report", "--split", "validation")
     assert shown.exit_code == 0, shown.output
     lines = shown.stdout.splitlines()
-    assert lines[0] == evaluate(run, cache, "--split", "validation").stdout.strip()
+    assert lines[0] == evaluate(run, cache, "--split", "validation").stdout.splitlines()[0]
     starts = [line.split()[0] for line in lines if line.strip()]
     assert [name for name in starts if name in METRICS] == list(METRICS)
     assert sorted(name for name in starts if name in CLASSES) == sorted(CLASSES)
@@ -57,6 +57,8 @@ def test_json_has_the_report_and_both_answer_alike(made: tuple[Path, Path]) -> N
     run, cache = made
     shown = json.loads(evaluate(run, cache, "--json").stdout)
     assert shown["score"] == shown["scores"]["accuracy"]
+    assert shown["chance"] == pytest.approx(1 / 3)
+    assert shown["per_group"] == []
     assert shown["teacher_score"] == shown["teacher_scores"]["accuracy"]
     taught = teacher_score(open_cache(cache), "test", metric="roc-auc")
     assert taught is not None

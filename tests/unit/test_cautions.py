@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small_cache
 from small_cache import copy_small_cache
 
 from cache_schema.cautions import (
@@ -17,7 +19,9 @@ from cache_schema.cautions import (
     flat_attention,
     flatness,
     imbalance,
+    known_groups,
     missing_classes,
+    near_chance,
     one_class,
     perfect_teacher,
     shared_groups,
@@ -121,10 +125,9 @@ def test_fewer_than_three_seeds_are_few() -> None:
 
 def test_fewer_than_a_hundred_clips_are_few() -> None:
     assert few_clips(0, "test") == few_clips(100, "test") == []
-    assert few_clips(99, "test")[0].startswith("test has 99 clips (fewer than 100)")
+    assert few_clips(99, "test")[0].startswith("test has 99 labelled clips (fewer than 100)")
     (said,) = few_clips(40, "test")
-    assert "is 2.5 points of accuracy" in said
-    assert "15 points off" in said
+    assert "of so few a share is known to 15 points (95 %, at one half)" in said
 
 
 def test_a_student_is_above_its_teacher_and_below_its_twin_by_any_difference() -> None:
@@ -171,7 +174,8 @@ def test_rows_are_judged_together() -> None:
 
 def test_a_cache_is_judged_by_its_clips_and_its_teachers_answers(tmp_path: Path) -> None:
     cache = open_cache(copy_small_cache(tmp_path / "small.zarr"))
-    assert corpus_cautions(cache) == []
+    (few,) = corpus_cautions(cache)
+    assert few.startswith("test has 2 labelled clips (fewer than 100)")
     share = mean_flatness(cache, "temporal_attention")
     assert share is not None
     assert 0.5 < share < 1
@@ -196,3 +200,31 @@ def test_flat_attention_is_no_caution_where_nothing_learns_from_it(
         said = teacher_cautions(cache, "", {}, used)
         assert ["nearly flat" in line for line in said] == [True] * warned, words
     assert "nearly flat" in teacher_cautions(cache, "", {})[0]
+
+
+def test_near_chance_is_less_than_a_tenth_of_the_way_from_it() -> None:
+    assert near_chance(0.2, None, "d-prime", "the student") == []
+    assert near_chance(0.55, 0.5, "mAP", "the student") == []
+    (said,) = near_chance(0.5499, 0.5, "mAP", "the student")
+    assert said.startswith(
+        "the student is near chance (mAP 0.5499, at random 0.5000; up to 0.5500 is"
+    )
+
+
+def test_known_groups_are_on_one_side_and_more_than_one() -> None:
+    apart = {"train": ["a", "b"], "validation": ["c", "d"], "test": ["e", "f"]}
+    assert known_groups(apart) == known_groups({"train": ["", ""], "test": [""]}) == []
+    assert known_groups({"test": ["a", "a"]}) == []
+    (said,) = known_groups(apart | {"test": ["a", "e"]})
+    assert said.startswith("1 of the 2 groups in test are in train too (a)")
+    (said,) = known_groups(apart | {"test": ["e", "e", ""]})
+    assert said.startswith("test has clips of one group alone (e)")
+    assert "?test=0.2" in said
+
+
+def test_a_cache_is_judged_by_the_groups_it_has(tmp_path: Path) -> None:
+    clips = [replace(clip, group=clip.split) for clip in small_cache.clips()]
+    cache = open_cache(small_cache.write_small_cache(tmp_path / "c.zarr", clips))
+    assert cache.clip_table.clips(0, len(clips)) == clips
+    said = corpus_cautions(cache)
+    assert any(line.startswith("test has clips of one group alone (test)") for line in said)

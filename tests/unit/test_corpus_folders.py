@@ -254,3 +254,16 @@ def test_a_link_to_a_folder_that_holds_it_is_told_without_advice_that_cannot_hel
     assert "b/up: a link to a folder that holds it" in message
     assert "delete the link" in message
     assert "add ?links=" not in message
+
+
+def test_a_stratified_folder_has_every_class_in_every_split(tmp_path: Path) -> None:
+    for label in ("dog", "cat"):
+        for number in range(3):
+            write(tmp_path / label / f"{number}.wav")
+    corpus = read_corpus(f"folder:{tmp_path}?stratify=true")
+    sides = {(clip.labels[0], clip.split) for clip in corpus.clips}
+    assert len(sides) == 6
+    for split in ("train", "test"):
+        write(tmp_path / "own" / split / "dog" / "1.wav")
+    message = refusal(f"folder:{tmp_path}/own?stratify=true")
+    assert "stratify=true chooses splits, and the folders test, train are splits" in message

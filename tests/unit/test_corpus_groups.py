@@ -58,12 +58,30 @@ def test_a_speaker_stays_in_one_split(sounds: Path, kind: str) -> None:
     assert {c.id: c.split for c in by_path.clips} != {c.id: c.split for c in corpus.clips}
 
 
-def test_a_group_beside_splits_is_refused(sounds: Path) -> None:
-    (sounds / "two.csv").write_text("path,label,split,who\n0-0.wav,a,train,s0\n")
-    message = refusal(f"csv:{sounds}/two.csv?group=who")
-    assert "group=who chooses splits, and the list has its own" in message
+def test_a_group_beside_splits_is_kept_and_chooses_none(sounds: Path) -> None:
+    (sounds / "two.csv").write_text("path,label,split,who\n0-0.wav,a,train,s0\n0-1.wav,b,test,s0\n")
+    corpus = read_corpus(f"csv:{sounds}/two.csv?group=who")
+    assert [(clip.split, clip.group) for clip in corpus.clips] == [("train", "s0"), ("test", "s0")]
+    assert "stratify=true chooses splits, and the list has its own" in refusal(
+        f"csv:{sounds}/two.csv?group=who&stratify=true"
+    )
     missing = refusal(f"csv:{sounds}/all.csv?group=session")
     assert "group=session: no column of that name" in missing
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_stratified_splits_keep_groups_whole_and_have_every_class(sounds: Path, kind: str) -> None:
+    corpus = read_corpus(f"{kind}:{sounds}/all.{kind}?group=speaker&stratify=true")
+    splits: dict[str, set[str]] = {}
+    classes: dict[str, set[str]] = {}
+    for clip in corpus.clips:
+        splits.setdefault(clip.group, set()).add(clip.split)
+        classes.setdefault(clip.split, set()).update(clip.labels)
+    assert len(splits) == 20
+    assert all(len(found) == 1 for found in splits.values())
+    assert classes == {split: {"a", "b"} for split in ("train", "validation", "test")}
+    counts = [sum(c.split == split for c in corpus.clips) for split in ("validation", "test")]
+    assert counts == [6, 6]  # a tenth of 60
 
 
 def test_each_split_has_a_manifest(sounds: Path) -> None:

@@ -95,6 +95,23 @@ def test_unlabelled_clips_of_groups_to_test_with_are_left_out(sounds: Path) -> N
     assert not any("has no group=" in note for note in read_corpora(texts[:1], texts[1:]).notes)
 
 
+def test_groups_that_a_stratified_corpus_tests_with_are_left_out_of_unlabelled_audio(
+    sounds: Path,
+) -> None:
+    names = [f"s{speaker}_{n}.wav" for speaker in range(9) for n in range(2)]
+    write(sounds / "said", *names)
+    for number, name in enumerate(("labelled", "more")):
+        lines = [f"said/{each},{each[:-6]},{'ab'[int(each[1]) % 2]}" for each in names[number::2]]
+        (sounds / f"{name}.csv").write_text("\n".join(["path,speaker,label", *lines]))
+    labelled = f"csv:{sounds}/labelled.csv?group=speaker&stratify=true"
+    more = f"csv:{sounds}/more.csv?group=speaker&validation=0&test=0"
+    corpus = read_corpora([labelled], [more])
+    held_out = {clip.group for clip in corpus.clips if clip.split != "train"}
+    assert len(held_out) == 4  # two classes, each in validation and in test
+    taught = {clip.group for clip in corpus.clips if clip.split == "train"}
+    assert taught == {f"s{speaker}" for speaker in range(9)} - held_out
+
+
 def test_corpora_of_two_tasks_are_refused_with_both(sounds: Path) -> None:
     (sounds / "multi.csv").write_text("path,labels\nb/train/cow/2.wav,cow;cat\n")
     with pytest.raises(UsageError) as caught:

@@ -6,7 +6,7 @@ Shape suffixes: none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
@@ -53,11 +53,27 @@ class Named:
     models: str
 
 
+@dataclass(frozen=True, slots=True)
+class Static:
+    """A chart as a picture for a paper.
+
+    Attributes
+    ----------
+    draw : callable
+        Draws it on the axes that it is given, which are matplotlib's.
+    height_inches : float
+    """
+
+    draw: Callable[[Any], None]
+    height_inches: float = 3.2
+
+
 @dataclass(slots=True)
 class Chart:
-    """A figure with its legend, which the page shows as text below it."""
+    """A figure with its legend, which the page shows as text below it, and the same as a picture."""
 
     figure: figure
+    static: Static | None = None
     legend: list[Named] = field(default_factory=list)
 
     def name(self, name: str, colour: str, models: Sequence[Model], dash: str = "solid") -> None:
@@ -138,6 +154,17 @@ def new_chart(x_label: str, y_label: str, *, height: int = HEIGHT, **options: An
     if y_label:
         chart.yaxis.axis_label = y_label
     return chart
+
+
+def rows_inches(rows: int) -> float:
+    """Height of a picture of so many rows, with its axis and legend."""
+    return 1.1 + 0.24 * max(rows, 4)
+
+
+def static_legend(axis: Any) -> None:
+    """Put the legend of a picture beside it, where it covers nothing."""
+    if len(axis.get_legend_handles_labels()[0]) > 1:
+        axis.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
 
 
 def add_hover(chart: figure, renderers: list[Any], lines: list[tuple[str, str]]) -> None:

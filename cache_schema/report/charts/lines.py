@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from bokeh.models import BasicTickFormatter, ColumnDataSource, FixedTicker
 
@@ -11,11 +13,14 @@ from cache_schema.report.charts.base import (
     COLOURS,
     HEIGHT,
     Chart,
+    Static,
     add_hover,
     chart_text,
     colours,
     new_chart,
+    static_legend,
 )
+from cache_schema.text import plot_text
 
 LOG_TICKS = [step * 10.0**power for power in range(-8, 6) for step in (1, 2, 5)]
 
@@ -55,7 +60,8 @@ def line_chart(
 ) -> Chart:
     """Draw lines with their points."""
     scale = "log" if logarithmic else "linear"
-    chart = Chart(new_chart(x_label, y_label, y_axis_type=scale))
+    static = Static(partial(_static_lines, lines, x_label, y_label, scale))
+    chart = Chart(new_chart(x_label, y_label, y_axis_type=scale), static)
     chart.figure.yaxis.formatter = BasicTickFormatter(use_scientific=False)
     if logarithmic:
         chart.figure.yaxis.ticker = FixedTicker(ticks=LOG_TICKS)
@@ -71,6 +77,25 @@ def line_chart(
         chart.name(line.name, ink[line.owner], [drawn, dots[-1]], line.dash)
     add_hover(chart.figure, dots, [("", "@name"), (x_label, "@x"), (y_label, "@y{0.0000}")])
     return chart
+
+
+def _static_lines(lines: Sequence[Line], x_label: str, y_label: str, scale: str, axis: Any) -> None:
+    ink, named = colours(list(dict.fromkeys(line.owner for line in lines))), set[str]()
+    for line in lines:
+        label = "_" if line.name in named else plot_text(line.name)  # an underscore: no entry
+        named.add(line.name)
+        axis.plot(
+            line.x,
+            line.y,
+            color=ink[line.owner],
+            ls=line.dash,
+            marker="o",
+            ms=3,
+            lw=1.5,
+            label=label,
+        )
+    axis.set(xlabel=x_label, ylabel=plot_text(y_label), yscale=scale)
+    static_legend(axis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +123,8 @@ def reliability_chart(models: Sequence[Reliability]) -> Chart:
         new_chart(
             "confidence", "share that is right", height=HEIGHT + 60, x_range=(0, 1.02),
             y_range=(0, 1.02),
-        )
+        ),
+        Static(partial(_static_reliability, models), 4.0),
     )  # fmt: skip
     quiet = COLOURS["undistilled"]
     diagonal = chart.figure.line([0, 1], [0, 1], line_dash="dashed", color=quiet)
@@ -127,3 +153,14 @@ def reliability_chart(models: Sequence[Reliability]) -> Chart:
     ]
     add_hover(chart.figure, dots, shown)
     return chart
+
+
+def _static_reliability(models: Sequence[Reliability], axis: Any) -> None:
+    ink = colours([model.name for model in models])
+    for model in models:
+        sizes = [160 * n / max(model.count, default=1) + 12 for n in model.count]
+        axis.plot(model.confidence, model.right, color=ink[model.name], label=plot_text(model.name))
+        axis.scatter(model.confidence, model.right, s=sizes, color=ink[model.name], alpha=0.6)
+    axis.plot([0, 1], [0, 1], color=COLOURS["undistilled"], ls="dashed", label="as sure as right")
+    axis.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1.02), ylim=(0, 1.02))
+    static_legend(axis)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
+import numpy as np
 from bokeh.models import ColumnDataSource, FactorRange, GlyphRenderer, Label, Span, Whisker
 from bokeh.plotting import figure
 
 from cache_schema.report.charts.base import (
     COLOURS,
     Chart,
+    Static,
     add_hover,
     chart_text,
     colours,
     new_chart,
+    rows_inches,
     short_text,
+    static_legend,
 )
+from cache_schema.text import plot_text
 
 ROW_HEIGHT, FRAME_HEIGHT = 24, 80  # pixels
 RIM = 24  # pixels: room for half of the first and last number
@@ -53,7 +60,8 @@ def spread_chart(rows: Sequence[Spread], x_label: str, mark: float, mark_name: s
         new_chart(
             x_label, "", height=FRAME_HEIGHT + 2 * ROW_HEIGHT * len(rows),
             x_range=_range(rows, mark), y_range=(0.8 - len(rows), 0.8), y_axis_type=None,
-        )
+        ),
+        Static(partial(_static_spread, rows, x_label, mark, mark_name), rows_inches(len(rows))),
     )  # fmt: skip
     chart.figure.ygrid.visible = False
     chart.figure.min_border_left = chart.figure.min_border_right = RIM
@@ -78,6 +86,29 @@ def _range(rows: Sequence[Spread], mark: float) -> tuple[float, float]:
     low, high = min(known), max(known)
     rim = 0.06 * (high - low) or 1.0
     return low - rim, high + rim
+
+
+def _static_spread(
+    rows: Sequence[Spread], x_label: str, mark: float, mark_name: str, axis: Any
+) -> None:
+    student = COLOURS["student"]
+    for place, row in enumerate(rows):
+        entry = place == 0  # one entry of the legend for all
+        axis.scatter(
+            row.each, [place] * len(row.each), s=36, alpha=0.45, color=student,
+            label="each seed" if entry else None,
+        )  # fmt: skip
+        axis.scatter(
+            row.mean, place, s=70, marker="D", color=student, label="mean" if entry else None
+        )
+        if row.low is not None and row.high is not None:
+            ends = [[row.mean - row.low], [row.high - row.mean]]
+            axis.errorbar(row.mean, place, xerr=ends, color=student, capsize=5)
+    ink = COLOURS.get(mark_name, COLOURS["undistilled"])
+    axis.axvline(mark, color=ink, ls="dashed", label=mark_name)
+    axis.set_yticks(range(len(rows)), [plot_text(row.name) for row in rows])
+    axis.set(xlabel=plot_text(x_label), ylim=(len(rows) - 0.5, -0.5), xlim=_range(rows, mark))
+    static_legend(axis)
 
 
 def _draw_marks(
@@ -128,7 +159,8 @@ def class_chart(
         new_chart(
             x_label, "", height=FRAME_HEIGHT + ROW_HEIGHT * len(rows),
             y_range=FactorRange(*reversed(names)), x_range=x_range,
-        )
+        ),
+        Static(partial(_static_classes, rows, names, x_label, x_range), rows_inches(len(rows))),
     )  # fmt: skip
     found = [[v for v in row.values.values() if v is not None] for row in rows]
     ends = [(n, min(v), max(v)) for n, v in zip(names, found, strict=True) if v]
@@ -153,6 +185,27 @@ def class_chart(
         add_hover(chart.figure, [marks], [("", "@y"), ("@model", "@x{0.[000]}")])
         chart.name(model, ink[model], [marks])
     return chart
+
+
+def _static_classes(
+    rows: Sequence[ClassValues],
+    names: Sequence[str],
+    x_label: str,
+    x_range: tuple[float, float],
+    axis: Any,
+) -> None:
+    models = list(dict.fromkeys(model for row in rows for model in row.values))
+    for place, row in enumerate(rows):
+        known = [value for value in row.values.values() if value is not None]
+        if known:
+            axis.plot([min(known), max(known)], [place, place], color="#b7bbc2", lw=1, zorder=0)
+    for model, ink in colours(models).items():
+        marks = [row.values.get(model) for row in rows]
+        values = [np.nan if value is None else value for value in marks]
+        axis.scatter(values, range(len(rows)), s=40, color=ink, alpha=0.85, label=plot_text(model))
+    axis.set_yticks(range(len(rows)), [plot_text(name) for name in names])
+    axis.set(xlabel=plot_text(x_label), ylim=(len(rows) - 0.5, -0.5), xlim=x_range)
+    static_legend(axis)
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -27,6 +27,7 @@ from pipeline.corpora.interface import (
     without_suffix,
 )
 from pipeline.corpora.listings import fold_splits
+from pipeline.corpora.stratify import stratified
 from pipeline.corpora.walk import files_below, option_text, printable
 
 Labels = Literal["folder", "prefix", "none"]
@@ -37,6 +38,7 @@ def read_folder(
     *,
     validation: float = 0.1,
     test: float = 0.1,
+    stratify: bool = False,
     labels: Labels = "folder",
     splits: Literal["auto", "none"] = "auto",
     validation_folds: str = "",
@@ -54,6 +56,8 @@ def read_folder(
         The folder.
     validation, test : float
         Shares of the clips in these splits where no split folders decide.
+    stratify : bool
+        Whether splits that no folders decide share out each class alike.
     labels : str
         ``"folder"``: the class is the (first) folder; ``"prefix"``: it is the file's name up to the
         first underscore; ``"none"``: the clips are unlabelled.
@@ -95,6 +99,14 @@ def read_folder(
             entries.append(
                 Entry(Clip(id=clip_id, path=name, labels=clip_labels, split=split), name)
             )
+    if stratify and split_of:
+        problems.append(
+            f"stratify=true chooses splits, and the folders {', '.join(sorted(split_of))} are splits; "
+            "leave it out"
+        )
+    elif stratify:
+        names = [without_suffix(entry.clip.path) for entry in entries]
+        entries = stratified(entries, names, validation=validation, test=test)
     return build_corpus(
         path,
         entries,

@@ -27,6 +27,7 @@ from pipeline.corpora.interface import (
     without_suffix,
 )
 from pipeline.corpora.listings import fold_splits, joined_labels, text_of
+from pipeline.corpora.stratify import stratified
 from pipeline.corpora.walk import option_text
 
 Task = Literal["auto", "single", "multi"]
@@ -259,6 +260,7 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         end_s: str = "",
         unknown: Literal["refuse", "ignore"] = "refuse",
         group: str = "",
+        stratify: bool = False,
         label_sep: str = ";",
         rows: Literal["clip", "label"] = "clip",
         validation_folds: str = "",
@@ -293,7 +295,11 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         unknown : str
             Whether columns that are no field are an error or passed over.
         group : str
-            What the file calls the speaker, session or place whose clips stay in one split.
+            What the file calls the speaker, session or place. Its clips stay in one split where the
+            manifest has none, and are scored by themselves too.
+        stratify : bool
+            Whether chosen splits share out each class alike, as far as groups (or recordings) can be:
+            see `pipeline.corpora.stratify.stratified_splits`.
         label_sep : str
             What separates the labels of a clip; empty if nothing does.
         rows : str
@@ -323,7 +329,7 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         columns = {known: column for known, column in named.items() if column}
         listing = Listing(kind, manifest, columns, label_sep, unknown == "ignore")
         folds = (validation_folds, test_folds)
-        making = _Making(listing, folder, prefix, validation, test, folds, ids)
+        making = _Making(listing, folder, prefix, validation, test, folds, ids, stratify)
         lists = {"validation": validation_list, "test": test_list}
         if any(lists.values()) and any(folds):
             raise UsageError(
@@ -389,23 +395,25 @@ class _Making:
     test: float
     folds: tuple[str, str]
     ids: Ids
+    stratify: bool
 
     def entries(self, rows: Sequence[ManifestRow], *, one_row_is: str) -> list[Entry]:
         """Make the entries of all rows; a row may be one label of a clip."""
         split_of = self._folds(rows)
-        if any(GROUP in row.fields and "split" in row.fields for row in rows):
+        if self.stratify and any("split" in row.fields for row in rows):
             self.listing.problems.append(
-                f"group={self.listing.columns[GROUP]} chooses splits, and the list has its own; leave "
-                "one of them out"
+                "stratify=true chooses splits, and the list has its own; leave one of them out"
             )
         entries = [self._entry(row, split_of) for row in rows]
         self._note_prefix(entries)
         joined = _joined(entries)
-        if one_row_is == "label":
-            return joined
-        if len(joined) < len(entries):
+        if self.stratify:
+            groups = [entry.clip.group or without_suffix(entry.clip.path) for entry in joined]
+            joined = stratified(joined, groups, validation=self.validation, test=self.test)
+        if one_row_is == "clip" and len(joined) < len(entries):
             self.listing.hints.append("If a clip has a row for each of its labels, add ?rows=label")
-        return entries
+            return entries
+        return joined
 
     def _folds(self, rows: Sequence[ManifestRow]) -> Mapping[str, str] | None:
         """The split of each fold that does not train, if splits are given as folds."""
@@ -486,6 +494,7 @@ def _clip(row: ManifestRow, path: str, split: str, ids: Ids) -> tuple[Clip, list
         start_s=start_s or 0.0,
         end_s=end_s,
         none_present=not row.labels,
+        group=row.fields.get(GROUP, ""),
     )
     return clip, problems
 
