@@ -33,7 +33,10 @@ def _page(card: dict[str, Any]) -> Iterator[str]:
     contract, cost = card["contract"], card["cost"]
     yield f"# {markdown(contract['student'])}, {card['format']}, {card['precision']}"
     yield ""
-    yield f"{_form_line(contract)} Task: {contract['task']}-label, {len(contract['classes'])} classes:"
+    yield _form_line(contract)
+    if card["why_length"]:
+        yield f"The length was chosen by the clips: {markdown(card['why_length'])}."
+    yield f"Task: {contract['task']}-label, {len(contract['classes'])} classes:"
     yield ", ".join(markdown(name) for name in contract["classes"]) + "."
     yield ""
     yield from _table(("file", "bytes"), [(n, f"{b:,}") for n, b in card["files"].items()])

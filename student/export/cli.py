@@ -56,7 +56,8 @@ class Length(click.ParamType[Any]):
     "--length-s",
     type=Length(),
     help="Length of the clips in seconds, or 'any' for a form of any length, which convolutional "
-    "students and ast-tiny have. Default: the commonest length of a training clip of --calibrate.",
+    "students and ast-tiny have. Default: that of the training clips of --calibrate; where they differ, "
+    "any, or a length that holds 90 % of them.",
 )
 @click.option(
     "--waveform", is_flag=True, help="Put the front end into the file: samples in, logits out."

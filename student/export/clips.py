@@ -18,13 +18,12 @@ from cache_schema.front_ends import FRONT_ENDS, FrontEnd, front_end_features
 from cache_schema.reader import Cache
 from cache_schema.signal_names import FULL_SCALE, WAVEFORM
 from student.export.forms import FormSpec, sample_count
+from student.export.lengths import TRAIN
 from student.predict.contract import FEATURES
 from student.stream.unit_loader import UnitLoader, feature_sources
 
-TRAIN = "train"
 HELD_OUT = ("test", "validation")
 GENERATED = 24
-LENGTH_CLIPS = 2000
 # Of a clip whose form has no length of its own: a step is called for each frame.
 MAX_SEGMENT_S = 10.0
 
@@ -65,45 +64,6 @@ class TrialClips:
     clips: Sequence[TrialClip]
     source: str
     are_real: bool
-
-
-def commonest_samples(cache: Cache, front_end: FrontEnd) -> int:
-    """Commonest length of a training clip in samples, the longest one of several.
-
-    By the first clips that the split stores, in whose random order they are a fair sample. Of a cache
-    without waveforms it is the shortest length that has the frames.
-    """
-    sources = feature_sources(cache, front_end)
-    source = WAVEFORM if WAVEFORM in sources else sources[0]
-    split = TRAIN if TRAIN in cache.splits else cache.splits[0]
-    lengths = _lengths(cache, source, split)
-    if not lengths:
-        raise UsageError(
-            f"{cache.root} has no usable clip in {split}; choose a length: --length-s 1",
-            kind="clips",
-        )
-    values, counts = np.unique(lengths, return_counts=True)
-    commonest = int(values[counts == counts.max()].max())
-    if source == WAVEFORM:
-        return max(commonest, front_end.window_samples)
-    return sample_count(commonest, front_end)
-
-
-def share_cut(cache: Cache, front_end: FrontEnd, samples: int) -> float:
-    """Share of training clips that are longer than `samples`, by the same clips; 0 without waveforms."""
-    if TRAIN not in cache.splits or WAVEFORM not in feature_sources(cache, front_end):
-        return 0.0
-    lengths = _lengths(cache, WAVEFORM, TRAIN)
-    return sum(length > samples for length in lengths) / max(len(lengths), 1)
-
-
-def _lengths(cache: Cache, source: str, split: str) -> list[int]:
-    lengths: list[int] = []
-    for unit in cache.units(split, 0):
-        lengths += cache.read_unit(unit, (source,)).signals[source].lengths.tolist()
-        if len(lengths) >= LENGTH_CLIPS:
-            break
-    return lengths
 
 
 def training_clips(

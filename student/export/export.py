@@ -23,7 +23,6 @@ from student.export.clips import (
     generated_clips,
     given,
     held_out_clips,
-    share_cut,
     training_clips,
 )
 from student.export.draft import draft_of
@@ -31,6 +30,7 @@ from student.export.facts import ExportJob, card_of
 from student.export.form_contract import contract_of
 from student.export.forms import build_graph, check_form, front_end_graph, sample_count
 from student.export.interface import Arrays, Exporter, Runner
+from student.export.lengths import MAX_CUT, TrainingLengths
 from student.export.parity import Parity, Trial, steps
 from student.export.request import (
     ExportRequest,
@@ -47,7 +47,6 @@ from student.runs.predict import check_classes, read_config
 Log = Callable[[str], None]
 
 EVALUATED_CLIPS, MIN_EVALUATED = 500, 50
-MAX_CUT = 0.1  # of the training clips, cut by a form of one length, before it is told
 MIN_CALIBRATED = 20
 # Steps of one clip differ little from those of the next.
 STEP_CALIBRATION_CLIPS = 20
@@ -74,7 +73,7 @@ def export(request: ExportRequest, log: Log) -> dict[str, Any]:
     try:
         with draft_of(request.out) as draft:
             job = prepared(request, exporter)
-            _warn_of_cut_clips(job, log)
+            _log_length(job, log)
             if runtime is not None:
                 write_page(draft, runtime)
             return _write(job, draft, log)
@@ -89,7 +88,7 @@ def prepared(request: ExportRequest, exporter: Exporter) -> ExportJob:
     config = read_config(request.run)
     student = load_student(request.run, config)
     cache = None if request.calibrate is None else open_cache(request.calibrate)
-    spec = choose_form(request, student, cache)
+    spec, why_length = choose_form(request, student, exporter, cache)
     check_form(student, config["student"], spec)
     if cache is not None:
         check_classes(request.run, config, cache)
@@ -104,25 +103,27 @@ def prepared(request: ExportRequest, exporter: Exporter) -> ExportJob:
         config=config,
         student=student,
         spec=spec,
+        why_length=why_length,
         cache=cache,
         graph=replace(graph, metadata=promised),
         contract=contract,
     )
 
 
-def _warn_of_cut_clips(job: ExportJob, log: Log) -> None:
-    """Of clips of many lengths the commonest one may cut most."""
-    samples = job.spec.samples
-    if job.cache is None or samples is None:
-        return
-    share, rate_hz = share_cut(job.cache, job.front_end, samples), job.front_end.sample_rate_hz
-    if share > MAX_CUT:
-        log(
-            f"warning: the file takes {samples / rate_hz:.4g} s, and {share:.0%} of "
-            "the training clips are longer: only their beginning is heard, here and on the device, and "
-            "the scores below are of that. Choose a length that holds them (--length-s S), "
-            "or a form of any (--length-s any)"
-        )
+def _log_length(job: ExportJob, log: Log) -> None:
+    """Report the length that was chosen here, or warn of a requested one that cuts many clips."""
+    samples, rate_hz = job.spec.samples, job.front_end.sample_rate_hz
+    if job.why_length:
+        length = "any length" if samples is None else f"{samples / rate_hz:.4g} s"
+        log(f"clips of {length}: {job.why_length} (--length-s changes it)")
+    elif job.cache is not None and samples is not None:
+        share = TrainingLengths.of(job.cache, job.front_end).share_longer(samples)
+        if share > MAX_CUT:
+            log(
+                f"warning: the file takes {samples / rate_hz:.4g} s, and {share:.0%} of the training "
+                "clips are longer: only their beginning is heard, here and on the device, and the "
+                "scores below are of that. Leave --length-s out: what is chosen then holds them"
+            )
 
 
 def _write(job: ExportJob, draft: Path, log: Log) -> dict[str, Any]:

@@ -38,6 +38,7 @@ class ExportJob:
     config: dict[str, Any]
     student: Student
     spec: FormSpec
+    why_length: str
     cache: Cache | None
     graph: Graph
     contract: Contract
@@ -73,6 +74,7 @@ def card_of(
         "precision": "int8" if job.request.int8 else "float32",
         "quantised": quantised,
         "contract": job.contract.model_dump(mode="json"),
+        "why_length": job.why_length,
         "tensors": {
             "inputs": [asdict(facts) for facts in runner.inputs],
             "outputs": [asdict(facts) for facts in runner.outputs],

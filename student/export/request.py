@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from cache_schema.errors import UsageError, bullet_list
@@ -11,9 +12,9 @@ from cache_schema.plugins import load_plugin
 from cache_schema.reader import Cache
 from student.export import ANY_LENGTH, EXPORTERS
 from student.export.browser_page import MODEL
-from student.export.clips import commonest_samples
 from student.export.forms import FormSpec, Takes
 from student.export.interface import Exporter
+from student.export.lengths import TrainingLengths
 from student.models.interface import Student
 
 
@@ -43,7 +44,7 @@ def check_request(request: ExportRequest) -> None:
             request.streaming and request.length_s is not None
         ),
         "how long are the clips? Give --length-s SECONDS, --length-s any for a form of any length, or "
-        "--calibrate CACHE, whose commonest length is taken": (
+        "--calibrate CACHE, whose training clips then decide": (
             request.length_s is None and request.calibrate is None and not request.streaming
         ),
         "--page slides a window of samples over its input: add --waveform, and leave --streaming out": (
@@ -97,19 +98,40 @@ def check_exporter(exporter: Exporter, request: ExportRequest) -> None:
     )
 
 
-def choose_form(request: ExportRequest, student: Student, cache: Cache | None) -> FormSpec:
-    """Choose the requested form, of the cache's commonest length where none was."""
-    front_end = FRONT_ENDS[student.front_end]
+def choose_form(
+    request: ExportRequest, student: Student, exporter: Exporter, cache: Cache | None
+) -> tuple[FormSpec, str]:
+    """Choose the requested form; where no length was requested, one that fits the training clips.
+
+    Returns
+    -------
+    spec : FormSpec
+        The form.
+    why : str
+        Why it has this length; empty where it was requested.
+    """
     takes: Takes = "waveform" if request.waveform else "features"
-    shortest = student.shortest_frames
+    static = partial(FormSpec, kind="static", takes=takes)
+    dynamic = partial(
+        FormSpec, kind="dynamic", takes=takes, shortest_frames=student.shortest_frames
+    )
     if request.streaming:
-        return FormSpec(kind="step", takes=takes)
+        return FormSpec(kind="step", takes=takes), ""
     if request.length_s == ANY_LENGTH:
-        return FormSpec(kind="dynamic", takes=takes, shortest_frames=shortest)
+        return dynamic(), ""
+    front_end = FRONT_ENDS[student.front_end]
     if request.length_s is not None:
-        samples = round(float(request.length_s) * front_end.sample_rate_hz)
-    elif cache is not None:
-        samples = commonest_samples(cache, front_end)
-    else:
+        return static(samples=round(float(request.length_s) * front_end.sample_rate_hz)), ""
+    if cache is None:
         raise UsageError("no length of clips", kind="options")
-    return FormSpec(kind="static", takes=takes, samples=samples)
+    lengths = TrainingLengths.of(cache, front_end)
+    if not lengths.are_ragged:
+        return static(samples=lengths.commonest), f"the commonest length of {lengths}"
+    why_not = student.why_not_any_length or exporter.why_not_any_length
+    if not why_not:
+        return dynamic(), f"no length is common among {lengths}"
+    samples = lengths.holding_most
+    return static(samples=samples), (
+        f"it holds {1 - lengths.share_longer(samples):.0%} of {lengths}; no form of any length: "
+        f"{why_not.partition('. ')[0]}"
+    )

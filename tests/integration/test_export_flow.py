@@ -15,7 +15,7 @@ from fuzzing import run
 from kept_exporter import WEIGHTS, KeptExporter
 from safetensors.torch import load_file, save_file
 
-from student.export import EXPORTERS, clips
+from student.export import EXPORTERS, clips, lengths
 from student.export.cli import main
 from student.predict.contract import Contract
 
@@ -63,7 +63,7 @@ def failed(work: Path, tmp_path: Path, name: str, *words: object, code: int = 1)
 
 
 def test_int8_is_tried_on_held_out_clips_and_says_how_many(work: Path, tmp_path: Path) -> None:
-    words = ("--int8", "--calibrate", work / "waves.zarr", "--clips", CALIBRATED)
+    words = ("--int8", "--calibrate", work / "waves.zarr", "--clips", CALIBRATED, "--length-s", 1)
     card = exported(work, tmp_path / "out", "tc-resnet", *words)
     assert (card["precision"], card["quantised"]) == ("int8", "weights and activations")
     parity = card["parity"]
@@ -78,10 +78,32 @@ def test_int8_is_tried_on_held_out_clips_and_says_how_many(work: Path, tmp_path:
     assert (tmp_path / "out" / "model.kept").read_bytes().startswith(b"int8")
 
 
-def test_the_commonest_length_is_taken(work: Path, tmp_path: Path) -> None:
-    card = exported(work, tmp_path / "out", "tc-resnet", "--calibrate", work / "waves.zarr")
-    # Lengths from 0.5 to 1.4 s are equally common: the longest of them.
-    assert card["contract"]["length_samples"] == 22_400
+def test_ragged_clips_get_a_form_of_any_length(work: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, said = run(main, work / "tc-resnet", "--to", "kept", "--out", out, "--calibrate",
+                     work / "waves.zarr")  # fmt: skip
+    assert code == 0, said
+    # Ten lengths from 0.5 to 1.4 s are equally common.
+    why = "no length is common among 90 train clips of 0.5 to 1.4 s"
+    assert f"clips of any length: {why} (--length-s changes it)" in " ".join(said.split())
+    card = json.loads((out / "card.json").read_text())
+    assert (card["contract"]["form"], card["why_length"]) == ("dynamic", why)
+    assert f"The length was chosen by the clips: {why}." in (out / "CARD.md").read_text()
+
+
+@pytest.mark.parametrize("reason", ["of the student", "of the format"])
+def test_ragged_clips_of_one_length_get_one_that_holds_most(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    name, why_not = "att-rnn", "its recurrences export for one length only"
+    if reason == "of the format":
+        name, why_not = "tc-resnet", "its axes are fixed"
+        monkeypatch.setattr(KeptExporter, "why_not_any_length", f"{why_not}. Choose one")
+    card = exported(work, tmp_path / "out", name, "--calibrate", work / "waves.zarr")
+    assert card["contract"]["length_samples"] == 20_800  # 1.3 s: a tenth has 1.4 s
+    assert card["why_length"] == (
+        f"it holds 90% of 90 train clips of 0.5 to 1.4 s; no form of any length: {why_not}"
+    )
 
 
 def test_a_length_that_cuts_many_clips_is_warned_of(work: Path, tmp_path: Path) -> None:
@@ -100,17 +122,19 @@ def test_a_cache_of_features_alone_serves_where_features_are_taken(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As of a cache whose waveform has a rate of another teacher's.
-    monkeypatch.setattr(clips, "feature_sources", lambda _, front_end: [front_end.name])
+    for module in (clips, lengths):
+        monkeypatch.setattr(module, "feature_sources", lambda _, front_end: [front_end.name])
+    monkeypatch.setattr(KeptExporter, "why_not_any_length", "its axes are fixed")
     words = ("--calibrate", work / "waves.zarr")
     said = failed(work, tmp_path, "tc-resnet", *words, "--waveform", code=2)
     assert "keeps no waveform at 16000 Hz" in said
     card = exported(work, tmp_path / "out", "tc-resnet", *words)
-    assert card["contract"]["length_samples"] == 640 + 68 * 320
-    assert card["contract"]["frames"] == 69
+    assert card["contract"]["length_samples"] == 640 + 63 * 320
+    assert card["contract"]["frames"] == 64
     assert card["parity"]["float"]["clips"] < 108  # shorter ones are left out
     vectors = vectors_of(tmp_path / "out")
     assert "waveform_0" not in vectors
-    assert vectors["features_0"].shape == (69, 40)
+    assert vectors["features_0"].shape == (64, 40)
 
 
 def test_generated_clips_are_called_so(work: Path, tmp_path: Path) -> None:

@@ -30,8 +30,8 @@ OPTIONS = {
     "--labelled-share --unlabelled --lanes --patience --validate-every --device --precision --threads "
     "--plan --config --version",
     "compare-students": "--student --condition --seeds --train --halving --out --folds --jobs --devices "
-    "--ledger --report --plan --config --version",
-    "report-run": "--out --cache --config --version",
+    "--ledger --report --png --plan --config --version",
+    "report-run": "--out --cache --png --config --version",
     "evaluate-student": "--split --report --json --predictions --plot --clip --beside --mark-s --config "
     "--version",
     "export-student": "--to --out --length-s --waveform --streaming --int8 --calibrate --clips --page "
