@@ -33,9 +33,9 @@ from student.stream.epoch_rows import EpochRows
 from student.stream.stream import Stream
 from student.stream.unit_loader import UnitLoader
 from student.training.learner import Learner
+from student.training.loggers.session import LoggerSession
 from student.training.objective import Objective, class_maps, needed_signals
 from student.training.progress import Progress
-from student.training.tensorboard_log import begin_curves, extend_curves
 
 METRIC_LINES = "metrics.jsonl"
 TRAIN, VALIDATION = "train", "validation"
@@ -69,7 +69,7 @@ class Trainer:
         self._marked_s = time.monotonic()
         self._resume()
 
-    def run_epochs(self, log: Log) -> None:
+    def run_epochs(self, log: Log, loggers: LoggerSession) -> None:
         """Train what is left; a signal is obeyed after the step, or the validation, in hand.
 
         Raises
@@ -80,11 +80,11 @@ class Trainer:
         if self.progress.steps:
             log(f"continuing after {self.progress} of {self.recipe.epochs}")
         with deferred_interrupts() as stop_requested:
-            begin_curves(self.run, self.progress.history)
+            loggers.begin(self.progress.history)
             while not self.settings.ends(self.progress.epoch, self.progress.best["epoch"]):
                 self._train_epoch(stop_requested)
                 entry = self._finish_epoch()
-                extend_curves(self.run, entry)
+                loggers.extend(entry)
                 log(_epoch_line(entry, self.recipe.epochs))
                 if stop_requested():
                     raise self._interrupted()

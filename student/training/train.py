@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ from student.stream.class_map import coverage_report
 from student.stream.epoch_rows import usable_clips
 from student.stream.teacher_selection import teacher_classes
 from student.stream.unit_loader import feature_sources
+from student.training.loggers.session import IDS, LoggerSession, logger_class
+from student.training.loggers.tensorboard import CURVES
 from student.training.loop import METRIC_LINES, TRAIN, VALIDATION, Log, Trainer
 from student.training.objective import (
     Objective,
@@ -50,7 +53,6 @@ from student.training.objective import (
     check_class_map,
     class_maps,
 )
-from student.training.tensorboard_log import CURVES
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -66,6 +68,7 @@ def train(
     device: str,
     log: Log,
     score_on: Sequence[str] = HELD_OUT,
+    loggers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train, or continue a training, and score it.
 
@@ -84,6 +87,8 @@ def train(
     score_on : sequence of str
         Splits to score at the end, as far as the cache has them. A run that is finished but for a
         score is scored without training.
+    loggers : sequence of str
+        Keys of ``LOGGERS`` that get the curves too.
 
     Returns
     -------
@@ -98,11 +103,13 @@ def train(
         If a loss is not finite, naming the clips; if another process writes the run; if a signal
         stopped the training.
     """
+    for name in loggers:
+        logger_class(name)  # refuses one that is not installed
     check_trainable(cache, settings)
     objective = build_objective(cache, settings)
     splits = [split for split in score_on if split in cache.splits]
     with write_lock(run):
-        return _train(cache, settings, run, objective, device, log, splits)
+        return _train(cache, settings, run, objective, device, log, splits, loggers)
 
 
 def _train(
@@ -113,11 +120,12 @@ def _train(
     device: str,
     log: Log,
     splits: list[str],
+    loggers: Sequence[str],
 ) -> dict[str, Any]:
     check_no_links(run, "run", error=RunError)
     source, config = resolved_run(run, settings, cache)
     config = create_or_resume_run(run, config)
-    for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
+    for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES, IDS):
         for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
             left_by_a_kill.unlink()
     done = finished_result(run, splits, config)
@@ -138,7 +146,8 @@ def _train(
         log(f"warning: {warning}")
     training = Trainer(cache, settings, run, objective, device, source)
     training.teacher = {split: found.json_value for split, found in defined.items()}
-    training.run_epochs(log)
+    with closing(LoggerSession(loggers, run, config, log)) as session:
+        training.run_epochs(log, session)
     return finish(run, training, splits)
 
 

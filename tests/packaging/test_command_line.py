@@ -27,8 +27,8 @@ OPTIONS = {
     "inspect-cache": "--verify --json --clips --split --clip --plot --report --config --version",
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric "
-    "--labelled-share --unlabelled --patience --validate-every --device --precision --threads --plan "
-    "--config --version",
+    "--labelled-share --unlabelled --patience --validate-every --device --precision --threads --logger "
+    "--plan --config --version",
     "compare-students": "--student --condition --seeds --train --halving --out --folds --jobs --ledger "
     "--report --plan --config --version",
     "report-run": "--out --cache --config --version",
