@@ -16,6 +16,7 @@ from student.compare.halving import Rung, rungs
 from student.runs.checkpoint import read_json
 from student.runs.settings import Settings, build_student, diff_settings, parse_student
 from student.training import cli as train_cli
+from student.training.loggers.session import logger_class
 from student.training.loop import TRAIN, VALIDATION
 from student.training.objective import check_signals, class_maps
 from student.training.train import (
@@ -141,6 +142,8 @@ class Comparison:
                 kind="options",
             )
         train_cli.check_training_device(context.params["device"])
+        for name in context.params["loggers"]:
+            logger_class(name)
         return train_cli.resolve(context.params)
 
     def result(self, run: Run) -> dict[str, Any] | None:

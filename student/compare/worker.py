@@ -25,11 +25,25 @@ STDIN = 0
 
 
 def _train(
-    cache: Path, out: Path, device: str, threads: int, score_on: Sequence[str], **options: Any
+    cache: Path,
+    out: Path,
+    device: str,
+    threads: int,
+    loggers: Sequence[str],
+    score_on: Sequence[str],
+    **options: Any,
 ) -> None:
     prepare_torch(threads)
     settings = train_cli.resolve(options)
-    train(open_cache(cache), settings, out, device=device, log=echo, score_on=score_on)
+    train(
+        open_cache(cache),
+        settings,
+        out,
+        device=device,
+        log=echo,
+        score_on=score_on,
+        loggers=loggers,
+    )
 
 
 main = Command(

@@ -32,7 +32,7 @@ CHOSEN_CLIPS = 3
 @click.option(
     "--predictions",
     type=OutputPath(dir_okay=False),
-    metavar="FILE.csv",
+    metavar="FILE.csv|FILE.parquet",
     help="Write what student and teacher predict for each clip.",
 )
 @click.option(

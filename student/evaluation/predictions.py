@@ -1,4 +1,4 @@
-"""What a student and its teacher predict for each clip of a split, as lines of CSV.
+"""What a student and its teacher predict for each clip of a split, as CSV or Parquet.
 
 Shape suffixes: N clips, C classes.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,22 +20,48 @@ from student.metrics.teacher import teacher_predictions
 from student.runs.predict import read_config, run_predictions
 from student.runs.settings import first_teacher
 
-NAMES = ("student", "teacher")
+PARQUET = ".parquet"
+
+Columns = dict[str, list[str] | NDArray[np.float64]]
 
 
 def write_predictions(run: Path, cache: Cache, split: str, file: Path) -> int:
-    """Write a line for each labelled clip of a split; gives their number.
+    """Write a row for each labelled clip of a split, as Parquet by its suffix, else as CSV.
 
     Columns are the clip, its classes, and for student and teacher the predicted classes and a score
     for each class: probabilities, by softmax or sigmoid. A teacher without logits for all classes of
     the cache is left out.
 
+    Returns
+    -------
+    int
+        How many clips.
+
     Raises
     ------
-    RunError, UsageError
+    UsageError
+        Kind ``"extra"`` if what writes Parquet is not installed; else as
+        `student.runs.predict.run_predictions`.
+    RunError
         As `student.runs.predict.run_predictions`.
     """
-    config = read_config(run)
+    encoded = encoder(file)
+    columns = _columns(run, cache, split)
+    write_atomic(file, encoded(columns))
+    return len(columns["clip"])
+
+
+def encoder(file: Path) -> Callable[[Columns], bytes]:
+    """Choose by a file's suffix what encodes its columns; refuses what is not installed."""
+    if file.suffix.lower() != PARQUET:
+        return _csv
+    from student.evaluation.parquet import parquet_bytes
+
+    return parquet_bytes
+
+
+def _columns(run: Path, cache: Cache, split: str) -> Columns:
+    config, classes = read_config(run), cache.classes
     found = {"student": run_predictions(run, config, cache, split)}
     teacher = teacher_predictions(
         cache, split, config["class_map"], first_teacher(config["distill"])
@@ -43,23 +69,28 @@ def write_predictions(run: Path, cache: Cache, split: str, file: Path) -> int:
     if teacher is not None and teacher.classes == found["student"].classes:
         found["teacher"] = teacher
     every, clips_N = cache.clip_ids(), found["student"].clips_N
-    ids = [] if clips_N is None else [every[place] for place in clips_N.tolist()]
+    columns: Columns = {
+        "clip": [] if clips_N is None else [every[place] for place in clips_N.tolist()],
+        "label": _names(classes, found["student"].labels_NC),
+    }
+    for who, one in found.items():
+        scores_NC = np.exp(one.log_probabilities()).round(6)
+        columns[who] = _names(classes, one.decisions())
+        columns |= {f"{who} {name}": scores_NC[:, c] for c, name in enumerate(classes)}
+    return columns
+
+
+def _names(classes: tuple[str, ...], which_NC: NDArray[np.bool_]) -> list[str]:
+    return [";".join(classes[c] for c in np.flatnonzero(which_C)) for which_C in which_NC]
+
+
+def _csv(columns: Columns) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    classes = cache.classes
-    columns = [[who, *(f"{who} {name}" for name in classes)] for who in found]
-    writer.writerow(["clip", "label", *(csv_text(name) for group in columns for name in group)])
-    predicted = {
-        who: (one.decisions(), np.exp(one.log_probabilities())) for who, one in found.items()
-    }
-    for place, (clip, label_C) in enumerate(zip(ids, found["student"].labels_NC, strict=True)):
-        row: list[Any] = [csv_text(clip), _names(classes, label_C)]
-        for decisions_NC, scores_NC in predicted.values():
-            row += [_names(classes, decisions_NC[place]), *scores_NC[place].round(6).tolist()]
-        writer.writerow(row)
-    write_atomic(file, text.getvalue().encode())
-    return len(ids)
-
-
-def _names(classes: tuple[str, ...], which_C: NDArray[np.bool_]) -> str:
-    return csv_text(";".join(classes[c] for c in np.flatnonzero(which_C)))
+    writer.writerow(map(csv_text, columns))
+    cells = [
+        list(map(csv_text, values)) if isinstance(values, list) else values.tolist()
+        for values in columns.values()
+    ]
+    writer.writerows(zip(*cells, strict=True))
+    return text.getvalue().encode()

@@ -45,6 +45,7 @@ from student.runs.settings import (
     resolve_label_weight,
 )
 from student.stream.class_map import read_class_map
+from student.training.loggers import ALWAYS, LOGGERS
 
 
 @click.command("train-student", cls=Command)
@@ -166,8 +167,23 @@ from student.stream.class_map import read_class_map
     show_default=True,
     help="CPU threads; such small models are slower with more.",
 )
+@click.option(
+    "--logger",
+    "loggers",
+    multiple=True,
+    type=click.Choice([name for name in LOGGERS if name != ALWAYS]),
+    help="Where curves go beside metrics.jsonl and TensorBoard's file, repeatable.",
+)
 @click.option("--plan", is_flag=True, help="Measure and show the cost, write nothing.")
-def main(cache: Path, out: Path, device: str, threads: int, plan: bool, **options: Any) -> None:
+def main(
+    cache: Path,
+    out: Path,
+    device: str,
+    threads: int,
+    loggers: tuple[str, ...],
+    plan: bool,
+    **options: Any,
+) -> None:
     """Train a student from CACHE; the same command again continues after a kill."""
     opened = open_cache(cache)
     # Imported here: seconds that neither --help nor a refusal need take.
@@ -179,7 +195,7 @@ def main(cache: Path, out: Path, device: str, threads: int, plan: bool, **option
     if plan:
         show_plan(opened, settings, out)
     else:
-        train_and_report(opened, out, device, settings)
+        train_and_report(opened, out, device, settings, loggers)
 
 
 def show_plan(cache: Cache, settings: Settings, out: Path) -> None:
@@ -289,12 +305,14 @@ def parse_average(text: str) -> Average | None:
     return Average("ema" if kind == "ema" else "last", amount)
 
 
-def train_and_report(cache: Cache, out: Path, device: str, settings: Settings) -> None:
+def train_and_report(
+    cache: Cache, out: Path, device: str, settings: Settings, loggers: tuple[str, ...]
+) -> None:
     """Train; the last line has the run, its score and the teacher's."""
     from student.training.processes import Processes  # kept out of --help
     from student.training.train import train
 
-    result = train(cache, settings, out, device=device, log=echo)
+    result = train(cache, settings, out, device=device, log=echo, loggers=loggers)
     if not Processes.of_torchrun().writes:
         return
     scores = [

@@ -34,10 +34,10 @@ from student.stream.stream import Stream
 from student.stream.unit_loader import BUDGET_BYTES, UnitLoader
 from student.training.determinism import sequence_seed
 from student.training.learner import Learner
+from student.training.loggers.session import LoggerSession
 from student.training.objective import Objective, class_maps, needed_signals
 from student.training.processes import ALONE, Processes
 from student.training.progress import Progress
-from student.training.tensorboard_log import begin_curves, extend_curves
 
 METRIC_LINES = "metrics.jsonl"
 TRAIN, VALIDATION = "train", "validation"
@@ -75,7 +75,7 @@ class Trainer:
         self._marked_s = time.monotonic()
         self._resume()
 
-    def run_epochs(self, log: Log) -> None:
+    def run_epochs(self, log: Log, loggers: LoggerSession | None = None) -> None:
         """Train what is left; a signal is obeyed after the step, or the validation, in hand.
 
         Raises
@@ -86,11 +86,13 @@ class Trainer:
         if self.progress.steps:
             log(f"continuing after {self.progress} of {self.recipe.epochs}")
         with deferred_interrupts() as stop_requested:
-            if self.processes.writes:
-                begin_curves(self.run, self.progress.history)
+            if loggers is not None:
+                loggers.begin(self.progress.history)
             while not self.settings.ends(self.progress.epoch, self.progress.best["epoch"]):
                 self._train_epoch(stop_requested)
                 entry = self._finish_epoch()
+                if loggers is not None:
+                    loggers.extend(entry)
                 log(_epoch_line(entry, self.recipe.epochs))
                 if self.processes.any(stop_requested()):
                     raise self._interrupted()
@@ -150,8 +152,6 @@ class Trainer:
             progress.count_validation(None if found is None else found[0].value)
         self._save()
         self._write_results()
-        if self.processes.writes:
-            extend_curves(self.run, entry)
         return entry
 
     def _mark_time(self) -> float:

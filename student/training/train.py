@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ from student.stream.class_map import coverage_report
 from student.stream.epoch_rows import usable_clips
 from student.stream.teacher_selection import teacher_classes
 from student.stream.unit_loader import feature_sources
+from student.training.loggers.session import IDS, LoggerSession, logger_class
+from student.training.loggers.tensorboard import CURVES
 from student.training.loop import METRIC_LINES, TRAIN, VALIDATION, Log, Trainer
 from student.training.objective import (
     Objective,
@@ -51,7 +54,6 @@ from student.training.objective import (
     class_maps,
 )
 from student.training.processes import Processes
-from student.training.tensorboard_log import CURVES
 
 CONFIG = "config.json"
 RESULT = "result.json"
@@ -67,6 +69,7 @@ def train(
     device: str,
     log: Log,
     score_on: Sequence[str] = HELD_OUT,
+    loggers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train, or continue a training, and score it.
 
@@ -85,6 +88,8 @@ def train(
     score_on : sequence of str
         Splits to score at the end, as far as the cache has them. A run that is finished but for a
         score is scored without training.
+    loggers : sequence of str
+        Keys of ``LOGGERS`` that get the curves too.
 
     Under ``torchrun`` all processes call it; the first one writes the run and reports.
 
@@ -104,24 +109,26 @@ def train(
     """
     processes = Processes.of_torchrun()
     processes.check_lanes(settings.lanes)
+    for name in loggers:
+        logger_class(name)  # an error for one that is not installed
     check_trainable(cache, settings)
     objective = build_objective(cache, settings)
     splits = [split for split in score_on if split in cache.splits]
     with processes.joined(device):
         if not processes.writes:
             processes.wait()  # until the first has written the settings
-            return _train(cache, settings, run, objective, device, _silent, splits, processes)
+            return _train(cache, settings, run, objective, device, _silent, splits, (), processes)
         with write_lock(run):
             begin_run(run, settings, cache)
             processes.wait()
-            return _train(cache, settings, run, objective, device, log, splits, processes)
+            return _train(cache, settings, run, objective, device, log, splits, loggers, processes)
 
 
 def begin_run(run: Path, settings: Settings, cache: Cache) -> None:
     """Write a run's settings, or check that they are as before; remove what a kill left half-written."""
     check_no_links(run, "run", error=RunError)
     create_or_resume_run(run, resolved_run(run, settings, cache)[1])
-    for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES):
+    for name in (CONFIG, STATE, METRIC_LINES, WEIGHTS, RESULT, CURVES, IDS):
         for left_by_a_kill in run.glob(f"{name}.*{PARTIAL_SUFFIX}"):
             left_by_a_kill.unlink()
 
@@ -138,6 +145,7 @@ def _train(
     device: str,
     log: Log,
     splits: list[str],
+    loggers: Sequence[str],
     processes: Processes,
 ) -> dict[str, Any]:
     source, config = resolved_run(run, settings, cache)
@@ -163,9 +171,12 @@ def _train(
         log(f"warning: {warning}")
     training = Trainer(cache, settings, run, objective, device, source, processes)
     training.teacher = {split: found.json_value for split, found in defined.items()}
-    training.run_epochs(log)
     if processes.writes:
+        with closing(LoggerSession(loggers, run, config, log)) as session:
+            training.run_epochs(log, session)
         finish(run, training, splits)
+    else:
+        training.run_epochs(log)
     processes.wait()  # for the result
     result: dict[str, Any] = read_json(run / RESULT)
     return result

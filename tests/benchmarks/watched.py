@@ -14,6 +14,7 @@ from student.stream.batch import Batch
 from student.stream.epoch_rows import EpochRows
 from student.stream.stream import EVERY, Stream
 from student.stream.unit_loader import UnitLoader
+from student.training.loggers.session import LoggerSession
 from student.training.loop import Trainer
 from student.training.objective import build_objective, needed_signals
 
@@ -128,5 +129,6 @@ def train_epoch(
     with tempfile.TemporaryDirectory() as run:
         training = Trainer(cache, settings, Path(run), build_objective(cache, settings), "cpu")
         training.stream = watched  # type: ignore[assignment]
-        training.run_epochs(lambda _: None)
+        loggers = LoggerSession((), training.run, {}, lambda _: None)
+        training.run_epochs(lambda _: None, loggers)
     return watched

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
+import pyarrow.parquet as parquet
 import pytest
 from click.testing import CliRunner, Result
 from commands import CLASSES, command, succeeded, write_tones
 
+from cache_schema.errors import UsageError
 from cache_schema.reader import open_cache
 from student.evaluation import cli as evaluate_cli
+from student.evaluation.predictions import encoder
 from student.metrics import METRICS, teacher_score
 from student.training import cli as train_cli
 
@@ -73,6 +77,35 @@ def test_two_ways_of_telling_are_refused(made: tuple[Path, Path]) -> None:
     refused = evaluate(*made, "--report", "--json")
     assert refused.exit_code == 2
     assert "give one of --report, --json, --predictions and --plot" in refused.stderr
+
+
+def test_predictions_as_parquet_are_those_of_the_csv(
+    made: tuple[Path, Path], tmp_path: Path
+) -> None:
+    for name in ("p.csv", "p.parquet"):
+        assert evaluate(*made, "--predictions", tmp_path / name).exit_code == 0
+    table = parquet.read_table(tmp_path / "p.parquet")
+    with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    assert table.column_names == list(rows[0])
+    assert [{k: str(v) for k, v in row.items()} for row in table.to_pylist()] == rows
+    kinds = dict(zip(table.column_names, map(str, table.schema.types), strict=True))
+    assert {kinds.pop(name) for name in ("clip", "label", "student", "teacher")} == {"string"}
+    assert set(kinds.values()) == {"double"}
+    assert len(kinds) == 6, "three classes of each"
+
+
+def test_without_pyarrow_its_extra_is_named_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "student.evaluation.parquet", raising=False)
+    with pytest.raises(UsageError) as refused:
+        encoder(tmp_path / "p.parquet")
+    assert str(refused.value) == (
+        "a Parquet file needs pyarrow: pip install 'aftersound[parquet]'; a name that ends in .csv does "
+        "without"
+    )
 
 
 def test_predictions_have_a_line_for_each_clip_that_is_scored(

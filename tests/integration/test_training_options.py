@@ -279,6 +279,16 @@ def test_the_plan_of_a_training_writes_nothing(cache: Path, tmp_path: Path) -> N
     assert refused.exit_code == 2
 
 
+def test_a_logger_that_is_not_installed_is_refused_before_anything_is_written(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("student.training.loggers.session.find_spec", lambda _: None)
+    refused = train(cache, tmp_path / "r", "--logger", "wandb")
+    assert refused.exit_code == 2
+    assert "--logger wandb needs wandb: pip install 'aftersound[wandb]'" in refused.output
+    assert not (tmp_path / "r").exists()
+
+
 def test_labelled_clips_are_repeated_to_be_a_share_of_an_epoch(
     corpus: Path, tmp_path: Path
 ) -> None:

@@ -19,8 +19,8 @@ from student.evaluation import cli as evaluate_cli
 from student.training import cli as train_cli
 from student.training import loop as training_loop
 from student.training.learner import Learner
+from student.training.loggers.tensorboard import CURVES
 from student.training.objective import Objective
-from student.training.tensorboard_log import CURVES
 
 EVERYTHING = (
     "--student", "tc-resnet", "--recipe", "efficientat", "--epochs", "3", "--batch-size", "8",

@@ -28,7 +28,7 @@ OPTIONS = {
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric "
     "--labelled-share --unlabelled --lanes --patience --validate-every --device --precision --threads "
-    "--plan --config --version",
+    "--logger --plan --config --version",
     "compare-students": "--student --condition --seeds --train --halving --out --folds --jobs --devices "
     "--ledger --report --png --plan --config --version",
     "report-run": "--out --cache --png --config --version",

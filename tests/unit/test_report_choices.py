@@ -118,6 +118,7 @@ WORDS = [
     "--recipe efficientat --batch-size 16 --mixup 0",
     "--schedule cosine:floor=0.01 --average ema:decay=0.99 --spec-augment",
     "--metric roc-auc --precision bf16-mixed --no-spec-augment",
+    "--patience 3 --validate-every 2 --labelled-share 0.25 --unlabelled 0",
 ]
 
 
@@ -151,7 +152,10 @@ def test_what_was_learned_is_said_as_a_condition() -> None:
         return learned_from(as_config(train_cli.resolve(context.params)))
 
     assert said() == "none"
+    assert said("--unlabelled", "0") == "none unlabelled=0"
     assert said("--distill", "temporal=0.1") == "temporal=0.1"
+    few = ("--distill", "sp=30", "--label-weight", "1", "--unlabelled", "90")
+    assert said(*few) == "sp=30 label=1 unlabelled=90"
     assert said("--distill", "sp=30", "--label-weight", "1") == "sp=30 label=1"
     assert said("--distill", "logits=0.5:temperature=2,teacher=first+b") == (
         "logits=0.5:temperature=2,teacher=first+b"
