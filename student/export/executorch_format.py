@@ -36,6 +36,7 @@ _WEIGHTED = (
     torch.ops.aten.conv2d.default,
     torch.ops.aten.linear.default,
 )
+_RELU = torch.ops.aten.relu.default
 # A program has its tensors by number; these methods of it give their names.
 INPUT_NAMES, OUTPUT_NAMES = "aftersound.inputs", "aftersound.outputs"
 
@@ -70,6 +71,7 @@ class ExecuTorchExporter(Exporter):
             quantizer = _WeightsAlone() if graph.recurrent else XNNPACKQuantizer()
             if not graph.recurrent:
                 kept = _up_to_first_layer(traced)
+                _part_from_activation(traced, kept)
                 quantizer.set_filter_function(lambda node: node.name not in kept)
             prepared = prepare_pt2e(traced, quantizer.set_global(config))
             # Without clips to calibrate with, one run shows the weights.
@@ -110,6 +112,19 @@ def _up_to_first_layer(traced: GraphModule) -> set[str]:
         if node.target in _WEIGHTED and not _each_on_its_own(node):
             break
     return names
+
+
+def _part_from_activation(traced: GraphModule, kept: set[str]) -> None:
+    """Compute the activation behind the float layers on its own.
+
+    ExecuTorch 1.5 joins a rectifier with a convolution over one axis before it, and takes the result for
+    quantised if that is what reads it: of float inputs XNNPACK then refuses to make int8 ones
+    (``xnn_status_invalid_parameter``). It does not join a clamp.
+    """
+    for node in traced.graph.nodes:
+        if node.target == _RELU and node.args[0].name in kept:
+            node.target, node.args = torch.ops.aten.clamp.default, (node.args[0], 0)
+    traced.recompile()
 
 
 def _each_on_its_own(node: Node) -> bool:

@@ -21,10 +21,11 @@ def exporter() -> Exporter:
     return installed("executorch")
 
 
-def test_tc_resnet_answers_alike_in_float_and_nearly_so_in_int8(
-    exporter: Exporter, tmp_path: Path
+@pytest.mark.parametrize(("name", "share"), [("tc-resnet", 0.35), ("ds-tc-resnet", 0.45)])
+def test_a_student_answers_alike_in_float_and_nearly_so_in_int8(
+    exporter: Exporter, tmp_path: Path, name: str, share: float
 ) -> None:
-    student = student_of("tc-resnet", len(CLASSES))
+    student = student_of(name, len(CLASSES))
     spec = FormSpec(kind="static", takes="features", samples=8_000)
     clips = generated_clips(student.front_end, spec, len(CLASSES))
     trial = Trial.of(student, spec, clips, "single", CLASSES)
@@ -37,7 +38,7 @@ def test_tc_resnet_answers_alike_in_float_and_nearly_so_in_int8(
     rough = trial.compare(exporter.load(int8), exact=False)
     assert rough.agreement > 0.8
     assert 1e-5 < rough.largest_difference < 0.2
-    assert int8.stat().st_size < 0.35 * floats.stat().st_size
+    assert int8.stat().st_size < share * floats.stat().st_size
     for path in (floats, int8):
         assert "{é}".encode() in path.read_bytes()
         runner = exporter.load(path)
