@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from cache_schema.errors import UsageError
+from cache_schema.store.address import CachePath
 from cache_schema.store.files import PARTIAL_SUFFIX
+from cache_schema.store.objects import objects_of
 
 MAX_NAMES = 3
 _OTHER = "Choose another --out"
 
 
-def check_own_folder(folder: Path, what: str, command: str, marks: Collection[str]) -> None:
+def check_own_folder(folder: CachePath, what: str, command: str, marks: Collection[str]) -> None:
     """Refuse to write into a folder that holds other things.
 
     Parameters
     ----------
-    folder : Path
+    folder : CachePath
         Where a command is to write; it need not be there.
     what, command : str
         What is made of it and by which command, as ``"cache"`` and ``"precompute-teacher"``.
@@ -30,15 +32,14 @@ def check_own_folder(folder: Path, what: str, command: str, marks: Collection[st
     UsageError
         Kind ``"exists"``, naming what is there.
     """
-    if not os.path.lexists(folder):
-        return
-    if not folder.is_dir():
-        raise UsageError(
-            f"{folder} is no folder, which --out is for a {what}. {_OTHER}", kind="exists"
-        )
-    names = sorted(name for name in os.listdir(folder) if not name.endswith(PARTIAL_SUFFIX))
     suffixes = tuple(mark for mark in marks if mark.startswith("."))
-    if not names or any(name in marks or name.endswith(suffixes) for name in names):
+    names: list[str] = []
+    for name in _names(folder, what):
+        if name in marks or name.endswith(suffixes):
+            return
+        if name not in names[-1:] and not name.endswith(PARTIAL_SUFFIX):
+            names.append(name)
+    if not names:
         return
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     raise UsageError(
@@ -46,3 +47,15 @@ def check_own_folder(folder: Path, what: str, command: str, marks: Collection[st
         f"{', '.join(names[:MAX_NAMES])}{more}. Nothing was written. {_OTHER}",
         kind="exists",
     )
+
+
+def _names(folder: CachePath, what: str) -> Iterator[str]:
+    """Names that lie in a folder, on a store once for each object below them."""
+    if not isinstance(folder, Path):
+        yield from (key.partition("/")[0] for key in objects_of(folder).list())
+    elif folder.is_dir():
+        yield from sorted(os.listdir(folder))
+    elif os.path.lexists(folder):
+        raise UsageError(
+            f"{folder} is no folder, which --out is for a {what}. {_OTHER}", kind="exists"
+        )

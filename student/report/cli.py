@@ -9,9 +9,10 @@ import click
 
 from cache_schema.command_line.command import Command
 from cache_schema.inspection.summary import human_bytes
-from cache_schema.paths import LocalPath, ReportPath
+from cache_schema.paths import CacheArgument, LocalPath, ReportPath
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
+from cache_schema.store.address import CachePath
 from cache_schema.terminal import echo
 
 
@@ -20,11 +21,11 @@ from cache_schema.terminal import echo
 @click.option("--out", required=True, type=ReportPath(), metavar="FILE.html", help="Page to write.")
 @click.option(
     "--cache",
-    type=LocalPath(),
+    type=CacheArgument(),
     help="The cache that they were trained on, wherever it lies now: adds classes, calibration and "
     "clips with their sound.",
 )
-def main(runs: tuple[Path, ...], out: Path, cache: Path | None) -> None:
+def main(runs: tuple[Path, ...], out: Path, cache: CachePath | None) -> None:
     """Show each RUN beside its teacher and its undistilled twin on one page.
 
     Give seeds, twins and other losses of a student together: they are grouped by what they learned
@@ -51,6 +52,6 @@ def _title(name: str, blocks: int) -> str:
     return f"What {name} learned" if blocks == 1 else f"What {blocks} students learned"
 
 
-def _command(runs: tuple[Path, ...], cache: Path | None, out: Path) -> str:
+def _command(runs: tuple[Path, ...], cache: CachePath | None, out: Path) -> str:
     words = ["report-run", *map(str, runs), *(["--cache", str(cache)] if cache else [])]
     return shlex.join([*words, "--out", str(out)])

@@ -21,9 +21,10 @@ from cache_schema.limits import (
     MAX_SEED,
     MAX_WEIGHT,
 )
-from cache_schema.paths import LocalPath, OutputPath
+from cache_schema.paths import CacheArgument, LocalPath, OutputPath
 from cache_schema.plugins import parse_named_options, plugin_names
 from cache_schema.reader import Cache, open_cache
+from cache_schema.store.address import CachePath
 from cache_schema.terminal import echo
 from student.losses import LOSSES
 from student.metrics import METRICS
@@ -48,7 +49,7 @@ from student.stream.class_map import read_class_map
 
 
 @click.command("train-student", cls=Command)
-@click.argument("cache", type=LocalPath())
+@click.argument("cache", type=CacheArgument())
 @click.option(
     "--student",
     required=True,
@@ -153,7 +154,9 @@ from student.stream.class_map import read_class_map
     help="CPU threads; such small models are slower with more.",
 )
 @click.option("--plan", is_flag=True, help="Measure and show the cost, write nothing.")
-def main(cache: Path, out: Path, device: str, threads: int, plan: bool, **options: Any) -> None:
+def main(
+    cache: CachePath, out: Path, device: str, threads: int, plan: bool, **options: Any
+) -> None:
     """Train a student from CACHE; the same command again continues after a kill."""
     opened = open_cache(cache)
     # Imported here: seconds that neither --help nor a refusal need take.
