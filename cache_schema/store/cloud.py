@@ -284,9 +284,9 @@ def _tried(objects: CloudObjects) -> None:
         objects.delete(key)
     if ignored:
         raise RunError(
-            f"the store of {objects.address} ignores the condition of a {' and of a '.join(ignored)}, "
-            "so that writers at the same time would lose each other's objects. Nothing else was written. "
-            "Write to a local folder and copy it, or use a store that keeps to conditions",
+            f"the store of {objects.address} ignores the condition of a {' and of a '.join(ignored)}: "
+            "writers at the same time would lose each other's objects. Nothing else was written. Write "
+            "to a local folder and copy it, or use a store that keeps to conditions",
             kind="store",
         )
 

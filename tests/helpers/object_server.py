@@ -142,7 +142,13 @@ class _Handler(BaseHTTPRequestHandler):
         data = store.objects.get(key)
         if data is None:
             return 404, b"<Error><Code>NoSuchKey</Code></Error>", {}
-        return 200, data, {"ETag": etag(data), "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+        headers = {"ETag": etag(data), "Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+        wanted = re.fullmatch("bytes=([0-9]+)-([0-9]*)", self.headers.get("Range") or "")
+        if wanted is None:
+            return 200, data, headers
+        first, last = int(wanted[1]), int(wanted[2] or len(data) - 1)
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
+        return 206, data[first : last + 1], headers
 
     def _answer(
         self,
