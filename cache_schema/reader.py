@@ -229,6 +229,11 @@ class Cache:
         self.clip_table = ClipTable(root, manifest)
 
     @property
+    def reads_at_once(self) -> int:
+        """Units that are worth reading at the same time: more than one from afar."""
+        return objects_of(self.root).at_once
+
+    @property
     def views(self) -> int:
         """How many views each training clip has."""
         return max(part.plan.view_range.stop for part in self.parts)

@@ -82,9 +82,7 @@ class Stream:
     ) -> Generator[Batch, None, None]:
         """Read units in one thread and build batches in another, both ahead of the caller."""
         stop = threading.Event()
-        units_ahead = _prefetched(
-            (self.loader.load(unit) for unit in units), self.mixed_units, stop
-        )
+        units_ahead = _prefetched(self.loader.load_all(units), self.mixed_units, stop)
         ready = _prefetched(batched(units_ahead), READ_AHEAD_BATCHES, stop)
         try:
             # Not `yield from`, which would close `ready` before `finally` comes.
