@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
@@ -215,3 +216,16 @@ def object_server(**facts: Any) -> Iterator[ObjectServer]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def main(folder: str, delay_s: str) -> None:
+    """Serve the files of a folder until the standard input ends; prints the port first."""
+    files = {p.relative_to(folder).as_posix(): p for p in Path(folder).rglob("*") if p.is_file()}
+    objects = {key: path.read_bytes() for key, path in files.items()}
+    with object_server(objects=objects, delay_s=float(delay_s)) as server:
+        print(server.port, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
