@@ -7,9 +7,9 @@ if a clip has none, or a group.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,44 +18,47 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.errors import CacheError
 from cache_schema.metadata import Manifest
-from cache_schema.store.arrays import EagerArray, create_group, write_whole
+from cache_schema.store.address import CachePath
+from cache_schema.store.arrays import Array, EagerArray, Put, create_group, write_whole
 
 FOLDER = "clips"
 NONE_PRESENT, GROUP = "none_present", "group"
 
 
-def write_clip_table(root: Path, clips: Sequence[Clip], classes: Sequence[str]) -> None:
-    """Write the table below the cache's root."""
-    folder = root / FOLDER
-    create_group(folder)
+def write_clip_table(put: Put, clips: Sequence[Clip], classes: Sequence[str]) -> None:
+    """Put the objects of the table."""
+    create_group(put, FOLDER)
     for name in ("id", "path", "split"):
-        _write_strings(folder, name, [getattr(clip, name) for clip in clips])
+        _write_strings(put, name, [getattr(clip, name) for clip in clips])
     position = {name: i for i, name in enumerate(classes)}
     hot = np.zeros((len(clips), max(len(classes), 1)), np.uint8)
     for row, clip in enumerate(clips):
         hot[row, [position[label] for label in clip.labels]] = 1
-    write_whole(folder / "labels", np.packbits(hot, axis=1))
-    write_whole(folder / "start_s", np.array([c.start_s for c in clips], np.float64))
+    write_whole(put, f"{FOLDER}/labels", np.packbits(hot, axis=1))
     ends = [np.nan if c.end_s is None else c.end_s for c in clips]
-    write_whole(folder / "end_s", np.array(ends, np.float64))
-    write_whole(folder / "frames", np.array([c.frames for c in clips], np.int64))
-    write_whole(folder / "source_rate_hz", np.array([c.source_rate_hz for c in clips], np.int32))
-    none_present = np.array([clip.none_present for clip in clips], np.uint8)
-    if none_present.any():
-        write_whole(folder / NONE_PRESENT, none_present)
+    columns: dict[str, Array] = {
+        "start_s": np.array([c.start_s for c in clips], np.float64),
+        "end_s": np.array(ends, np.float64),
+        "frames": np.array([c.frames for c in clips], np.int64),
+        "source_rate_hz": np.array([c.source_rate_hz for c in clips], np.int32),
+        NONE_PRESENT: np.array([clip.none_present for clip in clips], np.uint8),
+    }
+    for name, values in columns.items():
+        if name != NONE_PRESENT or values.any():
+            write_whole(put, f"{FOLDER}/{name}", values)
     if any(clip.group for clip in clips):
-        _write_strings(folder, GROUP, [clip.group for clip in clips])
+        _write_strings(put, GROUP, [clip.group for clip in clips])
 
 
-def _write_strings(folder: Path, name: str, values: Sequence[str]) -> None:
+def _write_strings(put: Put, name: str, values: Sequence[str]) -> None:
     encoded = [value.encode() for value in values]
     offsets = np.concatenate([[0], np.cumsum([len(e) for e in encoded])]).astype(np.uint64)
-    write_whole(folder / f"{name}_offsets", offsets)
-    write_whole(folder / f"{name}_bytes", np.frombuffer(b"".join(encoded), np.uint8))
+    write_whole(put, f"{FOLDER}/{name}_offsets", offsets)
+    write_whole(put, f"{FOLDER}/{name}_bytes", np.frombuffer(b"".join(encoded), np.uint8))
 
 
 class ClipTable:
-    """Reads the table; a column's objects are compared with the manifest when it is first used.
+    """Reads the table; a column's objects are compared with the manifest when they are read.
 
     So no hole passes for data, and opening a cache costs nothing.
 
@@ -65,15 +68,17 @@ class ClipTable:
         Kind ``"damaged"``, naming the object.
     """
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    def __init__(self, root: CachePath, manifest: Manifest) -> None:
         self._root, self._manifest = root, manifest
         self._columns: dict[str, EagerArray] = {}
+        self._opening = threading.Lock()
 
     def _column(self, name: str) -> EagerArray:
-        if name not in self._columns:
-            recorded = self._manifest.clip_table
-            self._columns[name] = EagerArray(self._root, f"{FOLDER}/{name}", recorded)
-        return self._columns[name]
+        with self._opening:
+            if name not in self._columns:
+                recorded = self._manifest.clip_table
+                self._columns[name] = EagerArray(self._root, f"{FOLDER}/{name}", recorded)
+            return self._columns[name]
 
     def strings(self, name: str, first: int, last: int) -> list[str]:
         """One text column (``id``, ``path``, ``split`` or ``group``) of clips ``first:last``."""

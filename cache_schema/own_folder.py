@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from cache_schema.errors import UsageError
+from cache_schema.store.address import CachePath
 from cache_schema.store.files import PARTIAL_SUFFIX
+from cache_schema.store.objects import objects_of
 
 MAX_NAMES = 3
 
 
 def check_own_folder(
-    folder: Path, what: str, command: str, marks: Collection[str], *, option: str = "--out"
+    folder: CachePath, what: str, command: str, marks: Collection[str], *, option: str = "--out"
 ) -> None:
     """Refuse to write into a folder that holds other things.
 
     Parameters
     ----------
-    folder : Path
+    folder : CachePath
         Where a command is to write; it need not be there.
     what, command : str
         What is made of it and by which command, as ``"cache"`` and ``"precompute-teacher"``.
@@ -33,17 +35,14 @@ def check_own_folder(
     UsageError
         Kind ``"exists"``, naming what is there.
     """
-    if not os.path.lexists(folder):
-        return
-    if not folder.is_dir():
-        raise UsageError(
-            f"{folder} is no folder, as {option} must be: it is to hold the {what}. Choose another "
-            f"{option}",
-            kind="exists",
-        )
-    names = sorted(name for name in os.listdir(folder) if not name.endswith(PARTIAL_SUFFIX))
     suffixes = tuple(mark for mark in marks if mark.startswith("."))
-    if not names or any(name in marks or name.endswith(suffixes) for name in names):
+    names: list[str] = []
+    for name in _names(folder, what, option):
+        if name in marks or name.endswith(suffixes):
+            return
+        if name not in names[-1:] and not name.endswith(PARTIAL_SUFFIX):
+            names.append(name)
+    if not names:
         return
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     raise UsageError(
@@ -51,3 +50,17 @@ def check_own_folder(
         f"{', '.join(names[:MAX_NAMES])}{more}. Nothing was written. Choose another {option}",
         kind="exists",
     )
+
+
+def _names(folder: CachePath, what: str, option: str) -> Iterator[str]:
+    """Names that lie in a folder, on a store once for each object below them."""
+    if not isinstance(folder, Path):
+        yield from (key.partition("/")[0] for key in objects_of(folder).list())
+    elif folder.is_dir():
+        yield from sorted(os.listdir(folder))
+    elif os.path.lexists(folder):
+        raise UsageError(
+            f"{folder} is no folder, as {option} must be: it is to hold the {what}. Choose another "
+            f"{option}",
+            kind="exists",
+        )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from typing import Any
 import click
 
 from cache_schema.folder_kinds import kind_of
+from cache_schema.store.address import WEB, Address, CachePath, cache_path, is_address
+from cache_schema.store.cloud import check_extra
 
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
 PAGE_SUFFIXES = (".html", ".htm")
 
@@ -20,13 +20,13 @@ PAGE_SUFFIXES = (".html", ".htm")
 def path_problem(text: str) -> str | None:
     """Explain why `text` names no place on a local disk; None where it does.
 
-    >>> path_problem("s3://bucket/cache.zarr")
-    "'s3://bucket/cache.zarr' is an address; only local paths can be read and written so far"
+    >>> path_problem("s3://bucket/run")
+    "'s3://bucket/run' is an address, and only a cache may lie at one; name a local path"
     """
     if not text:
         return "it is empty; name a path"
-    if _ADDRESS.match(text):
-        return f"{text!r} is an address; only local paths can be read and written so far"
+    if is_address(text):
+        return f"{text!r} is an address, and only a cache may lie at one; name a local path"
     return None
 
 
@@ -41,6 +41,14 @@ class LocalPath(click.Path):
         if problem := path_problem(os.fspath(value)):
             self.fail(problem, param, ctx)
         return super().convert(value, param, ctx)
+
+
+class CacheArgument(LocalPath):
+    """Where a cache lies: a path on a local disk, or an address such as ``s3://bucket/cache.zarr``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an address that no cache is read at, or that what reads it is not installed for."""
+        return _at_address(value) or super().convert(value, param, ctx)
 
 
 class OutputPath(LocalPath):
@@ -99,6 +107,32 @@ class ReportPath(OutputPath):
             known = ", ".join(PAGE_SUFFIXES)
             self.fail(f"{path} has the suffix {path.suffix!r}; known: {known}", param, ctx)
         return path
+
+
+class CacheOutput(OutputPath):
+    """Where a cache is written: as for `OutputPath`, or at an address on an object store."""
+
+    def __init__(self) -> None:
+        super().__init__(own="cache")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse an address on a web server, too, which is only read."""
+        address = _at_address(value)
+        if isinstance(address, Address) and address.scheme in WEB:
+            self.fail(f"{address} is on a web server, which is only read", param, ctx)
+        if isinstance(address, Address):
+            return address
+        return super().convert(value if address is None else address, param, ctx)
+
+
+def _at_address(value: Any) -> CachePath | None:
+    """Read an address; None where it is none."""
+    if isinstance(value, Address) or not is_address(os.fspath(value)):
+        return value if isinstance(value, Address) else None
+    place = cache_path(value)
+    if isinstance(place, Address):
+        check_extra()
+    return place
 
 
 def _place_problem(path: Path, *, folder: bool) -> str | None:

@@ -6,10 +6,10 @@ requested.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,10 @@ from cache_schema.signal_names import (
     teacher_label,
     teacher_of,
 )
+from cache_schema.store.address import CachePath, cache_path
 from cache_schema.store.arrays import Array, ChunkReader, EagerArray
 from cache_schema.store.files import sha256
-from cache_schema.store.safe_open import read_plain
+from cache_schema.store.objects import get_recorded, objects_of
 from cache_schema.view_recipe import draw_names
 from cache_schema.writer import (
     INDEX,
@@ -127,11 +128,12 @@ class UnitRows:
 class SealedPart:
     """One sealed part: its plan and the digests its index has of stored objects."""
 
-    def __init__(self, root: Path, entry: PartEntry) -> None:
+    def __init__(self, root: CachePath, entry: PartEntry) -> None:
         self.plan: PartPlan = load_plan(root, entry)
         self.folder = part_folder(root, entry.name)
         self._index = self._load_index(entry)
         self._arrays: dict[str, EagerArray] = {}
+        self._opening = threading.Lock()
         self.object_bytes = self._unit_array("object_bytes")
         self.object_crc32c = self._unit_array("object_crc32c")
         self.names = [signal.name for signal in self.plan.signals]
@@ -139,8 +141,10 @@ class SealedPart:
         self._readers: dict[str, ChunkReader] = {}
 
     def _load_index(self, entry: PartEntry) -> PartIndex:
-        path = self.folder / INDEX
-        data = read_plain(path) if path.is_file() else b""
+        try:
+            data = get_recorded(objects_of(self.folder), INDEX, entry.index_sha256)
+        except FileNotFoundError:
+            data = b""
         if sha256(data) != entry.index_sha256:
             raise CacheError(
                 f"{entry.name}/{INDEX} is {'damaged' if data else 'missing'}: the manifest records "
@@ -152,9 +156,10 @@ class SealedPart:
 
     def _array(self, name: str) -> EagerArray:
         """Open an index array, its objects compared with their digests: a stale copy is found here."""
-        if name not in self._arrays:
-            self._arrays[name] = EagerArray(self.folder, f"index/{name}", self._index.objects)
-        return self._arrays[name]
+        with self._opening:
+            if name not in self._arrays:
+                self._arrays[name] = EagerArray(self.folder, f"index/{name}", self._index.objects)
+            return self._arrays[name]
 
     def _unit_array(self, name: str) -> Array:
         return self._array(name)[0 : len(self.plan.units.rows)]
@@ -211,7 +216,7 @@ class SealedPart:
 class Cache:
     """A sealed cache, opened for reading. See :func:`open_cache`."""
 
-    def __init__(self, root: Path, manifest: Manifest) -> None:
+    def __init__(self, root: CachePath, manifest: Manifest) -> None:
         self.root = root
         self.manifest = manifest
         self.classes: tuple[str, ...] = tuple(manifest.corpus.classes)
@@ -222,6 +227,11 @@ class Cache:
         check_plans(root, manifest, [part.plan for part in self.parts])
         _check_parts_align(root, [part.plan for part in self.parts])
         self.clip_table = ClipTable(root, manifest)
+
+    @property
+    def reads_at_once(self) -> int:
+        """Units that are worth reading at the same time: more than one from afar."""
+        return objects_of(self.root).at_once
 
     @property
     def views(self) -> int:
@@ -345,7 +355,7 @@ class Cache:
         )
 
 
-def _check_parts_align(root: Path, plans: Sequence[PartPlan]) -> None:
+def _check_parts_align(root: CachePath, plans: Sequence[PartPlan]) -> None:
     """Refuse views that are missing, or cut into work units in two ways, as nobody writes by command."""
     problems, firsts, views = [], dict[int, PartPlan](), 0
     for plan in sorted(plans, key=lambda plan: plan.first_view):
@@ -376,15 +386,17 @@ def suggested_command(name: str) -> str:
     return f"{command} --signal {signal_of(name)}"
 
 
-def open_cache(root: str | Path) -> Cache:
-    """Open a finished cache.
+def open_cache(root: str | CachePath) -> Cache:
+    """Open a finished cache, in a local folder or at an address such as ``s3://bucket/sounds.zarr``.
 
     Raises
     ------
+    UsageError
+        Kind ``"address"`` for an address that no cache is read at, ``"extra"`` without the extra.
     CacheError
         ``"missing"``, ``"damaged"``, ``"too_new"``, or ``"unfinished"`` with the units done.
     """
-    root = Path(root)
+    root = cache_path(root)
     manifest = load_manifest(root)
     for entry in manifest.parts:
         if entry.index_sha256 is None:

@@ -1,23 +1,21 @@
 """Write a cache: lay out parts, commit work units, seal.
 
-The order makes a kill harmless. A new cache and a new part are built aside and renamed; a unit's
-chunks are on disk before its record; the index is complete before the manifest names it. What has
-no record, or is not named by the manifest, does not exist.
+The order makes a kill harmless. A new cache and a new part are built aside and renamed, on a store
+under their final keys before the manifest names them; a unit's chunks are there before its record, the
+index before the manifest names it. What has no record, or is not named by the manifest, does not exist.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from cache_schema.clip import Clip
-from cache_schema.clip_table import FOLDER as CLIPS
 from cache_schema.clip_table import write_clip_table
 from cache_schema.documents import parse
 from cache_schema.encodings import top_k, u8log
@@ -36,27 +34,40 @@ from cache_schema.metadata import (
     StoredObject,
     parse_manifest,
 )
-from cache_schema.store.arrays import Array, create_array, create_group, write_chunk, write_whole
+from cache_schema.store.address import CachePath
+from cache_schema.store.arrays import (
+    Array,
+    Put,
+    create_array,
+    create_group,
+    write_chunk,
+    write_whole,
+)
 from cache_schema.store.files import (
     PARTIAL_SUFFIX,
-    keys_below,
+    named_in_errors,
     remove_partials,
     sha256,
     sync,
-    write_atomic,
+)
+from cache_schema.store.objects import (
+    ObjectChanged,
+    ahead,
+    differing_objects,
+    get_recorded,
+    objects_of,
 )
 from cache_schema.store.part_digests import (
+    LAYOUT,
     PLAN,
-    UNSEALED,
+    is_unsealed,
     layout_damage,
     metadata_keys,
     read_record,
     record_digest_key,
     record_key,
     remove_unsealed_digests,
-    write_layout_digests,
 )
-from cache_schema.store.safe_open import check_no_links, read_plain
 
 MANIFEST = "manifest.json"
 INDEX = "index/index.json"
@@ -72,17 +83,17 @@ class UnitRow:
     gain: float = 1.0
 
 
-def part_folder(root: Path, name: str) -> Path:
+def part_folder(root: CachePath, name: str) -> CachePath:
     """Folder of a part."""
     return root / "parts" / name
 
 
-def record_path(root: Path, part: str, unit: int) -> Path:
-    """Place of a unit's commit record."""
-    return part_folder(root, part) / record_key(unit)
+def part_key(name: str, key: str) -> str:
+    """Key of an object of a part, below the cache."""
+    return f"parts/{name}/{key}"
 
 
-def load_manifest(root: Path) -> Manifest:
+def load_manifest(root: CachePath) -> Manifest:
     """Read the root manifest.
 
     Raises
@@ -90,43 +101,58 @@ def load_manifest(root: Path) -> Manifest:
     CacheError
         ``"missing"`` when there is no cache, otherwise as :func:`parse_manifest`.
     """
-    path = root / MANIFEST
-    if not path.is_file():
-        if other := instead_of_cache(root):
-            raise CacheError(other, kind="missing")
-        what = "has no manifest.json, so it is not a cache" if root.exists() else "does not exist"
-        out = "NEW.zarr" if root.exists() else root
-        raise CacheError(
-            f"{root} {what}. Make one: precompute-teacher CORPUS --teacher TEACHER --out {out}",
-            kind="missing",
-        )
-    check_no_links(root, large=False)
-    return parse_manifest(read_plain(path), f"{root}/{MANIFEST}")
+    if isinstance(root, Path) and not (root / MANIFEST).is_file():
+        raise _no_cache(root)
+    objects, where = objects_of(root), f"{root}/{MANIFEST}"
+    objects.check_plain()
+    try:
+        return parse_manifest(objects.get(MANIFEST), where)
+    except FileNotFoundError:
+        raise _no_cache(root) from None
+    except CacheError:  # what fails in transit is right the second time
+        return parse_manifest(objects.get(MANIFEST), where)
 
 
-def load_plan(root: Path, entry: PartEntry) -> PartPlan:
+def _no_cache(root: CachePath) -> CacheError:
+    if isinstance(root, Path) and (other := instead_of_cache(root)):
+        return CacheError(other, kind="missing")
+    there = root.exists() if isinstance(root, Path) else not objects_of(root).lists
+    what = "does not exist"
+    if there or not isinstance(root, Path):
+        what = f"has no {MANIFEST}, so it is not a cache"
+    return CacheError(
+        f"{root} {what}. Make one: precompute-teacher CORPUS --teacher TEACHER --out "
+        f"{'NEW.zarr' if there else root}",
+        kind="missing",
+    )
+
+
+def load_plan(root: CachePath, entry: PartEntry) -> PartPlan:
     """Read the plan of a part and check it against the manifest's digest."""
-    path = part_folder(root, entry.name) / PLAN
-    if not path.is_file():
-        raise CacheError(f"{path} is missing, but the manifest names it.", kind="damaged")
-    data = read_plain(path)
+    where = root / "parts" / entry.name / PLAN
+    try:
+        data = get_recorded(objects_of(root), part_key(entry.name, PLAN), entry.plan_sha256)
+    except FileNotFoundError:
+        raise CacheError(
+            f"{where} is missing, but the manifest names it.", kind="damaged"
+        ) from None
     if sha256(data) != entry.plan_sha256:
         raise CacheError(
-            f"{path} is damaged: the manifest records {entry.plan_sha256[:12]}, its content is "
+            f"{where} is damaged: the manifest records {entry.plan_sha256[:12]}, its content is "
             f"{sha256(data)[:12]}.",
             kind="damaged",
         )
-    return parse(PartPlan, data, str(path))
+    return parse(PartPlan, data, str(where))
 
 
-def load_plans(root: Path, manifest: Manifest) -> list[PartPlan]:
+def load_plans(root: CachePath, manifest: Manifest) -> list[PartPlan]:
     """Read the plans of all parts, in the manifest's order."""
     plans = [load_plan(root, entry) for entry in manifest.parts]
     check_plans(root, manifest, plans)
     return plans
 
 
-def check_plans(root: Path, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
+def check_plans(root: CachePath, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
     """Refuse plans over other clips than the manifest's, as nobody writes but by hand."""
     problems = [f"{plan.name}: {what}" for plan in plans for what in manifest.plan_problems(plan)]
     if problems:
@@ -138,43 +164,67 @@ def check_plans(root: Path, manifest: Manifest, plans: Sequence[PartPlan]) -> No
 
 
 def create_cache(
-    root: Path, clips: Sequence[Clip], corpus: CorpusFacts, sample_rate_hz: int, plan: PartPlan
+    root: CachePath, clips: Sequence[Clip], corpus: CorpusFacts, sample_rate_hz: int, plan: PartPlan
 ) -> None:
-    """Lay out a new cache with its clip table and its first part, all or nothing."""
-    with _built_atomically(root) as draft:
-        create_root(draft, clips, corpus.classes)
-        create_part(part_folder(draft, plan.name), plan)
-        table = {
-            f"{CLIPS}/{key}": _digest(draft / CLIPS / key) for key in keys_below(draft / CLIPS)
-        }
+    """Lay out a new cache with its clip table and its first part, all or nothing.
+
+    Raises
+    ------
+    ObjectChanged
+        If another writer has laid out a cache there meanwhile, on a store.
+    """
+    digests: dict[str, str] = {}
+    with _built_atomically(root) as put:
+
+        def noted(key: str, data: bytes) -> None:
+            put(key, data)
+            digests[key] = sha256(data)
+
+        create_root(noted, clips, corpus.classes)
+        create_part(lambda key, data: put(part_key(plan.name, key), data), plan)
         manifest = Manifest(
             generation=1,
             corpus=corpus,
             sample_rate_hz=sample_rate_hz,
-            clip_table=table | {"parts/zarr.json": _digest(draft / "parts" / "zarr.json")},
-            root_group=_digest(draft / "zarr.json"),
+            root_group=digests.pop("zarr.json"),
+            clip_table=digests,
             parts=[PartEntry(name=plan.name, plan_sha256=plan.digest)],
         )
-        write_atomic(draft / MANIFEST, SignedManifest.of(manifest).encode())
+        put(MANIFEST, SignedManifest.of(manifest).encode())
 
 
-def add_part(root: Path, plan: PartPlan) -> None:
-    """Add a part to a cache; no existing object but the manifest is touched."""
-    with _built_atomically(part_folder(root, plan.name)) as draft:
-        create_part(draft, plan)
+def add_part(root: CachePath, plan: PartPlan) -> None:
+    """Add a part to a cache; no existing object but the manifest is touched.
+
+    Raises
+    ------
+    ObjectChanged
+        If another writer has changed the manifest meanwhile, on a store.
+    """
+    with _built_atomically(part_folder(root, plan.name)) as put:
+        create_part(put, plan)
     manifest = load_manifest(root)
+    if any(entry.name == plan.name for entry in manifest.parts):
+        raise ObjectChanged
     entry = PartEntry(name=plan.name, plan_sha256=plan.digest)
     _replace_manifest(root, manifest, [*manifest.parts, entry])
 
 
-def missing_units(root: Path, plan: PartPlan) -> list[int]:
-    """Work units of a part without a commit record."""
-    folder = part_folder(root, plan.name) / "commits"
-    done = set(os.listdir(folder)) if folder.is_dir() else set()
-    return [unit for unit in range(len(plan.units.rows)) if f"{unit:06d}.json" not in done]
+def missing_units(root: CachePath, plan: PartPlan) -> list[int]:
+    """Work units of a part without a commit record.
+
+    A store's list may lack the latest: what is not in it is looked for by its key.
+    """
+    objects, total = objects_of(part_folder(root, plan.name)), len(plan.units.rows)
+    listed = set(objects.list("commits")) if objects.lists else set[str]()
+    units = [unit for unit in range(total) if record_key(unit) not in listed]
+    if objects.at_once == 1:
+        return units
+    found = ahead(objects.exists, map(record_key, units), objects.at_once)
+    return [unit for unit, there in zip(units, found, strict=True) if not there]
 
 
-def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[UnitRow]) -> CommitRecord:
+def write_unit(root: CachePath, plan: PartPlan, unit: int, rows: Sequence[UnitRow]) -> CommitRecord:
     """Write a unit's chunks, then its record. Repeating it with equal rows changes nothing.
 
     Examples
@@ -196,7 +246,7 @@ def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[UnitRow]) -
     >>> record.objects["temporal_attention"].bytes
     44
     """
-    folder = part_folder(root, plan.name)
+    objects_of_part = objects_of(part_folder(root, plan.name))
     lengths: dict[str, list[int]] = {}
     objects: dict[str, StoredObject] = {}
     for spec in plan.signals:
@@ -204,7 +254,7 @@ def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[UnitRow]) -
         if spec.dtype == "uint16":
             values = _top_k(plan, spec, values)
         packed = _pack_fixed(spec, values) if spec.layout == "fixed" else _pack_ragged(spec, values)
-        objects[spec.name] = write_chunk(folder / spec.name, unit, packed)
+        objects[spec.name] = write_chunk(objects_of_part, unit, spec, plan.codec, packed)
         if spec.layout != "fixed":
             lengths[spec.name] = [0 if v is None else _entries(spec, v) for v in values]
     record = CommitRecord(
@@ -219,13 +269,13 @@ def write_unit(root: Path, plan: PartPlan, unit: int, rows: Sequence[UnitRow]) -
         objects=objects,
     )
     data = record.encode()
-    if (folder / UNSEALED).is_dir():
-        write_atomic(folder / record_digest_key(unit), sha256(data).encode())
-    write_atomic(record_path(root, plan.name, unit), data)
+    if is_unsealed(part_folder(root, plan.name)):
+        objects_of_part.put_once(record_digest_key(unit), sha256(data).encode())
+    objects_of_part.put_once(record_key(unit), data)
     return record
 
 
-def check_layout(root: Path, plan: PartPlan) -> None:
+def check_layout(root: CachePath, plan: PartPlan) -> None:
     """Stop before units are written into arrays that are not what was laid out.
 
     Raises
@@ -243,7 +293,7 @@ def check_layout(root: Path, plan: PartPlan) -> None:
         )
 
 
-def seal(root: Path, plan: PartPlan) -> None:
+def seal(root: CachePath, plan: PartPlan) -> None:
     """Close a part whose units are all committed: write its index, then name it in the manifest.
 
     Raises
@@ -261,38 +311,64 @@ def seal(root: Path, plan: PartPlan) -> None:
         )
     check_layout(root, plan)
     folder = part_folder(root, plan.name)
-    remove_partials(folder)
-    manifest = load_manifest(root)
-    before = next(entry.index_sha256 for entry in manifest.parts if entry.name == plan.name)
-    with _built_atomically(folder / "index") as draft:
-        create_group(draft)
-        for name, values in index_arrays(root, plan).items():
-            write_whole(draft / name, values)
-        objects = {f"index/{key}": _digest(draft / key) for key in keys_below(draft)}
-        objects |= {key: _digest(folder / key) for key in metadata_keys(plan)}
-        index = PartIndex(part=plan.name, objects=objects).encode()
-        if before not in (None, sha256(index)):
-            raise CacheError(
-                f"{plan.name} of {root} was sealed as {(before or '')[:12]}; its units now give "
-                f"{sha256(index)[:12]}: recomputed from other sources, on another machine or with "
-                "other libraries; or its index is damaged and so is a record or a zarr.json. Restore "
-                "those (the index from a copy), or make a new cache with another --out.",
-                kind="stale",
-            )
-        write_atomic(draft / "index.json", index)
-        shutil.rmtree(folder / "index", ignore_errors=True)
-    entries = [
-        entry.model_copy(update={"index_sha256": sha256(index)})
-        if entry.name == plan.name
-        else entry
-        for entry in manifest.parts
-    ]
+    before = next(e.index_sha256 for e in load_manifest(root).parts if e.name == plan.name)
+    stored = _index_objects(root, plan)
+    found = sha256(stored["index.json"])
+    if before not in (None, found):
+        raise CacheError(
+            f"{plan.name} of {root} was sealed as {(before or '')[:12]}; its units now give "
+            f"{found[:12]}: recomputed from other sources, on another machine or with "
+            "other libraries; or its index is damaged and so is a record or a zarr.json. Restore "
+            "those (the index from a copy), or make a new cache with another --out.",
+            kind="stale",
+        )
+    _write_index(folder, stored, again=before is not None)
     if before is None:
-        _replace_manifest(root, manifest, entries)
-    remove_unsealed_digests(folder)
+        _name_index(root, plan, found)
+    remove_unsealed_digests(folder, plan)
 
 
-def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:
+def _index_objects(root: CachePath, plan: PartPlan) -> dict[str, bytes]:
+    """The objects of a part's index by their keys; ``index.json``, which has their digests, last."""
+    stored: dict[str, bytes] = {}
+    create_group(stored.__setitem__)
+    for name, values in index_arrays(root, plan).items():
+        write_whole(stored.__setitem__, name, values)
+    digests = {f"index/{key}": sha256(data) for key, data in stored.items()}
+    part = objects_of(part_folder(root, plan.name))
+    digests |= {key: sha256(part.get(key)) for key in metadata_keys(plan)}
+    stored["index.json"] = PartIndex(part=plan.name, objects=digests).encode()
+    return stored
+
+
+def _write_index(folder: CachePath, stored: Mapping[str, bytes], *, again: bool) -> None:
+    """Write an index; one that is there is replaced on a disk, and on a store where it is damaged."""
+    place = folder / "index"
+    if isinstance(place, Path):
+        remove_partials(place.parent)
+    elif again:
+        for key, _ in differing_objects(place, {key: sha256(data) for key, data in stored.items()}):
+            objects_of(place).put(key, stored[key])
+        return
+    with _built_atomically(place) as put:
+        for key, data in stored.items():
+            put(key, data)
+        if isinstance(place, Path):
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def _name_index(root: CachePath, plan: PartPlan, digest: str) -> None:
+    """Name a part's index in the manifest, unless another writer has."""
+    while not (manifest := load_manifest(root)).sealed(plan.name):
+        entries = [
+            entry.model_copy(update={"index_sha256": digest}) if entry.name == plan.name else entry
+            for entry in manifest.parts
+        ]
+        with suppress(ObjectChanged):
+            _replace_manifest(root, manifest, entries)
+
+
+def index_arrays(root: CachePath, plan: PartPlan) -> dict[str, Array]:
     """The sealed index of a part, computed from its commit records.
 
     Per unit and signal the size, trailer and digest of the object; per unit the digest of its
@@ -308,9 +384,10 @@ def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:
         "row_lengths": np.zeros((units * plan.unit_rows, max(len(ragged), 1)), np.uint32),
         "row_usable": np.zeros(units * plan.unit_rows, np.uint8),
     }
-    for unit in range(units):
-        record = _trusted_record(root, plan, unit)
-        arrays["record_sha256"][unit] = _hex_bytes(_digest(record_path(root, plan.name, unit)))
+    at_once = objects_of(root).at_once
+    records = ahead(lambda unit: _trusted_record(root, plan, unit), range(units), at_once)
+    for unit, record in enumerate(records):
+        arrays["record_sha256"][unit] = _hex_bytes(sha256(record.encode()))
         for column, name in enumerate(names):
             stored = record.objects[name]
             arrays["object_bytes"][unit, column] = stored.bytes
@@ -325,7 +402,7 @@ def index_arrays(root: Path, plan: PartPlan) -> dict[str, Array]:
     return arrays
 
 
-def _trusted_record(root: Path, plan: PartPlan, unit: int) -> CommitRecord:
+def _trusted_record(root: CachePath, plan: PartPlan, unit: int) -> CommitRecord:
     record, problems = read_record(part_folder(root, plan.name), plan, unit)
     if record is None:
         raise CacheError(
@@ -340,10 +417,6 @@ def _trusted_record(root: Path, plan: PartPlan, unit: int) -> CommitRecord:
 
 def _hex_bytes(text: str) -> Array:
     return np.frombuffer(bytes.fromhex(text), np.uint8)
-
-
-def _digest(path: Path) -> str:
-    return sha256(read_plain(path))
 
 
 def _entries(spec: SignalSpec, value: Array) -> int:
@@ -371,28 +444,35 @@ def _pack_ragged(spec: SignalSpec, values: Sequence[Array | None]) -> Array:
     return np.concatenate([empty, *(encode(v) for v in kept)])
 
 
-def create_root(folder: Path, clips: Sequence[Clip], classes: Sequence[str]) -> None:
-    """Write what does not change with the parts: groups and clip table."""
-    create_group(folder)
-    write_clip_table(folder, clips, classes)
-    create_group(folder / "parts")
+def create_root(put: Put, clips: Sequence[Clip], classes: Sequence[str]) -> None:
+    """Put what does not change with the parts: groups and clip table."""
+    create_group(put)
+    create_group(put, "parts")
+    write_clip_table(put, clips, classes)
 
 
-def create_part(folder: Path, plan: PartPlan) -> None:
-    """Write the plan of a part, its arrays without chunks, and what vouches for them."""
-    create_group(folder)
+def create_part(put: Put, plan: PartPlan) -> None:
+    """Put the plan of a part, its arrays without chunks, and what vouches for them."""
+    digests: dict[str, str] = {}
+
+    def noted(key: str, data: bytes) -> None:
+        put(key, data)
+        digests[key] = sha256(data)
+
+    noted(PLAN, plan.encode())
+    create_group(noted)
     for spec in plan.signals:
         shape = (len(plan.units.rows) * spec.chunk_length, *spec.row_shape)
-        create_array(folder / spec.name, shape, spec.chunk_shape, spec.dtype, codec=plan.codec)
-    (folder / "commits").mkdir()
-    write_atomic(folder / PLAN, plan.encode())
-    write_layout_digests(folder, plan)
+        create_array(noted, spec.name, shape, spec.chunk_shape, spec.dtype, codec=plan.codec)
+    put(LAYOUT, PartIndex(part=plan.name, objects=digests).encode())
 
 
-def _replace_manifest(root: Path, manifest: Manifest, parts: list[PartEntry]) -> None:
+def _replace_manifest(root: CachePath, manifest: Manifest, parts: list[PartEntry]) -> None:
     update = {"parts": parts, "generation": manifest.generation + 1}
-    replaced = manifest.model_copy(update=update)
-    write_atomic(root / MANIFEST, SignedManifest.of(replaced).encode())
+    old, new = (
+        SignedManifest.of(one).encode() for one in (manifest, manifest.model_copy(update=update))
+    )
+    objects_of(root).replace(MANIFEST, old, new)
 
 
 def draft_path(target: Path) -> Path:
@@ -401,13 +481,32 @@ def draft_path(target: Path) -> Path:
 
 
 @contextmanager
-def _built_atomically(target: Path) -> Iterator[Path]:
-    """Build a folder beside its place; rename it there when the block ends without an error."""
+def _built_atomically(target: CachePath) -> Iterator[Put]:
+    """Give what puts the objects of a folder, all of them or none.
+
+    On a disk they are put beside its place, which takes their folder when the block ends without an
+    error. On a store they do not count until the manifest names them.
+    """
+    if not isinstance(target, Path):
+        objects = objects_of(target)
+        yield (
+            lambda key, data: (
+                objects.replace(key, None, data) if key == MANIFEST else objects.put_once(key, data)
+            )
+        )
+        return
     draft = draft_path(target)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
+
+    def put(key: str, data: bytes) -> None:
+        path = draft / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with named_in_errors(path):
+            path.write_bytes(data)
+
     try:
-        yield draft
+        yield put
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Mapping
 from itertools import islice
-from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem, split_arg_string
@@ -60,7 +59,7 @@ def complete_clip_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -
     """
     for word in split_arg_string(os.environ.get("COMP_WORDS", "")):
         try:
-            ids = open_cache(Path(word)).clip_ids()
+            ids = open_cache(word).clip_ids()
         except (AftersoundError, OSError):
             continue
         found = (one for one in ids if one.startswith(incomplete) and one == one_line(one))

@@ -25,16 +25,17 @@ from cache_schema.inspection.summary import (
     teacher_accuracy,
 )
 from cache_schema.integrity.verify import verify
-from cache_schema.paths import LocalPath, PicturePath, ReportPath
+from cache_schema.paths import CacheArgument, PicturePath, ReportPath
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
 from cache_schema.signal_names import command_of
+from cache_schema.store.address import CachePath
 from cache_schema.terminal import Terminal, echo, wide_terminal
 from cache_schema.text import json_text, lines, one_line
 
 
 @click.command("inspect-cache", cls=Command)
-@click.argument("cache", type=LocalPath())
+@click.argument("cache", type=CacheArgument())
 @click.option("--verify", "verify_all", is_flag=True, help="Check every stored object's digest.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON document.")
 @click.option("--clips", "list_clips", is_flag=True, help="List the clips: id, split and labels.")
@@ -56,7 +57,7 @@ from cache_schema.text import json_text, lines, one_line
     help="Page of the finished cache: classes, teachers, and clips to look at and listen to.",
 )
 def main(
-    cache: Path,
+    cache: CachePath,
     verify_all: bool,
     as_json: bool,
     list_clips: bool,
@@ -128,7 +129,7 @@ def _clip_columns(clip: dict[str, Any]) -> tuple[str, str, str]:
     return clip["id"], clip["split"], ";".join(clip["labels"]) or nothing
 
 
-def _write_page(cache: Path, report: dict[str, Any], page: Path, clip_id: str | None) -> str:
+def _write_page(cache: CachePath, report: dict[str, Any], page: Path, clip_id: str | None) -> str:
     """Write the page; an unfinished cache is refused as by whoever opens it."""
     from cache_schema.report.cache_page import write_cache_page
 
@@ -139,7 +140,7 @@ def _write_page(cache: Path, report: dict[str, Any], page: Path, clip_id: str | 
     return page.name
 
 
-def _print_damage(cache: Path, damage: list[str], as_json: bool) -> NoReturn:
+def _print_damage(cache: CachePath, damage: list[str], as_json: bool) -> NoReturn:
     """List the damage and stop: what is damaged cannot be summed up."""
     if as_json:
         echo(json_text({"damage": damage}, indent=1))
@@ -162,7 +163,7 @@ def _describe(value: Any) -> dict[str, Any]:
 
 
 def _print(
-    console: Terminal, cache: Path, report: dict[str, Any], clip: dict[str, Any] | None
+    console: Terminal, cache: CachePath, report: dict[str, Any], clip: dict[str, Any] | None
 ) -> None:
     state = "finished" if report["finished"] else "unfinished"
     splits = ", ".join(f"{name} {count}" for name, count in report["splits"].items())

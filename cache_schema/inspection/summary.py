@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache, Ragged, Unit
 from cache_schema.scores import top_1_hits
 from cache_schema.signal_names import LOGITS, VIEW_DRAWS, VIEW_LABELS, WAVEFORM, qualified
+from cache_schema.store.address import CachePath
+from cache_schema.store.objects import ahead, objects_of
 from cache_schema.store.part_digests import read_record
 from cache_schema.text import one_line
 from cache_schema.view_recipe import RecipeStep, read_step
@@ -34,7 +35,7 @@ def human_bytes(size: float) -> str:
     raise AssertionError("unreachable")
 
 
-def summary(root: Path) -> dict[str, Any]:
+def summary(root: CachePath) -> dict[str, Any]:
     """Facts of a cache; works on an unfinished one.
 
     Raises
@@ -90,9 +91,9 @@ def views_missing_from_teachers(plans: Sequence[PartPlan]) -> dict[str, list[int
     return {name: sorted(every - views) for name, views in views_of.items() if every - views}
 
 
-def _part_summary(root: Path, manifest: Manifest, plan: PartPlan) -> dict[str, Any]:
-    records = list(_records(root, plan))
+def _part_summary(root: CachePath, manifest: Manifest, plan: PartPlan) -> dict[str, Any]:
     missing = missing_units(root, plan)
+    records = list(_records(root, plan, missing))
     table = ClipTable(root, manifest)
     quarantine = [
         {"clip": table.strings("id", first + q.row, first + q.row + 1)[0], "reason": q.reason}
@@ -148,18 +149,18 @@ def _signal_summary(plan: PartPlan, name: str, records: list[CommitRecord]) -> d
     }
 
 
-def _records(root: Path, plan: PartPlan) -> Iterator[CommitRecord]:
-    missing = set(missing_units(root, plan))
-    for unit in range(len(plan.units.rows)):
-        if unit not in missing:
-            record, problems = read_record(part_folder(root, plan.name), plan, unit)
-            if record is None:
-                raise CacheError(
-                    f"the record of work unit {unit} of {plan.name} {'; '.join(problems)}. List all "
-                    f"damage: inspect-cache {root} --verify",
-                    kind="damaged",
-                )
-            yield record
+def _records(root: CachePath, plan: PartPlan, missing: Sequence[int]) -> Iterator[CommitRecord]:
+    folder = part_folder(root, plan.name)
+    units = sorted(set(range(len(plan.units.rows))) - set(missing))
+    found = ahead(lambda unit: read_record(folder, plan, unit), units, objects_of(root).at_once)
+    for unit, (record, problems) in zip(units, found, strict=True):
+        if record is None:
+            raise CacheError(
+                f"the record of work unit {unit} of {plan.name} {'; '.join(problems)}. List all "
+                f"damage: inspect-cache {root} --verify",
+                kind="damaged",
+            )
+        yield record
 
 
 def statistics(cache: Cache) -> dict[str, dict[str, float]]:
@@ -219,7 +220,7 @@ def teacher_accuracy(
     return scores
 
 
-def find_clip(root: Path, clip_id: str) -> int:
+def find_clip(root: CachePath, clip_id: str) -> int:
     """Position of a clip in the table.
 
     Raises
@@ -240,7 +241,7 @@ def find_clip(root: Path, clip_id: str) -> int:
     return ids.index(clip_id)
 
 
-def listed_clips(root: Path, split: str | None = None) -> Iterator[dict[str, Any]]:
+def listed_clips(root: CachePath, split: str | None = None) -> Iterator[dict[str, Any]]:
     """Yield id, split, labels and path of each clip of a cache, finished or not.
 
     Raises

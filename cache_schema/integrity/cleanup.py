@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from cache_schema.errors import CacheError, bullet_list
 from cache_schema.metadata import Manifest
+from cache_schema.store.address import CachePath
 from cache_schema.store.files import remove_partials
+from cache_schema.store.objects import objects_of
 from cache_schema.store.part_digests import PLAN, remove_unsealed_digests
 from cache_schema.store.safe_open import check_no_links
-from cache_schema.writer import MANIFEST, draft_path, load_manifest, part_folder
+from cache_schema.writer import MANIFEST, draft_path, load_manifest, load_plan, part_folder
 
 
-def remove_leftovers(root: Path) -> None:
+def remove_leftovers(root: CachePath) -> None:
     """Remove what a killed writer left: half-written files and parts no manifest names.
+
+    On a store nothing is ever half-written, and a part that no manifest names may be another writer's.
 
     Raises
     ------
@@ -22,32 +27,45 @@ def remove_leftovers(root: Path) -> None:
         Kind ``"damaged"`` when such a part holds commit records: no kill leaves that behind;
         ``"link"`` when anything in the cache is a link or no plain file.
     """
-    check_no_links(root)
-    shutil.rmtree(draft_path(root), ignore_errors=True)
-    if not (root / MANIFEST).is_file():
+    if isinstance(root, Path):
+        check_no_links(root)
+        shutil.rmtree(draft_path(root), ignore_errors=True)
+    if not objects_of(root).exists(MANIFEST):
         return
     manifest = load_manifest(root)
     _check_unnamed_records(root, manifest)
-    remove_partials(root)
-    for folder in unnamed_parts(root, manifest):  # listed again: drafts are among the partials
-        shutil.rmtree(folder)
+    if isinstance(root, Path):
+        remove_partials(root)
+        for name in unnamed_parts(root, manifest):  # listed again: drafts are among the partials
+            shutil.rmtree(root / "parts" / name)
     for entry in manifest.parts:
         if entry.index_sha256 is not None:
-            remove_unsealed_digests(part_folder(root, entry.name))
+            remove_unsealed_digests(part_folder(root, entry.name), load_plan(root, entry))
 
 
-def unnamed_parts(root: Path, manifest: Manifest) -> dict[Path, int]:
-    """Folders of parts that the manifest does not name, with the commit records in each.
+def unnamed_parts(root: CachePath, manifest: Manifest) -> dict[str, int]:
+    """Names of parts that the manifest does not name, with the commit records in each.
 
-    A part is renamed into place as a whole, so what has no plan is none.
+    A part is renamed into place as a whole, so what has no plan is none; so it is on a store, where
+    the plan is put first.
     """
     named = {entry.name for entry in manifest.parts}
-    folders = [p.parent for p in (root / "parts").glob(f"*/{PLAN}") if p.parent.name not in named]
-    return {folder: len(list(folder.glob("commits/*.json"))) for folder in sorted(folders)}
+    if isinstance(root, Path):
+        found = {p.parent.name for p in (root / "parts").glob(f"*/{PLAN}")} - named
+        commits = {n: (root / "parts" / n).glob("commits/*.json") for n in sorted(found)}
+        return {name: len(list(records)) for name, records in commits.items()}
+    split = [key.split("/") for key in objects_of(root).list("parts")]
+    found = {names[1] for names in split if names[2:] == [PLAN]} - named
+    records = Counter(names[1] for names in split if names[2:3] == ["commits"])
+    return {name: records[name] for name in sorted(found)}
 
 
-def _check_unnamed_records(root: Path, manifest: Manifest) -> None:
-    lost = {folder: count for folder, count in unnamed_parts(root, manifest).items() if count}
+def _check_unnamed_records(root: CachePath, manifest: Manifest) -> None:
+    lost = {
+        part_folder(root, name): count
+        for name, count in unnamed_parts(root, manifest).items()
+        if count
+    }
     if lost:
         raise CacheError(
             f"{root}/{MANIFEST}, generation {manifest.generation}, does not name "

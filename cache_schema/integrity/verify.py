@@ -16,18 +16,20 @@ from cache_schema.integrity.cleanup import unnamed_parts
 from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan
 from cache_schema.reader import SealedPart
 from cache_schema.signal_names import teacher_label
+from cache_schema.store.address import CachePath
 from cache_schema.store.arrays import chunk_key
-from cache_schema.store.files import PARTIAL_SUFFIX, differing_objects, sha256
+from cache_schema.store.files import PARTIAL_SUFFIX, sha256
+from cache_schema.store.objects import differing_objects, get_recorded, objects_of
 from cache_schema.store.part_digests import (
     LAYOUT,
-    UNSEALED,
+    is_unsealed,
     layout_damage,
     metadata_keys,
     read_record,
     record_digest_key,
     record_key,
 )
-from cache_schema.store.safe_open import entries_below, read_plain
+from cache_schema.store.safe_open import entries_below
 from cache_schema.writer import (
     INDEX,
     MANIFEST,
@@ -61,7 +63,7 @@ class Damage:
         return f"{self.object}{where}: {self.problem}"
 
 
-def verify(root: Path) -> list[Damage]:
+def verify(root: CachePath) -> list[Damage]:
     """Compare every object of a cache with the digests in its records.
 
     Returns
@@ -85,16 +87,17 @@ def verify(root: Path) -> list[Damage]:
     found = [Damage(key, what, laid_out=True) for key, what in differing_objects(root, known)]
     for entry in manifest.parts:
         found += _verify_part(root, entry)
-    found += _unknown_objects(root, manifest)
+    if objects_of(root).lists:
+        found += _unknown_objects(root, manifest)
     return found
 
 
-def _unknown_objects(root: Path, manifest: Manifest) -> Iterator[Damage]:
+def _unknown_objects(root: CachePath, manifest: Manifest) -> Iterator[Damage]:
     """What lies there that the manifest does not name; a part without records is a kill's leftover."""
-    for folder, records in unnamed_parts(root, manifest).items():
+    for name, records in unnamed_parts(root, manifest).items():
         if records:
             yield Damage(
-                f"parts/{folder.name}",
+                f"parts/{name}",
                 f"holds {records} commit records, but {MANIFEST} (generation {manifest.generation}) "
                 "does not name it: an older one was put back",
             )
@@ -102,15 +105,21 @@ def _unknown_objects(root: Path, manifest: Manifest) -> Iterator[Damage]:
         yield Damage(key, "is not named by the manifest; delete it", stray=True)
 
 
-def _unexpected_objects(root: Path, manifest: Manifest) -> Iterator[str]:
+def _unexpected_objects(root: CachePath, manifest: Manifest) -> Iterator[str]:
     """Key of each object that no document names, whatever it is; of a folder its own alone."""
     named = {MANIFEST, "zarr.json", *manifest.clip_table}
-    unknown = {f"parts/{folder.name}" for folder in unnamed_parts(root, manifest)}
+    unknown = {f"parts/{name}" for name in unnamed_parts(root, manifest)}
     for entry in manifest.parts:
         try:
             named |= _named_by_part(root, entry)
         except CacheError:  # its plan or index is damaged, which is reported elsewhere
             unknown.add(f"parts/{entry.name}")
+    if not isinstance(root, Path):
+        for key in objects_of(root).list():
+            known = key in named or key.endswith(PARTIAL_SUFFIX)
+            if not known and not any(key.startswith(f"{part}/") for part in unknown):
+                yield key
+        return
     folders = {"clips", *(f"parts/{entry.name}/commits" for entry in manifest.parts)}
     folders |= {parent.as_posix() for key in named for parent in PurePosixPath(key).parents}
     passed: set[str] = set()
@@ -125,12 +134,13 @@ def _unexpected_objects(root: Path, manifest: Manifest) -> Iterator[str]:
             yield key
 
 
-def _named_by_part(root: Path, entry: PartEntry) -> set[str]:
+def _named_by_part(root: CachePath, entry: PartEntry) -> set[str]:
     """Keys of all that a part may hold, finished or not."""
-    plan, index = load_plan(root, entry), part_folder(root, entry.name) / INDEX
+    plan, objects = load_plan(root, entry), objects_of(part_folder(root, entry.name))
     named = {*metadata_keys(plan), INDEX, LAYOUT}
-    if entry.index_sha256 is not None or index.is_file():
-        data = read_plain(index) if index.is_file() else b""
+    there = objects.exists(INDEX)
+    if entry.index_sha256 is not None or there:
+        data = objects.get(INDEX) if there else b""
         named |= parse(PartIndex, data, INDEX).objects.keys()
     for unit in range(len(plan.units.rows)):
         named |= {record_key(unit), record_digest_key(unit)}
@@ -138,7 +148,7 @@ def _named_by_part(root: Path, entry: PartEntry) -> set[str]:
     return {f"parts/{entry.name}/{key}" for key in named}
 
 
-def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
+def _verify_part(root: CachePath, entry: PartEntry) -> Iterator[Damage]:
     folder, prefix = part_folder(root, entry.name), f"parts/{entry.name}/"
     try:
         plan = load_plan(root, entry)
@@ -149,7 +159,7 @@ def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
         yield from _verify_index(root, entry)
     elif load_manifest(root).sealed(entry.name):
         return  # by a writer, since the manifest was read
-    elif (folder / INDEX).is_file() and not (folder / UNSEALED).is_dir():
+    elif objects_of(folder).exists(INDEX) and not is_unsealed(folder):
         yield Damage(
             MANIFEST, f"records {entry.name} as unfinished, which was sealed: it is an older one",
             entry.name,
@@ -165,26 +175,27 @@ def _verify_part(root: Path, entry: PartEntry) -> Iterator[Damage]:
             yield _unit_damage(plan, unit, record_key(unit), "is missing")
 
 
-def _verify_index(root: Path, entry: PartEntry) -> Iterator[Damage]:
+def _verify_index(root: CachePath, entry: PartEntry) -> Iterator[Damage]:
     folder, prefix = part_folder(root, entry.name), f"parts/{entry.name}/"
-    data = read_plain(folder / INDEX) if (folder / INDEX).is_file() else b""
+    objects = objects_of(folder)
+    data = get_recorded(objects, INDEX, entry.index_sha256) if objects.exists(INDEX) else b""
     if sha256(data) != entry.index_sha256:
         problem = f"differs from {MANIFEST}'s digest" if data else "is missing or empty"
         yield Damage(f"{prefix}{INDEX}", problem, entry.name)
         return
     try:
-        objects = parse(PartIndex, data, INDEX).objects
+        recorded = parse(PartIndex, data, INDEX).objects
     except CacheError as error:
         yield Damage(f"{prefix}{INDEX}", str(error), entry.name)
         return
-    for key, problem in differing_objects(folder, objects):
+    for key, problem in differing_objects(folder, recorded):
         if key.startswith("index/"):
             yield Damage(f"{prefix}{key}", problem, entry.name)
         else:
             yield Damage(f"{prefix}{key}", problem, laid_out=True)
 
 
-def sealed_records(root: Path, entry: PartEntry) -> dict[int, str]:
+def sealed_records(root: CachePath, entry: PartEntry) -> dict[int, str]:
     """Digest of each unit's record as the sealed index has it; empty when it cannot be read."""
     if entry.index_sha256 is None:
         return {}
@@ -194,7 +205,9 @@ def sealed_records(root: Path, entry: PartEntry) -> dict[int, str]:
         return {}
 
 
-def _verify_unit(folder: Path, plan: PartPlan, unit: int, sealed: str | None) -> Iterator[Damage]:
+def _verify_unit(
+    folder: CachePath, plan: PartPlan, unit: int, sealed: str | None
+) -> Iterator[Damage]:
     record, problems = read_record(folder, plan, unit, sealed)
     if record is None:
         yield _unit_damage(plan, unit, record_key(unit), "; ".join(problems))

@@ -1,17 +1,16 @@
 """Zarr v3 arrays of a cache: the only module that imports zarr.
 
 Unit j of a part is plain chunk j of each of its arrays, so that no two tasks touch one object.
-Written by zarr-python alone (its local writes are atomic); every chunk ends in its CRC-32C.
+Encoded by zarr-python alone, in memory; every chunk ends in its CRC-32C.
 """
 
 from __future__ import annotations
 
 import math
-import os
+import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -20,45 +19,98 @@ import zarr
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import LocalStore
+from zarr.storage import MemoryStore
 
 from cache_schema.documents import parse
 from cache_schema.errors import CacheError
-from cache_schema.metadata import StoredObject
-from cache_schema.store.files import differing_objects, sha256, sync
-from cache_schema.store.safe_open import (
-    check_no_linked_folders,
-    is_refusal,
-    open_plain,
-    read_plain,
-    refusals_reported,
-)
+from cache_schema.metadata import SignalSpec, StoredObject
+from cache_schema.store.address import CachePath
+from cache_schema.store.files import sha256
+from cache_schema.store.objects import Objects, ahead, get_recorded, objects_of, read_twice
 from cache_schema.store.zarr_metadata import ArrayMetadata
 
 Array = NDArray[Any]
+Put = Callable[[str, bytes], None]
+"""Takes an object that is laid out: its key and its content."""
 TRAILER_BYTES = 4
 # Of about 1 MiB each.
-KEPT_CHUNKS = 4
+KEPT_CHUNKS, KEPT_CHUNKS_FROM_AFAR = 4, 256
 # The ids of 10^8 clips; more is requested by a damaged table only.
 MAX_SLICE_BYTES = 1 << 32
 
 
-def create_group(folder: Path) -> None:
-    """Create an empty Zarr v3 group, so that plain zarr opens the folder."""
-    zarr.create_group(LocalStore(folder), zarr_format=3, overwrite=False)
+def create_group(put: Put, key: str = "") -> None:
+    """Put an empty Zarr v3 group, so that plain zarr opens what lies there."""
+    stored: dict[str, Any] = {}
+    zarr.create_group(MemoryStore(stored), zarr_format=3)
+    _put_all(put, key, stored)
 
 
 def create_array(
-    folder: Path,
+    put: Put,
+    key: str,
     shape: tuple[int, ...],
     chunks: tuple[int, ...],
     dtype: str,
     *,
     codec: str = "crc32c",
 ) -> None:
-    """Create an array of its final shape: CRC-32C last (after zstd, if any), NaN fill for floats."""
-    zarr.create_array(
-        LocalStore(folder),
+    """Put the metadata of an array of its final shape."""
+    stored: dict[str, Any] = {}
+    _create(stored, shape, chunks, dtype, codec=codec)
+    _put_all(put, key, stored)
+
+
+def chunk_key(number: int, dims: int) -> str:
+    """Key of chunk `number` along the first axis, below its array."""
+    return "/".join(["c", str(number), *["0"] * (dims - 1)])
+
+
+def encoded_chunk(chunk: tuple[int, ...], dtype: str, codec: str, values: Array) -> bytes:
+    """Stored bytes of one whole chunk, which `values` fill from its beginning."""
+    stored: dict[str, Any] = {}
+    array = _create(stored, chunk, chunk, dtype, codec=codec)
+    # A setting of the moment, not of the stored array: without it a unit of silence, or one that is
+    # quarantined as a whole, would leave no object behind.
+    array = array.with_config({"write_empty_chunks": True})
+    padded = np.full(array.chunks, array.fill_value, dtype=array.dtype)
+    padded[: len(values)] = values
+    array[...] = padded
+    return bytes(stored[chunk_key(0, len(chunk))].to_bytes())
+
+
+def write_chunk(
+    part: Objects, number: int, spec: SignalSpec, codec: str, values: Array
+) -> StoredObject:
+    """Write one whole chunk of a signal below its part."""
+    data = encoded_chunk(spec.chunk_shape, spec.dtype, codec, values)
+    part.put_once(f"{spec.name}/{chunk_key(number, len(spec.chunk_shape))}", data)
+    return StoredObject(bytes=len(data), sha256=sha256(data), crc32c=data[-TRAILER_BYTES:].hex())
+
+
+def write_whole(put: Put, key: str, values: Array, chunk_bytes: int = 1 << 20) -> None:
+    """Put a small complete array (index, clip table) in chunks of about 1 MiB."""
+    row_bytes = max(1, values.itemsize * int(np.prod(values.shape[1:])))
+    chunk = max(1, min(len(values), chunk_bytes // row_bytes))
+    shape = (max(len(values), 1), *values.shape[1:])
+    stored: dict[str, Any] = {}
+    array = _create(stored, shape, (chunk, *values.shape[1:]), str(values.dtype))
+    if len(values):
+        array[...] = values
+    _put_all(put, key, stored)
+
+
+def _create(
+    stored: dict[str, Any],
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: str,
+    *,
+    codec: str = "crc32c",
+) -> zarr.Array[Any]:
+    """Create an array in memory: CRC-32C last (after zstd, if any), NaN fill for floats."""
+    return zarr.create_array(
+        MemoryStore(stored),
         shape=shape,
         chunks=chunks,
         dtype=dtype,
@@ -70,33 +122,9 @@ def create_array(
     )
 
 
-def chunk_key(number: int, dims: int) -> str:
-    """Key of chunk `number` along the first axis, below its array."""
-    return "/".join(["c", str(number), *["0"] * (dims - 1)])
-
-
-def write_chunk(folder: Path, number: int, values: Array) -> StoredObject:
-    """Write one whole chunk durably and return what was read back of it."""
-    # A setting of the moment, not of the stored array: without it a unit of silence, or one that is
-    # quarantined as a whole, would leave no object behind.
-    array = _open(folder, "r+").with_config({"write_empty_chunks": True})
-    padded = np.full(array.chunks, array.fill_value, dtype=array.dtype)
-    padded[: len(values)] = values
-    first = number * array.chunks[0]
-    path = folder / chunk_key(number, array.ndim)
-    check_no_linked_folders(path)
-    array[first : first + array.chunks[0]] = padded
-    for place in [path, *(p for p in path.parents if p.is_relative_to(folder))]:
-        sync(place)
-    data = read_plain(path)
-    trailer = google_crc32c.value(data[:-TRAILER_BYTES]).to_bytes(TRAILER_BYTES, "little")
-    same = np.asarray(array[first : first + array.chunks[0]]).tobytes() == padded.tobytes()
-    if data[-TRAILER_BYTES:] != trailer or not same:
-        raise CacheError(
-            f"{path.name} of {folder.name} does not read back as written; check the disk.",
-            kind="damaged",
-        )
-    return StoredObject(bytes=len(data), sha256=sha256(data), crc32c=trailer.hex())
+def _put_all(put: Put, key: str, stored: Mapping[str, Any]) -> None:
+    for name in sorted(stored):
+        put(f"{key}/{name}".lstrip("/"), bytes(stored[name].to_bytes()))
 
 
 class BufferPool:
@@ -120,16 +148,6 @@ class BufferPool:
         lease = np.frombuffer(memory.data[:size], np.uint8)
         weakref.finalize(lease, self._free.append, memory).atexit = False
         return lease
-
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """Read an object whole."""
-        with refusals_reported(path), os.fdopen(open_plain(path), "rb", buffering=0) as file:
-            data = self.acquire(os.fstat(file.fileno()).st_size)
-            done = 0
-            # A call gives 2 GiB at most, and on a network's file system what is there.
-            while count := file.readinto(data.data[done:]):
-                done += count
-            return data[:done]
 
 
 def decoded(data: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, codec: str) -> Array:
@@ -160,9 +178,11 @@ class ChunkReader:
     the plan, whose digest is known, not from the array's own metadata.
     """
 
-    def __init__(self, folder: Path, chunk_shape: tuple[int, ...], dtype: str, codec: str) -> None:
+    def __init__(
+        self, folder: CachePath, chunk_shape: tuple[int, ...], dtype: str, codec: str
+    ) -> None:
         self._folder, self._shape, self._dtype, self._codec = folder, chunk_shape, dtype, codec
-        self._memory = BufferPool()
+        self._objects, self._memory = objects_of(folder), BufferPool()
 
     def read(self, number: int, length: int, size_bytes: int, trailer: bytes) -> Array:
         """Return the first `length` entries of chunk `number`.
@@ -174,48 +194,44 @@ class ChunkReader:
         """
         key = chunk_key(number, len(self._shape))
         try:
-            data = self._memory.read(self._folder / key)
-            end = data[-TRAILER_BYTES:].tobytes()
-            if len(data) != size_bytes:
-                problem = f"has {len(data)} bytes, its record {size_bytes}"
-            elif end != trailer:
-                problem = f"ends in {end.hex()}, its record has {trailer.hex()}"
-            else:
-                return decoded(data, self._shape, self._dtype, self._codec)[:length]
+            return read_twice(lambda: self._checked(key, size_bytes, trailer))[:length]
         except FileNotFoundError:
             problem = f"is missing (recorded: {size_bytes} bytes)"
         except OSError as error:
             problem = f"cannot be read ({error.strerror})"
-        except (ValueError, RuntimeError) as error:
-            problem = f"fails its checksum ({error})"
+        except ValueError as error:
+            problem = str(error)
         raise CacheError(
             f"object {self._folder.parent.name}/{self._folder.name}/{key} of work unit {number} "
             f"{problem}. List all damage: inspect-cache CACHE --verify",
             kind="damaged",
         )
 
-
-def write_whole(folder: Path, values: Array, chunk_bytes: int = 1 << 20) -> None:
-    """Write a small complete array (index, clip table) in chunks of about 1 MiB."""
-    row_bytes = max(1, values.itemsize * int(np.prod(values.shape[1:])))
-    chunk = max(1, min(len(values), chunk_bytes // row_bytes))
-    shape = (max(len(values), 1), *values.shape[1:])
-    create_array(folder, shape, (chunk, *values.shape[1:]), str(values.dtype))
-    if len(values):
-        _open(folder, "r+")[:] = values
+    def _checked(self, key: str, size_bytes: int, trailer: bytes) -> Array:
+        data = self._objects.get_into(key, self._memory.acquire)
+        end = data[-TRAILER_BYTES:].tobytes()
+        if len(data) != size_bytes:
+            raise ValueError(f"has {len(data)} bytes, its record {size_bytes}")
+        if end != trailer:
+            raise ValueError(f"ends in {end.hex()}, its record has {trailer.hex()}")
+        try:
+            return decoded(data, self._shape, self._dtype, self._codec)
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"fails its checksum ({error})") from None
 
 
 class EagerArray:
-    """Reads an array written by :func:`write_whole`; its last few chunks stay in memory.
+    """Reads an array written by :func:`write_whole`; its last few chunks stay in memory, from afar more.
 
-    A chunk of nothing but the fill value is not stored. So that no hole passes for one, its objects are
-    first compared with the recorded digests; so that nothing passes for data that nobody recorded, a
-    chunk without a digest is not read.
+    Every object is compared with its recorded digest when it is read. A chunk of nothing but the fill
+    value is not stored; so that no hole passes for one, a recorded chunk must be there, and so that
+    nothing passes for data that nobody recorded, a chunk without a digest must not. Threads may share
+    one.
 
     Parameters
     ----------
-    root : Path
-        Folder that the keys of `objects` are relative to.
+    root : CachePath
+        What the keys of `objects` are relative to.
     key : str
         Of the array.
     objects : mapping of str to str
@@ -227,17 +243,18 @@ class EagerArray:
         Kind ``"damaged"`` when it cannot be opened, or a chunk not be read.
     """
 
-    def __init__(self, root: Path, key: str, objects: Mapping[str, str]) -> None:
-        recorded = {name: digest for name, digest in objects.items() if name.startswith(f"{key}/")}
-        # Without a digest of its metadata nothing would be known of the array.
-        check_digests(root, {f"{key}/zarr.json": "none"} | recorded)
-        folder = root / key
-        self._folder = folder
-        self._stored = {name.removeprefix(f"{key}/") for name in recorded}
-        array = _open(folder, "r")
-        self._length, self._chunk, self._dtype = array.shape[0], array.chunks, str(array.dtype)
-        self._fill, self._memory = array.fill_value, BufferPool()
-        self._decoded = lru_cache(KEPT_CHUNKS)(self._read)
+    def __init__(self, root: CachePath, key: str, objects: Mapping[str, str]) -> None:
+        self._objects, self._root, self._key = objects_of(root), root, key
+        self._recorded = {n: digest for n, digest in objects.items() if n.startswith(f"{key}/")}
+        metadata = parse(
+            ArrayMetadata, self._read(f"{key}/zarr.json"), f"{root.name}/{key}/zarr.json"
+        )
+        self._length, self._dtype = metadata.shape[0], metadata.data_type
+        self._chunk = tuple(metadata.chunk_grid.configuration.chunk_shape)
+        self._fill = float(metadata.fill_value)
+        self._reading = threading.Lock()
+        kept = KEPT_CHUNKS if self._objects.at_once == 1 else KEPT_CHUNKS_FROM_AFAR
+        self._decoded = lru_cache(kept)(self._decode)
 
     def __getitem__(self, entries: slice) -> Array:
         """Entries ``first:last``, both given."""
@@ -245,59 +262,51 @@ class EagerArray:
         slice_bytes = (last - first) * math.prod(self._chunk[1:]) * np.dtype(self._dtype).itemsize
         if not 0 <= first <= last <= self._length or slice_bytes > MAX_SLICE_BYTES:
             raise CacheError(
-                f"{self._folder.parent.name}/{self._folder.name} is damaged: it has {self._length} "
+                f"{self._root.name}/{self._key} is damaged: it has {self._length} "
                 f"entries, entries {first} to {last} are requested",
                 kind="damaged",
             )
         chunks = range(first // size, -(-last // size))
-        pieces = [
-            self._decoded(chunk)[max(first - chunk * size, 0) : last - chunk * size]
-            for chunk in chunks
-        ]
+        with self._reading:  # or two threads would request the same
+            pieces = [
+                chunk[max(first - number * size, 0) : last - number * size]
+                for number, chunk in zip(
+                    chunks,
+                    ahead(self._decoded, chunks, min(len(chunks), self._objects.at_once) or 1),
+                    strict=True,
+                )
+            ]
         if len(pieces) == 1:
             return pieces[0]
         return np.concatenate([np.zeros((0, *self._chunk[1:]), self._dtype), *pieces])
 
-    def _read(self, number: int) -> Array:
-        key = chunk_key(number, len(self._chunk))
-        try:
-            if key in self._stored:
-                data = self._memory.read(self._folder / key)
-                return decoded(data, self._chunk, self._dtype, "crc32c")
-            if os.path.lexists(self._folder / key):
-                raise ValueError("nobody recorded it, so nobody wrote it")
+    def _decode(self, number: int) -> Array:
+        key = f"{self._key}/{chunk_key(number, len(self._chunk))}"
+        if key not in self._recorded and not self._objects.exists(key):
             return np.full(self._chunk, self._fill, self._dtype)
-        except (OSError, ValueError) as error:
-            raise CacheError(
-                f"{self._folder.parent.name}/{self._folder.name}/{key} is damaged: {error}",
-                kind="damaged",
-            ) from None
+        try:
+            data = np.frombuffer(self._read(key), np.uint8)
+            return decoded(data, self._chunk, self._dtype, "crc32c")
+        except ValueError as error:
+            raise self._damaged(key, f"fails its checksum ({error})") from None
 
+    def _read(self, key: str) -> bytes:
+        """Read an object that the digests name."""
+        if key not in self._recorded:
+            raise self._damaged(key, "nobody recorded it, so nobody wrote it")
+        try:
+            data = get_recorded(self._objects, key, self._recorded[key])
+        except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            raise self._damaged(key, "is missing" if missing else str(error.strerror)) from None
+        if (found := sha256(data)) != self._recorded[key]:
+            raise self._damaged(
+                key, f"has digest {found[:12]}, recorded {self._recorded[key][:12]}"
+            )
+        return data
 
-def check_digests(folder: Path, objects: Mapping[str, str]) -> None:
-    """Compare objects below `folder` with their recorded SHA-256.
-
-    Raises
-    ------
-    CacheError
-        Kind ``"damaged"``, naming the first that differs.
-    """
-    for key, problem in differing_objects(folder, objects):
-        raise CacheError(
-            f"{folder.name}/{key} {problem}. List all damage: inspect-cache CACHE --verify",
+    def _damaged(self, key: str, problem: str) -> CacheError:
+        return CacheError(
+            f"{self._root.name}/{key} {problem}. List all damage: inspect-cache CACHE --verify",
             kind="damaged",
         )
-
-
-def _open(folder: Path, mode: Any) -> zarr.Array[Any]:
-    try:
-        # zarr would import whatever codec the metadata names.
-        parse(ArrayMetadata, read_plain(folder / "zarr.json"), f"{folder.name}/zarr.json")
-        array = zarr.open_array(LocalStore(folder), mode=mode, zarr_format=3)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if is_refusal(error):
-            raise
-        raise CacheError(
-            f"{folder.parent.name}/{folder.name} cannot be opened: {error}", kind="damaged"
-        ) from None
-    return array

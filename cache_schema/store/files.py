@@ -9,13 +9,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
 from typing import Any
 
-from cache_schema.store.safe_open import open_for_writing, read_plain
+from cache_schema.store.safe_open import open_for_writing
 
 PARTIAL_SUFFIX = ".partial"
 
@@ -51,7 +51,7 @@ def write_atomic(path: Path, data: bytes) -> None:
     OSError
         Naming the object; nothing half-written stays.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(path.parent)
     partial = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}{PARTIAL_SUFFIX}")
     with named_in_errors(path):
         try:
@@ -67,6 +67,14 @@ def write_atomic(path: Path, data: bytes) -> None:
         sync(path.parent)
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder with those above it, each durably."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
+
+
 @contextmanager
 def named_in_errors(path: Path | str) -> Iterator[None]:
     """Name `path` in errors of the disk that name no file: a full disk's do not."""
@@ -76,29 +84,6 @@ def named_in_errors(path: Path | str) -> Iterator[None]:
         if error.filename is None:
             error.filename = str(path)
         raise
-
-
-def keys_below(root: Path) -> Iterator[str]:
-    """Yield the key of each object below `root`, sorted, leftovers of a kill left out."""
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and not path.name.endswith(PARTIAL_SUFFIX):
-            yield path.relative_to(root).as_posix()
-
-
-def differing_objects(root: Path, objects: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield key and problem of each object that is not the one of the recorded SHA-256."""
-    for key, recorded in sorted(objects.items()):
-        path = root / key
-        try:
-            found = sha256(read_plain(path))
-        except FileNotFoundError:
-            yield key, "is missing"
-            continue
-        except OSError as error:
-            yield key, str(error.strerror)
-            continue
-        if found != recorded:
-            yield key, f"has digest {found[:12]}, recorded {recorded[:12]}"
 
 
 def remove_partials(root: Path) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.errors import RunError, UsageError
+from cache_schema.store.address import CachePath
 from cache_schema.store.files import named_in_errors
 
 MAX_LOCK_BYTES = 4096
@@ -27,12 +28,15 @@ POLL_S = 0.2
 
 
 @contextmanager
-def write_lock(target: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+def write_lock(target: CachePath, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the write lock of a cache or of a run's folder.
+
+    A store has none: there conditions of each request keep writers from losing each other's objects,
+    and whether it keeps to them is tried first.
 
     Parameters
     ----------
-    target : Path
+    target : CachePath
         What is to be written.
     wait_s : float
         How long to wait for another owner.
@@ -42,8 +46,15 @@ def write_lock(target: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     UsageError
         If the target has no name: ``/``.
     RunError
-        Kind ``"locked"`` when another living process, or another host, holds it.
+        Kind ``"locked"`` when another living process, or another host, holds it; ``"store"`` if a
+        store ignores conditions.
     """
+    if not isinstance(target, Path):
+        from cache_schema.store.cloud import CloudObjects
+
+        CloudObjects(target).check_conditional_writes()
+        yield
+        return
     target = target.resolve()  # one lock under whatever name, "." too
     if not target.name:
         raise UsageError(

@@ -8,26 +8,43 @@ begun by a program that wrote none.
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from pathlib import Path
 
 from cache_schema.documents import parse, problems_of
 from cache_schema.errors import CacheError
 from cache_schema.metadata import CommitRecord, PartIndex, PartPlan
-from cache_schema.store.files import PARTIAL_SUFFIX, differing_objects, sha256, write_atomic
-from cache_schema.store.safe_open import read_plain
+from cache_schema.store.address import CachePath
+from cache_schema.store.files import PARTIAL_SUFFIX, sha256
+from cache_schema.store.objects import ahead, differing_objects, get_recorded, objects_of
 
 PLAN = "plan.json"
 UNSEALED = "unsealed"
 LAYOUT = f"{UNSEALED}/layout.json"
 
 
-def remove_unsealed_digests(folder: Path) -> None:
+def is_unsealed(folder: CachePath) -> bool:
+    """Whether a part keeps digests of its records, as no index has them yet.
+
+    A store has no folders; there ``layout.json`` stands for it, the first to come and the first to go.
+    """
+    return objects_of(folder).exists(UNSEALED if isinstance(folder, Path) else LAYOUT)
+
+
+def remove_unsealed_digests(folder: CachePath, plan: PartPlan) -> None:
     """Remove them from a sealed part, all at once: half of them would accuse what is whole."""
-    gone = folder / f"{UNSEALED}{PARTIAL_SUFFIX}"
-    shutil.rmtree(gone, ignore_errors=True)
-    if (folder / UNSEALED).is_dir():
-        (folder / UNSEALED).rename(gone)
+    if isinstance(folder, Path):
+        gone = folder / f"{UNSEALED}{PARTIAL_SUFFIX}"
         shutil.rmtree(gone, ignore_errors=True)
+        if (folder / UNSEALED).is_dir():
+            (folder / UNSEALED).rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+        return
+    objects = objects_of(folder)
+    if objects.exists(LAYOUT) or any(objects.list(UNSEALED)):
+        objects.delete(LAYOUT)
+        keys = map(record_digest_key, range(len(plan.units.rows)))
+        deque(ahead(objects.delete, keys, objects.at_once), maxlen=0)
 
 
 def record_key(unit: int) -> str:
@@ -45,18 +62,12 @@ def metadata_keys(plan: PartPlan) -> list[str]:
     return ["zarr.json", PLAN, *(f"{signal.name}/zarr.json" for signal in plan.signals)]
 
 
-def write_layout_digests(folder: Path, plan: PartPlan) -> None:
-    """Note the digests of what was just laid out."""
-    objects = {key: sha256(read_plain(folder / key)) for key in metadata_keys(plan)}
-    write_atomic(folder / LAYOUT, PartIndex(part=plan.name, objects=objects).encode())
-
-
-def layout_damage(folder: Path, plan: PartPlan) -> list[tuple[str, str]]:
+def layout_damage(folder: CachePath, plan: PartPlan) -> list[tuple[str, str]]:
     """Key and problem of each metadata object of an unsealed part that is not as laid out."""
-    if not (folder / UNSEALED).is_dir():
+    if not is_unsealed(folder):
         return []
     try:
-        data = read_plain(folder / LAYOUT)
+        data = objects_of(folder).get(LAYOUT)
         layout = parse(PartIndex, data, LAYOUT)
     except FileNotFoundError:
         return [(LAYOUT, "is missing")]
@@ -70,13 +81,13 @@ def layout_damage(folder: Path, plan: PartPlan) -> list[tuple[str, str]]:
 
 
 def read_record(
-    folder: Path, plan: PartPlan, unit: int, sealed: str | None = None
+    folder: CachePath, plan: PartPlan, unit: int, sealed: str | None = None
 ) -> tuple[CommitRecord | None, list[str]]:
     """Read a unit's record: the record, or None and every reason not to trust it.
 
     Parameters
     ----------
-    folder : Path
+    folder : CachePath
         The part's.
     plan : PartPlan
         The part's.
@@ -86,10 +97,13 @@ def read_record(
         The record's digest in the sealed index, if there is one.
     """
     try:
-        data = read_plain(folder / record_key(unit))
+        source, expected = _recorded_digest(folder, unit, sealed)
+        data = get_recorded(objects_of(folder), record_key(unit), expected)
     except OSError as error:
         return None, [str(error.strerror)]
-    problems = _digest_mismatch(folder, unit, sha256(data), sealed)
+    found, problems = sha256(data), []
+    if expected not in (None, found):
+        problems = [f"has digest {found[:12]}, {source} records {(expected or '')[:12]}"]
     problems += problems_of(CommitRecord, data)
     if not problems:
         record = CommitRecord.model_validate_json(data)
@@ -99,18 +113,17 @@ def read_record(
     return None, problems
 
 
-def _digest_mismatch(folder: Path, unit: int, found: str, sealed: str | None) -> list[str]:
-    path = folder / record_digest_key(unit)
+def _recorded_digest(folder: CachePath, unit: int, sealed: str | None) -> tuple[str, str | None]:
+    """What knows the digest of a unit's record, and the digest; None where nothing does."""
     if sealed is not None:
-        expected, source = sealed, "the index"
-    elif path.parent.is_dir():
-        expected = read_plain(path).decode("utf-8", "replace") if path.is_file() else "nothing"
-        source = record_digest_key(unit)
-    else:
-        return []
-    return (
-        [] if expected == found else [f"has digest {found[:12]}, {source} records {expected[:12]}"]
-    )
+        return "the index", sealed
+    if not is_unsealed(folder):
+        return "", None
+    key = record_digest_key(unit)
+    try:
+        return key, objects_of(folder).get(key).decode("utf-8", "replace")
+    except FileNotFoundError:
+        return key, "nothing"
 
 
 def _plan_mismatch(record: CommitRecord, plan: PartPlan, unit: int) -> list[str]:

@@ -20,6 +20,7 @@ from cache_schema.plugins import (
     typed_options,
     unknown_name,
 )
+from cache_schema.store.address import CachePath
 from pipeline.corpora.hub_cache import check_not_hub_repository, hub_repository
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import Bounds, option_text, reading_within
@@ -49,7 +50,7 @@ WINDOW_OPTIONS = ("window_s", "overlap_s")
 LINKS_OPTION = "links"
 
 
-def read_corpus(text: str, *, output: Path | None = None) -> Corpus:
+def read_corpus(text: str, *, output: CachePath | None = None) -> Corpus:
     """Read the corpus that ``KIND:PATH[?option=value&...]`` names, and scan its headers.
 
     In PATH ``?`` is written ``%3F`` and ``%`` is written ``%25``, in a value ``&`` is ``%26``; any
@@ -61,7 +62,7 @@ def read_corpus(text: str, *, output: Path | None = None) -> Corpus:
     ----------
     text : str
         The corpus.
-    output : Path, optional
+    output : CachePath, optional
         What the running command writes; it may lie in the corpus and is none of its inputs.
 
     Raises
@@ -80,7 +81,7 @@ def read_corpus(text: str, *, output: Path | None = None) -> Corpus:
     cutting = {name: options.pop(name) for name in WINDOW_OPTIONS if name in options}
     windows = Windows(**typed_options(Windows, cutting, "windows")) if cutting else None
     read = load_plugin(CORPORA, kind, "corpus")
-    bounds = Bounds(reach, output.resolve() if output else None)
+    bounds = Bounds(reach, output.resolve() if isinstance(output, Path) else None)
     with reading_within(bounds):
         shared = (*WINDOW_OPTIONS, LINKS_OPTION)
         typed = typed_options(read, options, f"corpus {kind}", also_known=shared)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
+from cache_schema.store.address import CachePath
 from pipeline.audio.members import container_of
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
@@ -26,7 +27,7 @@ Recording = tuple[int | str, ...]
 
 
 def read_corpora(
-    texts: Sequence[str], unlabelled: Sequence[str] = (), *, output: Path | None = None
+    texts: Sequence[str], unlabelled: Sequence[str] = (), *, output: CachePath | None = None
 ) -> Corpus:
     """Read corpora, each as `read_corpus` does, and join them.
 
@@ -41,7 +42,7 @@ def read_corpora(
         Corpora whose clips all go to the training split, without their labels. A recording that a
         labelled corpus has too is left out: it may be one to test with. So is a clip whose ``group``
         validates or tests there, or falls to one of these splits.
-    output : Path, optional
+    output : CachePath, optional
         What the running command writes; it may lie in a corpus and is none of its inputs.
 
     Raises
@@ -87,7 +88,7 @@ def read_corpora(
     )
 
 
-def _read_unlabelled(text: str, held_out: set[str], output: Path | None) -> Corpus:
+def _read_unlabelled(text: str, held_out: set[str], output: CachePath | None) -> Corpus:
     """Read audio to learn from, without the groups that a labelled corpus tests with.
 
     These are left out by name. So are groups that would themselves be tested with: splits by hash are

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -20,10 +19,11 @@ from cache_schema.inspection.cache_cautions import teacher_cautions
 from cache_schema.inspection.summary import human_bytes, views_missing_from_teachers
 from cache_schema.limits import MAX_PROCESSES, MAX_SEED
 from cache_schema.metadata import CommitRecord, PartPlan
-from cache_schema.paths import OutputPath
+from cache_schema.paths import CacheOutput
 from cache_schema.plugins import plugin_names
 from cache_schema.reader import open_cache
 from cache_schema.signal_names import command_of, teacher_label
+from cache_schema.store.address import CachePath, resolved
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
 from cache_schema.writer import load_manifest, load_plans, missing_units
@@ -62,7 +62,12 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
     type=PluginText(TEACHERS, "teacher", others=True),
     help="Hugging Face folder or hub id, or 'toy'.",
 )
-@click.option("--out", type=OutputPath(own="cache"), required=True, help="The cache to write.")
+@click.option(
+    "--out",
+    type=CacheOutput(),
+    required=True,
+    help="The cache to write: a folder, or an address such as s3://BUCKET/NAME.zarr.",
+)
 @click.option(
     "--teacher-name",
     metavar="WORD",
@@ -155,7 +160,7 @@ def main(
     console = Terminal(soft_wrap=True)
     _check_options(plan_only, check_rows, repair, slice_text, **request)
     pairs = dict(_pair(text) for text in teacher_options)
-    request["out"] = request["out"].resolve()
+    request["out"] = resolved(request["out"])
     precompute = Precompute(Request(teacher_options=pairs, **request))
     for note in (*precompute.inputs.corpus.notes, *precompute.inputs.recipe.notes):
         console.print(note)
@@ -288,7 +293,7 @@ def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None
     console.print(f"Look at it: inspect-cache {out}")
 
 
-def _stopped(out: Path, plan: PartPlan) -> RunError:
+def _stopped(out: CachePath, plan: PartPlan) -> RunError:
     total = len(plan.units.rows)
     kept = total - len(missing_units(out, plan))
     return RunError(

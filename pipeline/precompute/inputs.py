@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +14,8 @@ from cache_schema.errors import CacheError, UsageError
 from cache_schema.metadata import CorpusFacts, Manifest
 from cache_schema.own_folder import check_own_folder
 from cache_schema.signal_names import check_teacher_name, qualified
+from cache_schema.store.address import CachePath
+from cache_schema.store.objects import objects_of
 from cache_schema.writer import MANIFEST, load_manifest
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.joined import read_corpora
@@ -37,7 +38,7 @@ class Request:
 
     corpora: tuple[str, ...]
     teacher: str
-    out: Path
+    out: CachePath
     unlabelled: tuple[str, ...] = ()
     teacher_name: str | None = None
     teacher_options: dict[str, str] = field(default_factory=dict)
@@ -151,7 +152,7 @@ def open_inputs(request: Request) -> Inputs:
 def _manifest_to_extend(request: Request) -> Manifest:
     """The manifest of the cache that a further teacher is added to."""
     check_teacher_name(request.teacher_name or "")
-    if not (request.out / MANIFEST).is_file():
+    if not objects_of(request.out).exists(MANIFEST):
         raise CacheError(
             f"there is no cache at {request.out}, and --teacher-name {request.teacher_name} adds a "
             "teacher to one. Make it first, by a teacher without a name: precompute-teacher "

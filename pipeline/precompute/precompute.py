@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.metadata import CommitRecord, PartPlan
+from cache_schema.store.address import CachePath, resolved
 from cache_schema.store.lock import write_lock
+from cache_schema.store.objects import ObjectChanged, objects_of
 from cache_schema.writer import (
     MANIFEST,
     add_part,
@@ -53,7 +56,7 @@ class Precompute:
         out = self.out
         with write_lock(out):
             remove_leftovers(out)
-            if (out / MANIFEST).exists():
+            if objects_of(out).exists(MANIFEST):
                 manifest = load_manifest(out)
                 check_sealed_parts(self.inputs, manifest, load_plans(out, manifest))
             while plans := [
@@ -114,16 +117,16 @@ class Precompute:
 
     def create_parts(self) -> list[PartPlan]:
         """Create the cache or the parts it lacks; returns the plans of all parts."""
-        plans, added = self.planned()
-        if not plans:
-            if self.out.exists():  # an empty folder, whose place the cache takes
-                self.out.rmdir()
-            rate_hz = self.inputs.teacher.sample_rate_hz
-            create_cache(self.out, self.inputs.clips, self.inputs.facts, rate_hz, *added)
-        else:
-            for plan in added:
-                add_part(self.out, plan)
-        return [*plans, *added]
+        while True:
+            plans, added = self.planned()
+            with suppress(ObjectChanged):  # by another slice, on a store: plan again
+                if not plans:
+                    rate_hz = self.inputs.teacher.sample_rate_hz
+                    create_cache(self.out, self.inputs.clips, self.inputs.facts, rate_hz, *added)
+                else:
+                    for plan in added:
+                        add_part(self.out, plan)
+                return [*plans, *added]
 
     def planned(self) -> tuple[list[PartPlan], list[PartPlan]]:
         """Plans of the parts that are there, and of those that are to be added once they are sealed.
@@ -134,7 +137,7 @@ class Precompute:
             Kind ``"stale"``, ``"views"`` or ``"unfinished"`` if nothing can be added to this cache.
         """
         out = self.out
-        if not out.exists() or not any(out.iterdir()):
+        if not _is_begun(out):
             return [], [first_part(self.inputs)]
         manifest = load_manifest(out)
         plans = load_plans(out, manifest)
@@ -154,7 +157,7 @@ class Precompute:
         """Give what the workers need for one part."""
         request = self.inputs.request
         return UnitJob(
-            cache=str(self.out.resolve()),
+            cache=str(resolved(self.out)),
             part=part.name,
             plan_sha256=part.digest,
             corpus_root=str(self.inputs.corpus.root.resolve()),
@@ -163,6 +166,13 @@ class Precompute:
             view_steps=self.inputs.view_steps,
             device=request.device,
         )
+
+
+def _is_begun(out: CachePath) -> bool:
+    """Whether there is a cache to go on with: on a store once its manifest is there."""
+    if isinstance(out, Path):
+        return out.exists() and any(out.iterdir())
+    return objects_of(out).exists(MANIFEST)
 
 
 def _absolute_teacher_path(teacher: str) -> str:

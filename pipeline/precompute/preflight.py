@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cache_schema.clip_table import ClipTable
 from cache_schema.errors import AftersoundError
+from cache_schema.store.address import cache_path
 from cache_schema.writer import load_manifest, part_folder
 from pipeline.audio.members import container_of
 from pipeline.precompute.work_unit import UnitJob, planned_part
@@ -27,15 +28,15 @@ def worker_problems(job: UnitJob, wanted_version: str) -> list[str]:
     """
     if (found := version(DISTRIBUTION)) != wanted_version:
         return [f"it has {DISTRIBUTION} {found}, and {wanted_version} is required"]
-    cache = Path(job.cache)
+    cache = cache_path(job.cache)
     try:
         manifest = load_manifest(cache)
         plan = planned_part(manifest, job)
     except (AftersoundError, OSError) as error:
         return [f"the cache: {error}"]
     problems = []
-    folder = part_folder(cache, plan.name) / "commits"
-    if not os.access(folder, os.W_OK):
+    folder = part_folder(cache, plan.name)
+    if isinstance(folder, Path) and not os.access(folder, os.W_OK):
         problems.append(f"the cache: {folder} cannot be written")
     if plan.source == "corpus":
         problems += _corpus_problems(Path(job.corpus_root), ClipTable(cache, manifest))

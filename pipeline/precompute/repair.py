@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from cache_schema.errors import CacheError, bullet_list
 from cache_schema.integrity.cleanup import remove_leftovers
@@ -11,9 +10,12 @@ from cache_schema.integrity.rebuild import restore_part, restore_root
 from cache_schema.integrity.verify import Damage, sealed_records, verify
 from cache_schema.metadata import CommitRecord, Manifest, PartPlan
 from cache_schema.signal_names import command_of
+from cache_schema.store.address import Address, CachePath
 from cache_schema.store.files import sha256
 from cache_schema.store.lock import write_lock
-from cache_schema.writer import load_manifest, load_plans, record_path, seal
+from cache_schema.store.objects import objects_of
+from cache_schema.store.part_digests import record_key
+from cache_schema.writer import load_manifest, load_plans, part_key, seal
 from pipeline.precompute.precompute import OnStart, OnUnit, Precompute
 from pipeline.precompute.staleness import check_same_recipe
 
@@ -65,12 +67,17 @@ def _repair_part(
     on_unit: OnUnit,
 ) -> None:
     out = precompute.out
+    stored = objects_of(out)
     units = sorted({damage.unit for damage in damages if damage.unit is not None})
     entry = next(entry for entry in manifest.parts if entry.name == plan.name)
     if entry.index_sha256 is None:
         # Where no index vouches for the chunks, a record must not outlive those it names.
         for unit in units:
-            record_path(out, plan.name, unit).unlink(missing_ok=True)
+            stored.delete(part_key(plan.name, record_key(unit)))
+    if isinstance(out, Address):
+        # What is put once is not replaced there: the damaged object would be in the way.
+        for damage in damages:
+            stored.delete(damage.object)
     on_start(plan, units)
     sealed = sealed_records(out, entry)
     for record in precompute.compute(plan, units) if units else ():
@@ -80,7 +87,7 @@ def _repair_part(
         seal(out, plan)
 
 
-def _check_repairable(out: Path, found: Sequence[Damage]) -> None:
+def _check_repairable(out: CachePath, found: Sequence[Damage]) -> None:
     hopeless = [str(d) for d in found if d.part is None and not (d.laid_out or d.stray)]
     if hopeless:
         raise CacheError(
@@ -90,7 +97,9 @@ def _check_repairable(out: Path, found: Sequence[Damage]) -> None:
         )
 
 
-def _check_other_teachers(out: Path, found: Sequence[Damage], others: Sequence[PartPlan]) -> None:
+def _check_other_teachers(
+    out: CachePath, found: Sequence[Damage], others: Sequence[PartPlan]
+) -> None:
     if others:
         left = [str(d) for d in found if d.part in {plan.name for plan in others}]
         commands = sorted({command_of(plan.teacher_name) for plan in others})
@@ -101,7 +110,7 @@ def _check_other_teachers(out: Path, found: Sequence[Damage], others: Sequence[P
         )
 
 
-def _check_strays(out: Path, found: Sequence[Damage]) -> None:
+def _check_strays(out: CachePath, found: Sequence[Damage]) -> None:
     """Objects that nobody wrote are not deleted: their origin is unknown."""
     strays = [str(damage) for damage in found if damage.stray]
     if strays:
@@ -112,11 +121,11 @@ def _check_strays(out: Path, found: Sequence[Damage]) -> None:
         )
 
 
-def _check_repaired_record(out: Path, record: CommitRecord, sealed: Mapping[int, str]) -> None:
+def _check_repaired_record(out: CachePath, record: CommitRecord, sealed: Mapping[int, str]) -> None:
     """A repair must give what was sealed; another result is dropped, so that it can be repeated."""
     wanted, found = sealed.get(record.unit), sha256(record.encode())
     if wanted not in (None, found):
-        record_path(out, record.part, record.unit).unlink()
+        objects_of(out).delete(part_key(record.part, record_key(record.unit)))
         raise CacheError(
             f"work unit {record.unit} of {record.part} now gives another result: sealed as "
             f"{(wanted or '')[:12]}, recomputed {found[:12]}. Restore the sources and libraries it was "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,8 +15,10 @@ from cache_schema.metadata import CommitRecord, SignalSpec
 from cache_schema.reader import SealedPart, open_cache
 from cache_schema.store.arrays import Array
 from cache_schema.store.files import sha256
+from cache_schema.store.objects import get_recorded, objects_of
+from cache_schema.store.part_digests import record_key
 from cache_schema.text import one_line
-from cache_schema.writer import UnitRow, record_path
+from cache_schema.writer import UnitRow
 from pipeline.precompute.precompute import Precompute
 from pipeline.precompute.staleness import check_same_recipe
 from pipeline.precompute.work_unit import UnitWorker
@@ -126,7 +129,6 @@ class _PartChecker:
 
     def __init__(self, precompute: Precompute, part: SealedPart, report: CheckReport) -> None:
         self._clips = precompute.inputs.clips
-        self._root = precompute.out
         self._part = part
         self._report = report
         self._record_digests = part.record_digests()
@@ -151,8 +153,10 @@ class _PartChecker:
     def _record(self, unit: int) -> CommitRecord:
         """Read the unit's record, which must be the one that was sealed."""
         where = f"record of work unit {unit} of {self._part.plan.name}"
-        path = record_path(self._root, self._part.plan.name, unit)
-        data = path.read_bytes() if path.is_file() else b""
+        objects, key = objects_of(self._part.folder), record_key(unit)
+        data = b""
+        with suppress(FileNotFoundError):
+            data = get_recorded(objects, key, self._record_digests[unit])
         if sha256(data) != self._record_digests[unit]:
             raise CacheError(
                 f"the {where} is {'not the sealed one' if data else 'missing'}. Repeat the command "

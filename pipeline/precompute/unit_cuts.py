@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from cache_schema.metadata import ENTRY_BYTES, Split, UnitTable
 
 UNIT_BYTES = 20_000_000
-MAX_UNITS = 50_000
+# Chunks are longer where there would be more units than that, but never than a process holds several of.
+MANY_UNITS = 50_000
+MAX_CHUNK_BYTES = 64_000_000
 # Smaller units are cut as long as more than these shares of the bytes would be padding.
 MAX_PADDING, MAX_PADDING_OF_SMALL = 0.05, 0.1
 SMALL_BYTES = 100_000_000
@@ -50,12 +52,12 @@ def cut_units(
 ) -> UnitTable:
     """Cut rows into work units of at most `max_rows` rows and chunks within a limit.
 
-    The limit is about 20 MB for the largest signal, larger where there would be over 50,000 units. Units
-    are as few as that allows, unless their chunks would be padded by more than a share: then they are
-    as large as leaves less of it.
+    The limit is about 20 MB for the largest signal, up to 64 MB where there would be over 50,000 units.
+    Units are as few as that allows, unless their chunks would be padded by more than a share: then they
+    are as large as leaves less of it.
     """
     largest = max(int(layout.entries.sum()) * layout.entry_bytes for layout in layouts)
-    limit = max(UNIT_BYTES, largest // (MAX_UNITS // 2))
+    limit = min(max(UNIT_BYTES, largest // (MANY_UNITS // 2)), MAX_CHUNK_BYTES)
     best = _cut(layouts, splits, views, limit, max_rows)
     least = padding_share(layouts, best, views.start)
     bound = MAX_PADDING if largest > SMALL_BYTES else MAX_PADDING_OF_SMALL

@@ -18,6 +18,7 @@ from cache_schema.errors import RunError, bullet_list
 from cache_schema.metadata import CommitRecord, Manifest, PartPlan
 from cache_schema.reader import SealedPart
 from cache_schema.signal_names import LOGITS, WAVEFORM, qualified
+from cache_schema.store.address import CachePath, cache_path
 from cache_schema.store.files import sha256
 from cache_schema.writer import UnitRow, load_manifest, load_plan, write_unit
 from pipeline.precompute.provenance_diff import differences, without_name
@@ -107,7 +108,7 @@ class UnitWorker:
 
     def __init__(self, job: UnitJob) -> None:
         self._run = job.run
-        self.root = Path(job.cache)
+        self.root = cache_path(job.cache)
         manifest = load_manifest(self.root)
         self.plan: PartPlan = planned_part(manifest, job)
         self.teacher: Teacher = open_teacher(
@@ -165,7 +166,7 @@ def planned_part(manifest: Manifest, job: UnitJob) -> PartPlan:
     """The plan of a job's part, if it is still the one that the job was made for."""
     entries = {entry.name: entry for entry in manifest.parts}
     entry = entries.get(job.part)  # an older copy of the cache lacks it
-    plan = load_plan(Path(job.cache), entry) if entry else None
+    plan = load_plan(cache_path(job.cache), entry) if entry else None
     if plan is None or sha256(plan.encode()) != job.plan_sha256:
         raise RunError(
             f"{job.part} of {job.cache} is not the part that was requested; was the cache replaced "
@@ -187,7 +188,7 @@ def _check_same_teacher(plan: PartPlan, teacher: Teacher) -> None:
         )
 
 
-def _waveform_part(root: Path, plan: PartPlan) -> SealedPart:
+def _waveform_part(root: CachePath, plan: PartPlan) -> SealedPart:
     part = _part_with(root, plan, WAVEFORM)
     if part is None:
         raise RunError(
@@ -196,7 +197,7 @@ def _waveform_part(root: Path, plan: PartPlan) -> SealedPart:
     return part
 
 
-def _part_with(root: Path, plan: PartPlan, signal: str) -> SealedPart | None:
+def _part_with(root: CachePath, plan: PartPlan, signal: str) -> SealedPart | None:
     """Another sealed part that holds `signal` for the views of a plan."""
     for entry in load_manifest(root).parts:
         if entry.name != plan.name and entry.index_sha256 is not None:

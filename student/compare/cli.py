@@ -16,10 +16,11 @@ from cache_schema.errors import RunError, UsageError
 from cache_schema.inspection.cache_cautions import teacher_cautions
 from cache_schema.limits import MAX_PROCESSES
 from cache_schema.own_folder import check_own_folder
-from cache_schema.paths import LocalPath, OutputPath, ReportPath
+from cache_schema.paths import CacheArgument, OutputPath, ReportPath
 from cache_schema.plugins import plugin_names
 from cache_schema.reader import Cache, open_cache
 from cache_schema.report.extra import require_report
+from cache_schema.store.address import CachePath, resolved
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
 from cache_schema.terminal import echo
@@ -40,7 +41,7 @@ MAX_FACTOR = 100
 
 
 @click.command("compare-students", cls=Command)
-@click.argument("caches", nargs=-1, required=True, type=LocalPath())
+@click.argument("caches", nargs=-1, required=True, type=CacheArgument())
 @click.option(
     "--student",
     "students",
@@ -108,7 +109,7 @@ MAX_FACTOR = 100
 )
 @click.option("--plan", is_flag=True, help="Measure and show the cost, write nothing.")
 def main(
-    caches: tuple[Path, ...],
+    caches: tuple[CachePath, ...],
     students: tuple[str, ...],
     conditions: tuple[str, ...],
     seeds: int,
@@ -199,7 +200,7 @@ def _write_report(
         echo(write_report(blocks, report, title=title, command=command, png=png))
 
 
-def cache_names(paths: Sequence[Path]) -> dict[str, Path]:
+def cache_names(paths: Sequence[CachePath]) -> dict[str, CachePath]:
     """Name caches after their folders.
 
     Raises
@@ -207,10 +208,10 @@ def cache_names(paths: Sequence[Path]) -> dict[str, Path]:
     UsageError
         If two have the same name, which tables and folders could not distinguish.
     """
-    named: dict[str, Path] = {}
+    named: dict[str, CachePath] = {}
     for path in paths:
-        name = path.resolve().name.removesuffix(".zarr")
-        if named.setdefault(name, path).resolve() != path.resolve():
+        name = resolved(path).name.removesuffix(".zarr")
+        if resolved(named.setdefault(name, path)) != resolved(path):
             raise UsageError(
                 f"two caches are called {name!r}: {named[name]} and {path}. Rename one: a cache stays "
                 "what it is wherever it lies.",

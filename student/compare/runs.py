@@ -10,6 +10,7 @@ from typing import Any
 
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.reader import Cache
+from cache_schema.store.address import CachePath
 from cache_schema.text import one_line
 from student.compare.conditions import Condition, folder_name, parse_losses, train_arguments
 from student.compare.halving import Rung, rungs
@@ -62,7 +63,7 @@ class Comparison:
     ----------
     out : Path
         Folder of everything.
-    caches : dict of str to Path
+    caches : dict of str to CachePath
         By their names in tables and folders.
     students : tuple of str
         As ``train-student`` takes them.
@@ -77,7 +78,7 @@ class Comparison:
     """
 
     out: Path
-    caches: dict[str, Path]
+    caches: dict[str, CachePath]
     students: tuple[str, ...]
     conditions: tuple[Condition, ...]
     seeds: int

@@ -16,6 +16,7 @@ import click
 
 from cache_schema.command_line.command import Command
 from cache_schema.reader import open_cache
+from cache_schema.store.address import CachePath
 from cache_schema.terminal import echo
 from student.training import cli as train_cli
 from student.training.determinism import prepare_torch
@@ -25,7 +26,7 @@ STDIN = 0
 
 
 def _train(
-    cache: Path,
+    cache: CachePath,
     out: Path,
     device: str,
     threads: int,

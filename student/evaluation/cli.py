@@ -12,8 +12,9 @@ from cache_schema.cautions import few_clips, near_chance
 from cache_schema.command_line.command import Command, Number
 from cache_schema.command_line.parameters import complete_clip_ids
 from cache_schema.errors import UsageError
-from cache_schema.paths import LocalPath, OutputPath, PicturePath
+from cache_schema.paths import CacheArgument, LocalPath, OutputPath, PicturePath
 from cache_schema.reader import Cache, open_cache
+from cache_schema.store.address import CachePath
 from cache_schema.terminal import echo, wide_terminal
 from cache_schema.text import json_text, one_line
 from student.metrics import Score, measure
@@ -25,7 +26,7 @@ CHOSEN_CLIPS = 3
 
 @click.command("evaluate-student", cls=Command)
 @click.argument("run", type=LocalPath())
-@click.argument("cache", type=LocalPath())
+@click.argument("cache", type=CacheArgument())
 @click.option("--split", default="test", show_default=True, metavar="NAME")
 @click.option("--report", is_flag=True, help="Print all metrics, every class, and confusions.")
 @click.option("--json", "as_json", is_flag=True, help="Print all of that as one JSON object.")
@@ -64,7 +65,7 @@ CHOSEN_CLIPS = 3
 )
 def main(
     run: Path,
-    cache: Path,
+    cache: CachePath,
     split: str,
     report: bool,
     as_json: bool,

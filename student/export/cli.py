@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cache_schema.command_line.command import Command
-from cache_schema.paths import LocalPath, OutputPath
+from cache_schema.paths import CacheArgument, LocalPath, OutputPath
 from cache_schema.plugins import plugin_names
 from cache_schema.terminal import echo
 from student.export import ANY_LENGTH, EXPORTERS
@@ -71,7 +71,7 @@ class Length(click.ParamType[Any]):
 @click.option("--int8", is_flag=True, help="Quantise to 8 bits; needs --calibrate.")
 @click.option(
     "--calibrate",
-    type=LocalPath(),
+    type=CacheArgument(),
     metavar="CACHE",
     help="Real clips: to try the file on (500 held-out ones, if there are), and to calibrate int8 with. "
     "Default: the file is tried on generated clips.",

@@ -10,6 +10,7 @@ from cache_schema.errors import UsageError, bullet_list
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin
 from cache_schema.reader import Cache
+from cache_schema.store.address import CachePath
 from student.export import ANY_LENGTH, EXPORTERS
 from student.export.browser_page import MODEL
 from student.export.forms import FormSpec, Takes
@@ -29,7 +30,7 @@ class ExportRequest:
     waveform: bool
     streaming: bool
     int8: bool
-    calibrate: Path | None
+    calibrate: CachePath | None
     clips: int
     page: Path | None
 

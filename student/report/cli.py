@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from cache_schema.command_line.command import Command
-from cache_schema.paths import LocalPath, OutputPath, ReportPath
+from cache_schema.paths import CacheArgument, LocalPath, OutputPath, ReportPath
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
+from cache_schema.store.address import CachePath
 from cache_schema.terminal import echo
 
 
@@ -19,7 +20,7 @@ from cache_schema.terminal import echo
 @click.option("--out", required=True, type=ReportPath(), metavar="FILE.html", help="Page to write.")
 @click.option(
     "--cache",
-    type=LocalPath(),
+    type=CacheArgument(),
     help="The cache that they were trained on, wherever it lies now: adds classes, calibration and "
     "clips with their sound.",
 )
@@ -29,7 +30,7 @@ from cache_schema.terminal import echo
     metavar="FOLDER",
     help="Write each chart and clip as a picture too.",
 )
-def main(runs: tuple[Path, ...], out: Path, cache: Path | None, png: Path | None) -> None:
+def main(runs: tuple[Path, ...], out: Path, cache: CachePath | None, png: Path | None) -> None:
     """Show each RUN beside its teacher and its undistilled twin on one page.
 
     Give seeds, twins and other losses of a student together: they are grouped by what they learned
@@ -64,6 +65,6 @@ def _title(name: str, blocks: int) -> str:
     return f"What {name} learned" if blocks == 1 else f"What {blocks} students learned"
 
 
-def _command(runs: tuple[Path, ...], cache: Path | None, out: Path, png: Path | None) -> str:
+def _command(runs: tuple[Path, ...], cache: CachePath | None, out: Path, png: Path | None) -> str:
     words = ["report-run", *map(str, runs), *(["--cache", str(cache)] if cache else [])]
     return shlex.join([*words, *(["--png", str(png)] if png else []), "--out", str(out)])

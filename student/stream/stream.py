@@ -93,7 +93,11 @@ class Stream:
     ) -> Generator[Batch, None, None]:
         """Read units in one thread and build batches in another, both ahead of the caller."""
         stop = threading.Event()
-        units_ahead = _prefetched((self._load(piece) for piece in pieces), self.mixed_units, stop)
+        units = self.loader.load_all([piece.unit for piece in pieces])
+        parts = (
+            (rows, piece.rows(len(rows.clips))) for rows, piece in zip(units, pieces, strict=True)
+        )
+        units_ahead = _prefetched(parts, self.mixed_units, stop)
         ready = _prefetched(batched(units_ahead), READ_AHEAD_BATCHES, stop)
         try:
             # Not `yield from`, which would close `ready` before `finally` comes.
@@ -103,10 +107,6 @@ class Stream:
             stop.set()  # both at once: the second thread may be waiting for units of the first
             ready.close()
             units_ahead.close()
-
-    def _load(self, piece: Piece) -> Part:
-        rows = self.loader.load(piece.unit)
-        return rows, piece.rows(len(rows.clips))
 
     def _sequential(self, loaded: Iterator[Part]) -> Iterator[Batch]:
         waiting: list[RowRef] = []

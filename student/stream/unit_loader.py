@@ -5,8 +5,9 @@ Shape suffixes: B clips in batch, S samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import tee
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from cache_schema.errors import CacheError
 from cache_schema.frame_grid import FrameGrid
 from cache_schema.front_ends import FRONT_ENDS, FrontEnd, frame_count, front_end_facts
-from cache_schema.reader import Cache, Ragged, Unit
+from cache_schema.reader import Cache, Ragged, Unit, UnitRows
 from cache_schema.signal_names import FULL_SCALE
+from cache_schema.store.objects import ahead
 from student.stream.batch import Batch, pad_rows
 from student.stream.class_map import ClassMap
 from student.stream.front_end import TorchFrontEnd
@@ -115,11 +117,24 @@ class UnitLoader:
 
     def load(self, unit: Unit) -> UnitData:
         """Return the usable rows of a unit."""
+        return self._prepared(unit, self._read(unit))
+
+    def load_all(self, units: Iterable[Unit]) -> Iterator[UnitData]:
+        """Load units in this order; from afar others are read ahead while one is prepared."""
+        asked, read = tee(units)
+        found = ahead(self._read, read, self.cache.reads_at_once)
+        return map(self._prepared, asked, found)
+
+    def _read(self, unit: Unit) -> UnitRows | UnitData:
+        """A unit as it was kept, or as it is stored."""
         if unit in self._kept:
             return self._kept[unit]
         wanted = (self.source, *self.signals, *self.cache.target_signals)
-        names = tuple(dict.fromkeys(wanted))
-        read = self.cache.read_unit(unit, names)
+        return self.cache.read_unit(unit, tuple(dict.fromkeys(wanted)))
+
+    def _prepared(self, unit: Unit, read: UnitRows | UnitData) -> UnitData:
+        if isinstance(read, UnitData):
+            return read
         signals = {name: read.signals[name] for name in self.signals}
         for name, class_map in self.class_maps.items():
             signals[name] = class_map.apply(signals[name])

@@ -21,9 +21,10 @@ from cache_schema.limits import (
     MAX_SEED,
     MAX_WEIGHT,
 )
-from cache_schema.paths import LocalPath, OutputPath
+from cache_schema.paths import CacheArgument, LocalPath, OutputPath
 from cache_schema.plugins import parse_named_options, plugin_names
 from cache_schema.reader import Cache, open_cache
+from cache_schema.store.address import CachePath
 from cache_schema.terminal import echo
 from student.losses import LOSSES
 from student.metrics import METRICS
@@ -49,7 +50,7 @@ from student.training.loggers import ALWAYS, LOGGERS
 
 
 @click.command("train-student", cls=Command)
-@click.argument("cache", type=LocalPath())
+@click.argument("cache", type=CacheArgument())
 @click.option(
     "--student",
     required=True,
@@ -176,7 +177,7 @@ from student.training.loggers import ALWAYS, LOGGERS
 )
 @click.option("--plan", is_flag=True, help="Measure and show the cost, write nothing.")
 def main(
-    cache: Path,
+    cache: CachePath,
     out: Path,
     device: str,
     threads: int,

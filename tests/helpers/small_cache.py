@@ -11,6 +11,7 @@ import numpy as np
 
 from cache_schema.clip import Clip
 from cache_schema.metadata import CorpusFacts, PartPlan, SignalSpec, Split, UnitTable
+from cache_schema.store.part_digests import record_key
 from cache_schema.writer import UnitRow, add_part, create_cache, seal, write_unit
 
 CLASSES = ("no", "yes")
@@ -105,6 +106,11 @@ def rows(part: PartPlan, unit: int) -> list[UnitRow]:
     first, view = part.units.first_clip[unit], part.units.view[unit]
     names = [signal.name for signal in part.signals]
     return [row(first + i, view, names) for i in range(part.units.rows[unit])]
+
+
+def record_path(root: Path, part: str, unit: int) -> Path:
+    """Where the commit record of a unit lies."""
+    return root / "parts" / part / record_key(unit)
 
 
 def lay_out(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -78,6 +79,23 @@ def test_a_unit_ends_before_its_largest_chunk_passes_the_limit() -> None:
     splits = [Split(name="train", first_clip=0, clips=12)]
     units = cut_units([layout("waveform", [row] * 12)], splits, range(1), 1024)
     assert units.rows == [4, 4, 4]
+
+
+def test_chunks_of_a_large_cache_grow_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At a thousandth of the size: rather more units than chunks that a process cannot hold."""
+    for name in ("UNIT_BYTES", "MANY_UNITS", "MAX_CHUNK_BYTES", "MIN_UNIT_BYTES"):
+        monkeypatch.setattr(unit_cuts, name, getattr(unit_cuts, name) // 1000)
+    row, clips = 1600, {"below": 300, "between": 400, "above": 3000}  # of 3,200 bytes
+    longest = {}
+    for name, count in clips.items():
+        splits = [Split(name="train", first_clip=0, clips=count)]
+        many = layout("waveform", [row] * count)
+        units = cut_units([many], splits, range(1), 1024)
+        longest[name] = signal_specs([many], units, 0)[0].chunk_bytes
+        assert sum(units.rows) == count
+    assert longest["below"] <= 38_400
+    assert 38_400 < longest["between"] <= 51_200
+    assert 51_200 < longest["above"] <= 64_000
 
 
 def test_units_of_equal_rows_leave_little_of_a_chunk_empty() -> None:

@@ -25,7 +25,6 @@ from cache_schema.writer import (
     add_part,
     load_manifest,
     missing_units,
-    record_path,
     seal,
     write_unit,
 )
@@ -266,7 +265,10 @@ def test_a_newer_format_is_refused_with_both_versions(cache_dir: Path) -> None:
 
 
 def test_a_record_from_another_unit_is_noticed(cache_dir: Path) -> None:
-    shutil.copy(record_path(cache_dir, "part-000", 1), record_path(cache_dir, "part-000", 4))
+    shutil.copy(
+        small_cache.record_path(cache_dir, "part-000", 1),
+        small_cache.record_path(cache_dir, "part-000", 4),
+    )
     with pytest.raises(CacheError, match="is of another plan"):
         seal(cache_dir, small_cache.first_plan())
 
@@ -303,7 +305,7 @@ def test_a_hole_in_any_column_of_the_clip_table_is_refused(cache_dir: Path) -> N
 def test_an_unfinished_cache_with_a_damaged_record_is_not_summed_up(tmp_path: Path) -> None:
     plan = small_cache.lay_out(tmp_path / "c")
     write_unit(tmp_path / "c", plan, 1, small_cache.rows(plan, 1))
-    path = record_path(tmp_path / "c", "part-000", 1)
+    path = small_cache.record_path(tmp_path / "c", "part-000", 1)
     document = json.loads(path.read_bytes())
     del document["objects"]["waveform"]
     path.write_bytes(canonical_json(document))

@@ -14,7 +14,7 @@ from cache_schema.errors import CacheError
 from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.integrity.verify import verify
 from cache_schema.reader import open_cache
-from cache_schema.writer import MANIFEST, add_part, record_path, seal, write_unit
+from cache_schema.writer import MANIFEST, add_part, seal, write_unit
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +132,7 @@ def test_damage_in_each_object_of_an_unfinished_cache_is_named(
 
 def test_a_length_changed_in_an_unfinished_record_is_found(tmp_path: Path) -> None:
     root = begun(tmp_path / "c")
-    record = record_path(root, "part-000", 0)
+    record = small_cache.record_path(root, "part-000", 0)
     text = record.read_text()
     record.write_text(text.replace('"temporal_attention":[3,4,5]', '"temporal_attention":[3,5,4]'))
     assert record.read_text() != text

@@ -1,0 +1,322 @@
+"""Objects on S3, Google Cloud, Azure or a web server: the only module that imports obstore.
+
+An answer may be lost after the store has done what was requested: writing again then finds the object
+there. So whoever finds one reads it, and is done where it holds what was to be written.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, ClassVar
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache_schema.errors import RunError, UsageError
+from cache_schema.store.address import STORES, WEB, Address
+from cache_schema.store.files import PARTIAL_SUFFIX
+from cache_schema.store.objects import Acquire, ObjectChanged
+
+EXTRA = "pip install 'aftersound[cloud]'"
+# Ten attempts in the first minute; an outage of a minute is survived, and none is waited for longer.
+PATIENCE: dict[str, Any] = {
+    "max_retries": 100,
+    "retry_timeout": timedelta(seconds=180),
+    "backoff": {
+        "init_backoff": timedelta(seconds=0.5),
+        "base": 4,
+        "max_backoff": timedelta(seconds=10),
+    },
+}
+# Until a store has answered once it may be a wrong address.
+FIRST_CONTACT: dict[str, Any] = PATIENCE | {
+    "max_retries": 4,
+    "retry_timeout": timedelta(seconds=10),
+}
+REQUEST_TIMEOUT = timedelta(seconds=60)
+_AT_ONCE = 8
+_SHOWN_CHARACTERS = 300
+
+
+def check_extra() -> None:
+    """Refuse an address where what reads it is not installed.
+
+    Raises
+    ------
+    UsageError
+        Kind ``"extra"``, with the command that installs it.
+    """
+    try:
+        import obstore  # noqa: F401 - whether it is there
+    except ImportError:
+        raise UsageError(
+            f"caches on object stores and web servers need the extra 'cloud': {EXTRA}",
+            kind="extra",
+        ) from None
+
+
+class _Connection:
+    """The store of one bucket or server in this process: impatient until it has answered once."""
+
+    def __init__(self, scheme: str, host: str) -> None:
+        self._scheme, self._host = scheme, host
+        self.process = os.getpid()
+        self._stores: dict[bool, Any] = {}
+        self.reached = False
+        self._making = threading.Lock()
+
+    @property
+    def store(self) -> Any:
+        """The obstore object, never to be pickled: it would take the credentials along."""
+        if os.getpid() != self.process:
+            raise RunError(
+                f"{self._scheme}://{self._host} was opened before this process was forked, and would be "
+                "waited for without an end. Open the cache in the process that reads it.",
+                kind="fork",
+            )
+        with self._making:
+            if self.reached not in self._stores:
+                self._stores[self.reached] = self._made(PATIENCE if self.reached else FIRST_CONTACT)
+            return self._stores[self.reached]
+
+    def _made(self, retry: dict[str, Any]) -> Any:
+        check_extra()
+        from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
+
+        client: Any = {"timeout": REQUEST_TIMEOUT, "allow_http": _without_encryption(self._scheme)}
+        options: Any = {"retry_config": retry, "client_options": client}
+        if self._scheme in WEB:
+            return HTTPStore(f"{self._scheme}://{self._host}", **options)
+        kinds = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+        return kinds[self._scheme](self._host, **options)
+
+
+def _without_encryption(scheme: str) -> bool:
+    """Whether HTTP itself is what the user named: by the address, or as the endpoint of a store."""
+    endpoints = [value for name, value in os.environ.items() if "ENDPOINT" in name]
+    return scheme == "http" or any(value.startswith("http://") for value in endpoints)
+
+
+@lru_cache
+def _connection(scheme: str, host: str) -> _Connection:
+    return _Connection(scheme, host)
+
+
+@dataclass(frozen=True, slots=True)
+class CloudObjects:
+    """Objects below an address; picklable, as it has no connection of its own."""
+
+    address: Address
+    at_once: ClassVar[int] = _AT_ONCE
+
+    @property
+    def lists(self) -> bool:
+        """Whether it is a store: a web server is never listed."""
+        return self.address.scheme in STORES
+
+    def get(self, key: str) -> bytes:
+        """Read an object whole."""
+        return bytes(self._got(key)[0])
+
+    def get_into(self, key: str, acquire: Acquire) -> NDArray[np.uint8]:
+        """Read an object whole into memory that `acquire` gives."""
+        found = np.frombuffer(self._got(key)[0], np.uint8)
+        data = acquire(len(found))
+        data[:] = found
+        return data
+
+    def _got(self, key: str) -> tuple[Any, dict[str, Any]]:
+        """An object's content and what tells its version."""
+        with self._reported(key) as (store, path):
+            result = store.get(path)
+            version = {n: result.meta[n] for n in ("e_tag", "version") if result.meta[n]}
+            return result.bytes(), version
+
+    def exists(self, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            with self._reported(key) as (store, path):
+                store.head(path)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> Iterator[str]:
+        """Keys below a prefix; the latest objects may be missing."""
+        if not self.lists:
+            raise RunError(f"{self.address} is on a web server, which is not listed", kind="list")
+        place = self.address / prefix
+        above = len(self.address.key) + 1 if self.address.key else 0
+        with self._reported(prefix) as (store, path):
+            for page in store.list(f"{path}/" if place.key else None, chunk_size=1000):
+                yield from (entry["path"][above:] for entry in page)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write an object, whatever is there."""
+        self._check_writable(key)
+        with self._reported(key) as (store, path):
+            store.put(path, data, mode="overwrite", use_multipart=False)
+
+    def put_once(self, key: str, data: bytes) -> None:
+        """Write an object that never changes, or find it there already."""
+        try:
+            self.replace(key, None, data)
+        except ObjectChanged:
+            raise RunError(
+                f"{self.address / key} is there with another content than is to be written: of another "
+                "command, or of one that ended early on other hardware or libraries. If none is writing "
+                "it, delete it and repeat the command; else choose another --out",
+                kind="exists",
+            ) from None
+
+    def replace(self, key: str, old: bytes | None, new: bytes) -> None:
+        """Replace `old` by `new` under the condition that it is there; None is nothing."""
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        self._check_writable(key)
+        while True:
+            version = self._version_of(key, old, new) if old is not None else None
+            if old is not None and version is None:
+                return
+            try:
+                with self._reported(key) as (store, path):
+                    store.put(path, new, mode=version or "create", use_multipart=False)
+                    return
+            except (AlreadyExistsError, PreconditionError):
+                if old is None and self._is_there(key, new):
+                    return
+
+    def _version_of(self, key: str, old: bytes, new: bytes) -> dict[str, Any] | None:
+        """Version of an object that still holds `old`; None if it holds `new` already."""
+        try:
+            found, version = self._got(key)
+        except FileNotFoundError:
+            raise ObjectChanged from None
+        if bytes(found) == new:
+            return None
+        if bytes(found) != old:
+            raise ObjectChanged
+        return version
+
+    def _is_there(self, key: str, new: bytes) -> bool:
+        """Whether an object that a creation found holds `new`; False if it is not there at all."""
+        try:
+            if self.get(key) != new:
+                raise ObjectChanged
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete(self, key: str) -> None:
+        """Delete an object, if it is there."""
+        try:
+            with self._reported(key) as (store, path):
+                store.delete(path)
+        except FileNotFoundError:
+            return
+
+    def check_plain(self) -> None:
+        """There are no links on a store."""
+
+    def _check_writable(self, key: str) -> None:
+        if not self.lists:
+            raise RunError(
+                f"{self.address / key} is on a web server, which is only read", kind="web"
+            )
+
+    def check_conditional_writes(self) -> None:
+        """Try once a process whether the store keeps to the conditions that writing relies on.
+
+        Raises
+        ------
+        RunError
+            Kind ``"store"`` if it replaces an object that was to be created, or one that has changed.
+        """
+        self._check_writable("")
+        _tried(self)
+
+    @contextmanager
+    def _reported(self, key: str) -> Iterator[tuple[Any, str]]:
+        """Give store and path for a request, and turn its errors into ours."""
+        check_extra()
+        from obstore.exceptions import (
+            AlreadyExistsError,
+            BaseError,
+            NotFoundError,
+            PreconditionError,
+        )
+
+        connection, place = _connection(self.address.scheme, self.address.host), self.address / key
+        try:
+            yield connection.store, place.key
+        except NotFoundError:
+            connection.reached = True
+            raise FileNotFoundError(errno.ENOENT, "is not there", str(place)) from None
+        except (AlreadyExistsError, PreconditionError):
+            connection.reached = True
+            raise
+        except BaseError as error:
+            raise _refused(place, error) from None
+        connection.reached = True
+
+
+@lru_cache
+def _tried(objects: CloudObjects) -> None:
+    """Create, create again, and replace under a stale condition, an object of no meaning."""
+    key = f"probe-{uuid4().hex}{PARTIAL_SUFFIX}"
+    try:
+        objects.replace(key, None, b"first")
+        ignored = []
+        if _is_done(objects, key, None, b"second"):
+            ignored.append("creation (If-None-Match: *)")
+        if _is_done(objects, key, {"e_tag": '"0123456789abcdef"', "version": "1"}, b"third"):
+            ignored.append("replacement (If-Match)")
+    finally:
+        objects.delete(key)
+    if ignored:
+        raise RunError(
+            f"the store of {objects.address} ignores the condition of a {' and of a '.join(ignored)}: "
+            "writers at the same time would lose each other's objects. Nothing else was written. Write "
+            "to a local folder and copy it, or use a store that keeps to conditions",
+            kind="store",
+        )
+
+
+def _is_done(objects: CloudObjects, key: str, version: dict[str, Any] | None, data: bytes) -> bool:
+    """Whether a store does what its condition forbids."""
+    from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+    try:
+        with objects._reported(key) as (store, path):
+            store.put(path, data, mode=version or "create", use_multipart=False)
+    except (AlreadyExistsError, PreconditionError):
+        return False
+    return objects.get(key) == data
+
+
+def _refused(place: Address, error: Exception) -> RunError:
+    """Name what a store refused, without what of it may be a secret."""
+    text = " ".join(str(error).split())
+    return RunError(
+        f"{place} cannot be reached: {_without_secrets(text)[:_SHOWN_CHARACTERS]}. What was finished is "
+        "kept. Check address, network and credentials, and repeat the command.",
+        kind="unreadable",
+    )
+
+
+def _without_secrets(text: str) -> str:
+    """Leave out queries of addresses, which may be signed, and values of secret variables."""
+    text = re.sub(r"\?[^\s\"')>]*", "", text)
+    for name, value in os.environ.items():
+        if value and len(value) > 3 and re.search("SECRET|TOKEN|KEY|SAS|PASSWORD|CREDENTIAL", name):
+            text = text.replace(value, "***")
+    return text
