@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cache_schema.documents import parse
 from cache_schema.errors import CacheError
@@ -112,15 +112,16 @@ def _unexpected_objects(root: Path, manifest: Manifest) -> Iterator[str]:
         except CacheError:  # its plan or index is damaged, which is reported elsewhere
             unknown.add(f"parts/{entry.name}")
     folders = {"clips", *(f"parts/{entry.name}/commits" for entry in manifest.parts)}
-    folders |= {parent.as_posix() for key in named for parent in PurePosixPath(key).parents}
+    folders |= {key[:end] for key in named for end, sign in enumerate(key) if sign == "/"}
     passed: set[str] = set()
-    for path, found in entries_below(root, large=True):
-        key, plain = path.relative_to(root).as_posix(), found.is_file(follow_symlinks=False)
-        folder = found.is_dir(follow_symlinks=False)
-        left_by_a_kill = path.name.endswith(PARTIAL_SUFFIX) and (plain or folder)
-        if path.parent.relative_to(root).as_posix() in passed or key in unknown or left_by_a_kill:
+    for key, entry in entries_below(root, large=True):
+        folder = entry.is_dir(follow_symlinks=False)
+        left_by_a_kill = key.endswith(PARTIAL_SUFFIX) and (
+            folder or entry.is_file(follow_symlinks=False)
+        )
+        if key.rpartition("/")[0] in passed or key in unknown or left_by_a_kill:
             passed |= {key} if folder else set()
-        elif key not in (folders if folder else named) and os.path.lexists(path):
+        elif key not in (folders if folder else named) and os.path.lexists(entry.path):
             passed |= {key} if folder else set()
             yield key
 

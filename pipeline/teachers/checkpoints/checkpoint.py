@@ -180,6 +180,7 @@ def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
     stated = translate_errors(
         lambda: type(config).from_dict(settings), f"config.json of {text}"
     ).to_dict()
+    known = config.to_dict()
     return Checkpoint(
         folder=folder,
         id=folder.resolve().name if is_local else text.partition("@")[0],
@@ -187,7 +188,7 @@ def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
         config=config,
         extractor=extractor,
         weight_files=files,
-        foreign={key: value for key, value in stated.items() if key not in config.to_dict()},
+        foreign={key: value for key, value in stated.items() if key not in known},
     )
 
 
