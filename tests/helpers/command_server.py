@@ -125,8 +125,8 @@ def stand_in(address: str, python: str) -> None:
         os.execv(python, [python, *words])
     read_end, write_end = os.pipe()
     request = Request(
-        words=words, name=name, folder=os.getcwd(), environment=dict(os.environ), python=python,
-        asks=os.getpid(),
+        words=words, name=name, folder=os.getcwd(), environment=dict(os.environ),
+        python=sys.argv[0] if name == "compare-students" else python, asks=os.getpid(),
     )  # fmt: skip
     send(address, request, (0, 1, 2), write_end)
     os.close(write_end)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from commands import CLASSES, command, plain_environment, script, succeeded, write_tones
+from commands import CLASSES, Started, command, succeeded, write_tones
 from exported_students import sound, student_of, write_run
 from fuzzing import run
 from limited_disk import fail_on_a_full_disk, skip_without_mounts
@@ -181,15 +180,12 @@ def test_an_export_told_to_stop_leaves_nothing(
     work: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     words = (work / "ds", "--to", "onnx", "--length-s", "1", "--out", tmp_path / "out")
-    process = subprocess.Popen(
-        [script("export-student"), *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plain_environment(),
-    )  # fmt: skip
-    while not os.listdir(tmp_path) and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(1.5)  # in the midst of tracing
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=300)
+    with Started("export-student", *words) as process:
+        while not os.listdir(tmp_path) and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.5)  # in the midst of tracing
+        process.send_signal(number)
+        _, errors = process.communicate()
     assert process.returncode == 1
     assert errors.startswith("export-student: stopped. Nothing was written")
     assert len(errors.splitlines()) == 1
