@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -10,6 +11,9 @@ from pathlib import Path
 
 import command_server
 import pytest
+
+# What is imported stays: the collector would walk over it again and again, until `pytest_collection_finish`.
+gc.disable()
 
 # Before torch is imported: on a shared machine threads that spin are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,6 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start what commands are forks of, once for all workers: they have its address from here."""
     if not hasattr(config, "workerinput"):
         command_server.start()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later collection of garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

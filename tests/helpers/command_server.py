@@ -168,9 +168,11 @@ def _import_libraries(request: Request) -> None:
     large = LIBRARIES.get(request["name"], ())
     if toy and large:
         large = TOY
+    gc.disable()  # nothing of a library is garbage
     for name in (*FILES, *large):
         import_module(name)
     gc.freeze()  # a fork does not touch, and so copy, what is there already
+    gc.enable()
 
 
 def _keep(standard_input: int, output: int, errors: int, told: int) -> None:
