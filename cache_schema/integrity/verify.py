@@ -114,14 +114,12 @@ def _unexpected_objects(root: Path, manifest: Manifest) -> Iterator[str]:
     folders = {"clips", *(f"parts/{entry.name}/commits" for entry in manifest.parts)}
     folders |= {key[:end] for key in named for end, sign in enumerate(key) if sign == "/"}
     passed: set[str] = set()
-    for key, entry in entries_below(root, large=True):
-        folder = entry.is_dir(follow_symlinks=False)
-        left_by_a_kill = key.endswith(PARTIAL_SUFFIX) and (
-            folder or entry.is_file(follow_symlinks=False)
-        )
+    for key, found in entries_below(root, large=True):
+        folder, plain = found.is_dir(follow_symlinks=False), found.is_file(follow_symlinks=False)
+        left_by_a_kill = key.endswith(PARTIAL_SUFFIX) and (plain or folder)
         if key.rpartition("/")[0] in passed or key in unknown or left_by_a_kill:
             passed |= {key} if folder else set()
-        elif key not in (folders if folder else named) and os.path.lexists(entry.path):
+        elif key not in (folders if folder else named) and os.path.lexists(found.path):
             passed |= {key} if folder else set()
             yield key
 
