@@ -12,7 +12,7 @@ from pathlib import Path
 import command_server
 import pytest
 
-# What is imported stays: the collector would walk over it again and again, until `pytest_collection_finish`.
+# What is imported stays; the collector would walk over it time and again, until collection has ended.
 gc.disable()
 
 # Before torch is imported: on a shared machine threads that spin are slower than one.
