@@ -176,7 +176,7 @@ def test_a_full_disk_leaves_nothing(work: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_export_told_to_stop_leaves_nothing(
+def test_an_export_stopped_by_a_signal_leaves_nothing(
     work: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     words = (work / "ds", "--to", "onnx", "--length-s", "1", "--out", tmp_path / "out")

@@ -46,7 +46,7 @@ def test_a_condition_is_read_as_it_is_given(several: list[str], spaces: int) -> 
 
 
 @given(alternatives())
-def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None:
+def test_the_words_for_the_trainer_give_the_same_losses(alternative: str) -> None:
     words = train_arguments(alternative)
     arguments = dict.fromkeys(words[::2])
     given = [w for flag, w in zip(words[::2], words[1::2], strict=True) if flag == "--distill"]
@@ -69,13 +69,13 @@ def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None
         ("tempral=0.1", "Did you mean 'temporal'?"),
     ],
 )
-def test_what_is_no_condition_is_refused(text: str, reason: str) -> None:
+def test_what_is_no_condition_is_rejected(text: str, reason: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_condition(text)
     assert reason in str(refused.value)
 
 
-def test_the_usual_ladder_sums_to_one_or_says_the_weight_of_the_labels() -> None:
+def test_the_usual_ladder_sums_to_one_or_reports_the_weight_of_the_labels() -> None:
     for text in LADDER:
         if "label=" not in text:
             assert 0 < resolve_label_weight(parse_losses(text), None) <= 1

@@ -63,7 +63,7 @@ def read(text: str) -> None:
 
 @fuzzing(150)
 @given(columns=COLUMNS, rows=st.lists(st.lists(CELLS, max_size=6), max_size=5))
-def test_a_manifest_of_any_cells_is_read_or_refused(
+def test_a_manifest_of_any_cells_is_read_or_rejected(
     corpus: Path, columns: list[str], rows: list[list[str]]
 ) -> None:
     lines = [",".join(columns), *(",".join(row) for row in rows)]
@@ -73,7 +73,7 @@ def test_a_manifest_of_any_cells_is_read_or_refused(
 
 @fuzzing(100)
 @given(seeds)
-def test_a_mutated_manifest_is_read_or_refused(corpus: Path, seed: int) -> None:
+def test_a_mutated_manifest_is_read_or_rejected(corpus: Path, seed: int) -> None:
     text = "path,label,id,split,start_s,end_s\na.wav,dog,x,train,0,0.05\nb.wav,cat,y,test,0.01,\n"
     (corpus / "mutated.csv").write_bytes(mutated_bytes(text.encode(), random.Random(seed)))
     read(f"csv:{corpus / 'mutated.csv'}")
@@ -81,7 +81,7 @@ def test_a_mutated_manifest_is_read_or_refused(corpus: Path, seed: int) -> None:
 
 @fuzzing(100)
 @given(seeds)
-def test_mutated_lists_of_speech_commands_are_read_or_refused(
+def test_mutated_lists_of_speech_commands_are_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -103,7 +103,7 @@ def test_mutated_lists_of_speech_commands_are_read_or_refused(
 
 @fuzzing(40)
 @given(names=st.lists(st.binary(min_size=1, max_size=12), max_size=4))
-def test_files_of_any_name_are_read_or_refused(
+def test_files_of_any_name_are_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, names: list[bytes]
 ) -> None:
     root = tmp_path_factory.mktemp("names")
@@ -134,7 +134,7 @@ def test_a_name_that_is_not_text_is_listed(tmp_path: Path) -> None:
 
 @fuzzing(80)
 @given(seeds)
-def test_a_config_of_any_content_is_taken_or_refused(
+def test_a_config_of_any_content_is_taken_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -156,7 +156,7 @@ def test_a_config_of_any_content_is_taken_or_refused(
 
 @fuzzing(100)
 @given(seeds)
-def test_a_class_map_of_any_content_is_taken_or_refused(
+def test_a_class_map_of_any_content_is_taken_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -179,7 +179,7 @@ def test_a_class_map_of_any_content_is_taken_or_refused(
     ),
     value=st.one_of(st.sampled_from([str(v) for v in ODD_VALUES]), st.floats().map(str), st.text()),
 )
-def test_a_view_of_any_options_is_made_or_refused(
+def test_a_view_of_any_options_is_made_or_rejected(
     corpus: Path, step: str, option: str, value: str
 ) -> None:
     clip = Clip(id="clip", path="a.wav", labels=("dog",), split="train")

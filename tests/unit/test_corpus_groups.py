@@ -58,7 +58,7 @@ def test_a_speaker_stays_in_one_split(sounds: Path, kind: str) -> None:
     assert {c.id: c.split for c in by_path.clips} != {c.id: c.split for c in corpus.clips}
 
 
-def test_a_group_beside_splits_is_refused(sounds: Path) -> None:
+def test_a_group_beside_splits_is_rejected(sounds: Path) -> None:
     (sounds / "two.csv").write_text("path,label,split,who\n0-0.wav,a,train,s0\n")
     message = refusal(f"csv:{sounds}/two.csv?group=who")
     assert "group=who chooses splits, and the list has its own" in message
@@ -88,7 +88,7 @@ def test_what_is_wrong_with_manifests_of_splits_names_file_and_line(sounds: Path
     assert "twice.csv line 2: id '0-0' is already that of train.csv line 2" in message
 
 
-def test_a_group_that_is_no_column_is_told_with_those_that_are_there(sounds: Path) -> None:
+def test_a_group_that_is_no_column_is_reported_with_those_that_are_there(sounds: Path) -> None:
     message = refusal(f"csv:{sounds}/all.csv?group=Speaker")
     assert "group=Speaker: no column of that name" in message
     assert "group=... names one of the columns that are there: speaker" in message
@@ -123,7 +123,7 @@ def test_groups_are_numbers_too_and_a_clip_without_one_stands_alone(sounds: Path
     assert found.clips[4].split == hashed_split("9-0", **shares)
 
 
-def test_a_list_of_a_split_with_other_columns_is_told_to_take_those_of_the_first(
+def test_a_list_of_a_split_with_other_columns_is_reported_with_those_of_the_first(
     sounds: Path,
 ) -> None:
     (sounds / "other.csv").write_text("file,class\n1-0.wav,a\n")
@@ -134,6 +134,6 @@ def test_a_list_of_a_split_with_other_columns_is_told_to_take_those_of_the_first
     )
 
 
-def test_lists_of_splits_and_folds_are_refused_together(sounds: Path) -> None:
+def test_lists_of_splits_and_folds_are_rejected_together(sounds: Path) -> None:
     message = refusal(f"csv:{sounds}/train.csv?test_list=eval.csv&validation_folds=1")
     assert "leave out the ones or the others" in message

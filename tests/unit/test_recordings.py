@@ -356,7 +356,7 @@ def silence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_clip_of_hours_is_refused_before_it_is_decoded(silence: Path) -> None:
+def test_a_clip_of_hours_is_rejected_before_it_is_decoded(silence: Path) -> None:
     frames, rate_hz = scan_header(silence)[:2]
     assert (frames, rate_hz) == (3600 * RATE_HZ, RATE_HZ)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

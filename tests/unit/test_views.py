@@ -71,7 +71,7 @@ def test_a_clip_no_longer_than_the_crop_stays(context: ViewContext) -> None:
 
 
 @pytest.mark.parametrize("further", [[], ["crop:length_s=0.09"], ["shift:max_s=0.08"]])
-def test_the_recorded_place_is_where_the_clip_is_heard(
+def test_the_recorded_place_is_where_the_clip_lies(
     context: ViewContext, further: list[str]
 ) -> None:
     lengths = set()
@@ -232,7 +232,7 @@ def test_a_folder_of_noise_is_known_by_its_content(tmp_path: Path) -> None:
         ("noise:folder=none", "holds no audio for train, validation, test"),
     ],
 )
-def test_options_that_nothing_can_be_made_with_are_refused(
+def test_options_that_nothing_can_be_made_with_are_rejected(
     context: ViewContext, step: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
