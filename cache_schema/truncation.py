@@ -64,7 +64,7 @@ _MP3_RATES_HZ = {
     0: (11_025, 12_000, 8_000),
 }
 _MP3_FRAMES_IN_A_ROW = 3
-# The lowest flag says that a count follows; 0 is none. The decoder reads no other form.
+# The lowest flag means that a count follows; 0 is none. The decoder reads no other form.
 _COUNT_OF_FRAMES = re.compile(
     rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f](?!\0\0\0\0)", re.DOTALL
 )

@@ -42,7 +42,7 @@ from cache_schema.writer import (
 class Damage:
     """One stored object that is not what was written.
 
-    `part` is set when sealing that part again mends it, `unit` too when that work unit must be
+    `part` is set when sealing that part again repairs it, `unit` too when that work unit must be
     computed for it; `laid_out` when it follows from the plan and the clips; `stray` for what is no
     part of a cache.
     """
@@ -77,7 +77,7 @@ def verify(root: Path) -> list[Damage]:
     try:
         manifest = load_manifest(root)
     except CacheError as error:
-        # Neither is damage to the manifest, and a repair is refused as this is.
+        # Neither is damage to the manifest, and a repair is rejected as this is.
         if error.kind in ("missing", "too_new", "link"):
             raise
         return [Damage(MANIFEST, str(error))]

@@ -292,7 +292,7 @@ def test_padding_mass_is_recorded(loaded: Callable[[str, dict[str, str]], Teache
     assert native["attention_dropped_mass"] > 0.5
 
 
-# What is refused.
+# What is rejected.
 
 
 def test_pooling_and_task_of_the_configuration_are_honoured(checkpoints: Path) -> None:

@@ -176,7 +176,7 @@ def _import_libraries(request: Request) -> None:
 
 
 def _keep(standard_input: int, output: int, errors: int, told: int) -> None:
-    """Fork once more: this process waits and tells the exit code, the new one returns."""
+    """Fork once more: this process waits and reports the exit code, the new one returns."""
     pid = os.fork()
     if pid:
         os.write(told, f"{pid}\n".encode())

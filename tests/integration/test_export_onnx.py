@@ -127,7 +127,7 @@ class Branching(torch.nn.Module):
 
 
 class Frozen(torch.nn.Module):
-    """Has the batch of its example, where the exporter is told a least size."""
+    """Has the batch of its example, where the exporter is given a least size."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.new_zeros(len(x), 1).expand(len(x), 3) + x.sum(1, keepdim=True)

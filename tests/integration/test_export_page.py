@@ -203,7 +203,7 @@ def test_the_microphone_is_a_window_that_slides(
 
 
 def hears(browser: Browser) -> None:
-    """Start the microphone; what it hears is not always the same."""
+    """Start the microphone; what it records is not always the same."""
     browser.run("document.querySelector('#microphone').click()")
     browser.wait(f"{SHOWN}.then((s) => s.live && s.windows.length >= 12)")
     windows = browser.run(SHOWN)["windows"]

@@ -1,4 +1,4 @@
-"""What no command can do is refused with exit code 2 before anything is written."""
+"""What no command can do is rejected with exit code 2 before anything is written."""
 
 from __future__ import annotations
 

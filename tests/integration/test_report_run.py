@@ -1,4 +1,4 @@
-"""A page of runs: what it says, that it is safe to open, and what is refused."""
+"""A page of runs: what it reports, that it is safe to open, and what is rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cache is refused where anything that its numbers depend on has changed, with both values."""
+"""A cache is rejected where anything that its numbers depend on has changed, with both values."""
 
 from __future__ import annotations
 

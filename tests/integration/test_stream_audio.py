@@ -1,4 +1,4 @@
-"""``stream-audio``: what is processed is told at once, frame by frame or window by window."""
+"""``stream-audio``: what is processed is reported at once, frame by frame or window by window."""
 
 from __future__ import annotations
 

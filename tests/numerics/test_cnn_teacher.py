@@ -226,7 +226,7 @@ def test_a_frame_is_centred_on_what_it_sees(tmp_path: Path, even_blocks: tuple[i
         assert grid.first_frame_s + frame * grid.hop_s == pytest.approx(centre_s)
 
 
-# What is refused, and what a base becomes.
+# What is rejected, and what a base becomes.
 
 
 def changed_config(folder: Path, **settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""Packs and shards with any damage: read, quarantined or refused with what is wrong; never a crash."""
+"""Packs and shards with any damage: read, quarantined or rejected with what is wrong; never a crash."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exported files and recordings with anything wrong in them: answered, or refused in words."""
+"""Exported files and recordings with anything wrong in them: answered, or rejected in words."""
 
 from __future__ import annotations
 

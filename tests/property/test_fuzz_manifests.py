@@ -1,4 +1,4 @@
-"""Corpus listings and option files of any content: read, or refused with everything that is wrong."""
+"""Corpus listings and option files of any content: read, or rejected with everything that is wrong."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(text: str) -> None:
-    """A corpus is read and can be planned, or refused with a message."""
+    """A corpus is read and can be planned, or rejected with a message."""
     with only_reported(UsageError):
         Precompute(Request(corpora=(text,), teacher="toy", out=Path("unused")))
 
@@ -190,7 +190,7 @@ def test_a_view_of_any_options_is_made_or_rejected(
     except UsageError:
         return
     lengths = recipe.lengths([clip], np.array([1600]), 1)
-    assume(lengths[0] < 10**7)  # a placement of hours is refused by the teacher, not made
+    assume(lengths[0] < 10**7)  # a placement of hours is rejected by the teacher, not made
     varied = recipe.make(np.full(1600, 0.5, np.float32), clip, 1)
     assert np.isfinite(varied.waveform_S).all()
     assert varied.waveform_S.shape == tuple(lengths)

@@ -34,7 +34,7 @@ def run(*words: object) -> Result:
 
 
 def completed(command: object, line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a shell that asks click for the last word of a line gets."""
+    """What click answers a shell for the last word of a line."""
     words = line.split(" ")
     monkeypatch.setenv("COMP_WORDS", line)
     shell = ShellComplete(command, {}, words[0], "_COMPLETE")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A contract that contradicts itself is refused, with every problem."""
+"""A contract that contradicts itself is rejected, with every problem."""
 
 from __future__ import annotations
 

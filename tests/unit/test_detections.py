@@ -1,4 +1,4 @@
-"""When a detection is told, and when it is not told again."""
+"""When a detection is reported, and when it is not reported again."""
 
 from __future__ import annotations
 

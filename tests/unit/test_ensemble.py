@@ -1,4 +1,4 @@
-"""An ensemble averages what its members output, and refuses members that do not fit together."""
+"""An ensemble averages what its members output, and rejects members that do not fit together."""
 
 from __future__ import annotations
 

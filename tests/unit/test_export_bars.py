@@ -1,4 +1,4 @@
-"""A file that misses a bar is refused, with both values."""
+"""A file that misses a bar is rejected, with both values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an export refuses at once, and what it offers instead."""
+"""What an export rejects at once, and what it offers instead."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(tmp_path: Path, code: int, *words: object, out: str = "out") -> str:
-    """What is said; nothing may be left."""
+    """The message; nothing may be left."""
     before = sorted(os.listdir(tmp_path))
     found, said = run(main, *words, "--out", tmp_path / out)
     assert found == code, said

@@ -1,4 +1,4 @@
-"""Fine-tuning learns, refuses what does not fit, and writes a folder that others can read."""
+"""Fine-tuning learns, rejects what does not fit, and writes a folder that others can read."""
 
 from __future__ import annotations
 

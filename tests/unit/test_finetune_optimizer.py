@@ -217,7 +217,7 @@ def test_training_mode_spares_frozen_batch_norms_alone(tmp_path: Path) -> None:
 
 
 def test_float16_trains_with_a_scaled_loss(tmp_path: Path) -> None:
-    """On a CPU, as only here: the command refuses it."""
+    """On a CPU, as only here: the command rejects it."""
     corpus, teacher = write_corpus(tmp_path / "corpus"), adopted(write_base(tmp_path / "base"))
     teacher.model.classifier = torch.nn.Linear(teacher.model.classifier.in_features, 2)
     audio = LabelledAudio(

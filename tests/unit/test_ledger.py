@@ -1,4 +1,4 @@
-"""A ledger's lines: read whatever names are in them, added whole, refused where they are none."""
+"""A ledger's lines: read whatever names are in them, added whole, rejected where they are none."""
 
 from __future__ import annotations
 

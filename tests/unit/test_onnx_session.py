@@ -1,4 +1,4 @@
-"""An ONNX file of a stranger: what is not as its contract states is refused in a message."""
+"""An ONNX file of a stranger: what is not as its contract states is rejected in a message."""
 
 from __future__ import annotations
 

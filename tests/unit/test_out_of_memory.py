@@ -1,4 +1,4 @@
-"""What memory refuses, in Python or in torch, is said as such and never taken for damage."""
+"""What memory refuses, in Python or in torch, is reported as such and never taken for damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A student hears of a recording what a cache would hold of it."""
+"""A student gets of a recording what a cache would hold of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each view step does to a clip what its name states, and refuses what it cannot do."""
+"""Each view step does to a clip what its name states, and rejects what it cannot do."""
 
 from __future__ import annotations
 

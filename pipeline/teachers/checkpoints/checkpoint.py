@@ -158,7 +158,7 @@ def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
     text : str
         ``runs/teacher``, ``openai/whisper-base`` or ``openai/whisper-base@COMMIT``.
     model_types : collection of str
-        The architectures that can be used; others are refused.
+        The architectures that can be used; others are rejected.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def _download(text: str) -> Path:
 
 
 def _checked_architecture(folder: Path, text: str, model_types: Collection[str]) -> dict[str, Any]:
-    """Read config.json and refuse architectures that no family here reads."""
+    """Read config.json and reject architectures that no family here reads."""
     if not (folder / CONFIG).is_file():
         raise RunError(
             f"{text} has no config.json, so it is no checkpoint in the Hugging Face layout; "
