@@ -22,9 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Caches are small files, each written with fsync: half the time of many tests, where a disk must answer.
+# Caches are many small files, each written with fsync: on a disk most of the time of many tests.
 MEMORY_DISK = Path("/dev/shm")
-ROOM_BYTES = 4 << 30  # what the tests of three runs leave behind is far less
+ROOM_BYTES = 4 << 30  # all tests take about 1 GB
 if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free > ROOM_BYTES:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
 

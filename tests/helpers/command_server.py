@@ -59,6 +59,7 @@ LIBRARIES = {
     "finetune-teacher": TEACHERS,
     "precompute-teacher": TEACHERS,
     "export-student": (*STUDENTS, "onnxscript", "onnxruntime", "torch.export"),
+    "predict-audio": STUDENTS,
     "report-run": (*STUDENTS, "bokeh.embed", "bokeh.plotting", "jinja2"),
 }
 TOY = ("torch",)
