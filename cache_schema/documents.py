@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -17,9 +16,8 @@ MAX_SAFE_INTEGER = 2**53
 
 def plain_name(name: str) -> str:
     """Accept a name that is one path component and nothing else."""
-    odd = name in (".", "..") or "\\" in name or not name.isprintable()
-    odd = odd or len(name.encode()) > MAX_NAME_BYTES
-    if not name or PurePosixPath(name).name != name or odd:
+    odd = name in ("", ".", "..") or "/" in name or "\\" in name or not name.isprintable()
+    if odd or len(name.encode()) > MAX_NAME_BYTES:
         raise ValueError(f"{_short(name)} is not a plain name")
     return name
 

@@ -1,4 +1,4 @@
-"""Upper bounds of numbers on the command line, stated by ``--help`` and by what refuses more.
+"""Upper bounds of numbers on the command line, stated by ``--help`` and by what rejects more.
 
 They are far above anything useful: beyond them a machine runs out of memory or time without a word.
 """

@@ -1,4 +1,4 @@
-"""Paths on the command line: what cannot be read or written there is refused before anything is."""
+"""Paths on the command line: what cannot be read or written there is rejected before anything is."""
 
 from __future__ import annotations
 

@@ -561,7 +561,7 @@ def exporter_declares(name: str, folder: Path) -> None:
 
 
 def exporter_refuses_what_it_lacks(name: str, folder: Path) -> None:
-    """What is asked for and declared as lacking is refused with that reason, anything else is not."""
+    """What is asked for and declared as lacking is rejected with that reason, anything else is not."""
     exporter = load_exporter(name)
     plain = ExportRequest(
         run=folder, to=name, out=folder, length_s=1.0, waveform=False, streaming=False, int8=False,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import signal
+import sys
 from pathlib import Path
 
 import command_server
 import pytest
+
+# What is imported stays; the collector would walk over it time and again, until collection has ended.
+gc.disable()
 
 # Before torch is imported: on a shared machine threads that spin are slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +22,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Caches are many small files, each written with fsync: on a disk most of the time of many tests.
+MEMORY_DISK = Path("/dev/shm")
+ROOM_BYTES = 4 << 30  # all tests take about 1 GB
+if MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free > ROOM_BYTES:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_DISK))
+
+# Without bytecode (as in many containers) each of hundreds of commands would compile all its modules.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -23,6 +39,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start what commands are forks of, once for all workers: they have its address from here."""
     if not hasattr(config, "workerinput"):
         command_server.start()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported and collected out of every later collection of garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

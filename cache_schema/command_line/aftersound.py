@@ -65,7 +65,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that is named; another name is refused with the nearest."""
+        """Find the command that is named; another name is rejected with the nearest."""
         if args and args[0] not in self.list_commands(ctx) and not ctx.resilient_parsing:
             raise unknown_name(args[0], self.list_commands(ctx), "command")
         return super().resolve_command(ctx, args)

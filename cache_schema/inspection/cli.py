@@ -130,7 +130,7 @@ def _clip_columns(clip: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _write_page(cache: CachePath, report: dict[str, Any], page: Path, clip_id: str | None) -> str:
-    """Write the page; an unfinished cache is refused as by whoever opens it."""
+    """Write the page; an unfinished cache is rejected as by whoever opens it."""
     from cache_schema.report.cache_page import write_cache_page
 
     words = ["inspect-cache", str(cache), "--report", str(page)]
@@ -173,7 +173,7 @@ def _print(
         f"classes   {len(report['classes'])} ({report['task']}): {_few(report['classes'])}"
     )
     console.print(f"audio     {report['sample_rate_hz']} Hz")
-    for step in report["parts"][0]["view_recipe"]:  # that of all parts, or they would be refused
+    for step in report["parts"][0]["view_recipe"]:  # that of all parts, or they would be rejected
         for line in _step_lines(step):
             console.print(line)
     for name, teacher in report["teachers"].items():

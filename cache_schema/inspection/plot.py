@@ -60,7 +60,7 @@ class ClipPanel:
 
 def _matplotlib() -> Any:
     try:
-        # matplotlib looks at it when it is imported, and refuses a name that it does not know.
+        # matplotlib looks at it when it is imported, and rejects a name that it does not know.
         os.environ["MPLBACKEND"] = "agg"
         import matplotlib as mpl
     except ImportError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cache_schema.documents import parse
 from cache_schema.errors import CacheError
@@ -44,7 +44,7 @@ from cache_schema.writer import (
 class Damage:
     """One stored object that is not what was written.
 
-    `part` is set when sealing that part again mends it, `unit` too when that work unit must be
+    `part` is set when sealing that part again repairs it, `unit` too when that work unit must be
     computed for it; `laid_out` when it follows from the plan and the clips; `stray` for what is no
     part of a cache.
     """
@@ -79,7 +79,7 @@ def verify(root: CachePath) -> list[Damage]:
     try:
         manifest = load_manifest(root)
     except CacheError as error:
-        # Neither is damage to the manifest, and a repair is refused as this is.
+        # Neither is damage to the manifest, and a repair is rejected as this is.
         if error.kind in ("missing", "too_new", "link"):
             raise
         return [Damage(MANIFEST, str(error))]
@@ -121,15 +121,14 @@ def _unexpected_objects(root: CachePath, manifest: Manifest) -> Iterator[str]:
                 yield key
         return
     folders = {"clips", *(f"parts/{entry.name}/commits" for entry in manifest.parts)}
-    folders |= {parent.as_posix() for key in named for parent in PurePosixPath(key).parents}
+    folders |= {key[:end] for key in named for end, sign in enumerate(key) if sign == "/"}
     passed: set[str] = set()
-    for path, found in entries_below(root, large=True):
-        key, plain = path.relative_to(root).as_posix(), found.is_file(follow_symlinks=False)
-        folder = found.is_dir(follow_symlinks=False)
-        left_by_a_kill = path.name.endswith(PARTIAL_SUFFIX) and (plain or folder)
-        if path.parent.relative_to(root).as_posix() in passed or key in unknown or left_by_a_kill:
+    for key, found in entries_below(root, large=True):
+        folder, plain = found.is_dir(follow_symlinks=False), found.is_file(follow_symlinks=False)
+        left_by_a_kill = key.endswith(PARTIAL_SUFFIX) and (plain or folder)
+        if key.rpartition("/")[0] in passed or key in unknown or left_by_a_kill:
             passed |= {key} if folder else set()
-        elif key not in (folders if folder else named) and os.path.lexists(path):
+        elif key not in (folders if folder else named) and os.path.lexists(found.path):
             passed |= {key} if folder else set()
             yield key
 

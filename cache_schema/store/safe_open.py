@@ -57,7 +57,7 @@ def check_no_links(
     AftersoundError
         Kind ``"link"``, naming them.
     """
-    odd = sorted(path.relative_to(root).as_posix() for path in odd_entries(root, large=large))
+    odd = sorted(key for key, entry in entries_below(root, large=large) if _is_odd(entry))
     if odd:
         raise error(
             f"{root} is not used: {len(odd)} of its objects are links or no plain files\n"
@@ -67,29 +67,27 @@ def check_no_links(
         )
 
 
-def odd_entries(root: Path, *, large: bool) -> Iterator[Path]:
-    """Yield what is neither a folder nor a plain file."""
-    for path, entry in entries_below(root, large=large):
-        if not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False):
-            yield path
+def _is_odd(entry: os.DirEntry[str]) -> bool:
+    """Whether it is neither a folder nor a plain file."""
+    return not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False)
 
 
-def entries_below(root: Path, *, large: bool) -> Iterator[tuple[Path, os.DirEntry[str]]]:
-    """Yield all that lies below a folder, following no link."""
-    folders = [str(root)]  # no recursion: a folder from outside may be of any depth
+def entries_below(root: Path, *, large: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield all that lies below a folder, with its key there, following no link."""
+    folders = [""]  # no recursion: a folder from outside may be of any depth
     while folders:
-        folder = folders.pop()
+        prefix = folders.pop()
         try:
-            entries = list(os.scandir(folder))
+            entries = list(os.scandir(f"{root}/{prefix}"))
         except (
             FileNotFoundError,
             NotADirectoryError,
         ):  # a writer at work has put its draft in place
             continue
         for entry in entries:
-            yield Path(entry.path), entry
+            yield prefix + entry.name, entry
             if entry.is_dir(follow_symlinks=False) and (large or entry.name not in _LARGE):
-                folders.append(entry.path)
+                folders.append(f"{prefix}{entry.name}/")
 
 
 def is_refusal(error: Exception) -> bool:

@@ -2,7 +2,7 @@
 
 Those of published corpora run to two million lines and their folders to as many files, of which some
 are no longer to be had. So every folder is listed once and no single file is examined, and a clip that
-is listed but not there is counted, not refused.
+is listed but not there is counted, not rejected.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def drop_missing(
     missing: list[Entry] = []
     for entry in entries:
         path = entry.clip.path
-        # What leads out of the corpus is refused later, whether it is there or not.
+        # What leads out of the corpus is rejected later, whether it is there or not.
         seen = ".." in PurePosixPath(path).parts or os.path.lexists(root / path)
         (there if seen else missing).append(entry)
     if not missing:

@@ -101,7 +101,7 @@ def _check_arguments(clips_per_split: Mapping[str, int], length_s: float) -> Non
 
 
 def _is_complete(folder: Path, recipe: dict[str, Any]) -> bool:
-    """Return whether this very corpus is there already; refuse a folder that holds another."""
+    """Return whether this very corpus is there already; reject a folder that holds another."""
     if not folder.exists() or not any(folder.iterdir()):
         return False
     written = folder / RECIPE

@@ -76,7 +76,7 @@ class FineTuneRecipe:
 
 
 def resolved_precision(precision: Precision, device: str) -> Precision:
-    """Choose for ``auto``, and refuse what a device cannot do.
+    """Choose for ``auto``, and reject what a device cannot do.
 
     Parameters
     ----------

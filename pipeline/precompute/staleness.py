@@ -80,7 +80,7 @@ def check_sealed_parts(inputs: Inputs, manifest: Manifest, plans: Sequence[PartP
     Raises
     ------
     CacheError
-        Kind ``"damaged"``, with the command that mends it.
+        Kind ``"damaged"``, with the command that repairs it.
     """
     out = inputs.request.out
     for plan in plans:

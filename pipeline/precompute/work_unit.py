@@ -35,7 +35,7 @@ MAX_CONCURRENT_UNITS = 2
 class UnitJob:
     """What a worker must know to compute units of one part; small, picklable, the same for all.
 
-    `run` tells apart runs of the same command, of which one may have been stopped.
+    `run` distinguishes runs of the same command, of which one may have been stopped.
     """
 
     cache: str

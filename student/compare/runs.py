@@ -135,7 +135,7 @@ class Comparison:
         return [str(self.caches[run.cache]), *self.train, *own, *learned]
 
     def settings(self, run: Run) -> Settings:
-        """Settings of a run; refuses what `train_cli` refuses."""
+        """Settings of a run; rejects what `train_cli` rejects."""
         context = train_cli.main.make_context("train-student", self.words(run))
         if context.params["plan"]:
             raise UsageError(
@@ -153,7 +153,7 @@ class Comparison:
 
 
 def check_comparison(comparison: Comparison, caches: Mapping[str, Cache], *, folds: bool) -> None:
-    """Refuse before anything is trained what every run, or the table, would refuse.
+    """Reject before anything is trained what every run, or the table, would reject.
 
     Raises
     ------

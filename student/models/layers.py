@@ -117,7 +117,7 @@ class MaskedBatchNorm(nn.Module):
 
     def _normalised(self, values: Tensor) -> Tensor:
         mean, variance = torch.zeros_like(self.running_mean), torch.ones_like(self.running_variance)
-        # Not nn.functional's, which refuses a batch of one value.
+        # Not nn.functional's, which rejects a batch of one value.
         normalised = torch.batch_norm(
             values,
             self.scale,

@@ -189,7 +189,7 @@ def _missing(name: str) -> UsageError:
 
 
 def _plain_file(path: Path) -> BinaryIO:
-    """Open a file with something in it; a pipe or a device is refused and not waited for."""
+    """Open a file with something in it; a pipe or a device is rejected and not waited for."""
     file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     facts = os.fstat(file.fileno())
     problem = ""

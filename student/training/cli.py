@@ -200,7 +200,7 @@ def main(
 
 
 def show_plan(cache: Cache, settings: Settings, out: Path) -> None:
-    """Print what the training would take, or refuse what it would refuse."""
+    """Print what the training would take, or reject what it would reject."""
     from student.training.cost import training_plan
     from student.training.train import check_out, check_trainable
 

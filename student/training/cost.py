@@ -127,7 +127,7 @@ def profile_clip(cache: Cache, settings: Settings) -> ClipCost:
 
 
 def _first_rows(loader: UnitLoader, units: list[Unit]) -> UnitData:
-    """Load the first unit that has a usable row; `train` refuses a cache without one."""
+    """Load the first unit that has a usable row; `train` rejects a cache without one."""
     return next(rows for unit in units if len((rows := loader.load(unit)).clips))
 
 

@@ -133,7 +133,7 @@ def build_objective(cache: Cache, settings: Settings) -> Objective:
     CacheError
         ``"missing_signal"``: listing the signals that the losses need and the cache lacks.
     UsageError
-        If a loss refuses its options, this student or this cache.
+        If a loss rejects its options, this student or this cache.
     """
     check_signals(cache, settings)
     torch.manual_seed(settings.seed)

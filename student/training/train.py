@@ -1,4 +1,4 @@
-"""Train a student from a cache: what is refused and reported before, the loop, the scores after."""
+"""Train a student from a cache: what is rejected and reported before, the loop, the scores after."""
 
 from __future__ import annotations
 
@@ -326,7 +326,7 @@ def _report_coverage(cache: Cache, settings: Settings, log: Log) -> None:
 
 
 def check_out(run: Path, settings: Settings, cache: Cache) -> None:
-    """Refuse a folder that `train` would refuse to write; nothing is written."""
+    """Reject a folder that `train` would not write to; nothing is written."""
     check_no_links(run, "run", error=RunError)
     checked_run(run, resolved_run(run, settings, cache)[1])
 

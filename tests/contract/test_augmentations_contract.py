@@ -81,7 +81,7 @@ def test_a_loss_declares_what_it_supports(name: str) -> None:
 
 @every_augmentation
 @every_loss
-def test_it_trains_or_says_why_not_and_what_to_do(augmentation: str, name: str) -> None:
+def test_it_trains_or_reports_why_not_and_what_to_do(augmentation: str, name: str) -> None:
     if supported(augmentation, name):
         settings(WITH[augmentation], name)
         return
@@ -107,7 +107,7 @@ def test_labels_alone_train_under_each(augmentation: str) -> None:
 
 
 @pytest.mark.parametrize("names", list(itertools.combinations(LOSSES, 2)))
-def test_all_problems_are_told_at_once(names: tuple[str, str]) -> None:
+def test_all_problems_are_reported_at_once(names: tuple[str, str]) -> None:
     both = replace(WITH["mixup"], spec_augment=SpecAugment())
     refused = [name for name in names if not supported("mixup", name)]
     if not refused:
@@ -119,7 +119,7 @@ def test_all_problems_are_told_at_once(names: tuple[str, str]) -> None:
     assert [name for name in names if f"no target for {name}," in error_text] == refused
 
 
-def test_what_needs_a_view_is_refused_by_every_loss() -> None:
+def test_what_needs_a_view_is_rejected_by_every_loss() -> None:
     for name in LOSSES:
         assert "needs a view" not in loss_class(name).supports
 
@@ -150,7 +150,7 @@ def test_what_is_declared_to_be_supported_is(augmentation: str, name: str, task:
 
 
 @pytest.mark.parametrize("name", ["temporal", "iusp", "attention-map"])
-def test_a_loss_over_frames_asks_nothing_of_hidden_ones(name: str) -> None:
+def test_a_loss_over_frames_requires_nothing_of_hidden_ones(name: str) -> None:
     torch.manual_seed(0)
     loss = loss_class(name)(loss_setup())
     output, batch = ragged(hide=True)
@@ -166,7 +166,7 @@ def test_a_loss_over_frames_asks_nothing_of_hidden_ones(name: str) -> None:
             assert not (asked_BT[:, frame] & batch.hidden_BT[:, nearest]).any()
 
 
-def test_the_command_refuses_before_it_writes(tmp_path: Path) -> None:
+def test_the_command_rejects_before_it_writes(tmp_path: Path) -> None:
     cache = write_small_cache(tmp_path / "c.zarr")
     words = [str(cache), "--student", "tc-resnet", "--out", f"{tmp_path}/r", "--mixup", "0.3",
              "--distill", "temporal=0.25"]  # fmt: skip

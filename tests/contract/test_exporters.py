@@ -53,7 +53,7 @@ def test_every_exporter(name: str, check: Callable[[str, Path], None], tmp_path:
 
 
 @pytest.mark.parametrize("name", plugin_names(EXPORTERS, "exporter"))
-def test_a_front_end_it_cannot_hold_is_refused_in_one_line_and_nothing_is_written(
+def test_a_front_end_it_cannot_hold_is_rejected_in_one_line_and_nothing_is_written(
     name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     exporter = installed(name)
@@ -70,7 +70,7 @@ def test_a_front_end_it_cannot_hold_is_refused_in_one_line_and_nothing_is_writte
 
 
 @pytest.mark.parametrize("name", plugin_names(EXPORTERS, "exporter"))
-def test_the_command_says_nothing_of_its_converter(name: str, tmp_path: Path) -> None:
+def test_the_command_prints_nothing_of_its_converter(name: str, tmp_path: Path) -> None:
     exporter = installed(name)
     run, out = write_run(tmp_path / "run", "ds-tc-resnet"), tmp_path / "out"
     done = command("export-student", run, "--to", name, "--length-s", 0.5, "--out", out)

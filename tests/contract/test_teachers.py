@@ -128,7 +128,7 @@ def test_it_is_a_teacher_with_json_provenance(teacher: Teacher) -> None:
 
 
 @pytest.mark.parametrize("extra", [0, 1, 159, 160, 161, 2_399, 7_777, 15_999])
-def test_shapes_are_what_row_shape_says(teacher: Teacher, extra: int) -> None:
+def test_shapes_are_what_row_shape_gives(teacher: Teacher, extra: int) -> None:
     samples = min(teacher.min_samples + extra, teacher.max_samples or 1_000_000)
     answer = teacher.infer(clips(samples), list(teacher.signals))[0]
     for name, value in answer.items():
@@ -162,7 +162,7 @@ def test_attention_is_peaked_so_that_the_tests_mean_something(attentive: Teacher
     assert attention.max() * len(attention) > 1.5
 
 
-def test_a_signal_that_a_teacher_cannot_give_is_refused(teacher: Teacher) -> None:
+def test_a_signal_that_a_teacher_cannot_give_is_rejected(teacher: Teacher) -> None:
     missing = {"temporal_attention", "layer_attention", "clip_embedding"} - set(teacher.signals)
     for name in missing:
         with pytest.raises(UsageError, match=f"{name}.*known: logits"):
@@ -184,21 +184,21 @@ def test_answers_do_not_depend_on_neighbours(teacher: Teacher) -> None:
         assert_agree(answer, teacher.infer([waveform], list(teacher.signals))[0])
 
 
-def test_answers_do_not_depend_on_which_signals_are_asked(teacher: Teacher) -> None:
+def test_answers_do_not_depend_on_which_signals_are_requested(teacher: Teacher) -> None:
     batch = clips(9_000)
     every = teacher.infer(batch, list(teacher.signals))[0]
     for name in teacher.signals:
         assert np.array_equal(teacher.infer(batch, [name])[0][name], every[name]), name
 
 
-def test_unequal_lengths_are_refused_where_padding_would_matter(teacher: Teacher) -> None:
+def test_unequal_lengths_are_rejected_where_padding_would_matter(teacher: Teacher) -> None:
     if teacher.batching == "near":
         pytest.skip("takes near lengths")
     with pytest.raises(RunError, match="equal length"):
         teacher.infer(clips(9_000, 9_001), ["logits"])
 
 
-def test_unknown_signal_is_refused_with_the_nearest(teacher: Teacher) -> None:
+def test_unknown_signal_is_rejected_with_the_nearest(teacher: Teacher) -> None:
     with pytest.raises(UsageError, match="Did you mean 'logits'"):
         teacher.infer(clips(9_000), ["logit"])
 
@@ -292,7 +292,7 @@ def test_padding_mass_is_recorded(loaded: Callable[[str, dict[str, str]], Teache
     assert native["attention_dropped_mass"] > 0.5
 
 
-# What is refused.
+# What is rejected.
 
 
 def test_pooling_and_task_of_the_configuration_are_honoured(checkpoints: Path) -> None:
@@ -335,7 +335,7 @@ def broken_copy(source: Path, folder: Path, **config: Any) -> Path:
     return folder
 
 
-def test_pickled_weights_are_refused(checkpoints: Path, tmp_path: Path) -> None:
+def test_pickled_weights_are_rejected(checkpoints: Path, tmp_path: Path) -> None:
     folder = broken_copy(checkpoints / "whisper", tmp_path / "pickled")
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(UsageError, match="never loaded"):
@@ -350,7 +350,7 @@ def test_pickled_weights_are_refused(checkpoints: Path, tmp_path: Path) -> None:
         ({"aftersound_pooling": "last"}, "expected first or mean"),
     ],
 )
-def test_configurations_without_a_meaning_here_are_refused(
+def test_configurations_without_a_meaning_here_are_rejected(
     checkpoints: Path, tmp_path: Path, config: dict[str, Any], message: str
 ) -> None:
     folder = broken_copy(checkpoints / "whisper", tmp_path / "changed", **config)
@@ -358,7 +358,7 @@ def test_configurations_without_a_meaning_here_are_refused(
         open_teacher(str(folder))
 
 
-def test_missing_encoder_weights_are_refused(checkpoints: Path, tmp_path: Path) -> None:
+def test_missing_encoder_weights_are_rejected(checkpoints: Path, tmp_path: Path) -> None:
     folder = broken_copy(checkpoints / "whisper", tmp_path / "deeper", encoder_layers=4)
     teacher = open_teacher(str(folder))
     with pytest.raises(RunError, match=r"lacks \d+ weights"):
@@ -370,7 +370,7 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         open_teacher(str(tmp_path / "nowhere at all"))
 
 
-def test_an_unknown_option_is_refused_with_those_known(checkpoints: Path) -> None:
+def test_an_unknown_option_is_rejected_with_those_known(checkpoints: Path) -> None:
     with pytest.raises(UsageError, match="input, residual, task"):
         open_teacher(str(checkpoints / "whisper"), {"inputs": "short"})
 

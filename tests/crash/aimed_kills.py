@@ -4,7 +4,7 @@ As a script; at least KILLS kills, about the same number at each stage of each w
 
     python tests/crash/aimed_kills.py KILLS WORK_FOLDER [SEED]
 
-Meanwhile, and after each kill, a reader may see the right rows or be refused, nothing else.
+Meanwhile, and after each kill, a reader may see the right rows or be rejected, nothing else.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Way:
 
     @property
     def refusals(self) -> set[str]:
-        """Why a reader may be refused on the way."""
+        """Why a reader may be rejected on the way."""
         return {"damaged"} if self.name == "repair" else {"missing", "unfinished"}
 
 

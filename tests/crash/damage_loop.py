@@ -186,7 +186,7 @@ def sealed(cache: Kind, key: str) -> bool:
 
 
 def check(cache: Kind, kind: str, how: str, changed: list[str], *, as_process: bool) -> None:
-    """The damage is found and named; what is read is right or refused."""
+    """The damage is found and named; what is read is right or rejected."""
     case = f"{cache.name}: {how} {' and '.join(changed)}"
     code, output = inspected(cache.root, as_process=as_process)
     refused = refusal(cache.root, cache.wanted)

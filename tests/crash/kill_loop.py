@@ -12,14 +12,13 @@ from __future__ import annotations
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
-from commands import command, plain_environment, script, succeeded
+from commands import Started, command, succeeded
 from small_cache import tree_bytes
 
 from cache_schema.errors import AftersoundError
@@ -43,20 +42,16 @@ def kill_loop(corpus: str, options: list[str], folder: Path, kills: int) -> tupl
     generator = random.Random(kills)
     killed = finished = 0
     while killed < kills:
-        process = subprocess.Popen(
-            [script("precompute-teacher"), corpus, "--out", str(out), *options],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=plain_environment(),
-        )
-        try:
-            process.wait(timeout=generator.uniform(0.2, 0.95) * duration_s)
-            finished += same_bytes(out, wanted)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        with Started("precompute-teacher", corpus, "--out", out, *options) as process:
+            until_s = time.monotonic() + generator.uniform(0.2, 0.95) * duration_s
+            while process.poll() is None and time.monotonic() < until_s:
+                time.sleep(0.005)
+            process.kill()
+        if process.returncode == -signal.SIGKILL:
             killed += 1
             look(out)
+        else:
+            finished += same_bytes(out, wanted)
     succeeded(command("precompute-teacher", corpus, "--out", out, *options))
     finished += same_bytes(out, wanted)
     assert [path.name for path in folder.iterdir()] == ["whole"]

@@ -27,7 +27,7 @@ def test_a_run_killed_at_random_stages_completes_to_equal_bytes_and_shows_no_wro
     assert "bytes equal after each" in succeeded(run)
 
 
-def test_a_touched_path_tells_the_stage() -> None:
+def test_a_touched_path_reports_the_stage() -> None:
     stages = {
         "corpus/train/low/0.flac": "computing",
         "c.zarr.draft.partial/clips/id_bytes/c/0": "planning",

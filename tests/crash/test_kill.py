@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from commands import command, plain_environment, script, succeeded, write_tones
+from commands import Started, command, succeeded, write_tones
 from kill_loop import kill_loop
 from small_cache import tree_bytes
 
@@ -31,15 +30,10 @@ def test_a_killed_run_repeated_equals_an_undisturbed_one(corpus: str, tmp_path: 
 def test_a_dask_worker_killed_on_the_way_changes_no_byte(corpus: str, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "killed"
     succeeded(command("precompute-teacher", corpus, "--out", whole, *OPTIONS))
-    process = subprocess.Popen(
-        [script("precompute-teacher"), corpus, "--out", str(out), *OPTIONS, "--workers", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=plain_environment(),
-    )
-    killed = kill_a_worker(process.pid, out)
-    _, errors = process.communicate(timeout=300)
+    words = (corpus, "--out", out, *OPTIONS, "--workers", 2)
+    with Started("precompute-teacher", *words) as process:
+        killed = kill_a_worker(process.pid, out)
+        _, errors = process.communicate()
     assert killed, "the run ended before a worker was seen at work"
     assert process.returncode == 0, errors
     assert tree_bytes(out) == tree_bytes(whole)

@@ -49,7 +49,7 @@ def served(folder: Path) -> Iterator[str]:
 
 
 class Browser:
-    """A browser whose microphone hears a WAV file over and over, with one page.
+    """A browser whose microphone plays a WAV file over and over, with one page.
 
     Attributes
     ----------

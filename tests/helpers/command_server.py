@@ -19,6 +19,7 @@ import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -33,7 +34,10 @@ from typing import TypedDict
 ADDRESS = "AFTERSOUND_TEST_COMMANDS"
 """Variable of the environment with the address of the server."""
 INTERPRETER = "python"
-"""Beside the socket: an interpreter whose modules (``-P -m``) and large commands are forks."""
+"""Beside the socket: an interpreter whose modules (``-P -m``) and large commands are forks.
+
+Beside it are large commands by their names, for the ``PATH`` of a shell.
+"""
 FILES = ("h5py", "pydantic", "rich.progress", "rich.table", "soundfile", "soxr", "zarr")
 STUDENTS = (
     "lightning_fabric",
@@ -54,7 +58,12 @@ LIBRARIES = {
     "compare-students": STUDENTS,
     "finetune-teacher": TEACHERS,
     "precompute-teacher": TEACHERS,
+    "export-student": (*STUDENTS, "onnxscript", "onnxruntime", "torch.export"),
+    "predict-audio": STUDENTS,
+    "report-run": (*STUDENTS, "bokeh.embed", "bokeh.plotting", "jinja2"),
 }
+TOY = ("torch",)
+"""What a command with the toy teacher imports in their place."""
 
 
 class Request(TypedDict):
@@ -83,6 +92,11 @@ def start() -> str:
         f"import command_server\ncommand_server.stand_in({address!r}, {sys.executable!r})\n"
     )
     interpreter.chmod(0o755)
+    for name in LIBRARIES:
+        words = [interpreter, Path(sys.executable).with_name(name)]
+        entry = Path(folder.name, name)
+        entry.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
+        entry.chmod(0o755)
     server = subprocess.Popen(
         [sys.executable, __file__, address],
         stdin=subprocess.PIPE,
@@ -112,8 +126,8 @@ def stand_in(address: str, python: str) -> None:
         os.execv(python, [python, *words])
     read_end, write_end = os.pipe()
     request = Request(
-        words=words, name=name, folder=os.getcwd(), environment=dict(os.environ), python=python,
-        asks=os.getpid(),
+        words=words, name=name, folder=os.getcwd(), environment=dict(os.environ),
+        python=sys.argv[0] if name == "compare-students" else python, asks=os.getpid(),
     )  # fmt: skip
     send(address, request, (0, 1, 2), write_end)
     os.close(write_end)
@@ -152,14 +166,18 @@ def serve(listener: socket.socket) -> Request:
 def _import_libraries(request: Request) -> None:
     """Import what the command will, once for all that follow."""
     toy = any(word.split(":")[0] == "toy" for word in request["words"])
-    large = () if toy else LIBRARIES.get(request["name"], ())
+    large = LIBRARIES.get(request["name"], ())
+    if toy and large:
+        large = TOY
+    gc.disable()  # nothing of a library is garbage
     for name in (*FILES, *large):
         import_module(name)
     gc.freeze()  # a fork does not touch, and so copy, what is there already
+    gc.enable()
 
 
 def _keep(standard_input: int, output: int, errors: int, told: int) -> None:
-    """Fork once more: this process waits and tells the exit code, the new one returns."""
+    """Fork once more: this process waits and reports the exit code, the new one returns."""
     pid = os.fork()
     if pid:
         os.write(told, f"{pid}\n".encode())

@@ -93,7 +93,7 @@ def without_flac_count(content: bytes) -> bytes:
 
 
 def without_mp3_count(content: bytes) -> bytes:
-    """An MP3 whose first frame is silence and no longer says how many follow."""
+    """An MP3 whose first frame is silence and no longer states how many follow."""
     return content.replace(b"Xing", b"none", 1).replace(b"Info", b"none", 1)
 
 

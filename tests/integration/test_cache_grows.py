@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
-from commands import write_tones
+from commands import forking_python, write_tones
 from fuzzing import run
 
 from pipeline.precompute.cli import main as precompute_teacher
@@ -90,17 +91,11 @@ def test_a_training_goes_on_bit_for_bit(
     assert weights[0].read_bytes() == weights[1].read_bytes()
 
 
-def test_a_comparison_goes_on_too(cache: Path, grown: dict[str, Path], tmp_path: Path) -> None:
-    words = (
-        "--student",
-        "tc-resnet",
-        "--condition",
-        "none",
-        "--seeds",
-        1,
-        "--out",
-        tmp_path / "out",
-    )
+def test_a_comparison_goes_on_too(
+    cache: Path, grown: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", forking_python())
+    words = ("--student", "tc-resnet", "--condition", "none", "--seeds", 1, "--out", tmp_path / "o")
     options = ("--train", "--epochs 1 --device cpu", "--plan")
     assert run(compare_students, cache, *words, *options[:2])[0] == 0
     code, screen = run(compare_students, grown["the student's features"], *words, *options)

@@ -107,7 +107,7 @@ def test_one_source_changed_in_place_is_named_in_all_its_views(
     assert "(view 1, part-00" in lines[1]
 
 
-def test_a_teacher_that_says_something_else_is_told_with_its_deviation(
+def test_a_teacher_with_other_outputs_is_reported_with_its_deviation(
     corpus: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same weights by name, on hardware that rounds otherwise."""

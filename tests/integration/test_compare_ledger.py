@@ -63,7 +63,7 @@ def first(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return ledger, folder / "out"
 
 
-def test_a_line_says_what_was_run_what_it_scored_and_which_clips_were_right(
+def test_a_line_reports_what_was_run_what_it_scored_and_which_clips_were_right(
     cache: Path, first: tuple[Path, Path]
 ) -> None:
     ledger, out = first

@@ -65,7 +65,7 @@ def wait_for(condition: Callable[[], bool], process: Started) -> None:
         time.sleep(0.01)
 
 
-def test_one_command_trains_every_cell_and_tells_the_outcome(whole: tuple[Path, str]) -> None:
+def test_one_command_trains_every_cell_and_reports_the_outcome(whole: tuple[Path, str]) -> None:
     out, printed = whole
     names = ["logits=0.2~temporal=0.5~label=1", "none", "temporal=0.1"]
     cells = [out / "runs" / "tones" / "tc-resnet" / name for name in names]
@@ -118,7 +118,7 @@ def test_the_same_command_again_trains_nothing_and_writes_the_same_tables(
     assert tree_bytes(out) == before
 
 
-def test_other_settings_are_refused_before_anything_is_trained(
+def test_other_settings_are_rejected_before_anything_is_trained(
     cache: Path, whole: tuple[Path, str]
 ) -> None:
     out, _ = whole
@@ -150,7 +150,7 @@ def test_a_killed_comparison_goes_on_to_the_bits_of_an_undisturbed_one(
         assert (out / name).read_bytes() == (undisturbed / name).read_bytes(), name
 
 
-def test_a_comparison_told_to_stop_ends_its_processes_and_says_what_is_kept(
+def test_a_comparison_stopped_by_a_signal_ends_its_processes_and_reports_what_is_kept(
     cache: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "stopped"
@@ -190,7 +190,7 @@ def test_a_run_that_fails_does_not_stop_the_others(
     assert document(out / "comparison.json")["rows"][0]["missing"] == 1
 
 
-def test_a_plan_tells_the_cost_and_writes_nothing(
+def test_a_plan_reports_the_cost_and_writes_nothing(
     cache: Path, whole: tuple[Path, str], tmp_path: Path
 ) -> None:
     planned = here(cache, *WORDS, *TRAIN, "--out", tmp_path / "planned", "--plan")
@@ -223,7 +223,7 @@ def test_the_usual_ladder_is_what_the_cache_serves(cache: Path, tmp_path: Path) 
         (("--train", "--metric micro-ap", "--student", "tc-resnat"), "Did you mean 'tc-resnet'?"),
     ],
 )
-def test_what_no_run_could_do_is_refused_first(
+def test_what_no_run_could_do_is_rejected_first(
     cache: Path, tmp_path: Path, words: tuple[str, ...], expected: str
 ) -> None:
     out = tmp_path / "refused"
@@ -233,7 +233,7 @@ def test_what_no_run_could_do_is_refused_first(
     assert os.listdir(tmp_path) == []
 
 
-def test_losses_from_a_file_of_the_trainer_are_refused(cache: Path, tmp_path: Path) -> None:
+def test_losses_from_a_file_of_the_trainer_are_rejected(cache: Path, tmp_path: Path) -> None:
     file = tmp_path / "train.toml"
     file.write_text('distill = ["temporal=0.1"]\n')
     refused = here(
@@ -243,7 +243,7 @@ def test_losses_from_a_file_of_the_trainer_are_refused(cache: Path, tmp_path: Pa
     assert "leave distill to --condition" in refused.stderr
 
 
-def test_caches_that_could_not_be_told_apart_or_scored_are_refused(
+def test_caches_that_could_not_be_distinguished_or_scored_are_rejected(
     cache: Path, tmp_path: Path
 ) -> None:
     small = copy_small_cache(tmp_path / "small.zarr")

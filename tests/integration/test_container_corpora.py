@@ -58,7 +58,7 @@ def test_workers_on_a_pack_write_the_bytes_of_one_process(
     assert tree_bytes(cache) == tree_bytes(there)
 
 
-def test_a_teacher_says_of_a_pack_what_it_says_of_the_files(
+def test_a_teacher_outputs_for_a_pack_what_it_outputs_for_the_files(
     tones: Path, cache: Path, tmp_path: Path
 ) -> None:
     of_files = answers(open_cache(precompute(f"folder:{tones}", tmp_path / "files.zarr", 0)))

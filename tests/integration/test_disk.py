@@ -138,7 +138,7 @@ def test_training_with_a_limit_of_file_sizes_keeps_the_last_good_state(
 
 
 @pytest.mark.usefixtures("mounts")
-def test_a_read_only_disk_is_refused_before_anything_is_done(
+def test_a_read_only_disk_is_rejected_before_anything_is_done(
     corpus: str, whole_cache: Path, tmp_path: Path, finetuning: tuple[object, ...]
 ) -> None:
     disk = tmp_path / "disk"

@@ -36,7 +36,7 @@ def evaluate(*words: object) -> Result:
     return CliRunner().invoke(evaluate_cli.main, [*map(str, words)])
 
 
-def test_one_line_tells_the_score_beside_the_teachers(made: tuple[Path, Path]) -> None:
+def test_one_line_reports_the_score_beside_the_teachers(made: tuple[Path, Path]) -> None:
     run, cache = made
     result = json.loads((run / "result.json").read_text())["splits"]["test"]
     line, *warnings = evaluate(run, cache).stdout.splitlines()
@@ -73,7 +73,7 @@ def test_json_has_the_report_and_both_answer_alike(made: tuple[Path, Path]) -> N
     assert sum(matrix[c][c] for c in range(3)) == pytest.approx(shown["score"] * shown["clips"])
 
 
-def test_two_ways_of_telling_are_refused(made: tuple[Path, Path]) -> None:
+def test_two_ways_of_reporting_are_rejected(made: tuple[Path, Path]) -> None:
     refused = evaluate(*made, "--report", "--json")
     assert refused.exit_code == 2
     assert "give one of --report, --json, --predictions and --plot" in refused.stderr

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import esc10
 import everything
 import pytest
 from click.testing import CliRunner, Result
-from commands import command, succeeded, write_tones
+from commands import command, forking_python, succeeded, write_tones
 from ladders import Experiment
 
 LADDER = (
@@ -32,6 +33,7 @@ def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("tones",), make, str(tmp_path / "tones.toml"), str(tmp_path / "results/tones.jsonl")
     )
     monkeypatch.setattr(everything, "EXPERIMENTS", {"tiny": tiny})
+    monkeypatch.setattr(esc10, "script", lambda name: str(Path(forking_python()).with_name(name)))
     return made
 
 

@@ -8,13 +8,12 @@ import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from commands import plain_environment, write_tones
+from commands import PYTHON, forking_python, plain_environment, write_tones
 from pages import REPOSITORY
 from small_finetuning import RATE_HZ, TONE_HZ, write_base
 
@@ -25,7 +24,8 @@ EXAMPLES = REPOSITORY / "tests/examples"
 
 def run(name: str, *words: object, **environment: str) -> str:
     """Run a script of the examples with the commands of this installation first in its path."""
-    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    folders = [Path(forking_python()).parent, Path(PYTHON).parent, os.environ["PATH"]]
+    paths = os.pathsep.join(map(str, folders))
     done = subprocess.run(
         ["bash", EXAMPLES / name, *map(str, words)],
         capture_output=True, text=True, check=False, timeout=500,

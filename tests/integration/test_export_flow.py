@@ -62,7 +62,7 @@ def failed(work: Path, tmp_path: Path, name: str, *words: object, code: int = 1)
     return said
 
 
-def test_int8_is_tried_on_held_out_clips_and_says_how_many(work: Path, tmp_path: Path) -> None:
+def test_int8_is_tried_on_held_out_clips_and_reports_how_many(work: Path, tmp_path: Path) -> None:
     words = ("--int8", "--calibrate", work / "waves.zarr", "--clips", CALIBRATED, "--length-s", 1)
     card = exported(work, tmp_path / "out", "tc-resnet", *words)
     assert (card["precision"], card["quantised"]) == ("int8", "weights and activations")
@@ -219,7 +219,7 @@ def test_weights_alone_are_tried_where_activations_of_8_bits_miss_a_bar(
     assert "allowed 0.35" in failed(work, tmp_path / "other", "tc-resnet", *words)
 
 
-def test_too_few_clips_are_refused(work: Path, tmp_path: Path) -> None:
+def test_too_few_clips_are_rejected(work: Path, tmp_path: Path) -> None:
     words = ("--int8", "--calibrate", work / "waves.zarr", "--clips")
     said = failed(work, tmp_path, "tc-resnet", *words, 80, code=2)
     assert "28 labelled clips" in said
@@ -228,7 +228,7 @@ def test_too_few_clips_are_refused(work: Path, tmp_path: Path) -> None:
     assert "10 training clips for this form, at least 20 are needed to calibrate" in said
 
 
-def test_weights_that_are_not_finite_are_told(tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_reported(tmp_path: Path) -> None:
     bad = write_run(tmp_path / "runs" / "bad", "tc-resnet", NAMES)
     weights = load_file(bad / "model.safetensors")
     weights["classifier.bias"] = torch.full_like(weights["classifier.bias"], torch.nan)

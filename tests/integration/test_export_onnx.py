@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from commands import CLASSES, command, plain_environment, script, succeeded, write_tones
+from commands import CLASSES, Started, command, succeeded, write_tones
 from exported_students import sound, student_of, write_run
 from fuzzing import run
 from limited_disk import fail_on_a_full_disk, skip_without_mounts
@@ -128,7 +127,7 @@ class Branching(torch.nn.Module):
 
 
 class Frozen(torch.nn.Module):
-    """Has the batch of its example, where the exporter is told a least size."""
+    """Has the batch of its example, where the exporter is given a least size."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.new_zeros(len(x), 1).expand(len(x), 3) + x.sum(1, keepdim=True)
@@ -177,19 +176,16 @@ def test_a_full_disk_leaves_nothing(work: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_export_told_to_stop_leaves_nothing(
+def test_an_export_stopped_by_a_signal_leaves_nothing(
     work: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     words = (work / "ds", "--to", "onnx", "--length-s", "1", "--out", tmp_path / "out")
-    process = subprocess.Popen(
-        [script("export-student"), *map(str, words)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=plain_environment(),
-    )  # fmt: skip
-    while not os.listdir(tmp_path) and process.poll() is None:
-        time.sleep(0.01)
-    time.sleep(1.5)  # in the midst of tracing
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=300)
+    with Started("export-student", *words) as process:
+        while not os.listdir(tmp_path) and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(0.5)  # in the midst of tracing
+        process.send_signal(number)
+        _, errors = process.communicate()
     assert process.returncode == 1
     assert errors.startswith("export-student: stopped. Nothing was written")
     assert len(errors.splitlines()) == 1
@@ -198,7 +194,7 @@ def test_an_export_told_to_stop_leaves_nothing(
 
 def test_the_same_run_gives_the_same_file(work: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        copy = Path(shutil.copytree(work / "ds", tmp_path / name / "run"))
+        copy = Path(shutil.copytree(work / "trained", tmp_path / name / "run"))
         exported(copy, "--to", "onnx", "--length-s", 1, "--out", tmp_path / name / "out")
     files = [tmp_path / name / "out" / "model.onnx" for name in ("one", "two")]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -203,7 +203,7 @@ def test_the_microphone_is_a_window_that_slides(
 
 
 def hears(browser: Browser) -> None:
-    """Start the microphone; what it hears is not always the same."""
+    """Start the microphone; what it records is not always the same."""
     browser.run("document.querySelector('#microphone').click()")
     browser.wait(f"{SHOWN}.then((s) => s.live && s.windows.length >= 12)")
     windows = browser.run(SHOWN)["windows"]
@@ -260,7 +260,7 @@ def test_what_is_no_audio_is_a_line_on_the_page(
             assert said in browser.run(PROBLEM)
 
 
-def test_the_page_is_whole_and_asks_nobody_else(tmp_path: Path) -> None:
+def test_the_page_is_whole_and_requests_nothing_else(tmp_path: Path) -> None:
     assert sorted(PAGE) == sorted(os.listdir(SOURCE))
     write_page(tmp_path, dict.fromkeys(RUNTIME, b""))
     assert sorted(os.listdir(tmp_path)) == sorted([*PAGE, *RUNTIME])

@@ -86,7 +86,7 @@ def test_a_file_answers_recordings_as_its_run_and_as_that_was_scored(
             assert scores_of(other) == pytest.approx(scores_of(one), abs=1e-4)
 
 
-def test_a_step_hears_a_stream_as_its_run_does(
+def test_a_step_processes_a_stream_as_its_run_does(
     exported: tuple[Path, list[Path]], recordings: list[Path]
 ) -> None:
     run, folders = exported

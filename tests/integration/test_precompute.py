@@ -49,7 +49,7 @@ def precompute(corpus: Path, out: Path, *options: object):
     return command("precompute-teacher", *arguments, *options)
 
 
-def test_every_row_holds_what_the_teacher_says_of_the_cached_samples(
+def test_every_row_holds_what_the_teacher_outputs_for_the_cached_samples(
     corpus: Path, cache_dir: Path
 ) -> None:
     cache = open_cache(cache_dir)
@@ -117,7 +117,7 @@ def test_a_plan_writes_nothing(corpus: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_recipe_is_refused_with_both_values(corpus: Path, cache_dir: Path) -> None:
+def test_another_recipe_is_rejected_with_both_values(corpus: Path, cache_dir: Path) -> None:
     run = precompute(corpus, cache_dir, "--seed", 5)
     assert run.returncode == 3
     assert "seed: cache 0, this run 5" in run.stderr
@@ -127,7 +127,7 @@ def test_another_recipe_is_refused_with_both_values(corpus: Path, cache_dir: Pat
     assert "Nothing was written" in run.stderr
 
 
-def test_another_corpus_is_refused(corpus: Path, cache_dir: Path, tmp_path: Path) -> None:
+def test_another_corpus_is_rejected(corpus: Path, cache_dir: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(corpus, tmp_path / "other"))
     (other / "train/low/0.flac").unlink()
     run = precompute(other, cache_dir)

@@ -106,7 +106,7 @@ def test_an_exported_file_answers_as_its_run_folder(
     assert spread > 0.05
 
 
-def test_a_run_folder_is_asked_as_in_a_notebook(folder: Path, tmp_path: Path) -> None:
+def test_a_run_folder_predicts_as_in_a_notebook(folder: Path, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", "ds-tc-resnet")
     (row,) = asked(run, folder / "plain.wav", "--frames")
     samples, _ = soundfile.read(folder / "plain.wav", dtype="float32")
@@ -215,7 +215,7 @@ def test_windows_cover_a_long_recording_and_the_last_ends_with_it(folder: Path, 
     assert [row["start_s"] for row in found] == [0.0, 0.5, 1.0, 1.3]
 
 
-def test_a_short_recording_is_followed_by_silence_and_that_is_said(
+def test_a_short_recording_is_followed_by_silence_and_that_is_reported(
     folder: Path, toys: Path
 ) -> None:
     done = command(
@@ -235,7 +235,7 @@ def test_an_export_folder_stands_for_its_file(folder: Path, toys: Path) -> None:
     )
 
 
-def test_a_multi_label_student_tells_every_class_to_programs(folder: Path, toys: Path) -> None:
+def test_a_multi_label_student_reports_every_class_to_programs(folder: Path, toys: Path) -> None:
     words = (toys / "multi.onnx", folder / "plain.wav")
     (row,) = rows(succeeded(command("predict-audio", *words, "--format", "jsonl")))
     scores = [one["score"] for one in row["classes"]]
@@ -266,7 +266,7 @@ def test_lines_come_as_they_are_found(folder: Path, toys: Path, format_: str) ->
     assert text.index("plain.wav") < text.index("could not be used")
 
 
-def test_what_is_asked_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: Path) -> None:
+def test_what_is_requested_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: Path) -> None:
     plain = folder / "plain.wav"
     copy = tmp_path / "copy.wav"
     copy.write_bytes(plain.read_bytes())

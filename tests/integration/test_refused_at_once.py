@@ -1,4 +1,4 @@
-"""What no command can do is refused with exit code 2 before anything is written."""
+"""What no command can do is rejected with exit code 2 before anything is written."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "words"), CASES, ids=lambda w: f"{w}"[:60])
-def test_it_is_refused_before_anything_is_written(
+def test_it_is_rejected_before_anything_is_written(
     places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str,
     words: tuple[str, ...],
 ) -> None:  # fmt: skip
@@ -121,7 +121,7 @@ def test_a_device_that_is_not_there_names_what_is(
 
 
 @pytest.mark.parametrize("address", ["s3://a/b.csv", "http://a/b.csv", "gs://a"])
-def test_a_corpus_elsewhere_is_refused(tmp_path: Path, address: str) -> None:
+def test_a_corpus_elsewhere_is_rejected(tmp_path: Path, address: str) -> None:
     words = ("--teacher", "toy", "--out", tmp_path / "x")
     code, screen = run(precompute_teacher, f"csv:{address}", *words)
     assert code == 2

@@ -1,4 +1,4 @@
-"""A page of runs: what it says, that it is safe to open, and what is refused."""
+"""A page of runs: what it reports, that it is safe to open, and what is rejected."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_drawn_clip_is_titled_by_its_label_and_all_answers(
     assert all(line.endswith(" %") for line in lines[1:])
 
 
-def test_a_run_alone_says_that_its_twin_is_missing(
+def test_a_run_alone_reports_that_its_twin_is_missing(
     made: tuple[Path, list[Path]], tmp_path: Path
 ) -> None:
     done = report(made[1][0], "--out", tmp_path / "one.html")
@@ -180,7 +180,7 @@ def test_a_run_alone_says_that_its_twin_is_missing(
     assert found.count("audio") == 0
 
 
-def test_runs_of_other_classes_or_corpora_are_refused_with_both(
+def test_runs_of_other_classes_or_corpora_are_rejected_with_both(
     made: tuple[Path, list[Path]], tmp_path: Path
 ) -> None:
     cache, runs = made
@@ -211,7 +211,7 @@ def test_runs_of_other_classes_or_corpora_are_refused_with_both(
         ("model.safetensors", "no weights", "does not hold the weights"),
     ],
 )
-def test_an_unfinished_or_damaged_run_is_refused(
+def test_an_unfinished_or_damaged_run_is_rejected(
     made: tuple[Path, list[Path]], tmp_path: Path, name: str, content: str | None, message: str
 ) -> None:
     run = Path(shutil.copytree(made[1][2], tmp_path / "run"))

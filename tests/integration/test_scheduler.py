@@ -69,7 +69,7 @@ def test_a_cluster_started_elsewhere_gives_the_same_bytes(scheduler: str, tmp_pa
     assert "verified" in succeeded(command("inspect-cache", there, "--verify"))
 
 
-def test_an_address_where_nobody_answers_is_said(tmp_path: Path) -> None:
+def test_an_address_where_nobody_answers_is_reported(tmp_path: Path) -> None:
     corpus = write_tones(tmp_path / "tones", per_class=1)
     words = [f"folder:{corpus}", "--teacher", "toy", "--out", tmp_path / "c"]
     run = command("precompute-teacher", *words, "--scheduler", "tcp://127.0.0.1:9")
@@ -78,7 +78,7 @@ def test_an_address_where_nobody_answers_is_said(tmp_path: Path) -> None:
     assert "Traceback" not in run.stderr
 
 
-def test_a_scheduler_without_workers_is_said_within_half_a_minute(tmp_path: Path) -> None:
+def test_a_scheduler_without_workers_is_reported_within_half_a_minute(tmp_path: Path) -> None:
     corpus, out = write_tones(tmp_path / "tones", per_class=1), tmp_path / "c"
     with cluster(tmp_path, 0) as (address, _):
         began_s = time.monotonic()
@@ -111,7 +111,7 @@ def test_a_worker_that_lacks_the_package_is_named_before_anything_is_computed(
     assert list((out / "parts/part-000/commits").glob("*.json")) == []
 
 
-def test_a_scheduler_that_dies_is_said_with_the_way_on(tmp_path: Path) -> None:
+def test_a_scheduler_that_dies_is_reported_with_the_way_on(tmp_path: Path) -> None:
     corpus, out = write_tones(tmp_path / "tones", per_class=20), tmp_path / "c"
     words = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", 1]
     with cluster(tmp_path, 1) as (address, process):

@@ -158,7 +158,7 @@ def test_more_views_come_from_the_first_teacher_and_then_from_each_other(
     assert rows.signals["logits@b"].shape == (last.rows, 2)
 
 
-def test_a_teacher_of_another_rate_hears_the_cached_samples_resampled(
+def test_a_teacher_of_another_rate_gets_the_cached_samples_resampled(
     corpus: Path, one_teacher: Path, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(one_teacher, tmp_path / "c"))
@@ -237,7 +237,7 @@ def test_each_teachers_command_repairs_its_own_parts(
         (["--teacher", "toy:classes=x;z", *B[2:]], 3, "cache ['x', 'y'], this run ['x', 'z']"),
     ],
 )
-def test_what_does_not_fit_the_cache_is_refused(
+def test_what_does_not_fit_the_cache_is_rejected(
     corpus: Path, two_teachers: Path, options: list[object], code: int, message: str
 ) -> None:
     before = tree_bytes(two_teachers)
@@ -268,7 +268,7 @@ def test_unlabelled_audio_keeps_the_first_teachers_classes(corpus: Path, tmp_pat
     ]  # fmt: skip
 
 
-def test_a_clip_too_long_for_the_second_teacher_stays_the_firsts_and_weights_are_told_apart(
+def test_a_clip_too_long_for_the_second_teacher_stays_the_firsts_and_weights_are_distinguished(
     corpus: Path, tmp_path: Path
 ) -> None:
     longer = Path(shutil.copytree(corpus, tmp_path / "tones"))

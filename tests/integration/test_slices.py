@@ -106,7 +106,7 @@ def test_a_slice_waits_for_the_seal_of_another(corpus: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3", "1/9999999"])
-def test_what_is_no_slice_is_refused(corpus: Path, tmp_path: Path, text: str) -> None:
+def test_what_is_no_slice_is_rejected(corpus: Path, tmp_path: Path, text: str) -> None:
     refused = precompute(corpus, tmp_path / "c", "--slice", text)
     assert refused.returncode == 2
     assert "expected I/N" in refused.stderr
@@ -116,7 +116,7 @@ def test_what_is_no_slice_is_refused(corpus: Path, tmp_path: Path, text: str) ->
 @pytest.mark.parametrize(
     "other", [("--plan",), ("--check", "all"), ("--repair",), ("--scheduler", "127.0.0.1:9")]
 )
-def test_a_slice_beside_something_else_is_refused(
+def test_a_slice_beside_something_else_is_rejected(
     corpus: Path, tmp_path: Path, other: tuple[str, ...]
 ) -> None:
     refused = precompute(corpus, tmp_path / "c", "--slice", "1/2", *other)
@@ -124,7 +124,7 @@ def test_a_slice_beside_something_else_is_refused(
     assert other[0] in refused.stderr
 
 
-def test_slices_of_another_recipe_are_refused(corpus: Path, tmp_path: Path) -> None:
+def test_slices_of_another_recipe_are_rejected(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "c"
     succeeded(precompute(corpus, out, "--slice", "1/2"))
     refused = precompute(corpus, out, "--view", "gain", "--slice", "2/2")

@@ -1,4 +1,4 @@
-"""A cache is refused where anything that its numbers depend on has changed, with both values."""
+"""A cache is rejected where anything that its numbers depend on has changed, with both values."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def cache_dir(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]),
     ],
 )  # fmt: skip
-def test_another_recipe_is_refused_with_both_values(
+def test_another_recipe_is_rejected_with_both_values(
     corpus: Path, cache_dir: Path, options: list[object], release: str, facts: list[str]
 ) -> None:
     before = tree_bytes(cache_dir)
@@ -102,7 +102,7 @@ def test_another_recipe_is_refused_with_both_values(
     assert tree_bytes(cache_dir) == before
 
 
-def test_a_check_refuses_another_recipe_first(corpus: Path, cache_dir: Path) -> None:
+def test_a_check_rejects_another_recipe_first(corpus: Path, cache_dir: Path) -> None:
     run = precompute(corpus, cache_dir, *SHIFTED, "--seed", 5, "--check", 1)
     refused(run, "seed: cache 0, this run 5")
 
@@ -116,7 +116,7 @@ def test_other_features_that_nothing_depends_on_are_no_matter(corpus: Path, tmp_
     assert second["front_ends"]["log_mel"]["high_hz"] == 7000.0
 
 
-def test_what_is_not_said_of_storage_is_as_it_is_there(
+def test_what_is_not_given_of_storage_is_as_it_is_there(
     corpus: Path, cache_dir: Path, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(cache_dir, tmp_path / "c"))
@@ -127,7 +127,7 @@ def test_what_is_not_said_of_storage_is_as_it_is_there(
         assert part.plan.signal("temporal_attention").dtype == "uint8"
 
 
-def test_another_corpus_is_refused_with_both_fingerprints(corpus: Path, tmp_path: Path) -> None:
+def test_another_corpus_is_rejected_with_both_fingerprints(corpus: Path, tmp_path: Path) -> None:
     other, out = Path(shutil.copytree(corpus, tmp_path / "other")), tmp_path / "c"
     succeeded(precompute(other, out))
     cached = open_cache(out).manifest.corpus.fingerprint
@@ -161,7 +161,7 @@ def test_a_teacher_is_known_by_its_weights_not_by_its_name(corpus: Path, tmp_pat
     )
 
 
-def test_another_revision_is_refused_with_both_values(corpus: Path, tmp_path: Path) -> None:
+def test_another_revision_is_rejected_with_both_values(corpus: Path, tmp_path: Path) -> None:
     repository = tmp_path / "hub" / "models--some--teacher"
     for commit in COMMITS:
         write_untrained_encoder(repository / "snapshots" / commit, seed=0)

@@ -113,7 +113,7 @@ def test_a_training_killed_again_and_again_gives_the_bits_of_an_undisturbed_one(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_training_told_to_stop_says_where_and_continues_inside_the_epoch(
+def test_a_training_stopped_by_a_signal_reports_where_and_continues_inside_the_epoch(
     cache: Path, whole: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     run = tmp_path / "run"
@@ -231,7 +231,7 @@ def finetuning(corpus: str, folder: Path) -> tuple[object, ...]:
     return (corpus, "--base", base, "--epochs", "4", "--batch-size", "2", "--patience", "4")
 
 
-def test_a_fine_tuning_told_to_stop_or_run_twice_gives_the_same_bytes(
+def test_a_fine_tuning_stopped_by_a_signal_or_run_twice_gives_the_same_bytes(
     corpus: str, tmp_path: Path
 ) -> None:
     words, out = finetuning(corpus, tmp_path), tmp_path / "teacher"

@@ -1,4 +1,4 @@
-"""``stream-audio``: what is processed is told at once, frame by frame or window by window."""
+"""``stream-audio``: what is processed is reported at once, frame by frame or window by window."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_windows_answer_as_clips_of_their_own(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["static", "dynamic", "step"])
-def test_a_recording_and_a_pipe_of_its_samples_are_heard_alike(folder: Path, form: str) -> None:
+def test_a_recording_and_a_pipe_of_its_samples_are_decoded_alike(folder: Path, form: str) -> None:
     words = [folder / f"{form}.onnx", "--threshold", 0.34, "--refractory-s", 0]
     of_file = succeeded(command("stream-audio", words[0], folder / "plain.wav", *words[1:]))
     assert lines_of(of_file)
@@ -94,7 +94,7 @@ def test_a_recording_and_a_pipe_of_its_samples_are_heard_alike(folder: Path, for
         assert err.decode().endswith("3.0 s processed\n")
 
 
-def test_a_detection_is_told_while_the_stream_goes_on(folder: Path) -> None:
+def test_a_detection_is_reported_while_the_stream_goes_on(folder: Path) -> None:
     pipe = started(folder / "step.onnx", "-", "--threshold", 0.34)
     assert pipe.stdin is not None
     assert pipe.stdout is not None
@@ -143,7 +143,7 @@ def test_a_reader_that_has_seen_enough_ends_the_stream(folder: Path) -> None:
     pipe.stdin.close()
 
 
-def test_a_student_with_steps_listens_in_windows_where_that_is_asked_for(folder: Path) -> None:
+def test_a_student_with_steps_listens_in_windows_where_that_is_requested(folder: Path) -> None:
     words = ["--threshold", 0.34, "--refractory-s", 0, "--window-s", 1]
     found = [
         command("stream-audio", folder / f"{form}.onnx", folder / "plain.wav", *words)
@@ -154,7 +154,7 @@ def test_a_student_with_steps_listens_in_windows_where_that_is_asked_for(folder:
         assert done.stderr.startswith("windows of 1 s, every 0.1 s\n")
 
 
-def test_what_cannot_be_heard_is_one_line(folder: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_decoded_is_one_line(folder: Path, tmp_path: Path) -> None:
     step, static, plain = folder / "step.onnx", folder / "static.onnx", folder / "plain.wav"
     (tmp_path / "text.wav").write_text("no recording" * 9)
     cases: list[tuple[list[object], int, str]] = [

@@ -215,7 +215,7 @@ def test_a_name_that_two_distributions_install_is_an_error(tmp_path: Path) -> No
     assert "acme-audio 1.0 and by other-audio 0.2" in wrong.stderr
 
 
-def test_one_that_cannot_be_imported_is_told_with_its_distribution(
+def test_one_that_cannot_be_imported_is_reported_with_its_distribution(
     made: Path, tmp_path: Path
 ) -> None:
     broken = install(tmp_path)

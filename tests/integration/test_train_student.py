@@ -60,7 +60,9 @@ def state_of(run: Path) -> dict[str, Any]:
     return state
 
 
-def test_a_run_tells_the_teachers_score_first_and_its_own_last(finished: tuple[Path, str]) -> None:
+def test_a_run_reports_the_teachers_score_first_and_its_own_last(
+    finished: tuple[Path, str],
+) -> None:
     run, printed = finished
     lines = printed.splitlines()
     result = json.loads((run / "result.json").read_text())
@@ -89,7 +91,7 @@ def test_the_weights_hold_no_distillation_head(finished: tuple[Path, str]) -> No
     assert "heads.temporal.query_D" in state_of(run)["objective"]
 
 
-def test_the_same_command_again_says_that_all_is_done(
+def test_the_same_command_again_reports_that_all_is_done(
     cache: Path, finished: tuple[Path, str]
 ) -> None:
     run, printed = finished
@@ -100,7 +102,7 @@ def test_the_same_command_again_says_that_all_is_done(
     assert (run / "model.safetensors").read_bytes() == before
 
 
-def test_other_settings_in_the_same_run_are_refused_with_both_values(
+def test_other_settings_in_the_same_run_are_rejected_with_both_values(
     cache: Path, finished: tuple[Path, str]
 ) -> None:
     run, _ = finished
@@ -141,7 +143,7 @@ def test_evaluate_student_repeats_the_runs_score(cache: Path, finished: tuple[Pa
     assert shown["teacher_score"] == result["teacher_score"]
 
 
-def test_a_missing_signal_is_refused_with_the_command_that_adds_it(cache: Path) -> None:
+def test_a_missing_signal_is_rejected_with_the_command_that_adds_it(cache: Path) -> None:
     opened = open_cache(cache)
     opened.__dict__["signals"] = {"waveform": opened.signals["waveform"]}
     settings = Settings(

@@ -94,7 +94,7 @@ def test_mixed_precision_trains_nearly_as_full_precision_does(cache: Path, tmp_p
         (["--distill", "logits=0.5:teacher=b"], "unknown teacher"),
     ],
 )
-def test_wrong_options_are_refused(
+def test_wrong_options_are_rejected(
     cache: Path, tmp_path: Path, options: list[str], message: str
 ) -> None:
     refused = train(cache, tmp_path / "r", *options)
@@ -179,7 +179,7 @@ def test_patience_ends_a_training_and_a_repetition_adds_nothing(
     assert f"{len(history)} of 40 epochs are done" in again.output
 
 
-def test_patience_without_validation_clips_is_refused(corpus: Path, tmp_path: Path) -> None:
+def test_patience_without_validation_clips_is_rejected(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "none.zarr"
     source = f"folder:{corpus}?splits=none&labels=none&validation=0"
     succeeded(command("precompute-teacher", source, "--teacher", "toy", "--out", out))
@@ -247,7 +247,7 @@ def test_more_epochs_that_patience_does_not_take_end_the_run_too(
     assert config(run)["extended_after_epochs"] == [2, 5]
 
 
-def test_the_plan_refuses_the_folder_that_the_run_would_refuse(cache: Path, tmp_path: Path) -> None:
+def test_the_plan_rejects_the_folder_that_the_run_would_reject(cache: Path, tmp_path: Path) -> None:
     run, other = tmp_path / "r", tmp_path / "other"
     assert train(cache, run, "--epochs", "1").exit_code == 0
     other.mkdir()

@@ -223,7 +223,7 @@ def assert_refused(refused: Result, message: str, run: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no state", b"PK\x03\x04 cut off"])
-def test_a_damaged_state_is_refused_with_the_way_out(
+def test_a_damaged_state_is_rejected_with_the_way_out(
     cache: Path, unfinished: Path, content: bytes
 ) -> None:
     (unfinished / "training-state.pt").write_bytes(content)
@@ -231,7 +231,7 @@ def test_a_damaged_state_is_refused_with_the_way_out(
     assert_refused(refused, "training-state.pt is damaged", unfinished)
 
 
-def test_a_state_of_another_version_is_refused(cache: Path, unfinished: Path) -> None:
+def test_a_state_of_another_version_is_rejected(cache: Path, unfinished: Path) -> None:
     torch.save(state_of(unfinished) | {"format": 1}, unfinished / "training-state.pt")
     refused = train(cache, unfinished, *SHORT)
     assert_refused(refused, "has format 1, this version writes 2", unfinished)
@@ -250,7 +250,7 @@ OTHER_CONTENT: dict[str, Callable[[dict[str, Any]], object]] = {
 
 
 @pytest.mark.parametrize("change", OTHER_CONTENT.values(), ids=OTHER_CONTENT)
-def test_a_state_of_other_content_is_refused(
+def test_a_state_of_other_content_is_rejected(
     cache: Path, unfinished: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
     state = state_of(unfinished)
@@ -260,7 +260,7 @@ def test_a_state_of_other_content_is_refused(
     assert_refused(refused, "training-state.pt is damaged", unfinished)
 
 
-def test_a_state_without_its_settings_is_refused(cache: Path, unfinished: Path) -> None:
+def test_a_state_without_its_settings_is_rejected(cache: Path, unfinished: Path) -> None:
     (unfinished / "config.json").unlink()
     refused = train(cache, unfinished, *SHORT, "--seed", "7")
     assert_refused(refused, f"{unfinished} holds a training without its config.json", unfinished)
@@ -268,7 +268,7 @@ def test_a_state_without_its_settings_is_refused(cache: Path, unfinished: Path) 
 
 
 @pytest.mark.parametrize("content", ["[1]", "3", '"a"'])
-def test_settings_that_are_none_are_refused(cache: Path, unfinished: Path, content: str) -> None:
+def test_settings_that_are_none_are_rejected(cache: Path, unfinished: Path, content: str) -> None:
     (unfinished / "config.json").write_text(content)
     refused = train(cache, unfinished, *SHORT)
     message = f"{unfinished / 'config.json'} holds no settings of a run"

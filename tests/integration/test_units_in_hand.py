@@ -24,7 +24,7 @@ def precompute(tmp_path: Path) -> Precompute:
     return Precompute(Request(corpora=(f"folder:{corpus}",), teacher="toy", out=out, unit_rows=2))
 
 
-def test_threads_that_ask_at_once_load_the_teacher_once(precompute: Precompute) -> None:
+def test_threads_that_start_at_once_load_the_teacher_once(precompute: Precompute) -> None:
     (plan,) = precompute.create_parts()
     loaded = unit._loaded_worker.cache_info().misses
     units = range(len(plan.units.rows))

@@ -152,7 +152,7 @@ def test_the_hubs_own_links_into_its_blobs_are_followed(model: Path, tmp_path: P
 # --- corpora -------------------------------------------------------------------------------------
 
 
-def test_a_link_out_of_a_corpus_is_quarantined_and_not_heard(tmp_path: Path) -> None:
+def test_a_link_out_of_a_corpus_is_quarantined_and_not_decoded(tmp_path: Path) -> None:
     folder = tmp_path / "corpus/dog"
     folder.mkdir(parents=True)
     for name in ("a", "b"):
@@ -541,7 +541,7 @@ def test_nothing_is_written_through_a_link_of_a_run(
         ("tc-resnet", {"width": "9"}), ("\x1b[2J", {}), ("os:system", {}),
     ],
 )  # fmt: skip
-def test_a_run_asks_for_no_student_that_is_too_large(
+def test_a_run_requests_no_student_that_is_too_large(
     taught: Path, tmp_path: Path, student: str, options: dict[str, str]
 ) -> None:
     folder = Path(shutil.copytree(taught / "run", tmp_path / "run"))

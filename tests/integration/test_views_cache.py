@@ -104,7 +104,7 @@ def test_more_views_later_are_the_views_of_a_cache_made_at_once(
             np.testing.assert_array_equal(value, at_once[place][name], err_msg=f"{name} of {place}")
 
 
-def test_a_second_teacher_hears_views_of_any_length_that_it_is_not_told_of(
+def test_a_second_teacher_gets_views_of_any_length_that_its_command_does_not_name(
     corpus: Path, tmp_path: Path
 ) -> None:
     """Lengths are those that are cached; the request gives neither the steps nor the seed."""
@@ -199,7 +199,7 @@ def test_a_cache_without_steps_keeps_nothing_of_views(corpus: Path, tmp_path: Pa
     assert not [name for name in tree_bytes(tmp_path / "c") if "view" in name]
 
 
-def test_keywords_are_heard_in_noise_by_student_and_teacher(tmp_path: Path) -> None:
+def test_keywords_in_noise_reach_student_and_teacher(tmp_path: Path) -> None:
     text = noisy_speech_commands.write(tmp_path / "words")
     out = tmp_path / "noisy.zarr"
     succeeded(command("precompute-teacher", text, "--teacher", "toy", "--out", out, "--views", 2))

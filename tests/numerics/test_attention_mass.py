@@ -138,7 +138,7 @@ def test_the_teacher_is_the_one_that_taught(views: Path, tmp_path: Path) -> None
     assert 0 < found["student"] < 1
 
 
-def test_the_command_tells_it(views: Path, run: Path) -> None:
+def test_the_command_reports_it(views: Path, run: Path) -> None:
     found = attention_mass(run, open_cache(views), "test")
     assert found is not None
     shown = evaluate(run, views)
@@ -165,7 +165,7 @@ def test_several_clips_and_runs_are_drawn_side_by_side(
     assert sizes[0] > sizes[1]
 
 
-def test_runs_of_one_name_are_told_apart_by_their_folders(views: Path, tmp_path: Path) -> None:
+def test_runs_of_one_name_are_distinguished_by_their_folders(views: Path, tmp_path: Path) -> None:
     """As the runs of a comparison, whose folders are all called seed-N."""
     distill = [{"name": "temporal", "teachers": [""]}]
     runs = [
@@ -209,7 +209,7 @@ def test_a_picture_without_clips_has_those_that_the_run_is_most_wrong_on(
         (["--plot", "p.png", "--clip", "nobody"], "no clip 'nobody'"),
     ],
 )  # fmt: skip
-def test_wrong_words_are_refused(views: Path, run: Path, words: list[str], message: str) -> None:
+def test_wrong_words_are_rejected(views: Path, run: Path, words: list[str], message: str) -> None:
     refused = evaluate(run, views, *words)
     assert refused.exit_code == 2
     assert message in refused.stderr

@@ -43,10 +43,10 @@ def test_values_and_gradients_equal_those_of_packed_sequences(
 
 
 @pytest.mark.parametrize("learns", [True, False])
-def test_cudnn_is_asked_to_keep_what_a_gradient_needs(
+def test_cudnn_is_set_to_keep_what_a_gradient_needs(
     gru: nn.GRU, learns: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """cuDNN refuses the backward pass of a GRU that was not run for training."""
+    """cuDNN rejects the backward pass of a GRU that was not run for training."""
     plain, flags = torch.gru, []
 
     def recorded(*args: object, train: bool, **options: object) -> object:

@@ -161,7 +161,7 @@ def test_embeddings_are_what_the_head_pools(teacher: EfficientNetTeacher) -> Non
     np.testing.assert_allclose(answer["logits"], expected, rtol=1e-4, atol=1e-5)
 
 
-def test_clips_and_frames_are_told_apart_so_that_the_tests_mean_something(
+def test_clips_and_frames_are_distinguished_so_that_the_tests_mean_something(
     teacher: EfficientNetTeacher,
 ) -> None:
     loud, quiet = teacher.infer([clip(), 0.01 * clip()], list(teacher.signals))
@@ -193,7 +193,7 @@ def test_shapes_are_promised(teacher: EfficientNetTeacher, extra: int) -> None:
         assert value.shape == teacher.row_shape(name, samples), name
 
 
-def test_one_sample_less_than_the_least_is_refused(teacher: EfficientNetTeacher) -> None:
+def test_one_sample_less_than_the_least_is_rejected(teacher: EfficientNetTeacher) -> None:
     with pytest.raises(RunError, match="5360 to any number"):
         teacher.infer([clip(5_359)], ["logits"])
 
@@ -226,7 +226,7 @@ def test_a_frame_is_centred_on_what_it_sees(tmp_path: Path, even_blocks: tuple[i
         assert grid.first_frame_s + frame * grid.hop_s == pytest.approx(centre_s)
 
 
-# What is refused, and what a base becomes.
+# What is rejected, and what a base becomes.
 
 
 def changed_config(folder: Path, **settings: Any) -> None:
@@ -249,7 +249,7 @@ def copied(source: Path, folder: Path, **settings: Any) -> Path:
         ({"pooling_type": "max"}, "'max'; expected mean"),
     ],
 )
-def test_other_poolings_are_refused(
+def test_other_poolings_are_rejected(
     folders: dict[str, Path], tmp_path: Path, settings: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
@@ -263,7 +263,7 @@ def test_other_poolings_are_refused(
         ("attention", {"aftersound_pooling_heads": 2}),
     ],
 )
-def test_a_head_that_the_weights_do_not_hold_is_refused(
+def test_a_head_that_the_weights_do_not_hold_is_rejected(
     folders: dict[str, Path], tmp_path: Path, source: str, settings: dict[str, Any]
 ) -> None:
     teacher = open_teacher(str(copied(folders[source], tmp_path / "changed", **settings)))

@@ -97,7 +97,7 @@ def test_the_state_has_a_fixed_shape_and_begins_at_zero(name: str) -> None:
 
 
 @every_student
-def test_a_student_says_what_it_has_no_form_for(name: str) -> None:
+def test_a_student_reports_what_it_has_no_form_for(name: str) -> None:
     student = trained(name)
     assert (student.why_not_step == "") == (name in STEPPED)
     if student.why_not_any_length:

@@ -34,7 +34,7 @@ def test_a_clip_of_a_frame_or_two_needs_no_memory(frames: int) -> None:
     assert (chrono_bias(8, frames) == 0).all()
 
 
-def test_a_started_gru_remembers_for_as_long_as_its_gates_say() -> None:
+def test_a_started_gru_remembers_for_as_long_as_its_gates_allow() -> None:
     """Without input a unit's state decays by sigmoid(b) a frame: by about 1/e in e^b frames."""
     torch.manual_seed(0)
     gru = nn.GRU(1, 50, batch_first=True)

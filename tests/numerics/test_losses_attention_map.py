@@ -158,7 +158,7 @@ def test_nothing_visible_teaches_no_map() -> None:
     assert (output.context_BTD.grad == 0).all()
 
 
-def test_attention_map_refuses_what_it_cannot_use() -> None:
+def test_attention_map_rejects_what_it_cannot_use() -> None:
     with pytest.raises(UsageError, match=r"width .* must be 1 to 4096, got 0"):
         AttentionMapLoss(loss_setup(), width=0)
     with pytest.raises(UsageError, match=r"needs the hop of attention_map.*--signal attention_map"):

@@ -112,7 +112,7 @@ def test_efficientat_by_hand() -> None:
 
 @every_form
 @every_temperature
-def test_logits_end_where_their_form_says(options: dict[str, Any], temperature: float) -> None:
+def test_logits_end_where_their_form_reports(options: dict[str, Any], temperature: float) -> None:
     teacher = np.random.default_rng(0).normal(size=(4, 3)) * 4
     hinton = options.get("form", "hinton") == "hinton"
     optimum = teacher if hinton else teacher / temperature

@@ -232,7 +232,7 @@ def test_a_long_rounding_of_times_does_not_shift_what_is_hidden() -> None:
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
 @pytest.mark.parametrize("source", ["auxiliary", "native"])
-def test_nothing_visible_or_nothing_heard_adds_nothing(direction: Any, source: Any) -> None:
+def test_nothing_visible_or_nothing_audible_adds_nothing(direction: Any, source: Any) -> None:
     loss = TemporalLoss(loss_setup(), direction=direction, source=source)
     for silent in (False, True):
         output, batch = ragged(hide=True)

@@ -210,7 +210,7 @@ def test_the_total_is_the_weighted_sum_of_its_parts() -> None:
     assert parts["total"] == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_student_hears_mixtures_and_learns_both_targets() -> None:
+def test_the_student_gets_mixtures_and_learns_both_targets() -> None:
     objective = objective_of(Distillation("logits", 0.5, {}))
     parts = {name: value.item() for name, value in objective(BATCH, MIXING).items()}
     clips, teacher = np.array([QUARTER, [1.0, 0.0]]), BATCH.signals["logits"].numpy()

@@ -126,7 +126,7 @@ def test_crnn_is_kws_streamings(frames: int) -> None:
     assert output.context_lengths_B.tolist() == [max(frames, 7) - 6, max(frames + LONGER, 7) - 6]
 
 
-def test_crnns_first_frame_is_centred_where_it_says() -> None:
+def test_crnns_first_frame_is_centred_where_it_reports() -> None:
     """Context frame 0 sees feature frames 0 to 6, so its centre is that of frame 3: 80 ms."""
     model = of_float64(CRNN(5))
     features = torch.from_numpy(random_clip(12, 20))[None].requires_grad_()

@@ -326,7 +326,7 @@ def test_ast_is_the_stock_transformer_clip_by_clip(stride: int) -> None:
 
 
 @pytest.mark.parametrize("stride", [10, 16])
-def test_a_column_of_patches_lies_where_it_says(stride: int) -> None:
+def test_a_column_of_patches_lies_where_it_reports(stride: int) -> None:
     student = ASTTiny(5, layers=1, stride=stride).eval()
     images: list[Tensor] = []
     student.patches.register_forward_hook(lambda _module, _inputs, image: images.append(image))
@@ -424,7 +424,7 @@ def test_one_value_alone_leaves_the_statistics_as_they_were() -> None:
         (ASTTiny, {"stride": 0}, "stride=0"),
     ],
 )
-def test_options_without_a_meaning_are_refused(
+def test_options_without_a_meaning_are_rejected(
     build: type[Student], options: dict[str, float], named: str
 ) -> None:
     with pytest.raises(UsageError, match=named):

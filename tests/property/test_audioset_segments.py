@@ -39,7 +39,7 @@ def test_what_is_written_is_read(segments: list[tuple], newline: str, comma: str
 
 @settings(deadline=None, max_examples=60)
 @given(st.text(alphabet=st.sampled_from('abcdefghijk_-0123456789., "#/m\n\r\t'), max_size=200))
-def test_each_line_of_any_text_is_read_or_told(text: str) -> None:
+def test_each_line_of_any_text_is_read_or_reported(text: str) -> None:
     problems: list[str] = []
     read = list(parse_segments(text, "x.csv", NAMES, problems))
     lines = [line.strip() for line in text.split("\n")]

@@ -70,7 +70,7 @@ def test_lists_stand_for_every_combination(
 
 
 @given(alternatives())
-def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None:
+def test_the_words_for_the_trainer_give_the_same_losses(alternative: str) -> None:
     words = train_arguments(alternative)
     arguments = dict.fromkeys(words[::2])
     given = [w for flag, w in zip(words[::2], words[1::2], strict=True) if flag == "--distill"]
@@ -99,13 +99,13 @@ def test_the_words_for_the_trainer_say_the_same_losses(alternative: str) -> None
         ("tempral=0.1", "Did you mean 'temporal'?"),
     ],
 )
-def test_what_is_no_condition_is_refused(text: str, reason: str) -> None:
+def test_what_is_no_condition_is_rejected(text: str, reason: str) -> None:
     with pytest.raises(UsageError) as refused:
         parse_condition(text)
     assert reason in str(refused.value)
 
 
-def test_the_usual_ladder_sums_to_one_or_says_the_weight_of_the_labels() -> None:
+def test_the_usual_ladder_sums_to_one_or_reports_the_weight_of_the_labels() -> None:
     for text in LADDER:
         if "label=" not in text:
             assert 0 < resolve_label_weight(parse_losses(text), None) <= 1

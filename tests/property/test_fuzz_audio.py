@@ -118,7 +118,7 @@ def test_a_rate_that_is_none_is_a_reason(tmp_path: Path, rate_hz: int) -> None:
         decode(path, sample_rate_hz=RATE_HZ)
 
 
-def test_a_header_that_promises_hours_is_not_believed(tmp_path: Path) -> None:
+def test_a_header_that_declares_hours_is_not_believed(tmp_path: Path) -> None:
     path = promising(tmp_path / "clip.flac")
     assert soundfile.info(path).frames > 10**9
     assert scan_header(path)[:2] == (0, RATE_HZ)

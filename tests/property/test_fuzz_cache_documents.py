@@ -64,7 +64,7 @@ def use(root: Path) -> None:
 
 @fuzzing(400)
 @given(seeds)
-def test_a_document_is_valid_or_its_problems_are_told(whole: Path, seed: int) -> None:
+def test_a_document_is_valid_or_its_problems_are_reported(whole: Path, seed: int) -> None:
     dice = random.Random(seed)
     content = (whole / dice.choice(DOCUMENTS)).read_bytes()
     problems = problems_of(dice.choice(MODELS), mutated_json(content, dice))

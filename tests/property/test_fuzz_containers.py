@@ -1,4 +1,4 @@
-"""Packs and shards with any damage: read, quarantined or refused with what is wrong; never a crash."""
+"""Packs and shards with any damage: read, quarantined or rejected with what is wrong; never a crash."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def corpus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @fuzzing(60)
 @given(seeds)
-def test_a_mutated_container_is_read_or_refused(corpus: str, seed: int) -> None:
+def test_a_mutated_container_is_read_or_rejected(corpus: str, seed: int) -> None:
     dice = random.Random(seed)
     folder = Path(corpus.partition(":")[2])
     file = dice.choice(sorted(file for file in folder.rglob("*") if file.is_file()))

@@ -1,4 +1,4 @@
-"""Exported files and recordings with anything wrong in them: answered, or refused in words."""
+"""Exported files and recordings with anything wrong in them: answered, or rejected in words."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @fuzzing(400)
 @given(seed=seeds)
-def test_a_mutated_contract_is_read_or_refused(seed: int) -> None:
+def test_a_mutated_contract_is_read_or_rejected(seed: int) -> None:
     dice = random.Random(seed)
     data = mutated_json(dice.choice(CONTRACTS), dice)
     with only_reported(RunError):
@@ -44,7 +44,7 @@ def test_a_mutated_contract_is_read_or_refused(seed: int) -> None:
 
 @fuzzing(150)
 @given(seed=seeds)
-def test_a_graph_with_a_mutated_contract_answers_as_it_says_or_is_refused(
+def test_a_graph_with_a_mutated_contract_answers_as_it_reports_or_is_rejected(
     folder: Path, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -62,7 +62,7 @@ def test_a_graph_with_a_mutated_contract_answers_as_it_says_or_is_refused(
 
 @fuzzing(150)
 @given(seed=seeds)
-def test_mutated_bytes_of_a_file_are_answered_or_refused(folder: Path, seed: int) -> None:
+def test_mutated_bytes_of_a_file_are_answered_or_rejected(folder: Path, seed: int) -> None:
     dice = random.Random(seed)
     content = write_toy(folder / "whole.onnx", dice.choice(FORMS)).read_bytes()
     (folder / "y.onnx").write_bytes(mutated_bytes(content, dice))
@@ -72,7 +72,7 @@ def test_mutated_bytes_of_a_file_are_answered_or_refused(folder: Path, seed: int
 
 @fuzzing(400)
 @given(seed=seeds)
-def test_a_mutated_recording_is_read_or_refused(folder: Path, seed: int) -> None:
+def test_a_mutated_recording_is_read_or_rejected(folder: Path, seed: int) -> None:
     dice = random.Random(seed)
     made = encoded(*dice.choice(kinds()))
     if made is None:
@@ -85,7 +85,7 @@ def test_a_mutated_recording_is_read_or_refused(folder: Path, seed: int) -> None
 
 @fuzzing(300)
 @given(seed=seeds)
-def test_a_mutated_wav_in_a_pipe_is_heard_or_refused(seed: int) -> None:
+def test_a_mutated_wav_in_a_pipe_is_decoded_or_rejected(seed: int) -> None:
     dice = random.Random(seed)
     content = io.BytesIO()
     wave = np.sin(np.arange(2000) / 9)

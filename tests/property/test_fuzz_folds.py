@@ -25,7 +25,7 @@ def listed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @fuzzing(60)
 @given(seeds)
-def test_a_mutated_list_is_read_or_refused(listed: tuple[str, Path, bytes], seed: int) -> None:
+def test_a_mutated_list_is_read_or_rejected(listed: tuple[str, Path, bytes], seed: int) -> None:
     text, file, content = listed
     file.write_bytes(mutated_bytes(content, random.Random(seed)))
     with only_reported(UsageError):

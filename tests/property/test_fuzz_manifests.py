@@ -1,4 +1,4 @@
-"""Corpus listings and option files of any content: read, or refused with everything that is wrong."""
+"""Corpus listings and option files of any content: read, or rejected with everything that is wrong."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(text: str) -> None:
-    """A corpus is read and can be planned, or refused with a message."""
+    """A corpus is read and can be planned, or rejected with a message."""
     with only_reported(UsageError):
         Precompute(Request(corpora=(text,), teacher="toy", out=Path("unused")))
 
 
 @fuzzing(150)
 @given(columns=COLUMNS, rows=st.lists(st.lists(CELLS, max_size=6), max_size=5))
-def test_a_manifest_of_any_cells_is_read_or_refused(
+def test_a_manifest_of_any_cells_is_read_or_rejected(
     corpus: Path, columns: list[str], rows: list[list[str]]
 ) -> None:
     lines = [",".join(columns), *(",".join(row) for row in rows)]
@@ -73,7 +73,7 @@ def test_a_manifest_of_any_cells_is_read_or_refused(
 
 @fuzzing(100)
 @given(seeds)
-def test_a_mutated_manifest_is_read_or_refused(corpus: Path, seed: int) -> None:
+def test_a_mutated_manifest_is_read_or_rejected(corpus: Path, seed: int) -> None:
     text = "path,label,id,split,start_s,end_s\na.wav,dog,x,train,0,0.05\nb.wav,cat,y,test,0.01,\n"
     (corpus / "mutated.csv").write_bytes(mutated_bytes(text.encode(), random.Random(seed)))
     read(f"csv:{corpus / 'mutated.csv'}")
@@ -81,7 +81,7 @@ def test_a_mutated_manifest_is_read_or_refused(corpus: Path, seed: int) -> None:
 
 @fuzzing(100)
 @given(seeds)
-def test_mutated_lists_of_speech_commands_are_read_or_refused(
+def test_mutated_lists_of_speech_commands_are_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -103,7 +103,7 @@ def test_mutated_lists_of_speech_commands_are_read_or_refused(
 
 @fuzzing(40)
 @given(names=st.lists(st.binary(min_size=1, max_size=12), max_size=4))
-def test_files_of_any_name_are_read_or_refused(
+def test_files_of_any_name_are_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, names: list[bytes]
 ) -> None:
     root = tmp_path_factory.mktemp("names")
@@ -134,7 +134,7 @@ def test_a_name_that_is_not_text_is_listed(tmp_path: Path) -> None:
 
 @fuzzing(80)
 @given(seeds)
-def test_a_config_of_any_content_is_taken_or_refused(
+def test_a_config_of_any_content_is_taken_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -156,7 +156,7 @@ def test_a_config_of_any_content_is_taken_or_refused(
 
 @fuzzing(100)
 @given(seeds)
-def test_a_class_map_of_any_content_is_taken_or_refused(
+def test_a_class_map_of_any_content_is_taken_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     dice = random.Random(seed)
@@ -179,7 +179,7 @@ def test_a_class_map_of_any_content_is_taken_or_refused(
     ),
     value=st.one_of(st.sampled_from([str(v) for v in ODD_VALUES]), st.floats().map(str), st.text()),
 )
-def test_a_view_of_any_options_is_made_or_refused(
+def test_a_view_of_any_options_is_made_or_rejected(
     corpus: Path, step: str, option: str, value: str
 ) -> None:
     clip = Clip(id="clip", path="a.wav", labels=("dog",), split="train")
@@ -190,7 +190,7 @@ def test_a_view_of_any_options_is_made_or_refused(
     except UsageError:
         return
     lengths = recipe.lengths([clip], np.array([1600]), 1)
-    assume(lengths[0] < 10**7)  # a placement of hours is refused by the teacher, not made
+    assume(lengths[0] < 10**7)  # a placement of hours is rejected by the teacher, not made
     varied = recipe.make(np.full(1600, 0.5, np.float32), clip, 1)
     assert np.isfinite(varied.waveform_S).all()
     assert varied.waveform_S.shape == tuple(lengths)

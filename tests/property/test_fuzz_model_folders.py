@@ -118,7 +118,7 @@ def test_an_index_of_any_content_makes_a_teacher_or_a_message(
     ],
     ids=str,
 )  # fmt: skip
-def test_a_setting_that_asks_for_too_much_does_not_get_it(
+def test_a_setting_that_requests_too_much_does_not_get_it(
     bases: dict[str, Path], family: str, change: dict[str, object]
 ) -> None:
     with restored(bases[family]) as folder:
@@ -129,7 +129,7 @@ def test_a_setting_that_asks_for_too_much_does_not_get_it(
 
 @pytest.mark.parametrize("name", [CONFIG, PREPROCESSOR, WEIGHTS])
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff\xfe", b"{" * 10**5, b'{"a": NaN}'])
-def test_the_command_says_what_is_wrong_and_writes_nothing(
+def test_the_command_reports_what_is_wrong_and_writes_nothing(
     bases: dict[str, Path], tmp_path: Path, name: str, content: bytes
 ) -> None:
     (tmp_path / "corpus/dog").mkdir(parents=True)

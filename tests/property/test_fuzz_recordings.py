@@ -33,7 +33,7 @@ TEACHER_RATE_HZ = 16_000
 
 
 def altered(dice: random.Random) -> dict[str, tuple[bytes, str]]:
-    """Files by name: their bytes, and what is to become of them: kept, refused or either."""
+    """Files by name: their bytes, and what is to become of them: kept, rejected or either."""
     files: dict[str, tuple[bytes, str]] = {}
     for container, subtype in kinds():
         made = encoded(container, subtype)

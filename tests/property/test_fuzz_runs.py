@@ -58,7 +58,7 @@ def changed(finished: Path, seed: int) -> Iterator[tuple[Path, random.Random]]:
 
 @fuzzing(30)
 @given(seeds)
-def test_a_run_with_any_settings_or_weights_is_scored_or_refused(
+def test_a_run_with_any_settings_or_weights_is_scored_or_rejected(
     cache: Path, finished: Path, seed: int
 ) -> None:
     with changed(finished, seed) as (folder, dice):
@@ -70,7 +70,7 @@ def test_a_run_with_any_settings_or_weights_is_scored_or_refused(
 
 @fuzzing(15)
 @given(seeds)
-def test_a_training_with_any_state_goes_on_or_is_refused(
+def test_a_training_with_any_state_goes_on_or_is_rejected(
     cache: Path, finished: Path, seed: int
 ) -> None:
     with changed(finished, seed) as (folder, dice):

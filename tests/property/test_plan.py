@@ -148,7 +148,7 @@ def test_padding_is_bounded(counts: list[int], seconds: int, views: int) -> None
     near=st.booleans(),
 )
 @settings(deadline=None)
-def test_batches_hold_each_row_once_and_keep_their_promise(
+def test_batches_hold_each_row_once_and_stay_within_their_bound(
     lengths: dict[int, int], max_clips: int, near: bool
 ) -> None:
     found = batches(lengths, max_clips, 200, near=near)

@@ -124,7 +124,7 @@ def test_a_teacher_that_changes_its_mind_between_equals_is_compared_by_what_is_s
 
 
 @pytest.mark.parametrize("kept", [0, 3, 4])
-def test_a_k_that_is_no_part_of_the_classes_is_refused(kept: int) -> None:
+def test_a_k_that_is_no_part_of_the_classes_is_rejected(kept: int) -> None:
     with pytest.raises(ValueError, match=f"got k {kept} of 3"):
         top_k.encode(np.zeros((1, 3)), kept, "single")
 

@@ -118,7 +118,7 @@ def test_the_noise_is_as_loud_as_recorded_against_the_clip_in_its_recorded_place
     folders=st.booleans(),
 )
 @settings(deadline=None, max_examples=12)
-def test_no_split_hears_the_noise_of_another(
+def test_no_split_gets_the_noise_of_another(
     tmp_path_factory: pytest.TempPathFactory, lengths_s: list[int], folders: bool
 ) -> None:
     root = tmp_path_factory.mktemp("noise")

@@ -34,7 +34,7 @@ def run(*words: object) -> Result:
 
 
 def completed(command: object, line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What a shell that asks click for the last word of a line gets."""
+    """What click answers a shell for the last word of a line."""
     words = line.split(" ")
     monkeypatch.setenv("COMP_WORDS", line)
     shell = ShellComplete(command, {}, words[0], "_COMPLETE")  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def test_a_sub_command_is_the_command(tmp_path: Path) -> None:
     assert "precompute-teacher CORPUS" in missing.output
 
 
-def test_another_word_is_refused_with_the_nearest() -> None:
+def test_another_word_is_rejected_with_the_nearest() -> None:
     refused = run("trian")
     assert refused.exit_code == 2
     assert "unknown command 'trian'" in refused.output

@@ -47,7 +47,7 @@ def reason(path: Path, start_s: float = 0.0, end_s: float | None = None) -> str:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_format_decodes_to_what_the_header_scan_says(tmp_path: Path, kind: str) -> None:
+def test_every_format_decodes_to_what_the_header_scan_finds(tmp_path: Path, kind: str) -> None:
     path = audio_file(tmp_path, kind)
     clip = decode(path, sample_rate_hz=RATE_HZ)
     assert scan_header(path)[:2] == (20_000, RATE_HZ)
@@ -106,7 +106,7 @@ def test_a_folder_is_unusable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"hello\n" * 500, bytes(5000), b"\xff\xfb\x90abc" * 99, b"R"])
-def test_what_is_not_audio_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
+def test_what_is_not_audio_is_reported_as_none(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "clip.mp3"
     path.write_bytes(content)
     assert "not audio" in reason(path)

@@ -137,7 +137,7 @@ def test_a_container_by_a_link_that_leads_out_is_outside(pack: Path, tmp_path: P
     assert not escapes_root(root, "train.h5!/waveform/0")
 
 
-def test_what_is_not_there_is_said(pack: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_reported(pack: Path, tmp_path: Path) -> None:
     assert "its container is not there" in reason(member(tmp_path / "no.h5", 0))
     assert "row 5 of 5" in reason(member(pack, 5))
     assert "no dataset sound" in reason(member(pack, 0, "sound"))
@@ -162,7 +162,7 @@ def test_a_dataset_that_lies_in_another_file_is_not_read(pack: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
-def test_a_truncated_container_is_said_to_be_one(pack: Path, tmp_path: Path, share: float) -> None:
+def test_a_truncated_container_is_reported_as_one(pack: Path, tmp_path: Path, share: float) -> None:
     content = pack.read_bytes()
     pack.write_bytes(content[: int(len(content) * share)])
     assert "the container cannot be read" in reason(member(pack, 0))
@@ -173,7 +173,7 @@ def test_a_truncated_container_is_said_to_be_one(pack: Path, tmp_path: Path, sha
     assert "the container cannot be read" in reason(member(shard, 0, "audio"))
 
 
-def test_shapes_that_no_file_holds_are_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
+def test_shapes_that_no_file_holds_are_rejected_before_memory_is_allocated(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("waveform", (1, 2**45), "i2", chunks=(1, 1 << 10))
     assert "declares" in reason(member(tmp_path / "a.h5", 0))

@@ -86,7 +86,7 @@ def add_teacher_b(root: Path, quarantined: int) -> None:
     seal(root, plan)
 
 
-def test_rows_of_several_teachers_are_aligned_and_usable_to_all_who_are_asked(
+def test_rows_of_several_teachers_are_aligned_and_usable_to_all_that_are_requested(
     cache_dir: Path,
 ) -> None:
     add_teacher_b(cache_dir, quarantined=1)
@@ -154,7 +154,7 @@ def test_a_missing_signal_names_the_command_that_adds_it(pristine: Path) -> None
     assert caught.value.kind == "missing_signal"
 
 
-def test_an_unfinished_cache_says_how_far_it_is(tmp_path: Path) -> None:
+def test_an_unfinished_cache_reports_how_far_it_is(tmp_path: Path) -> None:
     plan = small_cache.lay_out(tmp_path / "c")
     write_unit(tmp_path / "c", plan, 1, small_cache.rows(plan, 1))
     assert missing_units(tmp_path / "c", plan) == [0, 2, 3, 4]
@@ -203,7 +203,7 @@ def test_sealing_again_after_a_lost_index_gives_the_same_bytes(cache_dir: Path) 
     assert small_cache.tree_bytes(cache_dir) == before
 
 
-def test_other_values_after_sealing_are_refused(cache_dir: Path) -> None:
+def test_other_values_after_sealing_are_rejected(cache_dir: Path) -> None:
     plan = small_cache.first_plan()
     write_unit(cache_dir, plan, 1, small_cache.rows(plan, 4))
     with pytest.raises(CacheError, match="was sealed as") as caught:
@@ -253,7 +253,7 @@ def test_no_cache_names_the_command_that_makes_one(tmp_path: Path) -> None:
         load_manifest(tmp_path)
 
 
-def test_a_newer_format_is_refused_with_both_versions(cache_dir: Path) -> None:
+def test_a_newer_format_is_rejected_with_both_versions(cache_dir: Path) -> None:
     path = cache_dir / MANIFEST
     manifest = json.loads(path.read_bytes())["manifest"] | {"format_version": 2}
     path.write_bytes(
@@ -296,7 +296,7 @@ def test_a_unit_of_silence_and_one_that_is_quarantined_as_a_whole_are_stored_lik
     assert (read.signals["waveform"].lengths == 100).all()
 
 
-def test_a_hole_in_any_column_of_the_clip_table_is_refused(cache_dir: Path) -> None:
+def test_a_hole_in_any_column_of_the_clip_table_is_rejected(cache_dir: Path) -> None:
     (cache_dir / "clips/frames/c/0").unlink()
     with pytest.raises(CacheError, match=r"clips/frames/c/0 is missing"):
         open_cache(cache_dir).clip_table.clips(0, 1)

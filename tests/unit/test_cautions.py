@@ -1,4 +1,4 @@
-"""What is said of figures that deserve doubt: at each threshold, with the figure in the message."""
+"""Warnings about figures that deserve doubt: at each threshold, with the figure in the message."""
 
 from __future__ import annotations
 

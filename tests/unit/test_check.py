@@ -35,7 +35,7 @@ def test_all_is_every_row_once() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 99])
-def test_as_many_different_rows_are_drawn_as_asked_for(count: int) -> None:
+def test_as_many_different_rows_are_drawn_as_requested(count: int) -> None:
     found = rows_of(sample_rows(TABLES, count))
     assert len(found) == len(set(found)) == min(count, len(EVERY_ROW))
     assert set(found) <= EVERY_ROW

@@ -38,7 +38,7 @@ def test_each_of_several_teachers_takes_from_the_map_what_is_its_own() -> None:
     assert own.columns == ((0,), (1,), (2,), (3,))
 
 
-def test_several_teacher_classes_add_their_probabilities_or_the_highest_speaks() -> None:
+def test_several_teacher_classes_add_their_probabilities_or_the_highest_counts() -> None:
     logits = np.log(np.array([[0.1, 0.2, 0.3, 0.4]], np.float16))
     names = {"dog": ["Howl", "Bark"], "rain": ["Rain"]}
     single = build_class_map(STUDENT, TEACHER, names, "single").apply(logits)

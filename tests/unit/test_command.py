@@ -53,7 +53,7 @@ def test_all_wrong_keys_of_a_file_are_named(tmp_path: Path) -> None:
     assert "Did you mean 'kind'" in result.output
 
 
-def test_what_is_not_toml_is_said(tmp_path: Path) -> None:
+def test_what_is_not_toml_is_reported(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text("= 3")
     result = CliRunner().invoke(fail, ["--config", str(config)])
@@ -96,7 +96,7 @@ def write(number: int, name: str | None, out: Path | None) -> None:
         (errno.EPERM, "Allow access to it"),
     ],
 )
-def test_what_the_disk_refuses_is_told_with_the_way_on(number: int, way: str) -> None:
+def test_what_the_disk_does_not_take_is_reported_with_the_way_on(number: int, way: str) -> None:
     result = CliRunner().invoke(write, ["--number", str(number), "--name", "/a/b", "--out", "/c"])
     assert result.exit_code == 1
     assert result.output.startswith(
@@ -107,7 +107,7 @@ def test_what_the_disk_refuses_is_told_with_the_way_on(number: int, way: str) ->
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
-def test_what_a_disk_or_a_network_refuses_is_told_with_a_way_on(number: int) -> None:
+def test_what_a_disk_or_a_network_does_not_give_is_reported_with_a_way_on(number: int) -> None:
     result = CliRunner().invoke(write, ["--number", str(number), "--name", "/a/b"])
     assert result.output == (
         f"write: {os.strerror(number)} (/a/b). What was finished is kept. Correct what refused it "
@@ -120,7 +120,7 @@ def test_an_error_without_a_file_names_the_target() -> None:
     assert result.output.startswith("write: No space left on device (/c/d). ")
 
 
-def test_other_errors_of_the_system_are_told_as_they_are() -> None:
+def test_other_errors_of_the_system_are_reported_as_they_are() -> None:
     result = CliRunner().invoke(write, ["--number", str(errno.ENOENT), "--name", "/a/b"])
     assert result.output == "write: No such file or directory (/a/b)\n"
 

@@ -76,7 +76,9 @@ def test_mean_squares_of_seeds_and_clips_by_hand() -> None:
 
 
 @pytest.mark.parametrize("seed_spread", [0.0, 0.05])
-def test_an_interval_by_clip_covers_the_truth_about_as_often_as_it_says(seed_spread: float) -> None:
+def test_an_interval_by_clip_covers_the_truth_about_as_often_as_it_reports(
+    seed_spread: float,
+) -> None:
     """Clips of differing difficulty, seeds of differing luck, a true gain of 5 points."""
     random = np.random.default_rng(0)
     trials, seeds, clips, gain = 400, 3, 300, 0.05

@@ -151,7 +151,7 @@ def test_nothing_is_compared_where_none_is_no_condition() -> None:
     assert summary(rows) == ["temporal=0.1: above the teacher in 1 of 1 cells"]
 
 
-def test_validation_chooses_and_the_test_of_the_others_is_not_asked_for() -> None:
+def test_validation_chooses_and_the_test_of_the_others_is_not_requested() -> None:
     plan = comparison(EITHER, seeds=2)
     low, high = plan.conditions[0].alternatives
     found: dict[Run, dict[str, Any] | None] = dict.fromkeys(plan.runs())

@@ -1,4 +1,4 @@
-"""A contract that contradicts itself is refused, with every problem."""
+"""A contract that contradicts itself is rejected, with every problem."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("lie", "told"), LIES.values(), ids=LIES)
-def test_a_lie_is_told(lie: dict[str, Any], told: str) -> None:
+def test_a_false_statement_is_reported(lie: dict[str, Any], told: str) -> None:
     assert told in refused(contract() | lie)
 
 
@@ -104,7 +104,7 @@ FRONT_END_LIES: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("lie", "told"), FRONT_END_LIES.values(), ids=FRONT_END_LIES)
-def test_a_front_end_that_cannot_be_is_told(lie: dict[str, Any], told: str) -> None:
+def test_a_front_end_that_cannot_be_is_reported(lie: dict[str, Any], told: str) -> None:
     assert told in refused(contract() | {"front_end": FRONT_END | lie})
 
 
@@ -131,7 +131,7 @@ def test_a_state_returns_as_it_came() -> None:
     assert "output next_state_0 has shape [1, 21], expected (1, 20)" in refused(step)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     told = refused(contract() | {"frames": 50, "feature_bins": 40, "classes": ["a", "b"]})
     assert "not 50" in told
     assert "40 feature_bins" in told
@@ -143,7 +143,7 @@ def test_all_problems_are_told_at_once() -> None:
     [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"a": 1e999}', b"9" * 5000],
     ids=repr,
 )
-def test_what_is_no_document_is_told(data: bytes) -> None:
+def test_what_is_no_document_is_reported(data: bytes) -> None:
     refused(data[:200_000])
 
 
@@ -151,7 +151,7 @@ def test_a_huge_contract_is_not_parsed() -> None:
     assert "are read" in refused(b'"' + b"x" * (5 << 20) + b'"')
 
 
-def test_numbers_that_json_does_not_have_are_refused() -> None:
+def test_numbers_that_json_does_not_have_are_rejected() -> None:
     text = json.dumps(contract()).replace('"hop_s": 0.02', '"hop_s": NaN')
     assert "hop_s" in refused(text.encode())
     assert Contract.model_fields["hop_s"].is_required()

@@ -14,7 +14,7 @@ from cache_schema.errors import RunError
 from student.export.converters import converting, hushed
 
 
-def test_nothing_is_heard_of_a_converter_and_everything_after_it(
+def test_nothing_is_shown_of_a_converter_and_everything_after_it(
     capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with hushed():
@@ -34,7 +34,7 @@ def test_nothing_is_heard_of_a_converter_and_everything_after_it(
         warnings.warn("a warning", FutureWarning, stacklevel=1)
 
 
-def test_an_error_of_a_hushed_converter_is_heard(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_a_hushed_converter_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ValueError, match="broken"), hushed():
         raise ValueError("broken")
     os.write(2, b"heard\n")

@@ -61,12 +61,12 @@ def test_a_path_without_a_kind_is_answered_with_the_right_spelling(tmp_path: Pat
     assert f"folder:{tmp_path}" in refusal(str(tmp_path))
 
 
-def test_a_file_where_a_folder_belongs_is_refused(tmp_path: Path) -> None:
+def test_a_file_where_a_folder_belongs_is_rejected(tmp_path: Path) -> None:
     assert "is a file" in refusal(f"folder:{write(tmp_path / 'a.wav')}")
 
 
 @pytest.mark.parametrize("query", ["test", "test=0&test=0", "test=x", "tset=0.1", "test=1"])
-def test_wrong_options_are_refused(tmp_path: Path, query: str) -> None:
+def test_wrong_options_are_rejected(tmp_path: Path, query: str) -> None:
     write(tmp_path / "dog/a.wav")
     assert "test" in refusal(f"folder:{tmp_path}?{query}")
 
@@ -109,7 +109,7 @@ def test_a_hashed_split_stays_as_the_corpus_grows(tmp_path: Path) -> None:
     assert before.items() <= after.items()
 
 
-def test_a_hashed_split_has_the_asked_shares() -> None:
+def test_a_hashed_split_has_the_requested_shares() -> None:
     splits = Counter(hashed_split(str(n), validation=0.1, test=0.2) for n in range(20_000))
     assert splits["validation"] == pytest.approx(2000, abs=150)
     assert splits["test"] == pytest.approx(4000, abs=200)
@@ -125,11 +125,11 @@ def test_labels_may_come_from_the_name_or_not_at_all(tmp_path: Path) -> None:
     assert {clip.labels for clip in unlabelled.clips} == {()}
 
 
-def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+def test_an_empty_folder_is_rejected(tmp_path: Path) -> None:
     assert "no clips" in refusal(f"folder:{tmp_path}")
 
 
-def test_two_files_of_one_id_are_refused(tmp_path: Path) -> None:
+def test_two_files_of_one_id_are_rejected(tmp_path: Path) -> None:
     write(tmp_path / "dog/a.wav")
     write(tmp_path / "dog/a.flac")
     assert "dog/a.wav: id 'dog/a' is already that of dog/a.flac" in refusal(f"folder:{tmp_path}")
@@ -162,7 +162,7 @@ def test_unreadable_clips_stay_listed_for_the_quarantine(tmp_path: Path) -> None
     assert [(clip.frames, clip.source_rate_hz) for clip in corpus.clips] == [(800, RATE_HZ), (0, 0)]
 
 
-def test_a_corpus_without_one_readable_clip_is_refused(tmp_path: Path) -> None:
+def test_a_corpus_without_one_readable_clip_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("path,label\nx.wav,dog\n")
     assert "none of the 1 clips can be read, the first is x.wav" in refusal(
         f"csv:{tmp_path / 'a.csv'}"
@@ -200,7 +200,7 @@ def test_ids_default_to_the_path_and_the_start(tmp_path: Path) -> None:
     assert len({clip.split for clip in corpus.clips}) == 1
 
 
-def test_fixed_classes_keep_their_order_and_refuse_others(tmp_path: Path) -> None:
+def test_fixed_classes_keep_their_order_and_reject_others(tmp_path: Path) -> None:
     write(tmp_path / "a.wav")
     source = manifest(tmp_path, "path,label\na.wav,dog\n")
     assert read_corpus(f"{source}?classes=dog;cat").classes == ("dog", "cat")
@@ -209,7 +209,7 @@ def test_fixed_classes_keep_their_order_and_refuse_others(tmp_path: Path) -> Non
     assert "known labels: dogs, cat" in message
 
 
-def test_the_task_may_be_told(tmp_path: Path) -> None:
+def test_the_task_may_be_given(tmp_path: Path) -> None:
     write(tmp_path / "a.wav")
     source = manifest(tmp_path, "path,label\na.wav,dog\n")
     assert read_corpus(f"{source}?task=multi").task == "multi"
@@ -277,7 +277,9 @@ def test_many_problems_are_counted_not_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"path,label\n", b"\xff\xfe\x00", b'path,label\n"a,b\n'])
-def test_what_is_no_manifest_is_refused_without_a_traceback(tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_manifest_is_rejected_without_a_traceback(
+    tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "clips.csv").write_bytes(content)
     assert "corpus csv:" in refusal(f"csv:{tmp_path / 'clips.csv'}")
 
@@ -350,7 +352,7 @@ def test_a_folder_that_is_no_word_is_an_unknown_label(tmp_path: Path) -> None:
     assert "unknown label 'banana'" in refusal(f"speech-commands:{tmp_path}")
 
 
-def test_one_list_without_the_other_is_refused(tmp_path: Path) -> None:
+def test_one_list_without_the_other_is_rejected(tmp_path: Path) -> None:
     (official_layout(tmp_path) / "testing_list.txt").unlink()
     assert "validation_list.txt is there but not both" in refusal(f"speech-commands:{tmp_path}")
 
@@ -397,7 +399,7 @@ def test_an_empty_label_in_the_list_is_an_unlabelled_clip(tmp_path: Path) -> Non
     assert [name for name, is_labelled in labelled.items() if not is_labelled] == ["yes/3"]
 
 
-def test_a_fold_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_fold_that_is_not_there_is_rejected(tmp_path: Path) -> None:
     message = refusal(f"speech-commands:{listed_layout(tmp_path)}?test_folds=11")
     assert "no clip in fold '11' of test_folds; folds: 0, 1" in message
 

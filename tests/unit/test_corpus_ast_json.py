@@ -52,7 +52,7 @@ def test_a_prefix_may_be_relative_and_stands_for_the_folder(tmp_path: Path) -> N
     assert [clip.path for clip in corpus.clips] == ["audio/train_0.wav"]
 
 
-def test_paths_elsewhere_are_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_paths_elsewhere_are_rejected_with_the_way_out(tmp_path: Path) -> None:
     message = refusal(one_list(tmp_path, "/mnt/x.wav", "audio/train_0.wav"))
     assert f'list.json recording 1: "/mnt/x.wav" does not lie below {tmp_path}' in message
     assert "name with prefix=FOLDER" in message
@@ -90,7 +90,7 @@ def test_unknown_classes_and_wrong_items_are_all_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"data": {}}', "[" * 100_000, '{"data": NaN}'])
-def test_what_is_no_list_is_refused(tmp_path: Path, content: str) -> None:
+def test_what_is_no_list_is_rejected(tmp_path: Path, content: str) -> None:
     text = one_list(tmp_path)
     (tmp_path / "list.json").write_text(content)
     assert "list.json" in refusal(text)
@@ -108,7 +108,7 @@ def test_what_is_no_list_is_refused(tmp_path: Path, content: str) -> None:
         ("", "found: none"),
     ],
 )
-def test_a_wrong_list_of_classes_is_refused(tmp_path: Path, lines: str, wanted: str) -> None:
+def test_a_wrong_list_of_classes_is_rejected(tmp_path: Path, lines: str, wanted: str) -> None:
     text = one_list(tmp_path, "audio/train_0.wav")
     (tmp_path / "class_labels_indices.csv").write_text(lines)
     assert wanted in refusal(text)
@@ -125,14 +125,14 @@ def test_lists_must_be_named_and_there(tmp_path: Path) -> None:
     )
 
 
-def test_a_corpus_of_which_nothing_is_there_is_refused(tmp_path: Path) -> None:
+def test_a_corpus_of_which_nothing_is_there_is_rejected(tmp_path: Path) -> None:
     message = refusal(one_list(tmp_path, "gone.wav", "gone2.wav"))
     assert "2 of 2 listed clips are not there, first: gone.wav" in message
 
 
 @fuzzing(100)
 @given(seeds)
-def test_a_mutated_list_is_read_or_refused(
+def test_a_mutated_list_is_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     root = tmp_path_factory.getbasetemp() / "mutated"

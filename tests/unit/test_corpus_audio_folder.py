@@ -77,7 +77,7 @@ def test_a_folder_without_metadata_is_sent_to_the_other_kind(tmp_path: Path) -> 
     assert f"read folder:{tmp_path}" in refusal(f"audio-folder:{tmp_path}")
 
 
-def test_what_is_wrong_with_metadata_is_all_told(tmp_path: Path) -> None:
+def test_what_is_wrong_with_metadata_is_all_reported(tmp_path: Path) -> None:
     audio(tmp_path, "a.wav")
     rows = [
         {"file_name": "../a.wav", "label": "x"},
@@ -104,7 +104,7 @@ def test_what_is_wrong_with_metadata_is_all_told(tmp_path: Path) -> None:
         assert wanted in message
 
 
-def test_metadata_without_its_columns_is_refused(tmp_path: Path) -> None:
+def test_metadata_without_its_columns_is_rejected(tmp_path: Path) -> None:
     audio(tmp_path, "a.wav")
     (tmp_path / "metadata.csv").write_text("file,label\na.wav,x\n")
     assert "lacks the column(s) file_name" in refusal(f"audio-folder:{tmp_path}")

@@ -55,7 +55,7 @@ def test_clips_that_are_gone_are_counted_with_their_share(tmp_path: Path) -> Non
     assert note == f"balanced_train_segments.csv: {counted}"
 
 
-def test_a_folder_without_any_listed_clip_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_any_listed_clip_is_rejected(tmp_path: Path) -> None:
     text = audioset.write(tmp_path)
     shutil.rmtree(tmp_path / "audio")
     assert "none of the listed clips is there" in refusal(text)
@@ -93,7 +93,7 @@ def test_whole_videos_are_noted(tmp_path: Path) -> None:
     assert "1 clip(s) are longer than 11 s" in read_corpus(text).notes[-1]
 
 
-def test_every_bad_line_is_told(tmp_path: Path) -> None:
+def test_every_bad_line_is_reported(tmp_path: Path) -> None:
     text = audioset.write(tmp_path)
     rows = ('short, 0.000, 10.000, "/m/0k4j"', 'abcdefghijk, 9.000, 3.000, "/m/0k4j"')
     unknown = 'abcdefghijk, 0.000, 3.000, "/m/0k4j,/m/none"'

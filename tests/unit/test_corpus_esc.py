@@ -47,12 +47,12 @@ def test_any_fold_may_be_held_out(tmp_path: Path) -> None:
     assert splits == {"1": "test", "2": "test", "3": "train", "4": "train", "5": "validation"}
 
 
-def test_a_fold_in_two_splits_is_refused(tmp_path: Path) -> None:
+def test_a_fold_in_two_splits_is_rejected(tmp_path: Path) -> None:
     message = refusal(f"{esc.write(tmp_path)}?test_folds=4")
     assert "fold '4' is in validation_folds=4 and in test_folds=4" in message
 
 
-def test_a_fold_that_is_not_there_is_refused_with_the_others(tmp_path: Path) -> None:
+def test_a_fold_that_is_not_there_is_rejected_with_the_others(tmp_path: Path) -> None:
     message = refusal(f"{esc.write(tmp_path)}?test_folds=6")
     assert "no clip in fold '6' of test_folds; folds: 1, 2, 3, 4, 5" in message
 
@@ -80,17 +80,17 @@ def test_missing_clips_are_counted(tmp_path: Path) -> None:
     assert corpus.notes == (f"1 of 15 listed clips are not there, first: audio/{esc.MISSING}",)
 
 
-def test_a_corpus_of_which_all_clips_are_missing_is_refused(tmp_path: Path) -> None:
+def test_a_corpus_of_which_all_clips_are_missing_is_rejected(tmp_path: Path) -> None:
     esc.write(tmp_path)
     shutil.rmtree(tmp_path / "audio")
     assert "15 of 15 listed clips are not there" in refusal(f"esc:{tmp_path}")
 
 
-def test_a_folder_without_a_list_is_told_where_it_is_looked_for(tmp_path: Path) -> None:
+def test_a_folder_without_a_list_is_reported_with_where_it_is_looked_for(tmp_path: Path) -> None:
     assert "none of meta/esc50.csv, esc10.csv is there" in refusal(f"esc:{tmp_path}")
 
 
-def test_all_that_is_wrong_with_a_list_is_told_at_once(tmp_path: Path) -> None:
+def test_all_that_is_wrong_with_a_list_is_reported_at_once(tmp_path: Path) -> None:
     esc.write(tmp_path)
     rewrite(
         tmp_path,
@@ -119,7 +119,7 @@ def test_all_that_is_wrong_with_a_list_is_told_at_once(tmp_path: Path) -> None:
         (b'filename,fold,target,category,esc10\n"a', "unexpected end of data"),
     ],
 )
-def test_what_is_no_list_is_refused(tmp_path: Path, content: bytes, wanted: str) -> None:
+def test_what_is_no_list_is_rejected(tmp_path: Path, content: bytes, wanted: str) -> None:
     esc.write(tmp_path)
     (tmp_path / LIST).write_bytes(content)
     assert wanted in refusal(f"esc:{tmp_path}")

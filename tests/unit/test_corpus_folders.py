@@ -116,7 +116,7 @@ def test_folders_at_the_top_may_be_folds(tmp_path: Path) -> None:
     assert "no clip in fold 'fold9' of test_folds; folds: fold1" in refusal(text[:-1] + "9")
 
 
-def test_equal_stems_are_told_with_the_option_that_tells_them_apart(tmp_path: Path) -> None:
+def test_equal_stems_are_reported_with_the_option_that_distinguishes_them(tmp_path: Path) -> None:
     for name in ("dog/0.wav", "dog/0.flac"):
         write(tmp_path / name)
     assert "?ids=path" in refusal(f"folder:{tmp_path}")
@@ -139,7 +139,7 @@ def linked(root: Path, what: str) -> Path:
 
 
 @pytest.mark.parametrize("what", ["train/dog/a.wav", "train/dog", "train"])
-def test_links_are_followed_as_far_as_is_asked(tmp_path: Path, what: str) -> None:
+def test_links_are_followed_as_far_as_requested(tmp_path: Path, what: str) -> None:
     corpus = linked(tmp_path, what)
     allowed = read_corpus(f"folder:{corpus}?links={tmp_path}")
     assert allowed.root == tmp_path
@@ -234,17 +234,17 @@ def test_any_path_can_be_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["C:\\data\\sounds", "C:/data/sounds", "d:\\"])
-def test_a_path_of_windows_without_a_kind_is_told_so(text: str) -> None:
+def test_a_path_of_windows_without_a_kind_is_reported(text: str) -> None:
     assert f"for example folder:{text}" in refusal(text)
 
 
-def test_a_path_with_a_colon_and_without_a_kind_is_told_so(tmp_path: Path) -> None:
+def test_a_path_with_a_colon_and_without_a_kind_is_reported(tmp_path: Path) -> None:
     write(tmp_path / "a:b/dog/a.wav")
     assert f"for example folder:{tmp_path}/a:b" in refusal(f"{tmp_path}/a:b")
 
 
 @pytest.mark.parametrize("links", ["", "?links={}"])
-def test_a_link_to_a_folder_that_holds_it_is_told_without_advice_that_cannot_help(
+def test_a_link_to_a_folder_that_holds_it_is_reported_without_advice_that_cannot_help(
     links: str, tmp_path: Path
 ) -> None:
     for name in ("a", "b"):

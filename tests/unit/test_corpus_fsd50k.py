@@ -36,7 +36,7 @@ def test_missing_clips_are_counted(tmp_path: Path) -> None:
     assert "dev.csv: 1 of 4 listed clips are not there (25.0 %), first: 16402" in note
 
 
-def test_a_copy_without_audio_is_refused(tmp_path: Path) -> None:
+def test_a_copy_without_audio_is_rejected(tmp_path: Path) -> None:
     text = fsd50k.write(tmp_path)
     shutil.rmtree(tmp_path / "FSD50K.dev_audio")
     shutil.rmtree(tmp_path / "FSD50K.eval_audio")
@@ -48,7 +48,7 @@ def test_every_missing_list_is_named(tmp_path: Path) -> None:
     assert all(name in message for name in ("vocabulary.csv", "dev.csv", "eval.csv"))
 
 
-def test_all_that_is_wrong_in_a_list_is_told_with_its_line(tmp_path: Path) -> None:
+def test_all_that_is_wrong_in_a_list_is_reported_with_its_line(tmp_path: Path) -> None:
     text = fsd50k.write(tmp_path)
     listing = tmp_path / "FSD50K.ground_truth/dev.csv"
     listing.write_text(
@@ -60,13 +60,13 @@ def test_all_that_is_wrong_in_a_list_is_told_with_its_line(tmp_path: Path) -> No
     assert "dev.csv line 4: 2 cells, the header has 4" in message
 
 
-def test_a_vocabulary_out_of_order_is_refused(tmp_path: Path) -> None:
+def test_a_vocabulary_out_of_order_is_rejected(tmp_path: Path) -> None:
     text = fsd50k.write(tmp_path)
     (tmp_path / "FSD50K.ground_truth/vocabulary.csv").write_text("1,Dog,/m/0\n")
     assert "expected 0,label,mid as entry 0, got 1,Dog,/m/0" in refusal(text)
 
 
-def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_files_of_one_name_are_rejected(tmp_path: Path) -> None:
     text = fsd50k.write(tmp_path)
     audio = tmp_path / "FSD50K.dev_audio"
     shutil.copy(audio / "64760.wav", audio / "64760.flac")

@@ -12,7 +12,7 @@ from cache_schema.errors import UsageError
 from pipeline.corpora import read_corpus
 
 
-def test_the_index_tells_the_split(tmp_path: Path) -> None:
+def test_the_index_gives_the_split(tmp_path: Path) -> None:
     corpus = read_corpus(fsdd.write(tmp_path))
     assert corpus.classes == tuple("0123456789")
     splits: dict[str, set[int]] = {}
@@ -36,7 +36,7 @@ def test_files_that_are_no_audio_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["seven_theo_1", "7_theo", "7_theo_x", "10_theo_1", "7_a_b_1"])
-def test_a_recording_with_another_name_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_recording_with_another_name_is_rejected(tmp_path: Path, name: str) -> None:
     fsdd.write(tmp_path)
     (tmp_path / f"recordings/{name}.wav").write_bytes(b"")
     with pytest.raises(UsageError, match=f"{name}.wav: not named DIGIT_SPEAKER_INDEX"):

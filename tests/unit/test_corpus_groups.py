@@ -106,7 +106,7 @@ def test_what_is_wrong_with_manifests_of_splits_names_file_and_line(sounds: Path
     assert "twice.csv line 2: id '0-0' is already that of train.csv line 2" in message
 
 
-def test_a_group_that_is_no_column_is_told_with_those_that_are_there(sounds: Path) -> None:
+def test_a_group_that_is_no_column_is_reported_with_those_that_are_there(sounds: Path) -> None:
     message = refusal(f"csv:{sounds}/all.csv?group=Speaker")
     assert "group=Speaker: no column of that name" in message
     assert "group=... names one of the columns that are there: speaker" in message
@@ -141,7 +141,7 @@ def test_groups_are_numbers_too_and_a_clip_without_one_stands_alone(sounds: Path
     assert found.clips[4].split == hashed_split("9-0", **shares)
 
 
-def test_a_list_of_a_split_with_other_columns_is_told_to_take_those_of_the_first(
+def test_a_list_of_a_split_with_other_columns_is_reported_with_those_of_the_first(
     sounds: Path,
 ) -> None:
     (sounds / "other.csv").write_text("file,class\n1-0.wav,a\n")
@@ -152,6 +152,6 @@ def test_a_list_of_a_split_with_other_columns_is_told_to_take_those_of_the_first
     )
 
 
-def test_lists_of_splits_and_folds_are_refused_together(sounds: Path) -> None:
+def test_lists_of_splits_and_folds_are_rejected_together(sounds: Path) -> None:
     message = refusal(f"csv:{sounds}/train.csv?test_list=eval.csv&validation_folds=1")
     assert "leave out the ones or the others" in message

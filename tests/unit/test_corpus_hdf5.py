@@ -69,7 +69,7 @@ def test_splits_follow_the_names_of_the_packs(tmp_path: Path) -> None:
     assert splits(address) == {"train": 4, "validation": 4}
 
 
-def test_a_split_without_a_pack_gets_a_share_and_that_is_said(tmp_path: Path) -> None:
+def test_a_split_without_a_pack_gets_a_share_and_that_is_reported(tmp_path: Path) -> None:
     text = f"hdf5:{panns(tmp_path / 'all.h5', clips=400)}"
     counts = splits(text)
     assert 20 < counts["validation"] < 60
@@ -126,7 +126,7 @@ def test_rows_that_panns_left_empty_are_no_clips(tmp_path: Path) -> None:
     assert "2 of 4 rows of train.h5 are empty, as PANNs leaves what it had not" in corpus.notes
 
 
-def test_packs_are_found_in_folders_and_those_not_asked_for_are_told(tmp_path: Path) -> None:
+def test_packs_are_found_in_folders_and_those_not_requested_are_reported(tmp_path: Path) -> None:
     (tmp_path / "unbalanced_train").mkdir()
     part = "unbalanced_train/unbalanced_train_part00.h5"
     for name in ("balanced_train.h5", part, "eval.h5"):
@@ -154,7 +154,7 @@ def test_zeros_and_ones_beside_waveforms_are_labels_whatever_their_type(tmp_path
     assert [clip.labels for clip in bits.clips] == [("0",), ("8",), ("16",), ("0",)]
 
 
-def test_bits_beyond_the_classes_are_refused(folder: Path) -> None:
+def test_bits_beyond_the_classes_are_rejected(folder: Path) -> None:
     with h5py.File(folder / "FSD50K.train_mp3.hdf", "r+") as pack:
         pack["target"][1, 1] = 0b00100000
     assert "train_mp3.hdf row 1: a label beyond the 10 classes" in refusal(f"hdf5:{folder}")
@@ -168,12 +168,12 @@ def test_a_clip_of_damaged_audio_stays_listed_for_the_quarantine(folder: Path) -
     assert frames["00000"] == 16_000
 
 
-def test_the_same_clip_in_two_packs_is_refused(folder: Path) -> None:
+def test_the_same_clip_in_two_packs_is_rejected(folder: Path) -> None:
     shutil.copy(folder / "FSD50K.val_mp3.hdf", folder / "FSD50K.test_mp3.hdf")
     assert "id '10000' is already that of" in refusal(f"hdf5:{folder}")
 
 
-def test_a_folder_without_packs_and_a_pack_by_a_link_are_refused(folder: Path) -> None:
+def test_a_folder_without_packs_and_a_pack_by_a_link_are_rejected(folder: Path) -> None:
     (folder / "in").mkdir()
     assert "no packs" in refusal(f"hdf5:{folder / 'in'}")
     (folder / "in/train.h5").symlink_to(folder / "FSD50K.train_mp3.hdf")
@@ -225,7 +225,7 @@ def test_what_is_wrong_with_a_pack_is_reported(tmp_path: Path, how: str, wanted:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_all_packs_that_cannot_be_opened_are_told_at_once(tmp_path: Path, share: float) -> None:
+def test_all_packs_that_cannot_be_opened_are_reported_at_once(tmp_path: Path, share: float) -> None:
     for name in ("train.h5", "test.h5"):
         content = panns(tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(content[: int(share * len(content))])

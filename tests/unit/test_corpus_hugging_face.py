@@ -62,7 +62,7 @@ def test_a_saved_single_data_set_and_a_single_shard_are_read(tmp_path: Path) -> 
     assert len(read_corpus(f"hugging-face:{shard}").clips) == 3
 
 
-def test_the_splits_of_the_data_set_may_be_told(tmp_path: Path) -> None:
+def test_the_splits_of_the_data_set_may_be_given(tmp_path: Path) -> None:
     for fold in range(4):
         one_shard(tmp_path, table(fold, [0, 1]), f"data/fold{fold}-00000-of-00001.parquet")
     text = f"hugging-face:{tmp_path}?train=fold0;fold1&validation=fold2&test=fold3"
@@ -83,7 +83,7 @@ def test_several_classes_make_the_corpus_multi_label(tmp_path: Path) -> None:
         assert [clip.labels for clip in corpus.clips] == [("cat", "owl"), (), ("dog",)]
 
 
-def test_an_empty_list_says_that_none_of_the_classes_is_there(tmp_path: Path) -> None:
+def test_an_empty_list_reports_that_none_of_the_classes_is_there(tmp_path: Path) -> None:
     feature = {"feature": dict(hugging_face.CLASS), "_type": "List"}
     clips = read_corpus(one_shard(tmp_path, table(0, [[0, 2], [], None], feature))).clips
     assert [(clip.labels, clip.none_present) for clip in clips] == [
@@ -115,7 +115,7 @@ def test_names_serve_as_labels_where_no_types_are_recorded(tmp_path: Path) -> No
     assert by_text.clips[0].labels == ("x",)
 
 
-def test_labels_in_one_text_are_told_and_separated_if_asked(tmp_path: Path) -> None:
+def test_labels_in_one_text_are_reported_and_separated_if_requested(tmp_path: Path) -> None:
     text = one_shard(tmp_path, table(0, ["dog,cat", "dog"], metadata=False))
     whole = read_corpus(text)
     assert whole.classes == ("dog", "dog,cat")
@@ -159,14 +159,14 @@ def test_columns_that_cannot_be_chosen_are_listed(tmp_path: Path) -> None:
     )
 
 
-def test_labels_that_are_none_are_told_with_their_rows(tmp_path: Path) -> None:
+def test_labels_that_are_none_are_reported_with_their_rows(tmp_path: Path) -> None:
     assert "train.parquet row 1: label 7 is neither" in refusal(
         one_shard(tmp_path, table(0, [0, 7]))
     )
     assert "label 0.5 is neither" in refusal(one_shard(tmp_path, table(0, [0.5], metadata=False)))
 
 
-def test_missing_and_disagreeing_shards_are_all_told(tmp_path: Path) -> None:
+def test_missing_and_disagreeing_shards_are_all_reported(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "data/train-00001-of-00002.parquet").unlink()
     other = table(0, [0], {"names": ["fox"], "_type": "ClassLabel"})
@@ -195,7 +195,7 @@ def test_a_shard_of_numbers_is_named_by_its_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.9])
 @pytest.mark.parametrize("form", [write, write_saved])
-def test_a_truncated_shard_is_told_or_its_rows_are_quarantined(
+def test_a_truncated_shard_is_reported_or_its_rows_are_quarantined(
     tmp_path: Path, share: float, form: Any
 ) -> None:
     text = form(tmp_path)
@@ -217,13 +217,13 @@ def test_a_truncated_shard_is_told_or_its_rows_are_quarantined(
      b'{"_data_files": [{"filename": "/etc/passwd"}]}',
      b'{"_data_files": [{"filename": "none.arrow"}]}'],
 )  # fmt: skip
-def test_a_state_that_is_none_is_refused(tmp_path: Path, state: bytes) -> None:
+def test_a_state_that_is_none_is_rejected(tmp_path: Path, state: bytes) -> None:
     write_saved(tmp_path)
     (tmp_path / "train/state.json").write_bytes(state)
     assert str(tmp_path) in refusal(f"hugging-face:{tmp_path}")
 
 
-def test_splits_that_are_none_are_refused(tmp_path: Path) -> None:
+def test_splits_that_are_none_are_rejected(tmp_path: Path) -> None:
     write_saved(tmp_path)
     for splits in ("train", [1], ["../train"], ["none"], ["x\0"], ["x" * 300], ["\ud800"]):
         (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": splits}))

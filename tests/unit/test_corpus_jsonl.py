@@ -33,7 +33,7 @@ def refusal(text: str) -> str:
     return str(caught.value)
 
 
-def test_json_lines_and_csv_say_the_same(tmp_path: Path) -> None:
+def test_json_lines_and_csv_report_the_same(tmp_path: Path) -> None:
     rows = (
         {"id": "one", "path": "a.wav", "labels": "dog;cat", "split": "val"},
         {
@@ -67,7 +67,7 @@ def test_null_is_no_field_and_a_null_label_is_unlabelled(tmp_path: Path) -> None
     assert [(clip.id, clip.labels) for clip in corpus.clips] == [("a", ())]
 
 
-def test_an_empty_list_says_that_none_of_the_classes_is_there(tmp_path: Path) -> None:
+def test_an_empty_list_reports_that_none_of_the_classes_is_there(tmp_path: Path) -> None:
     rows = ({"path": "a.wav", "labels": []}, {"path": "b.wav", "label": "x"})
     corpus = read_corpus(manifest(tmp_path, *rows))
     assert corpus.task == "multi"
@@ -133,7 +133,7 @@ def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
         assert part in message, part
 
 
-def test_a_manifest_without_a_line_is_refused(tmp_path: Path) -> None:
+def test_a_manifest_without_a_line_is_rejected(tmp_path: Path) -> None:
     assert "no clips" in refusal(manifest(tmp_path))
     assert "a folder, not a manifest" in refusal(f"jsonl:{tmp_path}")
 
@@ -157,7 +157,7 @@ def test_the_small_manifests_list_the_same_recordings(tmp_path: Path) -> None:
         max_size=3,
     )
 )
-def test_lines_of_any_values_are_read_or_refused(
+def test_lines_of_any_values_are_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, object]]
 ) -> None:
     with only_reported(UsageError):
@@ -166,7 +166,7 @@ def test_lines_of_any_values_are_read_or_refused(
 
 @fuzzing(100)
 @given(seeds)
-def test_a_mutated_manifest_is_read_or_refused(
+def test_a_mutated_manifest_is_read_or_rejected(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
     source = manifest(tmp_path_factory.getbasetemp() / "mutated", LINE, LINE | {"id": "b"})

@@ -56,18 +56,18 @@ def test_any_usual_separator_and_encoding_is_read(
     assert labels(corpus) == {"a": ("dog",), "b": ("cat",)}
 
 
-def test_what_is_no_text_is_told_with_how_to_convert_it(tmp_path: Path) -> None:
+def test_what_is_no_text_is_reported_with_how_to_convert_it(tmp_path: Path) -> None:
     message = refusal(listing(tmp_path, "path,label\na.wav,dög\n".encode("latin-1")))
     assert "not UTF-8 text (byte 18)" in message
     assert "iconv -f WINDOWS-1252" in message
 
 
-def test_seconds_with_a_comma_are_told_with_the_point(tmp_path: Path) -> None:
+def test_seconds_with_a_comma_are_reported_with_the_point(tmp_path: Path) -> None:
     text = "path;label;start_s\na.wav;dog;0,1\n"
     assert "got '0,1'; write 0.1" in refusal(listing(tmp_path, text))
 
 
-def test_cells_that_need_quotes_are_told_once(tmp_path: Path) -> None:
+def test_cells_that_need_quotes_are_reported_once(tmp_path: Path) -> None:
     message = refusal(listing(tmp_path, "path,label\na.wav,dog,cat\nb.wav,dog,cat\n"))
     assert message.count('stands in quotes: "dog,cat"') == 1
 
@@ -77,7 +77,7 @@ def test_cells_that_need_quotes_are_told_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", ["file", "filename", "File_Name", "filepath", "wav", "fname"])
 @pytest.mark.parametrize("label", ["class", "category", "Target", "tag", "labels", "label"])
-def test_other_names_of_columns_are_told_with_a_command_that_reads_them(
+def test_other_names_of_columns_are_reported_with_a_command_that_reads_them(
     tmp_path: Path, path: str, label: str
 ) -> None:
     text = "\n".join(",".join(row) for row in [(path, label), *ROWS])
@@ -107,12 +107,12 @@ def test_an_index_without_a_name_is_passed_over(tmp_path: Path) -> None:
         assert corpus.notes == ("columns not read: 1 without a name",)
 
 
-def test_a_list_without_a_header_is_told_so(tmp_path: Path) -> None:
+def test_a_list_without_a_header_is_reported(tmp_path: Path) -> None:
     message = refusal(listing(tmp_path, "a.wav,dog\nb.wav,cat\n"))
     assert "write one above it: path,label" in message
 
 
-def test_an_unlabelled_list_says_so(tmp_path: Path) -> None:
+def test_an_unlabelled_list_is_reported(tmp_path: Path) -> None:
     source = listing(tmp_path, "path\na.wav\nb.wav\n")
     assert "label=none" in refusal(source)
     assert labels(read_corpus(f"{source}?label=none")) == {"a": (), "b": ()}
@@ -141,7 +141,9 @@ def test_json_lines_of_other_tools_are_read_by_the_same_options(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("mark", [",", "|", ";"])
-def test_several_labels_in_one_are_told_and_separated_if_asked(tmp_path: Path, mark: str) -> None:
+def test_several_labels_in_one_are_reported_and_separated_if_requested(
+    tmp_path: Path, mark: str
+) -> None:
     text = f'path,label\na.wav,"dog{mark}cat"\nb.wav,dog\n'
     source = listing(tmp_path, text)
     apart = {"a": ("dog", "cat"), "b": ("dog",)}
@@ -192,7 +194,7 @@ def test_rows_of_one_clip_in_two_splits_are_not_joined(tmp_path: Path) -> None:
     assert "id 'a' is already that of line 2" in refusal(f"{source}?rows=label")
 
 
-def test_equal_stems_in_a_list_are_told_apart_by_their_suffix(tmp_path: Path) -> None:
+def test_equal_stems_in_a_list_are_distinguished_by_their_suffix(tmp_path: Path) -> None:
     write_clips(tmp_path, ("a.flac",))
     source = listing(tmp_path, "path,label\na.wav,dog\na.flac,cat\n")
     assert "?ids=path" in refusal(source)
@@ -232,7 +234,7 @@ def test_absolute_paths_within_the_corpus_are_relative_ones(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["csv", "audio-folder"])
 @pytest.mark.parametrize("absolute", [True, False])
-def test_paths_lead_out_only_as_far_as_is_asked(tmp_path: Path, kind: str, absolute: bool) -> None:
+def test_paths_lead_out_only_as_far_as_requested(tmp_path: Path, kind: str, absolute: bool) -> None:
     write_clips(tmp_path / "pool", CLIPS)
     lists = tmp_path / "lists"
     lists.mkdir()
@@ -248,14 +250,14 @@ def test_paths_lead_out_only_as_far_as_is_asked(tmp_path: Path, kind: str, absol
     assert "leaves the corpus folder" in refusal(f"{source}links={lists}")
 
 
-def test_a_json_array_is_told_how_to_become_lines(tmp_path: Path) -> None:
+def test_a_json_array_is_reported_with_how_to_become_lines(tmp_path: Path) -> None:
     text = json.dumps([{"path": "a.wav", "label": "dog"}], indent=1)
     message = refusal(listing(tmp_path, text, "clips.json", kind="jsonl"))
     assert "a JSON array" in message
     assert "jq -c '.[]'" in message
 
 
-def test_absolute_paths_of_another_machine_are_told_with_their_prefix(tmp_path: Path) -> None:
+def test_absolute_paths_of_another_machine_are_reported_with_their_prefix(tmp_path: Path) -> None:
     text = "path,label\n/home/bob/sounds/a.wav,dog\n/home/bob/sounds/b.wav,cat\n"
     source = listing(tmp_path, text)
     message = refusal(source)
@@ -268,13 +270,13 @@ def test_absolute_paths_of_another_machine_are_told_with_their_prefix(tmp_path: 
     assert read_corpus(f"{rooted}?prefix=/").clips == here.clips
 
 
-def test_the_line_that_tells_excel_the_separator_is_no_header(tmp_path: Path) -> None:
+def test_the_line_that_gives_excel_the_separator_is_no_header(tmp_path: Path) -> None:
     corpus = read_corpus(listing(tmp_path, "sep=;\npath;label\na.wav;dog\n"))
     assert labels(corpus) == {"a": ("dog",)}
     assert "line 3: the path is empty" in refusal(listing(tmp_path, "sep=|\npath|label\n|dog\n"))
 
 
-def test_a_table_that_is_called_json_lines_is_told_so(tmp_path: Path) -> None:
+def test_a_table_that_is_called_json_lines_is_reported(tmp_path: Path) -> None:
     source = listing(tmp_path, "path,label\na.wav,dog\n", kind="jsonl")
     assert "a table with a header is read by csv:" in refusal(source)
 
@@ -286,7 +288,7 @@ def test_a_table_that_is_called_json_lines_is_told_so(tmp_path: Path) -> None:
         (gzip.compress(b"path,label\n"), "gunzip it"),
     ],
 )
-def test_a_list_that_is_packed_is_refused_with_the_way_to_it(
+def test_a_list_that_is_packed_is_rejected_with_the_way_to_it(
     tmp_path: Path, data: bytes, way: str
 ) -> None:
     (tmp_path / "list.csv").write_bytes(data)

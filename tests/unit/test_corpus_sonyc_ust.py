@@ -45,7 +45,7 @@ def test_one_volunteer_is_enough_to_train_and_verified_annotations_test(tmp_path
     }
 
 
-def test_a_majority_of_the_volunteers_can_be_asked_for(tmp_path: Path) -> None:
+def test_a_majority_of_the_volunteers_can_be_requested(tmp_path: Path) -> None:
     found = labels(f"{sonyc_ust.write(tmp_path)}?labels=fine&aggregation=majority")
     assert found["01_000006"] == ("small-sounding-engine",)
     assert found["02_000007"] == ()
@@ -112,7 +112,7 @@ def test_recordings_may_all_lie_in_audio(tmp_path: Path) -> None:
     assert labels(text) == before
 
 
-def test_missing_columns_and_bad_cells_are_told(tmp_path: Path) -> None:
+def test_missing_columns_and_bad_cells_are_reported(tmp_path: Path) -> None:
     text = sonyc_ust.write(tmp_path)
     listing = tmp_path / "annotations.csv"
     replace_text(listing, "train,1,01_000006.wav,11", "training,1,01_000006.wav,11")
@@ -126,7 +126,7 @@ def test_missing_columns_and_bad_cells_are_told(tmp_path: Path) -> None:
     assert "annotations.csv lacks the column(s) 8_dog_presence" in refusal(text)
 
 
-def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_recordings_is_rejected(tmp_path: Path) -> None:
     text = sonyc_ust.write(tmp_path)
     for path in tmp_path.glob("*/*.wav"):
         path.unlink()

@@ -59,7 +59,7 @@ def test_version_2_is_not_read_with_the_words_of_version_1(tmp_path: Path) -> No
     assert read_corpus(f"{text}?labels=35").notes == ()
 
 
-def test_folds_in_two_splits_are_refused(tmp_path: Path) -> None:
+def test_folds_in_two_splits_are_rejected(tmp_path: Path) -> None:
     text = speech_commands.write(tmp_path, ("yes",))
     lines = [f"yes/{speaker:08x}_nohash_0.wav,yes,{speaker},{speaker}" for speaker in range(8)]
     (tmp_path / "metadata.csv").write_text("\n".join(["file,label,speaker,fold", *lines]) + "\n")

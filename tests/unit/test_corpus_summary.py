@@ -124,7 +124,7 @@ def test_clips_of_a_length_that_the_teacher_does_not_take_are_counted(tmp_path: 
     ]
 
 
-def test_an_unlabelled_corpus_is_told_so(tmp_path: Path) -> None:
+def test_an_unlabelled_corpus_is_reported(tmp_path: Path) -> None:
     for number in range(40):
         write(tmp_path / f"{number}.wav")
     corpus = read_corpus(f"folder:{tmp_path}?labels=none")
@@ -135,7 +135,7 @@ def test_an_unlabelled_corpus_is_told_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "names", [("fold1", "fold2", "fold3"), ("1", "2", "10"), ("F-1", "F-2", "F-3")]
 )
-def test_folds_are_told_with_the_option_that_takes_them(
+def test_folds_are_reported_with_the_option_that_takes_them(
     tmp_path: Path, names: tuple[str, ...]
 ) -> None:
     for name in names:
@@ -180,7 +180,7 @@ def listing(root: Path, *rows: str, header: str = "path,label") -> str:
         ("link.wav", "1 are links to nothing"),
     ],
 )
-def test_a_path_that_cannot_be_read_is_told_with_how_it_may_be_meant(
+def test_a_path_that_cannot_be_read_is_reported_with_how_it_may_be_meant(
     tmp_path: Path, listed: str, wanted: str
 ) -> None:
     for name in ("x.wav", "a b.wav", unicodedata.normalize("NFD", "é.wav")):
@@ -239,7 +239,7 @@ def test_many_clips_that_cannot_be_decoded_are_not_all_decoded_twice(tmp_path: P
     assert message_lines[2] == "  10 others cannot be decoded, first 20.wav"
 
 
-def test_clips_of_published_lists_that_are_spelled_otherwise_are_told(tmp_path: Path) -> None:
+def test_clips_of_published_lists_that_are_spelled_otherwise_are_reported(tmp_path: Path) -> None:
     write(tmp_path / "Audio/x.wav")
     (tmp_path / "metadata.csv").write_text("file_name,label\naudio\\x.wav,dog\n")
     assert "(there is Audio/x.wav): names differ in upper" in refusal(f"audio-folder:{tmp_path}")
@@ -248,7 +248,7 @@ def test_clips_of_published_lists_that_are_spelled_otherwise_are_told(tmp_path: 
 # --- the commands --------------------------------------------------------------------------------
 
 
-def test_commands_tell_it_before_the_pass(tmp_path: Path) -> None:
+def test_commands_report_it_before_the_pass(tmp_path: Path) -> None:
     folder(tmp_path / "corpus", train_dog=3, test_dog=1)
     words = [f"folder:{tmp_path / 'corpus'}", "--teacher", "toy", "--out", tmp_path / "c.zarr"]
     for options in (["--plan"], []):
@@ -264,7 +264,7 @@ def test_commands_tell_it_before_the_pass(tmp_path: Path) -> None:
     assert "has no split validation: the last epoch is kept" in message_lines
 
 
-def test_finetuning_tells_it_and_begins_nothing_without_validation(tmp_path: Path) -> None:
+def test_finetuning_reports_it_and_begins_nothing_without_validation(tmp_path: Path) -> None:
     folder(tmp_path / "corpus", train_dog=2, train_cat=2, test_dog=1)
     out = tmp_path / "teacher"
     run = command(

@@ -42,13 +42,13 @@ def test_fold_1_is_not_fold_10(tmp_path: Path) -> None:
     assert (splits["fold1"], splits["fold2"], splits["fold10"]) == ("test", "validation", "train")
 
 
-def test_folds_that_are_not_there_or_in_two_splits_are_told_in_order(tmp_path: Path) -> None:
+def test_folds_that_are_not_there_or_in_two_splits_are_reported_in_order(tmp_path: Path) -> None:
     message = refusal(f"{urbansound8k.write(tmp_path)}?test_folds=0;9")
     assert "no clip in fold '0' of test_folds; folds: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10" in message
     assert "fold '9' is in validation_folds=9 and in test_folds=0;9" in message
 
 
-def test_a_class_under_another_number_is_refused(tmp_path: Path) -> None:
+def test_a_class_under_another_number_is_rejected(tmp_path: Path) -> None:
     urbansound8k.write(tmp_path)
     text = (tmp_path / METADATA).read_text()
     changed = text.replace("1,1,3,dog_bark", "1,1,4,dog_bark").replace(
@@ -60,7 +60,7 @@ def test_a_class_under_another_number_is_refused(tmp_path: Path) -> None:
     assert "line 6: unknown label 'dog'" in message
 
 
-def test_a_folder_without_its_list_is_told_which(tmp_path: Path) -> None:
+def test_a_folder_without_its_list_is_reported_by_name(tmp_path: Path) -> None:
     assert METADATA in refusal(f"urbansound8k:{tmp_path}")
 
 

@@ -144,7 +144,7 @@ def test_windows_decode_to_their_stretch_of_the_recording(tmp_path: Path) -> Non
         np.testing.assert_array_equal(decoded_window.waveform, whole[first : first + RATE_HZ])
 
 
-def test_a_window_with_the_id_of_another_clip_is_refused(tmp_path: Path) -> None:
+def test_a_window_with_the_id_of_another_clip_is_rejected(tmp_path: Path) -> None:
     write(tmp_path, a=2)
     lines = "id,path,label,start_s,end_s\na,dog/a.wav,dog,,\na#1,dog/a.wav,dog,0,0.5\n"
     (tmp_path / "clips.csv").write_text(lines)
@@ -167,6 +167,6 @@ def test_a_window_with_the_id_of_another_clip_is_refused(tmp_path: Path) -> None
         "window_s=2&window_s=2",
     ],
 )
-def test_windows_of_no_length_are_refused(tmp_path: Path, query: str) -> None:
+def test_windows_of_no_length_are_rejected(tmp_path: Path, query: str) -> None:
     with pytest.raises(UsageError, match=r"(window|overlap)_s"):
         read_corpus(f"{write(tmp_path, a=2)}&{query}")

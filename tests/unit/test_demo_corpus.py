@@ -56,7 +56,7 @@ def test_another_process_writes_the_same_bytes(corpus_manifest: Path, tmp_path: 
 
 
 @needs_espeak
-def test_the_word_is_where_the_manifest_says(corpus_manifest: Path) -> None:
+def test_the_word_is_where_the_manifest_has_it(corpus_manifest: Path) -> None:
     with corpus_manifest.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -89,7 +89,7 @@ def test_every_word_of_a_speaker_sounds_different() -> None:
     assert len({wave.tobytes() for wave in waves.values()}) == len(waves)
 
 
-def test_no_voice_speaks_in_two_splits() -> None:
+def test_no_voice_is_in_two_splits() -> None:
     variants = [variant for names in VARIANTS.values() for variant in names]
     assert len(set(variants)) == len(variants)
     everyone = [voice for split in VARIANTS for voice in speakers(split)]
@@ -105,26 +105,26 @@ def test_a_finished_corpus_is_left_alone(corpus_manifest: Path) -> None:
 
 
 @needs_espeak
-def test_a_folder_with_another_corpus_is_refused(corpus_manifest: Path) -> None:
+def test_a_folder_with_another_corpus_is_rejected(corpus_manifest: Path) -> None:
     with pytest.raises(UsageError, match="holds another one") as caught:
         write_demo_corpus(corpus_manifest.parent, clips_per_split=CLIPS, seed=4)
     assert '"seed": 3' in str(caught.value)
     assert '"seed": 4' in str(caught.value)
 
 
-def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("x")
     with pytest.raises(UsageError, match="holds other files"):
         write_demo_corpus(tmp_path, clips_per_split=CLIPS, seed=0)
 
 
 @pytest.mark.parametrize("clips", [{}, {"train": 0}, {"train": -1, "test": 2}, {"dev": 3}])
-def test_senseless_numbers_are_refused(tmp_path: Path, clips: dict[str, int]) -> None:
+def test_senseless_numbers_are_rejected(tmp_path: Path, clips: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="clips_per_split"):
         write_demo_corpus(tmp_path, clips_per_split=clips, seed=0)
 
 
-def test_a_clip_too_short_for_a_word_is_refused(tmp_path: Path) -> None:
+def test_a_clip_too_short_for_a_word_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"at least 1\.5, got 0\.5"):
         write_demo_corpus(tmp_path, clips_per_split=CLIPS, seed=0, length_s=0.5)
 

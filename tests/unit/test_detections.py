@@ -1,4 +1,4 @@
-"""When a detection is told, and when it is not told again."""
+"""When a detection is reported, and when it is not reported again."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def multi(threshold: float = 0.5, refractory_s: float = 0.0) -> Detector:
     return Detector(("a", "b"), "multi", threshold, refractory_s)
 
 
-def test_a_rise_is_told_once_with_its_place_and_score() -> None:
+def test_a_rise_is_reported_once_with_its_place_and_score() -> None:
     found = told(single(0.6), (0.6, 0.4), (0.9, 0.1), (0.8, 0.2))
     assert found == [Detection(0.0, "a", 0.6)]
 
 
-def test_a_class_is_told_again_after_it_was_away() -> None:
+def test_a_class_is_reported_again_after_it_was_away() -> None:
     found = told(single(), (0.9, 0.1), (0.1, 0.9), (0.9, 0.1))
     assert [(one.label, one.start_s) for one in found] == [("a", 0.0), ("b", 0.1), ("a", 0.2)]
 
@@ -51,5 +51,5 @@ def test_of_a_single_label_task_only_the_likeliest_class_counts() -> None:
 
 
 @pytest.mark.parametrize("make", [single, multi])
-def test_nothing_is_told_below_the_threshold(make: type) -> None:
+def test_nothing_is_reported_below_the_threshold(make: type) -> None:
     assert told(make(0.99), (0.9, 0.1), (0.1, 0.9)) == []

@@ -86,7 +86,7 @@ def test_a_changed_copy_of_a_plan_has_a_digest_of_its_own() -> None:
         ({"row_shape": [3]}, {"classes": ["yes"]}),
     ],
 )
-def test_a_top_k_that_no_teacher_could_have_said_is_a_problem(
+def test_a_top_k_that_no_teacher_could_have_given_is_a_problem(
     spec: dict[str, object], teacher: dict[str, object]
 ) -> None:
     document = json.loads(small_cache.first_plan().encode())

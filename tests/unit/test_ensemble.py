@@ -1,4 +1,4 @@
-"""An ensemble averages what its members output, and refuses members that do not fit together."""
+"""An ensemble averages what its members output, and rejects members that do not fit together."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_attention_is_averaged_where_all_have_it_on_the_same_frames() -> None:
         assert ensemble.row_shape(name, 8_000) == value.shape
 
 
-def test_a_signal_of_its_members_that_has_no_mean_is_refused() -> None:
+def test_a_signal_of_its_members_that_has_no_mean_is_rejected() -> None:
     with pytest.raises(UsageError, match="unknown signal of teacher ensemble 'layer_attention'"):
         EnsembleTeacher([ToyTeacher(), ToyTeacher()]).infer([noise()], ["layer_attention"])
 
@@ -55,7 +55,7 @@ def test_all_differences_are_listed() -> None:
 
 
 @pytest.mark.parametrize("text", ["ensemble", "ensemble:members=toy", "ensemble:members="])
-def test_fewer_than_two_members_are_refused(text: str) -> None:
+def test_fewer_than_two_members_are_rejected(text: str) -> None:
     with pytest.raises(UsageError, match="two or more members"):
         open_teacher(text)
 
@@ -74,7 +74,7 @@ def test_a_member_that_is_not_there_is_named() -> None:
         open_teacher("ensemble:members=toy;nowhere")
 
 
-def test_an_option_that_is_not_its_own_is_refused() -> None:
+def test_an_option_that_is_not_its_own_is_rejected() -> None:
     with pytest.raises(UsageError, match="residual"):
         open_teacher("ensemble:members=toy;toy", {"residual": "false"})
 

@@ -1,4 +1,4 @@
-"""A file that misses a bar is refused, with both values."""
+"""A file that misses a bar is rejected, with both values."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_file_that_answers_alike_passes() -> None:
 
 
 @pytest.mark.parametrize("difference", [1.1e-5, float("nan"), float("inf")])
-def test_a_difference_above_the_bar_is_told_with_it(difference: float) -> None:
+def test_a_difference_above_the_bar_is_reported_with_it(difference: float) -> None:
     with pytest.raises(RunError) as caught:
         check_parity(replace(GOOD, largest_difference=difference), FEATURES, "model.onnx")
     assert f"largest difference {difference:.2g}, allowed 1e-05" in str(caught.value)
@@ -50,7 +50,7 @@ def test_a_student_of_more_rounding_is_held_to_its_own() -> None:
             )
 
 
-def test_another_class_is_told() -> None:
+def test_another_class_is_reported() -> None:
     with pytest.raises(RunError, match=r"the same class for 99\.8% of the clips, needed 100 %"):
         check_parity(replace(GOOD, agreement=0.998), FEATURES, "model.onnx")
 
@@ -61,7 +61,7 @@ def int8_message(parity: Parity, bytes_int8: int, bytes_float: int, *, has_step:
     return str(caught.value)
 
 
-def test_all_bars_of_int8_are_told_at_once() -> None:
+def test_all_bars_of_int8_are_reported_at_once() -> None:
     bad = replace(GOOD, agreement=0.9688, file_score=0.8899)
     said = int8_message(bad, 400_000, 1_000_000, has_step=False)
     assert "misses 3 bar(s)" in said

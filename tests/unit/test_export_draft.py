@@ -68,7 +68,7 @@ def link(out: Path) -> None:
 
 
 @pytest.mark.parametrize("put", [fill, link, Path.touch])
-def test_what_is_there_is_refused_before_any_work(tmp_path: Path, put: object) -> None:
+def test_what_is_there_is_rejected_before_any_work(tmp_path: Path, put: object) -> None:
     put(tmp_path / "out")  # type: ignore[operator]
     before = os.listdir(tmp_path)
     with pytest.raises(UsageError, match="Choose another --out"), draft_of(tmp_path / "out"):
@@ -84,7 +84,7 @@ def test_what_comes_in_between_is_not_replaced(tmp_path: Path) -> None:
     assert os.listdir(out) == ["mine"]
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_rejected_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1")
     with pytest.raises(OSError, match="file"), draft_of(tmp_path / "file" / "out"):
         raise AssertionError("work was begun")

@@ -1,4 +1,4 @@
-"""What an export refuses at once, and what it offers instead."""
+"""What an export rejects at once, and what it offers instead."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(tmp_path: Path, code: int, *words: object, out: str = "out") -> str:
-    """What is said; nothing may be left."""
+    """The message; nothing may be left."""
     before = sorted(os.listdir(tmp_path))
     found, said = run(main, *words, "--out", tmp_path / out)
     assert found == code, said
@@ -42,7 +42,9 @@ def refused(tmp_path: Path, code: int, *words: object, out: str = "out") -> str:
     return said
 
 
-def test_a_step_is_refused_with_the_reason_and_the_way_there_is(runs: Path, tmp_path: Path) -> None:
+def test_a_step_is_rejected_with_the_reason_and_the_way_there_is(
+    runs: Path, tmp_path: Path
+) -> None:
     said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--streaming")
     assert "tc-resnet cannot run frame by frame: it takes a mean over the whole clip" in said
     assert "--length-s 1, without --streaming" in said
@@ -51,7 +53,7 @@ def test_a_step_is_refused_with_the_reason_and_the_way_there_is(runs: Path, tmp_
     assert "it reads the clip backwards too" in said
 
 
-def test_any_length_is_refused_with_the_reason_and_the_way_there_is(
+def test_any_length_is_rejected_with_the_reason_and_the_way_there_is(
     runs: Path, tmp_path: Path
 ) -> None:
     said = refused(tmp_path, 2, runs / "att-rnn", "--to", "onnx", "--length-s", "any")
@@ -61,7 +63,7 @@ def test_any_length_is_refused_with_the_reason_and_the_way_there_is(
 
 
 @pytest.mark.parametrize("more", [(), ("--waveform",)])
-def test_a_length_of_less_than_a_window_is_refused(
+def test_a_length_of_less_than_a_window_is_rejected(
     runs: Path, tmp_path: Path, more: tuple[str, ...]
 ) -> None:
     said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--length-s", "0.01", *more)
@@ -70,12 +72,12 @@ def test_a_length_of_less_than_a_window_is_refused(
 
 
 @pytest.mark.parametrize("length", ["0", "-1", "nan", "inf", "1e9", "long", ""])
-def test_a_length_that_is_none_is_refused(runs: Path, tmp_path: Path, length: str) -> None:
+def test_a_length_that_is_none_is_rejected(runs: Path, tmp_path: Path, length: str) -> None:
     said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--length-s", length)
     assert "expected seconds above 0" in said
 
 
-def test_options_that_do_not_go_together_are_refused(runs: Path, tmp_path: Path) -> None:
+def test_options_that_do_not_go_together_are_rejected(runs: Path, tmp_path: Path) -> None:
     tc, crnn = runs / "tc-resnet", runs / "crnn"
     said = refused(tmp_path, 2, tc, "--to", "onnx")
     assert "--length-s SECONDS, --length-s any" in said
@@ -101,13 +103,13 @@ def test_options_that_do_not_go_together_are_refused(runs: Path, tmp_path: Path)
         assert part in said
 
 
-def test_an_unknown_format_is_refused(runs: Path, tmp_path: Path) -> None:
+def test_an_unknown_format_is_rejected(runs: Path, tmp_path: Path) -> None:
     said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onyx", "--length-s", 1)
     assert "unknown exporter 'onyx'" in said
     assert "Did you mean 'onnx'?" in said
 
 
-def test_a_cache_of_other_classes_is_refused(runs: Path, tmp_path: Path) -> None:
+def test_a_cache_of_other_classes_is_rejected(runs: Path, tmp_path: Path) -> None:
     cache = write_small_cache(tmp_path / "small.zarr")
     said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--calibrate", cache,
                    "--length-s", 1)  # fmt: skip
@@ -193,7 +195,7 @@ def test_a_folder_that_is_no_run_is_a_message(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "full folder", "below a file"])
-def test_a_place_that_is_taken_is_refused(runs: Path, tmp_path: Path, kind: str) -> None:
+def test_a_place_that_is_taken_is_rejected(runs: Path, tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
     if kind == "full folder":
         out.mkdir()

@@ -1,4 +1,4 @@
-"""Fine-tuning learns, refuses what does not fit, and writes a folder that others can read."""
+"""Fine-tuning learns, rejects what does not fit, and writes a folder that others can read."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_finished_run_repeated_is_already_done(
         assert lines[1:] == [step]
 
 
-def test_another_configuration_in_the_same_folder_is_refused_with_both_values(
+def test_another_configuration_in_the_same_folder_is_rejected_with_both_values(
     corpus: Corpus, base: Path, tmp_path: Path
 ) -> None:
     run(corpus, base, tmp_path / "teacher")
@@ -128,7 +128,7 @@ def test_a_foreign_folder_called_like_an_unfinished_one_is_left_alone(
     assert (partial / "thesis.txt").read_text() == "mine"
 
 
-def test_a_corpus_without_validation_clips_is_refused(
+def test_a_corpus_without_validation_clips_is_rejected(
     corpus: Corpus, base: Path, tmp_path: Path
 ) -> None:
     training = tuple(clip for clip in corpus.clips if clip.split == "train")
@@ -145,7 +145,7 @@ def test_a_corpus_without_validation_clips_is_refused(
         ("efficientnet", "first", "efficientnet takes mean or attention"),
     ],
 )
-def test_a_pooling_that_a_family_lacks_is_refused(
+def test_a_pooling_that_a_family_lacks_is_rejected(
     corpus: Corpus, tmp_path: Path, family: str, pooling: str, wanted: str
 ) -> None:
     base = write_base(tmp_path / "base", family)
@@ -163,7 +163,7 @@ def test_a_pooling_that_a_family_lacks_is_refused(
         ("efficientnet", "attention", "**This model pools by attention.**"),
     ],
 )
-def test_the_card_says_what_the_head_pools(
+def test_the_card_reports_what_the_head_pools(
     corpus: Corpus, tmp_path: Path, family: str, pooling: str | None, wanted: str
 ) -> None:
     base, out = write_base(tmp_path / "base", family), tmp_path / "teacher"
@@ -175,7 +175,7 @@ def test_the_card_says_what_the_head_pools(
     assert teacher.provenance["pooling"] == result["facts"]["pooling"]
 
 
-def test_the_command_says_what_is_wrong_and_exits_with_its_code(
+def test_the_command_reports_what_is_wrong_and_exits_with_its_code(
     corpus: Corpus, tmp_path: Path
 ) -> None:
     manifest = tmp_path / "clips.csv"

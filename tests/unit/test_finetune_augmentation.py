@@ -41,7 +41,7 @@ def batch_of(lengths: list[int]) -> AudioBatch:
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 1_000))
 @settings(deadline=None, max_examples=100)
-def test_mixup_mixes_waveforms_as_the_labels_say(lengths: list[int], seed: int) -> None:
+def test_mixup_mixes_waveforms_as_the_labels(lengths: list[int], seed: int) -> None:
     batch = batch_of(lengths)
     mixed = mix_batch(batch, 10, np.random.default_rng(seed))
     for row, (waveform, shares) in enumerate(zip(mixed.waveforms, mixed.labels, strict=True)):
@@ -76,7 +76,7 @@ def test_mixup_leaves_what_it_was_given() -> None:
 
 @given(st.floats(-10, 40), st.floats(0, 20), st.integers(0, 1_000))
 @settings(deadline=None, max_examples=50)
-def test_noise_has_the_power_asked_for(low_db: float, width_db: float, seed: int) -> None:
+def test_noise_has_the_power_requested(low_db: float, width_db: float, seed: int) -> None:
     clean = noise(20_000)
     noisy = add_noise(clean, (low_db, low_db + width_db), np.random.default_rng(seed))
     added = noisy.astype(float) - clean
@@ -90,7 +90,7 @@ def test_silence_stays_silent_at_any_ratio() -> None:
     assert not add_noise(silence, (0, 10), np.random.default_rng(0)).any()
 
 
-def test_a_ratio_range_upside_down_is_refused() -> None:
+def test_a_ratio_range_upside_down_is_rejected() -> None:
     with pytest.raises(UsageError, match="so --noise-snr-db 5 20"):
         FineTuneRecipe(noise_snr_db=(20, 5))
 

@@ -29,7 +29,7 @@ def corpus(tmp_path: Path) -> Corpus:
     return write_corpus(tmp_path / "corpus")
 
 
-def test_an_epoch_hears_every_usable_clip_once(corpus: Corpus) -> None:
+def test_an_epoch_uses_every_usable_clip_once(corpus: Corpus) -> None:
     audio = audio_of(corpus)
     training = [batch for step in audio.steps("train", 3, seed=(0, 1)) for batch in step]
     validation = list(audio.batches_by_length("train", 3))
@@ -151,7 +151,7 @@ def test_memory_holds_no_more_than_it_may(tmp_path: Path) -> None:
     assert len(list(audio.steps("train", 1, seed=(0, 1)))) == 2
 
 
-def test_training_hears_another_view_each_epoch_and_validation_the_cached_one(
+def test_training_uses_another_view_each_epoch_and_validation_the_cached_one(
     corpus: Corpus,
 ) -> None:
     recipe = views_of(corpus, "gain", "shift:max_s=0.05")

@@ -162,7 +162,7 @@ def test_bfloat16_runs_on_a_cpu_and_keeps_weights_in_float32(tmp_path: Path, fam
     assert {w.dtype for w in weights(tmp_path / "bf16-mixed").values()} <= FULL
 
 
-def test_float16_is_refused_without_cuda_and_auto_is_float32_on_a_cpu() -> None:
+def test_float16_is_rejected_without_cuda_and_auto_is_float32_on_a_cpu() -> None:
     with pytest.raises(UsageError, match="16-mixed needs --device cuda, and this is --device cpu"):
         resolved_precision("16-mixed", "cpu")
     assert resolved_precision("auto", "cpu") == "32-true"
@@ -170,7 +170,7 @@ def test_float16_is_refused_without_cuda_and_auto_is_float32_on_a_cpu() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tests what happens without a GPU")
-def test_bfloat16_is_refused_on_a_gpu_that_has_none() -> None:
+def test_bfloat16_is_rejected_on_a_gpu_that_has_none() -> None:
     with pytest.raises(UsageError, match="the GPU of --device cuda has no bfloat16"):
         resolved_precision("bf16-mixed", "cuda")
     assert resolved_precision("auto", "cuda") == "32-true"
@@ -217,7 +217,7 @@ def test_training_mode_spares_frozen_batch_norms_alone(tmp_path: Path) -> None:
 
 
 def test_float16_trains_with_a_scaled_loss(tmp_path: Path) -> None:
-    """On a CPU, as only here: the command refuses it."""
+    """On a CPU, as only here: the command rejects it."""
     corpus, teacher = write_corpus(tmp_path / "corpus"), adopted(write_base(tmp_path / "base"))
     teacher.model.classifier = torch.nn.Linear(teacher.model.classifier.in_features, 2)
     audio = LabelledAudio(

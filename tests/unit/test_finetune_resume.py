@@ -123,7 +123,7 @@ def test_every_choice_changes_what_is_learnt_and_is_recorded(
     assert len(seen) == 1 + len(CHOICES)
 
 
-def test_an_unfinished_run_of_other_choices_is_refused(
+def test_an_unfinished_run_of_other_choices_is_rejected(
     tmp_path: Path, corpora: dict[Task, Corpus], bases: dict[str, Path]
 ) -> None:
     corpus, base = corpora["single"], bases["wav2vec2"]
@@ -177,7 +177,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize(("name", "damage"), DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_unfinished_run_is_refused_with_the_way_out(
+def test_a_damaged_unfinished_run_is_rejected_with_the_way_out(
     killed: tuple[Corpus, Path, Path],
     tmp_path: Path,
     name: str,
@@ -192,7 +192,7 @@ def test_a_damaged_unfinished_run_is_refused_with_the_way_out(
     assert refused.value.kind == "damaged"
 
 
-def test_best_weights_of_junk_are_refused(
+def test_best_weights_of_junk_are_rejected(
     killed: tuple[Corpus, Path, Path], tmp_path: Path
 ) -> None:
     corpus, base, left = killed
@@ -206,7 +206,7 @@ def test_best_weights_of_junk_are_refused(
         run(corpus, base, tmp_path / "teacher", report=spoil)
 
 
-def test_best_weights_that_are_gone_are_told_with_the_way_out(
+def test_best_weights_that_are_gone_are_reported_with_the_way_out(
     killed: tuple[Corpus, Path, Path], tmp_path: Path
 ) -> None:
     corpus, base, left = killed
@@ -220,7 +220,7 @@ def test_best_weights_that_are_gone_are_told_with_the_way_out(
 
 
 @pytest.mark.parametrize("content", ["{", "[1]", "{}"])
-def test_a_finished_folder_of_damaged_facts_is_refused(
+def test_a_finished_folder_of_damaged_facts_is_rejected(
     killed: tuple[Corpus, Path, Path], tmp_path: Path, content: str
 ) -> None:
     corpus, base, _ = killed

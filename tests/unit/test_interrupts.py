@@ -72,7 +72,7 @@ def waiting(body: str, prepare: Callable[[], None] = heed_both) -> subprocess.Po
 
 
 @BOTH
-def test_a_stopped_command_says_so_and_ends_with_1(number: signal.Signals) -> None:
+def test_a_stopped_command_reports_it_and_ends_with_1(number: signal.Signals) -> None:
     process = waiting(WAITS)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -121,7 +121,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
     assert (process.returncode, printed) == (0, "noted\n")
 
 
-def test_a_process_that_was_not_told_to_stop_keeps_its_handlers() -> None:
+def test_a_process_that_was_not_stopped_by_a_signal_keeps_its_handlers() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with interrupts(), deferred_interrupts() as stop_requested:
         assert not stop_requested()

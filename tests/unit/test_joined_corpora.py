@@ -112,7 +112,7 @@ def test_groups_that_a_stratified_corpus_tests_with_are_left_out_of_unlabelled_a
     assert taught == {f"s{speaker}" for speaker in range(9)} - held_out
 
 
-def test_corpora_of_two_tasks_are_refused_with_both(sounds: Path) -> None:
+def test_corpora_of_two_tasks_are_rejected_with_both(sounds: Path) -> None:
     (sounds / "multi.csv").write_text("path,labels\nb/train/cow/2.wav,cow;cat\n")
     with pytest.raises(UsageError) as caught:
         read_corpora([f"folder:{sounds}/a", f"csv:{sounds}/multi.csv"])
@@ -143,7 +143,7 @@ def test_links_to_a_labelled_recording_are_not_unlabelled_audio(sounds: Path) ->
     assert any("2 clip(s)" in note and "left out" in note for note in corpus.notes)
 
 
-def test_a_recording_in_two_labelled_corpora_is_told_and_where_it_trains_and_tests(
+def test_a_recording_in_two_labelled_corpora_is_reported_and_where_it_trains_and_tests(
     sounds: Path,
 ) -> None:
     (sounds / "train.csv").write_text(

@@ -1,4 +1,4 @@
-"""A ledger's lines: read whatever names are in them, added whole, refused where they are none."""
+"""A ledger's lines: read whatever names are in them, added whole, rejected where they are none."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_no_half_line(
 
 
 @pytest.mark.parametrize("name", ["", "comparison.json", "table.md", "table.csv", "runs", "runs/x"])
-def test_a_ledger_in_the_place_of_a_table_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_ledger_in_the_place_of_a_table_is_rejected(tmp_path: Path, name: str) -> None:
     out = tmp_path / "out"
     with pytest.raises(UsageError, match="name another file, for example"):
         _check_ledger(out / name, out)

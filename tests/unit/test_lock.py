@@ -15,7 +15,7 @@ from cache_schema.errors import RunError, UsageError
 from cache_schema.store.lock import write_lock
 
 
-def test_a_second_writer_is_refused_with_the_first_ones_pid(tmp_path: Path) -> None:
+def test_a_second_writer_is_rejected_with_the_first_ones_pid(tmp_path: Path) -> None:
     cache = tmp_path / "c"
     with write_lock(cache):
         code = (
@@ -59,7 +59,7 @@ def test_a_lock_file_of_garbage_is_taken_over(tmp_path: Path, content: bytes) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_held_lock_is_refused_though_its_file_says_nothing(tmp_path: Path) -> None:
+def test_a_held_lock_is_rejected_though_its_file_is_empty(tmp_path: Path) -> None:
     with write_lock(tmp_path / "c"):
         (tmp_path / "c.lock").write_text("")
         with pytest.raises(RunError, match="is being written by another process"):
@@ -98,7 +98,7 @@ def test_a_folder_has_one_lock_under_all_its_names(
                 hold(name)
 
 
-def test_a_target_without_a_name_is_refused() -> None:
+def test_a_target_without_a_name_is_rejected() -> None:
     with pytest.raises(UsageError, match="Choose another --out") as refused:
         hold(Path("/"))
     assert refused.value.kind == "out"

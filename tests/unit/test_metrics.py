@@ -133,7 +133,7 @@ def test_no_labelled_clip_gives_no_score() -> None:
     assert (found.clips, found.defined, found.json_value) == (0, False, None)
 
 
-def test_logits_that_are_not_finite_are_refused() -> None:
+def test_logits_that_are_not_finite_are_rejected() -> None:
     with pytest.raises(RunError, match="1 of 2 clips have logits that are not finite"):
         answers([[1.0, 0.0], [math.nan, 0.0]], [[1, 0], [0, 1]], "single")
 
@@ -159,7 +159,7 @@ def test_a_class_has_its_hand_scores() -> None:
     assert (c.average_precision, c.roc_auc) == (None, None)
 
 
-def test_a_tag_is_said_above_one_half() -> None:
+def test_a_tag_is_reported_above_one_half() -> None:
     logits = [[0.1, 0.0], [-0.1, -1.0]]
     a, b = per_class(answers(logits, [[1, 1], [1, 0]], "multi"))
     assert (a.precision, a.recall, a.roc_auc) == (1.0, 0.5, None)

@@ -44,7 +44,7 @@ def test_the_weakest_class_comes_first_and_one_without_clips_last() -> None:
     ]  # fmt: skip
 
 
-def test_a_multi_label_report_says_that_it_has_no_confusion_matrix() -> None:
+def test_a_multi_label_report_reports_that_it_has_no_confusion_matrix() -> None:
     printed_text = printed(tagged(), None)
     assert (
         "No confusion matrix: clips of a multi-label task have several right classes."

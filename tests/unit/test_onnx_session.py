@@ -1,4 +1,4 @@
-"""An ONNX file of a stranger: what is not as its contract states is refused in a message."""
+"""An ONNX file of a stranger: what is not as its contract states is rejected in a message."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_link_that_is_named_is_followed_and_one_in_a_folder_is_not(tmp_path: P
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+def test_a_truncated_file_is_rejected(tmp_path: Path, share: float) -> None:
     path = write_toy(tmp_path / "toy.onnx")
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
@@ -57,7 +57,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
         open_onnx(path)
 
 
-def test_what_is_no_plain_file_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_plain_file_is_rejected(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "is no plain file" in refused(tmp_path / "pipe", "missing")
     assert "is no plain file" in refused(tmp_path, "missing")
@@ -128,7 +128,7 @@ def test_a_graph_without_a_contract_is_none_of_ours(tmp_path: Path) -> None:
                      "inputs": ["features", [1, 49, BINS]]}, "[1, None, 20]"),
     ],
 )  # fmt: skip
-def test_a_graph_that_is_called_otherwise_is_refused(
+def test_a_graph_that_is_called_otherwise_is_rejected(
     tmp_path: Path, form: str, lie: dict[str, Any], told: str
 ) -> None:
     changes = {
@@ -140,7 +140,7 @@ def test_a_graph_that_is_called_otherwise_is_refused(
     assert told in refused(write_toy(tmp_path / "x.onnx", form, changes), "contract")
 
 
-def test_an_input_of_another_name_or_type_is_refused(tmp_path: Path) -> None:
+def test_an_input_of_another_name_or_type_is_rejected(tmp_path: Path) -> None:
     model = graph(contract())
     model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
     path = save(model, contract(), tmp_path / "x.onnx")
@@ -155,13 +155,13 @@ def test_an_input_of_another_name_or_type_is_refused(tmp_path: Path) -> None:
     assert "tensor(double)" in refused(path, "contract")
 
 
-def test_answers_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+def test_answers_that_are_not_finite_are_rejected(tmp_path: Path) -> None:
     session = open_onnx(write_toy(tmp_path / "toy.onnx"))
     with pytest.raises(RunError, match="logits has values that are not finite"):
         session.run({"features": FEATURES * np.float32(np.inf)})
 
 
-def test_an_answer_of_another_shape_is_refused(tmp_path: Path) -> None:
+def test_an_answer_of_another_shape_is_rejected(tmp_path: Path) -> None:
     promised = contract("dynamic")
     model = graph(promised)
     del model.graph.node[:]
@@ -176,7 +176,7 @@ def test_an_answer_of_another_shape_is_refused(tmp_path: Path) -> None:
         session.run({"features": FEATURES})
 
 
-def test_a_graph_that_asks_for_all_memory_fails_in_a_message(tmp_path: Path) -> None:
+def test_a_graph_that_needs_all_memory_fails_in_a_message(tmp_path: Path) -> None:
     model = graph(contract())
     size = onnx.numpy_helper.from_array(np.array([1 << 45]), "size")
     model.graph.initializer.append(size)

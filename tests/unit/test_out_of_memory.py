@@ -1,4 +1,4 @@
-"""What memory refuses, in Python or in torch, is said as such and never taken for damage."""
+"""What memory refuses, in Python or in torch, is reported as such and never taken for damage."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def refused(request: pytest.FixtureRequest) -> Exception:
     return error
 
 
-def test_a_command_says_so(refused: Exception) -> None:
+def test_a_command_reports_it(refused: Exception) -> None:
     @click.command(cls=Command, name="learn")
     def learn() -> None:
         raise refused

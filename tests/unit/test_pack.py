@@ -202,7 +202,7 @@ def test_one_rate_has_to_be_chosen(corpus: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["../up", ".", "a/b", "x" * 300])
-def test_a_split_that_is_no_file_name_is_refused(corpus: Path, tmp_path: Path, split: str) -> None:
+def test_a_split_that_is_no_file_name_is_rejected(corpus: Path, tmp_path: Path, split: str) -> None:
     text = (corpus / "clips.csv").read_text().replace(",validation,", f",{split},")
     (corpus / "clips.csv").write_text(text)
     code, output = pack(corpus, tmp_path / "packs")
@@ -229,7 +229,7 @@ def test_an_unlabelled_corpus_is_packed(tmp_path: Path) -> None:
         assert (again.classes, again.clips[0].labels) == ((), ())
 
 
-def test_a_disk_that_takes_no_more_is_told_and_nothing_half_written_stays(
+def test_a_disk_that_takes_no_more_is_reported_and_nothing_half_written_stays(
     corpus: Path, tmp_path: Path
 ) -> None:
     text, out = f"csv:{corpus / 'clips.csv'}", tmp_path / "packs"

@@ -81,7 +81,7 @@ def test_half_a_sample_at_the_end_is_dropped() -> None:
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_32"])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_wav_says_what_it_is(subtype: str, channels: int) -> None:
+def test_a_wav_states_what_it_is(subtype: str, channels: int) -> None:
     samples = np.stack([WAVE, -WAVE / 3][:channels], axis=1)
     content = wav(samples, 8000, subtype)
     expected, _ = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
@@ -98,7 +98,7 @@ def test_a_wav_of_unknown_length_goes_on_to_the_end(size: int) -> None:
     np.testing.assert_array_equal(heard(bytes(content)), heard(wav(WAVE)))
 
 
-def test_what_follows_the_samples_of_a_wav_is_not_heard() -> None:
+def test_what_follows_the_samples_of_a_wav_is_not_decoded() -> None:
     more = b"LIST" + struct.pack("<I", 600) + bytes(600)
     np.testing.assert_array_equal(heard(wav(WAVE) + more), heard(wav(WAVE)))
 
@@ -113,7 +113,7 @@ def test_what_ffmpeg_puts_before_the_samples_is_passed_over() -> None:
     np.testing.assert_array_equal(found, heard(content))
 
 
-def test_a_wav_that_is_asked_for_otherwise_is_refused() -> None:
+def test_a_wav_that_is_requested_otherwise_is_rejected() -> None:
     with pytest.raises(UsageError, match="WAV header of 16000 Hz and S16_LE, requested 8000 Hz"):
         heard(wav(WAVE), rate_hz=8000)
     with pytest.raises(UsageError, match="Leave --rate and --format out"):
@@ -136,7 +136,7 @@ def test_a_wav_that_is_asked_for_otherwise_is_refused() -> None:
         (np.array([0.1, np.nan], "<f4").tobytes(), "sample 1 is not a finite number"),
     ],
 )
-def test_what_cannot_be_heard_is_told(content: bytes, told: str) -> None:
+def test_what_cannot_be_decoded_is_reported(content: bytes, told: str) -> None:
     form = "FLOAT_LE" if len(content) == 8 else None
     with pytest.raises(UnusableRecording, match=told):
         heard(content, form=form)
@@ -171,7 +171,7 @@ def test_the_header_of_arecord_is_read(tmp_path: Path) -> None:
     [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("CAF", "PCM_16"),
      ("W64", "PCM_16"), ("RF64", "PCM_16")],
 )  # fmt: skip
-def test_another_container_is_not_heard_as_samples(kind: str, subtype: str) -> None:
+def test_another_container_is_not_decoded_as_samples(kind: str, subtype: str) -> None:
     content = io.BytesIO()
     soundfile.write(content, WAVE, RATE_HZ, format=kind, subtype=subtype)
     for form in (None, "S16_LE"):

@@ -52,7 +52,7 @@ def test_options_are_split_and_converted() -> None:
 
 
 @pytest.mark.parametrize("text", ["step:gain_db", "step:=3", "step:a=1,a=2"])
-def test_malformed_options_are_refused(text: str) -> None:
+def test_malformed_options_are_rejected(text: str) -> None:
     with pytest.raises(UsageError, match="NAME:option=value"):
         parse_named_options(text)
 

@@ -55,7 +55,7 @@ def test_csv_has_every_class_of_a_multi_label_task_and_no_formula() -> None:
 
 
 @pytest.mark.parametrize("top", [1, 2, 3, 50])
-def test_top_limits_what_is_told(top: int) -> None:
+def test_top_limits_what_is_reported(top: int) -> None:
     assert len(rows_of(csv_rows(answered(), "single", top, False))) == min(top, 3)
     assert len(json.loads(json_line(answered(), "multi", top, False))["classes"]) == min(top, 3)
 

@@ -206,7 +206,7 @@ def test_a_file_without_a_published_digest_is_fetched_whole(server: Server, tmp_
 
 
 @pytest.mark.parametrize(("status", "wanted"), [(500, "500"), (403, "403"), (404, "404")])
-def test_an_error_of_the_server_is_told(
+def test_an_error_of_the_server_is_reported(
     server: Server, tmp_path: Path, status: int, wanted: str
 ) -> None:
     corpora = plain(published(server, "list.csv", BODY))
@@ -216,7 +216,7 @@ def test_an_error_of_the_server_is_told(
     assert f"{server.url}/list.csv" in message
 
 
-def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_server_that_is_not_there_is_reported(tmp_path: Path) -> None:
     archive = Archive("list.csv", "http://127.0.0.1:9/list.csv", f"sha256:{'0' * 64}")
     assert "no connection" in failure(plain(archive), tmp_path)
 
@@ -254,7 +254,7 @@ def linking() -> tarfile.TarInfo:
 
 
 @pytest.mark.parametrize("name", ["../a.txt", "/a.txt", "b/../../a.txt"])
-def test_members_that_lead_out_are_refused(server: Server, tmp_path: Path, name: str) -> None:
+def test_members_that_lead_out_are_rejected(server: Server, tmp_path: Path, name: str) -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as whole:
         whole.writestr("good.txt", b"x")
@@ -266,7 +266,7 @@ def test_members_that_lead_out_are_refused(server: Server, tmp_path: Path, name:
     assert not (tmp_path / "a.txt").exists()
 
 
-def test_links_in_an_archive_are_refused(server: Server, tmp_path: Path) -> None:
+def test_links_in_an_archive_are_rejected(server: Server, tmp_path: Path) -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as whole:
         info = zipfile.ZipInfo("a.txt")
@@ -278,7 +278,7 @@ def test_links_in_an_archive_are_refused(server: Server, tmp_path: Path) -> None
         assert "its member 'a.txt' is a link or no plain file" in message
 
 
-def test_more_than_the_disk_has_room_for_is_refused(server: Server, tmp_path: Path) -> None:
+def test_more_than_the_disk_has_room_for_is_rejected(server: Server, tmp_path: Path) -> None:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as whole:
         for number in range(20_000):
@@ -294,7 +294,9 @@ def test_more_than_the_disk_has_room_for_is_refused(server: Server, tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
 @pytest.mark.parametrize("kept", [0, 20, 0.5, 0.9])
-def test_a_damaged_archive_is_told(server: Server, tmp_path: Path, name: str, kept: float) -> None:
+def test_a_damaged_archive_is_reported(
+    server: Server, tmp_path: Path, name: str, kept: float
+) -> None:
     write_esc(tmp_path / "c")
     whole = zip_of(tmp_path / "c") if name == "a.zip" else tar_of({"a.txt": BODY, "b": BODY})
     content = whole[: int(kept * len(whole)) if kept < 1 else int(kept)]
@@ -302,7 +304,7 @@ def test_a_damaged_archive_is_told(server: Server, tmp_path: Path, name: str, ke
     assert "cannot be unpacked" in message or "lack a.txt" in message
 
 
-def test_an_archive_of_something_else_is_told(server: Server, tmp_path: Path) -> None:
+def test_an_archive_of_something_else_is_reported(server: Server, tmp_path: Path) -> None:
     archive = published(server, "a.tar.gz", tar_of({"b.txt": b"x"}))
     assert "the archives lack a.txt" in failure(table(archive), tmp_path)
 
@@ -353,7 +355,7 @@ def test_a_split_archive_is_joined_and_unpacked(tmp_path: Path) -> None:
     assert list((tmp_path / "out/archives/tiny").iterdir()) == []
 
 
-def test_without_zip_the_command_is_told_and_what_it_made_is_used(
+def test_without_zip_the_command_is_reported_and_what_it_made_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpora, source, _ = split_zip(tmp_path)
@@ -367,7 +369,7 @@ def test_without_zip_the_command_is_told_and_what_it_made_is_used(
     got(corpora, tmp_path / "out", source)
 
 
-def test_parts_that_zip_cannot_join_are_told(tmp_path: Path) -> None:
+def test_parts_that_zip_cannot_join_are_reported(tmp_path: Path) -> None:
     corpora, source, _ = split_zip(tmp_path)
     (source / "dev.zip").write_bytes(b"no archive")
     digest = f"md5:{hashlib.md5(b'no archive').hexdigest()}"
@@ -438,7 +440,7 @@ def test_the_command_names_the_known_and_what_is_missing(tmp_path: Path) -> None
     assert "https://zenodo.org/records/4060432/files/FSD50K.dev_audio.z01?download=1" in output
 
 
-def test_a_full_disk_is_told_and_the_command_goes_on_with_room(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_command_goes_on_with_room(tmp_path: Path) -> None:
     skip_without_mounts(tmp_path)
     name = OFFICIAL_CORPORA["fsdd"].inside
     write = {f"{name}/recordings/0_a_{n}.wav": BODY for n in range(4)}

@@ -238,7 +238,7 @@ def test_an_mp3_without_a_count_is_read_to_its_end_whatever_its_first_frame_lets
     path.write_bytes(content if tag == "no count" else content[content.index(b"\xff\xf3", 4) :])
     clip = decode(path, sample_rate_hz=RATE_HZ)
     assert scan_header(path).frames == clip.source_frames >= 100_000
-    # What the tag would have told to leave out comes first: the silent frame and the encoder's delay.
+    # What the tag would have left out comes first: the silent frame and the encoder's delay.
     delay = int(np.correlate(clip.waveform[40_000:63_000], whole[40_000:60_000]).argmax())
     assert delay > 0
     np.testing.assert_allclose(
@@ -360,7 +360,7 @@ def silence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_clip_of_hours_is_refused_before_it_is_decoded(silence: Path) -> None:
+def test_a_clip_of_hours_is_rejected_before_it_is_decoded(silence: Path) -> None:
     frames, rate_hz = scan_header(silence)[:2]
     assert (frames, rate_hz) == (3600 * RATE_HZ, RATE_HZ)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -145,7 +145,7 @@ def as_config(settings: Any) -> dict[str, Any]:
     return found
 
 
-def test_what_was_learned_is_said_as_a_condition() -> None:
+def test_what_was_learned_is_reported_as_a_condition() -> None:
     def said(*words: str) -> str:
         line = ["c.zarr", "--student", "tc-resnet", "--out", "r", *words]
         context = train_cli.main.make_context("train-student", line)

@@ -250,7 +250,7 @@ def test_leaving_early_ends_the_thread() -> None:
     assert not reading_threads()
 
 
-def test_another_sample_rate_is_refused_with_both_rates() -> None:
+def test_another_sample_rate_is_rejected_with_both_rates() -> None:
     cache = SmallCache()
     cache.sample_rate_hz = 8000
     with pytest.raises(CacheError, match=r"16000 Hz.* 8000 Hz"):

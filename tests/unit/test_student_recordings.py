@@ -1,4 +1,4 @@
-"""A student hears of a recording what a cache would hold of it."""
+"""A student gets of a recording what a cache would hold of it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def noise(frames: int, channels: int = 1) -> np.ndarray:
     return 0.2 * np.random.default_rng(frames).standard_normal((frames, channels))
 
 
-def test_every_container_and_codec_is_heard_as_the_pipeline_hears_it(tmp_path: Path) -> None:
+def test_every_container_and_codec_is_decoded_as_the_pipeline_decodes_it(tmp_path: Path) -> None:
     names = write_all(tmp_path)
     compared = 0
     for name in names:
@@ -215,7 +215,7 @@ def test_an_mp3_without_a_count_is_read_to_its_end(
     np.testing.assert_array_equal(found, decode(path, sample_rate_hz=RATE_HZ).waveform)
 
 
-def test_damage_in_the_middle_of_an_mp3_without_a_count_is_told(tmp_path: Path) -> None:
+def test_damage_in_the_middle_of_an_mp3_without_a_count_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.mp3"
     soundfile.write(path, noise(1_000_000)[:, 0], RATE_HZ)
     content = without_mp3_count(path.read_bytes())

@@ -21,7 +21,7 @@ def test_the_label_weight_is_what_the_others_leave() -> None:
     assert resolve_label_weight(distill, 1.0) == 1
 
 
-def test_weights_above_one_are_refused_with_each_of_them() -> None:
+def test_weights_above_one_are_rejected_with_each_of_them() -> None:
     distill = (parse_distillation("temporal=0.75"), parse_distillation("logits=0.5"))
     with pytest.raises(UsageError, match=r"add up to 1.25(.|\n)*temporal: 0.75\n  - logits: 0.5"):
         resolve_label_weight(distill, None)
@@ -43,7 +43,7 @@ def test_unknown_losses_and_options_name_the_nearest() -> None:
         parse_distillation("logits=0.5:temperatur=2")
 
 
-def test_a_loss_named_twice_is_refused() -> None:
+def test_a_loss_named_twice_is_rejected() -> None:
     twice = (parse_distillation("logits=0.2"), parse_distillation("logits=0.3"))
     with pytest.raises(UsageError, match="twice"):
         resolve_label_weight(twice, None)
@@ -109,7 +109,7 @@ def test_the_order_of_losses_is_a_setting() -> None:
     assert diff_settings({"distill": losses}, {"distill": losses[::-1]})
 
 
-def test_a_loss_of_the_first_teacher_is_told_by_its_name() -> None:
+def test_a_loss_of_the_first_teacher_is_reported_by_its_name() -> None:
     """Its empty name was shown as nothing, and so as equal to a loss that is not there."""
     loss = {"name": "logits", "teachers": [""]}
     assert "distill.1 logits.teachers: the run has first, requested nothing" in diff_settings(

@@ -34,7 +34,7 @@ def test_one_teachers_signals_go_by_their_plain_names() -> None:
     assert taught.signal_lengths["temporal_attention"].tolist() == [2]
 
 
-def test_several_teachers_speak_by_the_mean_over_the_classes_they_share() -> None:
+def test_several_teachers_give_the_mean_over_the_classes_they_share() -> None:
     # The first covers classes 0, 1 and 3, the other 1 and 3.
     teachers = shared_classes({"": (0, 1, 3), "b": (1, 3)})
     taught = select_teacher_signals(batch(), ("logits",), teachers)

@@ -29,7 +29,7 @@ def cache(**facts: Any) -> Any:
     return SimpleNamespace(**(usual | facts))
 
 
-def test_a_teacher_without_a_score_is_told_with_the_true_reason() -> None:
+def test_a_teacher_without_a_score_is_reported_with_the_true_reason() -> None:
     settings: Any = SimpleNamespace(teacher="", class_map=None)
     assert _missing_score_reason(cache(), settings) == "no labelled clips to score it on"
     assert (

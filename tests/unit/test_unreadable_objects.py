@@ -153,7 +153,7 @@ def test_what_a_disk_has_lost_can_be_made_again(disk: Disk, cache: Path, tmp_pat
             "--repair"
         )
         assert told.endswith(again) == (Path(key).name not in ("manifest.json", "plan.json"))
-    disk.number = errno.EACCES  # that the file is lost is not said of what may yet be readable
+    disk.number = errno.EACCES  # that the file is lost is not reported of what may yet be readable
     with pytest.raises(RunError, match=r"and repeat the command\.$"):
         verify(cache)
     elsewhere = tmp_path / "training-state.pt"

@@ -290,7 +290,7 @@ def test_a_container_that_is_gone_is_an_error_of_a_clip_that_was_planned(pack: P
 
 
 @pytest.mark.parametrize("left", [True, False])
-def test_memory_that_a_container_asks_for_is_its_fault_while_there_is_some(
+def test_memory_that_a_container_needs_is_its_fault_while_there_is_some(
     monkeypatch: pytest.MonkeyPatch, left: bool
 ) -> None:
     monkeypatch.setattr(members, "_memory_is_left", lambda: left)

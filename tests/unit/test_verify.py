@@ -151,7 +151,7 @@ def test_what_vouches_for_an_unfinished_part_goes_when_it_is_sealed(tmp_path: Pa
     assert not (root / "parts/part-000/unsealed").exists()
 
 
-def test_an_older_manifest_is_told_from_what_a_kill_leaves(tmp_path: Path) -> None:
+def test_an_older_manifest_is_distinguished_from_what_a_kill_leaves(tmp_path: Path) -> None:
     root = begun(tmp_path / "c")
     older = (root / MANIFEST).read_bytes()
     small_cache.compute(root, small_cache.first_plan())
@@ -193,7 +193,7 @@ def read_everything(root: Path) -> None:
             assert np.isfinite(rows.signals["logits"]).all()
 
 
-def test_a_link_is_not_called_damage_that_a_repair_would_mend(
+def test_a_link_is_not_called_damage_that_a_repair_would_fix(
     pristine: Path, tmp_path: Path
 ) -> None:
     root = shutil.copytree(pristine, tmp_path / "linked.zarr")

@@ -48,7 +48,7 @@ def test_what_is_no_step_is_none(text: str) -> None:
     assert read_step(text) is None
 
 
-def test_a_place_is_told_where_it_is_a_part() -> None:
+def test_a_place_is_given_where_it_is_a_part() -> None:
     assert place_within(np.array([0.5, 1.0, 7.0], np.float32), 1.0) == (0.5, 1.0)
     assert place_within(np.array([0.0, 1.0 - 1e-7], np.float32), 1.0) is None
     assert place_within(np.array([0.5, 0.5], np.float32), 1.0) is None
@@ -131,7 +131,7 @@ def test_the_teacher_is_scored_on_mixtures(views: Path) -> None:
     assert teacher_accuracy(cache, "")["train"] == right
 
 
-def test_inspection_tells_the_recipe(views: Path) -> None:
+def test_inspection_reports_the_recipe(views: Path) -> None:
     assert summary(views)["parts"][1]["view_recipe"][0] == json.loads(RECIPE[0])
     lines = [line.strip() for line in inspected(views).splitlines()]
     assert "view step placement:length_s=1, draws start_s" in lines
@@ -140,14 +140,14 @@ def test_inspection_tells_the_recipe(views: Path) -> None:
     assert not any("view_draws" in line for line in lines if line.startswith("gives"))
 
 
-def test_inspection_tells_a_recipe_of_plain_words(tmp_path: Path) -> None:
+def test_inspection_reports_a_recipe_of_plain_words(tmp_path: Path) -> None:
     old = small_cache.copy_small_cache(tmp_path / "old.zarr")
     assert open_cache(old).view_draw_names == ()
     assert "view step gain" in inspected(old)
     assert clip_facts(open_cache(old), 0)["drawn"] == []
 
 
-def test_inspection_tells_what_was_drawn_for_each_view_of_a_clip(views: Path) -> None:
+def test_inspection_reports_what_was_drawn_for_each_view_of_a_clip(views: Path) -> None:
     drawn = json.loads(inspected(views, "--json", "--clip", "clip-1"))["clip"]["drawn"]
     assert drawn == [
         {
@@ -192,7 +192,7 @@ def later_part(first_view: int, sizes: list[int]) -> PartPlan:
         (later_part(2, [5, 1]), "part-006 begins with view 2, expected view 3"),
     ],
 )
-def test_parts_that_do_not_lie_side_by_side_are_refused(
+def test_parts_that_do_not_lie_side_by_side_are_rejected(
     views: Path, tmp_path: Path, part: PartPlan, message: str
 ) -> None:
     root = Path(shutil.copytree(views, tmp_path / "views.zarr"))

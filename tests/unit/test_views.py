@@ -1,4 +1,4 @@
-"""Each view step does to a clip what its name states, and refuses what it cannot do."""
+"""Each view step does to a clip what its name states, and rejects what it cannot do."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_clip_no_longer_than_the_crop_stays(context: ViewContext) -> None:
 
 
 @pytest.mark.parametrize("further", [[], ["crop:length_s=0.09"], ["shift:max_s=0.08"]])
-def test_the_recorded_place_is_where_the_clip_is_heard(
+def test_the_recorded_place_is_where_the_clip_lies(
     context: ViewContext, further: list[str]
 ) -> None:
     lengths = set()
@@ -285,7 +285,7 @@ def test_noise_that_a_disk_refuses_is_not_left_out(
         ("noise:folder=none", "holds no audio for train, validation, test"),
     ],
 )
-def test_options_that_nothing_can_be_made_with_are_refused(
+def test_options_that_nothing_can_be_made_with_are_rejected(
     context: ViewContext, step: str, message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):

@@ -69,7 +69,7 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
 
 
 def _columns(listing: Listing, names: list[str]) -> list[str | None]:
-    """The field of each column, None where none is read; refuses wrong columns in one message."""
+    """The field of each column, None where none is read; rejects wrong columns in one message."""
     named = [name for name in names if not UNNAMED.fullmatch(name)]
     problems = listing.column_problems(named, "column")
     problems += [

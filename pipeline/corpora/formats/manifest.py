@@ -319,11 +319,7 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
             `pipeline.corpora.interface.build_corpus`.
         """
         check_shares(validation, test)
-        folder = Path(os.path.expanduser(root)) if root else manifest.parent
-        if not folder.is_dir():
-            raise UsageError(
-                f"corpus {kind}:{manifest}: root={root} is not a folder", kind="missing"
-            )
+        folder = _root_folder(kind, manifest, root)
         named = {"path": path, "label": label, "id": id, "split": split}
         named |= {"start_s": start_s, "end_s": end_s, GROUP: group}
         columns = {known: column for known, column in named.items() if column}
@@ -331,38 +327,52 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         folds = (validation_folds, test_folds)
         making = _Making(listing, folder, prefix, validation, test, folds, ids, stratify)
         lists = {"validation": validation_list, "test": test_list}
-        if any(lists.values()) and any(folds):
+        lists = {of: name for of, name in lists.items() if name}
+        if lists and any(folds):
             raise UsageError(
                 f"corpus {kind}:{manifest}: validation_list and test_list take a list for each split, "
                 "validation_folds and test_folds the folds of one; leave out the ones or the others",
                 kind="options",
             )
-        entries = making.entries(_all_rows(listing, lists, rows_of), one_row_is=rows)
-        fixed = [name for name in classes.split(";") if name] or None
-        joined = joined_labels((entry.clip.labels for entry in entries), label_sep)
-        return build_corpus(
-            folder,
-            entries,
-            source=f"{kind}:{manifest}",
-            classes=fixed,
-            task=task,
-            problems=listing.problems,
-            hints=[*listing.hints, *(joined if fixed else [])],
-            notes=[*listing.notes, *joined],
-        )
+        listed = _rows_of_lists(listing, lists, rows_of) if lists else list(rows_of(listing))
+        entries = making.entries(listed, one_row_is=rows)
+        return _corpus(listing, folder, entries, classes=classes, task=task)
 
     return read
 
 
-def _all_rows(
+def _root_folder(kind: str, manifest: Path, root: str) -> Path:
+    """Folder that paths of a manifest are relative to."""
+    folder = Path(os.path.expanduser(root)) if root else manifest.parent
+    if not folder.is_dir():
+        raise UsageError(f"corpus {kind}:{manifest}: root={root} is not a folder", kind="missing")
+    return folder
+
+
+def _corpus(
+    listing: Listing, folder: Path, entries: Sequence[Entry], *, classes: str, task: Task
+) -> Corpus:
+    """Make the corpus of entries; without `classes` of all labels found."""
+    fixed = [name for name in classes.split(";") if name] or None
+    joined = joined_labels((entry.clip.labels for entry in entries), listing.label_sep)
+    return build_corpus(
+        folder,
+        entries,
+        source=f"{listing.kind}:{listing.path}",
+        classes=fixed,
+        task=task,
+        problems=listing.problems,
+        hints=[*listing.hints, *(joined if fixed else [])],
+        notes=[*listing.notes, *joined],
+    )
+
+
+def _rows_of_lists(
     listing: Listing,
     lists: Mapping[str, str],
     rows_of: Callable[[Listing], Iterable[ManifestRow]],
 ) -> list[ManifestRow]:
-    """Rows of the manifest, or of one for each split."""
-    lists = {split: name for split, name in lists.items() if name}
-    if not lists:
-        return list(rows_of(listing))
+    """Rows of a manifest for each split: `lists` names those beside the one that trains."""
     files = {"train": listing.path}
     files |= {split: listing.path.parent / os.path.expanduser(n) for split, n in lists.items()}
     found = []

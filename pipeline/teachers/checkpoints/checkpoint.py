@@ -158,7 +158,7 @@ def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
     text : str
         ``runs/teacher``, ``openai/whisper-base`` or ``openai/whisper-base@COMMIT``.
     model_types : collection of str
-        The architectures that can be used; others are refused.
+        The architectures that can be used; others are rejected.
 
     Raises
     ------
@@ -180,6 +180,7 @@ def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
     stated = translate_errors(
         lambda: type(config).from_dict(settings), f"config.json of {text}"
     ).to_dict()
+    known = config.to_dict()
     return Checkpoint(
         folder=folder,
         id=folder.resolve().name if is_local else text.partition("@")[0],
@@ -187,7 +188,7 @@ def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
         config=config,
         extractor=extractor,
         weight_files=files,
-        foreign={key: value for key, value in stated.items() if key not in config.to_dict()},
+        foreign={key: value for key, value in stated.items() if key not in known},
     )
 
 
@@ -216,7 +217,7 @@ def _download(text: str) -> Path:
 
 
 def _checked_architecture(folder: Path, text: str, model_types: Collection[str]) -> dict[str, Any]:
-    """Read config.json and refuse architectures that no family here reads."""
+    """Read config.json and reject architectures that no family here reads."""
     if not (folder / CONFIG).is_file():
         raise RunError(
             f"{text} has no config.json, so it is no checkpoint in the Hugging Face layout; "
