@@ -122,9 +122,10 @@ class LocalObjects:
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Keys below a folder, leftovers of a kill left out."""
-        for path, entry in entries_below(self.folder / prefix, large=True):
-            if not entry.is_dir(follow_symlinks=False) and not path.name.endswith(PARTIAL_SUFFIX):
-                yield path.relative_to(self.folder).as_posix()
+        above = f"{prefix}/" if prefix else ""
+        for key, entry in entries_below(self.folder / prefix, large=True):
+            if not entry.is_dir(follow_symlinks=False) and not key.endswith(PARTIAL_SUFFIX):
+                yield above + key
 
     def put(self, key: str, data: bytes) -> None:
         """Write a file and compare it with what is read back."""

@@ -43,6 +43,7 @@ class SmallCache:
     splits = ("train",)
     views = 2
     target_signals = ()
+    reads_at_once = 1
     root = "small"
     teacher = {"classes": ["yes", "maybe", "no"]}  # noqa: RUF012
 
