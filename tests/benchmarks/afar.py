@@ -28,10 +28,10 @@ def measure(scratch: Path, *, quick: bool) -> Iterator[Figure]:
     """Stalls with units read ahead, and one after the other."""
     tones = scratch / "tones"
     if not tones.exists():
-        write_tones(tones, 8 if quick else 1500, ragged=False)
+        write_tones(tones, 8 if quick else 400, ragged=False)
     out = scratch / "served" / "tones.zarr"
     signals = [word for name in (*SIGNALS, FEATURES) for word in ("--signal", name)]
-    teacher = ("--teacher", "toy", "--out", out, "--unit-rows", 8 if quick else 128)
+    teacher = ("--teacher", "toy", "--out", out, "--unit-rows", 8 if quick else 64)
     succeeded(command("precompute-teacher", f"folder:{tones}", *teacher, *signals))
     with _served(out.parent) as address:
         found = _epoch(f"{address}/{out.name}")

@@ -44,10 +44,10 @@ STAGES = {
     r"^corpus": "computing",
     r"^c\.zarr\.lock": "locking",
     r"^c\.zarr\.draft": "planning",
-    r"/again\.draft": "restoring",
     r"/part-\d+\.draft": "laying out a part",
     r"/index|manifest\.json|/unsealed$|/layout\.json": "sealing",
     r"/commits|/unsealed": "committing",
+    r"/clips/|/zarr\.json": "restoring",
     r"": "writing",
 }
 

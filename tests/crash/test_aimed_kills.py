@@ -31,7 +31,7 @@ def test_a_touched_path_reports_the_stage() -> None:
     stages = {
         "corpus/train/low/0.flac": "computing",
         "c.zarr.draft.partial/clips/id_bytes/c/0": "planning",
-        "c.zarr/parts/part-001/again.draft.partial/logits/zarr.json": "restoring",
+        "c.zarr/parts/part-001/logits/zarr.json.7.partial": "restoring",
         "c.zarr/parts/part-001.draft.partial/plan.json": "laying out a part",
         "c.zarr/parts/part-000/logits/c/2/0": "writing",
         "c.zarr/parts/part-000/commits/000002.json.7.partial": "committing",
