@@ -46,6 +46,8 @@ class ExecuTorchExporter(Exporter):
 
     file_name: ClassVar[str] = "model.pte"
     packages: ClassVar[tuple[str, ...]] = ("executorch", "torchao")
+    quantizes_weights_alone: ClassVar[bool] = True
+    weights_alone: ClassVar[str] = "weights, and activations by scales found as it runs"
     why_not_any_length: ClassVar[str] = (
         "XNNPACK reshapes with one axis of any size, and clips and frames are two. Choose a length: "
         "--length-s 1"
@@ -65,21 +67,33 @@ class ExecuTorchExporter(Exporter):
         self, graph: Graph, floats: Path, path: Path, calibration: Sequence[Arrays]
     ) -> None:
         """See :class:`Exporter`; recurrence is computed in int8 with scales found as it runs."""
-        config = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=graph.recurrent)
+        if graph.recurrent:
+            self.quantize_weights(graph, floats, path)
+            return
         with converting("ExecuTorch"), torch.no_grad():
             traced = torch.export.export(graph.module, _example(graph)).module()
-            quantizer = _WeightsAlone() if graph.recurrent else XNNPACKQuantizer()
-            if not graph.recurrent:
-                kept = _up_to_first_layer(traced)
-                _part_from_activation(traced, kept)
-                quantizer.set_filter_function(lambda node: node.name not in kept)
-            prepared = prepare_pt2e(traced, quantizer.set_global(config))
-            # Without clips to calibrate with, one run shows the weights.
-            runs = [_given(inputs, graph) for inputs in calibration] or [_example(graph)]
-            for inputs in runs:
-                prepared(*inputs)
-            quantized = torch.export.export(convert_pt2e(prepared), _example(graph))
-            content = lowered(quantized, graph)
+            kept = _up_to_first_layer(traced)
+            _part_activations(traced, kept)
+            quantizer = XNNPACKQuantizer().set_global(
+                get_symmetric_quantization_config(is_per_channel=True)
+            )
+            quantizer.set_filter_function(lambda node: node.name not in kept)
+            runs = [_given(inputs, graph) for inputs in calibration]
+            content = _quantised(traced, quantizer, graph, runs)
+        write_atomic(path, content)
+
+    def quantize_weights(self, graph: Graph, floats: Path, path: Path) -> None:
+        """See :class:`Exporter`; XNNPACK has no int8 weights for float activations."""
+        with converting("ExecuTorch"), torch.no_grad():
+            traced = torch.export.export(graph.module, _example(graph)).module()
+            if not graph.recurrent:  # a layer that is joined with one has no int8 of this kind
+                _part_activations(traced, {node.name for node in traced.graph.nodes})
+            quantizer = _ScaledAsItRuns().set_global(
+                get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
+            )
+            quantizer.set_filter_function(lambda node: not _each_on_its_own(node))
+            # There is nothing to calibrate: one run shows the weights.
+            content = _quantised(traced, quantizer, graph, [_example(graph)])
         write_atomic(path, content)
 
     def calibrates(self, graph: Graph) -> bool:
@@ -91,7 +105,7 @@ class ExecuTorchExporter(Exporter):
         return ExecuTorchRunner(path)
 
 
-class _WeightsAlone(XNNPACKQuantizer):  # type: ignore[misc]
+class _ScaledAsItRuns(XNNPACKQuantizer):  # type: ignore[misc]
     """Leaves numbers as they are: made float tensors, they would make float indices."""
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
@@ -114,21 +128,35 @@ def _up_to_first_layer(traced: GraphModule) -> set[str]:
     return names
 
 
-def _part_from_activation(traced: GraphModule, kept: set[str]) -> None:
-    """Compute the activation behind the float layers on its own.
+def _part_activations(traced: GraphModule, layers: set[str]) -> None:
+    """Compute the activations behind some layers on their own.
 
     ExecuTorch 1.5 joins a rectifier with a convolution over one axis before it, and takes the result for
     quantised if that is what reads it: of float inputs XNNPACK then refuses to make int8 ones
     (``xnn_status_invalid_parameter``). It does not join a clamp.
     """
     for node in traced.graph.nodes:
-        if node.target == _RELU and node.args[0].name in kept:
+        if node.target == _RELU and node.args[0].name in layers:
             node.target, node.args = torch.ops.aten.clamp.default, (node.args[0], 0)
     traced.recompile()
 
 
+def _quantised(
+    traced: GraphModule,
+    quantizer: XNNPACKQuantizer,
+    graph: Graph,
+    runs: Sequence[tuple[Tensor, ...]],
+) -> bytes:
+    prepared = prepare_pt2e(traced, quantizer)
+    for inputs in runs:
+        prepared(*inputs)
+    return lowered(torch.export.export(convert_pt2e(prepared), _example(graph)), graph)
+
+
 def _each_on_its_own(node: Node) -> bool:
     """Whether it is a convolution of each band on its own, which leaves them as different as before."""
+    if node.target not in _WEIGHTED:
+        return False
     groups = node.args[6] if len(node.args) > 6 else 1  # by position, as torch.export has it
     return bool(groups != 1)
 

@@ -51,7 +51,7 @@ MIN_CALIBRATED = 20
 # Steps of one clip differ little from those of the next.
 STEP_CALIBRATION_CLIPS = 20
 FRONT_END_BAR = 1e-4
-WEIGHTS_AND_ACTIVATIONS, WEIGHTS_ALONE = "weights and activations", "weights alone"
+WEIGHTS_AND_ACTIVATIONS = "weights and activations"
 
 
 def export(request: ExportRequest, log: Log) -> dict[str, Any]:
@@ -202,19 +202,19 @@ def _quantised(
     except RunError as error:
         if error.kind != "int8" or not job.exporter.quantizes_weights_alone:
             raise
-        log(_first_line_of(error))
+        log(_first_line_of(error, job.exporter.weights_alone))
         made.unlink()
         job.exporter.quantize_weights(job.graph, path, made)
-        quantised = WEIGHTS_ALONE
+        quantised = job.exporter.weights_alone
         runner, parity = _held_to_int8(job, path, made, trial)
     made.replace(path)
     return runner, parity, quantised
 
 
-def _first_line_of(error: RunError) -> str:
+def _first_line_of(error: RunError, alternative: str) -> str:
     problems = [line.strip(" -") for line in str(error).splitlines() if line.startswith("  - ")]
     return (
-        f"int8 of {WEIGHTS_AND_ACTIVATIONS} misses a bar ({'; '.join(problems)}); of weights alone:"
+        f"int8 of {WEIGHTS_AND_ACTIVATIONS} misses a bar ({'; '.join(problems)}); of {alternative}:"
     )
 
 

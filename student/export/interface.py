@@ -109,6 +109,8 @@ class Exporter(ABC):
     """Why it writes no int8; empty if it does."""
     quantizes_weights_alone: ClassVar[bool] = False
     """Whether it has `quantize_weights`."""
+    weights_alone: ClassVar[str] = "weights alone"
+    """What of a file of `quantize_weights` is int8, for the card."""
     writes_front_end: ClassVar[bool] = False
     """Whether a file of features gets a second one beside it, from waveforms to features."""
 

@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from exported_students import CLASSES, student_of
 from installed_formats import installed
+from torch import nn
 
 from student.export.bars import check_parity
 from student.export.clips import generated_clips
 from student.export.forms import FormSpec, build_graph
-from student.export.interface import Exporter
+from student.export.interface import Exporter, Graph
 from student.export.parity import Trial
 
 
@@ -57,3 +59,22 @@ def test_lstm_p_steps_with_its_state_in_int8(exporter: Exporter, tmp_path: Path)
     assert 1e-5 < parity.largest_difference < 0.2
     weights = sum(weight.numel() for weight in student.parameters())
     assert path.stat().st_size < 1.2 * weights
+
+
+def test_weights_are_int8_where_activations_are_scaled_as_it_runs(
+    exporter: Exporter, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(1, 128, (1, 8)), nn.Hardswish(), nn.Conv2d(128, 128, 3, groups=128, padding=1),
+        nn.Conv2d(128, 128, 1), nn.Flatten(), nn.Linear(128 * 6, 4),
+    ).eval()  # fmt: skip
+    graph = Graph(module=module, inputs={"image": torch.randn(1, 1, 6, 8)}, outputs=("logits",))
+    floats, int8 = tmp_path / "float.pte", tmp_path / "int8.pte"
+    exporter.write(graph, floats)
+    exporter.quantize_weights(graph, floats, int8)
+    inputs = {"image": torch.randn(1, 1, 6, 8).numpy()}
+    expected = exporter.load(floats).run(inputs)["logits"]
+    found = exporter.load(int8).run(inputs)["logits"]
+    assert 1e-6 < abs(found - expected).max() < 0.05
+    assert floats.stat().st_size - int8.stat().st_size > 2.5 * (128 * 128 + 4 * 128 * 6)
