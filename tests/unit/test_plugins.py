@@ -92,3 +92,10 @@ def test_a_path_is_converted() -> None:
         """Has a path."""
 
     assert typed_options(needs, {"folder": "a/b"}, "step") == {"folder": Path("a/b")}
+
+
+def test_a_path_with_a_nul_is_named() -> None:
+    def step(*, folder: Path) -> None: ...
+
+    with pytest.raises(UsageError, match=r"option folder of noise: expected a path, got 'a\\x00b'"):
+        typed_options(step, {"folder": "a\0b"}, "noise")
