@@ -478,8 +478,8 @@ class _Making:
         empty = sum(not entry.clip.labelled for entry in entries)
         if empty and any(len(entry.clip.labels) > 1 for entry in entries):
             self.listing.notes.append(
-                f"{empty} clip(s) without a label count as unlabelled; if they have none of the classes, "
-                "add ?empty=negative"
+                f"{empty} clip(s) without a label count as unlabelled; if they have none of the "
+                "classes, add ?empty=negative"
             )
 
     def _note_prefix(self, entries: Sequence[Entry]) -> None:
