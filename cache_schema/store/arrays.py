@@ -1,4 +1,6 @@
-"""Zarr v3 arrays of a cache: the only module that imports zarr.
+"""Zarr v3 arrays of a cache: the only module that imports zarr, and only where it is used.
+
+Its import takes half a second of a processor, which no help text and no usage error need.
 
 Unit j of a part is plain chunk j of each of its arrays, so that no two tasks touch one object.
 Encoded by zarr-python alone, in memory; every chunk ends in its CRC-32C.
@@ -11,15 +13,11 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-import zarr
-from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
-from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import MemoryStore
 
 from cache_schema.documents import parse
 from cache_schema.errors import CacheError
@@ -28,6 +26,9 @@ from cache_schema.store.address import CachePath
 from cache_schema.store.files import sha256
 from cache_schema.store.objects import Objects, ahead, get_recorded, objects_of, read_twice
 from cache_schema.store.zarr_metadata import ArrayMetadata
+
+if TYPE_CHECKING:
+    import zarr
 
 Array = NDArray[Any]
 Put = Callable[[str, bytes], None]
@@ -41,6 +42,9 @@ MAX_SLICE_BYTES = 1 << 32
 
 def create_group(put: Put, key: str = "") -> None:
     """Put an empty Zarr v3 group, so that plain zarr opens what lies there."""
+    import zarr
+    from zarr.storage import MemoryStore
+
     stored: dict[str, Any] = {}
     zarr.create_group(MemoryStore(stored), zarr_format=3)
     _put_all(put, key, stored)
@@ -109,6 +113,10 @@ def _create(
     codec: str = "crc32c",
 ) -> zarr.Array[Any]:
     """Create an array in memory: CRC-32C last (after zstd, if any), NaN fill for floats."""
+    import zarr
+    from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+    from zarr.storage import MemoryStore
+
     return zarr.create_array(
         MemoryStore(stored),
         shape=shape,
@@ -166,6 +174,8 @@ def decoded(data: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, codec: 
     stored = np.dtype(dtype).newbyteorder("<")
     if codec == "zstd":
         # Into memory of the size that is wanted: a small object may claim to hold anything.
+        from numcodecs.zstd import Zstd
+
         body = np.asarray(Zstd().decode(body, out=np.zeros(math.prod(shape), stored)))
     return np.frombuffer(body, stored).reshape(shape)
 
