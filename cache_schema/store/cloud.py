@@ -42,7 +42,8 @@ FIRST_CONTACT: dict[str, Any] = PATIENCE | {
     "max_retries": 4,
     "retry_timeout": timedelta(seconds=10),
 }
-REQUEST_TIMEOUT = timedelta(seconds=60)
+# For a chunk of 64 MB at half a megabyte a second.
+REQUEST_TIMEOUT = timedelta(seconds=120)
 _AT_ONCE = 8
 _SHOWN_CHARACTERS = 300
 
@@ -233,17 +234,6 @@ class CloudObjects:
                 f"{self.address / key} is on a web server, which is only read", kind="web"
             )
 
-    def check_conditional_writes(self) -> None:
-        """Try once a process whether the store keeps to the conditions that writing relies on.
-
-        Raises
-        ------
-        RunError
-            Kind ``"store"`` if it replaces an object that was to be created, or one that has changed.
-        """
-        self._check_writable("")
-        _tried(self)
-
     @contextmanager
     def _reported(self, key: str) -> Iterator[tuple[Any, str]]:
         """Give store and path for a request, and turn its errors into ours."""
@@ -270,8 +260,17 @@ class CloudObjects:
 
 
 @lru_cache
-def _tried(objects: CloudObjects) -> None:
-    """Create, create again, and replace under a stale condition, an object of no meaning."""
+def check_conditional_writes(address: Address) -> None:
+    """Try, once a process, whether a store keeps to the conditions that writing relies on.
+
+    An object of no meaning is created, created again, and replaced under a stale condition.
+
+    Raises
+    ------
+    RunError
+        Kind ``"store"`` if it replaces an object that was to be created, or one that has changed.
+    """
+    objects = CloudObjects(address)
     key = f"probe-{uuid4().hex}{PARTIAL_SUFFIX}"
     try:
         objects.replace(key, None, b"first")
@@ -284,7 +283,7 @@ def _tried(objects: CloudObjects) -> None:
         objects.delete(key)
     if ignored:
         raise RunError(
-            f"the store of {objects.address} ignores the condition of a {' and of a '.join(ignored)}: "
+            f"the store of {address} ignores the condition of a {' and of a '.join(ignored)}: "
             "writers at the same time would lose each other's objects. Nothing else was written. Write "
             "to a local folder and copy it, or use a store that keeps to conditions",
             kind="store",
@@ -305,7 +304,7 @@ def _is_done(objects: CloudObjects, key: str, version: dict[str, Any] | None, da
 
 def _refused(place: Address, error: Exception) -> RunError:
     """Name what a store refused, without what of it may be a secret."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).partition(" Debug source:")[0]
     return RunError(
         f"{place} cannot be reached: {_without_secrets(text)[:_SHOWN_CHARACTERS]}. What was finished is "
         "kept. Check address, network and credentials, and repeat the command.",

@@ -21,6 +21,7 @@ from typing import Any
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.store.address import CachePath
+from cache_schema.store.cloud import check_conditional_writes
 from cache_schema.store.files import named_in_errors
 
 MAX_LOCK_BYTES = 4096
@@ -50,9 +51,7 @@ def write_lock(target: CachePath, *, wait_s: float = 0.0) -> Iterator[None]:
         store ignores conditions.
     """
     if not isinstance(target, Path):
-        from cache_schema.store.cloud import CloudObjects
-
-        CloudObjects(target).check_conditional_writes()
+        check_conditional_writes(target)
         yield
         return
     target = target.resolve()  # one lock under whatever name, "." too

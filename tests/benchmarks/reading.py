@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,10 @@ class MemmapLoader:
             self._starts[name] = np.cumsum([0, *(len(row[name]) for row in rows)])
             mapped = np.memmap(folder / name, np.float16, "r", shape=flat.shape)
             self._files[name] = mapped.view(np.ndarray)
+
+    def load_all(self, units: Iterable[Unit]) -> Iterator[UnitData]:
+        """Load units in this order."""
+        return map(self.load, units)
 
     def load(self, unit: Unit) -> UnitData:
         """Views of the mapped files."""

@@ -33,7 +33,7 @@ def faulty_store(monkeypatch: pytest.MonkeyPatch, **facts: Any) -> Iterator[Obje
 def forget_connections() -> None:
     """Connect anew: each server has a port of its own."""
     cloud._connection.cache_clear()
-    cloud._tried.cache_clear()
+    cloud.check_conditional_writes.cache_clear()
 
 
 def faster(patience: dict[str, Any]) -> dict[str, Any]:

@@ -291,7 +291,7 @@ def test_what_is_requested_wrongly_is_one_line(folder: Path, toys: Path, tmp_pat
         ([toys / "static.onnx", plain, "--format", "csv", "--out", plain / "x"], 2, "no folder"),
         ([toys / "static.onnx", plain, "--format", "csv", "--out", tmp_path], 2, "is a directory"),
         ([toys / "static.onnx"], 2, "Missing argument"),
-        (["s3://bucket/model", plain], 2, "only local paths"),
+        (["s3://bucket/model", plain], 2, "name a local path"),
     ]
     for words, code, told in cases:
         found, text = run_here(main, *words)

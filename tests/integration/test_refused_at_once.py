@@ -82,7 +82,8 @@ OUTPUTS = [name for name in COMMANDS if name != "evaluate"]
 DEVICES = ("precompute", "finetune", "train")
 CASES = [
     *((name, words) for name, several in REFUSED.items() for words in several),
-    *((name, ("--out", o)) for name in OUTPUTS for o in ("", "s3://a/b", "file:///a/b")),
+    *((name, ("--out", o)) for name in OUTPUTS for o in ("", "ftp://a/b", "https://a/b")),
+    *((n, ("--out", o)) for n in OUTPUTS if n != "precompute" for o in ("s3://a/b", "file:///a/b")),
     *((name, ("--device", d)) for name in DEVICES for d in ("cuda", "mps", "gpu", "", "cuda:x")),
 ]  # fmt: skip
 
@@ -125,4 +126,4 @@ def test_a_corpus_elsewhere_is_rejected(tmp_path: Path, address: str) -> None:
     words = ("--teacher", "toy", "--out", tmp_path / "x")
     code, screen = run(precompute_teacher, f"csv:{address}", *words)
     assert code == 2
-    assert "only local paths" in screen
+    assert "name a local path" in screen

@@ -49,7 +49,9 @@ def run(tmp_path: Path) -> Path:
 )
 @pytest.mark.parametrize("words", [(), ("here", "--out"), ("here", "--plot")], ids=str)
 def test_an_address_is_no_path(words: tuple[str, ...], address: str) -> None:
-    assert "is an address; only local paths" in refusal(*words, address)
+    assert "is an address, and only a cache may lie at one; name a local path" in refusal(
+        *words, address
+    )
 
 
 @pytest.mark.parametrize("words", [("",), ("here", "--out", ""), ("here", "--plot", "")], ids=str)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -280,3 +281,23 @@ def test_closing_waits_for_the_unit_being_read_and_no_other() -> None:
 
 def reading_threads() -> list[str]:
     return [t.name for t in threading.enumerate() if t.name == "aftersound-stream"]
+
+
+def test_units_read_ahead_from_afar_come_in_the_same_order() -> None:
+    """Reading takes differently long, and eight are under way at once."""
+
+    class Afar(SmallCache):
+        reads_at_once = 8
+        under_way = most = 0
+
+        def read_unit(self, unit: Unit, names: tuple[str, ...]) -> UnitRows:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            time.sleep(0.02 * (unit.number % 3))
+            self.under_way -= 1
+            return super().read_unit(unit, names)
+
+    afar = Afar()
+    for number in (0, 2):
+        assert clips_of(stream(afar).epoch(number)) == clips_of(stream(SmallCache()).epoch(number))
+    assert 1 < afar.most <= 8
