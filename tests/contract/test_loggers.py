@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cache_schema.errors import RunError
 from student.training.loggers import ALWAYS, LOGGERS
 from student.training.loggers.session import LoggerSession, logger_class
 
@@ -155,6 +156,26 @@ def test_a_logger_that_fails_is_left_out_and_the_training_goes_on(
     session.close()
     assert said == ["warning: logger broken is left out: ConnectionError: no route to host"]
     assert json.loads((tmp_path / "loggers.json").read_text()) == {"broken": "7"}
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_logger_that_cannot_be_opened_is_an_error_before_the_training(
+    known: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: Any) -> None:
+        raise PermissionError("no key")
+
+    monkeypatch.setattr(Broken, "__init__", closed)
+    monkeypatch.setattr("student.training.loggers.session.load_plugin", _load)
+    if known:
+        (tmp_path / "loggers.json").write_text('{"broken": "7"}')
+    with pytest.raises(RunError) as refused:
+        LoggerSession(["broken"], tmp_path, {}, print)
+    again = f", delete {tmp_path / 'loggers.json'} for a new run there" if known else ""
+    assert str(refused.value) == (
+        "logger broken cannot be opened: PermissionError: no key\nNothing was trained. Repair that"
+        f"{again}, or leave --logger broken out."
+    )
 
 
 def _load(own: dict[str, str], name: str, kind: str) -> Any:

@@ -69,9 +69,10 @@ class LoggerSession:
                 found = logger_class(name)(run, config, known if isinstance(known, str) else None)
             except Exception as error:
                 self.close()
+                again = f", delete {run / IDS} for a new run there" if known else ""
                 raise RunError(
                     f"logger {name} cannot be opened: {_first_line(error)}\nNothing was trained. Repair "
-                    f"that, or leave --logger {name} out.",
+                    f"that{again}, or leave --logger {name} out.",
                     kind="logger",
                 ) from error
             self._open[name] = found
