@@ -1,4 +1,6 @@
-"""Zarr v3 arrays of a cache: the only module that imports zarr.
+"""Zarr v3 arrays of a cache: the only module that imports zarr, and only where it is used.
+
+Its import takes half a second of a processor, which no help text and no usage error need.
 
 Unit j of a part is plain chunk j of each of its arrays, so that no two tasks touch one object.
 Written by zarr-python alone (its local writes are atomic); every chunk ends in its CRC-32C.
@@ -12,15 +14,11 @@ import weakref
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import google_crc32c
 import numpy as np
-import zarr
-from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
-from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
-from zarr.storage import LocalStore
 
 from cache_schema.documents import parse
 from cache_schema.errors import CacheError
@@ -35,6 +33,9 @@ from cache_schema.store.safe_open import (
 )
 from cache_schema.store.zarr_metadata import ArrayMetadata
 
+if TYPE_CHECKING:
+    import zarr
+
 Array = NDArray[Any]
 TRAILER_BYTES = 4
 # Of about 1 MiB each.
@@ -45,6 +46,9 @@ MAX_SLICE_BYTES = 1 << 32
 
 def create_group(folder: Path) -> None:
     """Create an empty Zarr v3 group, so that plain zarr opens the folder."""
+    import zarr
+    from zarr.storage import LocalStore
+
     zarr.create_group(LocalStore(folder), zarr_format=3, overwrite=False)
 
 
@@ -57,6 +61,10 @@ def create_array(
     codec: str = "crc32c",
 ) -> None:
     """Create an array of its final shape: CRC-32C last (after zstd, if any), NaN fill for floats."""
+    import zarr
+    from zarr.codecs import BytesCodec, Crc32cCodec, ZstdCodec
+    from zarr.storage import LocalStore
+
     zarr.create_array(
         LocalStore(folder),
         shape=shape,
@@ -148,6 +156,8 @@ def decoded(data: NDArray[np.uint8], shape: tuple[int, ...], dtype: str, codec: 
     stored = np.dtype(dtype).newbyteorder("<")
     if codec == "zstd":
         # Into memory of the size that is wanted: a small object may claim to hold anything.
+        from numcodecs.zstd import Zstd
+
         body = np.asarray(Zstd().decode(body, out=np.zeros(math.prod(shape), stored)))
     return np.frombuffer(body, stored).reshape(shape)
 
@@ -290,6 +300,9 @@ def check_digests(folder: Path, objects: Mapping[str, str]) -> None:
 
 
 def _open(folder: Path, mode: Any) -> zarr.Array[Any]:
+    import zarr
+    from zarr.storage import LocalStore
+
     try:
         # zarr would import whatever codec the metadata names.
         parse(ArrayMetadata, read_plain(folder / "zarr.json"), f"{folder.name}/zarr.json")
