@@ -155,3 +155,27 @@ def test_a_list_of_a_split_with_other_columns_is_told_to_take_those_of_the_first
 def test_lists_of_splits_and_folds_are_refused_together(sounds: Path) -> None:
     message = refusal(f"csv:{sounds}/train.csv?test_list=eval.csv&validation_folds=1")
     assert "leave out the ones or the others" in message
+
+
+def test_a_column_of_speakers_is_proposed_where_recordings_choose_splits(sounds: Path) -> None:
+    found = read_corpus(f"csv:{sounds}/all.csv")
+    advice = "if each speaker is to stay in one, add ?group=speaker"
+    assert any(note.endswith(advice) for note in found.notes)
+    assert not any(
+        "group" in note for note in read_corpus(f"csv:{sounds}/all.csv?group=speaker").notes
+    )
+    (sounds / "sites.csv").write_text("file,class,Site\n0-0.wav,a,x\n")
+    assert "?path=file&label=class&group=Site'" in refusal(f"csv:{sounds}/sites.csv")
+    (sounds / "own.csv").write_text("file,class,Site,split\n0-0.wav,a,x,train\n")
+    assert "?path=file&label=class&unknown=ignore'" in refusal(f"csv:{sounds}/own.csv")
+
+
+def test_a_clip_without_a_label_is_unlabelled_or_a_negative(sounds: Path) -> None:
+    lines = ["path,labels", "0-0.wav,a;b", "0-1.wav,", "0-2.wav,a"]
+    (sounds / "tags.csv").write_text("\n".join(lines))
+    found = read_corpus(f"csv:{sounds}/tags.csv")
+    assert [clip.labelled for clip in found.clips] == [True, False, True]
+    assert any("1 clip(s) without a label count as unlabelled" in note for note in found.notes)
+    found = read_corpus(f"csv:{sounds}/tags.csv?empty=negative")
+    assert [clip.none_present for clip in found.clips] == [False, True, False]
+    assert not found.notes

@@ -53,6 +53,11 @@ OTHER_NAMES = {
     "start_s": ("start", "onset", "start_time", "begin", "start_s"),
     "end_s": ("end", "offset", "stop", "end_time", "end_s"),
 }  # fmt: skip
+# Columns that name what a clip was recorded of, at or in.
+GROUP_NAMES = (
+    "speaker", "speaker_id", "client_id", "session", "session_id", "site", "place", "location",
+    "recorder", "subject", "patient",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +208,8 @@ class Listing:
                 f"Name the {word}s of the path and of the class, as in "
                 f"?path=filename&label=category, or label={NO_LABEL} for unlabelled clips"
             )
+        if not {"split", GROUP} & {*have, *proposed} and (group := group_column(names)):
+            proposed[GROUP] = group
         options = [f"{known}={option_text(name)}" for known, name in {**there, **proposed}.items()]
         options += ["unknown=ignore"] if set(unknown) - set(proposed.values()) else []
         query = f"?{'&'.join(options)}" if options else ""
@@ -212,6 +219,11 @@ class Listing:
         """Split the labels of a clip."""
         parts = text.split(self.label_sep) if self.label_sep else [text]
         return [label.strip() for label in parts]
+
+
+def group_column(names: Iterable[str]) -> str:
+    """The first column that seems to name speakers, sessions or places; empty if none does."""
+    return next((name for name in names if name.lower() in GROUP_NAMES), "")
 
 
 def read_manifest(path: Path, kind: str) -> str:
@@ -262,6 +274,7 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         group: str = "",
         stratify: bool = False,
         label_sep: str = ";",
+        empty: Literal["unlabelled", "negative"] = "unlabelled",
         rows: Literal["clip", "label"] = "clip",
         validation_folds: str = "",
         test_folds: str = "",
@@ -302,6 +315,8 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
             see `pipeline.corpora.stratify.stratified_splits`.
         label_sep : str
             What separates the labels of a clip; empty if nothing does.
+        empty : str
+            What a clip without a label is: ``"unlabelled"``, or a ``"negative"`` of all classes.
         rows : str
             ``"label"``: a row is one label of a clip, whose rows are joined into one.
         validation_folds, test_folds : str
@@ -329,7 +344,7 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         columns = {known: column for known, column in named.items() if column}
         listing = Listing(kind, manifest, columns, label_sep, unknown == "ignore")
         folds = (validation_folds, test_folds)
-        making = _Making(listing, folder, prefix, validation, test, folds, ids, stratify)
+        making = _Making(listing, folder, prefix, validation, test, folds, ids, stratify, empty)
         lists = {"validation": validation_list, "test": test_list}
         if any(lists.values()) and any(folds):
             raise UsageError(
@@ -396,6 +411,7 @@ class _Making:
     folds: tuple[str, str]
     ids: Ids
     stratify: bool
+    empty: str
 
     def entries(self, rows: Sequence[ManifestRow], *, one_row_is: str) -> list[Entry]:
         """Make the entries of all rows; a row may be one label of a clip."""
@@ -406,6 +422,8 @@ class _Making:
             )
         entries = [self._entry(row, split_of) for row in rows]
         self._note_prefix(entries)
+        self._note_group(rows)
+        self._note_empty(entries)
         joined = _joined(entries)
         if self.stratify:
             groups = [entry.clip.group or without_suffix(entry.clip.path) for entry in joined]
@@ -440,8 +458,29 @@ class _Making:
         elif split_of is not None:
             split = split_of.get(split, "train")
         clip, found = _clip(row, path, SPLIT_NAMES.get(split.lower(), split), self.ids)
+        if self.empty == "negative" and not clip.labels:
+            clip = replace(clip, none_present=True)
         self.listing.problems += [f"{row.place}: {problem}" for problem in found]
         return Entry(clip, row.place)
+
+    def _note_group(self, rows: Sequence[ManifestRow]) -> None:
+        """Note a column of speakers that could keep each of them in one split, and does not."""
+        names = dict.fromkeys(name for row in rows for name in row.fields)
+        column = group_column(names)
+        if column and not {GROUP, "split"} & names.keys():
+            self.listing.notes.append(
+                f"splits are chosen by recording; if each {column} is to stay in one, add "
+                f"?group={column}"
+            )
+
+    def _note_empty(self, entries: Sequence[Entry]) -> None:
+        """Note clips without a label beside others of several, which may have none of the classes."""
+        empty = sum(not entry.clip.labelled for entry in entries)
+        if empty and any(len(entry.clip.labels) > 1 for entry in entries):
+            self.listing.notes.append(
+                f"{empty} clip(s) without a label count as unlabelled; if they have none of the "
+                "classes, add ?empty=negative"
+            )
 
     def _note_prefix(self, entries: Sequence[Entry]) -> None:
         """Note what absolute paths begin with, if the rest of one is there."""
