@@ -144,9 +144,9 @@ def _train(
     )
     for warning in _teacher_warnings(cache, settings, defined.get(TRAIN)):
         log(f"warning: {warning}")
-    training = Trainer(cache, settings, run, objective, device, source)
-    training.teacher = {split: found.json_value for split, found in defined.items()}
     with closing(LoggerSession(loggers, run, config, log)) as session:
+        training = Trainer(cache, settings, run, objective, device, source)  # its clock starts
+        training.teacher = {split: found.json_value for split, found in defined.items()}
         training.run_epochs(log, session)
     return finish(run, training, splits)
 
