@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -169,14 +169,16 @@ def _train(
     )
     for warning in _teacher_warnings(cache, settings, defined.get(TRAIN)):
         log(f"warning: {warning}")
-    training = Trainer(cache, settings, run, objective, device, source, processes)
-    training.teacher = {split: found.json_value for split, found in defined.items()}
+    opened: AbstractContextManager[LoggerSession | None] = nullcontext()
     if processes.writes:
-        with closing(LoggerSession(loggers, run, config, log)) as session:
-            training.run_epochs(log, session)
+        opened = closing(LoggerSession(loggers, run, config, log))
+    with opened as session:
+        # Now, as its clock starts.
+        training = Trainer(cache, settings, run, objective, device, source, processes)
+        training.teacher = {split: found.json_value for split, found in defined.items()}
+        training.run_epochs(log, session)
+    if processes.writes:
         finish(run, training, splits)
-    else:
-        training.run_epochs(log)
     processes.wait()  # for the result
     result: dict[str, Any] = read_json(run / RESULT)
     return result
