@@ -140,7 +140,7 @@ def shared_groups(
             for s in ("train", "test")
         )
         shared = sorted(set(train) & set(test))
-        concerned = {label for own in (*train.values(), *test.values()) for label in own}
+        concerned = {label for group in shared for label in (train[group] | test[group])}
         if (
             len(test) >= MIN_GROUPS
             and sum(own.total() for own in train.values()) >= 2 * len(train)

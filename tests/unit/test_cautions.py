@@ -115,6 +115,11 @@ def test_running_numbers_classes_and_kinds_of_a_class_are_no_groups() -> None:
     assert shared_groups({"train": unique, "test": unique[:9]}) == []
     words = [(f"{word}/a_{n}.wav", ("rest",)) for word in ("bed", "bird", "six") for n in range(5)]
     assert shared_groups({"train": words, "test": words}, (*classes, "rest")) == []
+    # Speakers of all classes that are on one side each, beside words that are on both.
+    speakers = [named((f"{who}{n}_a.wav" for n in range(9)), *classes) * 2 for who in ("p", "q")]
+    spoken = [(f"{word}_{n}.wav", ("rest",)) for word in ("bed", "bird", "six") for n in range(5)]
+    beside = {"train": [*speakers[0], *spoken], "test": [*speakers[1], *spoken]}
+    assert shared_groups(beside, (*classes, "rest")) == []
 
 
 def test_fewer_than_three_seeds_are_few() -> None:
