@@ -70,6 +70,18 @@ def instead_of_cache(path: Path) -> str:
     return ""
 
 
+def instead_of_teacher(path: Path) -> str:
+    """Describe a cache, a run or an export that was named as a teacher; as `instead_of_run` does."""
+    kind = kind_of(path)
+    if kind is None:
+        return ""
+    what = {"cache": "a cache", "run": "a run, of a student", "export": "an exported student"}[kind]
+    return (
+        f"{path} is {what}, not a teacher. Give a folder made by finetune-teacher or save_pretrained, "
+        "or a hub id such as openai/whisper-base"
+    )
+
+
 def _teacher_model(path: Path) -> str:
     """Name a Hugging Face model's type; empty for any other folder."""
     config = _config(path)

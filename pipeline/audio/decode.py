@@ -412,6 +412,8 @@ class _Recording:
         extent = container_extent(source)
         if extent.problem:
             raise UnopenedAudio(extent.problem)
+        if problem := problem_behind_count(source, "MP3"):  # which the true count would hide
+            raise UnopenedAudio(problem)
         source.patches.update(extent.patches or true_byte_count(source))
         self.source, self._suffix = source, suffix
         self._sound = self._opened()
