@@ -63,14 +63,23 @@ def test_an_export_is_no_run(tmp_path: Path, opened: Callable[[Path], object]) -
         opened(export)
 
 
-def test_a_run_a_teacher_and_an_export_are_no_caches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opened", OPENERS)
+def test_a_comparison_is_no_run(tmp_path: Path, opened: Callable[[Path], object]) -> None:
+    compared = folder(tmp_path / "compared", "comparison.json", "runs")
+    with pytest.raises(RunError, match=f"is a comparison, not a run. .* below {compared}/runs, or"):
+        opened(compared)
+
+
+def test_a_run_a_teacher_an_export_and_a_comparison_are_no_caches(tmp_path: Path) -> None:
     run = folder(tmp_path / "run", "config.json", "training-state.pt")
     export = folder(tmp_path / "export", "card.json", "test_vectors.npz")
+    compared = folder(tmp_path / "compared", "comparison.json", "runs")
     teacher = folder(tmp_path / "teacher")
     (teacher / "config.json").write_text('{"model_type": "hubert"}')
     expected = {
         run: f"is a run, not a cache. .* evaluate-student {run} CACHE$",
         export: "is an exported student, not a cache. Name the cache that its run was trained on$",
+        compared: "is a comparison, not a cache. Name the cache that its runs were trained on$",
         teacher: f"hubert.*, not a cache. Make one: precompute-teacher CORPUS --teacher {teacher} --out",
     }
     for path, message in expected.items():
