@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ _MARKS = {
     "run": ("config.json", "training-state.pt"),
     "export": ("card.json", "test_vectors.npz"),
 }
+# Reports may be written beside these.
+_COMPARISON = ("comparison.json", "runs")
 _MAX_CONFIG_BYTES = 1 << 20
 _TEACH = "precompute-teacher CORPUS --teacher {} --out CACHE"
 _TRAIN = "train-student CACHE --student NAME --out RUN"
@@ -24,13 +27,17 @@ _TRAIN = "train-student CACHE --student NAME --out RUN"
 def kind_of(folder: Path) -> str | None:
     """Return ``"cache"``, ``"run"`` or ``"export"``; None for any other folder."""
     for kind, names in _MARKS.items():
-        if all(os.path.lexists(folder / name) for name in names):
+        if _holds(folder, names):
             return kind
     return None
 
 
+def _holds(folder: Path, names: Sequence[str]) -> bool:
+    return all(os.path.lexists(folder / name) for name in names)
+
+
 def instead_of_run(path: Path) -> str:
-    """Describe a cache, a teacher or an export that was named as a run, with the next command.
+    """Describe a cache, a teacher, an export or a comparison named as a run, with the next command.
 
     Returns
     -------
@@ -46,6 +53,11 @@ def instead_of_run(path: Path) -> str:
             f"{path} is an exported student, not a run: name the run that it was made of. In ONNX it "
             f"predicts by itself: predict-audio {path} RECORDING"
         )
+    if _holds(path, _COMPARISON):
+        return (
+            f"{path} is a comparison, not a run. Name one of the runs below {path / 'runs'}, or repeat "
+            "its compare-students command with --report FILE.html"
+        )
     if model := _teacher_model(path):
         return (
             f"{path} is a teacher (a Hugging Face model, {model}), not a run. Let it teach: "
@@ -55,7 +67,7 @@ def instead_of_run(path: Path) -> str:
 
 
 def instead_of_cache(path: Path) -> str:
-    """Describe a run, a teacher or an export that was named as a cache; as `instead_of_run` does."""
+    """Describe a run, a teacher, an export or a comparison named as a cache; as `instead_of_run`."""
     kind = kind_of(path)
     if kind == "run":
         return (
@@ -64,10 +76,24 @@ def instead_of_cache(path: Path) -> str:
         )
     if kind == "export":
         return f"{path} is an exported student, not a cache. Name the cache that its run was trained on"
+    if _holds(path, _COMPARISON):
+        return f"{path} is a comparison, not a cache. Name the cache that its runs were trained on"
     if model := _teacher_model(path):
         way = _TEACH.format(path)
         return f"{path} is a teacher (a Hugging Face model, {model}), not a cache. Make one: {way}"
     return ""
+
+
+def instead_of_teacher(path: Path) -> str:
+    """Describe a cache, a run or an export that was named as a teacher; as `instead_of_run` does."""
+    kind = kind_of(path)
+    if kind is None:
+        return ""
+    what = {"cache": "a cache", "run": "a run, of a student", "export": "an exported student"}[kind]
+    return (
+        f"{path} is {what}, not a teacher. Give a folder made by finetune-teacher or save_pretrained, "
+        "or a hub id such as openai/whisper-base"
+    )
 
 
 def _teacher_model(path: Path) -> str:

@@ -412,11 +412,13 @@ class _Recording:
         extent = container_extent(source)
         if extent.problem:
             raise UnopenedAudio(extent.problem)
+        if problem := problem_behind_count(source, "MP3"):  # which the true count would hide
+            raise UnopenedAudio(problem)
         source.patches.update(extent.patches or true_byte_count(source))
         self.source, self._suffix = source, suffix
         self._sound = self._opened()
         if self._sound.format == "MP3":
-            self._check_count()
+            self._check_count(UnopenedAudio)
         self.rate_hz = int(self._sound.samplerate)
         self.unsized = bool(extent.patches) or int(self._sound.frames) >= UNCOUNTED_FRAMES
         if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
@@ -472,12 +474,12 @@ class _Recording:
         with self._place_kept():
             return counts_frames(self.source)
 
-    def _check_count(self) -> None:
-        """Refuse what holds more than its header counts."""
+    def _check_count(self, finding: type[UnusableAudio]) -> None:
+        """Refuse what holds more than its header counts; found while it is opened, or only later."""
         with self._place_kept():
             problem = problem_behind_count(self.source, str(self._sound.format))
         if problem:
-            raise UnopenedAudio(problem)
+            raise finding(problem)
 
     @contextmanager
     def _place_kept(self) -> Iterator[None]:
@@ -534,7 +536,8 @@ class _Recording:
                 blocks.append(block_S)
             position += len(block_S)
         if self._sound.format != "MP3" and stop == int(self._sound.frames):
-            self._check_count()  # reads all of it, so when it is decoded and not when it is measured
+            # Reads all of it, so when it is decoded and not when it is measured: no plan has seen it.
+            self._check_count(UnusableAudio)
         return np.concatenate(blocks)
 
     def _move_near(self, start: int) -> int:

@@ -49,7 +49,8 @@ class Noise(PlainStep):
 
     Where the folder holds folders named like splits, each split has its own. Otherwise recordings of
     10 s and more give their first 80 % to train, then 10 % to validation, 10 % to test, and shorter ones
-    go whole to one split, in the same shares, by a hash of their names.
+    go whole to one split, in the same shares, by a hash of their names. What is silent
+    throughout is left out.
 
     Parameters
     ----------
@@ -74,13 +75,19 @@ class Noise(PlainStep):
         Raises
         ------
         UsageError
-            If a split gets none, or a recording is longer than is decoded at once.
+            If there is no folder, a split gets none, or a recording is longer than is decoded at once.
         RunError
-            If disk, network or memory fail, and go on failing. A recording that cannot be decoded, and
-            a link that leads out of the folder, are left out, with a note.
+            If disk, network or memory fail, and go on failing. A recording that is silent or cannot be
+            decoded, and a link that leads out of the folder, are left out, with a note.
         """
         self._rate_hz = context.sample_rate_hz
         folder = (context.corpus_root / self._folder).resolve()
+        if not folder.is_dir():
+            raise UsageError(
+                f"view noise: folder={str(self._folder)!r} is no folder (looked at {folder}); name one, "
+                "relative to the corpus root or absolute",
+                kind="options",
+            )
         digest = hashlib.sha256()
         found, unusable = _decoded(folder, self._rate_hz)
         for recording in found:
@@ -134,7 +141,7 @@ def _power(waveform_S: Waveform) -> float:
 def _decoded(folder: Path, rate_hz: int) -> tuple[list[Recording], list[str]]:
     """Decode every recording below a folder, in the order of names, and list what cannot be used."""
     below = files_below(folder)
-    found, unusable = [], list(below.problems) if folder.is_dir() else []
+    found, unusable = [], list(below.problems)
     for name in sorted(below.files):
         if PurePosixPath(name).suffix.lower() not in AUDIO_SUFFIXES:
             continue
@@ -151,6 +158,9 @@ def _decoded(folder: Path, rate_hz: int) -> tuple[list[Recording], list[str]]:
             ) from None
         except UnusableAudio as problem:
             unusable.append(f"{one_line(name)}: {problem}")
+            continue
+        if _power(clip.waveform) <= SILENCE:
+            unusable.append(f"{one_line(name)}: silent, no scale makes noise of it")
             continue
         found.append(Recording(name, clip.waveform, clip.sha256))
     return found, unusable
@@ -176,7 +186,8 @@ def _split_recordings(found: list[Recording], rate_hz: int) -> dict[str, list[Re
         for split, (first, last) in TIME_SHARES.items():
             samples = len(recording.waveform_S)
             stretch_S = recording.waveform_S[int(first * samples) : int(last * samples)]
-            dealt[split].append(replace(recording, waveform_S=stretch_S))
+            if _power(stretch_S) > SILENCE:
+                dealt[split].append(replace(recording, waveform_S=stretch_S))
     short = sorted((r for r in found if len(r.waveform_S) < LONG_S * rate_hz), key=_hash)
     tenth = math.ceil(len(short) / 10)
     dealt["validation"] += short[:tenth]

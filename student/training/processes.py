@@ -11,6 +11,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, distributed
 
+from cache_schema.devices import check_device
 from cache_schema.errors import RunError, UsageError
 from cache_schema.text import one_line
 
@@ -69,12 +70,19 @@ class Processes:
 
     @contextmanager
     def joined(self, accelerator: str) -> Iterator[None]:
-        """Connect the processes; a context without effect where there is one."""
+        """Connect the processes; a context without effect where there is one.
+
+        Raises
+        ------
+        UsageError
+            If the machine has fewer GPUs than processes.
+        """
         if self.count == 1:
             yield
             return
         on_gpu = self.devices(accelerator) != 1
         if on_gpu:
+            check_device(f"cuda:{self.local_rank}", torch)
             torch.cuda.set_device(self.local_rank)
         distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=EXCHANGE_TIMEOUT)
         try:

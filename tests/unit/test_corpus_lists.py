@@ -39,7 +39,11 @@ def labels(corpus: Corpus) -> dict[str, tuple[str, ...]]:
 
 def command_in(message: str) -> str:
     """The corpus that a message names to read instead."""
-    return message.split("Read it as '")[1].split("'")[0]
+    command, rest = message.split("Read it as '")[1].split("'", 1)
+    assert rest.startswith(
+        ", with your other options"
+    )  # such as ?stratify, which it does not repeat
+    return command
 
 
 # --- separators and encodings --------------------------------------------------------------------

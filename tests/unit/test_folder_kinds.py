@@ -1,4 +1,4 @@
-"""What is named in the place of a run is called what it is, with the command that takes it."""
+"""What is named in the place of a run, cache or teacher is called what it is, with the way on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cache_schema.errors import CacheError, RunError
+from cache_schema.errors import CacheError, RunError, UsageError
 from cache_schema.reader import open_cache
+from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
 from student.predict.predictor import open_predictor
 from student.report.run_folder import read_run_folder
 from student.runs.predict import read_config
@@ -62,19 +63,46 @@ def test_an_export_is_no_run(tmp_path: Path, opened: Callable[[Path], object]) -
         opened(export)
 
 
-def test_a_run_a_teacher_and_an_export_are_no_caches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("opened", OPENERS)
+def test_a_comparison_is_no_run(tmp_path: Path, opened: Callable[[Path], object]) -> None:
+    compared = folder(tmp_path / "compared", "comparison.json", "runs")
+    with pytest.raises(RunError, match=f"is a comparison, not a run. .* below {compared}/runs, or"):
+        opened(compared)
+
+
+def test_a_run_a_teacher_an_export_and_a_comparison_are_no_caches(tmp_path: Path) -> None:
     run = folder(tmp_path / "run", "config.json", "training-state.pt")
     export = folder(tmp_path / "export", "card.json", "test_vectors.npz")
+    compared = folder(tmp_path / "compared", "comparison.json", "runs")
     teacher = folder(tmp_path / "teacher")
     (teacher / "config.json").write_text('{"model_type": "hubert"}')
     expected = {
         run: f"is a run, not a cache. .* evaluate-student {run} CACHE$",
         export: "is an exported student, not a cache. Name the cache that its run was trained on$",
+        compared: "is a comparison, not a cache. Name the cache that its runs were trained on$",
         teacher: f"hubert.*, not a cache. Make one: precompute-teacher CORPUS --teacher {teacher} --out",
     }
     for path, message in expected.items():
         with pytest.raises(CacheError, match=message):
             open_cache(path)
+
+
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (("manifest.json", "parts"), "a cache"),
+        (("config.json", "training-state.pt"), "a run, of a student"),
+        (("card.json", "test_vectors.npz"), "an exported student"),
+    ],
+)
+def test_a_cache_a_run_and_an_export_are_no_teachers(
+    tmp_path: Path, names: tuple[str, ...], what: str
+) -> None:
+    other = folder(tmp_path / "other", *names)
+    with pytest.raises(
+        UsageError, match=f"{other} is {what}, not a teacher. Give a folder made by"
+    ):
+        open_checkpoint(str(other), ["whisper"])
 
 
 @pytest.mark.parametrize("opened", OPENERS)

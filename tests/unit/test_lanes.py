@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from cache_schema.errors import UsageError
 from cache_schema.reader import Unit
 from student.stream.lane import Lane
 from student.training.exchange import Exchange
-from student.training.processes import ALONE
+from student.training.processes import ALONE, Processes
 
 ROWS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
@@ -93,3 +94,14 @@ def test_processes_share_the_lanes(count: int, owns: list[list[int]]) -> None:
     processes = [SimpleNamespace(rank=rank, count=count) for rank in range(count)]
     found = [list(Exchange(objective(), p, lanes=4).own) for p in processes]  # type: ignore[arg-type]
     assert found == owns
+
+
+def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it connects to the others."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with (
+        pytest.raises(UsageError, match=r"'cuda:2' is not on this machine; .* cuda:0, cuda:1$"),
+        Processes(rank=2, count=4, local_rank=2).joined("auto"),
+    ):
+        raise AssertionError

@@ -126,11 +126,12 @@ def test_what_lies_behind_a_flac_is_no_damage(tmp_path: Path, tail: str, frames:
 
 @pytest.mark.parametrize(("name", "content"), joined().items())
 def test_files_that_were_joined_are_not_taken_for_the_first_alone(
-    tmp_path: Path, name: str, content: bytes
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, content: bytes
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     assert "one after another, of which only the first can be decoded" in reason(path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_truncated_recording_is_named_as_such(tmp_path: Path) -> None:

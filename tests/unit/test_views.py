@@ -203,10 +203,31 @@ def test_noise_of_a_silent_stretch_is_not_raised_beyond_all_numbers(tmp_path: Pa
     context = prepared_views.write_corpus(tmp_path)
     faint = np.zeros(10 * RATE_HZ, np.float32)
     faint[::7] = 1e-44
+    faint[[0, 8 * RATE_HZ, 9 * RATE_HZ]] = 0.5  # where a split's stretch begins
     for name in ("fan", "rain", "sea"):
         soundfile.write(tmp_path / f"noise/{name}.wav", faint, RATE_HZ, subtype="FLOAT")
-    for view, _ in views(context, STEPS["noise"], waveform=np.ones(90)):
-        np.testing.assert_allclose(view.waveform_S, 1, atol=1e-6)
+    for view, drawn in views(context, STEPS["noise"], waveform=np.ones(90)):
+        if 0 < drawn["noise.offset_s"] < 7.9:  # not over a beginning
+            np.testing.assert_allclose(view.waveform_S, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(("silent_from_s", "lacking"), [(8, "validation, test"), (9, "test")])
+def test_a_split_gets_no_silence_for_noise(
+    tmp_path: Path, silent_from_s: int, lacking: str
+) -> None:
+    """A ratio that no scale of silence has would be kept with the view."""
+    context = prepared_views.write_corpus(tmp_path)
+    padded = np.full(10 * RATE_HZ, 0.1)
+    padded[silent_from_s * RATE_HZ :] = 0
+    soundfile.write(tmp_path / "noise/fan.wav", padded, RATE_HZ)
+    recipe = ViewRecipe(["noise:folder=noise"], context, seed=0)
+    named = recipe.facts[0]["recordings"]
+    for split, names in named.items():
+        assert ("fan.wav" in names) == (split not in lacking), split
+    for name in ("rain", "sea"):
+        (tmp_path / f"noise/{name}.wav").unlink()
+    with pytest.raises(UsageError, match=f"holds no audio for {lacking} "):
+        ViewRecipe(["noise:folder=noise"], context, seed=0)
 
 
 def test_a_folder_of_noise_is_known_by_its_content(tmp_path: Path) -> None:
@@ -231,15 +252,17 @@ def test_noise_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (noise / "dangling.wav").symlink_to(tmp_path / "nothing.wav")
     (noise / "folder").symlink_to(tmp_path.parent)
     (noise / "LICENSE").write_text("no recording")
+    soundfile.write(noise / "silent.wav", np.zeros(9), RATE_HZ)
     recipe = ViewRecipe(["noise:folder=noise"], context, seed=0)
     assert recipe.facts == clean.facts
     lines = recipe.notes[0].splitlines()
-    assert lines[0] == f"view noise: 5 of what {noise} holds cannot be used and is left out:"
+    assert lines[0] == f"view noise: 6 of what {noise} holds cannot be used and is left out:"
     leads_out = "a link that leads out of the folder, not followed"
     assert lines[2:] == [
         f"  - dangling.wav: {leads_out}",
         "  - empty.flac: the file is empty (0 bytes)",
         f"  - outside.wav: {leads_out}",
+        "  - silent.wav: silent, no scale makes noise of it",
         "  - text.wav: not audio that can be decoded (Format not recognised)",
     ]
     assert lines[1].startswith("  - folder: a link to a folder that")
@@ -282,7 +305,7 @@ def test_noise_that_a_disk_refuses_is_not_left_out(
         ("mixup:alpha=0", "alpha must be a number above 0, at most 1000, got 0"),
         ("mixup:alpha=inf", "got inf"),
         ("gain:low_db=7", "low_db=7 and high_db=6"),
-        ("noise:folder=none", "holds no audio for train, validation, test"),
+        ("noise:folder=none", "folder='none' is no folder"),
     ],
 )
 def test_options_that_nothing_can_be_made_with_are_rejected(

@@ -213,7 +213,7 @@ class Listing:
         options = [f"{known}={option_text(name)}" for known, name in {**there, **proposed}.items()]
         options += ["unknown=ignore"] if set(unknown) - set(proposed.values()) else []
         query = f"?{'&'.join(options)}" if options else ""
-        return f"Read it as '{self.kind}:{option_text(self.path)}{query}'"
+        return f"Read it as '{self.kind}:{option_text(self.path)}{query}', with your other options"
 
     def split_labels(self, text: str) -> list[str]:
         """Split the labels of a clip."""

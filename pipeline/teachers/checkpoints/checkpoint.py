@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cache_schema.errors import MAX_LISTED, AftersoundError, RunError, UsageError, bullet_list
+from cache_schema.folder_kinds import instead_of_teacher
 from cache_schema.paths import path_problem
 from cache_schema.plugins import unknown_name
 from pipeline.teachers.checkpoints.config_checks import check_settings, unusable_settings
@@ -218,6 +219,8 @@ def _download(text: str) -> Path:
 
 def _checked_architecture(folder: Path, text: str, model_types: Collection[str]) -> dict[str, Any]:
     """Read config.json and reject architectures that no family here reads."""
+    if other := instead_of_teacher(folder):
+        raise UsageError(other, kind="usage")
     if not (folder / CONFIG).is_file():
         raise RunError(
             f"{text} has no config.json, so it is no checkpoint in the Hugging Face layout; "
