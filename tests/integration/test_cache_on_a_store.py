@@ -154,7 +154,7 @@ def test_an_address_that_cannot_be_written_is_a_usage_error(
     assert server.requests == []
 
 
-def test_another_things_place_and_another_recipe_are_refused(
+def test_another_things_place_and_another_recipe_are_rejected(
     server: ObjectServer, corpus: Path, whole: Path
 ) -> None:
     server.objects["some where/c.zarr/notes.txt"] = b"mine"
@@ -169,7 +169,7 @@ def test_another_things_place_and_another_recipe_are_refused(
     assert stored(server) == tree_bytes(whole)
 
 
-def test_a_store_that_ignores_conditions_is_refused(corpus: Path) -> None:
+def test_a_store_that_ignores_conditions_is_rejected(corpus: Path) -> None:
     with object_server(conditional=False) as server:
         run = precompute(server, corpus)
         assert run.returncode == 1

@@ -279,7 +279,7 @@ def test_the_plan_of_a_training_writes_nothing(cache: Path, tmp_path: Path) -> N
     assert refused.exit_code == 2
 
 
-def test_a_logger_that_is_not_installed_is_refused_before_anything_is_written(
+def test_a_logger_that_is_not_installed_is_rejected_before_anything_is_written(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("student.training.loggers.session.find_spec", lambda _: None)

@@ -44,7 +44,7 @@ def test_of_groups_of_one_class_each_with_three_is_everywhere(
 
 
 @given(st.integers(3, 30), SHARES, SHARES)
-def test_of_speakers_who_say_everything_each_split_has_one(
+def test_of_speakers_with_every_class_each_split_has_one(
     speakers: int, validation: float, test: float
 ) -> None:
     groups = {f"s{number}": Counter(dict.fromkeys("abc", 2)) for number in range(speakers)}

@@ -50,7 +50,7 @@ def test_local_paths_stay_paths(text: str, path: str) -> None:
         ("file://elsewhere/a", "names no local path"),
     ],
 )
-def test_an_address_that_nothing_is_read_at_is_refused(text: str, problem: str) -> None:
+def test_an_address_that_nothing_is_read_at_is_rejected(text: str, problem: str) -> None:
     with pytest.raises(UsageError, match=problem) as caught:
         cache_path(text)
     assert caught.value.exit_code == 2

@@ -96,7 +96,7 @@ def test_processes_share_the_lanes(count: int, owns: list[list[int]]) -> None:
     assert found == owns
 
 
-def test_a_process_without_a_gpu_of_its_own_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_a_gpu_of_its_own_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it connects to the others."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

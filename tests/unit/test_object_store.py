@@ -303,7 +303,7 @@ def test_credentials_are_in_no_pickle_and_no_message(server: ObjectServer) -> No
     assert cloud._without_secrets(text) == "denied *** at https://host/a now"
 
 
-def test_a_fork_of_a_process_that_has_a_connection_is_refused(server: ObjectServer) -> None:
+def test_a_fork_of_a_process_that_has_a_connection_is_rejected(server: ObjectServer) -> None:
     objects = objects_of(ROOT)
     assert not objects.exists("a")
     cloud._connection("s3", "bucket").process += 1  # as in a fork, which would wait for ever

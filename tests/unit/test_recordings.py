@@ -420,7 +420,7 @@ def test_files_that_were_joined_are_not_taken_for_the_first_alone(
     assert capfd.readouterr() == ("", "")  # no warning of its decoder's, which names no file
 
 
-def test_where_the_second_of_joined_files_begins_is_said(tmp_path: Path) -> None:
+def test_where_the_second_of_joined_files_begins_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(tone("WAV") + tone("WAV", 8_000, 500))
     header = scan_header(path)

@@ -242,7 +242,7 @@ def test_a_tagged_mp3_is_decoded_as_it_is_without_a_word_from_its_decoder(
     assert capfd.readouterr() == ("", "")
 
 
-def test_an_mp3_without_a_frame_is_not_said_to_be_missing(tmp_path: Path) -> None:
+def test_an_mp3_without_a_frame_is_not_called_missing(tmp_path: Path) -> None:
     path = tmp_path / "x.mp3"
     path.write_bytes(ID3V2 * 3)
     assert "does not exist" not in reason(path)

@@ -268,7 +268,7 @@ def test_noise_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert lines[1].startswith("  - folder: a link to a folder that")
 
 
-def test_a_folder_of_nothing_but_damaged_noise_is_refused_with_the_reasons(tmp_path: Path) -> None:
+def test_a_folder_of_nothing_but_damaged_noise_is_rejected_with_the_reasons(tmp_path: Path) -> None:
     context = prepared_views.write_corpus(tmp_path)
     (tmp_path / "damaged").mkdir()
     for number in range(30):
@@ -281,7 +281,7 @@ def test_a_folder_of_nothing_but_damaged_noise_is_refused_with_the_reasons(tmp_p
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ESTALE, errno.EACCES])
-def test_noise_that_a_disk_refuses_is_not_left_out(
+def test_noise_that_a_disk_does_not_give_is_not_left_out(
     context: ViewContext, monkeypatch: pytest.MonkeyPatch, error: int
 ) -> None:
     def refused(path: Path) -> None:
