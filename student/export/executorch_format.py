@@ -36,6 +36,8 @@ _WEIGHTED = (
     torch.ops.aten.conv2d.default,
     torch.ops.aten.linear.default,
 )
+# The first layers, of few weights, see the most of the sound.
+_SMALLEST_WEIGHT = 1024
 _RELU = torch.ops.aten.relu.default
 # A program has its tensors by number; these methods of it give their names.
 INPUT_NAMES, OUTPUT_NAMES = "aftersound.inputs", "aftersound.outputs"
@@ -91,7 +93,9 @@ class ExecuTorchExporter(Exporter):
             quantizer = _ScaledAsItRuns().set_global(
                 get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
             )
-            quantizer.set_filter_function(lambda node: not _each_on_its_own(node))
+            quantizer.set_filter_function(
+                lambda node: not (_each_on_its_own(node) or _is_small(node))
+            )
             # There is nothing to calibrate: one run shows the weights.
             content = _quantised(traced, quantizer, graph, [_example(graph)])
         write_atomic(path, content)
@@ -110,6 +114,12 @@ class _ScaledAsItRuns(XNNPACKQuantizer):  # type: ignore[misc]
 
     def transform_for_annotation(self, model: GraphModule) -> GraphModule:
         return model
+
+
+def _is_small(node: Node) -> bool:
+    """Whether it is a layer of so few weights that int8 of its input costs more than it saves."""
+    weights = node.args[1] if node.target in _WEIGHTED else None
+    return isinstance(weights, Node) and weights.meta["val"].numel() < _SMALLEST_WEIGHT
 
 
 def _up_to_first_layer(traced: GraphModule) -> set[str]:
