@@ -128,7 +128,7 @@ def train_epoch(
     watched = Watched(batches, limit)
     with tempfile.TemporaryDirectory() as run:
         training = Trainer(cache, settings, Path(run), build_objective(cache, settings), "cpu")
-        training.stream = watched  # type: ignore[assignment]
+        training.streams = [watched]  # type: ignore[list-item]
         loggers = LoggerSession((), training.run, {}, lambda _: None)
         training.run_epochs(lambda _: None, loggers)
     return watched

@@ -93,7 +93,7 @@ def test_what_the_ledger_has_is_not_trained_again_anywhere(
     words = (elsewhere, *WORDS, *TRAIN, "--seeds", 1, "--ledger", ledger)
     again = compared(*words, "--out", tmp_path / "out")
     assert again.exit_code == 0, again.output
-    assert again.stdout.startswith("2 runs, 2 of them trained")
+    assert "\n2 runs, 2 of them trained" in again.stdout
     assert not list((tmp_path / "out").rglob("config.json"))
     for name in ("table.md", "table.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (first[1] / name).read_bytes()
@@ -196,7 +196,7 @@ def test_a_search_trains_the_better_ones_longer_and_tests_one(
     document = json.loads((searched[1] / "comparison.json").read_text())
     assert document["halving"] == 2
     assert document["rows"][0]["chosen"] in document["summary"][1]
-    assert searched[2].splitlines()[0].startswith("7 runs, 0 of them trained")
+    assert "\n7 runs, 0 of them trained" in searched[2]
 
 
 def test_a_finished_search_trains_nothing_and_its_winner_is_an_ordinary_run(
@@ -205,11 +205,11 @@ def test_a_finished_search_trains_nothing_and_its_winner_is_an_ordinary_run(
     ledger, out, _ = searched
     words = (cache, *LONGER, "--ledger", ledger, "--out", tmp_path / "again")
     again = compared(*words, *SEARCH)
-    assert again.stdout.startswith("7 runs, 7 of them trained")
+    assert "\n7 runs, 7 of them trained" in again.stdout
     assert (tmp_path / "again" / "table.md").read_bytes() == (out / "table.md").read_bytes()
     chosen = json.loads((out / "comparison.json").read_text())["rows"][0]["chosen"]
     alone = compared(*words, "--student", "tc-resnet", "--condition", chosen)
-    assert alone.stdout.startswith("1 runs, 1 of them trained")
+    assert "\n1 runs, 1 of them trained" in alone.stdout
 
 
 def test_a_plan_of_a_search_counts_its_epochs(cache: Path, tmp_path: Path) -> None:
