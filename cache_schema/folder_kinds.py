@@ -60,7 +60,7 @@ def instead_of_run(path: Path) -> str:
         )
     if model := _teacher_model(path):
         return (
-            f"{path} is a teacher (a Hugging Face model, {model}), not a run. Let it teach: "
+            f"{path} is a teacher ({model}), not a run. Let it teach: "
             f"{_TEACH.format(path)}, then {_TRAIN}"
         )
     return ""
@@ -80,7 +80,7 @@ def instead_of_cache(path: Path) -> str:
         return f"{path} is a comparison, not a cache. Name the cache that its runs were trained on"
     if model := _teacher_model(path):
         way = _TEACH.format(path)
-        return f"{path} is a teacher (a Hugging Face model, {model}), not a cache. Make one: {way}"
+        return f"{path} is a teacher ({model}), not a cache. Make one: {way}"
     return ""
 
 
@@ -97,9 +97,15 @@ def instead_of_teacher(path: Path) -> str:
 
 
 def _teacher_model(path: Path) -> str:
-    """Name a Hugging Face model's type; empty for any other folder."""
+    """Describe a Hugging Face model with its type; empty for any other folder.
+
+    A hub's snapshot links to its files. Where a link leads to is not ours to show, so nothing of it is.
+    """
     config = _config(path)
-    return one_line(config.get("model_type") or config.get("architecture") or "")
+    model = one_line(config.get("model_type") or config.get("architecture") or "")
+    if model and (path / "config.json").is_symlink():
+        return "a Hugging Face model"
+    return model and f"a Hugging Face model, {model}"
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_a_cache_is_no_run(tmp_path: Path, opened: Callable[[Path], object]) -> 
 def test_a_teacher_is_no_run(
     tmp_path: Path, opened: Callable[[Path], object], config: dict[str, str], linked: bool
 ) -> None:
-    """A hub's snapshot has links to its files."""
+    """A hub's snapshot has links to its files; what a link leads to is not shown."""
     teacher = folder(tmp_path / "teacher", "model.safetensors")
     place = tmp_path / "blob" if linked else teacher / "config.json"
     place.write_text(json.dumps(config))
@@ -50,7 +50,8 @@ def test_a_teacher_is_no_run(
     with pytest.raises(RunError) as caught:
         opened(teacher)
     assert str(caught.value) == (
-        f"{teacher} is a teacher (a Hugging Face model, wav2vec2), not a run. Let it teach: "
+        f"{teacher} is a teacher (a Hugging Face model{'' if linked else ', wav2vec2'}), not a run. Let "
+        "it teach: "
         f"precompute-teacher CORPUS --teacher {teacher} --out CACHE, then train-student CACHE --student "
         "NAME --out RUN"
     )
