@@ -151,8 +151,10 @@ def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Ex
 def _unpadded(stream: Stream, layout: str, name: bytes, begin: int, length: int) -> str:
     """Say that a chunk of odd size lacks the byte, 0, which puts the next chunk at an even place."""
     _, step = _COUNTED_AND_STEP[struct.calcsize(layout)]
+    if step != 2 or length < 0 or length % 2 == 0:
+        return ""
     stream.seek(begin + length)
-    if step != 2 or length % 2 == 0 or stream.read(1) in (b"", b"\0"):
+    if stream.read(1) in (b"", b"\0"):
         return ""
     text = name.decode("ascii", "backslashreplace")
     return (

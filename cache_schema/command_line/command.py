@@ -148,7 +148,7 @@ def _open_streams() -> None:
             getattr(sys, name).reconfigure(errors="backslashreplace")
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout = io.TextIOWrapper(
-            io.BufferedWriter(_Output(sys.stdout.fileno(), "wb", closefd=False)),
+            _Output(io.FileIO(sys.stdout.fileno(), "wb", closefd=False)),
             encoding=sys.stdout.encoding,
             errors="backslashreplace",
             line_buffering=sys.stdout.line_buffering,
@@ -156,15 +156,30 @@ def _open_streams() -> None:
         )
 
 
-class _Output(io.FileIO):
-    """The standard output; its first error names it, as one of the system does not."""
+class _Output(io.BufferedWriter):
+    """The standard output; its first error names it, as one of the system does not.
+
+    The file below is C's own: a signal that comes as Python code returns from writing would leave what
+    was written in the buffer, to be written again.
+    """
 
     def write(self, content: Any, /) -> int:
-        """Write bytes; what cannot be written is an error once, and what follows is dropped."""
+        """Write bytes; what cannot be written is an error once."""
+        with self._named():
+            return super().write(content)
+
+    def flush(self) -> None:
+        """Write what is left; what cannot be written is an error once."""
+        with self._named():
+            super().flush()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the output in an error, and drop what follows, or it would fail again at the end."""
         try:
             with named_in_errors(OUTPUT):
-                return super().write(content)
-        except OSError:  # it would fail again at the end
+                yield
+        except OSError:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)

@@ -54,7 +54,10 @@ def run_on_workers(job: UnitJob, units: Sequence[int], cluster: Any) -> Iterator
         If there is no scheduler or no usable worker, a unit fails or its workers die, or the scheduler
         is lost. The records that were committed stay.
     """
+    from concurrent.futures import CancelledError
+
     from distributed import as_completed
+    from distributed.comm import CommClosedError
 
     with _connected(cluster) as client:
         threads = _check_workers(client, job)
@@ -74,17 +77,22 @@ def run_on_workers(job: UnitJob, units: Sequence[int], cluster: Any) -> Iterator
             running = as_completed(submitted(threads * UNITS_A_THREAD))
             for future in running:
                 number = numbers.pop(future)
-                yield _record(future, number, cluster)
+                yield _record(future, number)
                 running.update(submitted(1))
+        except (CancelledError, CommClosedError):
+            raise RunError(
+                f"the Dask scheduler {_shown(cluster)} was lost while work units were computed. What "
+                "was committed is kept. Start it again and repeat the command, or leave out --scheduler "
+                "to go on here.",
+                kind="scheduler",
+            ) from None
         except BaseException:
             _stop(client, job, numbers)
             raise
 
 
-def _record(future: Any, number: int, cluster: Any) -> CommitRecord:
+def _record(future: Any, number: int) -> CommitRecord:
     """The record of a finished unit, or what became of it."""
-    from concurrent.futures import CancelledError
-
     from distributed import KilledWorker
 
     try:
@@ -94,13 +102,6 @@ def _record(future: Any, number: int, cluster: Any) -> CommitRecord:
             f"work unit {number}: {error.allowed_failures + 1} workers died computing it, probably out "
             "of memory. Use fewer workers, or smaller --unit-rows with a new --out.",
             kind="worker",
-        ) from None
-    except CancelledError:
-        raise RunError(
-            f"the Dask scheduler {_shown(cluster)} was lost while work unit {number} was computed. What "
-            "was committed is kept. Start it again and repeat the command, or leave out --scheduler to "
-            "go on here.",
-            kind="scheduler",
         ) from None
     return record
 

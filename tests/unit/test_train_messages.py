@@ -18,6 +18,8 @@ def cache(**facts: Any) -> Any:
     listed = [SimpleNamespace(name=s, first_clip=2 * n, clips=2) for n, s in enumerate(splits)]
     table = SimpleNamespace(
         labels=lambda first, last: np.eye(2, dtype=np.uint8)[:, : len(classes)],
+        groups=lambda first, last: [""] * (last - first),
+        none_present=lambda first, last: np.zeros(last - first, np.bool_),
         strings=lambda column, first, last: [f"{first}.wav", f"{first + 1}.wav"],
     )
     usual = {
@@ -44,9 +46,11 @@ def test_a_teacher_without_a_score_is_reported_with_the_true_reason() -> None:
 
 
 def test_one_class_and_no_validation_are_warned_of() -> None:
-    assert corpus_warnings(cache()) == []
-    (one,) = corpus_warnings(cache(classes=("dog",)))
+    (few,) = corpus_warnings(cache())
+    assert few.startswith("c.zarr: test has 2 labelled clips (fewer than 100)")
+    one, *others = corpus_warnings(cache(classes=("dog",)))
     assert one.startswith("c.zarr: one class alone (dog): any model is always right")
-    assert corpus_warnings(cache(classes=("dog",), task="multi")) == []
-    (late,) = corpus_warnings(cache(splits=("train", "test")))
-    assert late == "c.zarr has no split validation: the last epoch is kept"
+    assert others == [few]
+    assert corpus_warnings(cache(classes=("dog",), task="multi")) == [few]
+    *others, late = corpus_warnings(cache(splits=("train", "test")))
+    assert (others, late) == ([few], "c.zarr has no split validation: the last epoch is kept")
