@@ -48,9 +48,9 @@ def test_a_teacher_without_a_score_is_reported_with_the_true_reason() -> None:
 def test_one_class_and_no_validation_are_warned_of() -> None:
     (few,) = corpus_warnings(cache())
     assert few.startswith("c.zarr: test has 2 labelled clips (fewer than 100)")
-    one, *others = corpus_warnings(cache(classes=("dog",)))
+    one, _ = corpus_warnings(cache(classes=("dog",)))
     assert one.startswith("c.zarr: one class alone (dog): any model is always right")
-    assert others == [few]
-    assert corpus_warnings(cache(classes=("dog",), task="multi")) == [few]
+    (fewer,) = corpus_warnings(cache(classes=("dog",), task="multi"))
+    assert fewer.startswith("c.zarr: test has 1 labelled clip (fewer")
     *others, late = corpus_warnings(cache(splits=("train", "test")))
     assert (others, late) == ([few], "c.zarr has no split validation: the last epoch is kept")
