@@ -11,7 +11,7 @@ _NAMES = re.compile(r"cpu|mps|cuda(:(0|[1-9][0-9]{0,3}))?")
 
 
 def check_device(name: str, torch: Any, *, elsewhere: bool = False) -> None:
-    """Refuse a device that is none, or that this machine has not.
+    """Reject a device that is none, or that this machine has not.
 
     Parameters
     ----------

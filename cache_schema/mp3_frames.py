@@ -26,7 +26,7 @@ _RATES_HZ = {
 }
 _VERSION, _RATE, _MONO = 0x18, 0x0C, 0xC0  # bits of a header's second to fourth byte
 _FRAMES_IN_A_ROW = 3
-# The lowest flag says that a count follows; 0 is none. The decoder reads no other form.
+# The lowest flag means that a count follows; 0 is none. The decoder reads no other form.
 _COUNT_OF_FRAMES = re.compile(
     rb"(?:Xing|Info)...([\x01\x03\x05\x07\x09\x0b\x0d\x0f])(?!\0\0\0\0)(.{0,4})(.{0,4})", re.DOTALL
 )

@@ -17,7 +17,7 @@ MAX_NAMES = 3
 def check_own_folder(
     folder: CachePath, what: str, command: str, marks: Collection[str], *, option: str = "--out"
 ) -> None:
-    """Refuse to write into a folder that holds other things.
+    """Reject a folder that holds other things.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ class LocalPath(click.Path):
         super().__init__(path_type=Path, **options)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse what is no local path."""
+        """Reject what is no local path."""
         if problem := path_problem(os.fspath(value)):
             self.fail(problem, param, ctx)
         return super().convert(value, param, ctx)
@@ -47,7 +47,7 @@ class CacheArgument(LocalPath):
     """Where a cache lies: a path on a local disk, or an address such as ``s3://bucket/cache.zarr``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse an address that no cache is read at, or that what reads it is not installed for."""
+        """Reject an address that no cache is read at, or that what reads it is not installed for."""
         return _at_address(value) or super().convert(value, param, ctx)
 
 
@@ -68,7 +68,7 @@ class OutputPath(LocalPath):
         self.own = own
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse a path inside what must stay as it is."""
+        """Reject a path inside what must stay as it is."""
         path: Path = super().convert(value, param, ctx)
         if problem := _place_problem(path, folder=self.dir_okay):
             self.fail(problem, param, ctx)
@@ -86,7 +86,7 @@ class PicturePath(OutputPath):
     """A picture to draw, in a format that its suffix names."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse a suffix that is no format of pictures."""
+        """Reject a suffix that is no format of pictures."""
         path: Path = super().convert(value, param, ctx)
         if path.suffix.lower() not in PICTURE_SUFFIXES:
             known = ", ".join(PICTURE_SUFFIXES)
@@ -101,7 +101,7 @@ class ReportPath(OutputPath):
         super().__init__(dir_okay=False, **options)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse a suffix that browsers do not open."""
+        """Reject a suffix that browsers do not open."""
         path: Path = super().convert(value, param, ctx)
         if path.suffix.lower() not in PAGE_SUFFIXES:
             known = ", ".join(PAGE_SUFFIXES)
@@ -116,7 +116,7 @@ class CacheOutput(OutputPath):
         super().__init__(own="cache")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse an address on a web server, too, which is only read."""
+        """Reject an address on a web server, too, which is only read."""
         address = _at_address(value)
         if isinstance(address, Address) and address.scheme in WEB:
             self.fail(f"{address} is on a web server, which is only read", param, ctx)

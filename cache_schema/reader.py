@@ -356,7 +356,7 @@ class Cache:
 
 
 def _check_parts_align(root: CachePath, plans: Sequence[PartPlan]) -> None:
-    """Refuse views that are missing, or cut into work units in two ways, as nobody writes by command."""
+    """Reject views that are missing, or cut into work units in two ways, as nobody writes by command."""
     problems, firsts, views = [], dict[int, PartPlan](), 0
     for plan in sorted(plans, key=lambda plan: plan.first_view):
         first = firsts.setdefault(plan.first_view, plan)

@@ -37,7 +37,7 @@ def is_teacher_name(name: str) -> bool:
 
 
 def check_teacher_name(name: str) -> None:
-    """Refuse what cannot be a further teacher's name.
+    """Reject what cannot be a further teacher's name.
 
     Raises
     ------

@@ -164,7 +164,7 @@ def _unpadded(stream: Stream, layout: str, name: bytes, begin: int, length: int)
 
 
 def _second_file(stream: Stream, layout: str, begin: int, length: int) -> Extent | None:
-    """Refuse a file that another was joined to: behind its samples, and other chunks, it begins anew."""
+    """Reject a file that another was joined to: behind its samples, and other chunks, it begins anew."""
     if length <= 0:  # not known
         return None
     stream.seek(0)

@@ -153,7 +153,7 @@ def load_plans(root: CachePath, manifest: Manifest) -> list[PartPlan]:
 
 
 def check_plans(root: CachePath, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
-    """Refuse plans over other clips than the manifest's, as nobody writes but by hand."""
+    """Reject plans over other clips than the manifest's, as nobody writes but by hand."""
     problems = [f"{plan.name}: {what}" for plan in plans for what in manifest.plan_problems(plan)]
     if problems:
         raise CacheError(

@@ -600,7 +600,7 @@ def exporter_writes_weights_alone(name: str, folder: Path) -> None:
     """Weights in int8 and activations in float answer more alike than this, where the format has it."""
     exporter = load_exporter(name)
     # Where activations are scaled as it runs instead, this student's layers stay in float.
-    if not exporter.quantizes_weights_alone or exporter.weights_alone != "weights alone":
+    if not exporter.quantizes_weights_alone or exporter.weights_alone != Exporter.weights_alone:
         return
     graph, trial = exported_trial(
         EXPORTED, FormSpec(kind="static", takes="features", samples=SECOND)

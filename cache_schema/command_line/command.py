@@ -45,7 +45,7 @@ class Number(click.FloatRange):
     """A range of finite numbers; click's own lets NaN through, which is in no range."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse NaN and infinity."""
+        """Reject NaN and infinity."""
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)

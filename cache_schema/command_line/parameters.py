@@ -37,7 +37,7 @@ class PluginText(click.ParamType):  # type: ignore[type-arg]
         self._own, self._kind, self._others = own, kind, others
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse a name that is not known, without importing the plug-in."""
+        """Reject a name that is not known, without importing the plug-in."""
         if not self._others:
             plugin_origin(self._own, re.split("[:=]", value, maxsplit=1)[0], self._kind)
         return value

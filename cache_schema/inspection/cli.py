@@ -113,7 +113,7 @@ def main(
 
 
 def _check_alone(*others: object) -> None:
-    """Refuse what a list of clips has no place for."""
+    """Reject what a list of clips has no place for."""
     if any(other is not None and other is not False for other in others):
         raise UsageError("--clips goes with --split and --json alone", kind="options")
 

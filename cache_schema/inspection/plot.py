@@ -74,7 +74,7 @@ def _matplotlib() -> Any:
 
 
 def require_matplotlib() -> None:
-    """Refuse to begin pictures that could not be drawn.
+    """Reject pictures that could not be drawn.
 
     Raises
     ------

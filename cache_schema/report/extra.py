@@ -10,7 +10,7 @@ LIBRARIES = ("bokeh", "jinja2")
 
 
 def require_report(what: str) -> None:
-    """Refuse to begin a report that could not be drawn.
+    """Reject a report that could not be drawn.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ _SHOWN_CHARACTERS = 300
 
 
 def check_extra() -> None:
-    """Refuse an address where what reads it is not installed.
+    """Reject an address where what reads it is not installed.
 
     Raises
     ------

@@ -90,7 +90,7 @@ class Objects(Protocol):
         """Delete an object, if it is there."""
 
     def check_plain(self) -> None:
-        """Refuse documents and metadata behind links, devices or pipes."""
+        """Reject documents and metadata behind links, devices or pipes."""
 
 
 @dataclass(frozen=True, slots=True)

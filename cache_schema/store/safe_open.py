@@ -39,7 +39,7 @@ def check_no_links(
     large: bool = True,
     error: type[AftersoundError] = CacheError,
 ) -> None:
-    """Refuse a folder with links, devices or pipes in it; nothing where there is no folder.
+    """Reject a folder with links, devices or pipes in it; nothing where there is no folder.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def read_plain(path: Path, most_bytes: int | None = None) -> bytes:
 
 
 def check_no_linked_folders(path: Path) -> None:
-    """Refuse a chunk that lies behind a link below its array; above, :func:`check_no_links` looks.
+    """Reject a chunk that lies behind a link below its array; above, :func:`check_no_links` looks.
 
     Raises
     ------

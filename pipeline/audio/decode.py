@@ -475,7 +475,7 @@ class _Recording:
             return counts_frames(self.source)
 
     def _check_count(self, finding: type[UnusableAudio]) -> None:
-        """Refuse what holds more than its header counts; found while it is opened, or only later."""
+        """Reject what holds more than its header counts; found while it is opened, or only later."""
         with self._place_kept():
             problem = problem_behind_count(self.source, str(self._sound.format))
         if problem:
@@ -577,7 +577,7 @@ def _opened(path: Path) -> Iterator[_Recording]:
 
 
 def _check_finite(mono_S: NDArray[np.float32], start: int) -> None:
-    """Refuse NaN, infinity and what no scale explains, which views and resampling would spread."""
+    """Reject NaN, infinity and what no scale explains, which views and resampling would spread."""
     wild_S = ~(np.abs(mono_S) <= MAX_SAMPLE)
     if wild_S.any():
         at = int(wild_S.argmax())

@@ -21,7 +21,7 @@ def hub_repository(path: Path) -> Path | None:
 
 
 def check_not_hub_repository(kind: str, path: Path) -> None:
-    """Refuse a whole repository, or a folder of them, whose folders are no corpus' own.
+    """Reject a whole repository, or a folder of them, whose folders are no corpus' own.
 
     Raises
     ------

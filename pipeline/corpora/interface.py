@@ -197,7 +197,7 @@ def hashed_split(name: str, *, validation: float, test: float) -> str:
 
 
 def check_shares(validation: float, test: float) -> None:
-    """Refuse shares of a hashed split that leave nothing to train on.
+    """Reject shares of a hashed split that leave nothing to train on.
 
     Raises
     ------
@@ -213,7 +213,7 @@ def check_shares(validation: float, test: float) -> None:
 
 
 def check_folder(path: Path, kind: str) -> None:
-    """Refuse a corpus folder that is not there.
+    """Reject a corpus folder that is not there.
 
     Raises
     ------

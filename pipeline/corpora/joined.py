@@ -124,7 +124,7 @@ def _has_option(text: str, name: str) -> bool:
 
 
 def _check_alike(texts: Sequence[str], corpora: Sequence[Corpus]) -> None:
-    """Refuse corpora that no training could take together."""
+    """Reject corpora that no training could take together."""
     first, problems = corpora[0], []
     for text, corpus in zip(texts[1:], corpora[1:], strict=True):
         for what, one, other in (

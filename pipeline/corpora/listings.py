@@ -31,7 +31,7 @@ ListRow = tuple[str, dict[str, str]]
 
 
 def check_lists(source: str, root: Path, names: Sequence[str]) -> None:
-    """Refuse a folder without its lists.
+    """Reject a folder without its lists.
 
     Parameters
     ----------

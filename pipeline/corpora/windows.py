@@ -103,7 +103,7 @@ def _window(clip: Clip, start: int, frames: int) -> Clip:
 
 
 def _check_no_duplicates(clips: list[Clip]) -> None:
-    """Refuse windows named like a clip that the corpus has already."""
+    """Reject windows named like a clip that the corpus has already."""
     doubles = [name for name, count in Counter(clip.id for clip in clips).items() if count > 1]
     if doubles:
         raise UsageError(

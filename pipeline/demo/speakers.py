@@ -102,7 +102,7 @@ def utterances(voice: str) -> tuple[Utterance, ...]:
 
 
 def check_synthesiser() -> None:
-    """Refuse early where the synthesiser is not installed.
+    """Reject early where the synthesiser is not installed.
 
     Raises
     ------

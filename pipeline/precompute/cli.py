@@ -202,7 +202,7 @@ def _check_options(
     device: str,
     **_: Any,
 ) -> None:
-    """Refuse options that contradict each other, or that nothing could be computed with."""
+    """Reject options that contradict each other, or that nothing could be computed with."""
     modes = {"--plan": plan_only, "--check": check_rows is not None, "--repair": repair}
     if sum(modes.values()) > 1:
         given = ", ".join(name for name, given in modes.items() if given)

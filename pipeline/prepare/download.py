@@ -79,7 +79,7 @@ def digest_problem(archive: Archive, path: Path, report: Report) -> str | None:
 
 
 def check_free_space(folder: Path, needed_bytes: int, what: str) -> None:
-    """Refuse to begin what the disk has no room for.
+    """Reject what the disk has no room for.
 
     Raises
     ------

@@ -112,7 +112,7 @@ def _unpack_zip(archive: Path, folder: Path) -> None:
 
 
 def _check(archive: Path, folder: Path, members: Iterable[tuple[str, int]], odd: list[str]) -> None:
-    """Refuse members that lead out of the folder, odd ones, and more than there is room for."""
+    """Reject members that lead out of the folder, odd ones, and more than there is room for."""
     total_bytes, leaving = 0, []
     for name, size in members:
         total_bytes += size

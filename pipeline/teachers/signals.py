@@ -16,7 +16,7 @@ from pipeline.teachers.interface import Teacher
 
 
 def check_request(teacher: Teacher, samples: Sequence[int], signals: Sequence[str]) -> None:
-    """Refuse signals that a teacher cannot give and lengths that it cannot take.
+    """Reject signals that a teacher cannot give and lengths that it cannot take.
 
     Raises
     ------

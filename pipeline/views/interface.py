@@ -156,7 +156,7 @@ class FixedLengthStep(PlainStep):
 
 
 def check_range(step: str, low_db: float, high_db: float) -> None:
-    """Refuse a range of decibels that nothing can be drawn from.
+    """Reject a range of decibels that nothing can be drawn from.
 
     Raises
     ------
@@ -172,7 +172,7 @@ def check_range(step: str, low_db: float, high_db: float) -> None:
 
 
 def check_seconds(step: str, option: str, seconds: float) -> None:
-    """Refuse a stretch of time that is none.
+    """Reject a stretch of time that is none.
 
     Raises
     ------

@@ -60,7 +60,7 @@ AUGMENTATIONS = {
 
 
 def check_augmentations(recipe: Recipe, losses: Mapping[str, type[DistillationLoss]]) -> None:
-    """Refuse augmentation that leaves a loss without a true target.
+    """Reject augmentation that leaves a loss without a true target.
 
     Parameters
     ----------

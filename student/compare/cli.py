@@ -221,7 +221,7 @@ def cache_names(paths: Sequence[CachePath]) -> dict[str, CachePath]:
 
 
 def _check_ledger(ledger: Path | None, out: Path) -> None:
-    """Refuse a ledger in the place of what the comparison writes itself."""
+    """Reject a ledger in the place of what the comparison writes itself."""
     from student.compare.runner import TABLES
     from student.compare.runs import RUNS
 

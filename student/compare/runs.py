@@ -189,7 +189,7 @@ def check_comparison(comparison: Comparison, caches: Mapping[str, Cache], *, fol
 
 
 def _check_halving(comparison: Comparison) -> None:
-    """Refuse to halve what is too little for a second round."""
+    """Reject a halving of what is too little for a second round."""
     if comparison.halving is None:
         return
     if all(len(comparison.rungs(cell)) == 1 for cell in comparison.cells):
@@ -206,7 +206,7 @@ def _check_halving(comparison: Comparison) -> None:
 def _check_same_settings(
     comparison: Comparison, settings: Mapping[Run, Settings], caches: Mapping[str, Cache]
 ) -> None:
-    """Refuse runs that were begun with other settings, each difference once."""
+    """Reject runs that were begun with other settings, each difference once."""
     stale: dict[str, list[Path]] = {}
     for run, wanted in settings.items():
         before = read_json(comparison.folder(run) / CONFIG)
@@ -224,7 +224,7 @@ def _check_same_settings(
 
 
 def _check_alike(caches: Mapping[str, Cache], *, folds: bool) -> None:
-    """Refuse caches that cannot stand in one table, or in one block of it."""
+    """Reject caches that cannot stand in one table, or in one block of it."""
     if len({cache.task for cache in caches.values()}) > 1:
         raise UsageError(
             f"these caches differ in their task: {_each_cache(caches, 'task')}. Compare them "
@@ -244,7 +244,7 @@ def _each_cache(caches: Mapping[str, Cache], fact: str) -> str:
 
 
 def _check_signals(cache: Cache, settings: Settings, comparison: Comparison) -> None:
-    """Refuse all missing signals of a cache at once, and teachers that lack a class."""
+    """Reject all missing signals of a cache at once, and teachers that lack a class."""
     alternatives = [one for condition in comparison.conditions for one in condition.alternatives]
     losses = {loss.key: loss for one in alternatives for loss in parse_losses(one)}
     check_signals(cache, replace(settings, distill=tuple(losses.values())))

@@ -18,7 +18,7 @@ INT8_SIZE_SMALL, SMALL_BYTES = 0.45, 512_000
 
 
 def check_parity(parity: Parity, spec: FormSpec, name: str) -> None:
-    """Refuse a float file whose outputs differ from its student's.
+    """Reject a float file whose outputs differ from its student's.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def allowed_difference(parity: Parity, spec: FormSpec) -> float:
 def check_int8(
     parity: Parity, bytes_int8: int, bytes_float: int, *, has_step: bool, name: str
 ) -> None:
-    """Refuse an int8 file whose predictions differ too often, or that is too large.
+    """Reject an int8 file whose predictions differ too often, or that is too large.
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ def given(clip: TrialClip, spec: FormSpec) -> NDArray[np.float32]:
 
 
 def check_source(cache: Cache, front_end: FrontEnd, spec: FormSpec) -> None:
-    """Refuse a cache whose clips the form cannot take.
+    """Reject a cache whose clips the form cannot take.
 
     Raises
     ------

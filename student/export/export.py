@@ -121,7 +121,7 @@ def _log_length(job: ExportJob, log: Log) -> None:
         if share > MAX_CUT:
             log(
                 f"warning: the file takes {samples / rate_hz:.4g} s, and {share:.0%} of the training "
-                "clips are longer: only their beginning is heard, here and on the device, and the "
+                "clips are longer: only their beginning is used, here and on the device, and the "
                 "scores below are of that. Leave --length-s out: what is chosen then holds them"
             )
 
@@ -164,7 +164,7 @@ def _trial(job: ExportJob) -> tuple[Trial, Sequence[TrialClip]]:
 
 
 def _check_enough_clips(job: ExportJob, clips: TrialClips, calibrated: int) -> None:
-    """Refuse a cache too small to judge by."""
+    """Reject a cache too small to judge by."""
     found, cache = len(clips.clips), job.request.calibrate
     needed = MIN_EVALUATED if job.request.int8 else 1
     if found < needed:

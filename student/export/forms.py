@@ -67,7 +67,7 @@ def sample_count(frames: int, front_end: FrontEnd) -> int:
 
 
 def check_form(student: Student, name: str, spec: FormSpec) -> None:
-    """Refuse a form that a student does not have.
+    """Reject a form that a student does not have.
 
     Raises
     ------

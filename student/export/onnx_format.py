@@ -107,7 +107,7 @@ def _sizes(dims: Mapping[int, Axis]) -> dict[int, Any]:
 
 
 def _check_axes(model: onnx.ModelProto, graph: Graph) -> None:
-    """Refuse an axis that tracing has given the size of the example."""
+    """Reject an axis that tracing has given the size of the example."""
     for value in model.graph.input:
         for number in graph.dynamic_axes.get(value.name, {}):
             found = value.type.tensor_type.shape.dim[number]

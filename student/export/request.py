@@ -36,7 +36,7 @@ class ExportRequest:
 
 
 def check_request(request: ExportRequest) -> None:
-    """Refuse options that do not go together; names all that do not."""
+    """Reject options that do not go together; names all that do not."""
     found = {
         "--int8 needs clips to calibrate and to evaluate with: --calibrate CACHE": (
             request.int8 and request.calibrate is None
@@ -82,7 +82,7 @@ def load_exporter(name: str) -> Exporter:
 
 
 def check_exporter(exporter: Exporter, request: ExportRequest) -> None:
-    """Refuse what a format does not have; names all of it."""
+    """Reject what a format does not have; names all of it."""
     wanted = (
         (request.length_s == ANY_LENGTH, exporter.why_not_any_length, "--length-s any"),
         (request.waveform, exporter.why_not_waveform, "--waveform"),

@@ -104,7 +104,7 @@ def metrics_of(task: str) -> list[str]:
 
 
 def check_metric(metric: str, task: str) -> None:
-    """Refuse a metric that a task does not have.
+    """Reject a metric that a task does not have.
 
     Raises
     ------

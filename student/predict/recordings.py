@@ -146,7 +146,7 @@ def as_cached(waveform_S: FloatArray, *, limited: bool = True) -> NDArray[np.flo
 
 
 def check_finite(mono_S: FloatArray, first: int) -> None:
-    """Refuse NaN, infinity and what no scale explains; `first` is the number of the first sample.
+    """Reject NaN, infinity and what no scale explains; `first` is the number of the first sample.
 
     Raises
     ------

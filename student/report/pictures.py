@@ -22,7 +22,7 @@ class ClipPicture:
 
 
 def check_pictures(folder: Path, command: str) -> None:
-    """Refuse pictures that could not be drawn, before anything else is done.
+    """Reject pictures that could not be drawn, before anything else is done.
 
     Raises
     ------

@@ -102,7 +102,7 @@ def student_for(run: Path, config: dict[str, Any], cache: Cache, split: str) -> 
 
 
 def check_classes(run: Path, config: dict[str, Any], cache: Cache) -> None:
-    """Refuse a cache of other classes than the run's.
+    """Reject a cache of other classes than the run's.
 
     Raises
     ------

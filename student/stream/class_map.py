@@ -104,7 +104,7 @@ def _names_of(name: str, names: Names, known: Container[str]) -> list[str]:
 
 
 def check_names(names: Names, classes: Sequence[str], teacher_classes: Sequence[str]) -> None:
-    """Refuse a class map with names that nobody has.
+    """Reject a class map with names that nobody has.
 
     Parameters
     ----------

@@ -211,7 +211,7 @@ def show_plan(cache: Cache, settings: Settings, out: Path) -> None:
 
 
 def check_training_device(device: str) -> None:
-    """Refuse a device that this machine has not; ``auto`` takes what there is."""
+    """Reject a device that this machine has not; ``auto`` takes what there is."""
     if device != "auto":
         import torch  # kept out of --help
 

@@ -201,7 +201,7 @@ def class_maps(cache: Cache, settings: Settings) -> dict[str, ClassMap]:
 
 
 def check_class_map(cache: Cache, settings: Settings) -> None:
-    """Refuse a class map that names a class which neither the cache nor any teacher has."""
+    """Reject a class map that names a class which neither the cache nor any teacher has."""
     if settings.class_map is not None:
         known = [name for teacher in cache.teachers for name in teacher_classes(cache, teacher)]
         check_names(settings.class_map, cache.classes, known)
@@ -219,7 +219,7 @@ def needed_signals(settings: Settings) -> tuple[str, ...]:
 
 
 def check_signals(cache: Cache, settings: Settings) -> None:
-    """Refuse losses whose signals the cache lacks, with the command that would add them."""
+    """Reject losses whose signals the cache lacks, with the command that would add them."""
     for entry in settings.distill:
         for teacher in entry.teachers:
             teacher_facts(cache, teacher)

@@ -204,7 +204,7 @@ def corpus_warnings(cache: Cache) -> list[str]:
 
 
 def check_trainable(cache: Cache, settings: Settings) -> None:
-    """Refuse what no training could begin with; signals are for the objective to find.
+    """Reject what no training could begin with; signals are for the objective to find.
 
     Raises
     ------
@@ -232,7 +232,7 @@ def check_trainable(cache: Cache, settings: Settings) -> None:
 
 
 def _check_epoch(cache: Cache, settings: Settings) -> None:
-    """Refuse numbers of labelled and unlabelled clips that no epoch of the cache could have."""
+    """Reject numbers of labelled and unlabelled clips that no epoch of the cache could have."""
     share, wanted = settings.labelled_share, settings.unlabelled
     if share is None and wanted is None:
         return
@@ -251,7 +251,7 @@ def _check_epoch(cache: Cache, settings: Settings) -> None:
 
 
 def _check_targets(cache: Cache, settings: Settings) -> None:
-    """Refuse a training that could teach nothing."""
+    """Reject a training that could teach nothing."""
     if not cache.classes:
         raise UsageError(
             f"{cache.root} has no classes: its corpus has no labels and its teacher no classifier. "

@@ -200,3 +200,11 @@ def write_tones(root: Path, per_class: int = 10, *, ragged: bool = True) -> Path
                 seconds = 0.5 + 0.1 * (seed % 10) if ragged else 1.0
                 soundfile.write(folder / f"{i}.flac", tone(name, seconds, seed), RATE_HZ)
     return root
+
+
+def cache_tones(folder: Path) -> Path:
+    """A cache of 30 clips of tones to train on, in units of six, with two views."""
+    corpus, out = write_tones(folder / "corpus"), folder / "tones.zarr"
+    options = ["--teacher", "toy", "--unit-rows", "6", "--views", "2", "--view", "gain"]
+    succeeded(command("precompute-teacher", f"folder:{corpus}", "--out", out, *options))
+    return out

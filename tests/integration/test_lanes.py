@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from commands import Started, command, succeeded, write_tones
+from commands import Started, cache_tones, command, succeeded
 from compare_runs import assert_same_run, metrics_of
 
 # Mixup, SpecAugment and dropout draw; BatchNorm and the averaged weights remember.
@@ -26,11 +26,7 @@ CRNN = (
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """30 clips to train on, in units of six, which lanes divide."""
-    folder = tmp_path_factory.mktemp("tones")
-    corpus, out = write_tones(folder / "corpus"), folder / "tones.zarr"
-    options = ["--teacher", "toy", "--unit-rows", "6", "--views", "2", "--view", "gain"]
-    succeeded(command("precompute-teacher", f"folder:{corpus}", "--out", out, *options))
-    return out
+    return cache_tones(tmp_path_factory.mktemp("tones"))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from commands import command, succeeded, write_tones
+from commands import cache_tones
 from compare_runs import assert_same_run, metrics_of, state_of
 
 from student.evaluation import cli as evaluate_cli
@@ -45,11 +45,7 @@ class KilledError(BaseException):
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """30 clips to train on, in several units, with two views."""
-    folder = tmp_path_factory.mktemp("tones")
-    corpus, out = write_tones(folder / "corpus"), folder / "tones.zarr"
-    options = ["--teacher", "toy", "--unit-rows", "6", "--views", "2", "--view", "gain"]
-    succeeded(command("precompute-teacher", f"folder:{corpus}", "--out", out, *options))
-    return out
+    return cache_tones(tmp_path_factory.mktemp("tones"))
 
 
 @pytest.fixture(autouse=True)

@@ -366,7 +366,7 @@ def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False
 def _check_parameter_count(
     checkpoint: Checkpoint, model_class: Any, stored: dict[str, Tensor]
 ) -> None:
-    """Refuse a configuration far larger than its weights, before memory is taken for it."""
+    """Reject a configuration far larger than its weights, before memory is taken for it."""
     import torch
 
     config = copy.deepcopy(checkpoint.config)
@@ -383,7 +383,7 @@ def _check_parameter_count(
 
 
 def _check_weight_names(checkpoint: Checkpoint, info: Any, *, new_head: bool) -> None:
-    """Refuse weights that are missing or of another shape, but those of a head that is made anew.
+    """Reject weights that are missing or of another shape, but those of a head that is made anew.
 
     The stem of an image classifier is made anew with its head.
     """

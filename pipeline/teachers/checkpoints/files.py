@@ -26,7 +26,7 @@ MAX_JSON_BYTES = 1 << 24
 
 
 def check_links_stay_inside(folder: Path, files: Iterable[Path], text: str) -> None:
-    """Refuse files of a checkpoint that are links to a place outside it.
+    """Reject files of a checkpoint that are links to a place outside it.
 
     Raises
     ------
