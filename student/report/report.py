@@ -151,6 +151,8 @@ def _section(report: Report, block: Block, prefix: str, most: int) -> dict[str, 
 
 def _near_chance(block: Block, shown: Predictions) -> list[str]:
     metric, scores = block.row.metric, block.row.found
+    if block.row.chance is not None:
+        return []  # a comparison's rows say it themselves
     chance = chance_level(shown.labels_NC, metric)
     return near_chance(mean(scores), chance, metric, block.name) if scores else []
 

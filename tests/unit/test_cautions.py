@@ -175,6 +175,8 @@ def test_rows_are_judged_together() -> None:
     assert "0.5000) is below learning from labels alone (0.6500)" in said[1]
     assert row_cautions([row("none", plain[:2], plain[:2], 0.9)])[0].startswith("2 seeds")
     assert row_cautions([]) == []
+    lost = replace(row("none", plain, plain, 0.9), chance=0.62)  # 0.65 of a possible 0.658
+    assert "the student alone is near chance (accuracy 0.6500" in row_cautions([lost])[0]
 
 
 def test_a_cache_is_judged_by_its_clips_and_its_teachers_answers(tmp_path: Path) -> None:
