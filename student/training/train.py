@@ -236,6 +236,12 @@ def _check_epoch(cache: Cache, settings: Settings) -> None:
     share, wanted = settings.labelled_share, settings.unlabelled
     if share is None and wanted is None:
         return
+    if share is not None and not settings.distill:
+        raise UsageError(
+            f"--labelled-share {share:g} without --distill: training by labels alone leaves unlabelled "
+            "clips out. Leave it out, or let the teacher teach, for example --distill logits=1",
+            kind="options",
+        )
     labelled, unlabelled = map(len, usable_clips(cache, TRAIN))
     if share is not None and not labelled:
         raise UsageError(

@@ -303,6 +303,14 @@ def test_labelled_clips_are_repeated_to_be_a_share_of_an_epoch(
     assert 0 < labelled < unlabelled
     batch_size = config(tmp_path / "r")["recipe"]["batch_size"]
     assert state_of(tmp_path / "r")["steps"] == -(-2 * unlabelled // batch_size)
+    alone = train(out, tmp_path / "alone", "--epochs", "1")
+    assert alone.exit_code == 0, alone.output
+    assert state_of(tmp_path / "alone")["steps"] == -(-(labelled + unlabelled) // batch_size)
+    assert train(out, tmp_path / "once", "--epochs", "1", "--unlabelled", "0").exit_code == 0
+    assert state_of(tmp_path / "once")["steps"] == -(-labelled // batch_size)
+    refused = train(out, tmp_path / "share", "--labelled-share", "0.5")
+    assert refused.exit_code == 2
+    assert "--labelled-share 0.5 without --distill" in refused.output
     few = ["--unlabelled", "7", "--batch-size", "1", "--epochs", "1", "--distill", "logits=0.5"]
     assert train(out, tmp_path / "few", *few).exit_code == 0
     assert state_of(tmp_path / "few")["steps"] == labelled + 7
