@@ -26,6 +26,7 @@ _RATES_HZ = {
 }
 _VERSION, _RATE, _MONO = 0x18, 0x0C, 0xC0  # bits of a header's second to fourth byte
 _FRAMES_IN_A_ROW = 3
+_FRAME_BEGINS = re.compile(rb"\xff")  # most bytes of most recordings are none
 # The lowest flag means that a count follows; 0 is none. The decoder reads no other form.
 _COUNT_OF_FRAMES = re.compile(
     rb"(?:Xing|Info)...([\x01\x03\x05\x07\x09\x0b\x0d\x0f])(?!\0\0\0\0)(.{0,4})(.{0,4})", re.DOTALL
@@ -151,7 +152,8 @@ def _count(stream: Stream) -> _Count | None:
     begin = behind_tags(stream)
     stream.seek(begin)
     content = stream.read(_SEARCHED_FOR_COUNT_BYTES)
-    place = next((at for at in range(len(content)) if _frame_bytes(content[at : at + 4])), 0)
+    begins = (found.start() for found in _FRAME_BEGINS.finditer(content))
+    place = next((at for at in begins if _frame_bytes(content[at : at + 4])), 0)
     found = _COUNT_OF_FRAMES.search(content, place, place + _COUNT_ENDS_WITHIN_BYTES)
     if found is None:
         return None
