@@ -191,6 +191,21 @@ def test_other_content_in_the_place_of_packs_is_left_alone(corpus: Path, tmp_pat
     assert pack(corpus, out)[0] == 2
 
 
+def test_a_pack_of_a_split_that_another_corpus_had_is_not_mixed_in(
+    corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "packs"
+    packed(corpus, out)
+    lines = (corpus / "clips.csv").read_text().splitlines(keepends=True)
+    (corpus / "clips.csv").write_text("".join([lines[0], *lines[1::3]]).replace("train", "eval"))
+    for split in ("validation", "test"):
+        (out / f"{split}.h5").unlink()
+    code, output = pack(corpus, out)
+    assert code == 2
+    assert "train.h5 is there, with other content" in output
+    assert not (out / "eval.h5").exists()
+
+
 def test_one_rate_has_to_be_chosen(corpus: Path, tmp_path: Path) -> None:
     soundfile.write(corpus / "0.flac", np.full(900, 0.1), 10_000)
     code, output = pack(corpus, tmp_path / "packs", to="hdf5-mp3")
