@@ -306,8 +306,8 @@ def _refused(place: Address, error: Exception) -> RunError:
     """Name what a store refused, without what of it may be a secret."""
     text = " ".join(str(error).split()).partition(" Debug source:")[0]
     return RunError(
-        f"{place} cannot be reached: {_without_secrets(text)[:_SHOWN_CHARACTERS]}. What was finished is "
-        "kept. Check address, network and credentials, and repeat the command.",
+        f"{place} cannot be reached: {_without_secrets(text)[:_SHOWN_CHARACTERS]}. Check "
+        "address, network and credentials, and repeat the command.",
         kind="unreadable",
     )
 

@@ -313,9 +313,8 @@ def _unreadable(path: Path, error: Exception) -> RunError:
         way = "Make it readable there (disk, network, mount, permissions)"
     return RunError(
         f"{container_of(path)} cannot be read on {socket.gethostname()}, tried "
-        f"{len(RETRY_PAUSES_S) + 1} times: {problem}. What was finished is kept, and no clip was left "
-        f"out for it. {way}, and repeat "
-        "the command.",
+        f"{len(RETRY_PAUSES_S) + 1} times: {problem}. No clip was left out for it. {way}, and "
+        "repeat the command.",
         kind="unreadable",
     )
 

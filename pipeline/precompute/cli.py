@@ -47,7 +47,7 @@ MAX_REASONS_SHOWN = 10
 _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
 
 
-@click.command("precompute-teacher", cls=Command)
+@click.command("precompute-teacher", cls=Command, goes_on=True)
 @corpora_argument
 @click.option(
     "--unlabelled",

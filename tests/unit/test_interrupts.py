@@ -21,7 +21,7 @@ from cache_schema.command_line.interrupts import deferred_interrupts
 def write(word):
     print(word, flush=True)
 
-@click.command(cls=Command, name="wait")
+@click.command(cls=Command, name="wait", goes_on=True)
 def main():
 """
 WAITS = """
@@ -77,7 +77,7 @@ def test_a_stopped_command_reports_it_and_ends_with_1(number: signal.Signals) ->
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors == "wait: stopped. What was finished is kept; repeat the command to go on.\n"
+    assert errors == "wait: stopped. What was finished is kept. Repeat the command to go on.\n"
 
 
 @BOTH
