@@ -250,8 +250,8 @@ def _check_epoch(cache: Cache, settings: Settings) -> None:
         )
     if wanted and not settings.distill:
         raise UsageError(
-            f"--unlabelled {wanted} without --distill: what no label and no teacher teaches is not learned "
-            "from. Let the teacher teach, for example --distill logits=0.5, or give --unlabelled 0",
+            f"--unlabelled {wanted} without --distill: neither a label nor a teacher teaches these clips. "
+            "Let the teacher teach, for example --distill logits=0.5, or give --unlabelled 0",
             kind="options",
         )
 
