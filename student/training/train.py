@@ -250,8 +250,8 @@ def _check_epoch(cache: Cache, settings: Settings) -> None:
         )
     if wanted and not settings.distill:
         raise UsageError(
-            f"--unlabelled {wanted} without --distill: neither a label nor a teacher teaches these clips. "
-            "Let the teacher teach, for example --distill logits=0.5, or give --unlabelled 0",
+            f"--unlabelled {wanted} without --distill: nothing teaches a student on these clips. Let "
+            "the teacher teach, for example --distill logits=0.5, or give --unlabelled 0",
             kind="options",
         )
 
