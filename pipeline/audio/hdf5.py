@@ -9,8 +9,8 @@ Two layouts, each with ``audio_name`` (N,) bytes beside the audio:
   (N, ⌈C / 8⌉) uint8, the bits of C classes as `numpy.packbits` packs them.
 
 Packs written here also hold ``labelled`` (N,), which distinguishes a clip with none of the classes
-from one that nobody labelled, and with waveforms ``samples`` (N,), the length of each clip. Readers
-of the original layouts do not look for them.
+from one that nobody labelled; with waveforms ``samples`` (N,), the length of each clip; and where clips
+have groups ``group`` (N,) bytes. Readers of the original layouts do not look for them.
 
 Shape suffixes: N = clips of the pack, C = classes, S = samples.
 """
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WAVEFORM, MP3, NAMES, TARGET = "waveform", "mp3", "audio_name", "target"
-SAMPLES, LABELLED = "samples", "labelled"
+SAMPLES, LABELLED, GROUP = "samples", "labelled", "group"
 DEFAULT_RATE_HZ = 32_000
 # Above it a damaged shape is likelier than audio: no rate, and more samples than the file can hold.
 _MAX_RATE_HZ = 1_000_000
@@ -91,10 +91,11 @@ class Pack:
 
     def names(self) -> list[str]:
         """Names of the clips, in order; bytes that are no UTF-8 are kept as surrogates."""
-        names = self._array(NAMES, 1)
-        if h5py.check_string_dtype(names.dtype) is None:
-            raise ValueError(f"{NAMES} is {names.dtype}, expected bytes")
-        return [_text(name) for name in self._blocks(names)]
+        return self._texts(NAMES)
+
+    def groups(self) -> list[str]:
+        """Groups of the clips, in order; empty where the pack records none."""
+        return self._texts(GROUP) if GROUP in self._h5 else [""] * self.clips
 
     def targets(self) -> tuple[NDArray[np.bool_], bool]:
         """Labels, shape (N, C), and whether they were packed into bits (then C is a multiple of 8)."""
@@ -160,6 +161,15 @@ class Pack:
         if row >= len(audio):
             raise ValueError(f"row {row} of {len(audio)}")
         return audio
+
+    def _texts(self, name: str) -> list[str]:
+        texts = self._array(name, 1)
+        if h5py.check_string_dtype(texts.dtype) is None:
+            raise ValueError(f"{name} is {texts.dtype}, expected bytes")
+        return [
+            text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
+            for text in self._blocks(texts)
+        ]
 
     def _array(self, name: str, dimensions: int) -> Any:
         """A dataset of the file itself: nothing that lies in another file is read."""
@@ -250,6 +260,7 @@ class PackWriter:
         self.rows, self._audio = 0, audio
         self._names: list[bytes] = []
         self._labelled: list[bool] = []
+        self._groups: list[bytes] = []
         self._output = _Output(self._partial, "w+")
         self._h5 = h5py.File(self._output, "w")
         self._h5.attrs.create("sample_rate", rate_hz, dtype=np.int32)
@@ -269,12 +280,19 @@ class PackWriter:
         return self._h5.create_dataset(name, shape, dtype, chunks=chunk, maxshape=growing)
 
     def add(
-        self, name: str, labels_C: NDArray[np.bool_], content: NDArray[Any], *, labelled: bool
+        self,
+        name: str,
+        labels_C: NDArray[np.bool_],
+        content: NDArray[Any],
+        *,
+        labelled: bool,
+        group: str,
     ) -> None:
         """Append a clip: its name, labels of shape (C,), int16 samples or the bytes of an MP3."""
         row = self.rows
         self._names.append(name.encode())
         self._labelled.append(labelled)
+        self._groups.append(group.encode())
         self._targets[row] = np.packbits(labels_C) if self._audio == MP3 else labels_C
         if self._audio == MP3:
             self._content[row] = content
@@ -291,6 +309,8 @@ class PackWriter:
         self._targets.resize(rows, axis=0)
         h5[NAMES] = np.array(self._names, dtype="S")
         h5[LABELLED] = np.array(self._labelled, np.bool_)
+        if any(self._groups):
+            h5[GROUP] = np.array(self._groups, dtype="S")
         if self._audio == WAVEFORM:
             h5[SAMPLES] = np.array(self._lengths, np.int64)
         h5.close()
@@ -307,10 +327,6 @@ class PackWriter:
         finally:
             self._output.close()
             self._partial.unlink(missing_ok=True)
-
-
-def _text(name: bytes | str) -> str:
-    return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
 
 
 def _wav_header(samples_S: NDArray[Any], rate_hz: int) -> bytes:

@@ -281,9 +281,12 @@ def _text_problems(entries: Iterable[Entry]) -> list[str]:
     return [
         f"{printable(entry.place)}: its name is not UTF-8 text; rename it"
         for entry in entries
-        if printable(entry.clip.id + entry.clip.path + "".join(entry.clip.labels))
-        != entry.clip.id + entry.clip.path + "".join(entry.clip.labels)
+        if printable(text := _texts(entry.clip)) != text
     ]
+
+
+def _texts(clip: Clip) -> str:
+    return "".join([clip.id, clip.path, clip.group, *clip.labels])
 
 
 def inside(root: Path, path: str) -> str:

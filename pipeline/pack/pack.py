@@ -143,8 +143,11 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
 
 
 def _digest(corpus: Corpus, to: str, rate_hz: int) -> str:
-    facts = corpus_facts(corpus, order_clips(corpus))
-    described = (facts.fingerprint, facts.classes, facts.task, to, rate_hz)
+    clips = order_clips(corpus)
+    facts = corpus_facts(corpus, clips)
+    described: tuple[Any, ...] = (facts.fingerprint, facts.classes, facts.task, to, rate_hz)
+    if any(groups := [clip.group for clip in clips]):
+        described = (*described, groups)
     return sha256(repr(described).encode())
 
 
@@ -212,7 +215,13 @@ def _write_pack(
                 unusable.append((clip.id, made))
             else:
                 labels_C = np.isin(classes, clip.labels)
-                writer.add(clip.id + suffix, labels_C, made.content, labelled=clip.labelled)
+                writer.add(
+                    clip.id + suffix,
+                    labels_C,
+                    made.content,
+                    labelled=clip.labelled,
+                    group=clip.group,
+                )
                 clipped += made.clipped
             report()
         if not writer.rows:
