@@ -102,7 +102,7 @@ class Pack:
         targets = self._array(TARGET, 2)
         if targets.dtype.kind not in "buif":
             raise ValueError(f"{TARGET} is {targets.dtype}, expected bool or packed uint8")
-        values = self._blocks(targets)
+        values = _all_of(targets, self._file_bytes)
         plain = bool(np.isin(values, (0, 1)).all())
         # Beside waveforms bytes are bits only if they must be: people write 0 and 1 as uint8 too.
         if targets.dtype == np.uint8 and (self.audio == MP3 or not plain):
@@ -115,8 +115,8 @@ class Pack:
         """Which clips are labelled, shape (N,): those with a label, unless the pack records more."""
         if LABELLED not in self._h5:
             return np.asarray(labels_NC.any(axis=1))
-        labelled: NDArray[np.bool_] = self._blocks(self._array(LABELLED, 1)).astype(bool)
-        return labelled
+        labelled = _all_of(self._array(LABELLED, 1), self._file_bytes)
+        return np.asarray(labelled, np.bool_)
 
     def samples(self, name: str, row: int) -> tuple[int, int] | None:
         """Frames and rate of a waveform; None for an MP3."""
@@ -166,10 +166,7 @@ class Pack:
         texts = self._array(name, 1)
         if h5py.check_string_dtype(texts.dtype) is None:
             raise ValueError(f"{name} is {texts.dtype}, expected bytes")
-        return [
-            text if isinstance(text, str) else text.decode("utf-8", "surrogateescape")
-            for text in self._blocks(texts)
-        ]
+        return list(map(_text, _all_of(texts, self._file_bytes)))
 
     def _array(self, name: str, dimensions: int) -> Any:
         """A dataset of the file itself: nothing that lies in another file is read."""
@@ -186,15 +183,6 @@ class Pack:
                 f"{name} has shape {dataset.shape}, expected {dimensions} dimension(s)"
             )
         return self._datasets.setdefault(name, dataset)
-
-    def _blocks(self, dataset: Any) -> Any:
-        """All rows, after a look at whether the file can hold so many."""
-        rows = len(dataset)
-        if rows > _MAX_SAMPLES_PER_BYTE * self._file_bytes:
-            raise ValueError(f"{dataset.name[1:]} declares {rows} rows, the file is small")
-        if dataset.nbytes > _MAX_SAMPLES_PER_BYTE * self._file_bytes:
-            raise ValueError(f"{dataset.name[1:]} declares {dataset.nbytes} bytes")
-        return dataset[:]
 
 
 class _Output(io.FileIO):
@@ -327,6 +315,18 @@ class PackWriter:
         finally:
             self._output.close()
             self._partial.unlink(missing_ok=True)
+
+
+def _all_of(dataset: Any, file_bytes: int) -> Any:
+    """All rows, after a look at whether the file can hold so many."""
+    for count, unit in ((len(dataset), "rows"), (dataset.nbytes, "bytes")):
+        if count > _MAX_SAMPLES_PER_BYTE * file_bytes:
+            raise ValueError(f"{dataset.name[1:]} declares {count} {unit}, the file is small")
+    return dataset[:]
+
+
+def _text(name: bytes | str) -> str:
+    return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
 
 
 def _wav_header(samples_S: NDArray[Any], rate_hz: int) -> bytes:
