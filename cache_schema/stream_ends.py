@@ -7,8 +7,9 @@ from cache_schema.mp3_frames import first_mp3_frame, joined_to_mp3
 from cache_schema.recording_heads import Stream, head_again, several_files
 from cache_schema.truncation import joined_to_ogg
 
-# What comes behind these is seen where their header is read.
-_END_IS_STATED = ("AIFF", "AU", "CAF", "MP3", "RF64", "W64", "WAV", "WAVEX")
+# What comes behind the first ones is seen where their header is read. What has no header, or one of
+# small numbers alone, may have samples like its first bytes.
+_NOT_SEARCHED = ("AIFF", "AU", "CAF", "MP3", "RF64", "W64", "WAV", "WAVEX", "RAW", "MAT4")
 
 
 def problem_of_joining(stream: Stream, kind: str) -> str:
@@ -21,7 +22,7 @@ def problem_of_joining(stream: Stream, kind: str) -> str:
         return joined_to_flac(stream)
     if kind == "OGG":
         return joined_to_ogg(stream)
-    second = None if kind in _END_IS_STATED else head_again(stream)
+    second = None if kind in _NOT_SEARCHED else head_again(stream)
     return "" if second is None else several_files(second)
 
 

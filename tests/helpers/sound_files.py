@@ -105,7 +105,7 @@ TAILS = {"ID3v1": ID3V1, "APE": APE, "zeros": bytes(4096), "junk": b"junk" * 50}
 
 
 # Containers of which hardly a file is left.
-RARE = ("AVR", "IRCAM", "MAT4", "NIST", "PAF", "PVF", "SDS", "SVX", "VOC", "WVE", "XI")
+RARE = ("AVR", "IRCAM", "NIST", "PAF", "PVF", "SDS", "SVX", "VOC", "WVE", "XI")
 
 
 def joined() -> dict[str, bytes]:

@@ -460,6 +460,30 @@ def test_what_taggers_and_file_systems_leave_is_no_second_file(
     assert found == expected or kind in RARE  # which are decoded to the end, whatever is there
 
 
+@pytest.mark.parametrize(("container", "subtype"), kinds())
+def test_next_to_silence_is_not_taken_for_joined_files(
+    tmp_path: Path, container: str, subtype: str
+) -> None:
+    """Its bytes are few, and a short mark is soon among them."""
+    wave, made = np.random.default_rng(0).integers(-1, 2, 20_000) / 32768, io.BytesIO()
+    content = encoded(container, subtype)
+    if content is None:
+        pytest.skip("libsndfile reads such files and does not write them")
+    soundfile.write(made, wave, content[1], format=container, subtype=subtype)
+    (tmp_path / "x").write_bytes(made.getvalue())
+    assert decode(tmp_path / "x", sample_rate_hz=8_000, planned=True).source_frames >= 19_000
+
+
+def test_silence_without_a_header_is_not_taken_for_joined_files(tmp_path: Path) -> None:
+    """Its frames are all alike."""
+    made = io.BytesIO()
+    soundfile.write(made, np.zeros(1600), 8_000, format="RAW", subtype="GSM610")
+    (tmp_path / "x.gsm").write_bytes(made.getvalue())
+    assert decode(tmp_path / "x.gsm", sample_rate_hz=8_000, planned=True).source_frames == 1600
+    (tmp_path / "x.vox").write_bytes(bytes(400))
+    assert decode(tmp_path / "x.vox", sample_rate_hz=8_000, planned=True).source_frames == 800
+
+
 def test_a_wav_behind_an_mp3_without_a_count_is_found(tmp_path: Path) -> None:
     path, mp3 = tmp_path / "x.mp3", without_mp3_count(tone("MP3"))
     path.write_bytes(mp3 + tone("WAV"))
