@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from cache_schema.truncation import Stream
+from cache_schema.recording_heads import Stream, head_at, several_files, several_streams
 
 _ID3_HEADER_BYTES = 10
 _ID3V1_BYTES = 128
@@ -54,48 +54,66 @@ def counts_frames(stream: Stream) -> bool:
     return _count(stream) is not None
 
 
-def goes_on_behind_count(stream: Stream) -> bool:
-    """Return whether frames follow those that the first one counts.
+def joined_behind_count(stream: Stream) -> str:
+    """Return why more follows the frames that the first one counts; empty if nothing does.
 
-    The bytes that it counts are believed where none lie behind them; else the frames are.
+    The bytes that it counts are believed where no frame lies behind them; else the frames are.
     """
     count = _count(stream)
     if count is None:
-        return False
+        return ""
+    behind = _behind_frames(stream, count)
+    for end in (behind, count.place + count.size):
+        place = behind_tags(stream, end or 0)
+        if end and head_at(stream, place):
+            return several_files(place)
+    if behind is None or first_mp3_frame(stream, behind) is None:
+        return ""
+    if count.size and first_mp3_frame(stream, count.place + count.size) is None:
+        return ""
+    return several_streams("MP3")
+
+
+def _behind_frames(stream: Stream, count: _Count) -> int | None:
+    """Place behind as many frames as are counted; None if they do not follow one another."""
     place = count.place
-    if count.size and first_mp3_frame(stream, place + count.size) is None:
-        return False
     for _ in range(1 + count.frames):  # the first holds the count
         stream.seek(place)
         step = _frame_bytes(stream.read(4))
         if not step:
-            return False
+            return None
         place += step
-    return first_mp3_frame(stream, place) is not None
+    return place
 
 
-def mp3_changes(stream: Stream) -> bool:
-    """Return whether frames of another rate or number of channels follow the first ones."""
+def joined_to_mp3(stream: Stream) -> str:
+    """Return why decoding ends before an MP3 does, that counts no frames; empty if it need not.
+
+    Frames of another rate or number of channels follow the first ones, or another file does.
+    """
     place, forms = first_mp3_frame(stream), set()
     while place is not None:
         stream.seek(place)
         header = stream.read(4)
         step = _frame_bytes(header)
         if not step:
+            behind = behind_tags(stream, place)
+            if head_at(stream, behind):
+                return several_files(behind)
             place = first_mp3_frame(stream, place)
             continue
         forms.add((header[1] & _VERSION, header[2] & _RATE, header[3] & _MONO == _MONO))
-        if len(forms) > 1:
-            return first_mp3_frame(stream, place) == place  # and not a tag's bytes by chance
+        if len(forms) > 1:  # of frames, and not of a tag's bytes by chance
+            return several_streams("MP3") if first_mp3_frame(stream, place) == place else ""
         place += step
-    return False
+    return ""
 
 
 def true_byte_count(stream: Stream) -> dict[int, bytes]:
     """The bytes there are, by the place of a count of them that differs, as with a tag behind them.
 
     The decoder has no use for it, but warns of it on the process' own stderr, without a name. With them
-    in place `goes_on_behind_count` finds nothing more.
+    in place `joined_behind_count` finds nothing more.
     """
     count = _count(stream)
     if count is None or not count.size or count.place != behind_tags(stream):
@@ -108,6 +126,13 @@ def true_byte_count(stream: Stream) -> dict[int, bytes]:
     if size == count.size:
         return {}
     return {count.size_place: min(size, (1 << 32) - 1).to_bytes(4)}
+
+
+def mp3_begins(stream: Stream, place: int) -> bool:
+    """Return whether frames begin at a place, or right behind tags there."""
+    behind = behind_tags(stream, place)
+    stream.seek(behind)
+    return stream.read(1) == b"\xff" and first_mp3_frame(stream, behind) == behind
 
 
 def first_mp3_frame(stream: Stream, place: int = 0) -> int | None:

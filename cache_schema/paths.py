@@ -126,9 +126,11 @@ class CacheOutput(OutputPath):
 
 
 def _at_address(value: Any) -> CachePath | None:
-    """Read an address; None where it is none."""
-    if isinstance(value, Address) or not is_address(os.fspath(value)):
-        return value if isinstance(value, Address) else None
+    """Read an address, or the local path of a ``file://`` one; None where it is none."""
+    if isinstance(value, Address):
+        return value
+    if not is_address(os.fspath(value)):
+        return None
     place = cache_path(value)
     if isinstance(place, Address):
         check_extra()

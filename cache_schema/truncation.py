@@ -11,7 +11,16 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple
+
+from cache_schema.mp3_frames import mp3_begins
+from cache_schema.recording_heads import (
+    Stream,
+    found_behind,
+    head_at,
+    several_files,
+    several_streams,
+)
 
 # Rates that a header may declare: outside them a small file would be hours long.
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
@@ -49,21 +58,8 @@ _STREAMED_IN_64_BITS = (0x7FFF_FFFF, 0xFFFF_FFFF)
 _OGG_PAGE_BYTES = 27
 _OGG_FIRST_PAGE = 2  # flag of a stream's first page
 _OGG_HEAD = re.compile(rb"OggS\0[\x02\x06]")
-_BLOCK_BYTES = 1 << 20
 _MAX_OGG_STREAMS = 64
 _LFS_POINTER = b"version https://git-lfs"
-
-
-class Stream(Protocol):
-    """Bytes to read and to move in."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read so many bytes, or all that are left."""
-        ...
-
-    def seek(self, position: int, whence: int = 0, /) -> int:
-        """Move; returns the place."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +76,14 @@ class Extent:
 
     problem: str = ""
     patches: Mapping[int, bytes] = field(default_factory=dict)
+
+
+class _OggPage(NamedTuple):
+    """Flags, the serial number of its stream, and all its bytes."""
+
+    flags: int
+    serial: bytes
+    size: int
 
 
 def container_extent(stream: Stream) -> Extent:
@@ -121,11 +125,15 @@ def _chunks_follow(stream: Stream, layout: str, position: int, size: int) -> boo
     """Return whether chunks fill a file from here to its end, as samples by chance never do."""
     end = position
     for name, begin, length in _chunks(stream, layout, position, size):
-        if length < 0 or not (name[:4].isascii() and name[:4].decode("ascii").isprintable()):
+        if length < 0 or not _is_chunk(name):
             return False
         end = begin + length
     _, step = _COUNTED_AND_STEP[struct.calcsize(layout)]
     return position < end <= size < end + step
+
+
+def _is_chunk(name: bytes) -> bool:
+    return name[:4].isascii() and name[:4].decode("ascii").isprintable()
 
 
 def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Extent:
@@ -164,28 +172,24 @@ def _unpadded(stream: Stream, layout: str, name: bytes, begin: int, length: int)
 
 
 def _second_file(stream: Stream, layout: str, begin: int, length: int) -> Extent | None:
-    """Reject a file that another was joined to: behind its samples, and other chunks, it begins anew."""
+    """Reject a file that another was joined to: one begins behind its samples, or other chunks."""
     if length <= 0:  # not known
         return None
-    stream.seek(0)
-    magic = stream.read(4)
-    stream.seek(begin + length)
-    if stream.read(4) == magic:
-        return _several_files(begin + length)
     header_bytes = struct.calcsize(layout)
     _, step = _COUNTED_AND_STEP[header_bytes]
     size = stream.seek(0, 2)
+    if _begins(stream, begin + length):
+        return Extent(several_files(begin + length))
     for name, place, _ in _chunks(stream, layout, begin + -(-length // step) * step, size):
-        if name.startswith(magic):
-            return _several_files(place - header_bytes)
+        if _begins(stream, place - header_bytes):
+            return Extent(several_files(place - header_bytes))
+        if not _is_chunk(name):
+            break
     return None
 
 
-def _several_files(second: int) -> Extent:
-    return Extent(
-        "several files one after another, of which only the first can be decoded; the second begins "
-        f"with byte {second + 1}, as 'tail -c +{second + 1}' reads it"
-    )
+def _begins(stream: Stream, place: int) -> bool:
+    return head_at(stream, place) or mp3_begins(stream, place)
 
 
 def _rf64_extent(stream: Stream, sizes: int, size: int, begin: int) -> Extent:
@@ -203,9 +207,8 @@ def _au_extent(stream: Stream) -> Extent:
     """Compare the size of the samples in Sun's AU with the bytes from where they begin."""
     stream.seek(4)
     begin, length = struct.unpack(">II", stream.read(8).ljust(8, b"\0"))
-    stream.seek(begin + length)
-    if length and stream.read(4) == b".snd":
-        return _several_files(begin + length)
+    if length and _begins(stream, begin + length):
+        return Extent(several_files(begin + length))
     return _extent(length, stream.seek(0, 2) - begin, False, {(8, ">I"): 0})
 
 
@@ -272,7 +275,10 @@ def _ogg_problem(stream: Stream) -> str:
     # The largest page has 255 segments of 255 bytes.
     stream.seek(max(0, size - _OGG_PAGE_BYTES - 255 - 255 * 255))
     tail = stream.read()
-    page = tail[tail.rfind(b"OggS\0") :]
+    last = tail.rfind(b"OggS\0")
+    if last < 0 and (problem := joined_to_ogg(stream)):
+        return problem
+    page = tail[last:]
     segments = page[26] if len(page) >= _OGG_PAGE_BYTES else 255
     declared = _OGG_PAGE_BYTES + segments + sum(page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + segments])
     if len(page) < declared:
@@ -282,29 +288,18 @@ def _ogg_problem(stream: Stream) -> str:
     return "" if page[14:18] in serials else several_streams("OGG")
 
 
-def ogg_follows(stream: Stream) -> bool:
-    """Return whether a stream begins behind those that begin an Ogg file, whatever its serial number."""
+def joined_to_ogg(stream: Stream) -> str:
+    """Return why not all of an Ogg file is decoded; empty if it is.
+
+    A stream begins behind those that begin the file, whatever its serial number; or another file does
+    behind the last page.
+    """
     _, place = _first_ogg_streams(stream)
-    return found_behind(stream, _OGG_HEAD, place)
-
-
-def found_behind(stream: Stream, head: re.Pattern[bytes], place: int) -> bool:
-    """Return whether bytes that begin a stream, at most 8, lie somewhere behind a place."""
-    stream.seek(place)
-    kept = b""
-    while block := stream.read(_BLOCK_BYTES):
-        if head.search(kept + block):
-            return True
-        kept = block[-7:]
-    return False
-
-
-def several_streams(kind: str) -> str:
-    """Reason to leave out a file that several others were joined to."""
-    return (
-        f"several {kind} streams one after another, of which only the first can be decoded; "
-        f"'ffmpeg -i IN.{kind.lower()} OUT.flac' joins them"
-    )
+    if found_behind(stream, _OGG_HEAD, place) is not None:
+        return several_streams("OGG")
+    while (page := _ogg_page(stream, place)) is not None:
+        place += page.size
+    return several_files(place) if _begins(stream, place) else ""
 
 
 def _first_ogg_streams(stream: Stream) -> tuple[set[bytes], int]:
@@ -312,11 +307,19 @@ def _first_ogg_streams(stream: Stream) -> tuple[set[bytes], int]:
     serials: set[bytes] = set()
     place = 0
     for _ in range(_MAX_OGG_STREAMS):
-        stream.seek(place)
-        page = stream.read(_OGG_PAGE_BYTES + 255)
-        if page[:4] != b"OggS" or len(page) < _OGG_PAGE_BYTES or not page[5] & _OGG_FIRST_PAGE:
+        page = _ogg_page(stream, place)
+        if page is None or not page.flags & _OGG_FIRST_PAGE:
             break
-        serials.add(page[14:18])
-        segments = page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + page[26]]
-        place += _OGG_PAGE_BYTES + len(segments) + sum(segments)
+        serials.add(page.serial)
+        place += page.size
     return serials, place
+
+
+def _ogg_page(stream: Stream, place: int) -> _OggPage | None:
+    """Read the header of the page that begins at a place; None if none does."""
+    stream.seek(place)
+    head = stream.read(_OGG_PAGE_BYTES + 255)
+    if head[:4] != b"OggS" or len(head) < _OGG_PAGE_BYTES:
+        return None
+    segments = head[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + head[26]]
+    return _OggPage(head[5], head[14:18], _OGG_PAGE_BYTES + len(segments) + sum(segments))

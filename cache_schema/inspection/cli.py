@@ -83,22 +83,9 @@ def main(
     if verify_all:
         report["damage"] = damage
     if report["finished"]:
-        opened = open_cache(cache)
-        report["statistics"] = statistics(opened)
-        for name in opened.teachers:
-            report["teachers"][name]["score"] = teacher_accuracy(opened, name)
-        report["teacher_score"] = report["teachers"].get("", {}).get("score", {})
+        _add_scores(report, cache)
     if clip_id is not None or plot is not None:
-        opened = open_cache(cache)
-        facts = clip_facts(opened, find_clip(cache, clip_id) if clip_id is not None else 0)
-        if plot is not None:
-            from cache_schema.inspection.plot import plot_clip
-
-            plot_clip(opened, facts, plot)
-            report["plot"] = plot.name
-        if clip_id is not None:
-            described = {name: _describe(value) for name, value in facts["signals"].items()}
-            report["clip"] = facts | {"signals": described}
+        _add_clip(report, cache, clip_id, plot)
     if page is not None:
         report["report"] = _write_page(cache, report, page, clip_id)
     if as_json:
@@ -110,6 +97,31 @@ def main(
             lines({k: v for k, v in report.items() if k != "clip"}),
             report.get("clip"),
         )
+
+
+def _add_scores(report: dict[str, Any], cache: CachePath) -> None:
+    """Add the statistics of a finished cache and its teachers' scores."""
+    opened = open_cache(cache)
+    report["statistics"] = statistics(opened)
+    for name in opened.teachers:
+        report["teachers"][name]["score"] = teacher_accuracy(opened, name)
+    report["teacher_score"] = report["teachers"].get("", {}).get("score", {})
+
+
+def _add_clip(
+    report: dict[str, Any], cache: CachePath, clip_id: str | None, plot: Path | None
+) -> None:
+    """Add the facts of a clip that is named, and draw it or the first."""
+    opened = open_cache(cache)
+    facts = clip_facts(opened, find_clip(cache, clip_id) if clip_id is not None else 0)
+    if plot is not None:
+        from cache_schema.inspection.plot import plot_clip
+
+        plot_clip(opened, facts, plot)
+        report["plot"] = plot.name
+    if clip_id is not None:
+        described = {name: _describe(value) for name, value in facts["signals"].items()}
+        report["clip"] = facts | {"signals": described}
 
 
 def _check_alone(*others: object) -> None:

@@ -56,7 +56,9 @@ def unused_notes(what: str, names: Sequence[str]) -> list[str]:
 def with_shares(
     entries: Sequence[Entry], validation: float, test: float
 ) -> tuple[list[Entry], list[str]]:
-    """Move shares of the training clips, chosen by a hash of the id, to splits that have no clip.
+    """Move shares of the training clips, chosen by a hash, to splits that have no clip.
+
+    The hash is that of the group where there is one, else of the id.
 
     Parameters
     ----------
@@ -84,10 +86,12 @@ def with_shares(
     moved = []
     for entry in entries:
         clip = entry.clip
-        split = hashed_split(clip.id, **shares) if clip.split == "train" else clip.split
+        split = (
+            hashed_split(clip.group or clip.id, **shares) if clip.split == "train" else clip.split
+        )
         moved.append(Entry(replace(clip, split=split), entry.place))
     notes = [
-        f"no clips are given for {split}: {share:.0%} of the training clips, by a hash of their ids "
+        f"no clips are given for {split}: {share:.0%} of the training clips, by a hash "
         f"({split}_share=0 leaves them)"
         for split, share in shares.items()
         if share and "train" in there

@@ -50,7 +50,7 @@ PROCESSES_SHOWN = (8, 64)  # so many at once, in a plan
 _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
 
 
-@click.command("precompute-teacher", cls=Command)
+@click.command("precompute-teacher", cls=Command, goes_on=True)
 @corpora_argument
 @click.option(
     "--unlabelled",

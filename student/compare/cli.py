@@ -40,7 +40,7 @@ MAX_SEEDS = 1000
 MAX_FACTOR = 100
 
 
-@click.command("compare-students", cls=Command)
+@click.command("compare-students", cls=Command, goes_on=True)
 @click.argument("caches", nargs=-1, required=True, type=CacheArgument())
 @click.option(
     "--student",

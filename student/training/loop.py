@@ -111,7 +111,11 @@ class Trainer:
                 for stream in self.streams
             ]
             while True:
-                batches = [next(lane, None) for lane in lanes]
+                try:
+                    batches = [next(lane, None) for lane in lanes]
+                except KeyboardInterrupt:  # what holds the cache does not answer
+                    self._save()
+                    raise self._interrupted() from None
                 if self.processes.count == 1 and not any(batches):
                     return
                 done = progress.epoch + min(1.0, progress.clips / planned)

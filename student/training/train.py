@@ -254,6 +254,12 @@ def _check_epoch(cache: Cache, settings: Settings) -> None:
             f"{labelled} labelled ones. Leave it out to learn from all",
             kind="options",
         )
+    if wanted and not settings.distill:
+        raise UsageError(
+            f"--unlabelled {wanted} without --distill: nothing teaches a student on these clips. Let "
+            "the teacher teach, for example --distill logits=0.5, or give --unlabelled 0",
+            kind="options",
+        )
 
 
 def _check_targets(cache: Cache, settings: Settings) -> None:

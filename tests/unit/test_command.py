@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from cache_schema.command_line.aftersound import scripts
 from cache_schema.command_line.command import Command
 from cache_schema.errors import CacheError, RunError, UsageError
 
@@ -77,7 +78,7 @@ def test_options_come_from_a_pipe_but_not_without_end(tmp_path: Path) -> None:
     assert "is not TOML" in result.output
 
 
-@click.command(cls=Command, name="write")
+@click.command(cls=Command, name="write", goes_on=True)
 @click.option("--number", type=int)
 @click.option("--name")
 @click.option("--out", type=click.Path(path_type=Path))
@@ -113,6 +114,38 @@ def test_what_a_disk_or_a_network_does_not_give_is_reported_with_a_way_on(number
         f"write: {os.strerror(number)} (/a/b). What was finished is kept. Correct what refused it "
         "(disk, network, mount, permissions), and repeat the command.\n"
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "full", "/a/b"),
+        MemoryError(),
+        KeyboardInterrupt(),
+        ValueError("x"),
+        RunError("/a cannot be read. Repeat the command.", kind="unreadable"),
+    ],
+)
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_only_a_command_that_goes_on_claims_that_something_is_kept(
+    error: BaseException, goes_on: bool
+) -> None:
+    @click.command(cls=Command, name="end", goes_on=goes_on)
+    def end() -> None:
+        raise error
+
+    result = CliRunner().invoke(end)
+    assert result.exit_code == 1
+    assert ("What was finished is kept." in result.output) is goes_on
+    assert "epeat the command" in result.output
+
+
+def test_commands_that_go_on_are_those_whose_work_is_kept() -> None:
+    """A full disk under an export, a page or a picture leaves nothing of it."""
+    commands = {name: script.load() for name, script in scripts().items()}
+    assert {name for name, one in commands.items() if one.goes_on} == {
+        "precompute", "finetune", "pack", "prepare", "train", "compare", "demo",
+    }  # fmt: skip
 
 
 def test_an_error_without_a_file_names_the_target() -> None:
@@ -188,6 +221,7 @@ def test_errors_of_ours_are_escaped_too() -> None:
 
 SCRIPT = r"""
 import os, sys, click
+from cache_schema.command_line.aftersound import scripts
 from cache_schema.command_line.command import Command
 from cache_schema.terminal import Terminal, echo
 @click.command(cls=Command, name="speak")

@@ -215,7 +215,7 @@ def damaged(file: Path, how: str) -> None:
         ("target as text", "target has shape (4,), expected 2"),
         ("waveform as doubles", "waveform is float64"),
         ("audio_name as numbers", "audio_name is int64, expected bytes"),
-        ("audio_name as few", "2 names, 4 targets and 4 recordings"),
+        ("audio_name as few", "2 names, 4 groups, 4 targets and 4 recordings"),
         ("rate", "none of the 4 clips can be read"),
     ],
 )

@@ -86,19 +86,19 @@ def read_folder(
         split_of = {} if splits == "none" else _split_folders(path, tops)
     entries = []
     for name in audio:
-        stem, parts = without_suffix(name), PurePosixPath(name).parts
+        parts = PurePosixPath(name).parts
         split = split_of.get(parts[0])
-        inner = parts if split is None else parts[1:]
-        split = split or hashed_split(stem, validation=validation, test=test)
-        label = _label(inner, labels)
+        label = _label(parts if split is None else parts[1:], labels)
         if label == "":
             problems.append(f"{name}: lies in no class folder (or use ?labels=prefix or none)")
-        else:
-            clip_labels = () if label is None else (label,)
-            clip_id = clip_name(name, ids)
-            entries.append(
-                Entry(Clip(id=clip_id, path=name, labels=clip_labels, split=split), name)
-            )
+            continue
+        clip = Clip(
+            id=clip_name(name, ids),
+            path=name,
+            labels=() if label is None else (label,),
+            split=split or hashed_split(without_suffix(name), validation=validation, test=test),
+        )
+        entries.append(Entry(clip, name))
     if stratify and split_of:
         problems.append(
             f"stratify=true chooses splits, and the folders {', '.join(sorted(split_of))} are splits; "

@@ -44,6 +44,7 @@ class _Listing:
     split: str
     audio: str
     names: list[str]
+    groups: list[str]
     labels: NDArray[np.bool_]
     labelled: NDArray[np.bool_]
     packed: bool
@@ -138,13 +139,18 @@ def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listi
             pack = Pack(folder / name)
             labels, packed = pack.targets()
             labelled = pack.labelled(labels)
-            names, rows = pack.names(), pack.clips
-            listing = _Listing(name, split, pack.audio, names, labels, labelled, packed, pack.task)
+            names, groups, rows = pack.names(), pack.groups(), pack.clips
+            listing = _Listing(
+                name, split, pack.audio, names, groups, labels, labelled, packed, pack.task
+            )
     except MemberProblem as problem:
         problems.append(f"{name}: {problem}")
         return None
-    if not len(names) == len(labels) == len(labelled) == rows:
-        problems.append(f"{name}: {len(names)} names, {len(labels)} targets and {rows} recordings")
+    if not len(names) == len(groups) == len(labels) == len(labelled) == rows:
+        problems.append(
+            f"{name}: {len(names)} names, {len(groups)} groups, {len(labels)} targets and {rows} "
+            "recordings"
+        )
         return None
     return listing
 
@@ -195,6 +201,7 @@ def _entries(listing: _Listing, classes: Sequence[str], problems: list[str]) -> 
             labels=tuple(classes[c] for c in np.flatnonzero(labels_C).tolist()),
             split=listing.split,
             none_present=bool(listing.labelled[row] and not labels_C.any()),
+            group=listing.groups[row],
         )
         entries.append(Entry(clip, f"{listing.pack} row {row}"))
     return entries
