@@ -321,10 +321,10 @@ def test_labelled_clips_are_repeated_to_be_a_share_of_an_epoch(
     refused = train(out, tmp_path / "many", *few, "--unlabelled", unlabelled + 1)
     assert refused.exit_code == 2
     assert f"has {unlabelled} unlabelled training clips" in refused.output
-    refused = train(out, tmp_path / "alone", "--unlabelled", 3)
+    refused = train(out, tmp_path / "untaught", "--unlabelled", 3)
     assert refused.exit_code == 2
     assert "--unlabelled 3 without --distill" in refused.output
-    assert not (tmp_path / "alone").exists()
+    assert not (tmp_path / "untaught").exists()
     assert train(out, tmp_path / "plan", "--plan", "--unlabelled", 0).exit_code == 0
 
 
