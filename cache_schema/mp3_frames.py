@@ -62,16 +62,19 @@ def joined_behind_count(stream: Stream) -> str:
     count = _count(stream)
     if count is None:
         return ""
+    if count.size:
+        end = behind_tags(stream, count.place + count.size)
+        if head_at(stream, end):
+            return several_files(end)
+        if first_mp3_frame(stream, end) is None:
+            return ""
     behind = _behind_frames(stream, count)
-    for end in (behind, count.place + count.size):
-        place = behind_tags(stream, end or 0)
-        if end and head_at(stream, place):
-            return several_files(place)
-    if behind is None or first_mp3_frame(stream, behind) is None:
+    if behind is None:
         return ""
-    if count.size and first_mp3_frame(stream, count.place + count.size) is None:
-        return ""
-    return several_streams("MP3")
+    behind = behind_tags(stream, behind)
+    if head_at(stream, behind):
+        return several_files(behind)
+    return "" if first_mp3_frame(stream, behind) is None else several_streams("MP3")
 
 
 def _behind_frames(stream: Stream, count: _Count) -> int | None:
