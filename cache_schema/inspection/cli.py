@@ -25,7 +25,7 @@ from cache_schema.inspection.summary import (
     teacher_accuracy,
 )
 from cache_schema.integrity.verify import verify
-from cache_schema.paths import CacheArgument, PicturePath, ReportPath
+from cache_schema.paths import CacheArgument, OutputPath, PicturePath, ReportPath
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
 from cache_schema.signal_names import command_of
@@ -56,6 +56,12 @@ from cache_schema.text import json_text, lines, one_line
     metavar="FILE.html",
     help="Page of the finished cache: classes, teachers, and clips to look at and listen to.",
 )
+@click.option(
+    "--png",
+    type=OutputPath(file_okay=False),
+    metavar="FOLDER",
+    help="With --report: write each of its charts and clips as a picture too.",
+)
 def main(
     cache: CachePath,
     verify_all: bool,
@@ -65,16 +71,16 @@ def main(
     clip_id: str | None,
     plot: Path | None,
     page: Path | None,
+    png: Path | None,
 ) -> None:
     """Show what is in CACHE, finished or not; exit code 3 when it is damaged."""
     if list_clips:
-        _check_alone(verify_all, clip_id, plot, page)
+        _check_alone(verify_all, clip_id, plot, page, png)
         _print_clips(listed_clips(cache, split), as_json)
         return
     if split is not None:
         raise UsageError("--split belongs to --clips", kind="options")
-    if page is not None:
-        require_report("--report")
+    _check_page(page, png)
     console = wide_terminal(soft_wrap=True)
     damage = [str(found) for found in verify(cache)] if verify_all else []
     if damage:
@@ -87,7 +93,7 @@ def main(
     if clip_id is not None or plot is not None:
         _add_clip(report, cache, clip_id, plot)
     if page is not None:
-        report["report"] = _write_page(cache, report, page, clip_id)
+        _write_page(cache, report, page, clip_id, png)
     if as_json:
         echo(json_text(report, indent=1))
     else:
@@ -97,6 +103,18 @@ def main(
             lines({k: v for k, v in report.items() if k != "clip"}),
             report.get("clip"),
         )
+
+
+def _check_page(page: Path | None, png: Path | None) -> None:
+    """Reject a page or pictures that could not be made."""
+    if png is not None and page is None:
+        raise UsageError("--png belongs to --report FILE.html", kind="options")
+    if page is not None:
+        require_report("--report")
+    if png is not None:
+        from cache_schema.report.pictures import check_pictures
+
+        check_pictures(png, "inspect-cache")
 
 
 def _add_scores(report: dict[str, Any], cache: CachePath) -> None:
@@ -141,15 +159,20 @@ def _clip_columns(clip: dict[str, Any]) -> tuple[str, str, str]:
     return clip["id"], clip["split"], ";".join(clip["labels"]) or nothing
 
 
-def _write_page(cache: CachePath, report: dict[str, Any], page: Path, clip_id: str | None) -> str:
-    """Write the page; an unfinished cache is rejected as by whoever opens it."""
+def _write_page(
+    cache: CachePath, report: dict[str, Any], page: Path, clip_id: str | None, png: Path | None
+) -> None:
+    """Write the page and pictures; an unfinished cache is rejected as by whoever opens it."""
     from cache_schema.report.cache_page import write_cache_page
 
     words = ["inspect-cache", str(cache), "--report", str(page)]
+    words += [] if png is None else ["--png", str(png)]
     clip = None if clip_id is None else find_clip(cache, clip_id)
     command = shlex.join(words if clip_id is None else [*words, "--clip", clip_id])
-    write_cache_page(open_cache(cache), report, page, command=command, clip=clip)
-    return page.name
+    drawn = write_cache_page(open_cache(cache), report, page, command=command, clip=clip, png=png)
+    report["report"] = page.name
+    if png is not None:
+        report["pictures"] = f"{drawn} in {png}"
 
 
 def _print_damage(cache: CachePath, damage: list[str], as_json: bool) -> NoReturn:
@@ -200,6 +223,8 @@ def _print(
         console.print(f"drawn: {report['plot']}")
     if "report" in report:
         console.print(f"report: {report['report']}")
+    if "pictures" in report:
+        console.print(f"pictures: {report['pictures']}")
 
 
 def _print_teacher(console: Terminal, name: str, teacher: dict[str, Any]) -> None:

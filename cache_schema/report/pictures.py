@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from cache_schema.inspection.plot import ClipPanel, plot_attentions, plot_chart, require_matplotlib
+from cache_schema.inspection.plot import plot_chart, require_matplotlib
 from cache_schema.own_folder import check_own_folder
 from cache_schema.report.charts.base import Chart
 from cache_schema.store.files import write_atomic
@@ -16,12 +15,8 @@ SUFFIX = ".png"
 DRAWN = "pictures.txt"
 
 
-@dataclass(frozen=True, slots=True)
-class ClipPicture:
-    """A clip to draw, and the rate of its waveform."""
-
-    panel: ClipPanel
-    sample_rate_hz: int
+Draw = Callable[[Path], None]
+"""Draws a clip into a file."""
 
 
 def check_pictures(folder: Path, command: str) -> None:
@@ -36,9 +31,7 @@ def check_pictures(folder: Path, command: str) -> None:
     check_own_folder(folder, "folder of pictures", command, (SUFFIX, DRAWN), option="--png")
 
 
-def write_pictures(
-    folder: Path, charts: Mapping[str, Chart], clips: Mapping[str, ClipPicture]
-) -> int:
+def write_pictures(folder: Path, charts: Mapping[str, Chart], clips: Mapping[str, Draw]) -> int:
     """Draw charts and clips by their names; gives the number of pictures.
 
     Those of an earlier report are replaced or removed; other pictures in the folder are left alone.
@@ -50,8 +43,8 @@ def write_pictures(
     _list(folder, names | earlier)  # so that what a kill leaves is removed by the next report
     for name, static in drawn.items():
         plot_chart(static.draw, static.height_inches, folder / f"{name}{SUFFIX}")
-    for name, clip in clips.items():
-        plot_attentions([clip.panel], clip.sample_rate_hz, folder / f"{name}{SUFFIX}")
+    for name, draw in clips.items():
+        draw(folder / f"{name}{SUFFIX}")
     for name in earlier - names:
         (folder / name).unlink(missing_ok=True)
     _list(folder, names)

@@ -20,7 +20,7 @@ from cache_schema.inspection.cache_cautions import teacher_cautions
 from cache_schema.inspection.summary import human_bytes, views_missing_from_teachers
 from cache_schema.limits import MAX_PROCESSES, MAX_SEED
 from cache_schema.metadata import CommitRecord, PartPlan
-from cache_schema.paths import CacheOutput
+from cache_schema.paths import CacheOutput, LocalPath
 from cache_schema.plugins import plugin_names
 from cache_schema.reader import open_cache
 from cache_schema.signal_names import command_of, teacher_label
@@ -140,7 +140,7 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
 @click.option(
     "--rates",
     "rates_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=LocalPath(dir_okay=False),
     metavar="FILE.json",
     help="With --plan: prices of an hour, a month, requests; what it would cost.",
 )

@@ -53,13 +53,15 @@ def read_rates(path: Path) -> Rates:
     UsageError
         With every problem, and an example.
     """
-    with path.open("rb") as file:
-        content = file.read(MAX_RATES_BYTES + 1)
-    problems = (
-        [f"more than {MAX_RATES_BYTES} bytes"]
-        if len(content) > MAX_RATES_BYTES
-        else problems_of(Rates, content)
-    )
+    problems = ["there is no such file"]
+    content = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            content = file.read(MAX_RATES_BYTES + 1)
+        too_long = len(content) > MAX_RATES_BYTES
+        problems = (
+            [f"more than {MAX_RATES_BYTES} bytes"] if too_long else problems_of(Rates, content)
+        )
     if problems:
         raise UsageError(
             f"--rates {path} is no file of rates\n{bullet_list(problems)}\n"

@@ -173,7 +173,7 @@ def main(
 
 
 def _check_png(png: Path, report: Path | None) -> None:
-    from student.report.pictures import check_pictures
+    from cache_schema.report.pictures import check_pictures
 
     if report is None:
         raise UsageError("--png belongs to --report FILE.html", kind="options")

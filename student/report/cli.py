@@ -39,7 +39,7 @@ def main(runs: tuple[Path, ...], out: Path, cache: CachePath | None, png: Path |
     """
     require_report("report-run")
     if png is not None:
-        from student.report.pictures import check_pictures
+        from cache_schema.report.pictures import check_pictures
 
         check_pictures(png, "report-run")
     # Imported here: torch and bokeh are kept out of --help.

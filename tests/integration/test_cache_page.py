@@ -67,6 +67,20 @@ def test_a_drawn_clip_is_titled_by_its_label_and_the_teachers_answer(
     assert max(int(name) for name in ticks[0]) <= 500
 
 
+def test_its_charts_and_clips_are_pictures_too(cache: Path, tmp_path: Path) -> None:
+    out, png = tmp_path / "cache.html", tmp_path / "png"
+    done = inspect(cache, "--report", out, "--png", png, "--clip", "clip-1")
+    assert done.exit_code == 0, done.output
+    drawn = {file.name for file in png.glob("*.png")}
+    assert drawn == {"classes.png", "clip1.png", "clip5.png"}
+    assert done.stdout.splitlines()[-1] == f"pictures: 3 in {png}"
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in png.glob("*.png"))
+    assert f"--png {png}" in Page(out).text
+    refused = inspect(cache, "--png", png)
+    assert refused.exit_code == 2
+    assert "--png belongs to --report FILE.html" in refused.output
+
+
 def test_an_unfinished_cache_has_no_page(tmp_path: Path) -> None:
     lay_out(tmp_path / "begun.zarr")
     refused = inspect(tmp_path / "begun.zarr", "--report", tmp_path / "r.html")

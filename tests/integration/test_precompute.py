@@ -151,6 +151,9 @@ def test_rates_are_checked_before_the_corpus_is_read(tmp_path: Path) -> None:
     assert run.returncode == 2
     assert "write_1000: Input should be greater than or equal to 0 (found -1)" in run.stderr
     assert "gpu: Extra inputs are not permitted (found 3)" in run.stderr
+    run = command(*words, "--plan", "--rates", tmp_path / "none.json")
+    assert run.returncode == 2
+    assert "there is no such file" in run.stderr
     run = command(*words, "--rates", rates)
     assert run.returncode == 2
     assert "--rates belongs to --plan" in run.stderr

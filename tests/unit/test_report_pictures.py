@@ -8,7 +8,7 @@ from typing import Any
 from bokeh.plotting import figure
 
 from cache_schema.report.charts.base import Chart, Static
-from student.report.pictures import DRAWN, check_pictures, write_pictures
+from cache_schema.report.pictures import DRAWN, check_pictures, write_pictures
 
 
 def charts(*names: str) -> dict[str, Chart]:
