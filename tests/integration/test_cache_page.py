@@ -31,8 +31,13 @@ def test_the_page_has_what_is_in_the_cache(cache: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     found = Page(out)
     text = " ".join(found.text.split())
-    for said in ("What is in small.zarr", "train 4, test 2; 2 view(s)", "small (toy)", "waveform"):
-        assert said in text, said
+    for message in (
+        "What is in small.zarr",
+        "train 4, test 2; 2 view(s)",
+        "small (toy)",
+        "waveform",
+    ):
+        assert message in text, message
     assert text.index("clip-1") < text.index("clip-5")
     assert found.count("audio") == found.count("article") == 2
     assert text.endswith(f"inspect-cache {cache} --report {out} --clip clip-1")

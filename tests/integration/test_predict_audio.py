@@ -180,8 +180,8 @@ def test_recordings_that_cannot_be_used_are_named_and_the_others_predicted(
     done = command("predict-audio", toys / "static.onnx", *paths, "-", *good, "--format", "jsonl")
     assert done.returncode == 1
     assert [row["recording"] for row in rows(done.stdout)] == [str(path) for path in good]
-    told = done.stderr
-    assert told.startswith("predict-audio: 7 of 9 recording(s) could not be used\n")
+    reported = done.stderr
+    assert reported.startswith("predict-audio: 7 of 9 recording(s) could not be used\n")
     for name, reason in zip([*named, "-"], [
         "truncated: the header declares 32000 bytes of samples, the file holds 8956",
         "the file is empty (0 bytes)",
@@ -191,8 +191,8 @@ def test_recordings_that_cannot_be_used_are_named_and_the_others_predicted(
         "No such file or directory",
         "No such file or directory (stream-audio reads standard input)",
     ], strict=True):  # fmt: skip
-        assert f"{name}: {reason}" in told
-    assert "\x1b" not in done.stdout + told
+        assert f"{name}: {reason}" in reported
+    assert "\x1b" not in done.stdout + reported
 
 
 def test_a_name_that_is_no_utf8_is_answered(folder: Path, toys: Path, tmp_path: Path) -> None:
@@ -293,9 +293,9 @@ def test_what_is_requested_wrongly_is_one_line(folder: Path, toys: Path, tmp_pat
         ([toys / "static.onnx"], 2, "Missing argument"),
         (["s3://bucket/model", plain], 2, "name a local path"),
     ]
-    for words, code, told in cases:
+    for words, code, reported in cases:
         found, text = run_here(main, *words)
-        assert (found, told in text) == (code, True), (words, text)
+        assert (found, reported in text) == (code, True), (words, text)
     assert copy.read_bytes() == plain.read_bytes()
 
 

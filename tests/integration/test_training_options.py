@@ -253,14 +253,14 @@ def test_the_plan_rejects_the_folder_that_the_run_would_reject(cache: Path, tmp_
     other.mkdir()
     (other / "mine.txt").write_text("mine")
     before = (run / "config.json").read_bytes()
-    for out, words, said in (
+    for out, words, text in (
         (run, ("--epochs", "1", "--seed", "3"), "seed: the run has 0, requested 3"),
         (other, ("--epochs", "1"), "is not empty and is no run"),
         (other / "mine.txt", ("--epochs", "1"), "is no folder"),
     ):
         refused = train(cache, out, *words, "--plan")
         assert refused.exit_code == 2, refused.output
-        assert said in refused.output
+        assert text in refused.output
     assert train(cache, run, "--epochs", "2", "--plan").exit_code == 0
     assert (run / "config.json").read_bytes() == before
 
