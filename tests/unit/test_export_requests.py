@@ -103,6 +103,13 @@ def test_options_that_do_not_go_together_are_rejected(runs: Path, tmp_path: Path
         assert part in message
 
 
+def test_clips_to_calibrate_with_are_for_int8(runs: Path, tmp_path: Path) -> None:
+    message = refused(
+        tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--length-s", 1, "--clips", 5
+    )
+    assert "add --int8, or leave it out" in message
+
+
 def test_an_unknown_format_is_rejected(runs: Path, tmp_path: Path) -> None:
     message = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onyx", "--length-s", 1)
     assert "unknown exporter 'onyx'" in message
