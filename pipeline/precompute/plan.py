@@ -154,11 +154,16 @@ def teacher_input_lengths(
     return np.where(fits, at_teacher, 0)
 
 
-def taken_lengths(teacher: Teacher) -> str:
-    """Describe in seconds which lengths a teacher takes."""
+def length_limits_s(teacher: Teacher) -> tuple[float, float]:
+    """Return the shortest and the longest clip that a teacher takes, in seconds."""
     rate = teacher.sample_rate_hz
     longest_s = min(teacher.max_samples / rate if teacher.max_samples else MAX_CLIP_S, MAX_CLIP_S)
-    return f"{teacher.min_samples / rate:g} s to {longest_s:g} s"
+    return teacher.min_samples / rate, longest_s
+
+
+def taken_lengths(teacher: Teacher) -> str:
+    """Describe which lengths a teacher takes."""
+    return "{:g} s to {:g} s".format(*length_limits_s(teacher))
 
 
 def decoded_samples(clip: Clip, rate_hz: int) -> int:
