@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from cache_schema.counted_samples import counted_samples
 from cache_schema.mp3_frames import mp3_begins
 from cache_schema.recording_heads import (
     Stream,
@@ -103,6 +104,9 @@ def container_extent(stream: Stream) -> Extent:
         extent = _wave64_extent(stream)
     elif head[:7] == b"NIST_1A":
         extent = Extent(_sphere_problem(stream))
+    elif (counted := counted_samples(stream)) is not None:
+        held = stream.seek(0, 2) - counted.begin
+        extent = Extent(_extent(counted.declared, held, False, {}).problem)
     stream.seek(0)
     return extent
 

@@ -124,6 +124,34 @@ def test_a_file_that_was_cut_is_truncated_and_not_taken_for_piped(
         decode(path, sample_rate_hz=RATE_HZ)
 
 
+def with_xi_length(content: bytes) -> bytes:
+    """libsndfile leaves the length open that trackers write."""
+    return content[:298] + struct.pack("<I", 2 * FRAMES) + content[302:]
+
+
+CUT_RARE = {
+    **{kind: (rare(kind), len(rare(kind)) // FRAMES * FRAMES) for kind in ("AVR", "VOC", "WVE")},
+    "MAT4": (rare("MAT4"), 2 * FRAMES),
+    "MAT5": (rare("MAT5"), 2 * FRAMES),
+    "MPC2K": (rare("MPC2K"), 2 * FRAMES),
+    "SDS": (rare("SDS"), FRAMES // 60 * 127),
+    "XI": (with_xi_length(rare("XI")), 2 * FRAMES),
+}
+
+
+@pytest.mark.parametrize("kind", CUT_RARE)
+def test_a_rare_container_that_was_cut_is_truncated(tmp_path: Path, kind: str) -> None:
+    content, declared = CUT_RARE[kind]
+    assert not scan_header(written(tmp_path / "whole.bin", content)).problem
+    path = written(tmp_path / "cut.bin", content[: len(content) * 9 // 10])
+    assert re.fullmatch(
+        rf"truncated: the header declares {declared} bytes of samples, the file holds \d+",
+        scan_header(path).problem,
+    )
+    for length in range(0, 400, 13):  # a header cut short, whatever is left of it
+        assert scan_header(written(path, content[:length])).problem
+
+
 def test_a_flac_without_a_count_is_counted_and_can_be_entered(tmp_path: Path) -> None:
     plain = content_of("FLAC", frames=50_000)
     path = written(tmp_path / "piped.flac", without_flac_count(plain))
