@@ -157,7 +157,7 @@ class Listing:
         elif len(labels) > 1:
             problems.append(f"{word}s label and labels: only one of them, as ?label= names it")
         if not self.ignore_unknown:
-            problems += [f"unknown {word} {name!r}" for name in unknown]
+            problems += [f"unknown {word} {name!r}" for name in dict.fromkeys(unknown)]
         return problems
 
     def doubled(self, names: Sequence[str]) -> list[str]:
