@@ -94,7 +94,8 @@ def _voc(head: bytes, stream: Stream) -> Counted | None:
 
 
 def _wve(head: bytes, _: Stream) -> Counted:
-    return Counted(*struct.unpack_from(">I", head, 18), 32)
+    (declared,) = struct.unpack_from(">I", head, 18)
+    return Counted(declared, 32)
 
 
 def _xi(head: bytes, _: Stream) -> Counted:

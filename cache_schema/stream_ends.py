@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cache_schema.flac_frames import flac_goes_on, joined_to_flac
 from cache_schema.mp3_frames import first_mp3_frame, joined_to_mp3
+from cache_schema.ogg_pages import joined_to_ogg
 from cache_schema.recording_heads import Stream, head_again, several_files
-from cache_schema.truncation import joined_to_ogg
 
 # What comes behind the first ones is seen where their header is read. What has no header, or one of
 # small numbers alone, may have samples like its first bytes.

@@ -11,17 +11,11 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from cache_schema.counted_samples import counted_samples
 from cache_schema.mp3_frames import mp3_begins
-from cache_schema.recording_heads import (
-    Stream,
-    found_behind,
-    head_at,
-    several_files,
-    several_streams,
-)
+from cache_schema.ogg_pages import ogg_end
+from cache_schema.recording_heads import Stream, head_at, several_files
 
 # Rates that a header may declare: outside them a small file would be hours long.
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
@@ -56,10 +50,6 @@ _SPHERE_FIELD = re.compile(rb"^(\w+) -i (\d{1,18})$", re.MULTILINE)
 # Writers to a pipe put 0, a round number or nearly the largest one where the size is not known yet.
 _STREAMED_BYTES = 2_000_000_000 - 4096
 _STREAMED_IN_64_BITS = (0x7FFF_FFFF, 0xFFFF_FFFF)
-_OGG_PAGE_BYTES = 27
-_OGG_FIRST_PAGE = 2  # flag of a stream's first page
-_OGG_HEAD = re.compile(rb"OggS\0[\x02\x06]")
-_MAX_OGG_STREAMS = 64
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -71,20 +61,20 @@ class Extent:
     ----------
     problem : str
         Why the file cannot hold what is promised; empty if it can.
+    open_end : bool
+        A stream was never closed: its last page does not say that it is the last.
     patches : mapping of int to bytes
         The true sizes, by place, where the header has none: the samples go on to the end of the file.
     """
 
     problem: str = ""
+    open_end: bool = False
     patches: Mapping[int, bytes] = field(default_factory=dict)
 
-
-class _OggPage(NamedTuple):
-    """Flags, the serial number of its stream, and all its bytes."""
-
-    flags: int
-    serial: bytes
-    size: int
+    @property
+    def unsized(self) -> bool:
+        """Whether nothing but the end of the file says where the samples end."""
+        return self.open_end or bool(self.patches)
 
 
 def container_extent(stream: Stream) -> Extent:
@@ -94,7 +84,7 @@ def container_extent(stream: Stream) -> Extent:
     if head == _LFS_POINTER:
         extent = Extent("a Git LFS pointer, not audio: git lfs pull fetches the file")
     elif head[:4] == b"OggS":
-        extent = Extent(_ogg_problem(stream))
+        extent = Extent(*ogg_end(stream))
     elif head[:4] in _CHUNKED:
         layout, first, samples = _CHUNKED[head[:4]]
         extent = _chunk_extent(stream, layout, first, b"BODY" if head[8:12] in _SVX else samples)
@@ -271,59 +261,3 @@ def _sphere_problem(stream: Stream) -> str:
         return ""
     held = stream.seek(0, 2) - _SPHERE_HEADER_BYTES
     return _extent(count * width * channels, held, False, {}).problem
-
-
-def _ogg_problem(stream: Stream) -> str:
-    """Compare the last page with the bytes left for it, and its stream with the first (RFC 3533)."""
-    size = stream.seek(0, 2)
-    # The largest page has 255 segments of 255 bytes.
-    stream.seek(max(0, size - _OGG_PAGE_BYTES - 255 - 255 * 255))
-    tail = stream.read()
-    last = tail.rfind(b"OggS\0")
-    if last < 0 and (problem := joined_to_ogg(stream)):
-        return problem
-    page = tail[last:]
-    segments = page[26] if len(page) >= _OGG_PAGE_BYTES else 255
-    declared = _OGG_PAGE_BYTES + segments + sum(page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + segments])
-    if len(page) < declared:
-        return f"truncated: the last page declares {declared} bytes, the file holds {len(page)} of them"
-    # libsndfile ends with the first of several streams that follow one another.
-    serials, _ = _first_ogg_streams(stream)
-    return "" if page[14:18] in serials else several_streams("OGG")
-
-
-def joined_to_ogg(stream: Stream) -> str:
-    """Return why not all of an Ogg file is decoded; empty if it is.
-
-    A stream begins behind those that begin the file, whatever its serial number; or another file does
-    behind the last page.
-    """
-    _, place = _first_ogg_streams(stream)
-    if found_behind(stream, _OGG_HEAD, place) is not None:
-        return several_streams("OGG")
-    while (page := _ogg_page(stream, place)) is not None:
-        place += page.size
-    return several_files(place) if _begins(stream, place) else ""
-
-
-def _first_ogg_streams(stream: Stream) -> tuple[set[bytes], int]:
-    """Serial numbers of the streams that begin where the file does, and where their first pages end."""
-    serials: set[bytes] = set()
-    place = 0
-    for _ in range(_MAX_OGG_STREAMS):
-        page = _ogg_page(stream, place)
-        if page is None or not page.flags & _OGG_FIRST_PAGE:
-            break
-        serials.add(page.serial)
-        place += page.size
-    return serials, place
-
-
-def _ogg_page(stream: Stream, place: int) -> _OggPage | None:
-    """Read the header of the page that begins at a place; None if none does."""
-    stream.seek(place)
-    head = stream.read(_OGG_PAGE_BYTES + 255)
-    if head[:4] != b"OggS" or len(head) < _OGG_PAGE_BYTES:
-        return None
-    segments = head[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + head[26]]
-    return _OggPage(head[5], head[14:18], _OGG_PAGE_BYTES + len(segments) + sum(segments))

@@ -274,7 +274,11 @@ def _decode(path: Path, start_s: float, end_s: float | None, sample_rate_hz: int
                 f"{(stop - start) / rate_hz:g} s long at {rate_hz} Hz, at most "
                 f"{longest_clip_s(rate_hz):g} s are decoded at once; a corpus cuts it by ?window_s=10"
             )
-        mono_S = recording.read_mono(start, stop)
+        try:
+            mono_S = recording.read_mono(start, stop)
+        except UnusableAudio:  # for want of a page, maybe, or of another file's frames
+            recording.check_not_joined(recording.source.digest())
+            raise
         _check_finite(mono_S, start)
         waveform_S = _resampled(mono_S, rate_hz, sample_rate_hz)
         digest = recording.source.digest()
@@ -428,7 +432,7 @@ class _Recording:
             if problem:
                 raise UnopenedAudio(problem)
         self.rate_hz = int(self._sound.samplerate)
-        self.unsized = bool(extent.patches) or int(self._sound.frames) >= UNCOUNTED_FRAMES
+        self.unsized = extent.unsized or int(self._sound.frames) >= UNCOUNTED_FRAMES
         if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
             raise UnopenedAudio(
                 f"the header declares {self.rate_hz} Hz, expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"

@@ -390,8 +390,8 @@ def _scanned(root: Path, clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
         headers = dict(zip(paths, pool.map(header, paths), strict=True))
     unsized = [path for path, header in headers.items() if header.unsized]
     note = (
-        f"{len(unsized)} recording(s) have no size in their headers, as if written to a pipe or never "
-        "closed, and are read to the end of the file, first: "
+        f"{len(unsized)} recording(s) have no size in their headers, or no last page, as if written to "
+        "a pipe or never closed, and are read to the end of the file, first: "
     )
     notes = [note + printable(unsized[0])] if unsized else []
     return [_measured(clip, headers[clip.path]) for clip in clips], notes

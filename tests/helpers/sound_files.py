@@ -151,6 +151,11 @@ def tone(kind: str, rate_hz: int = 16_000, frames: int = FRAMES) -> bytes:
     return content.getvalue()
 
 
+def ogg_pages(content: bytes) -> list[bytes]:
+    """The pages of an Ogg, whose packets hold no page's mark."""
+    return [b"OggS\0" + page for page in content.split(b"OggS\0")[1:]]
+
+
 def write_all(folder: Path) -> dict[str, bytes]:
     """Write a good file of every kind; returns their contents by name."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from sound_files import (
     encoded,
     joined,
     kinds,
+    ogg_pages,
     rare,
     tone,
     with_sample_size,
@@ -199,6 +200,39 @@ def test_recordings_without_a_size_are_noted(tmp_path: Path) -> None:
     (note,) = read_corpus(f"folder:{tmp_path}?validation=0&test=0").notes
     assert note.startswith("1 recording(s) have no size in their headers")
     assert note.endswith("first: dog/a.wav")
+
+
+def noise_pages(subtype: str) -> list[bytes]:
+    """Two pages of headers and at least three of samples."""
+    content = io.BytesIO()
+    noise_S = np.random.default_rng(0).uniform(-0.3, 0.3, 3 * 48_000)
+    soundfile.write(content, noise_S, 48_000, format="OGG", subtype=subtype)
+    pages = ogg_pages(content.getvalue())
+    assert len(pages) >= 5
+    return pages
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_without_its_last_page_is_kept_and_noted(tmp_path: Path, subtype: str) -> None:
+    pages = noise_pages(subtype)
+    path = written(tmp_path / "a.ogg", b"".join(pages))
+    whole, whole_S = scan_header(path), decode(path, sample_rate_hz=48_000).waveform
+    assert whole == (3 * 48_000, 48_000, "", False)
+    path = written(tmp_path / "cut.ogg", b"".join(pages[:-1]))
+    cut = scan_header(path)
+    assert cut.unsized
+    cut_S = decode(path, sample_rate_hz=48_000).waveform
+    assert 0 < len(cut_S) == cut.frames < whole.frames
+    np.testing.assert_array_equal(cut_S, whole_S[: len(cut_S)])
+
+
+@pytest.mark.parametrize("missing", [2, 3])
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_that_lacks_a_page_is_damaged(tmp_path: Path, subtype: str, missing: int) -> None:
+    pages = noise_pages(subtype)
+    path = written(tmp_path / "a.ogg", b"".join(pages[:missing] + pages[missing + 1 :]))
+    with pytest.raises(UnusableAudio, match=f"behind page {missing - 1} .* the next 1 are missing"):
+        decode(path, sample_rate_hz=48_000)
 
 
 # --- odd beginnings, and names -------------------------------------------------------------------

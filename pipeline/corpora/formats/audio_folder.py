@@ -7,7 +7,6 @@ there is no metadata, the kind ``folder`` reads them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -27,6 +26,7 @@ from pipeline.corpora.interface import (
     clip_name,
     inside,
 )
+from pipeline.corpora.list_syntax import json_value
 from pipeline.corpora.listings import audio_below, drop_missing, each_row, joined_labels, read_list
 from pipeline.corpora.splits import with_shares
 from pipeline.corpora.walk import list_folder
@@ -132,9 +132,9 @@ def _rows(
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            problems.append(f"{place}: not JSON ({error})")
+            row = json_value(line)
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
             continue
         if not isinstance(row, dict) or any(column not in row for column in needed):
             found = ", ".join(row) if isinstance(row, dict) else type(row).__name__

@@ -10,7 +10,6 @@ without a label is unlabelled, unless the pack records that it has none of the c
 from __future__ import annotations
 
 import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.audio.members import MemberProblem, container_errors
 from pipeline.corpora.interface import DEFAULT_SHARE, Corpus, Entry, build_corpus
+from pipeline.corpora.list_syntax import csv_rows
 from pipeline.corpora.listings import text_of
 from pipeline.corpora.splits import parse_split_options, split_of_file, unused_notes, with_shares
 from pipeline.corpora.walk import escapes_root, link_explanation, list_folder
@@ -241,7 +241,7 @@ def _class_names(folder: Path, classes: str, source: str, problems: list[str]) -
 def _names_in(text: str, file: str, problems: list[str]) -> list[str]:
     """Read a list of classes in any of its forms."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)]
+        rows = [row for _, row in csv_rows(text) if any(row)]
     except csv.Error as error:
         problems.append(f"{file}: {error}")
         return []

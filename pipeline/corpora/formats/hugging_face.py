@@ -8,7 +8,6 @@ is its split, as the data set calls it, and its row there: ``train/421``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pipeline.corpora.interface import (
     Entry,
     build_corpus,
 )
+from pipeline.corpora.list_syntax import json_value
 from pipeline.corpora.listings import joined_labels, read_list
 from pipeline.corpora.splits import guess_split, parse_split_options, unused_notes, with_shares
 from pipeline.corpora.walk import escapes_root, link_explanation, list_folder
@@ -254,11 +254,11 @@ def _is_name(value: Any) -> bool:
 
 def _document(source: str, path: Path, name: str) -> dict[str, Any]:
     try:
-        document = json.loads(read_list(source, path, name))
-    except (ValueError, RecursionError) as error:
+        document = json_value(read_list(source, path, name))
+    except ValueError as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"corpus {source}: {name} is not JSON ({error})", kind="corpus") from None
+        raise UsageError(f"corpus {source}: {name}: {error}", kind="corpus") from None
     if not isinstance(document, dict):
         raise UsageError(f"corpus {source}: {name} is not a JSON object", kind="corpus")
     return document
