@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
@@ -39,6 +40,7 @@ _WEIGHTED = (
 # The first layers, of few weights, see the most of the sound.
 _SMALLEST_WEIGHT = 1024
 _RELU = torch.ops.aten.relu.default
+_GRU = torch.ops.aten.gru.input
 # A program has its tensors by number; these methods of it give their names.
 INPUT_NAMES, OUTPUT_NAMES = "aftersound.inputs", "aftersound.outputs"
 
@@ -48,7 +50,6 @@ class ExecuTorchExporter(Exporter):
 
     file_name: ClassVar[str] = "model.pte"
     packages: ClassVar[tuple[str, ...]] = ("executorch", "torchao")
-    quantizes_weights_alone: ClassVar[bool] = True
     weights_alone: ClassVar[str] = "weights, and activations by scales found as it runs"
     why_not_any_length: ClassVar[str] = (
         "XNNPACK reshapes with one axis of any size, and clips and frames are two. Choose a length: "
@@ -84,10 +85,22 @@ class ExecuTorchExporter(Exporter):
             content = _quantised(traced, quantizer, graph, runs)
         write_atomic(path, content)
 
+    def quantizes_weights_alone(self, graph: Graph) -> bool:
+        """Of layers over two axes and dense ones; a recurrence has been quantised so already."""
+        return not graph.recurrent and any(
+            isinstance(layer, nn.Conv2d | nn.Linear)
+            and getattr(layer, "groups", 1) == 1
+            and layer.weight.numel() >= _SMALLEST_WEIGHT
+            for layer in graph.module.modules()
+        )
+
     def quantize_weights(self, graph: Graph, floats: Path, path: Path) -> None:
         """See :class:`Exporter`; XNNPACK has no int8 weights for float activations."""
         with converting("ExecuTorch"), torch.no_grad():
-            traced = torch.export.export(graph.module, _example(graph)).module()
+            program = torch.export.export(graph.module, _example(graph))
+            if graph.recurrent:
+                program = program.run_decompositions(_unrolled())
+            traced = program.module()
             if not graph.recurrent:  # a layer that is joined with one has no int8 of this kind
                 _part_activations(traced, {node.name for node in traced.graph.nodes})
             quantizer = _ScaledAsItRuns().set_global(
@@ -107,6 +120,12 @@ class ExecuTorchExporter(Exporter):
     def load(self, path: Path) -> ExecuTorchRunner:
         """See :class:`Exporter`."""
         return ExecuTorchRunner(path)
+
+
+def _unrolled() -> dict[OpOverload, Callable[..., Any]]:
+    """How a GRU over all frames is written as the products of each: one operator has no int8."""
+    known = torch.export.default_decompositions()
+    return {_GRU: known[_GRU]}
 
 
 class _ScaledAsItRuns(XNNPACKQuantizer):  # type: ignore[misc]
