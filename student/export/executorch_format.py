@@ -28,8 +28,12 @@ with hushed():
         get_symmetric_quantization_config,
     )
     from executorch.exir import to_edge_transform_and_lower
+    from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
     from executorch.runtime import Runtime
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    # XNNPACK takes a thread for each core, torch's settings or not; unsafe once a file is loaded.
+    _unsafe_reset_threadpool(1)
 
 METHOD = "forward"
 _WEIGHTED = (
@@ -225,7 +229,7 @@ def _running() -> Iterator[None]:
 
 
 class ExecuTorchRunner:
-    """A written file in ExecuTorch's runtime; XNNPACK has one thread of torch's."""
+    """A written file in ExecuTorch's runtime, on one thread; it has run once when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         with _running():
@@ -236,6 +240,7 @@ class ExecuTorchRunner:
         outputs = [about.output_tensor_meta(place) for place in range(about.num_outputs())]
         self.inputs = self._named(INPUT_NAMES, inputs)
         self.outputs = self._named(OUTPUT_NAMES, outputs)
+        self._run_once()
 
     def _named(self, method: str, tensors: Sequence[Any]) -> list[TensorFacts]:
         names = self._program.load_method(method).execute([])[0].split()
@@ -244,12 +249,17 @@ class ExecuTorchRunner:
             for name, tensor in zip(names, tensors, strict=True)
         ]
 
+    def _run_once(self) -> None:
+        """Show what it cannot run: to keep its messages back costs more than a small file's run."""
+        zeros = [torch.zeros([int(size) for size in facts.shape]) for facts in self.inputs]
+        with _running():
+            self._method.execute(zeros)
+
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """See :class:`student.export.interface.Runner`."""
         given = [
             torch.from_numpy(np.ascontiguousarray(inputs[facts.name], np.float32))
             for facts in self.inputs
         ]
-        with _running():
-            found = self._method.execute(given)
+        found = self._method.execute(given)
         return {facts.name: value.numpy() for facts, value in zip(self.outputs, found, strict=True)}

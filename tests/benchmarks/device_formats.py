@@ -35,7 +35,7 @@ from student.training.determinism import prepare_torch
 
 FORMATS = {"onnx": "ONNX", "litert": "LiteRT", "executorch": "ExecuTorch"}
 WHOLE, STEP = "1 s", "step"
-ROUNDS = 30
+ROUNDS = 100
 # What of a file is in int8 where it is not weights and activations, as the table marks it.
 MARKS = {"weights alone": " *w*", "weights, and activations by scales found as it runs": " *a*"}
 HEADER = (
