@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
@@ -27,8 +28,12 @@ with hushed():
         get_symmetric_quantization_config,
     )
     from executorch.exir import to_edge_transform_and_lower
+    from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
     from executorch.runtime import Runtime
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    # XNNPACK takes a thread for each core, torch's settings or not; unsafe once a file is loaded.
+    _unsafe_reset_threadpool(1)
 
 METHOD = "forward"
 _WEIGHTED = (
@@ -39,6 +44,7 @@ _WEIGHTED = (
 # The first layers, of few weights, see the most of the sound.
 _SMALLEST_WEIGHT = 1024
 _RELU = torch.ops.aten.relu.default
+_GRU = torch.ops.aten.gru.input
 # A program has its tensors by number; these methods of it give their names.
 INPUT_NAMES, OUTPUT_NAMES = "aftersound.inputs", "aftersound.outputs"
 
@@ -48,7 +54,6 @@ class ExecuTorchExporter(Exporter):
 
     file_name: ClassVar[str] = "model.pte"
     packages: ClassVar[tuple[str, ...]] = ("executorch", "torchao")
-    quantizes_weights_alone: ClassVar[bool] = True
     weights_alone: ClassVar[str] = "weights, and activations by scales found as it runs"
     why_not_any_length: ClassVar[str] = (
         "XNNPACK reshapes with one axis of any size, and clips and frames are two. Choose a length: "
@@ -84,10 +89,22 @@ class ExecuTorchExporter(Exporter):
             content = _quantised(traced, quantizer, graph, runs)
         write_atomic(path, content)
 
+    def quantizes_weights_alone(self, graph: Graph) -> bool:
+        """Of layers over two axes and dense ones; a recurrence has been quantised so already."""
+        return not graph.recurrent and any(
+            isinstance(layer, nn.Conv2d | nn.Linear)
+            and getattr(layer, "groups", 1) == 1
+            and layer.weight.numel() >= _SMALLEST_WEIGHT
+            for layer in graph.module.modules()
+        )
+
     def quantize_weights(self, graph: Graph, floats: Path, path: Path) -> None:
         """See :class:`Exporter`; XNNPACK has no int8 weights for float activations."""
         with converting("ExecuTorch"), torch.no_grad():
-            traced = torch.export.export(graph.module, _example(graph)).module()
+            program = torch.export.export(graph.module, _example(graph))
+            if graph.recurrent:
+                program = program.run_decompositions(_unrolled())
+            traced = program.module()
             if not graph.recurrent:  # a layer that is joined with one has no int8 of this kind
                 _part_activations(traced, {node.name for node in traced.graph.nodes})
             quantizer = _ScaledAsItRuns().set_global(
@@ -107,6 +124,12 @@ class ExecuTorchExporter(Exporter):
     def load(self, path: Path) -> ExecuTorchRunner:
         """See :class:`Exporter`."""
         return ExecuTorchRunner(path)
+
+
+def _unrolled() -> dict[OpOverload, Callable[..., Any]]:
+    """How a GRU over all frames is written as the products of each: one operator has no int8."""
+    known = torch.export.default_decompositions()
+    return {_GRU: known[_GRU]}
 
 
 class _ScaledAsItRuns(XNNPACKQuantizer):  # type: ignore[misc]
@@ -206,7 +229,7 @@ def _running() -> Iterator[None]:
 
 
 class ExecuTorchRunner:
-    """A written file in ExecuTorch's runtime; XNNPACK has one thread of torch's."""
+    """A written file in ExecuTorch's runtime, on one thread; it has run once when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         with _running():
@@ -217,6 +240,7 @@ class ExecuTorchRunner:
         outputs = [about.output_tensor_meta(place) for place in range(about.num_outputs())]
         self.inputs = self._named(INPUT_NAMES, inputs)
         self.outputs = self._named(OUTPUT_NAMES, outputs)
+        self._run_once()
 
     def _named(self, method: str, tensors: Sequence[Any]) -> list[TensorFacts]:
         names = self._program.load_method(method).execute([])[0].split()
@@ -225,12 +249,17 @@ class ExecuTorchRunner:
             for name, tensor in zip(names, tensors, strict=True)
         ]
 
+    def _run_once(self) -> None:
+        """Show what it cannot run: to keep its messages back costs more than a small file's run."""
+        zeros = [torch.zeros([int(size) for size in facts.shape]) for facts in self.inputs]
+        with _running():
+            self._method.execute(zeros)
+
     def run(self, inputs: Arrays) -> dict[str, NDArray[Any]]:
         """See :class:`student.export.interface.Runner`."""
         given = [
             torch.from_numpy(np.ascontiguousarray(inputs[facts.name], np.float32))
             for facts in self.inputs
         ]
-        with _running():
-            found = self._method.execute(given)
+        found = self._method.execute(given)
         return {facts.name: value.numpy() for facts, value in zip(self.outputs, found, strict=True)}

@@ -202,7 +202,7 @@ def _quantised(
     try:
         runner, parity = _held_to_int8(job, path, made, trial)
     except RunError as error:
-        if error.kind != "int8" or not job.exporter.quantizes_weights_alone:
+        if error.kind != "int8" or not job.exporter.quantizes_weights_alone(job.graph):
             raise
         log(_first_line_of(error, job.exporter.weights_alone))
         made.unlink()

@@ -107,8 +107,6 @@ class Exporter(ABC):
     """Why it writes no graph with the front end in it; empty if it does."""
     why_not_int8: ClassVar[str] = ""
     """Why it writes no int8; empty if it does."""
-    quantizes_weights_alone: ClassVar[bool] = False
-    """Whether it has `quantize_weights`."""
     weights_alone: ClassVar[str] = "weights alone"
     """What of a file of `quantize_weights` is int8, for the card."""
     writes_front_end: ClassVar[bool] = False
@@ -150,6 +148,10 @@ class Exporter(ABC):
             states along clips. None where `calibrates` is false.
         """
         raise NotImplementedError
+
+    def quantizes_weights_alone(self, graph: Graph) -> bool:
+        """Whether `quantize_weights` makes another file than `quantize`; not by default."""
+        return False
 
     def quantize_weights(self, graph: Graph, floats: Path, path: Path) -> None:
         """Write a graph to a new file with weights in int8 and activations in float; raises as `write`.

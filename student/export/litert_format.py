@@ -38,7 +38,6 @@ class LiteRtExporter(Exporter):
     """Files that Android, single-board computers and microcontrollers run."""
 
     file_name: ClassVar[str] = "model.tflite"
-    quantizes_weights_alone: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = (
         "litert-torch",
         "ai-edge-litert",
@@ -75,6 +74,10 @@ class LiteRtExporter(Exporter):
             ranges = calibrated(content, calibration, recipes)
             found = quantizer.quantize(ranges, enable_progress_report=False)
         write_atomic(path, whole(bytes(found.quantized_model), graph.metadata))
+
+    def quantizes_weights_alone(self, graph: Graph) -> bool:
+        """See :class:`Exporter`."""
+        return True
 
     def quantize_weights(self, graph: Graph, floats: Path, path: Path) -> None:
         """See :class:`Exporter`."""

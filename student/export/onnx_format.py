@@ -33,7 +33,6 @@ class OnnxExporter(Exporter):
 
     file_name: ClassVar[str] = "model.onnx"
     packages: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
-    quantizes_weights_alone: ClassVar[bool] = True
     writes_front_end: ClassVar[bool] = True
 
     def write(self, graph: Graph, path: Path) -> None:
@@ -56,6 +55,10 @@ class OnnxExporter(Exporter):
         from student.export.onnx_int8 import quantized
 
         save(quantized(floats, graph, calibration), graph, path)
+
+    def quantizes_weights_alone(self, graph: Graph) -> bool:
+        """See :class:`Exporter`."""
+        return True
 
     def quantize_weights(self, graph: Graph, floats: Path, path: Path) -> None:
         """See :class:`Exporter`."""

@@ -8,7 +8,9 @@ to be had of everything.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
@@ -41,7 +44,13 @@ _INT8 = onnx.TensorProto.INT8
 
 
 def quantized(floats: Path, graph: Graph, calibration: Sequence[Arrays]) -> onnx.ModelProto:
-    """Give a file's model in int8."""
+    """Give a file's model in int8.
+
+    Raises
+    ------
+    OSError
+        If there is no room for what is written on the way.
+    """
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # it advises on the root logger
     try:
@@ -54,6 +63,9 @@ def quantized(floats: Path, graph: Graph, calibration: Sequence[Arrays]) -> onnx
             model = onnx.load(made)
             if graph.recurrent:
                 model = with_int8_weights(model, _RECURRENT_AXES)
+    except DecodeError:  # the model is sound: onnx writes its copy without looking whether it fits
+        places = f"{floats.parent} or {tempfile.gettempdir()}"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), places) from None
     finally:
         logging.root.setLevel(level)
     del model.metadata_props[:]

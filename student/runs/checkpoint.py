@@ -53,8 +53,9 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
     except (OSError, SafetensorError, RuntimeError) as error:
         if is_out_of_memory(error):  # the file is good
             raise
+        reason = " ".join(str(error).split()).rstrip(".")  # torch has a line for each tensor
         raise RunError(
-            f"{path} does not hold the weights of a {config['student']}: {error}. Train it with "
+            f"{path} does not hold the weights of a {config['student']}: {reason}. Train it with "
             "train-student.",
             kind="weights",
         ) from None

@@ -9,7 +9,7 @@ import pytest
 import torch
 from exported_students import CLASSES, student_of
 from installed_formats import installed
-from torch import nn
+from torch import Tensor, nn
 
 from student.export.bars import check_parity
 from student.export.clips import generated_clips
@@ -78,3 +78,46 @@ def test_weights_are_int8_where_activations_are_scaled_as_it_runs(
     found = exporter.load(int8).run(inputs)["logits"]
     assert 1e-6 < abs(found - expected).max() < 0.05
     assert floats.stat().st_size - int8.stat().st_size > 2.5 * (128 * 128 + 4 * 128 * 6)
+
+
+class LastOfGru(nn.Module):
+    """A recurrence over a whole clip."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(48, 96, batch_first=True)
+
+    def forward(self, features_BTM: Tensor) -> Tensor:
+        last_BD: Tensor = self.gru(features_BTM)[0][:, -1]
+        return last_BD
+
+
+def test_a_gru_of_a_whole_clip_has_its_weights_in_int8_once(
+    exporter: Exporter, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    module, features = LastOfGru().eval(), torch.randn(1, 5, 48)
+    graph = Graph(
+        module=module, inputs={"features": features}, outputs=("logits",), recurrent=True
+    )
+    floats, int8 = tmp_path / "float.pte", tmp_path / "int8.pte"
+    exporter.write(graph, floats)
+    exporter.quantize(graph, floats, int8, [])
+    inputs = {"features": torch.randn(1, 5, 48).numpy()}
+    expected = exporter.load(floats).run(inputs)["logits"]
+    found = exporter.load(int8).run(inputs)["logits"]
+    assert 1e-5 < abs(found - expected).max() < 0.05
+    weights = sum(weight.numel() for weight in module.parameters())
+    assert floats.stat().st_size - int8.stat().st_size > 2.5 * weights
+
+
+@pytest.mark.parametrize(
+    ("name", "another"),
+    [("tc-resnet", False), ("bc-resnet", False), ("mobilenet", True), ("crnn", False)],
+)
+def test_a_second_int8_is_tried_where_it_is_another_file(
+    exporter: Exporter, name: str, another: bool
+) -> None:
+    student = student_of(name, len(CLASSES))
+    spec = FormSpec(kind="static", takes="features", samples=8_000)
+    assert exporter.quantizes_weights_alone(build_graph(student, spec)) == another

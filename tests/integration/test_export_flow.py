@@ -206,7 +206,7 @@ def test_weights_alone_are_tried_where_activations_of_8_bits_miss_a_bar(
     work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(KeptExporter, "int8_error", 100.0)
-    monkeypatch.setattr(KeptExporter, "quantizes_weights_alone", True)
+    monkeypatch.setattr(KeptExporter, "quantizes_weights_alone", lambda *_: True)
     words = ("--int8", "--calibrate", work / "waves.zarr", "--clips", CALIBRATED)
     card = exported(work, tmp_path / "out", "tc-resnet", *words)
     assert card["quantised"] == "weights alone"

@@ -163,10 +163,16 @@ def test_what_onnx_cannot_hold_is_a_line(
     assert os.listdir(tmp_path) == []
 
 
-def test_a_full_disk_leaves_nothing(work: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "size", "int8"), [("ds", 400_000, False), ("trained", 2_200_000, True)]
+)
+def test_a_full_disk_leaves_nothing(
+    work: Path, tmp_path: Path, name: str, size: int, int8: bool
+) -> None:
     skip_without_mounts(tmp_path)
-    words = (work / "ds", "--to", "onnx", "--length-s", 1, "--out", "DISK/below/out")
-    told = fail_on_a_full_disk(tmp_path, 400_000, "export-student", *words)
+    words = (work / name, "--to", "onnx", "--length-s", 1, "--out", "DISK/below/out")
+    words += ("--int8", "--calibrate", work / "tones.zarr", "--clips", 60) if int8 else ()
+    told = fail_on_a_full_disk(tmp_path, size, "export-student", *words)
     assert told.startswith("export-student: No space left on device")
     assert len(told.splitlines()) == 1
     assert os.listdir(tmp_path / "left") == []
