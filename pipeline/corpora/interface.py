@@ -28,6 +28,7 @@ NO_LABEL = "none"  # as the name of a column of labels: there is none
 MAX_NAME_BYTES = 255  # bytes of one name in a path, on every file system in use
 SCAN_THREADS = 8
 MAX_SUFFIXES = 8  # named in a note
+DEFAULT_SHARE = 0.1  # of clips for validation, and for test, where splits are chosen
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -214,6 +215,16 @@ def check_shares(validation: float, test: float) -> None:
             f"validation={validation:g} and test={test:g}",
             kind="options",
         )
+
+
+def unused_shares(validation: float, test: float, own: str) -> list[str]:
+    """Describe shares that choose no split, as clips have their own; one of 0 takes none anyway."""
+    shares = {"validation": validation, "test": test}
+    return [
+        f"{name}={share:g} is a share of clips whose split is chosen, and {own}; leave it out"
+        for name, share in shares.items()
+        if share not in (0, DEFAULT_SHARE)
+    ]
 
 
 def check_folder(path: Path, kind: str) -> None:

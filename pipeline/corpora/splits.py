@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from pipeline.corpora.interface import SPLIT_NAMES, Entry, check_shares, hashed_split
+from cache_schema.errors import UsageError
+from pipeline.corpora.interface import (
+    DEFAULT_SHARE,
+    SPLIT_NAMES,
+    Entry,
+    check_shares,
+    hashed_split,
+)
 
 
 def guess_split(name: str) -> str | None:
@@ -77,11 +84,18 @@ def with_shares(
     Raises
     ------
     UsageError
-        If the shares leave nothing to train on.
+        If the shares leave nothing to train on, or one is given for a split that has clips.
     """
     check_shares(validation, test)
     there = {entry.clip.split for entry in entries}
     shares = {"validation": validation, "test": test}
+    for split, share in shares.items():
+        if split in there and share not in (0, DEFAULT_SHARE):
+            raise UsageError(
+                f"{split}_share={share:g} is of training clips for a split without any, and {split} "
+                "has clips; leave it out",
+                kind="options",
+            )
     shares = {split: 0.0 if split in there else share for split, share in shares.items()}
     moved = []
     for entry in entries:

@@ -64,6 +64,9 @@ def test_splits_follow_the_names_of_the_packs(tmp_path: Path) -> None:
     for name in ("balanced_train.h5", "unbalanced_train_part00.h5", "eval.hdf5", "sounds.hdf"):
         panns(tmp_path / name)
     assert splits(f"hdf5:{tmp_path}?validation_share=0") == {"train": 12, "test": 4}
+    assert "test_share=0.2 is of training clips for a split without any" in refusal(
+        f"hdf5:{tmp_path}?test_share=0.2"
+    )
     assert "names.csv is no pack" in refusal(f"hdf5:{tmp_path}?train=names.csv")
     address = f"hdf5:{tmp_path}?train=balanced_train.h5&validation=sounds.hdf&test_share=0"
     assert splits(address) == {"train": 4, "validation": 4}

@@ -16,6 +16,7 @@ from typing import Any
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import (
+    DEFAULT_SHARE,
     NO_LABEL,
     SPLIT_NAMES,
     Corpus,
@@ -40,8 +41,8 @@ def read_audio_folder(
     label: str = "label",
     label_sep: str = "",
     ids: Ids = "stem",
-    validation_share: float = 0.1,
-    test_share: float = 0.1,
+    validation_share: float = DEFAULT_SHARE,
+    test_share: float = DEFAULT_SHARE,
 ) -> Corpus:
     """Read an audio folder.
 

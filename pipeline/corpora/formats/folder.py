@@ -14,6 +14,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
+    DEFAULT_SHARE,
     SPLIT_NAMES,
     Corpus,
     Entry,
@@ -24,6 +25,7 @@ from pipeline.corpora.interface import (
     clip_name,
     hashed_split,
     left_out,
+    unused_shares,
     without_suffix,
 )
 from pipeline.corpora.listings import fold_splits
@@ -36,8 +38,8 @@ Labels = Literal["folder", "prefix", "none"]
 def read_folder(
     path: Path,
     *,
-    validation: float = 0.1,
-    test: float = 0.1,
+    validation: float = DEFAULT_SHARE,
+    test: float = DEFAULT_SHARE,
     stratify: bool = False,
     labels: Labels = "folder",
     splits: Literal["auto", "none"] = "auto",
@@ -99,11 +101,11 @@ def read_folder(
             split=split or hashed_split(without_suffix(name), validation=validation, test=test),
         )
         entries.append(Entry(clip, name))
+    if split_of:
+        own = f"the folders {', '.join(sorted(split_of))} are splits"
+        problems += unused_shares(validation, test, own)
     if stratify and split_of:
-        problems.append(
-            f"stratify=true chooses splits, and the folders {', '.join(sorted(split_of))} are splits; "
-            "leave it out"
-        )
+        problems.append(f"stratify=true chooses splits, and {own}; leave it out")
     elif stratify:
         names = [without_suffix(entry.clip.path) for entry in entries]
         entries = stratified(entries, names, validation=validation, test=test)

@@ -24,7 +24,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.audio.members import MemberProblem, container_errors
-from pipeline.corpora.interface import Corpus, Entry, build_corpus
+from pipeline.corpora.interface import DEFAULT_SHARE, Corpus, Entry, build_corpus
 from pipeline.corpora.listings import text_of
 from pipeline.corpora.splits import parse_split_options, split_of_file, unused_notes, with_shares
 from pipeline.corpora.walk import escapes_root, link_explanation, list_folder
@@ -59,8 +59,8 @@ def read_hdf5_pack(
     test: str = "",
     classes: str = "",
     task: Task = "auto",
-    validation_share: float = 0.1,
-    test_share: float = 0.1,
+    validation_share: float = DEFAULT_SHARE,
+    test_share: float = DEFAULT_SHARE,
 ) -> Corpus:
     """Read a pack or a folder of packs.
 

@@ -18,7 +18,14 @@ from typing import Any
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.members import MemberProblem, container_errors
-from pipeline.corpora.interface import MAX_NAME_BYTES, NO_LABEL, Corpus, Entry, build_corpus
+from pipeline.corpora.interface import (
+    DEFAULT_SHARE,
+    MAX_NAME_BYTES,
+    NO_LABEL,
+    Corpus,
+    Entry,
+    build_corpus,
+)
 from pipeline.corpora.listings import joined_labels, read_list
 from pipeline.corpora.splits import guess_split, parse_split_options, unused_notes, with_shares
 from pipeline.corpora.walk import escapes_root, link_explanation, list_folder
@@ -46,8 +53,8 @@ def read_hugging_face(
     train: str = "",
     validation: str = "",
     test: str = "",
-    validation_share: float = 0.1,
-    test_share: float = 0.1,
+    validation_share: float = DEFAULT_SHARE,
+    test_share: float = DEFAULT_SHARE,
 ) -> Corpus:
     """Read a data set of the `datasets` library from its files.
 

@@ -14,6 +14,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
+    DEFAULT_SHARE,
     NO_LABEL,
     SPLIT_NAMES,
     Corpus,
@@ -24,6 +25,7 @@ from pipeline.corpora.interface import (
     clip_name,
     hashed_split,
     inside,
+    unused_shares,
     without_suffix,
 )
 from pipeline.corpora.listings import fold_splits, joined_labels, text_of
@@ -262,8 +264,8 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         prefix: str = "",
         classes: str = "",
         task: Task = "auto",
-        validation: float = 0.1,
-        test: float = 0.1,
+        validation: float = DEFAULT_SHARE,
+        test: float = DEFAULT_SHARE,
         path: str = "",
         label: str = "",
         id: str = "",  # noqa: A002 - the option is called like the field
@@ -430,6 +432,9 @@ class _Making:
             self.listing.problems.append(
                 "stratify=true chooses splits, and the list has its own; leave one of them out"
             )
+        if rows and all("split" in row.fields for row in rows):
+            own = "every clip of the list has its own"
+            self.listing.problems += unused_shares(self.validation, self.test, own)
         entries = [self._entry(row, split_of) for row in rows]
         self._note_prefix(entries)
         self._note_group(rows)
