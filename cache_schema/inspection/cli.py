@@ -25,7 +25,7 @@ from cache_schema.inspection.summary import (
     teacher_accuracy,
 )
 from cache_schema.integrity.verify import verify
-from cache_schema.paths import CacheArgument, OutputPath, PicturePath, ReportPath
+from cache_schema.paths import PAGES, PICTURES, CacheArgument, OutputFile, OutputPath
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
 from cache_schema.signal_names import command_of
@@ -45,14 +45,14 @@ from cache_schema.text import json_text, lines, one_line
 )
 @click.option(
     "--plot",
-    type=PicturePath(),
+    type=OutputFile(PICTURES),
     metavar="FILE.png",
     help="Draw one clip (the first, or --clip): log-mel and what the teacher attends to.",
 )
 @click.option(
     "--report",
     "page",
-    type=ReportPath(),
+    type=OutputFile(PAGES),
     metavar="FILE.html",
     help="Page of the finished cache: classes, teachers, and clips to look at and listen to.",
 )

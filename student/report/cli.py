@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cache_schema.command_line.command import Command
-from cache_schema.paths import CacheArgument, LocalPath, OutputPath, ReportPath
+from cache_schema.paths import PAGES, CacheArgument, LocalPath, OutputFile, OutputPath
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
 from cache_schema.store.address import CachePath
@@ -17,7 +17,9 @@ from cache_schema.terminal import echo
 
 @click.command("report-run", cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=LocalPath())
-@click.option("--out", required=True, type=ReportPath(), metavar="FILE.html", help="Page to write.")
+@click.option(
+    "--out", required=True, type=OutputFile(PAGES), metavar="FILE.html", help="Page to write."
+)
 @click.option(
     "--cache",
     type=CacheArgument(),

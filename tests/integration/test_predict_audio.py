@@ -266,6 +266,15 @@ def test_lines_come_as_they_are_found(folder: Path, toys: Path, format_: str) ->
     assert text.index("plain.wav") < text.index("could not be used")
 
 
+@pytest.mark.parametrize("format_", ["csv", "jsonl"])
+def test_an_earlier_output_is_replaced(
+    folder: Path, toys: Path, tmp_path: Path, format_: str
+) -> None:
+    words = [toys / "static.onnx", folder / "plain.wav", "--format", format_]
+    for _ in range(2):
+        assert run_here(main, *words, "--out", tmp_path / f"x.{format_}")[0] == 0
+
+
 def test_what_is_requested_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: Path) -> None:
     plain = folder / "plain.wav"
     copy = tmp_path / "copy.wav"
@@ -273,6 +282,7 @@ def test_what_is_requested_wrongly_is_one_line(folder: Path, toys: Path, tmp_pat
     model = write_toy(tmp_path / "kept.onnx")
     (alone := tmp_path / "alone").mkdir()
     write_toy(alone / "model.onnx")
+    (lst := tmp_path / "list.csv").write_text("path,label\n")
     os.mkfifo(pipe := tmp_path / "pipe")
     cases: list[tuple[list[object], int, str]] = [
         ([tmp_path / "nowhere.onnx", plain], 1, "No such file"),
@@ -282,14 +292,23 @@ def test_what_is_requested_wrongly_is_one_line(folder: Path, toys: Path, tmp_pat
         ([toys / "static.onnx", plain, "--window-s", 2], 2, "this student takes 1 s"),
         ([toys / "static.onnx", plain, "--window-s", "nan"], 2, "not a finite number"),
         ([toys / "static.onnx", plain, "--overlap", 1], 2, "0<=x<=0.99"),
-        ([toys / "static.onnx", plain, "--out", tmp_path / "x"], 2, "add --format csv"),
-        ([toys / "static.onnx", copy, "--format", "csv", "--out", copy], 2, "is to be read"),
-        ([model, plain, "--format", "csv", "--out", model], 2, "is to be read"),
-        ([alone, plain, "--format", "csv", "--out", alone / "model.onnx"], 2, "is to be read"),
+        ([toys / "static.onnx", plain, "--out", tmp_path / "x.csv"], 2, "add --format csv"),
+        ([toys / "static.onnx", copy, "--format", "csv", "--out", copy], 2, "known: .csv, .jsonl"),
+        ([model, plain, "--format", "csv", "--out", model], 2, "known: .csv, .jsonl"),
+        ([alone, plain, "--format", "csv", "--out", lst], 2, "not written by this"),
         ([alone, plain, "--format", "csv", "--out", alone / "new.csv"], 2, "is to be read"),
         ([toys / "static.onnx", plain, "--format", "csv", "--out", pipe], 2, "a device"),
-        ([toys / "static.onnx", plain, "--format", "csv", "--out", plain / "x"], 2, "no folder"),
+        (
+            [toys / "static.onnx", plain, "--format", "csv", "--out", plain / "x.csv"],
+            2,
+            "no folder",
+        ),
         ([toys / "static.onnx", plain, "--format", "csv", "--out", tmp_path], 2, "is a directory"),
+        (
+            [toys / "static.onnx", plain, "--format", "jsonl", "--out", tmp_path / "x.csv"],
+            2,
+            "in .jsonl",
+        ),
         ([toys / "static.onnx"], 2, "Missing argument"),
         (["s3://bucket/model", plain], 2, "name a local path"),
     ]

@@ -65,7 +65,7 @@ def test_a_group_beside_splits_is_kept_and_chooses_none(sounds: Path) -> None:
     assert "stratify=true chooses splits, and the list has its own" in refusal(
         f"csv:{sounds}/two.csv?group=who&stratify=true"
     )
-    shares = refusal(f"csv:{sounds}/two.csv?validation=0.3&test=0.2")
+    shares = refusal(f"csv:{sounds}/two.csv?group=who&validation=0.3&test=0.2")
     for share in ("validation=0.3", "test=0.2"):
         assert f"{share} is a share of clips whose split is chosen, and every clip" in shares
     missing = refusal(f"csv:{sounds}/all.csv?group=session")
