@@ -256,9 +256,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         values = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
         raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
-    options = [
-        p for p in context.command.params if isinstance(p, click.Option) and p.name != "config"
-    ]
+    options = [p for p in context.command.params if isinstance(p, click.Option) and not p.is_eager]
     names = {_spelled(option): option for option in options}
     problems = [str(unknown_name(key, sorted(names), "key")) for key in values if key not in names]
     found = {key: _as_given(names[key], values[key]) for key in values if key in names}

@@ -68,6 +68,10 @@ def test_options_come_from_a_pipe_but_not_without_end(tmp_path: Path) -> None:
     result = CliRunner().invoke(fail, ["--config", str(config)])
     assert result.exit_code == 2
     assert "has more than 1048576 bytes" in result.output
+    config.write_text("version = true")  # shown before anything is done
+    result = CliRunner().invoke(fail, ["--config", str(config)])
+    assert result.exit_code == 2
+    assert "unknown key 'version'" in result.output
     result = CliRunner().invoke(fail, ["--config", "/dev/zero"])
     assert result.exit_code == 2
     read, write_end = os.pipe()
