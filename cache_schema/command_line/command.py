@@ -37,8 +37,8 @@ _WAYS_OUT = {
     errno.EDQUOT: "Free some of your quota there, or choose another place to write",
     errno.EFBIG: "Raise the limit of file sizes (ulimit -f), or choose another place to write",
     errno.EROFS: "Make it writable, or choose another place to write",
-    errno.EACCES: "Allow access to it, or choose another place to write",
-    errno.EPERM: "Allow access to it, or choose another place to write",
+    errno.EACCES: "Allow access to it, or name another place",
+    errno.EPERM: "Allow access to it, or name another place",
 }
 
 
@@ -203,6 +203,10 @@ class _Output(io.BufferedWriter):
 def _described(error: OSError, kept: str) -> str:
     """Name what the disk refused and where, what is left, and how to go on."""
     _show_traceback()
+    if error.filename is None and not _in_a_folder():
+        return (
+            "the working folder is no longer there. Change to another (cd), and repeat the command."
+        )
     place = f" ({error.filename})" if error.filename else ""
     message = f"{error.strerror or error}{place}"
     if error.errno not in _WAYS_OUT and not is_refusal(error):
@@ -213,6 +217,15 @@ def _described(error: OSError, kept: str) -> str:
         error.errno or 0, "Correct what refused it (disk, network, mount, permissions)"
     )
     return f"{message}.{kept} {way}, and repeat the command."
+
+
+def _in_a_folder() -> bool:
+    """Whether the process stands in a folder that is still there."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
 
 
 def _out_of_memory(_: Exception, kept: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,7 +24,7 @@ from cache_schema.inspection.summary import (
     summary,
     teacher_accuracy,
 )
-from cache_schema.integrity.verify import verify
+from cache_schema.integrity.verify import Damage, verify
 from cache_schema.paths import PAGES, PICTURES, CacheArgument, OutputFile, OutputPath
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
@@ -32,6 +32,7 @@ from cache_schema.signal_names import command_of
 from cache_schema.store.address import CachePath
 from cache_schema.terminal import Terminal, echo, wide_terminal
 from cache_schema.text import json_text, lines, one_line
+from cache_schema.writer import restore_or_delete
 
 
 @click.command("inspect-cache", cls=Command)
@@ -82,12 +83,12 @@ def main(
         raise UsageError("--split belongs to --clips", kind="options")
     _check_page(page, png)
     console = wide_terminal(soft_wrap=True)
-    damage = [str(found) for found in verify(cache)] if verify_all else []
+    damage = verify(cache) if verify_all else []
     if damage:
         _print_damage(cache, damage, as_json)
     report = summary(cache)
     if verify_all:
-        report["damage"] = damage
+        report["damage"] = []
     if report["finished"]:
         _add_scores(report, cache)
     if clip_id is not None or plot is not None:
@@ -175,18 +176,17 @@ def _write_page(
         report["pictures"] = f"{drawn} in {png}"
 
 
-def _print_damage(cache: CachePath, damage: list[str], as_json: bool) -> NoReturn:
+def _print_damage(cache: CachePath, damage: Sequence[Damage], as_json: bool) -> NoReturn:
     """List the damage and stop: what is damaged cannot be summed up."""
     if as_json:
-        echo(json_text({"damage": damage}, indent=1))
+        echo(json_text({"damage": list(map(str, damage))}, indent=1))
     else:
-        for line in damage:
-            echo(f"damaged {one_line(line)}")
-    raise CacheError(
-        f"{cache} is damaged: {len(damage)} object(s). Repair it: repeat the precompute-teacher "
-        "command with --repair",
-        kind="damaged",
-    )
+        for found in damage:
+            echo(f"damaged {one_line(found)}")
+    way = "Repair it: repeat the precompute-teacher command with --repair"
+    if lost := [found.object for found in damage if found.lost]:
+        way = f"First {', '.join(map(one_line, lost))}: {restore_or_delete(cache)}"
+    raise CacheError(f"{cache} is damaged: {len(damage)} object(s). {way}", kind="damaged")
 
 
 def _describe(value: Any) -> dict[str, Any]:

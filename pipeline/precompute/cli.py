@@ -23,7 +23,7 @@ from cache_schema.metadata import CommitRecord, PartPlan
 from cache_schema.paths import CacheOutput, LocalPath
 from cache_schema.plugins import plugin_names
 from cache_schema.reader import open_cache
-from cache_schema.signal_names import command_of, teacher_label
+from cache_schema.signal_names import LOGITS, command_of, teacher_label
 from cache_schema.store.address import CachePath, resolved
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
@@ -265,6 +265,11 @@ def _print_summary(console: Terminal, precompute: Precompute) -> None:
         inputs.corpus, kind, teacher.classes, wrong_length=wrong_length, takes=takes
     ):
         console.print(line)
+    if LOGITS not in teacher.signals:
+        console.print(
+            "no logits  the teacher has no classification head (finetune-teacher trains one): students "
+            "can learn from its other signals"
+        )
 
 
 def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None) -> None:
@@ -328,7 +333,8 @@ def _slice(text: str) -> tuple[int, int]:
     number, count = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 1 <= number <= count:
         raise UsageError(
-            f"--slice {text!r}: expected I/N with I from 1 to N, for example --slice 1/8",
+            f"--slice {text!r}: expected I/N with I from 1 to N, and N up to 999999, for example "
+            "--slice 1/8",
             kind="options",
         )
     return number, count

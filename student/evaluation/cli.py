@@ -87,6 +87,11 @@ def main(
             f"{', '.join(clips) or 'add --clip ID'}",
             kind="options",
         )
+    if mark_s is not None and not mark_s[0] < mark_s[1]:
+        raise UsageError(
+            "--mark-s {:g} {:g}: the stretch ends where it begins or before".format(*mark_s),
+            kind="options",
+        )
     opened = open_cache(cache)
     # Imported here: seconds that neither --help nor a refusal need take.
     from student.training.determinism import prepare_torch
@@ -200,6 +205,13 @@ def draw(
     from student.evaluation.attention_curves import clip_curves
 
     found = clip_curves(runs, cache, split, clips)
+    length_s = len(found[0].samples_S) / cache.sample_rate_hz
+    if mark_s is not None and mark_s[0] >= length_s:
+        raise UsageError(
+            f"--mark-s {mark_s[0]:g} {mark_s[1]:g} lies behind clip {found[0].clip_id!r} of "
+            f"{length_s:g} s; name a stretch within it",
+            kind="options",
+        )
     name = "clip" if mark_s is None else "keyword"
     columns = [
         ClipPanel(one.title, one.samples_S, one.curves, mark_s or one.place_s, name)

@@ -27,7 +27,7 @@ MAX_TOP = 100_000
 
 @click.command("predict-audio", cls=Command)
 @click.argument("model", type=LocalPath())
-@click.argument("recordings", type=LocalPath(), nargs=-1, required=True)
+@click.argument("recordings", type=LocalPath(readable=False), nargs=-1, required=True)
 @click.option(
     "--window-s",
     type=Number(0.01, MAX_WINDOW_S),

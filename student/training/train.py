@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from cache_schema.cautions import flat_attention, perfect_teacher
+from cache_schema.cautions import perfect_teacher
 from cache_schema.errors import CacheError, RunError, UsageError, bullet_list
 from cache_schema.front_ends import FRONT_ENDS
-from cache_schema.inspection.cache_cautions import corpus_cautions, mean_flatness
+from cache_schema.inspection.cache_cautions import corpus_cautions, flat_cautions
 from cache_schema.own_folder import check_own_folder
 from cache_schema.reader import Cache
 from cache_schema.signal_names import (
@@ -325,7 +325,7 @@ def _teacher_warnings(cache: Cache, settings: Settings, score: Score | None) -> 
             continue
         for signal in entry.signals:
             if signal_of(signal) == TEMPORAL_ATTENTION:
-                found += flat_attention(mean_flatness(cache, signal), signal)
+                found += flat_cautions(cache, signal)
     return found
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -264,6 +266,25 @@ def test_lines_come_as_they_are_found(folder: Path, toys: Path, format_: str) ->
     code, text = run_here(main, *words)
     assert code == 1
     assert text.index("plain.wav") < text.index("could not be used")
+
+
+def test_a_recording_that_may_not_be_read_is_named_at_the_end(
+    folder: Path, toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, opened = tmp_path / "other.wav", os.open
+    shutil.copy(folder / "plain.wav", other)
+
+    def refused(path: Any, *words: Any, **more: Any) -> int:
+        if str(path) == str(other):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *words, **more)
+
+    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: str(path) != str(other))
+    code, text = run_here(main, toys / "static.onnx", other, folder / "plain.wav")
+    assert code == 1
+    assert text.index("plain.wav") < text.index("1 of 2 recording(s) could not be used")
+    assert "other.wav: Permission denied" in text
 
 
 @pytest.mark.parametrize("format_", ["csv", "jsonl"])

@@ -134,7 +134,7 @@ def test_a_slice_that_sees_another_end_at_its_last_look_seals(
 def test_what_is_no_slice_is_rejected(corpus: Path, tmp_path: Path, text: str) -> None:
     refused = precompute(corpus, tmp_path / "c", "--slice", text)
     assert refused.returncode == 2
-    assert "expected I/N" in refused.stderr
+    assert "expected I/N with I from 1 to N, and N up to 999999" in refused.stderr
     assert not (tmp_path / "c").exists()
 
 

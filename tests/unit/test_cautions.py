@@ -43,8 +43,12 @@ def test_a_teacher_is_nearly_perfect_from_99_per_cent_on() -> None:
 
 
 def test_attention_is_nearly_flat_from_97_per_cent_of_uniform_entropy_on() -> None:
-    assert flat_attention(None, "a") == flat_attention(0.9699, "a") == []
-    (message,) = flat_attention(0.97, "temporal_attention")
+    for share in (None, 0.9699):
+        assert flat_attention(share, "a", logits=True) == []
+    (message,) = flat_attention(0.97, "temporal_attention", logits=True)
+    assert "Learn from its logits, or let it be sharpened" in message
+    (without,) = flat_attention(0.97, "temporal_attention", logits=False)
+    assert "nothing to give. Let it be sharpened (--distill temporal=W:sharpen=3)" in without
     assert message.startswith(
         "temporal_attention is nearly flat (its entropy is 0.970 of a uniform one's"
     )

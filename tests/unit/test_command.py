@@ -93,12 +93,12 @@ def write(number: int, name: str | None, out: Path | None) -> None:
 @pytest.mark.parametrize(
     ("number", "way"),
     [
-        (errno.ENOSPC, "Free some space there"),
-        (errno.EDQUOT, "Free some of your quota there"),
-        (errno.EFBIG, "ulimit -f"),
-        (errno.EROFS, "Make it writable"),
-        (errno.EACCES, "Allow access to it"),
-        (errno.EPERM, "Allow access to it"),
+        (errno.ENOSPC, "Free some space there, or choose another place to write"),
+        (errno.EDQUOT, "Free some of your quota there, or choose another place to write"),
+        (errno.EFBIG, "(ulimit -f), or choose another place to write"),
+        (errno.EROFS, "Make it writable, or choose another place to write"),
+        (errno.EACCES, "Allow access to it, or name another place"),  # to read or to write
+        (errno.EPERM, "Allow access to it, or name another place"),
     ],
 )
 def test_what_the_disk_does_not_take_is_reported_with_the_way_on(number: int, way: str) -> None:
@@ -107,8 +107,24 @@ def test_what_the_disk_does_not_take_is_reported_with_the_way_on(number: int, wa
     assert result.output.startswith(
         f"write: {os.strerror(number)} (/a/b). What was finished is kept"
     )
-    assert way in result.output
-    assert result.output.endswith("choose another place to write, and repeat the command.\n")
+    assert result.output.endswith(f"{way}, and repeat the command.\n")
+
+
+def test_a_working_folder_that_was_deleted_is_named_as_the_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @click.command(cls=Command, name="look")
+    def look() -> None:
+        os.getcwd()
+
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = CliRunner().invoke(look, [])
+    assert result.exit_code == 1
+    assert result.output.startswith(
+        "look: the working folder is no longer there. Change to another"
+    )
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
