@@ -34,9 +34,9 @@ def check_some_clip_fits(
     Parameters
     ----------
     corpus : str
-        The first one as the user named it, for messages.
+        The first one as the user named it, or ``"CORPUS"``, for messages.
     clips : sequence of Clip
-        Of all corpora; those that cannot be read are passed over, and one at least can be.
+        Those that cannot be read are passed over; where none can be, that is another's finding.
     teacher, waveform_hz, recipe
         As for `pipeline.precompute.plan.view_lengths`.
     further : bool
@@ -50,7 +50,7 @@ def check_some_clip_fits(
     readable = [clip for clip in clips if clip.frames]
     unvaried = np.array([decoded_samples(clip, waveform_hz) for clip in readable], np.int64)
     varied = recipe.lengths(readable, unvaried, 0)
-    if teacher_input_lengths(varied, teacher, waveform_hz).any():
+    if not readable or teacher_input_lengths(varied, teacher, waveform_hz).any():
         return
     own_s = [clip.frames / clip.source_rate_hz for clip in readable]
     found = _range_s(own_s)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from cache_schema.command_line.command import Command, Number
-from cache_schema.errors import MAX_LISTED, RunError, UsageError, bullet_list
+from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.paths import LocalPath, OutputFile
 from cache_schema.store.files import write_atomic
 from cache_schema.terminal import echo, wide_terminal
@@ -104,7 +104,7 @@ def _report(batch: _Recordings, model: Path) -> None:
     if batch.failed:
         raise RunError(
             f"{len(batch.failed)} of {len(batch.recordings)} recording(s) could not be used\n"
-            f"{bullet_list(batch.failed, MAX_LISTED)}\nRepair them or leave them out, and repeat the "
+            f"{bullet_list(batch.failed)}\nRepair them or leave them out, and repeat the "
             "command.",
             kind="recordings",
         )
