@@ -97,9 +97,7 @@ def test_a_gru_of_a_whole_clip_has_its_weights_in_int8_once(
 ) -> None:
     torch.manual_seed(0)
     module, features = LastOfGru().eval(), torch.randn(1, 5, 48)
-    graph = Graph(
-        module=module, inputs={"features": features}, outputs=("logits",), recurrent=True
-    )
+    graph = Graph(module=module, inputs={"features": features}, outputs=("logits",), recurrent=True)
     floats, int8 = tmp_path / "float.pte", tmp_path / "int8.pte"
     exporter.write(graph, floats)
     exporter.quantize(graph, floats, int8, [])
