@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_listed_is_no_fault_of_the_corpus(
         return usual(path)
 
     monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(OSError, match="dog"):
+    with pytest.raises(RunError, match="dog cannot be read: "):
         files_below(tmp_path)
 
 
