@@ -29,12 +29,12 @@ def path_problem(text: str) -> str | None:
     """Explain why `text` names no place on a local disk; None where it does.
 
     >>> path_problem("s3://bucket/run")
-    "'s3://bucket/run' is an address, and only a cache may lie at one; name a local path"
+    "'s3://bucket/run' is an address, and only caches and corpora lie at one; name a local path"
     """
     if not text:
         return "it is empty; name a path"
     if is_address(text):
-        return f"{text!r} is an address, and only a cache may lie at one; name a local path"
+        return f"{text!r} is an address, and only caches and corpora lie at one; name a local path"
     return None
 
 

@@ -69,18 +69,20 @@ def corpus_is_well_formed(write: WriteCorpus, folder: Path) -> None:
     corpus = read_corpus(text)
     ids = [clip.id for clip in corpus.clips]
     assert len(set(ids)) == len(ids) > 0
-    assert corpus.root.is_absolute()
+    root = corpus.root
+    assert isinstance(root, Path)
+    assert root.is_absolute()
     assert len(set(corpus.classes)) == len(corpus.classes)
     for clip in corpus.clips:
         assert set(clip.labels) <= set(corpus.classes)
         assert corpus.task == "multi" or len(clip.labels) <= 1
         assert clip.split in {"train", "validation", "test"}
         assert clip.path == Path(clip.path).as_posix()
-        assert (corpus.root / clip.path).resolve().is_relative_to(corpus.root)
+        assert (root / clip.path).resolve().is_relative_to(root)
         assert clip.id.lstrip("/") == clip.id != ""
-        assert str(corpus.root) not in clip.id
+        assert str(root) not in clip.id
         # A list may name what is missing: such a clip stays, to end in quarantine with its reason.
-        there = container_of(corpus.root / clip.path).is_file()
+        there = container_of(root / clip.path).is_file()
         assert (clip.frames > 0) == (clip.source_rate_hz > 0) == there
     assert read_corpus(text) == corpus
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
 from cache_schema.errors import UsageError
@@ -53,6 +54,11 @@ class Address:
         return self.key.rpartition("/")[2] or self.host
 
     @property
+    def suffix(self) -> str:
+        """Suffix of the name, with its dot."""
+        return PurePosixPath(self.name).suffix
+
+    @property
     def parent(self) -> Address:
         """Address above."""
         return replace(self, key=self.key.rpartition("/")[0])
@@ -60,6 +66,33 @@ class Address:
 
 CachePath = Path | Address
 """Where a cache lies, or an object of it."""
+
+
+def path_below(above: CachePath, place: CachePath) -> PurePosixPath:
+    """Path that leads from one place down to another of its kind; ValueError if it lies elsewhere.
+
+    >>> path_below(Address("s3", "bucket", "sounds"), Address("s3", "bucket", "sounds/dog"))
+    PurePosixPath('dog')
+    """
+    return PurePosixPath(_pure(place)).relative_to(_pure(above))
+
+
+def _pure(place: CachePath) -> str:
+    return f"/{place.scheme}/{place.host}/{place.key}" if isinstance(place, Address) else str(place)
+
+
+def common_place(places: Sequence[CachePath]) -> CachePath | None:
+    """The nearest place that all of them lie below; None of a disk and a store, or of two stores.
+
+    >>> common_place([Address("s3", "bucket", "sounds/dog"), Address("s3", "bucket", "sounds/cat")])
+    Address(scheme='s3', host='bucket', key='sounds')
+    """
+    hosts = {(one.scheme, one.host) if isinstance(one, Address) else () for one in places}
+    if len(hosts) > 1:
+        return None
+    above = os.path.commonpath([_pure(place) for place in places])
+    first = places[0]
+    return replace(first, key=above.split("/", 3)[3]) if isinstance(first, Address) else Path(above)
 
 
 def resolved(place: CachePath) -> CachePath:
@@ -108,7 +141,7 @@ def _problem(scheme: str, host: str, key: str) -> str:
     """What keeps an address from being used; what may be a secret of it is not shown."""
     if scheme not in SCHEMES:
         return (
-            f"{scheme}:// is no kind of address that a cache is read at; known: "
+            f"{scheme}:// is no kind of address that is read; known: "
             f"{', '.join(f'{name}://' for name in SCHEMES)}, or a local path"
         )
     where = f"the {scheme}:// address"

@@ -46,6 +46,10 @@ FIRST_CONTACT: dict[str, Any] = PATIENCE | {
 # For a chunk of 64 MB at half a megabyte a second.
 REQUEST_TIMEOUT = timedelta(seconds=120)
 _AT_ONCE = 8
+# Of a page of a list.
+_LIST_ATTEMPTS = 4
+# How servers answer to a request for what lies behind an object's end.
+_BEHIND_END = "416 Range Not Satisfiable"
 _SHOWN_CHARACTERS = 300
 
 
@@ -61,7 +65,7 @@ def check_extra() -> None:
         import obstore  # noqa: F401 - whether it is there
     except ImportError:
         raise UsageError(
-            f"caches on object stores and web servers need the extra 'cloud': {EXTRA}",
+            f"what lies on object stores and web servers needs the extra 'cloud': {EXTRA}",
             kind="extra",
         ) from None
 
@@ -114,6 +118,16 @@ def _connection(scheme: str, host: str) -> _Connection:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of an object from `start` on, of how many it has, and what tells its version."""
+
+    data: bytes
+    start: int
+    size: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class CloudObjects:
     """Objects below an address; picklable, as it has no connection of its own."""
 
@@ -143,25 +157,68 @@ class CloudObjects:
             version = {n: result.meta[n] for n in ("e_tag", "version") if result.meta[n]}
             return answered(result.bytes_async), version
 
+    def get_part(self, key: str, start: int, size: int) -> Part:
+        """Read a part of an object; all of it from a server that gives no parts.
+
+        A part behind the end, as any of an empty object, is empty.
+        """
+        from obstore.exceptions import GenericError, NotSupportedError
+
+        with self._reported(key) as (store, path):
+            try:
+                span = {"range": (start, start + size)}
+                result = answered(lambda: store.get_async(path, options=span))
+            except NotSupportedError:
+                start, result = 0, answered(lambda: store.get_async(path))
+            except GenericError as error:
+                if _BEHIND_END not in str(error):
+                    raise
+                return Part(b"", start, start, "")
+            facts = result.meta
+            version = str(facts["e_tag"] or facts["last_modified"])
+            return Part(bytes(answered(result.bytes_async)), start, facts["size"], version)
+
+    def size(self, key: str) -> int:
+        """Count the bytes of an object."""
+        with self._reported(key) as (store, path):
+            return int(answered(lambda: store.head_async(path))["size"])
+
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
         try:
-            with self._reported(key) as (store, path):
-                answered(lambda: store.head_async(path))
+            self.size(key)
         except FileNotFoundError:
             return False
         return True
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Keys below a prefix; the latest objects may be missing."""
+        return (key for key, _ in self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """Keys below a prefix and the bytes of each; the latest objects may be missing."""
         if not self.lists:
             raise RunError(f"{self.address} is on a web server, which is not listed", kind="list")
-        place = self.address / prefix
         above = len(self.address.key) + 1 if self.address.key else 0
+        last, failures = None, 0
+        while True:
+            try:
+                for page in self._pages(prefix, last):
+                    last, failures = page[-1]["path"], 0
+                    yield from ((entry["path"][above:], entry["size"]) for entry in page)
+                return
+            except RunError:  # half of an answer, which obstore does not request again
+                failures += 1
+                is_there = self._connection.reached or last is not None
+                if failures == _LIST_ATTEMPTS or not is_there:
+                    raise
+
+    def _pages(self, prefix: str, offset: str | None) -> Iterator[Any]:
+        """Pages of a list, from behind a path on."""
         with self._reported(prefix) as (store, path):
-            pages = store.list(f"{path}/" if place.key else None, chunk_size=1000)
+            pages = store.list(f"{path}/" if path else None, offset=offset, chunk_size=1000)
             while page := answered(lambda: _next(pages)):
-                yield from (entry["path"][above:] for entry in page)
+                yield page
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, whatever is there."""
@@ -236,6 +293,10 @@ class CloudObjects:
                 f"{self.address / key} is on a web server, which is only read", kind="web"
             )
 
+    @property
+    def _connection(self) -> _Connection:
+        return _connection(self.address.scheme, self.address.host)
+
     @contextmanager
     def _reported(self, key: str) -> Iterator[tuple[Any, str]]:
         """Give store and path for a request, and turn its errors into ours."""
@@ -247,7 +308,7 @@ class CloudObjects:
             PreconditionError,
         )
 
-        connection, place = _connection(self.address.scheme, self.address.host), self.address / key
+        connection, place = self._connection, self.address / key
         try:
             yield connection.store, place.key
         except NotFoundError:

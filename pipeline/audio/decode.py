@@ -31,6 +31,7 @@ from cache_schema.mp3_frames import (
     true_byte_count,
 )
 from cache_schema.signal_names import FULL_SCALE
+from cache_schema.store.address import CachePath
 from cache_schema.stream_ends import problem_behind_decoded, problem_of_joining
 from cache_schema.truncation import (
     CLAIMED_BYTES,
@@ -196,7 +197,7 @@ def longest_clip_s(rate_hz: int) -> float:
     return min(MAX_CLIP_S, MAX_CLIP_FRAMES / rate_hz)
 
 
-def scan_header(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Header:
+def scan_header(path: CachePath, start_s: float = 0.0, end_s: float | None = None) -> Header:
     """Read from a file's header, or that of a container's member, how long a clip is.
 
     Damage may show only when the samples are decoded, and a clip longer than is decoded at once is
@@ -210,7 +211,7 @@ def scan_header(path: Path, start_s: float = 0.0, end_s: float | None = None) ->
     return _with_retries(path, lambda: _scan(path, start_s, end_s))
 
 
-def _scan(path: Path, start_s: float, end_s: float | None) -> Header:
+def _scan(path: CachePath, start_s: float, end_s: float | None) -> Header:
     rate_hz = 0
     try:
         samples = member_samples(path) if split_member(path) else None
@@ -229,7 +230,7 @@ def _scan(path: Path, start_s: float, end_s: float | None) -> Header:
 
 
 def decode(
-    path: Path,
+    path: CachePath,
     *,
     start_s: float = 0.0,
     end_s: float | None = None,
@@ -242,7 +243,7 @@ def decode(
 
     Parameters
     ----------
-    path : Path
+    path : Path or Address
         A recording in any container that libsndfile reads; or the member of a container that holds one,
         or bare samples (`pipeline.audio.members`).
     start_s, end_s : float
@@ -265,7 +266,9 @@ def decode(
     )
 
 
-def _decode(path: Path, start_s: float, end_s: float | None, sample_rate_hz: int) -> DecodedClip:
+def _decode(
+    path: CachePath, start_s: float, end_s: float | None, sample_rate_hz: int
+) -> DecodedClip:
     with _opened(path) as recording:
         rate_hz = recording.rate_hz
         start, stop = segment_frames(recording.frames(), rate_hz, start_s, end_s)
@@ -286,7 +289,9 @@ def _decode(path: Path, start_s: float, end_s: float | None, sample_rate_hz: int
         return DecodedClip(waveform=waveform_S, source_frames=len(mono_S), sha256=digest)
 
 
-def _with_retries(path: Path, read: Callable[[], _Result], *, planned: bool = False) -> _Result:
+def _with_retries(
+    path: CachePath, read: Callable[[], _Result], *, planned: bool = False
+) -> _Result:
     """Read, again after a pause where disk, network or memory failed.
 
     Raises
@@ -306,7 +311,7 @@ def _with_retries(path: Path, read: Callable[[], _Result], *, planned: bool = Fa
         raise _unreadable(path, error) from None
 
 
-def _unreadable(path: Path, error: Exception) -> RunError:
+def _unreadable(path: CachePath, error: Exception) -> RunError:
     if isinstance(error, MemoryError):
         problem, way = "out of memory", "Give it more memory, or fewer workers"
     elif isinstance(error, UnopenedAudio):
@@ -571,7 +576,7 @@ def _keep(known: dict[str, _Result], digest: str, found: _Result) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Recording]:
+def _opened(path: CachePath) -> Iterator[_Recording]:
     """Open a recording; whatever its decoder raises from then on is a finding about it."""
     finding: type[UnusableAudio] = UnopenedAudio
     try:
@@ -588,7 +593,7 @@ def _opened(path: Path) -> Iterator[_Recording]:
         if not why or "does not exist" in why:  # what libsndfile reports for an MP3 without a frame
             why = f"no frame of audio found, libsndfile error {error.code}"
         raise finding(f"not audio that can be decoded ({why})") from None
-    except (UnusableAudio, OSError, MemoryError):
+    except (UnusableAudio, OSError, MemoryError, RunError):
         raise
     except Exception as error:  # a decoder may raise anything; its text may hold addresses
         raise finding(f"not audio that can be decoded ({type(error).__name__})") from error

@@ -20,7 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, overload
+
+from cache_schema.store.address import Address, CachePath
 
 CONTAINER_READERS = {
     ".arrow": "pipeline.audio.arrow:ArrowShard",
@@ -59,8 +61,10 @@ class Container(Protocol):
         ...
 
 
-def split_member(path: str | Path) -> tuple[Path, str, int] | None:
+def split_member(path: str | CachePath) -> tuple[Path, str, int] | None:
     """Split a member's path into container, name and row; None for the path of an ordinary file.
+
+    Containers lie on local disks: an object is always a recording.
 
     Examples
     --------
@@ -69,19 +73,25 @@ def split_member(path: str | Path) -> tuple[Path, str, int] | None:
     >>> split_member("loud!/dog.wav") is None
     True
     """
+    if isinstance(path, Address):
+        return None
     match = _MEMBER.fullmatch(path) if "!/" in (path := str(path)) else None
     if match is None or match[2] not in CONTAINER_READERS:
         return None
     return Path(match[1]), match[3], int(match[4])
 
 
-def container_of(path: Path) -> Path:
+@overload
+def container_of(path: Path) -> Path: ...
+@overload
+def container_of(path: Address) -> Address: ...
+def container_of(path: CachePath) -> CachePath:
     """The file that a path is read from: a member's container, or the path itself."""
     member = split_member(path)
     return path if member is None else member[0]
 
 
-def member_samples(path: Path) -> tuple[int, int] | None:
+def member_samples(path: CachePath) -> tuple[int, int] | None:
     """Frames and rate of a member that holds bare samples; None if it holds an audio file.
 
     Raises
@@ -96,7 +106,7 @@ def member_samples(path: Path) -> tuple[int, int] | None:
         return _open(file, identity).samples(name, row)
 
 
-def read_member(path: Path) -> tuple[bytes, bytes]:
+def read_member(path: CachePath) -> tuple[bytes, bytes]:
     """Read a member: a head that makes an audio file of what is stored (or nothing), what is stored.
 
     Raises
@@ -155,7 +165,7 @@ def _one_line(error: Exception) -> str:
     return f"the container cannot be read: {text if len(text) <= 200 else text[:197] + '...'}"
 
 
-def _found(path: Path) -> tuple[Path, tuple[int, ...], str, int]:
+def _found(path: CachePath) -> tuple[Path, tuple[int, ...], str, int]:
     """A member's container, what distinguishes it from a later version, the member's name and row."""
     member = split_member(path)
     if member is None:

@@ -1,8 +1,8 @@
-"""The bytes of a recording, a file's or a container member's, as a decoder requests them.
+"""The bytes of a recording, of a file, an object or a container's member, as a decoder requests them.
 
 A decoder in C cannot learn that a disk failed: it would take the file for truncated. So a `Source`
 keeps what failed and raises it when the decoder is done. What a disk, a network or the memory refuses is
-an ``OSError`` or ``MemoryError`` and never a finding about the recording.
+an ``OSError``, ``MemoryError`` or ``RunError`` and never a finding about the recording.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from cache_schema.errors import RunError
+from cache_schema.store.address import Address, CachePath
+from cache_schema.store.remote_file import RemoteFile
 from cache_schema.truncation import LAST_TAG_BYTES
 from pipeline.audio.members import MemberProblem, read_member, split_member
 
@@ -27,7 +30,9 @@ _BLOCK_BYTES = 1 << 20
 # A path that leads nowhere is a fault of the listing.
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
-_large_digests: dict[tuple[int, ...], str] = {}
+Identity = tuple[int | str, ...]
+
+_large_digests: dict[Identity, str] = {}
 
 
 class SourceProblem(Exception):  # noqa: N818 - a finding about a file, not a failure of the program
@@ -57,7 +62,7 @@ class Source(io.RawIOBase):
         self._identity = _identity(file)
         self._bytes = file.seek(0, os.SEEK_END)
         self._position = 0
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     @property
     def size(self) -> int:
@@ -96,7 +101,7 @@ class Source(io.RawIOBase):
         try:
             self._file.seek(self.begin + self._position)
             count = self._file.readinto(buffer)  # type: ignore[attr-defined]
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, RunError, KeyboardInterrupt) as error:
             self._failure = error
             return 0
         for place, patch in self.patches.items():
@@ -124,6 +129,8 @@ class Source(io.RawIOBase):
         ------
         OSError
             If it cannot be read, or was replaced or written to since it was opened.
+        RunError
+            If an object cannot be reached.
         """
         if self._identity != _identity(self._file):
             raise OSError(errno.ESTALE, "it was changed while it was read")
@@ -159,14 +166,14 @@ class Source(io.RawIOBase):
 
 
 @contextmanager
-def open_source(path: Path) -> Iterator[Source]:
-    """Open a file or the member of a container.
+def open_source(path: CachePath) -> Iterator[Source]:
+    """Open a file, an object or the member of a container.
 
     Raises
     ------
     SourceProblem
         If there is nothing at the path, or nothing in it.
-    OSError, MemoryError
+    OSError, MemoryError, RunError
         If it is there and could not be read, whatever a decoder made of that.
     """
     with _source(path) as source:
@@ -176,7 +183,9 @@ def open_source(path: Path) -> Iterator[Source]:
             source.raise_failure()
 
 
-def _source(path: Path) -> Source:
+def _source(path: CachePath) -> Source:
+    if not isinstance(path, Path):
+        return Source(_object(path))
     if split_member(path) is None:
         return Source(_file(path))
     try:
@@ -206,9 +215,21 @@ def _file(path: Path) -> BinaryIO:
         raise
 
 
-def _identity(file: BinaryIO) -> tuple[int, ...]:
+def _object(address: Address) -> BinaryIO:
+    try:
+        found = RemoteFile(address)
+    except FileNotFoundError:
+        raise SourceProblem("cannot be read: no such object") from None
+    if not found.size:
+        raise SourceProblem("the file is empty (0 bytes)")
+    return cast(BinaryIO, found)
+
+
+def _identity(file: BinaryIO) -> Identity:
     """What distinguishes a file from a later version; nothing of bytes in memory."""
     if isinstance(file, io.BytesIO):
         return ()
+    if known := getattr(file, "identity", ()):  # an object's
+        return tuple(known)
     facts = os.fstat(file.fileno())
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns

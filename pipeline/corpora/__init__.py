@@ -12,7 +12,6 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from cache_schema.errors import UsageError
-from cache_schema.paths import path_problem
 from cache_schema.plugins import (
     load_plugin,
     plugin_names,
@@ -20,7 +19,8 @@ from cache_schema.plugins import (
     typed_options,
     unknown_name,
 )
-from cache_schema.store.address import CachePath
+from cache_schema.store.address import Address, CachePath, cache_path, is_address
+from cache_schema.store.cloud import check_extra
 from pipeline.corpora.hub_cache import check_not_hub_repository, hub_repository
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import Bounds, option_text, reading_within
@@ -45,6 +45,8 @@ CORPORA = {
     "audioset": "pipeline.corpora.published.audioset:read_audioset",
     "sonyc-ust": "pipeline.corpora.published.sonyc_ust:read_sonyc_ust",
 }
+# Kinds whose recordings and lists may lie at an address too.
+STORED = ("folder", "csv", "jsonl")
 # Options of every kind; the others are the adapter's own.
 WINDOW_OPTIONS = ("window_s", "overlap_s")
 LINKS_OPTION = "links"
@@ -53,6 +55,7 @@ LINKS_OPTION = "links"
 def read_corpus(text: str, *, output: CachePath | None = None) -> Corpus:
     """Read the corpus that ``KIND:PATH[?option=value&...]`` names, and scan its headers.
 
+    PATH may be an address such as ``s3://bucket/sounds`` for the kinds in `STORED`.
     In PATH ``?`` is written ``%3F`` and ``%`` is written ``%25``, in a value ``&`` is ``%26``; any
     character may be written so. Every kind takes ``window_s`` and ``overlap_s``, which cut long
     recordings: see `pipeline.corpora.windows.Windows`; and ``links=FOLDER``: links may then lead to
@@ -75,9 +78,14 @@ def read_corpus(text: str, *, output: CachePath | None = None) -> Corpus:
     >>> read_corpus("folder:recordings?validation=0.2&test=0")  # doctest: +SKIP
     """
     kind, path, options = _parsed(text)
-    check_not_hub_repository(kind, path)
-    links = options.pop(LINKS_OPTION, "")
-    reach = _folder_of_links(links) if links else hub_repository(path)
+    links, reach = options.pop(LINKS_OPTION, ""), None
+    if links and not isinstance(path, Path):
+        raise UsageError(
+            f"links={links}: there are no links at {path}; leave it out", kind="options"
+        )
+    if isinstance(path, Path):
+        check_not_hub_repository(kind, path)
+        reach = _folder_of_links(links) if links else hub_repository(path)
     cutting = {name: options.pop(name) for name in WINDOW_OPTIONS if name in options}
     windows = Windows(**typed_options(Windows, cutting, "windows")) if cutting else None
     read = load_plugin(CORPORA, kind, "corpus")
@@ -92,7 +100,7 @@ def read_corpus(text: str, *, output: CachePath | None = None) -> Corpus:
     return windows.cut(corpus) if windows else corpus
 
 
-def _parsed(text: str) -> tuple[str, Path, dict[str, str]]:
+def _parsed(text: str) -> tuple[str, CachePath, dict[str, str]]:
     """Split a corpus' name into kind, path and options, and find the path."""
     kind, _, rest = text.partition(":")
     known = plugin_names(CORPORA, "corpus")
@@ -109,13 +117,25 @@ def _parsed(text: str) -> tuple[str, Path, dict[str, str]]:
         raise UsageError(
             f"corpus {text!r} names no path: write {kind}:PATH[?option=value&...]", kind="usage"
         )
-    if problem := path_problem(written):
-        raise UsageError(f"corpus {text!r}: {problem}", kind="usage")
+    if is_address(written) and not isinstance(place := cache_path(written), Path):
+        return kind, _stored(kind, place), _options(text, query)
     path = _found(written)
     if not os.path.exists(path):
         hint = "; in a path ? is written %3F, and % is %25" if {"?", "%"} & set(rest) else ""
         raise UsageError(f"corpus {text!r}: {path} does not exist{hint}", kind="missing")
     return kind, path, _options(text, query)
+
+
+def _stored(kind: str, address: Address) -> Address:
+    """Reject the address of a kind that is read from a disk alone, or that nothing here reads."""
+    if kind not in STORED:
+        raise UsageError(
+            f"corpus {kind}:{address}: only {', '.join(STORED)} are read at an address; copy it to a "
+            "disk, or list its clips: csv:LIST.csv?root=ADDRESS",
+            kind="address",
+        )
+    check_extra()
+    return address
 
 
 def _is_path(text: str) -> bool:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from cache_schema.clip import Clip
+from cache_schema.store.address import CachePath
 from pipeline.audio.decode import DecodedClip, UnusableAudio, decode
 from pipeline.corpora.walk import escapes_root
 
 
-def decode_clip(root: Path, clip: Clip, sample_rate_hz: int) -> DecodedClip:
+def decode_clip(root: CachePath, clip: Clip, sample_rate_hz: int) -> DecodedClip:
     """Decode a clip that a plan lists.
 
     Parameters
     ----------
-    root : Path
+    root : Path or Address
         Resolved folder of the corpus.
     clip : Clip
         With the frames that its header had when the corpus was read.

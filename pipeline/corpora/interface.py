@@ -19,6 +19,7 @@ from typing import Literal
 
 from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
+from cache_schema.store.address import Address, CachePath, path_below, resolved
 from pipeline.audio.decode import AUDIO_SUFFIXES, Header, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
 from pipeline.corpora.walk import escapes_root, leads_into, limit_of, option_text, printable
@@ -51,8 +52,8 @@ class Corpus:
 
     Attributes
     ----------
-    root : Path
-        Absolute folder that clip paths are relative to.
+    root : Path or Address
+        Absolute folder, or place on a store or web server, that clip paths are relative to.
     clips : tuple of Clip
         In a stable order that no machine changes; ids are unique.
     classes : tuple of str
@@ -67,7 +68,7 @@ class Corpus:
         Distribution and version of the adapter where it is not one of ours; set by `read_corpus`.
     """
 
-    root: Path
+    root: CachePath
     clips: tuple[Clip, ...]
     classes: tuple[str, ...]
     task: Literal["single", "multi"]
@@ -75,9 +76,9 @@ class Corpus:
     view_steps: tuple[str, ...] = ()
     plugin: str = ""
 
-    def below(self, folder: Path) -> Corpus:
+    def below(self, folder: CachePath) -> Corpus:
         """Give the same corpus with paths that begin at a resolved folder above its root."""
-        inner = PurePosixPath(self.root.relative_to(folder))
+        inner = path_below(folder, self.root)
         clips = tuple(
             replace(clip, path=os.path.normpath(inner / clip.path)) for clip in self.clips
         )
@@ -93,7 +94,7 @@ class Entry:
 
 
 def build_corpus(
-    root: Path,
+    root: CachePath,
     entries: Sequence[Entry],
     *,
     source: str,
@@ -107,7 +108,7 @@ def build_corpus(
 
     Parameters
     ----------
-    root : Path
+    root : Path or Address
         Folder the paths are relative to.
     entries : sequence of Entry
         The clips, in order.
@@ -132,7 +133,7 @@ def build_corpus(
         file. A clip that is a link leading out of the root is no problem of the listing: it is never
         followed, has no frames and ends in quarantine.
     """
-    root, found = root.resolve(), list(problems)
+    root, found = resolved(root), list(problems)
     found += _text_problems(entries) + _id_problems(entries) + _path_problems(root, entries)
     found += [] if classes is None else _label_problems(entries, classes)
     several = [entry for entry in entries if _is_multi_label(entry.clip)]
@@ -164,7 +165,7 @@ def _is_multi_label(clip: Clip) -> bool:
     return len(clip.labels) > 1 or clip.none_present
 
 
-def _none_can_be_read(root: Path, clips: Sequence[Clip]) -> str:
+def _none_can_be_read(root: CachePath, clips: Sequence[Clip]) -> str:
     out = sum(escapes_root(root, clip.path) for clip in clips)
     links = f"; {out} lead out of the corpus by a link" if out else ""
     first = printable(clips[0].path)
@@ -227,15 +228,15 @@ def unused_shares(validation: float, test: float, own: str) -> list[str]:
     ]
 
 
-def check_folder(path: Path, kind: str) -> None:
-    """Reject a corpus folder that is not there.
+def check_folder(path: CachePath, kind: str) -> None:
+    """Reject a corpus folder that is not there; on a store there are no folders, only objects.
 
     Raises
     ------
     UsageError
         Naming the path.
     """
-    if not path.is_dir():
+    if isinstance(path, Path) and not path.is_dir():
         state = (
             f"is a file, not a folder; name {path.parent}" if path.exists() else "does not exist"
         )
@@ -304,7 +305,7 @@ def _texts(clip: Clip) -> str:
     return "".join([clip.id, clip.path, clip.group, *clip.labels])
 
 
-def inside(root: Path, path: str) -> str:
+def inside(root: CachePath, path: str) -> str:
     """Write a path relative to the root if it lies below it, or below what links may lead to.
 
     Examples
@@ -314,7 +315,7 @@ def inside(root: Path, path: str) -> str:
     """
     if "\0" in path or not (path.startswith("/") or ".." in PurePosixPath(path).parts):
         return path
-    if not path.startswith("/"):
+    if not path.startswith("/") or isinstance(root, Address):
         return os.path.normpath(path)
     real = root.resolve()
     for folder in (Path(os.path.abspath(root)), limit_of(real)):
@@ -323,7 +324,7 @@ def inside(root: Path, path: str) -> str:
     return path
 
 
-def _path_problems(root: Path, entries: Iterable[Entry]) -> list[str]:
+def _path_problems(root: CachePath, entries: Iterable[Entry]) -> list[str]:
     problems, limit = [], limit_of(root)
     for entry in entries:
         path = entry.clip.path
@@ -340,15 +341,19 @@ def _path_problems(root: Path, entries: Iterable[Entry]) -> list[str]:
     return problems
 
 
-def _lies_in(limit: Path, root: Path, path: str) -> bool:
+def _lies_in(limit: CachePath, root: CachePath, path: str) -> bool:
     """Return whether a path stays below a folder; one that goes up and down again is not looked into."""
+    if not isinstance(root, Path) or not isinstance(limit, Path):
+        return leads_into(limit, root / path)
     parts, normal = PurePosixPath(path).parts, os.path.normpath(path)
     winds = ".." in parts and parts != PurePosixPath(normal).parts
     return not winds and PurePosixPath(os.path.normpath(root / path)).is_relative_to(limit)
 
 
-def _path_hints(root: Path, entries: Iterable[Entry]) -> list[str]:
+def _path_hints(root: CachePath, entries: Iterable[Entry]) -> list[str]:
     """Explain how paths may lead out of the folder, as far as all of those do that are listed."""
+    if isinstance(root, Address):
+        return []
     limit = limit_of(root)
     paths = [entry.clip.path for entry in entries if "\0" not in entry.clip.path]
     outside = [os.path.normpath(root / path) for path in paths if not _lies_in(limit, root, path)]
@@ -375,7 +380,7 @@ def _label_problems(entries: Iterable[Entry], classes: Sequence[str]) -> list[st
     return problems
 
 
-def _scanned(root: Path, clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
+def _scanned(root: CachePath, clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
     """Fill in frames and rate; each file's header is read once, however many segments it has.
 
     Recordings whose header has no true size are noted.

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
-from cache_schema.store.address import CachePath
+from cache_schema.store.address import CachePath, common_place
 from pipeline.audio.members import container_of
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
@@ -57,7 +57,7 @@ def read_corpora(
     held_out = {clip.group for c in corpora for clip in c.clips if clip.split != TRAIN} - {""}
     more = [_read_unlabelled(text, held_out, output) for text in unlabelled]
     steps = next((c.view_steps for c in (*corpora, *more) if c.view_steps), ())
-    root = Path(os.path.commonpath([corpus.root for corpus in (*corpora, *more)]))
+    root = _common_root((*texts, *unlabelled), [corpus.root for corpus in (*corpora, *more)])
     corpora = [corpus.below(root) for corpus in corpora]
     recording_of = _recordings(root, [*corpora, *(corpus.below(root) for corpus in more)])
     known = {recording_of(clip.path) for corpus in corpora for clip in corpus.clips}
@@ -86,6 +86,24 @@ def read_corpora(
         view_steps=steps,
         plugin=", ".join(dict.fromkeys(c.plugin for c in (*corpora, *more) if c.plugin)),
     )
+
+
+def _common_root(texts: Sequence[str], roots: Sequence[CachePath]) -> CachePath:
+    """The folder that holds all corpora.
+
+    Raises
+    ------
+    UsageError
+        If they lie on a disk and a store, or on two stores.
+    """
+    root = common_place(roots)
+    if root is None:
+        raise UsageError(
+            "the corpora lie in different places, and their clips are named from one that holds all\n"
+            f"{bullet_list(map(printable, texts))}\nCopy them to one disk or bucket",
+            kind="corpus",
+        )
+    return root
 
 
 def _read_unlabelled(text: str, held_out: set[str], output: CachePath | None) -> Corpus:
@@ -144,8 +162,10 @@ def _check_alike(texts: Sequence[str], corpora: Sequence[Corpus]) -> None:
         )
 
 
-def _recordings(root: Path, corpora: Sequence[Corpus]) -> Callable[[str], Recording]:
+def _recordings(root: CachePath, corpora: Sequence[Corpus]) -> Callable[[str], Recording]:
     """Find by a clip's path which recording it is: links to a file are that file."""
+    if not isinstance(root, Path):
+        return lambda path: (path,)
     found: dict[str, Recording] = {}
     for path in dict.fromkeys(clip.path for corpus in corpora for clip in corpus.clips):
         file = str(container_of(root / path))

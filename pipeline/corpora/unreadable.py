@@ -12,6 +12,8 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from cache_schema.clip import Clip
+from cache_schema.store.address import CachePath
+from cache_schema.store.objects import objects_of
 from cache_schema.text import one_line
 from pipeline.audio.decode import UnusableAudio, scan_header, segment_frames
 from pipeline.audio.members import container_of
@@ -31,12 +33,12 @@ class _Reason(NamedTuple):
 OTHERS = _Reason("others cannot be decoded")
 
 
-def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
+def unreadable_reasons(root: CachePath, clips: Sequence[Clip]) -> list[str]:
     """Explain why clips cannot be read.
 
     Parameters
     ----------
-    root : Path
+    root : Path or Address
         Resolved folder that their paths are relative to.
     clips : sequence of Clip
         All clips of a corpus; those with frames are passed over.
@@ -71,12 +73,15 @@ def unreadable_reasons(root: Path, clips: Sequence[Clip]) -> list[str]:
 
 def suggested_path(root: Path, name: str) -> str:
     """Explain how the path of a listed file that is not there may be meant; nothing if unknown."""
-    reason = _spelling(root, name, _Finder(root))
+    reason = _spelling(name, _Finder(root))
     return reason.example + (f": {reason.hint}" if reason.hint else "")
 
 
-def _of_place(root: Path, clip: Clip, finder: _Finder) -> _Reason | None:
-    """What is wrong with where a clip lies; nothing if its file is there."""
+def _of_place(root: CachePath, clip: Clip, finder: _Finder) -> _Reason | None:
+    """What is wrong with where a clip lies; nothing if its file is there, or may be."""
+    if not isinstance(root, Path):
+        there = finder.has(clip.path) or not objects_of(root).lists
+        return None if there else _spelling(clip.path, finder)
     path = container_of(root / clip.path)
     if not leads_into(limit_of(root), root / clip.path):
         return _Reason(
@@ -85,7 +90,7 @@ def _of_place(root: Path, clip: Clip, finder: _Finder) -> _Reason | None:
     if not os.path.exists(path):
         if os.path.islink(path):
             return _Reason("are links to nothing")
-        return _spelling(root, clip.path, finder)
+        return _spelling(clip.path, finder)
     if os.path.isdir(path):
         return _Reason("are folders")
     if not os.path.isfile(path):
@@ -93,7 +98,7 @@ def _of_place(root: Path, clip: Clip, finder: _Finder) -> _Reason | None:
     return None if os.path.getsize(path) else _Reason("are empty files")
 
 
-def _spelling(root: Path, name: str, finder: _Finder) -> _Reason:
+def _spelling(name: str, finder: _Finder) -> _Reason:
     """How the path of a file that is not there may be meant."""
     plain = name.replace("\\", "/")
     hint, there = "", None
@@ -102,10 +107,10 @@ def _spelling(root: Path, name: str, finder: _Finder) -> _Reason:
     elif re.match(r"file:", name, re.IGNORECASE):
         hint = "paths are file:// addresses; write them without file://"
     elif re.match(r"[a-z][a-z0-9+.-]*:/", name, re.IGNORECASE):
-        hint = "paths are addresses; fetch the files and write their paths"
-    elif plain != name and os.path.exists(root / plain):
+        hint = "paths are addresses; if all lie below one: ?root=s3://BUCKET&prefix=s3://BUCKET"
+    elif plain != name and finder.has(plain):
         hint = "paths use backslashes; write /"
-    elif os.path.exists(root / unquote(name)):
+    elif finder.has(unquote(name)):
         hint = f"paths are percent-encoded; write {unquote('%20')!r} for %20"
     elif there := finder.like(plain):
         hint = _difference(plain, there)
@@ -131,13 +136,23 @@ def _difference(name: str, there: str) -> str:
 class _Finder:
     """Finds files that are called like one that is not there; the folder is walked once, if at all."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: CachePath) -> None:
         self._root = root
+
+    @cached_property
+    def _files(self) -> dict[str, None]:
+        return dict.fromkeys(files_below(self._root).files)
+
+    def has(self, name: str) -> bool:
+        """Whether a file is there; a store's are looked up in its list."""
+        if isinstance(self._root, Path):
+            return os.path.exists(self._root / name)
+        return objects_of(self._root).lists and name in self._files
 
     @cached_property
     def _by_key(self) -> dict[str, str]:
         found: dict[str, str] = {}
-        for file in files_below(self._root).files:
+        for file in self._files:
             for key in self._keys(file):
                 found.setdefault(key, file)
         return found
@@ -155,7 +170,7 @@ class _Finder:
             yield str(PurePosixPath(text).with_suffix("")) if PurePosixPath(text).name else text
 
 
-def _of_content(root: Path, clip: Clip) -> _Reason:
+def _of_content(root: CachePath, clip: Clip) -> _Reason:
     """What a decoder reports of the header of a file that is there, or where its end is."""
     header = scan_header(root / clip.path)
     if not header.frames:

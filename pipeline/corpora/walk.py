@@ -1,5 +1,7 @@
 """The files below a corpus' folder: one walk for every kind, and how far a reading may go.
 
+Below an address on a store they are what the store lists.
+
 Hidden names, folders that file managers and archives leave behind, caches, and what the running
 command writes are not read, and named once. Other outputs of ours hold no recordings, and count like
 any folder without one: not at all. Links to folders are followed only as far as ``?links=FOLDER``
@@ -9,13 +11,17 @@ allows.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import overload
 
 from cache_schema.errors import UsageError
+from cache_schema.store.address import Address, CachePath
+from cache_schema.store.objects import objects_of
 from cache_schema.store.safe_open import refusals_reported
 from pipeline.audio.members import container_of
 
@@ -58,7 +64,11 @@ def reading_within(bounds: Bounds) -> Iterator[None]:
         _bounds.reset(token)
 
 
-def limit_of(root: Path) -> Path:
+@overload
+def limit_of(root: Path) -> Path: ...
+@overload
+def limit_of(root: Address) -> Address: ...
+def limit_of(root: CachePath) -> CachePath:
     """The folder that what is below a resolved root must not lead out of.
 
     Raises
@@ -67,7 +77,7 @@ def limit_of(root: Path) -> Path:
         If links may lead to another folder, but not one that holds the root.
     """
     reach = _bounds.get().reach
-    if reach is None:
+    if reach is None or isinstance(root, Address):
         return root
     if not root.is_relative_to(reach):
         raise UsageError(
@@ -78,14 +88,27 @@ def limit_of(root: Path) -> Path:
     return reach
 
 
-def escapes_root(root: Path, path: str) -> bool:
+def escapes_root(root: CachePath, path: str) -> bool:
     """Return whether a path below a resolved root leads out of it, by links or by its own words."""
     return not leads_into(limit_of(root), root / path)
 
 
-def leads_into(limit: Path, path: Path) -> bool:
+def leads_into(limit: CachePath, path: CachePath) -> bool:
     """Return whether a path, or the container it is in, really lies below a resolved folder."""
+    if not isinstance(limit, Path) or not isinstance(path, Path):
+        return _names_object_below(limit, path)
     return Path(os.path.realpath(container_of(path))).is_relative_to(limit)
+
+
+def _names_object_below(limit: CachePath, place: CachePath) -> bool:
+    """Return whether an address lies below another by its words; there are no links on a store."""
+    return (
+        isinstance(limit, Address)
+        and isinstance(place, Address)
+        and {"", ".", ".."}.isdisjoint(place.key.split("/"))
+        and PurePosixPath("/", place.key).is_relative_to(PurePosixPath("/", limit.key))
+        and (place.scheme, place.host) == (limit.scheme, limit.host)
+    )
 
 
 def printable(name: str) -> str:
@@ -93,7 +116,7 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def option_text(path: Path | str) -> str:
+def option_text(path: CachePath | str) -> str:
     """Write a path as it stands in the name of a corpus.
 
     Examples
@@ -144,11 +167,49 @@ class Found:
         return [f"not read: {', '.join(self.skipped)}"] if self.skipped else []
 
 
-def files_below(root: Path) -> Found:
-    """List all files below a folder but those of hidden and foreign folders and of outputs."""
+def files_below(root: CachePath) -> Found:
+    """List all files below a folder but those of hidden and foreign folders and of outputs.
+
+    Raises
+    ------
+    UsageError
+        If it is on a web server, which is never listed.
+    """
+    if isinstance(root, Address):
+        return _objects_below(root)
     found = Found()
     _walk(root, PurePosixPath(), found, {os.path.realpath(root)})
     return found
+
+
+def _objects_below(root: Address) -> Found:
+    """List what a store has below an address, as a walk would find it in a folder."""
+    objects = objects_of(root)
+    if not objects.lists:
+        raise UsageError(
+            f"{root} is on a web server, which is not listed; write a list of its recordings beside "
+            f"them, and name it: csv:{root}/LIST.csv",
+            kind="list",
+        )
+    keys = [key for key in objects.list() if not _is_hidden(key)]
+    caches = {key.removesuffix(CACHE_MARK) for key in keys if key.endswith(f"/{CACHE_MARK}")}
+    found = Found()
+    for key in sorted(keys, key=lambda key: key.split("/")):
+        folders = [key[: slash.end()] for slash in re.finditer("/", key)]
+        skipped = next(
+            (f for f in folders if f in caches or f.split("/")[-2] in FOREIGN_FOLDERS), ""
+        )
+        if not skipped:
+            found.files.append(key)
+        elif (
+            named := f"{printable(skipped)}{' (a cache)' * (skipped in caches)}"
+        ) not in found.skipped:
+            found.skipped.append(named)
+    return found
+
+
+def _is_hidden(key: str) -> bool:
+    return any(name.startswith(".") for name in key.split("/"))
 
 
 def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> None:

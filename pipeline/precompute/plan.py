@@ -11,7 +11,7 @@ import hashlib
 import math
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -38,6 +38,9 @@ from cache_schema.signal_names import (
     WAVEFORM,
     signal_of,
 )
+from cache_schema.store.address import Address, CachePath
+from cache_schema.store.cloud import CloudObjects
+from cache_schema.store.objects import ahead
 from pipeline.audio.decode import (
     DECODER,
     MAX_CLIP_S,
@@ -90,9 +93,11 @@ def corpus_facts(corpus: Corpus, clips: Sequence[Clip]) -> CorpusFacts:
     )
 
 
-def _fingerprint(root: Path, clips: Sequence[Clip]) -> str:
+def _fingerprint(root: CachePath, clips: Sequence[Clip]) -> str:
     """SHA-256 of what the rows depend on: the text of a list with a list for each clip, by their ids."""
-    bytes_of, digest = _file_sizes(root), hashlib.sha256()
+    digest = hashlib.sha256()
+    paths = (clip.path for clip in clips)
+    bytes_of = _file_sizes(root) if isinstance(root, Path) else _object_sizes(root, paths)
     for place, c in enumerate(sorted(clips, key=lambda clip: clip.id)):
         labels = [None] if c.none_present else list(c.labels)
         line = [c.id, c.path, labels, c.split, c.start_s, c.end_s, bytes_of(c.path), c.frames]
@@ -121,6 +126,26 @@ def _file_sizes(root: Path) -> Callable[[str], int]:
         return Path(file).stat().st_size if there else -1
 
     return size
+
+
+def _object_sizes(root: Address, paths: Iterable[str]) -> Callable[[str], int]:
+    """Give what knows the bytes of a clip's object; -1 where there is none.
+
+    A store tells a thousand in one answer, a web server one.
+    """
+    objects = CloudObjects(root)
+
+    def size(path: str) -> int:
+        with suppress(FileNotFoundError):
+            return objects.size(path)
+        return -1
+
+    if objects.lists:
+        known = dict(objects.sizes())
+    else:
+        names = list(dict.fromkeys(paths))
+        known = dict(zip(names, ahead(size, names, objects.at_once), strict=True))
+    return lambda path: known.get(path, -1)
 
 
 def view_lengths(

@@ -162,7 +162,7 @@ class Precompute:
             cache=str(resolved(self.out)),
             part=part.name,
             plan_sha256=part.digest,
-            corpus_root=str(self.inputs.corpus.root.resolve()),
+            corpus_root=str(resolved(self.inputs.corpus.root)),
             teacher=_absolute_teacher_path(request.teacher),
             teacher_options=tuple(sorted(request.teacher_options.items())),
             view_steps=self.inputs.view_steps,

@@ -7,10 +7,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from cache_schema.clip_table import ClipTable
-from cache_schema.errors import AftersoundError
-from cache_schema.store.address import cache_path
+from cache_schema.errors import AftersoundError, RunError
+from cache_schema.store.address import CachePath, cache_path
 from cache_schema.writer import load_manifest, part_folder
 from pipeline.audio.members import container_of
+from pipeline.audio.source import SourceProblem, open_source
 from pipeline.precompute.work_unit import UnitJob, planned_part
 
 DISTRIBUTION = "aftersound"
@@ -39,18 +40,18 @@ def worker_problems(job: UnitJob, wanted_version: str) -> list[str]:
     if isinstance(folder, Path) and not os.access(folder, os.W_OK):
         problems.append(f"the cache: {folder} cannot be written")
     if plan.source == "corpus":
-        problems += _corpus_problems(Path(job.corpus_root), ClipTable(cache, manifest))
+        problems += _corpus_problems(cache_path(job.corpus_root), ClipTable(cache, manifest))
     return problems
 
 
-def _corpus_problems(root: Path, table: ClipTable) -> list[str]:
+def _corpus_problems(root: CachePath, table: ClipTable) -> list[str]:
     """Try the first clip alone: a folder that is not mounted has none."""
     first = table.clips(0, 1)[0]
     path = container_of(root / first.path)
     try:
-        with path.open("rb") as file:
-            file.read(1)
-    except OSError as error:
+        with open_source(path) as source:
+            source.read(1)
+    except (SourceProblem, RunError, OSError) as error:
         if first.frames:  # else it was not readable where the cache was planned either
-            return [f"the corpus: {path}: {error.strerror or error}"]
+            return [f"the corpus: {path}: {getattr(error, 'strerror', None) or error}"]
     return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from cache_schema.clip_table import ClipTable
 from cache_schema.metadata import PartPlan
 from cache_schema.reader import SealedPart
 from cache_schema.signal_names import FULL_SCALE, VIEW_DRAWS, VIEW_LABELS, WAVEFORM
+from cache_schema.store.address import CachePath
 from cache_schema.store.arrays import Array
 from cache_schema.writer import UnitRow
 from pipeline.audio.decode import UnusableAudio, resampled_length
@@ -47,7 +47,7 @@ class CorpusRows:
 
     Parameters
     ----------
-    root : Path
+    root : Path or Address
         Folder of the corpus.
     clips : ClipTable
         Of the cache.
@@ -60,7 +60,12 @@ class CorpusRows:
     """
 
     def __init__(
-        self, root: Path, clips: ClipTable, teacher: Teacher, waveform_hz: int, recipe: ViewRecipe
+        self,
+        root: CachePath,
+        clips: ClipTable,
+        teacher: Teacher,
+        waveform_hz: int,
+        recipe: ViewRecipe,
     ) -> None:
         self._root, self._clips, self._teacher = root, clips, teacher
         self._waveform_hz, self._recipe = waveform_hz, recipe

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from cache_schema.clip_table import ClipTable
 from cache_schema.errors import RunError, bullet_list
@@ -127,7 +126,7 @@ class UnitWorker:
             self._inputs: CorpusRows | CachedRows = CachedRows(base, self.teacher, waveform_hz)
             self._cached_logits = _part_with(self.root, self.plan, self._logits)
         else:
-            clips, corpus = ClipTable(self.root, manifest), Path(job.corpus_root)
+            clips, corpus = ClipTable(self.root, manifest), cache_path(job.corpus_root)
             context = view_context(
                 corpus, waveform_hz, manifest.corpus, lambda n: clips.clips(n, n + 1)[0]
             )

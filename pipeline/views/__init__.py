@@ -27,6 +27,7 @@ from cache_schema.plugins import (
     plugin_origin,
     typed_options,
 )
+from cache_schema.store.address import CachePath
 from cache_schema.store.files import canonical_json
 from cache_schema.view_recipe import draw_names
 from pipeline.views.interface import UNKNOWN, AudioView, Drawn, ViewContext, ViewStep
@@ -43,7 +44,7 @@ VIEWS = {
 
 
 def view_context(
-    root: Path, sample_rate_hz: int, facts: CorpusFacts, clip: Callable[[int], Clip]
+    root: CachePath, sample_rate_hz: int, facts: CorpusFacts, clip: Callable[[int], Clip]
 ) -> ViewContext:
     """What a recipe is prepared with for a corpus whose clips lie in the order of a cache."""
     train = next((split for split in facts.splits if split.name == "train"), None)

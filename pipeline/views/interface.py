@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
+from cache_schema.store.address import CachePath
 
 # 10 to the 5th in amplitude: more drowns or deafens, and far more leaves float32.
 MAX_DB = 100.0
@@ -33,7 +33,7 @@ class ViewContext:
 
     Attributes
     ----------
-    corpus_root : Path
+    corpus_root : Path or Address
         Where a step finds files that belong to the corpus, such as noise recordings.
     sample_rate_hz : int
         Rate of the waveforms.
@@ -45,7 +45,7 @@ class ViewContext:
         Multi-hot labels (C,) of a clip, `UNKNOWN` throughout where it is unlabelled.
     """
 
-    corpus_root: Path
+    corpus_root: CachePath
     sample_rate_hz: int
     train_clips: range
     clip: Callable[[int], Clip]

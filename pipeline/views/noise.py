@@ -82,7 +82,14 @@ class Noise(PlainStep):
             decoded, and a link that leads out of the folder, are left out, with a note.
         """
         self._rate_hz = context.sample_rate_hz
-        folder = (context.corpus_root / self._folder).resolve()
+        root = context.corpus_root
+        if not isinstance(root, Path) and not self._folder.is_absolute():
+            raise UsageError(
+                f"view noise: folder={str(self._folder)!r} would lie in the corpus, which is at {root}, "
+                "and noise is read from local folders; name one by its absolute path",
+                kind="options",
+            )
+        folder = (root / self._folder if isinstance(root, Path) else self._folder).resolve()
         if not folder.is_dir():
             raise UsageError(
                 f"view noise: folder={str(self._folder)!r} is no folder (looked at {folder}); name one, "

@@ -39,6 +39,7 @@ class ObjectServer:
     objects: dict[str, bytes] = field(default_factory=dict)
     fault: Fault = lambda method, key, number: None
     conditional: bool = True
+    parts: bool = True
     lists_after_s: float = 0.0
     delay_s: float = 0.0
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -147,7 +148,11 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = re.fullmatch("bytes=([0-9]+)-([0-9]*)", self.headers.get("Range") or "")
         if wanted is None:
             return 200, data, headers
-        first, last = int(wanted[1]), int(wanted[2] or len(data) - 1)
+        first, last = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
+        if not store.parts:
+            return 200, data, headers
+        if first > last:
+            return 416, b"<Error><Code>InvalidRange</Code></Error>", headers
         headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
         return 206, data[first : last + 1], headers
 

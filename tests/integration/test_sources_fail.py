@@ -115,7 +115,8 @@ def test_a_worker_without_the_corpus_quarantines_nothing(
     words = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", 4]
     failed = command("precompute-teacher", *words, "--scheduler", elsewhere)
     assert failed.returncode == 1, failed.stdout
-    assert "It could be read when this was planned" in failed.stderr
+    assert "the corpus: " in failed.stderr
+    assert "Give every worker the same package, corpus and cache" in failed.stderr
     assert summary(out)["parts"][0]["units_done"] == 0
     assert "0 rows quarantined" in succeeded(command("precompute-teacher", *words))
 

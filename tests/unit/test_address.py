@@ -58,7 +58,7 @@ def test_an_address_that_nothing_is_read_at_is_rejected(text: str, problem: str)
 
 
 def test_only_a_cache_lies_at_an_address() -> None:
-    with pytest.raises(click.BadParameter, match="only a cache may lie at one"):
+    with pytest.raises(click.BadParameter, match="only caches and corpora lie at one"):
         LocalPath().convert("s3://b/run", None, None)
     with pytest.raises(click.BadParameter, match="web server, which is only read"):
         CacheOutput().convert("https://host/a.zarr", None, None)

@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> Path:
 )
 @pytest.mark.parametrize("words", [(), ("here", "--out"), ("here", "--plot")], ids=str)
 def test_an_address_is_no_path(words: tuple[str, ...], address: str) -> None:
-    assert "is an address, and only a cache may lie at one; name a local path" in refusal(
+    assert "is an address, and only caches and corpora lie at one; name a local path" in refusal(
         *words, address
     )
 

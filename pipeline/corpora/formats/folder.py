@@ -7,11 +7,12 @@ split folders 10 % of the clips go to validation and 10 % to test, chosen by a h
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
+from cache_schema.store.address import CachePath
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
     DEFAULT_SHARE,
@@ -36,7 +37,7 @@ Labels = Literal["folder", "prefix", "none"]
 
 
 def read_folder(
-    path: Path,
+    path: CachePath,
     *,
     validation: float = DEFAULT_SHARE,
     test: float = DEFAULT_SHARE,
@@ -54,7 +55,7 @@ def read_folder(
 
     Parameters
     ----------
-    path : Path
+    path : Path or Address
         The folder.
     validation, test : float
         Shares of the clips in these splits where no split folders decide.
@@ -119,7 +120,7 @@ def read_folder(
     )
 
 
-def _split_folders(path: Path, tops: set[str]) -> dict[str, str]:
+def _split_folders(path: CachePath, tops: set[str]) -> dict[str, str]:
     """Map the folders at the top to the splits that they are named like, if all of them are."""
     splits = sorted(top for top in tops if top.lower() in SPLIT_NAMES)
     others = sorted(tops.difference(splits))

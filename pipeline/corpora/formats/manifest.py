@@ -12,6 +12,8 @@ from typing import Literal
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
+from cache_schema.store.address import CachePath, cache_path
+from cache_schema.store.objects import objects_of
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
     DEFAULT_SHARE,
@@ -104,18 +106,18 @@ class Listing:
         What separates the labels of a clip in a text; nothing separates them if empty.
     ignore_unknown : bool
         Whether columns that are no fields are passed over.
-    main : Path, optional
+    main : Path or Address, optional
         The manifest that was named, where this one is another split's.
     problems, hints, notes : list of str
         What is wrong, how to go on, and what was left out.
     """
 
     kind: str
-    path: Path
+    path: CachePath
     columns: Mapping[str, str]
     label_sep: str
     ignore_unknown: bool
-    main: Path | None = None
+    main: CachePath | None = None
     problems: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -241,16 +243,21 @@ def group_column(names: Iterable[str]) -> str:
     return next((name for name in names if name.lower() in GROUP_NAMES), "")
 
 
-def read_manifest(path: Path, kind: str) -> str:
+def read_manifest(path: CachePath, kind: str) -> str:
     """Read a manifest's text.
 
     Raises
     ------
     UsageError
-        If it is a folder or not text.
+        If it is a folder or not text, or not there.
     """
     try:
-        return text_of(path.read_bytes())
+        data = (
+            path.read_bytes() if isinstance(path, Path) else objects_of(path.parent).get(path.name)
+        )
+        return text_of(data)
+    except FileNotFoundError:
+        raise UsageError(f"corpus {kind}:{path}: there is no such list", kind="missing") from None
     except IsADirectoryError:
         raise UsageError(
             f"corpus {kind}:{path}: a folder, not a manifest", kind="missing"
@@ -271,7 +278,7 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
     """
 
     def read(
-        manifest: Path,
+        manifest: CachePath,
         *,
         root: str = "",
         prefix: str = "",
@@ -304,10 +311,10 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
 
         Parameters
         ----------
-        manifest : Path
+        manifest : Path or Address
             The manifest.
         root : str
-            Folder the paths are relative to; by default the manifest's own.
+            Folder or address the paths are relative to; by default the manifest's own folder.
         prefix : str
             What paths begin with that stands for that folder, as on another machine.
         classes : str
@@ -371,16 +378,16 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
     return read
 
 
-def _root_folder(kind: str, manifest: Path, root: str) -> Path:
-    """Folder that paths of a manifest are relative to."""
-    folder = Path(os.path.expanduser(root)) if root else manifest.parent
-    if not folder.is_dir():
+def _root_folder(kind: str, manifest: CachePath, root: str) -> CachePath:
+    """Folder or address that paths of a manifest are relative to."""
+    folder = cache_path(os.path.expanduser(root)) if root else manifest.parent
+    if isinstance(folder, Path) and not folder.is_dir():
         raise UsageError(f"corpus {kind}:{manifest}: root={root} is not a folder", kind="missing")
     return folder
 
 
 def _corpus(
-    listing: Listing, folder: Path, entries: Sequence[Entry], *, classes: str, task: Task
+    listing: Listing, folder: CachePath, entries: Sequence[Entry], *, classes: str, task: Task
 ) -> Corpus:
     """Make the corpus of entries; without `classes` of all labels found."""
     fixed = [name for name in classes.split(";") if name] or None
@@ -407,7 +414,7 @@ def _rows_of_lists(
     files |= {split: listing.path.parent / os.path.expanduser(n) for split, n in lists.items()}
     found = []
     for split, file in files.items():
-        if not file.is_file():
+        if isinstance(file, Path) and not file.is_file():
             raise UsageError(
                 f"corpus {listing.kind}:{listing.path}: {split}_list={lists[split]} names no file "
                 f"({file}); it is looked for beside the manifest",
@@ -429,7 +436,7 @@ class _Making:
     """Makes the clips of rows; what is wrong with them goes to the listing."""
 
     listing: Listing
-    folder: Path
+    folder: CachePath
     prefix: str
     validation: float
     test: float
@@ -512,6 +519,8 @@ class _Making:
 
     def _note_prefix(self, entries: Sequence[Entry]) -> None:
         """Note what absolute paths begin with, if the rest of one is there."""
+        if not isinstance(self.folder, Path):
+            return
         path = next((e.clip.path for e in entries if e.clip.path.startswith("/")), "/")
         parts = PurePosixPath(path).parts[1:]
         for start in range(len(parts)):

@@ -9,10 +9,11 @@ noise covers the whole clip, and no split has the noise of another.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from cache_schema.errors import UsageError
+from cache_schema.store.address import path_below
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.published.speech_commands import NOISE_FOLDER, read_speech_commands
 from pipeline.corpora.walk import limit_of
@@ -65,7 +66,7 @@ def read_noisy_speech_commands(
         test_folds=test_folds,
     )
     # Paths begin where links may lead to, if any may.
-    folder = PurePosixPath(quiet.root.relative_to(limit_of(quiet.root))) / noise
+    folder = path_below(limit_of(quiet.root), quiet.root) / noise
     steps = (
         f"placement:length_s={length_s:.10g}",
         f"noise:folder={folder},low_db={low_db:.10g},high_db={high_db:.10g}",
