@@ -21,11 +21,10 @@ from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import AftersoundError, RunError, bullet_list
 from cache_schema.metadata import CommitRecord
 from cache_schema.text import one_line
-from pipeline.precompute.preflight import DISTRIBUTION, worker_problems
+from pipeline.precompute.preflight import DISTRIBUTION, compute_on_worker, worker_problems
 from pipeline.precompute.work_unit import (
     MAX_CONCURRENT_UNITS,
     UnitJob,
-    compute_unit,
     stop_run_and_wait,
 )
 
@@ -61,14 +60,14 @@ def run_on_workers(job: UnitJob, units: Sequence[int], cluster: Any) -> Iterator
 
     with _connected(cluster) as client:
         _check_workers(client, job)
-        left = iter(units)
+        left, wanted = iter(units), version(DISTRIBUTION)
         numbers: dict[Any, int] = {}
 
         def submitted() -> list[Any]:
             """Hand out further units, as many as the workers that are there by now may have at hand."""
             count = _threads(client) * UNITS_A_THREAD - len(numbers)
             futures = {
-                client.submit(compute_unit, job, unit, pure=False): unit
+                client.submit(compute_on_worker, job, unit, wanted, pure=False): unit
                 for unit in islice(left, max(count, 1))
             }
             numbers.update(futures)
@@ -98,6 +97,12 @@ def _record(future: Any, number: int) -> CommitRecord:
 
     try:
         record: CommitRecord = future.result()
+    except ImportError as error:  # of a worker that came later
+        raise RunError(
+            f"a worker cannot compute work unit {number}: {one_line(error)}. Give every worker the same "
+            "package, or end it, and repeat the command.",
+            kind="worker",
+        ) from None
     except KilledWorker as error:
         raise RunError(
             f"work unit {number}: {error.allowed_failures + 1} workers died computing it, probably out "

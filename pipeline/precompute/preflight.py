@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
 from cache_schema.clip_table import ClipTable
-from cache_schema.errors import AftersoundError, RunError
+from cache_schema.errors import AftersoundError, RunError, bullet_list
+from cache_schema.metadata import CommitRecord
 from cache_schema.store.address import CachePath, cache_path
 from cache_schema.writer import load_manifest, part_folder
 from pipeline.audio.members import container_of
 from pipeline.audio.source import SourceProblem, open_source
-from pipeline.precompute.work_unit import UnitJob, planned_part
+from pipeline.precompute.work_unit import UnitJob, compute_unit, planned_part
 
 DISTRIBUTION = "aftersound"
 
@@ -42,6 +45,29 @@ def worker_problems(job: UnitJob, wanted_version: str) -> list[str]:
     if plan.source == "corpus":
         problems += _corpus_problems(cache_path(job.corpus_root), ClipTable(cache, manifest))
     return problems
+
+
+def compute_on_worker(job: UnitJob, number: int, wanted_version: str) -> CommitRecord:
+    """Compute a unit in a process that may have come after the others were tried.
+
+    Raises
+    ------
+    RunError
+        With what it lacks; else as `compute_unit`.
+    """
+    _check_once(job, wanted_version)
+    return compute_unit(job, number)
+
+
+@lru_cache(maxsize=1)
+def _check_once(job: UnitJob, wanted_version: str) -> None:
+    if problems := worker_problems(job, wanted_version):
+        raise RunError(
+            f"the worker of process {os.getpid()} on {socket.gethostname()} cannot compute\n"
+            f"{bullet_list(problems)}\nIt computed nothing. Give every worker the same package, corpus "
+            "and cache at the same paths, or end it, and repeat the command.",
+            kind="worker",
+        )
 
 
 def _corpus_problems(root: CachePath, table: ClipTable) -> list[str]:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from commands import write_tones
 
+from cache_schema.errors import RunError
+from cache_schema.inspection.summary import summary
 from pipeline.precompute.inputs import Request
 from pipeline.precompute.precompute import Precompute
-from pipeline.precompute.preflight import worker_problems
+from pipeline.precompute.preflight import compute_on_worker, worker_problems
 from pipeline.precompute.work_unit import UnitJob
 
 VERSION = version("aftersound")
@@ -37,11 +39,20 @@ def test_another_version_is_named_with_both(job: UnitJob) -> None:
     assert "9.9" in problem
 
 
+def test_a_worker_that_comes_later_is_tried_at_its_first_unit(job: UnitJob) -> None:
+    with pytest.raises(RunError, match="computed nothing") as raised:
+        compute_on_worker(job, 0, "9.9")
+    assert "9.9 is required" in str(raised.value)
+    assert summary(Path(job.cache))["parts"][0]["units_done"] == 0
+    assert compute_on_worker(job, 0, VERSION).unit == 0
+    assert summary(Path(job.cache))["parts"][0]["units_done"] == 1
+
+
 def test_a_corpus_that_is_not_mounted_is_named(job: UnitJob) -> None:
     shutil.rmtree(job.corpus_root)
     (problem,) = worker_problems(job, VERSION)
     assert problem.startswith(f"the corpus: {job.corpus_root}/")
-    assert "No such file" in problem
+    assert "no such file" in problem
 
 
 def test_a_cache_that_is_not_there_or_another_is_named(job: UnitJob) -> None:
