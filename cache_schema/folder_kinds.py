@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cache_schema.text import one_line
+from cache_schema.text import one_line, shell_word
 
 # What a folder of ours holds; nothing else is written inside.
 _MARKS = {
@@ -46,12 +46,12 @@ def instead_of_run(path: Path) -> str:
     """
     kind = kind_of(path)
     if kind == "cache":
-        way = f"train-student {path} --student NAME --out RUN"
+        way = f"train-student {shell_word(path)} --student NAME --out RUN"
         return f"{path} is a cache, not a run. Train on it: {way}"
     if kind == "export":
         return (
             f"{path} is an exported student, not a run: name the run that it was made of. In ONNX it "
-            f"predicts by itself: predict-audio {path} RECORDING"
+            f"predicts by itself: predict-audio {shell_word(path)} RECORDING"
         )
     if _holds(path, _COMPARISON):
         return (
@@ -72,7 +72,7 @@ def instead_of_cache(path: Path) -> str:
     if kind == "run":
         return (
             f"{path} is a run, not a cache. Name the cache that it was trained on, for example: "
-            f"evaluate-student {path} CACHE"
+            f"evaluate-student {shell_word(path)} CACHE"
         )
     if kind == "export":
         return f"{path} is an exported student, not a cache. Name the cache that its run was trained on"

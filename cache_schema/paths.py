@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from cache_schema.folder_kinds import kind_of
-from cache_schema.store.address import WEB, Address, CachePath, cache_path, is_address
+from cache_schema.store.address import SCHEMES, WEB, Address, CachePath, cache_path, is_address
 from cache_schema.store.cloud import check_extra
 
 # Files that commands write: suffix, and a pattern of what one of ours has near one of its ends.
@@ -33,6 +33,10 @@ def path_problem(text: str) -> str | None:
     """
     if not text:
         return "it is empty; name a path"
+    scheme = text.partition(":")[0]
+    if scheme in SCHEMES and scheme != text and not os.path.lexists(text) and not is_address(text):
+        rest = text.removeprefix(f"{scheme}:").lstrip("/")
+        return f"{text!r} lacks a slash: an address is {scheme}://{rest}, a local path ./{text}"
     if is_address(text):
         return f"{text!r} is an address, and only caches and corpora lie at one; name a local path"
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from typing import Any
 
 # Controls (C0, DEL, C1), line separators, marks of direction, what has neither ink nor width (not the
@@ -29,6 +30,15 @@ def one_line(text: object) -> str:
     'dog\\x1b]0;x\\x07\\n'
     """
     return _IN_A_LINE.sub(_escaped, str(text))
+
+
+def shell_word(path: object) -> str:
+    """Write a path as a shell takes it, in a command that a message gives.
+
+    >>> shell_word("my sounds.zarr")
+    "'my sounds.zarr'"
+    """
+    return shlex.quote(one_line(path))
 
 
 def page(text: object) -> str:

@@ -184,6 +184,8 @@ def _print_damage(cache: CachePath, damage: Sequence[Damage], as_json: bool) -> 
         for found in damage:
             echo(f"damaged {one_line(found)}")
     way = "Repair it: repeat the precompute-teacher command with --repair"
+    if all(found.stray for found in damage):
+        way = "Delete what is no part of it; the rest is as it was written"
     if lost := [found.object for found in damage if found.lost]:
         way = f"First {', '.join(map(one_line, lost))}: {restore_or_delete(cache)}"
     raise CacheError(f"{cache} is damaged: {len(damage)} object(s). {way}", kind="damaged")

@@ -18,7 +18,7 @@ from cache_schema.signal_names import LOGITS, VIEW_DRAWS, VIEW_LABELS, WAVEFORM,
 from cache_schema.store.address import CachePath
 from cache_schema.store.objects import ahead, objects_of
 from cache_schema.store.part_digests import read_record
-from cache_schema.text import one_line
+from cache_schema.text import one_line, shell_word
 from cache_schema.view_recipe import RecipeStep, read_step
 from cache_schema.writer import load_manifest, load_plans, missing_units, part_folder
 
@@ -157,7 +157,7 @@ def _records(root: CachePath, plan: PartPlan, missing: Sequence[int]) -> Iterato
         if record is None:
             raise CacheError(
                 f"the record of work unit {unit} of {plan.name} {'; '.join(problems)}. List all "
-                f"damage: inspect-cache {root} --verify",
+                f"damage: inspect-cache {shell_word(root)} --verify",
                 kind="damaged",
             )
         yield record
@@ -235,7 +235,7 @@ def find_clip(root: CachePath, clip_id: str) -> int:
         hint = f" Did you mean{nearest}" if nearest.startswith(" '") else ""
         raise UsageError(
             f"no clip {clip_id!r} among the {len(ids)} of {root}.{hint} First ids: "
-            f"{', '.join(map(one_line, ids[:3]))}. List all: inspect-cache {root} --clips",
+            f"{', '.join(map(one_line, ids[:3]))}. List all: inspect-cache {shell_word(root)} --clips",
             kind="unknown",
         )
     return ids.index(clip_id)

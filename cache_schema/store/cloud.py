@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import numpy as np
@@ -96,6 +97,7 @@ class _Connection:
 
     def _made(self, retry: dict[str, Any]) -> Any:
         check_extra()
+        _check_endpoints(self._scheme)
         from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
 
         client: Any = {"timeout": REQUEST_TIMEOUT, "allow_http": _without_encryption(self._scheme)}
@@ -104,6 +106,34 @@ class _Connection:
             return HTTPStore(f"{self._scheme}://{self._host}", **options)
         kinds = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
         return kinds[self._scheme](self._host, **options)
+
+
+def _check_endpoints(scheme: str) -> None:
+    """Reject what the environment names as the server of a store, if it is no address of one.
+
+    obstore itself would end in a panic of Rust's.
+
+    Raises
+    ------
+    UsageError
+        Naming the variable.
+    """
+    owner = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}.get(scheme, "no variable")
+    for name, value in os.environ.items():
+        if name.startswith(owner) and "ENDPOINT" in name and not _is_server(value):
+            raise UsageError(
+                f"the environment variable {name} is {_without_secrets(value)!r}, expected "
+                "http://HOST:PORT or https://HOST; set it so, or unset it",
+                kind="address",
+            )
+
+
+def _is_server(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        return parts.scheme in WEB and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
 
 
 def _without_encryption(scheme: str) -> bool:

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError, UsageError
+from cache_schema.own_folder import check_own_folder
 from cache_schema.store.files import PARTIAL_SUFFIX
 from cache_schema.store.objects import Acquire, LocalObjects
 from cache_schema.store.safe_open import open_for_writing
@@ -142,6 +143,7 @@ def local_copy() -> LocalCopy | None:
             kind="local copy",
         )
     folder = Path(found[1]).expanduser().resolve()
+    check_own_folder(folder, "folder of chunks", VARIABLE, (SUM,), option=VARIABLE)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         copy = LocalCopy(folder, int(float(found[2]) * _UNITS[found[3]]))

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from cache_schema.errors import UsageError
+from cache_schema.paths import path_problem
 from cache_schema.plugins import (
     load_plugin,
     plugin_names,
@@ -119,6 +120,8 @@ def _parsed(text: str) -> tuple[str, CachePath, dict[str, str]]:
         )
     if is_address(written) and not isinstance(place := cache_path(written), Path):
         return kind, _stored(kind, place), _options(text, query)
+    if not is_address(written) and (problem := path_problem(written)):
+        raise UsageError(f"corpus {text!r}: {problem}", kind="usage")
     path = _found(written)
     if not os.path.exists(path):
         hint = "; in a path ? is written %3F, and % is %25" if {"?", "%"} & set(rest) else ""

@@ -24,6 +24,7 @@ from cache_schema.plugins import load_plugin, plugin_names
 from cache_schema.store.files import canonical_json, sha256, write_atomic
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
+from cache_schema.text import shell_word
 from pipeline.corpora.interface import Corpus
 from pipeline.finetune.data import LabelledAudio, labelled_clips
 from pipeline.finetune.model_card import model_card
@@ -161,7 +162,7 @@ def _finetune(
 
 
 def _next_command(out: Path) -> str:
-    return f"Next: precompute-teacher CORPUS --teacher {out} --out CACHE"
+    return f"Next: precompute-teacher CORPUS --teacher {shell_word(out)} --out CACHE"
 
 
 def _teacher(corpus: Corpus, base: Checkpoint, pooling: Pooling | None) -> HuggingFaceTeacher:

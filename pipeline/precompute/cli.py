@@ -26,7 +26,7 @@ from cache_schema.reader import open_cache
 from cache_schema.signal_names import LOGITS, command_of, teacher_label
 from cache_schema.store.address import CachePath, resolved
 from cache_schema.terminal import Terminal
-from cache_schema.text import one_line
+from cache_schema.text import one_line, shell_word
 from cache_schema.writer import load_manifest, load_plans, missing_units
 from pipeline.corpora.argument import CORPUS, corpora_argument
 from pipeline.corpus_summary import corpus_summary
@@ -47,7 +47,9 @@ MAX_UNIT_ROWS = 1 << 20
 MAX_CHECK_ROWS = 10**12
 MAX_REASONS_SHOWN = 10
 PROCESSES_SHOWN = (8, 64)  # so many at once, in a plan
-_ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
+_ADDRESS = re.compile(
+    r"((tcp|tls|ws|wss)://)?([^\s/:@?#\[\]]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})"
+)
 
 
 @click.command("precompute-teacher", cls=Command, goes_on=True)
@@ -296,7 +298,7 @@ def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None
     for line in reporter.reasons[:MAX_REASONS_SHOWN]:
         console.print(f"  quarantined {line}")
     if (more := len(reporter.reasons) - MAX_REASONS_SHOWN) > 0:
-        console.print(f"  and {more} more; all of them: inspect-cache {out} --json")
+        console.print(f"  and {more} more; all of them: inspect-cache {shell_word(out)} --json")
     if left:
         return
     for name, views in views_missing_from_teachers(load_plans(out, load_manifest(out))).items():
@@ -307,7 +309,7 @@ def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None
     cache = open_cache(out)
     for line in (line for name in cache.teachers for line in teacher_cautions(cache, name)):
         console.print(f"warning: {line}")
-    console.print(f"Look at it: inspect-cache {out}")
+    console.print(f"Look at it: inspect-cache {shell_word(out)}")
 
 
 def _stopped(out: CachePath, plan: PartPlan) -> RunError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from importlib.metadata import version
 from itertools import islice
 from multiprocessing import resource_tracker
 from typing import Any
+
+import click
 
 from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import AftersoundError, RunError, bullet_list
@@ -35,7 +38,7 @@ ALLOWED_DEATHS = 5
 UNITS_A_THREAD = 3
 # A worker that comes later than that is not waited for, one that has not answered by then is unusable.
 WORKERS_WITHIN_S = 30.0
-POLL_S = 0.2
+POLL_S = 0.5
 
 
 def run_on_new_workers(job: UnitJob, units: Sequence[int], workers: int) -> Iterator[CommitRecord]:
@@ -75,10 +78,11 @@ def run_on_workers(job: UnitJob, units: Sequence[int], cluster: Any) -> Iterator
 
         try:
             running = as_completed(submitted())
-            for future in running:
-                number = numbers.pop(future)
-                yield _record(future, number)
-                running.update(submitted())
+            with _lack_of_workers_noted(client):
+                for future in running:
+                    number = numbers.pop(future)
+                    yield _record(future, number)
+                    running.update(submitted())
         except (CancelledError, CommClosedError):
             raise RunError(
                 f"the Dask scheduler {_shown(cluster)} was lost while work units were computed. What "
@@ -126,6 +130,34 @@ def _threads(client: Any) -> int:
     with suppress(OSError):  # a scheduler that is lost is reported by the units
         return sum(client.nthreads().values())
     return 0
+
+
+@contextmanager
+def _lack_of_workers_noted(client: Any) -> Iterator[None]:
+    """Say so when the last worker has gone: another may come, and is waited for."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        seen_s = time.monotonic()
+        noted = False
+        while not ended.wait(POLL_S):
+            if _threads(client) or client.status != "running":
+                seen_s, noted = time.monotonic(), False
+            elif not noted and time.monotonic() - seen_s > WORKERS_WITHIN_S:
+                noted = True
+                click.echo(
+                    f"The Dask scheduler {client.scheduler.address} has no worker any more; waiting for "
+                    "one. What is committed is kept if you stop this.",
+                    err=True,
+                )
+
+    thread = threading.Thread(target=watch, name="aftersound-workers", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def _check_workers(client: Any, job: UnitJob) -> None:
@@ -233,10 +265,12 @@ def _connected(target: Any) -> Any:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return Client(target, timeout=f"{WORKERS_WITHIN_S:g}s")
-    except OSError as error:
+    # TLS without certificates is a TypeError there.
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(
-            f"no Dask scheduler responds at {target!r} ({error}). Check the address, or leave out "
-            "--scheduler to compute here.",
+            f"no Dask scheduler responds at {target!r} ({one_line(error)}). Check the address "
+            "(tls:// needs Dask's settings distributed.comm.tls), or leave out --scheduler to compute "
+            "here.",
             kind="scheduler",
         ) from None
 

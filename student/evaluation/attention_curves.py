@@ -25,6 +25,7 @@ from cache_schema.signal_names import (
     WAVEFORM,
     qualified,
 )
+from cache_schema.text import shell_word
 from cache_schema.view_recipe import place_within
 from student.models.interface import Student
 from student.runs.predict import read_config, student_for
@@ -165,7 +166,7 @@ def _find_clip(cache: Cache, split: str, clip_id: str) -> tuple[Unit, int]:
             return unit, unit.first_clip + ids.index(clip_id)
     raise UsageError(
         f"split {split!r} of {cache.root} has no clip {clip_id!r}. List them: inspect-cache "
-        f"{cache.root} --clips --split {split}",
+        f"{shell_word(cache.root)} --clips --split {split}",
         kind="unknown",
     )
 

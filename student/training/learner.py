@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cache_schema.errors import RunError
 from cache_schema.reader import Cache
-from cache_schema.text import one_line
+from cache_schema.text import one_line, shell_word
 from student.augmentation.mixup import MixupDraw, draw_mixup
 from student.augmentation.spec_augment import augmentation_random, spec_augment
 from student.models.interface import Student
@@ -214,8 +214,8 @@ def _not_finite(
     more = f" and {others} more" if others else ""
     return RunError(
         f"the {what} is not finite (losses: {values}); the batch holds {', '.join(named)}{more}. The "
-        f"weights were not touched. Check the cache: inspect-cache {cache.root} --verify; or "
-        f"lower --learning-rate (now {recipe.learning_rate:g}) with another --out.",
+        f"weights were not touched. Check the cache: inspect-cache {shell_word(cache.root)} --verify; "
+        f"or lower --learning-rate (now {recipe.learning_rate:g}) with another --out.",
         kind="not_finite",
     )
 

@@ -25,6 +25,7 @@ from cache_schema.signal_names import (
 from cache_schema.store.files import PARTIAL_SUFFIX
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
+from cache_schema.text import shell_word
 from student.metrics import (
     MAIN_METRIC,
     Score,
@@ -154,7 +155,7 @@ def _train(
     if done is not None:
         log(
             f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done. "
-            f"Score it: evaluate-student {run} {cache.root}"
+            f"Score it: evaluate-student {shell_word(run)} {shell_word(cache.root)}"
         )
         return done
     for warning in corpus_warnings(cache):
@@ -273,7 +274,8 @@ def _check_targets(cache: Cache, settings: Settings) -> None:
     units = cache.units(TRAIN, view=0)
     if not any(len(cache.read_unit(unit, ()).clip) for unit in units):
         raise CacheError(
-            f"every training clip of {cache.root} is quarantined; see inspect-cache {cache.root}",
+            f"every training clip of {cache.root} is quarantined; see inspect-cache "
+            f"{shell_word(cache.root)}",
             kind="empty",
         )
     if not settings.distill and settings.label_weight == 0:

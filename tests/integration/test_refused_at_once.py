@@ -46,7 +46,7 @@ COMMANDS = {
 REFUSED = {
     "precompute": [
         ("--scheduler", "foo"), ("--scheduler", "tcp://a:99999"), ("--scheduler", "http://a:1"),
-        ("--scheduler", ""), ("--plan", "--check", "x"), ("--plan", "--repair"), ("--check", "0"),
+        ("--scheduler", ""), ("--scheduler", "tcp://[::1"), ("--plan", "--check", "x"), ("--plan", "--repair"), ("--check", "0"),
         ("--plan", "--scheduler", "a:1"), ("--check", HUGE), ("--check", "2", "--repair"),
         ("--signal", "logits:top_k=1", "--signal", "logits"), ("--views", HUGE), ("--seed", "-1"),
         ("--signal", "temporal_attention:storage=u8log", "--signal", "temporal_attention:storage=f16"),

@@ -66,3 +66,26 @@ def test_a_cluster_that_grows_gets_more_units_at_a_time(monkeypatch: pytest.Monk
     a_thread = dask_executor.UNITS_A_THREAD
     assert held[0] <= a_thread + 1
     assert 2 * a_thread < max(held) <= 3 * a_thread + 3
+
+
+def test_a_cluster_without_workers_is_noted_and_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dask_executor, "compute_on_worker", slow_unit)
+    monkeypatch.setattr(dask_executor, "worker_problems", no_problems)
+    monkeypatch.setattr(dask_executor, "POLL_S", 0.02)
+    job: Any = None
+    with small_cluster() as cluster:
+        running = dask_executor.run_on_workers(job, UNITS[:8], cluster.scheduler_address)
+        found = [next(running)]
+        cluster.scale(0)
+        while cluster.scheduler.workers:
+            time.sleep(0.02)
+        monkeypatch.setattr(dask_executor, "WORKERS_WITHIN_S", 0.1)
+        errors = ""
+        while "has no worker any more; waiting for one" not in errors:
+            time.sleep(0.05)
+            errors += capfd.readouterr().err
+        cluster.scale(1)
+        found += running
+    assert sorted(found) == list(UNITS[:8])

@@ -18,7 +18,7 @@ from store_client import ROOT, faulty_store
 
 pytest.importorskip("obstore", reason="the extra 'cloud' is not installed")
 
-from cache_schema.errors import RunError, UsageError
+from cache_schema.errors import UsageError
 from cache_schema.reader import open_cache
 from cache_schema.store import local_copy
 from cache_schema.store.files import sha256
@@ -229,6 +229,16 @@ def test_a_folder_that_cannot_be_written_is_reported_before_anything_is_read(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv(VARIABLE, f"{tmp_path / 'file'}:5GB")
-    with pytest.raises(RunError, match="cannot be written"):
+    with pytest.raises(UsageError, match="is no folder, as AFTERSOUND_LOCAL_COPY must be"):
         open_cache(str(ROOT))
     assert chunk_requests(server) == 0
+
+
+def test_a_folder_of_other_things_is_not_written_into(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "zarr.json").write_text("{}")
+    monkeypatch.setenv("AFTERSOUND_LOCAL_COPY", f"{tmp_path}:1GB")
+    with pytest.raises(UsageError, match=r"is no folder of chunks.* holds zarr\.json"):
+        local_copy.local_copy()
+    assert [path.name for path in tmp_path.iterdir()] == ["zarr.json"]

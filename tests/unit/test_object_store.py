@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import small_cache
 from object_server import SECRET, ObjectServer, etag
-from store_client import FASTER, ROOT, faulty_store, stored
+from store_client import FASTER, ROOT, faulty_store, forget_connections, stored
 
 pytest.importorskip("obstore", reason="the extra 'cloud' is not installed")
 
-from cache_schema.errors import CacheError, RunError
+from cache_schema.errors import CacheError, RunError, UsageError
 from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.integrity.verify import verify
 from cache_schema.reader import Cache, open_cache
@@ -317,3 +317,13 @@ def test_the_server_of_these_tests_keeps_to_conditions(server: ObjectServer) -> 
     assert server.put("a", b"2", {"If-Match": etag(b"2")}) == 412
     assert server.put("a", b"2", {"If-Match": etag(b"1")}) == 200
     assert server.objects["a"] == b"2"
+
+
+@pytest.mark.parametrize("value", ["127.0.0.1:9200", "", "http://127.0.0.1:99999", "http://"])
+def test_what_is_no_server_is_named_with_its_variable(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", value)
+    forget_connections()
+    with pytest.raises(UsageError, match="AWS_ENDPOINT_URL is"):
+        open_cache(str(ROOT))

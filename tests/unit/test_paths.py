@@ -55,6 +55,12 @@ def test_an_address_is_no_path(words: tuple[str, ...], address: str) -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["s3:/bucket/x", "gs:bucket/x", "https:/host/x", "file:/x"])
+def test_an_address_without_a_slash_is_no_folder(text: str) -> None:
+    scheme, _, rest = text.partition(":")
+    assert f"an address is {scheme}://{rest.lstrip('/')}, a local path ./{text}" in refusal(text)
+
+
 @pytest.mark.parametrize("words", [("",), ("here", "--out", ""), ("here", "--plot", "")], ids=str)
 def test_an_empty_path_is_none(words: tuple[str, ...]) -> None:
     assert "it is empty" in refusal(*words)
