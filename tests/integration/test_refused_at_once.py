@@ -46,7 +46,8 @@ COMMANDS = {
 REFUSED = {
     "precompute": [
         ("--scheduler", "foo"), ("--scheduler", "tcp://a:99999"), ("--scheduler", "http://a:1"),
-        ("--scheduler", ""), ("--scheduler", "tcp://[::1"), ("--plan", "--check", "x"), ("--plan", "--repair"), ("--check", "0"),
+        ("--scheduler", ""), ("--scheduler", "tcp://[::1"), ("--plan", "--check", "x"),
+        ("--plan", "--repair"), ("--check", "0"),
         ("--plan", "--scheduler", "a:1"), ("--check", HUGE), ("--check", "2", "--repair"),
         ("--signal", "logits:top_k=1", "--signal", "logits"), ("--views", HUGE), ("--seed", "-1"),
         ("--signal", "temporal_attention:storage=u8log", "--signal", "temporal_attention:storage=f16"),
@@ -121,9 +122,18 @@ def test_a_device_that_is_not_there_names_what_is(
     assert "available: cpu, cuda, cuda:0, cuda:1" in run(precompute_teacher, *words)[1]
 
 
-@pytest.mark.parametrize("address", ["s3://a/b.csv", "http://a/b.csv", "gs://a"])
-def test_a_corpus_elsewhere_is_rejected(tmp_path: Path, address: str) -> None:
-    words = ("--teacher", "toy", "--out", tmp_path / "x")
-    code, screen = run(precompute_teacher, f"csv:{address}", *words)
+@pytest.mark.parametrize(
+    ("corpus", "why"),
+    [
+        ("esc:s3://a/b", "only folder, csv, jsonl are read at an address"),
+        ("hdf5:http://a/b.h5", "only folder, csv, jsonl are read at an address"),
+        ("csv:abfs://a/b.csv", "abfs:// is no kind of address"),
+        ("csv:s3:/a/b.csv", "an address is s3://a/b.csv"),
+    ],
+)
+def test_a_corpus_that_is_not_read_elsewhere_is_rejected(
+    tmp_path: Path, corpus: str, why: str
+) -> None:
+    code, screen = run(precompute_teacher, corpus, "--teacher", "toy", "--out", tmp_path / "x")
     assert code == 2
-    assert "name a local path" in screen
+    assert why in " ".join(screen.split())
