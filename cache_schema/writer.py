@@ -34,7 +34,7 @@ from cache_schema.metadata import (
     StoredObject,
     parse_manifest,
 )
-from cache_schema.store.address import CachePath
+from cache_schema.store.address import WEB, Address, CachePath
 from cache_schema.store.arrays import (
     Array,
     Put,
@@ -127,6 +127,11 @@ def _way_out(root: CachePath) -> Iterator[None]:
 
 def restore_or_delete(root: CachePath) -> str:
     """Explain what is left to do with a cache whose manifest or plan is damaged."""
+    if isinstance(root, Address) and root.scheme in WEB:
+        return (
+            f"A web server is only read: look at what it answers for {root / MANIFEST} (a page to log in, "
+            "for one), or read another copy of the cache"
+        )
     return (
         f"--repair cannot make this again. Put it back from a copy of the cache; or delete {root}, and "
         "repeat the precompute-teacher command without --repair"

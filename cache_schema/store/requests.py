@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import TypeVar
 from cache_schema.command_line.interrupts import is_overdue
 
 _LOOK_S = 0.2
+_LAST_ANSWER_S = 0.1
 
 Result = TypeVar("Result")
 
@@ -52,5 +54,18 @@ def answered(request: Callable[[], Awaitable[Result]]) -> Result:
 def _loop(_process: int) -> asyncio.AbstractEventLoop:
     """The loop of a process, in a thread that its end does not wait for."""
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="aftersound-answers", daemon=True).start()
+    thread = threading.Thread(target=loop.run_forever, name="aftersound-answers", daemon=True)
+    thread.start()
+    atexit.register(_end, loop, thread)
     return loop
+
+
+def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+    """End the loop before the interpreter ends, and let the library be done with the last answer.
+
+    A thread of Rust that takes the interpreter's lock once it is ending aborts the process, as one does
+    that gives up what it holds of Python's after an answer. There is nothing to join for it.
+    """
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    time.sleep(_LAST_ANSWER_S)

@@ -327,3 +327,10 @@ def test_what_is_no_server_is_named_with_its_variable(
     forget_connections()
     with pytest.raises(UsageError, match="AWS_ENDPOINT_URL is"):
         open_cache(str(ROOT))
+
+
+def test_a_page_in_place_of_a_manifest_on_the_web_leads_to_no_command(server: ObjectServer) -> None:
+    server.objects["captive/manifest.json"] = b"<html>Log in</html>"
+    with pytest.raises(CacheError, match="A web server is only read") as raised:
+        open_cache(server.web("captive"))
+    assert "precompute-teacher" not in str(raised.value)
