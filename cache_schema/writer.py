@@ -129,8 +129,8 @@ def restore_or_delete(root: CachePath) -> str:
     """Explain what is left to do with a cache whose manifest or plan is damaged."""
     if isinstance(root, Address) and root.scheme in WEB:
         return (
-            f"A web server is only read: look at what it answers for {root / MANIFEST} (a page to log in, "
-            "for one), or read another copy of the cache"
+            f"A web server is only read: look at what it answers for {root / MANIFEST} (a page to log "
+            "in, for one), or read another copy of the cache"
         )
     return (
         f"--repair cannot make this again. Put it back from a copy of the cache; or delete {root}, and "

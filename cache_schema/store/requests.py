@@ -68,4 +68,5 @@ def _end(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
     """
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    loop.close()
     time.sleep(_LAST_ANSWER_S)

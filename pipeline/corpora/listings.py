@@ -119,11 +119,17 @@ def delimiter_of(header: str) -> str:
 
 
 def joined_labels(labels: Iterable[Sequence[str]], label_sep: str) -> list[str]:
-    """Note labels that look like several in one, and what would separate them."""
+    """Note labels that look like several in one, and what would separate them.
+
+    What rarely stands in the name of one class separates several; another mark, if all that it
+    separates are classes by themselves.
+    """
     found: dict[str, dict[str, None]] = {}
-    for label in (one for several in labels for one in several):
-        for mark in ",|;":
-            if mark != label_sep and mark in label:
+    names = dict.fromkeys(one for several in labels for one in several)
+    for label in names:
+        for mark in (",", "|", ";", "+", "/", "&", " "):
+            parts = [part.strip() for part in label.split(mark)] if mark in label else []
+            if mark != label_sep and parts and (mark in ",|;" or names.keys() >= {*parts}):
                 found.setdefault(mark, {})[label] = None
     return [
         f"{len(names)} class(es) hold {mark!r}, such as {next(iter(names))!r}: each is one class; if it "

@@ -67,7 +67,7 @@ def _speech_commands(version: str, sha256: str) -> OfficialCorpus:
     return OfficialCorpus(
         kind="speech-commands",
         archives=(Archive(name, url, f"sha256:{sha256}"),),
-        holds=("_background_noise_", "validation_list.txt", "testing_list.txt"),
+        holds=("_background_noise_/*.wav", "validation_list.txt", "testing_list.txt"),
     )
 
 
@@ -131,7 +131,7 @@ OFFICIAL_CORPORA = {
                 f"https://github.com/karolpiczak/ESC-50/archive/{ESC50_COMMIT}.zip",
             ),
         ),
-        holds=("audio", "meta/esc50.csv"),
+        holds=("audio/*.wav", "meta/esc50.csv"),
         inside=f"ESC-50-{ESC50_COMMIT}",
     ),
     "fsdd": OfficialCorpus(
@@ -143,15 +143,15 @@ OFFICIAL_CORPORA = {
                 f"v{FSDD_TAG}.tar.gz",
             ),
         ),
-        holds=("recordings",),
+        holds=("recordings/*.wav",),
         inside=f"free-spoken-digit-dataset-{FSDD_TAG}",
     ),
     "fsd50k": OfficialCorpus(
         kind="fsd50k",
         archives=_from_record(4060432, FSD50K_DIGESTS),
         holds=(
-            "FSD50K.dev_audio",
-            "FSD50K.eval_audio",
+            "FSD50K.dev_audio/*.wav",
+            "FSD50K.eval_audio/*.wav",
             "FSD50K.ground_truth/dev.csv",
             "FSD50K.ground_truth/eval.csv",
             "FSD50K.ground_truth/vocabulary.csv",
@@ -160,7 +160,7 @@ OFFICIAL_CORPORA = {
     "urbansound8k": OfficialCorpus(
         kind="urbansound8k",
         archives=_from_record(1203745, {"UrbanSound8K.tar.gz": "9aa69802bbf37fb986f71ec1483a196e"}),
-        holds=("audio", "metadata/UrbanSound8K.csv"),
+        holds=("audio/*/*.wav", "metadata/UrbanSound8K.csv"),
         inside="UrbanSound8K",
     ),
     "sonyc-ust": OfficialCorpus(

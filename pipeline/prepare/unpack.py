@@ -5,7 +5,9 @@ Every member is looked at before the first is written. Members are files and fol
 
 from __future__ import annotations
 
+import errno
 import gzip
+import lzma
 import shutil
 import stat
 import subprocess
@@ -16,12 +18,21 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import RunError
+from cache_schema.text import one_line
 from pipeline.prepare.download import check_free_space
 
 # What the libraries raise over damaged archives, and zipfile over what it cannot read.
 DAMAGE = (
-    tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile, EOFError, RuntimeError,
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError,
+    RuntimeError, ValueError, OverflowError,
 )  # fmt: skip
+# What the system refuses because of the names in an archive; bz2 reports damage without a number.
+_OF_ITS_NAMES = (
+    None, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.ELOOP,
+)  # fmt: skip
+
+
+_BLOCK_BYTES = 1 << 20
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -41,11 +52,19 @@ def unpack(archive: Path, folder: Path) -> None:
         else:
             shutil.copyfile(archive, folder / archive.name)
     except DAMAGE as error:
-        raise RunError(
-            f"{archive} cannot be unpacked: {error or type(error).__name__}. Delete it and repeat the "
-            "command.",
-            kind="archive",
-        ) from None
+        raise _damaged(archive, error) from None
+    except OSError as error:
+        if error.errno not in _OF_ITS_NAMES:
+            raise
+        raise _damaged(archive, error) from None
+
+
+def _damaged(archive: Path, error: Exception) -> RunError:
+    what = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return RunError(
+        f"{archive} cannot be unpacked: {one_line(what)}. Delete it and repeat the command.",
+        kind="archive",
+    )
 
 
 def join_parts(last: Path, folder: Path) -> Path:
@@ -101,6 +120,8 @@ def _unpack_tar(archive: Path, folder: Path) -> None:
         odd = [m.name for m in members if not (m.isfile() or m.isdir())]
         _check(archive, folder, [(member.name, member.size) for member in members], odd)
         tar.extractall(folder, members, filter="data")
+        while tar.fileobj and tar.fileobj.read(_BLOCK_BYTES):  # its checksum stands at the end
+            pass
 
 
 def _unpack_zip(archive: Path, folder: Path) -> None:

@@ -200,6 +200,18 @@ def test_several_labels_in_one_are_reported_and_separated_if_requested(
     assert any(f"add ?label_sep={mark}" in note for note in whole.notes)
 
 
+@pytest.mark.parametrize(("mark", "option"), [("+", "+"), ("/", "/"), (" & ", "%26")])
+def test_a_mark_that_joins_classes_which_stand_by_themselves_is_noted(
+    tmp_path: Path, mark: str, option: str
+) -> None:
+    alone = "b.wav,dog\nc.wav,cat\n"
+    source = listing(tmp_path, f"path,label\na.wav,dog{mark}cat\n{alone}")
+    assert any(f"add ?label_sep={option}" in note for note in read_corpus(source).notes)
+    assert labels(read_corpus(f"{source}?label_sep={option}"))["a"] == ("dog", "cat")
+    source = listing(tmp_path, f"path,label\na.wav,dog{mark}bird\n{alone}")
+    assert read_corpus(source).notes == ()
+
+
 def test_metadata_of_an_audio_folder_may_join_labels_too(tmp_path: Path) -> None:
     write_clips(tmp_path, CLIPS)
     (tmp_path / "metadata.csv").write_text('file_name,label\na.wav,"dog,cat"\nb.wav,dog\n')

@@ -304,6 +304,47 @@ def test_a_damaged_archive_is_reported(
     assert "cannot be unpacked" in message or "lack a.txt" in message
 
 
+def zip_packed_by(method: int, damage: int) -> bytes:
+    """An archive with a flipped byte in what it has packed."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as whole:
+        whole.writestr("a.txt", BODY)
+    content = bytearray(stream.getvalue())
+    content[damage] ^= 255
+    return bytes(content)
+
+
+def tar_with_time(text: str) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as whole:
+        member = tarfile.TarInfo("a.txt")
+        member.pax_headers = {"mtime": text}
+        whole.addfile(member)
+    return stream.getvalue()
+
+
+ODD_ARCHIVES = {
+    "lzma.zip": zip_packed_by(zipfile.ZIP_LZMA, 60),
+    "bzip2.zip": zip_packed_by(zipfile.ZIP_BZIP2, 60),
+    "crc.tar.gz": tar_of({"a.txt": BODY})[:-8] + bytes(8),
+    "both.tar.gz": tar_of({"a.txt": b"x", "a.txt/b": b"x"}),
+    "long.tar.gz": tar_of({"a" * 300: b"x"}),
+    "nul.tar.gz": tar_of({"a\0b" + "c" * 120: b"x"}),
+    "inf.tar": tar_with_time("inf"),
+    "past.tar": tar_with_time("-1e19"),
+    "nan.tar": tar_with_time("nan"),
+}
+
+
+@pytest.mark.parametrize("name", ODD_ARCHIVES)
+def test_what_no_library_can_unpack_is_reported_with_its_name(
+    server: Server, tmp_path: Path, name: str
+) -> None:
+    message = failure(table(published(server, name, ODD_ARCHIVES[name])), tmp_path / "out")
+    assert f"{name} cannot be unpacked: " in message
+    assert "Delete it and repeat the command." in message
+
+
 def test_an_archive_of_something_else_is_reported(server: Server, tmp_path: Path) -> None:
     archive = published(server, "a.tar.gz", tar_of({"b.txt": b"x"}))
     assert "the archives lack a.txt" in failure(table(archive), tmp_path)

@@ -23,7 +23,7 @@ def test_the_loop_is_ended_with_its_thread() -> None:
     thread.start()
     requests._end(loop, thread)
     assert not thread.is_alive()
-    assert not loop.is_running()
+    assert loop.is_closed()
 
 
 def test_a_process_that_has_had_an_answer_ends_by_itself() -> None:
