@@ -209,9 +209,9 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def object_server(**facts: Any) -> Iterator[ObjectServer]:
+def object_server(host: str = "127.0.0.1", **facts: Any) -> Iterator[ObjectServer]:
     """Run a server as long as the block lasts."""
-    with _Server(("127.0.0.1", 0), _Handler) as server:
+    with _Server((host, 0), _Handler) as server:
         store = ObjectServer(port=server.server_address[1], **facts)
         server.store = store  # type: ignore[attr-defined]
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
@@ -223,11 +223,11 @@ def object_server(**facts: Any) -> Iterator[ObjectServer]:
             thread.join()
 
 
-def main(folder: str, delay_s: str) -> None:
+def main(folder: str, delay_s: str, host: str = "127.0.0.1") -> None:
     """Serve the files of a folder until the standard input ends; prints the port first."""
     files = {p.relative_to(folder).as_posix(): p for p in Path(folder).rglob("*") if p.is_file()}
     objects = {key: path.read_bytes() for key, path in files.items()}
-    with object_server(objects=objects, delay_s=float(delay_s)) as server:
+    with object_server(host, objects=objects, delay_s=float(delay_s)) as server:
         print(server.port, flush=True)
         sys.stdin.read()
 
