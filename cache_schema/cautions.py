@@ -213,7 +213,7 @@ def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
         cautions += [
             f"{split} has clips of one group alone ({few(sorted(own))}): its score is of that speaker, "
             "session or place, and another's may be far from it. Give it a larger share "
-            f"(?{split}=0.2), or more groups"
+            f"than it has (the corpus' option {split}), or more groups"
             for split in ("validation", "test")
             if len(own := found.get(split, set())) == 1
         ]

@@ -11,11 +11,11 @@ import difflib
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
@@ -46,6 +46,14 @@ SPLIT_NAMES = {
 }
 
 
+class Event(NamedTuple):
+    """What sounds in a recording, from when to when."""
+
+    start_s: float
+    end_s: float
+    labels: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
     """A labelled collection of recordings whose headers have been scanned.
@@ -64,6 +72,8 @@ class Corpus:
         What the adapter left out or chose, a line each, worth showing before a run.
     view_steps : tuple of str
         The view recipe that belongs to the corpus; steps that a user adds come after it.
+    events : mapping of str to tuple of Event
+        By the ids of clips: where their labels lie, for the windows that they are cut into.
     plugin : str
         Distribution and version of the adapter where it is not one of ours; set by `read_corpus`.
     """
@@ -74,6 +84,7 @@ class Corpus:
     task: Literal["single", "multi"]
     notes: tuple[str, ...] = ()
     view_steps: tuple[str, ...] = ()
+    events: Mapping[str, tuple[Event, ...]] = field(default_factory=dict)
     plugin: str = ""
 
     def below(self, folder: CachePath) -> Corpus:

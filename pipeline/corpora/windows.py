@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
-from pipeline.corpora.interface import Corpus
+from pipeline.corpora.events import labels_within
+from pipeline.corpora.interface import Corpus, Event
 
 # A frame at the lowest rate that is read; nearer windows would be the same.
 MIN_HOP_S = 1e-3
@@ -49,8 +51,8 @@ class Windows:
     def cut(self, corpus: Corpus) -> Corpus:
         """Replace the clips that are longer than a window by their windows.
 
-        A window has the labels and the split of its recording and is called ``ID#START``, START
-        being its first second in the file.
+        A window has the split of its recording, and its labels, or those of the events that lie in it;
+        it is called ``ID#START``, START being its first second in the file.
 
         Raises
         ------
@@ -65,15 +67,19 @@ class Windows:
                 continue
             long += 1
             length = self._frames(clip)
-            clips += [_window(clip, start, length) for start in starts]
+            events = corpus.events.get(clip.id)
+            clips += [_window(clip, start, length, events) for start in starts]
             dropped_s += (clip.frames - starts[-1] - length) / clip.source_rate_hz
         _check_no_duplicates(clips)
+        labels = (
+            "the labels of the events in it" if corpus.events else "all labels of its recording"
+        )
         note = (
             f"{long} of {len(corpus.clips)} clips are longer than {self.window_s:g} s and cut into "
-            f"{len(clips) - len(corpus.clips) + long} windows, each with all labels of its recording; "
+            f"{len(clips) - len(corpus.clips) + long} windows, each with {labels}; "
             f"{dropped_s:.1f} s at their ends dropped"
         )
-        return replace(corpus, clips=tuple(clips), notes=(*corpus.notes, note))
+        return replace(corpus, clips=tuple(clips), notes=(*corpus.notes, note), events={})
 
     def _frames(self, clip: Clip) -> int:
         return round(self.window_s * clip.source_rate_hz)
@@ -89,10 +95,13 @@ class Windows:
         return [*starts, clip.frames - length] if 2 * rest >= length else starts
 
 
-def _window(clip: Clip, start: int, frames: int) -> Clip:
+def _window(clip: Clip, start: int, frames: int, events: Sequence[Event] | None) -> Clip:
     """Cut one window; its ends are whole frames, so that all windows are equally long."""
     rate_hz = clip.source_rate_hz
     first = round(clip.start_s * rate_hz) + start
+    if events is not None:
+        labels = labels_within(events, first / rate_hz, (first + frames) / rate_hz)
+        clip = replace(clip, labels=labels, none_present=not labels)
     return replace(
         clip,
         id=f"{clip.id}#{first / rate_hz:.10g}",

@@ -58,7 +58,7 @@ from student.training.loggers import ALWAYS, LOGGERS
     metavar="NAME[:option=value,...]",
     help=f"One of: {', '.join(plugin_names(STUDENTS, 'student'))}.",
 )
-@click.option("--out", required=True, type=OutputPath(own="run"), help="Folder of the run.")
+@click.option("--out", type=OutputPath(own="run"), help="Folder of the run; --plan needs none.")
 @click.option(
     "--distill",
     multiple=True,
@@ -178,7 +178,7 @@ from student.training.loggers import ALWAYS, LOGGERS
 @click.option("--plan", is_flag=True, help="Measure and show the cost, write nothing.")
 def main(
     cache: CachePath,
-    out: Path,
+    out: Path | None,
     device: str,
     threads: int,
     loggers: tuple[str, ...],
@@ -186,6 +186,8 @@ def main(
     **options: Any,
 ) -> None:
     """Train a student from CACHE; the same command again continues after a kill."""
+    if out is None and not plan:
+        raise click.UsageError("Missing option '--out'.")
     opened = open_cache(cache)
     # Imported here: seconds that neither --help nor a refusal need take.
     from student.training.determinism import prepare_torch
@@ -193,19 +195,20 @@ def main(
     check_training_device(device)
     prepare_torch(threads)
     settings = resolve(options)
-    if plan:
+    if out is None or plan:
         show_plan(opened, settings, out)
     else:
         train_and_report(opened, out, device, settings, loggers)
 
 
-def show_plan(cache: Cache, settings: Settings, out: Path) -> None:
+def show_plan(cache: Cache, settings: Settings, out: Path | None) -> None:
     """Print what the training would take, or reject what it would reject."""
     from student.training.cost import training_plan
     from student.training.train import check_out, check_trainable
 
     check_trainable(cache, settings)
-    check_out(out, settings, cache)
+    if out is not None:
+        check_out(out, settings, cache)
     for line in training_plan(cache, settings):
         echo(line)
 

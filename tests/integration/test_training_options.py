@@ -275,6 +275,9 @@ def test_the_plan_of_a_training_writes_nothing(cache: Path, tmp_path: Path) -> N
     assert "tc-resnet, 36" in shown.output
     assert re.search(r"CPU-seconds an epoch, \d+\.\d\d CPU-hours in all", shown.output)
     assert not (tmp_path / "r").exists()
+    words = [str(cache), "--student", "tc-resnet"]
+    assert CliRunner().invoke(train_cli.main, [*words, "--epochs", "3", "--plan"]).exit_code == 0
+    assert "Missing option '--out'" in CliRunner().invoke(train_cli.main, words).output
     refused = train(cache, tmp_path / "r", "--plan", "--metric", "mAP", "--distill", "sp=2")
     assert refused.exit_code == 2
 

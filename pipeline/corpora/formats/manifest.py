@@ -15,12 +15,14 @@ from cache_schema.errors import UsageError
 from cache_schema.store.address import CachePath, cache_path
 from cache_schema.store.objects import objects_of
 from pipeline.audio.decode import AUDIO_SUFFIXES
+from pipeline.corpora.events import overlapping, recordings_of
 from pipeline.corpora.interface import (
     DEFAULT_SHARE,
     NO_LABEL,
     SPLIT_NAMES,
     Corpus,
     Entry,
+    Event,
     Ids,
     build_corpus,
     check_shares,
@@ -35,6 +37,7 @@ from pipeline.corpora.stratify import stratified
 from pipeline.corpora.walk import option_text
 
 Task = Literal["auto", "single", "multi"]
+Rows = Literal["clip", "label", "event"]
 Adapter = Callable[..., Corpus]
 LABEL_FIELDS = ("label", "labels")
 OPTIONAL_FIELDS = ("id", "split", "start_s", "end_s")
@@ -297,7 +300,7 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         stratify: bool = False,
         label_sep: str = ";",
         empty: Literal["unlabelled", "negative"] = "unlabelled",
-        rows: Literal["clip", "label"] = "clip",
+        rows: Rows = "clip",
         validation_folds: str = "",
         test_folds: str = "",
         validation_list: str = "",
@@ -340,7 +343,9 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         empty : str
             What a clip without a label is: ``"unlabelled"``, or a ``"negative"`` of all classes.
         rows : str
-            ``"label"``: a row is one label of a clip, whose rows are joined into one.
+            ``"label"``: a row is one label of a clip, whose rows are joined into one; ``"event"``: a
+            row is what sounds in a recording from ``start_s`` to ``end_s``, and ``window_s`` cuts the
+            recording into windows with the labels of the events of which half lies in them.
         validation_folds, test_folds : str
             Values of ``split`` that are folds and serve these splits, joined by ``;``; the others
             train.
@@ -373,7 +378,9 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
             )
         listed = _rows_of_lists(listing, lists, rows_of) if lists else list(rows_of(listing))
         entries = making.entries(listed, one_row_is=rows)
-        return _corpus(listing, folder, entries, classes=classes, task=task)
+        task = "multi" if rows == "event" and task == "auto" else task
+        corpus = _corpus(listing, folder, entries, classes=classes, task=task)
+        return replace(corpus, events=making.events)
 
     return read
 
@@ -444,9 +451,10 @@ class _Making:
     ids: Ids
     stratify: bool
     empty: str
+    events: dict[str, tuple[Event, ...]] = field(default_factory=dict)
 
-    def entries(self, rows: Sequence[ManifestRow], *, one_row_is: str) -> list[Entry]:
-        """Make the entries of all rows; a row may be one label of a clip."""
+    def entries(self, rows: Sequence[ManifestRow], *, one_row_is: Rows) -> list[Entry]:
+        """Make the entries of all rows; a row may be one label of a clip, or an event in it."""
         split_of = self._folds(rows)
         if self.stratify and any("split" in row.fields for row in rows):
             self.listing.problems.append(
@@ -458,8 +466,13 @@ class _Making:
         entries = [self._entry(row, split_of) for row in rows]
         self._note_prefix(entries)
         self._note_group(rows)
-        self._note_empty(entries)
-        joined = _joined(entries)
+        if one_row_is == "event":
+            joined, events = recordings_of(entries, self.ids)
+            self.events.update(events)
+        else:
+            self._note_empty(entries)
+            joined = _joined(entries)
+            self.listing.notes += overlapping(joined)
         if self.stratify:
             groups = [entry.clip.group or without_suffix(entry.clip.path) for entry in joined]
             joined = stratified(joined, groups, validation=self.validation, test=self.test)

@@ -1,0 +1,110 @@
+"""Lists of events: windows have the labels of what sounds in them, and none where nothing does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cache_schema.errors import UsageError
+from pipeline.corpora import read_corpus
+from pipeline.corpora.events import labels_within
+from pipeline.corpora.interface import Corpus, Event
+
+RATE_HZ = 8000
+EVENTS = """recording,onset,offset,sound,site
+dawn.wav,0.5,3.0,robin,wood
+dawn.wav,2.0,9.0,rain,wood
+dawn.wav,4.2,4.8,robin;wren,wood
+short.wav,0.0,1.0,wren,lake
+quiet.wav,,,,lake
+"""
+NAMED = "path=recording&start_s=onset&end_s=offset&label=sound&group=site"
+LENGTHS_S = {"dawn.wav": 12.0, "short.wav": 2.0, "quiet.wav": 8.0}
+
+
+@pytest.fixture
+def events(tmp_path: Path) -> str:
+    for name, length_s in LENGTHS_S.items():
+        soundfile.write(tmp_path / name, np.full(round(length_s * RATE_HZ), 0.1), RATE_HZ)
+    (tmp_path / "events.csv").write_text(EVENTS)
+    return f"csv:{tmp_path}/events.csv?{NAMED}&rows=event"
+
+
+def labels(corpus: Corpus) -> dict[str, tuple[str, ...]]:
+    return {clip.id: clip.labels for clip in corpus.clips}
+
+
+def test_windows_have_the_events_that_lie_in_them(events: str) -> None:
+    corpus = read_corpus(f"{events}&window_s=4")
+    assert corpus.task == "multi"
+    assert corpus.classes == ("rain", "robin", "wren")
+    assert labels(corpus) == {
+        "dawn#0": ("robin", "rain"),
+        "dawn#4": ("rain", "robin", "wren"),
+        "dawn#8": (),
+        "short": ("wren",),
+        "quiet#0": (),
+        "quiet#4": (),
+    }
+    # Without an event they have none of the classes; nothing of a labelled recording is unlabelled.
+    assert all(clip.labelled for clip in corpus.clips)
+    assert {clip.group for clip in corpus.clips} == {"wood", "lake"}
+    assert len({clip.split for clip in corpus.clips if clip.path == "dawn.wav"}) == 1
+    assert any("each with the labels of the events in it" in note for note in corpus.notes)
+
+
+def test_without_windows_the_option_is_named(events: str) -> None:
+    with pytest.raises(UsageError, match="add &window_s=5"):
+        read_corpus(events)
+
+
+def test_stretches_over_others_are_noted_with_the_option(events: str, tmp_path: Path) -> None:
+    (note,) = (
+        note
+        for note in read_corpus(events.replace("&rows=event", "")).notes
+        if "begin inside another" in note
+    )
+    assert note.startswith("2 stretch(es)")
+    assert "rows=event" in note
+    (tmp_path / "apart.csv").write_text(
+        "path,label,start_s,end_s\ndawn.wav,a,0,2\ndawn.wav,b,2,4\n"
+    )
+    assert read_corpus(f"csv:{tmp_path}/apart.csv").notes == ()
+
+
+def test_a_recording_in_two_splits_is_reported(events: str, tmp_path: Path) -> None:
+    (tmp_path / "two.csv").write_text(
+        "path,label,start_s,end_s,split\ndawn.wav,a,0,2,train\ndawn.wav,b,2,4,test\n"
+    )
+    with pytest.raises(UsageError, match="id 'dawn' is already that of"):
+        read_corpus(f"csv:{tmp_path}/two.csv?rows=event&window_s=4")
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda start, length, label: Event(start, start + length, (label,)),
+            st.integers(0, 50),
+            st.integers(1, 20),
+            st.sampled_from("abc"),
+        ),
+        max_size=8,
+    ),
+    st.integers(0, 50),
+    st.integers(1, 20),
+)
+def test_an_event_is_a_label_where_half_of_it_or_of_the_window_lies_in_it(
+    found: list[Event], start: int, length: int
+) -> None:
+    cells = set(range(start, start + length))
+    expected = set()
+    for event in found:
+        own = set(range(int(event.start_s), int(event.end_s)))
+        if 2 * len(own & cells) >= min(len(own), length) and own & cells:
+            expected |= {*event.labels}
+    assert set(labels_within(found, start, start + length)) == expected
