@@ -146,10 +146,10 @@ def _problem(scheme: str, host: str, key: str) -> str:
         )
     where = f"the {scheme}:// address"
     if "@" in host:
-        return (
-            f"{where} has credentials in it, and would be recorded with them. Set them in the "
-            "environment, for example AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        )
+        way = "Set them in the environment, for example AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        if scheme in WEB:
+            way = "A web server is read without; leave them out"
+        return f"{where} has credentials in it, and would be recorded with them. {way}"
     if re.search(r"[?#\\\x00-\x1f\x7f]", host + key):
         return f"{where} has a query, a fragment, a backslash or a control character; leave it out"
     names = (unquote(key) if scheme in WEB else key).rstrip("/").split("/")

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
-from pipeline.audio.members import MemberProblem, container_errors
+from pipeline.audio.members import MemberProblem, container_errors, read_member
+from pipeline.audio.trial import problem_apart
 from pipeline.corpora.interface import DEFAULT_SHARE, Corpus, Entry, build_corpus
 from pipeline.corpora.list_syntax import csv_rows
 from pipeline.corpora.listings import text_of
@@ -31,6 +32,8 @@ from pipeline.corpora.walk import escapes_root, link_explanation, list_folder
 
 PACK_SUFFIXES = (".h5", ".hdf", ".hdf5")
 # AudioSet's list of classes, which PANNs and PaSST read, and which pack-corpus writes.
+# Of a whole pack's listing from a slow disk; a signal ends it earlier.
+TRIAL_S = 300.0
 CLASSES_FILE = "class_labels_indices.csv"
 CLASSES_HEADER = ["index", "mid", "display_name"]
 Task = Literal["auto", "single", "multi"]
@@ -126,33 +129,46 @@ def _packs(path: Path, folder: Path, requested: dict[str, str]) -> tuple[dict[st
 
 def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listing | None:
     """Read what a pack records of its clips, or note why it cannot be read."""
-    from pipeline.audio.hdf5 import Pack
-
     if escapes_root(folder.resolve(), name):
         problems.append(f"{name} leads out of the folder: it {link_explanation(folder, name)}")
         return None
     if PurePosixPath(name).suffix not in PACK_SUFFIXES:
         problems.append(f"{name} is no pack; their names end in {', '.join(PACK_SUFFIXES)}")
         return None
+    if problem := problem_apart(lambda: _first_read(folder, name, split), TRIAL_S):
+        problems.append(f"{name}: damaged: {problem}")
+        return None
     try:
-        with container_errors():
-            pack = Pack(folder / name)
-            labels, packed = pack.targets()
-            labelled = pack.labelled(labels)
-            names, groups, rows = pack.names(), pack.groups(), pack.clips
-            listing = _Listing(
-                name, split, pack.audio, names, groups, labels, labelled, packed, pack.task
-            )
+        listing, rows = _recorded(folder, name, split)
     except MemberProblem as problem:
         problems.append(f"{name}: {problem}")
         return None
-    if not len(names) == len(groups) == len(labels) == len(labelled) == rows:
+    found = [len(listing.names), len(listing.groups), len(listing.labels), len(listing.labelled)]
+    if found != [rows] * len(found):
+        names, groups, labels, _ = found
         problems.append(
-            f"{name}: {len(names)} names, {len(groups)} groups, {len(labels)} targets and {rows} "
-            "recordings"
+            f"{name}: {names} names, {groups} groups, {labels} targets and {rows} recordings"
         )
         return None
     return listing
+
+
+def _recorded(folder: Path, name: str, split: str) -> tuple[_Listing, int]:
+    """What a pack records, and the number of its recordings."""
+    from pipeline.audio.hdf5 import Pack
+
+    with container_errors():
+        pack = Pack(folder / name)
+        labels, packed = pack.targets()
+        known, names, groups = pack.labelled(labels), pack.names(), pack.groups()
+        listing = _Listing(name, split, pack.audio, names, groups, labels, known, packed, pack.task)
+        return listing, pack.clips
+
+
+def _first_read(folder: Path, name: str, split: str) -> None:
+    """Read all that a pack records, and its first recording."""
+    listing, _ = _recorded(folder, name, split)
+    read_member(folder / f"{name}!/{listing.audio}/0")
 
 
 def _checked_classes(
