@@ -25,17 +25,25 @@ MIN_CLIPS = 100  # scored ones: of fewer, chance alone moves a score by more tha
 MIN_GROUPS, MIN_SHARED, SHARED = 3, 2, 0.2  # of groups in names, and of those on both sides
 NEAR_CHANCE = 0.1  # of the way from chance to a perfect score
 MAX_NAMES = 5
+FEW_GROUPS = 4  # of which a split's score is that of their chance members
 _TOKEN = re.compile(r"[_-]+")
 
 
-def perfect_teacher(score: float | None, metric: str, teacher: str = "the teacher") -> list[str]:
-    """A teacher that is right on what it teaches repeats the labels."""
+def perfect_teacher(
+    score: float | None, metric: str, teacher: str = "the teacher", *, unlabelled: int = 0
+) -> list[str]:
+    """A teacher that is right on what it teaches repeats the labels, where clips have some."""
     if score is None or score < NEARLY_PERFECT:
         return []
+    more = (
+        f"more clips without labels than these {unlabelled}"
+        if unlabelled
+        else "clips without labels"
+    )
     caution = (
-        f"{teacher} is nearly perfect on the clips it teaches ({metric} {score:.4f} on train, from "
-        f"{NEARLY_PERFECT} on): its predictions hold little that the labels do not. More views "
-        "(precompute-teacher --views), or clips without labels, give it something to add"
+        f"{teacher} is nearly perfect on the labelled clips it teaches ({metric} {score:.4f} on train, "
+        f"from {NEARLY_PERFECT} on): its predictions hold little that the labels do not. More views "
+        f"(precompute-teacher --views), or {more}, give it something to add"
     )
     return [caution]
 
@@ -211,11 +219,12 @@ def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
         )
     if len(set().union(*found.values())) > 1:
         cautions += [
-            f"{split} has clips of one group alone ({few(sorted(own))}): its score is of that speaker, "
-            "session or place, and another's may be far from it. Give it a larger share "
-            f"than it has (the corpus' option {split}), or more groups"
+            f"{split} has clips of {len(own)} group{'s' if len(own) > 1 else ''} alone "
+            f"({few(sorted(own))}): its score is of these speakers, sessions or places, and others' may "
+            f"be far from it. Give it a larger share than it has (the corpus' option {split}), or more "
+            "groups"
             for split in ("validation", "test")
-            if len(own := found.get(split, set())) == 1
+            if 0 < len(own := found.get(split, set())) < FEW_GROUPS
         ]
     return cautions
 
@@ -266,13 +275,16 @@ def above_teacher(student: float, teacher: float | None, metric: str) -> list[st
     return [caution]
 
 
-def below_twin(learned: str, student: float, twin: float, metric: str) -> list[str]:
-    """Distillation that harms."""
+def below_twin(learned: str, student: float, twin: float, metric: str, seeds: int) -> list[str]:
+    """Distillation that harms, or seems to in few runs."""
     if student >= twin:
         return []
+    way = "lower its weight, or leave it out"
+    if seeds < MIN_SEEDS:
+        way = f"that may be chance; train {MIN_SEEDS} seeds before you judge it"
     caution = (
         f"learning from {one_line(learned)} ({metric} {student:.4f}) is below learning from labels "
-        f"alone ({twin:.4f}): lower its weight, or leave it out"
+        f"alone ({twin:.4f}): {way}"
     )
     return [caution]
 

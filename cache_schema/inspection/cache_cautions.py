@@ -67,6 +67,12 @@ def _labelled(cache: Cache, split: str) -> int:
     return int((labels_NC.any(1) | cache.clip_table.none_present(first, last)).sum())
 
 
+def _unlabelled(cache: Cache) -> int:
+    """Training clips without labels, of as many as are looked at."""
+    first, last = _looked_at(cache).get("train", (0, 0))
+    return last - first - _labelled(cache, "train")
+
+
 def _groups(cache: Cache) -> dict[str, list[str]]:
     """The group of each clip by split; empty where the corpus names none."""
     found = {split: cache.clip_table.groups(*span) for split, span in _looked_at(cache).items()}
@@ -118,7 +124,9 @@ def teacher_cautions(
     signal = qualified(TEMPORAL_ATTENTION, teacher)
     used = signals is None or signal in signals
     return [
-        *perfect_teacher(scores.get("train"), "accuracy", teacher_label(teacher)),
+        *perfect_teacher(
+            scores.get("train"), "accuracy", teacher_label(teacher), unlabelled=_unlabelled(cache)
+        ),
         *(flat_cautions(cache, signal) if used else []),
     ]
 

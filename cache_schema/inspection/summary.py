@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 
 from cache_schema.clip_table import ClipTable
-from cache_schema.errors import CacheError, UsageError
+from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
+from cache_schema.inspection.records import commit_records
 from cache_schema.metadata import CommitRecord, Manifest, PartPlan
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache, Ragged, Unit
 from cache_schema.scores import top_1_hits
 from cache_schema.signal_names import LOGITS, VIEW_DRAWS, VIEW_LABELS, WAVEFORM, qualified
 from cache_schema.store.address import CachePath
-from cache_schema.store.objects import ahead, objects_of
-from cache_schema.store.part_digests import read_record
 from cache_schema.text import one_line, shell_word
 from cache_schema.view_recipe import RecipeStep, read_step
-from cache_schema.writer import load_manifest, load_plans, missing_units, part_folder
+from cache_schema.writer import load_manifest, load_plans, missing_units
 
 STATISTICS_UNITS = 16
 LISTED_AT_ONCE = 4096  # clips; a large corpus' table is read in pieces
@@ -93,7 +92,8 @@ def views_missing_from_teachers(plans: Sequence[PartPlan]) -> dict[str, list[int
 
 def _part_summary(root: CachePath, manifest: Manifest, plan: PartPlan) -> dict[str, Any]:
     missing = missing_units(root, plan)
-    records = list(_records(root, plan, missing))
+    done = sorted(set(range(len(plan.units.rows))) - set(missing))
+    records = list(commit_records(root, plan, done))
     table = ClipTable(root, manifest)
     quarantine = [
         {"clip": table.strings("id", first + q.row, first + q.row + 1)[0], "reason": q.reason}
@@ -147,20 +147,6 @@ def _signal_summary(plan: PartPlan, name: str, records: list[CommitRecord]) -> d
         "entries_padded": len(records) * spec.chunk_length - entries,
         "entries": {"shortest": min(lengths), "longest": max(lengths)} if lengths else None,
     }
-
-
-def _records(root: CachePath, plan: PartPlan, missing: Sequence[int]) -> Iterator[CommitRecord]:
-    folder = part_folder(root, plan.name)
-    units = sorted(set(range(len(plan.units.rows))) - set(missing))
-    found = ahead(lambda unit: read_record(folder, plan, unit), units, objects_of(root).at_once)
-    for unit, (record, problems) in zip(units, found, strict=True):
-        if record is None:
-            raise CacheError(
-                f"the record of work unit {unit} of {plan.name} {'; '.join(problems)}. List all "
-                f"damage: inspect-cache {shell_word(root)} --verify",
-                kind="damaged",
-            )
-        yield record
 
 
 def statistics(cache: Cache) -> dict[str, dict[str, float]]:

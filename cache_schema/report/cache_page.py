@@ -12,6 +12,7 @@ from cache_schema.inspection.cache_cautions import (
     mean_flatness,
     teacher_cautions,
 )
+from cache_schema.inspection.repeated import repeated_cautions
 from cache_schema.inspection.summary import human_bytes
 from cache_schema.reader import Cache
 from cache_schema.report.cache_clips import clip_pictures, shown_clip, worst_clips
@@ -72,7 +73,7 @@ def write_cache_page(
 
 def _warnings(cache: Cache, scores: Mapping[str, Mapping[str, float]]) -> list[str]:
     own = (line for name in cache.teachers for line in teacher_cautions(cache, name, scores[name]))
-    return [*corpus_cautions(cache), *own]
+    return [*corpus_cautions(cache), *repeated_cautions(cache), *own]
 
 
 def _cards(facts: Mapping[str, Any]) -> list[Card]:

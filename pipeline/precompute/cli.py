@@ -17,6 +17,7 @@ from cache_schema.command_line.parameters import PluginText
 from cache_schema.devices import check_device
 from cache_schema.errors import RunError, UsageError
 from cache_schema.inspection.cache_cautions import teacher_cautions
+from cache_schema.inspection.repeated import repeated_cautions
 from cache_schema.inspection.summary import human_bytes, views_missing_from_teachers
 from cache_schema.limits import MAX_PROCESSES, MAX_SEED
 from cache_schema.metadata import CommitRecord, PartPlan
@@ -307,7 +308,8 @@ def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None
             f"{', '.join(map(str, views))}: repeat {command_of(name)}"
         )
     cache = open_cache(out)
-    for line in (line for name in cache.teachers for line in teacher_cautions(cache, name)):
+    of_teachers = (line for name in cache.teachers for line in teacher_cautions(cache, name))
+    for line in (*repeated_cautions(cache), *of_teachers):
         console.print(f"warning: {line}")
     console.print(f"Look at it: inspect-cache {shell_word(out)}")
 

@@ -45,5 +45,6 @@ def _beside_twin(rows: Sequence[TableRow]) -> list[str]:
     for row in rows:
         if row.gain is not None and row is not plain:
             twin = mean(row.found) - row.gain.mean
-            found += below_twin(str(row.condition), mean(row.found), twin, row.metric)
+            score = mean(row.found)
+            found += below_twin(str(row.condition), score, twin, row.metric, _pairs(row))
     return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from cache_schema.cautions import near_chance
 from cache_schema.inspection.cache_cautions import corpus_cautions, teacher_cautions
+from cache_schema.inspection.repeated import repeated_cautions
 from cache_schema.inspection.summary import human_bytes
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
@@ -95,10 +96,11 @@ def _warnings(blocks: Sequence[Block]) -> list[str]:
     caches = {block.cache.root: block.cache for block in blocks if block.cache is not None}
     learned = _learned_signals([run for b in blocks for own in b.runs.values() for run in own])
     for cache in caches.values():
-        found += [f"{cache.root.name}: {line}" for line in corpus_cautions(cache)]
+        own = (*corpus_cautions(cache), *repeated_cautions(cache))
+        found += [f"{cache.root.name}: {line}" for line in own]
         for name in cache.teachers:
-            own = teacher_cautions(cache, name, signals=learned)
-            found += [f"{cache.root.name}: {line}" for line in own]
+            judged = teacher_cautions(cache, name, signals=learned)
+            found += [f"{cache.root.name}: {line}" for line in judged]
     return list(dict.fromkeys(found))
 
 

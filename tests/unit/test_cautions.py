@@ -38,8 +38,10 @@ from student.compare.table import TableRow
 def test_a_teacher_is_nearly_perfect_from_99_per_cent_on() -> None:
     assert perfect_teacher(None, "accuracy") == perfect_teacher(0.9899, "accuracy") == []
     (message,) = perfect_teacher(0.99, "accuracy")
-    assert "nearly perfect on the clips it teaches (accuracy 0.9900 on train" in message
+    assert "nearly perfect on the labelled clips it teaches (accuracy 0.9900 on train" in message
     assert "--views" in message
+    (message,) = perfect_teacher(1.0, "accuracy", unlabelled=25)
+    assert "more clips without labels than these 25" in message
 
 
 def test_attention_is_nearly_flat_from_97_per_cent_of_uniform_entropy_on() -> None:
@@ -145,11 +147,13 @@ def test_a_student_is_above_its_teacher_and_below_its_twin_by_any_difference() -
         "(accuracy 0.8001) is above its teacher (0.8000)"
         in above_teacher(0.8001, 0.8, "accuracy")[0]
     )
-    assert below_twin("a=1", 0.8, 0.8, "accuracy") == []
+    assert below_twin("a=1", 0.8, 0.8, "accuracy", 3) == []
     assert (
         "(accuracy 0.7999) is below learning from labels alone (0.8000)"
-        in (below_twin("a=1", 0.7999, 0.8, "accuracy")[0])
+        in (below_twin("a=1", 0.7999, 0.8, "accuracy", 3)[0])
     )
+    assert "leave it out" in below_twin("a=1", 0.7, 0.8, "accuracy", 3)[0]
+    assert "train 3 seeds before you judge it" in below_twin("a=1", 0.7, 0.8, "accuracy", 1)[0]
 
 
 def row(
@@ -225,14 +229,16 @@ def test_near_chance_is_less_than_a_tenth_of_the_way_from_it() -> None:
 
 
 def test_known_groups_are_on_one_side_and_more_than_one() -> None:
-    apart = {"train": ["a", "b"], "validation": ["c", "d"], "test": ["e", "f"]}
+    apart = {"train": ["a", "b"], "validation": [*"cdgh"], "test": [*"efij"]}
     assert known_groups(apart) == known_groups({"train": ["", ""], "test": [""]}) == []
     assert known_groups({"test": ["a", "a"]}) == []
-    (message,) = known_groups(apart | {"test": ["a", "e"]})
-    assert message.startswith("1 of the 2 groups in test are in train too (a)")
+    (message,) = known_groups(apart | {"test": [*"aefi"]})
+    assert message.startswith("1 of the 4 groups in test are in train too (a)")
     (message,) = known_groups(apart | {"test": ["e", "e", ""]})
     assert message.startswith("test has clips of one group alone (e)")
-    assert "?test=0.2" in message
+    assert "(the corpus' option test)" in message
+    (message,) = known_groups(apart | {"validation": [*"cdg"]})
+    assert message.startswith("validation has clips of 3 groups alone (c, d, g)")
 
 
 def test_a_cache_is_judged_by_the_groups_it_has(tmp_path: Path) -> None:

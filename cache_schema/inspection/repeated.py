@@ -1,0 +1,72 @@
+"""Recordings that a cache has twice, by the digests of their files that its records keep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from cache_schema.cautions import few
+from cache_schema.inspection.records import commit_records
+from cache_schema.reader import Cache, Unit
+
+MAX_CLIPS = 50_000  # of a split: what is looked at of very large ones, whose clips lie at random
+TRAIN = "train"
+
+
+@dataclass(slots=True)
+class _Recording:
+    """Where the very bytes are: the splits, a clip's id in each, and the labels of each stretch."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    labels: dict[tuple[float, float], set[bytes]] = field(default_factory=dict)
+
+
+def repeated_cautions(cache: Cache) -> list[str]:
+    """Recordings that are learned from and scored on, and those with two sets of labels."""
+    found = _recordings(cache)
+    shared = [one.ids for one in found.values() if TRAIN in one.ids and len(one.ids) > 1]
+    cautions = []
+    if shared:
+        names = [next(name for split, name in ids.items() if split != TRAIN) for ids in shared]
+        cautions.append(
+            f"{len(shared)} recording(s) that are validated or tested with are in train too, byte by "
+            f"byte ({few(names)}): the score is not one of new ones. List each once, or keep what is "
+            "of one recording in one split"
+        )
+    torn = [
+        next(iter(one.ids.values()))
+        for one in found.values()
+        if any(len(labels) > 1 for labels in one.labels.values())
+    ]
+    if torn:
+        cautions.append(
+            f"{len(torn)} recording(s) are listed twice with different labels ({few(torn)}): one of "
+            "them is wrong, or a clip has several labels, which one row lists"
+        )
+    return cautions
+
+
+def _recordings(cache: Cache) -> dict[str, _Recording]:
+    """Recordings by the digests of their files."""
+    units = [unit for split in cache.splits for unit in _looked_at(cache.units(split, 0))]
+    plan, table = cache.parts[0].plan, cache.clip_table
+    found: dict[str, _Recording] = {}
+    for unit, record in zip(
+        units, commit_records(cache.root, plan, [unit.number for unit in units]), strict=True
+    ):
+        span = unit.first_clip, unit.first_clip + unit.rows
+        clips, labels_NC = table.clips(*span), table.labels(*span)
+        for clip, labels_C, digest in zip(clips, labels_NC, record.sources, strict=True):
+            if digest:
+                one = found.setdefault(digest, _Recording())
+                one.ids.setdefault(unit.split, clip.id)
+                if clip.labelled:
+                    stretch = clip.start_s, -1.0 if clip.end_s is None else clip.end_s
+                    one.labels.setdefault(stretch, set()).add(labels_C.tobytes())
+    return found
+
+
+def _looked_at(units: list[Unit]) -> list[Unit]:
+    """The first units, up to so many clips."""
+    before = accumulate((unit.rows for unit in units), initial=0)
+    return [unit for unit, clips in zip(units, before, strict=False) if clips < MAX_CLIPS]
