@@ -201,7 +201,7 @@ def _beginning(name: str) -> str:
 
 
 def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
-    """Groups that a corpus names: those on both sides of a split, and splits of a single one.
+    """Groups that a corpus names: those on both sides of a split, and splits of few of them.
 
     Parameters
     ----------

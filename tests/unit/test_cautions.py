@@ -235,7 +235,7 @@ def test_known_groups_are_on_one_side_and_more_than_one() -> None:
     (message,) = known_groups(apart | {"test": [*"aefi"]})
     assert message.startswith("1 of the 4 groups in test are in train too (a)")
     (message,) = known_groups(apart | {"test": ["e", "e", ""]})
-    assert message.startswith("test has clips of one group alone (e)")
+    assert message.startswith("test has clips of 1 group alone (e)")
     assert "(the corpus' option test)" in message
     (message,) = known_groups(apart | {"validation": [*"cdg"]})
     assert message.startswith("validation has clips of 3 groups alone (c, d, g)")
@@ -246,4 +246,4 @@ def test_a_cache_is_judged_by_the_groups_it_has(tmp_path: Path) -> None:
     cache = open_cache(small_cache.write_small_cache(tmp_path / "c.zarr", clips))
     assert cache.clip_table.clips(0, len(clips)) == clips
     message = corpus_cautions(cache)
-    assert any(line.startswith("test has clips of one group alone (test)") for line in message)
+    assert any(line.startswith("test has clips of 1 group alone (test)") for line in message)
