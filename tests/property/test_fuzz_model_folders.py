@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from fuzzing import ODD_VALUES, fuzzing, mutated_bytes, mutated_json, only_reported, run, seeds
 from hypothesis import given
+from safetensors.torch import load_file, save_file
 from small_finetuning import FAMILIES, write_base
 
 from cache_schema.errors import AftersoundError
@@ -170,3 +172,14 @@ def test_options_of_any_value_make_a_teacher_or_a_message(
     text = dice.choice([str(bases["whisper"]), "toy", "ensemble:members=toy;toy"])
     with only_reported():
         open_teacher(text, {name: str(dice.choice(ODD_VALUES))})
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_that_are_integers_are_named(bases: dict[str, Path], family: str) -> None:
+    with restored(bases[family]) as folder:
+        weights = load_file(folder / WEIGHTS)
+        name = max(weights, key=lambda one: weights[one].numel())
+        save_file(weights | {name: weights[name].to(torch.int64)}, folder / WEIGHTS)
+        with pytest.raises(AftersoundError, match="1 weights are integers") as raised:
+            open_teacher(str(folder)).load("cpu")
+        assert f"{name} (int64)" in str(raised.value)

@@ -342,7 +342,7 @@ def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False
     model_class = classes[type(checkpoint.config)]
     check_links_stay_inside(checkpoint.folder, checkpoint.weight_files, checkpoint.id)
     stored = checkpoint.stored_tensors()
-    _check_parameter_count(checkpoint, model_class, stored)
+    _check_parameters(checkpoint, model_class, stored)
     model, info = translate_errors(
         lambda: model_class.from_pretrained(
             None,
@@ -363,10 +363,8 @@ def load_model(checkpoint: Checkpoint, *, attention: str, new_head: bool = False
     return model
 
 
-def _check_parameter_count(
-    checkpoint: Checkpoint, model_class: Any, stored: dict[str, Tensor]
-) -> None:
-    """Reject a configuration far larger than its weights, before memory is taken for it."""
+def _check_parameters(checkpoint: Checkpoint, model_class: Any, stored: dict[str, Tensor]) -> None:
+    """Reject a configuration far larger than its weights before memory is taken for it, and integers."""
     import torch
 
     config = copy.deepcopy(checkpoint.config)
@@ -378,6 +376,15 @@ def _check_parameter_count(
         raise RunError(
             f"{checkpoint.id}: config.json describes {described} weights, the files hold {held}; they "
             "do not belong together. Copy both from where the checkpoint came from",
+            kind="incomplete",
+        )
+    names = dict(model.named_parameters())
+    whole = [n for n, tensor in stored.items() if n in names and not tensor.is_floating_point()]
+    if whole:
+        raise RunError(
+            f"{checkpoint.id}: {len(whole)} weights are integers, as {whole[0]} "
+            f"({str(stored[whole[0]].dtype).removeprefix('torch.')}), expected floating-point numbers. "
+            "Copy the checkpoint as it was before it was quantised or converted",
             kind="incomplete",
         )
 
