@@ -11,14 +11,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cache_schema.errors import RunError, bullet_list
 from cache_schema.store.safe_open import check_no_links, read_plain
-from student.runs.checkpoint import MAX_JSON_BYTES, read_json
+from student.runs.checkpoint import MAX_JSON_BYTES, RESULT, anew, read_json
 from student.runs.predict import read_config
 from student.runs.run_result import is_outdated, result_problems
 from student.training.loop import METRIC_LINES
-from student.training.train import RESULT
 
 _Score = float | str | None
-_TRAIN_AGAIN = "Train it again with train-student."
 
 
 class _Entry(BaseModel):
@@ -93,7 +91,9 @@ def _read_history(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise RunError(f"{path} {error.strerror}", kind="damaged") from None
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is not JSON: {error}. {_TRAIN_AGAIN}", kind="damaged") from None
+        raise RunError(
+            f"{path} is not JSON: {error}. {anew(path.parent)}", kind="damaged"
+        ) from None
     for entry in entries:
         _check(_Entry, entry, path)
     return entries
@@ -112,6 +112,7 @@ def _check(model: type[BaseModel], document: Any, path: Path) -> None:
 
 def _damaged(path: Path, problems: list[str]) -> RunError:
     return RunError(
-        f"{path} is damaged, or another version wrote it\n{bullet_list(problems, 10)}\n{_TRAIN_AGAIN}",
+        f"{path} is damaged, or another version wrote it\n{bullet_list(problems, 10)}\n"
+        f"{anew(path.parent)}",
         kind="damaged",
     )

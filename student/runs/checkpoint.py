@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from safetensors.torch import save as save_tensors
 from cache_schema.errors import RunError, is_out_of_memory
 from cache_schema.store.files import sha256, write_atomic
 from cache_schema.store.safe_open import read_plain
+from cache_schema.text import shell_word
 from student.models.interface import Student
 from student.runs.settings import build_student
 
 WEIGHTS = "model.safetensors"
 STATE = "training-state.pt"
+RESULT = "result.json"
 STATE_FORMAT = 2
 MAX_JSON_BYTES = 64 << 20
 # Weights, their averages and two moments of each: of the largest student there is, many times over.
@@ -55,8 +58,7 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
             raise
         reason = " ".join(str(error).split()).rstrip(".")  # torch has a line for each tensor
         raise RunError(
-            f"{path} does not hold the weights of a {config['student']}: {reason}. Train it with "
-            "train-student.",
+            f"{path} does not hold the weights of a {config['student']}: {reason}. {_way_out(run)}",
             kind="weights",
         ) from None
     return student.eval()
@@ -138,7 +140,21 @@ def read_json(path: Path) -> Any:
     except OSError as error:
         raise RunError(f"{path} {error.strerror}", kind="damaged") from None
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is not JSON: {error}", kind="damaged") from None
+        raise RunError(
+            f"{path} is not JSON: {error}. {anew(path.parent)}", kind="damaged"
+        ) from None
+
+
+def anew(run: Path) -> str:
+    """What is left to do with a run that no command makes whole again."""
+    return f"Put it back from a copy; or delete {shell_word(run)}, and train it again"
+
+
+def _way_out(run: Path) -> str:
+    """What to do about weights: a run that has ended is not trained on."""
+    if os.path.lexists(run / RESULT):
+        return anew(run)
+    return "Repeat the train-student command that began it"
 
 
 def write_lines(path: Path, documents: list[dict[str, Any]]) -> None:

@@ -36,7 +36,7 @@ from student.metrics import (
 )
 from student.metrics.interface import Predictions
 from student.metrics.teacher import teacher_predictions
-from student.runs.checkpoint import STATE, WEIGHTS, read_json, write_json
+from student.runs.checkpoint import RESULT, STATE, WEIGHTS, load_student, read_json, write_json
 from student.runs.predict import run_predictions
 from student.runs.run_config import config_problems
 from student.runs.run_result import EXTENDED, PLANNED, is_outdated, result_problems
@@ -57,7 +57,6 @@ from student.training.objective import (
 from student.training.processes import Processes
 
 CONFIG = "config.json"
-RESULT = "result.json"
 TEST = "test"
 HELD_OUT = (VALIDATION, TEST)
 
@@ -153,6 +152,7 @@ def _train(
     config = checked_run(run, config)[0]
     done = finished_result(run, splits, config)
     if done is not None:
+        load_student(run, config)  # else what is reported as done would be of no use
         log(
             f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done. "
             f"Score it: evaluate-student {shell_word(run)} {shell_word(cache.root)}"

@@ -1,8 +1,9 @@
 """A process that has imported the large libraries and runs each console script in a fork of itself.
 
 Importing torch, transformers and their like takes seconds, a command of a test a fraction of one. A fork
-is a process of its own all the same: own memory, own id, own exit code. The project's own modules are
-not imported here: a command imports what it imports for a user.
+is a process of its own all the same: own memory, own id, own exit code. Of the project's own modules
+those alone are imported here that every command imports, whatever its surroundings; the others a command
+imports as it does for a user.
 
 Run as ``command_server.py SOCKET``, it lives as long as its standard input is open: `start` runs one for
 all processes that run tests. Each connection brings a `Request` as JSON and four descriptors: standard
@@ -13,6 +14,7 @@ are written, a line each.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import gc
 import json
@@ -26,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -39,6 +42,7 @@ INTERPRETER = "python"
 Beside it are large commands by their names, for the ``PATH`` of a shell.
 """
 FILES = ("h5py", "pydantic", "rich.progress", "rich.table", "soundfile", "soxr", "zarr")
+SCHEMA = ("cache_schema.command_line.command", "cache_schema.paths", "cache_schema.reader")
 STUDENTS = (
     "lightning_fabric",
     "safetensors.torch",
@@ -144,9 +148,20 @@ def stand_in(address: str, python: str) -> None:
 
 def serve(listener: socket.socket) -> Request:
     """Fork for each request until standard input ends; return, in a fork, what it is to run."""
+    ended, wakes = os.pipe()
+    os.set_blocking(wakes, False)
+    signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    reports: dict[int, int] = {}
     while True:
-        if sys.stdin in select.select([listener, sys.stdin], [], [])[0]:
+        ready = select.select([listener, sys.stdin, ended], [], [])[0]
+        if ended in ready:
+            os.read(ended, 1 << 10)
+            _report_ended(reports)
+        if sys.stdin in ready:
             sys.exit()
+        if listener not in ready:
+            continue
         connection, _ = listener.accept()
         with connection:
             message, streams, _, _ = socket.recv_fds(connection, 1 << 18, 4)
@@ -154,13 +169,29 @@ def serve(listener: socket.socket) -> Request:
                 message += more
         request: Request = json.loads(message)
         _import_libraries(request)
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             listener.close()
-            _keep(*streams)
+            for descriptor in (ended, wakes, streams[3], *reports.values()):
+                os.close(descriptor)
+            _take_over(*streams[:3])
             return request
-        for stream in streams:
+        reports[pid] = streams[3]
+        os.write(streams[3], f"{pid}\n".encode())
+        for stream in streams[:3]:
             os.close(stream)
-        _reap()
+
+
+def _report_ended(reports: dict[int, int]) -> None:
+    """Write the exit codes of the commands that have ended to those who asked for them."""
+    for pid in list(reports):
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            with contextlib.suppress(BrokenPipeError):  # who asked is gone
+                os.write(reports[pid], f"{os.waitstatus_to_exitcode(status)}\n".encode())
+            os.close(reports.pop(pid))
 
 
 def _import_libraries(request: Request) -> None:
@@ -170,25 +201,19 @@ def _import_libraries(request: Request) -> None:
     if toy and large:
         large = TOY
     gc.disable()  # nothing of a library is garbage
-    for name in (*FILES, *large):
+    for name in (*FILES, *large, *SCHEMA):
         import_module(name)
+    for finalizer in list(vars(weakref.finalize)["_registry"]):
+        finalizer.atexit = False  # torch takes its operators apart at its end, one by one
     gc.freeze()  # a fork does not touch, and so copy, what is there already
     gc.enable()
 
 
-def _keep(standard_input: int, output: int, errors: int, reported: int) -> None:
-    """Fork once more: this process waits and reports the exit code, the new one returns."""
-    pid = os.fork()
-    if pid:
-        os.write(reported, f"{pid}\n".encode())
-        for stream in (standard_input, output, errors):
-            os.close(stream)
-        os.write(reported, f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
-        os._exit(0)
-    for number, stream in enumerate((standard_input, output, errors)):
+def _take_over(*streams: int) -> None:
+    """Make standard input, output and error of these."""
+    for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    os.close(reported)
     _open_streams()
 
 
@@ -196,15 +221,6 @@ def _open_streams() -> None:
     """Open output and errors as an interpreter does that is not at a terminal."""
     sys.__stdout__ = sys.stdout = os.fdopen(1, "w", closefd=False)
     sys.__stderr__ = sys.stderr = os.fdopen(2, "w", 1, errors="backslashreplace", closefd=False)
-
-
-def _reap() -> None:
-    """Let go of the keepers that have ended."""
-    try:
-        while os.waitpid(-1, os.WNOHANG) != (0, 0):
-            pass
-    except ChildProcessError:
-        pass
 
 
 def enter(pid: int) -> None:

@@ -338,3 +338,16 @@ def test_a_share_of_labelled_clips_needs_one(corpus: Path, tmp_path: Path) -> No
     refused = train(out, tmp_path / "r", "--labelled-share", "0.5", "--distill", "logits=1")
     assert refused.exit_code == 2
     assert "no training clip of" in refused.output
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_finished_run_without_a_file_is_not_called_finished(
+    cache: Path, tmp_path: Path, name: str
+) -> None:
+    run = tmp_path / "run"
+    assert train(cache, run, "--epochs", "1").exit_code == 0
+    (run / name).write_bytes(b"")
+    refused = train(cache, run, "--epochs", "1")
+    assert refused.exit_code == 1
+    assert "is finished" not in refused.output
+    assert f"Put it back from a copy; or delete {run}, and train it again" in refused.output
