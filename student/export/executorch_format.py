@@ -66,7 +66,10 @@ class ExecuTorchExporter(Exporter):
     def write(self, graph: Graph, path: Path) -> None:
         """See :class:`Exporter`."""
         with converting("ExecuTorch"), torch.no_grad():
-            content = lowered(torch.export.export(graph.module, _example(graph)), graph)
+            program = torch.export.export(graph.module, _example(graph))
+            if graph.recurrent:
+                program = torch.export.export(_in_dense_layers(program), _example(graph))
+            content = lowered(program, graph)
         write_atomic(path, content)
 
     def quantize(
@@ -126,15 +129,17 @@ class ExecuTorchExporter(Exporter):
 
 
 def _in_dense_layers(program: ExportedProgram) -> GraphModule:
-    """Write a recurrence as dense layers of each frame: nothing else in it has int8.
+    """Write a recurrence as what XNNPACK computes as a whole: dense layers and slices of each frame.
 
-    They share their weights, which stay one in the file. XNNPACK has no int8 of what is computed of a
-    weight, such as a part of it.
+    The layers share their weights, which are one in the file. It has no int8 for anything else in
+    a recurrence, nor for what is computed of a weight, such as a part of it.
     """
-    gru = torch.ops.aten.gru.input
+    aten = torch.ops.aten
     ways = {
-        gru: torch.export.default_decompositions()[gru],
-        torch.ops.aten.addmm.default: _dense_sum,
+        aten.gru.input: torch.export.default_decompositions()[aten.gru.input],
+        aten.addmm.default: _dense_sum,
+        aten.split.Tensor: _slices,
+        aten.chunk.default: _chunks,
     }
     traced: GraphModule = program.run_decompositions(ways).module()
     constant_fold(traced)
@@ -143,6 +148,15 @@ def _in_dense_layers(program: ExportedProgram) -> GraphModule:
 
 def _dense_sum(added: Tensor, values: Tensor, weights: Tensor) -> Tensor:
     return added + nn.functional.linear(values, weights.t())
+
+
+def _slices(values: Tensor, size: int, axis: int = 0) -> list[Tensor]:
+    starts = range(0, values.shape[axis], size)
+    return [torch.ops.aten.slice.Tensor(values, axis, start, start + size) for start in starts]
+
+
+def _chunks(values: Tensor, count: int, axis: int = 0) -> list[Tensor]:
+    return _slices(values, -(-values.shape[axis] // count), axis)
 
 
 class _ScaledAsItRuns(XNNPACKQuantizer):  # type: ignore[misc]
