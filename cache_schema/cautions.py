@@ -40,14 +40,15 @@ def perfect_teacher(score: float | None, metric: str, teacher: str = "the teache
     return [caution]
 
 
-def flat_attention(share: float | None, signal: str) -> list[str]:
-    """Attention that is nearly uniform names no place in time."""
+def flat_attention(share: float | None, signal: str, *, logits: bool) -> list[str]:
+    """Attention that is nearly uniform names no place in time; `logits` of its teacher may be cached."""
     if share is None or share < NEARLY_FLAT:
         return []
     caution = (
         f"{signal} is nearly flat (its entropy is {share:.3f} of a uniform one's, from {NEARLY_FLAT} "
-        "on): the loss temporal has next to nothing to give. Learn from its logits, or let it be "
-        "sharpened (--distill temporal=W:sharpen=3)"
+        "on): the loss temporal has next to nothing to give. "
+        f"{'Learn from its logits, or let it' if logits else 'Let it'} be sharpened (--distill "
+        "temporal=W:sharpen=3)"
     )
     return [caution]
 

@@ -30,11 +30,7 @@ def write_clip_table(put: Put, clips: Sequence[Clip], classes: Sequence[str]) ->
     create_group(put, FOLDER)
     for name in ("id", "path", "split"):
         _write_strings(put, name, [getattr(clip, name) for clip in clips])
-    position = {name: i for i, name in enumerate(classes)}
-    hot = np.zeros((len(clips), max(len(classes), 1)), np.uint8)
-    for row, clip in enumerate(clips):
-        hot[row, [position[label] for label in clip.labels]] = 1
-    write_whole(put, f"{FOLDER}/labels", np.packbits(hot, axis=1))
+    write_whole(put, f"{FOLDER}/labels", _packed_labels(clips, classes))
     ends = [np.nan if c.end_s is None else c.end_s for c in clips]
     columns: dict[str, Array] = {
         "start_s": np.array([c.start_s for c in clips], np.float64),
@@ -48,6 +44,18 @@ def write_clip_table(put: Put, clips: Sequence[Clip], classes: Sequence[str]) ->
             write_whole(put, f"{FOLDER}/{name}", values)
     if any(clip.group for clip in clips):
         _write_strings(put, GROUP, [clip.group for clip in clips])
+
+
+def _packed_labels(clips: Sequence[Clip], classes: Sequence[str]) -> Array:
+    """Multi-hot labels as bits, the first class in the highest; shape (clips, bytes)."""
+    position = {name: i for i, name in enumerate(classes)}
+    width = max(-(-len(classes) // 8), 1)
+    packed = bytearray(len(clips) * width)
+    for row, clip in enumerate(clips):
+        for label in clip.labels:
+            byte, bit = divmod(position[label], 8)
+            packed[row * width + byte] |= 128 >> bit
+    return np.frombuffer(packed, np.uint8).reshape(len(clips), width)
 
 
 def _write_strings(put: Put, name: str, values: Sequence[str]) -> None:

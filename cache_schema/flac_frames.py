@@ -1,4 +1,4 @@
-"""The frames of a FLAC (RFC 9639): whether more follow those that were decoded, or another FLAC does.
+"""The frames of a FLAC (RFC 9639): whether more follow those that were decoded, or another file does.
 
 libsndfile takes whatever lies behind the last frame of a FLAC without a count, as a tag, for damage, and
 ends with the frames of one that counts them.
@@ -9,7 +9,13 @@ from __future__ import annotations
 import re
 
 from cache_schema.mp3_frames import behind_tags
-from cache_schema.truncation import Stream, found_behind
+from cache_schema.recording_heads import (
+    Stream,
+    found_behind,
+    several_files,
+    several_streams,
+    wave_behind,
+)
 
 # The first block of metadata has 34 bytes; bytes 4 to 6 of them are the block size of a stream where
 # all blocks have one.
@@ -23,9 +29,14 @@ _SEARCHED_BYTES = 1 << 24
 _CRC8 = 0x107
 
 
-def flac_follows(stream: Stream) -> bool:
-    """Return whether another FLAC begins somewhere behind the first."""
-    return found_behind(stream, _HEAD, behind_tags(stream) + _HEAD_BYTES)
+def joined_to_flac(stream: Stream) -> str:
+    """Return why not all of a FLAC file is decoded: another, or a WAV, is behind it; else empty."""
+    begin = behind_tags(stream)
+    if found_behind(stream, _HEAD, begin + _HEAD_BYTES) is not None:
+        return several_streams("FLAC")
+    # Its metadata may hold the head of the WAV that it was made of.
+    second = wave_behind(stream, _first_frame(stream, begin + 4))
+    return "" if second is None else several_files(second)
 
 
 def flac_goes_on(stream: Stream, samples: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from cache_schema.truncation import Stream
+from cache_schema.recording_heads import Stream, head_at, several_files, several_streams
 
 _ID3_HEADER_BYTES = 10
 _ID3V1_BYTES = 128
@@ -26,6 +26,7 @@ _RATES_HZ = {
 }
 _VERSION, _RATE, _MONO = 0x18, 0x0C, 0xC0  # bits of a header's second to fourth byte
 _FRAMES_IN_A_ROW = 3
+_FRAME_BEGINS = re.compile(rb"\xff")  # most bytes of most recordings are none
 # The lowest flag means that a count follows; 0 is none. The decoder reads no other form.
 _COUNT_OF_FRAMES = re.compile(
     rb"(?:Xing|Info)...([\x01\x03\x05\x07\x09\x0b\x0d\x0f])(?!\0\0\0\0)(.{0,4})(.{0,4})", re.DOTALL
@@ -53,48 +54,69 @@ def counts_frames(stream: Stream) -> bool:
     return _count(stream) is not None
 
 
-def goes_on_behind_count(stream: Stream) -> bool:
-    """Return whether frames follow those that the first one counts.
+def joined_behind_count(stream: Stream) -> str:
+    """Return why more follows the frames that the first one counts; empty if nothing does.
 
-    The bytes that it counts are believed where none lie behind them; else the frames are.
+    The bytes that it counts are believed where no frame lies behind them; else the frames are.
     """
     count = _count(stream)
     if count is None:
-        return False
+        return ""
+    if count.size:
+        end = behind_tags(stream, count.place + count.size)
+        if head_at(stream, end):
+            return several_files(end)
+        if first_mp3_frame(stream, end) is None:
+            return ""
+    behind = _behind_frames(stream, count)
+    if behind is None:
+        return ""
+    behind = behind_tags(stream, behind)
+    if head_at(stream, behind):
+        return several_files(behind)
+    return "" if first_mp3_frame(stream, behind) is None else several_streams("MP3")
+
+
+def _behind_frames(stream: Stream, count: _Count) -> int | None:
+    """Place behind as many frames as are counted; None if they do not follow one another."""
     place = count.place
-    if count.size and first_mp3_frame(stream, place + count.size) is None:
-        return False
     for _ in range(1 + count.frames):  # the first holds the count
         stream.seek(place)
         step = _frame_bytes(stream.read(4))
         if not step:
-            return False
+            return None
         place += step
-    return first_mp3_frame(stream, place) is not None
+    return place
 
 
-def mp3_changes(stream: Stream) -> bool:
-    """Return whether frames of another rate or number of channels follow the first ones."""
+def joined_to_mp3(stream: Stream) -> str:
+    """Return why decoding ends before an MP3 does, that counts no frames; empty if it need not.
+
+    Frames of another rate or number of channels follow the first ones, or another file does.
+    """
     place, forms = first_mp3_frame(stream), set()
     while place is not None:
         stream.seek(place)
         header = stream.read(4)
         step = _frame_bytes(header)
         if not step:
+            behind = behind_tags(stream, place)
+            if head_at(stream, behind):
+                return several_files(behind)
             place = first_mp3_frame(stream, place)
             continue
         forms.add((header[1] & _VERSION, header[2] & _RATE, header[3] & _MONO == _MONO))
-        if len(forms) > 1:
-            return first_mp3_frame(stream, place) == place  # and not a tag's bytes by chance
+        if len(forms) > 1:  # of frames, and not of a tag's bytes by chance
+            return several_streams("MP3") if first_mp3_frame(stream, place) == place else ""
         place += step
-    return False
+    return ""
 
 
 def true_byte_count(stream: Stream) -> dict[int, bytes]:
     """The bytes there are, by the place of a count of them that differs, as with a tag behind them.
 
     The decoder has no use for it, but warns of it on the process' own stderr, without a name. With them
-    in place `goes_on_behind_count` finds nothing more.
+    in place `joined_behind_count` finds nothing more.
     """
     count = _count(stream)
     if count is None or not count.size or count.place != behind_tags(stream):
@@ -107,6 +129,13 @@ def true_byte_count(stream: Stream) -> dict[int, bytes]:
     if size == count.size:
         return {}
     return {count.size_place: min(size, (1 << 32) - 1).to_bytes(4)}
+
+
+def mp3_begins(stream: Stream, place: int) -> bool:
+    """Return whether frames begin at a place, or right behind tags there."""
+    behind = behind_tags(stream, place)
+    stream.seek(behind)
+    return stream.read(1) == b"\xff" and first_mp3_frame(stream, behind) == behind
 
 
 def first_mp3_frame(stream: Stream, place: int = 0) -> int | None:
@@ -151,7 +180,8 @@ def _count(stream: Stream) -> _Count | None:
     begin = behind_tags(stream)
     stream.seek(begin)
     content = stream.read(_SEARCHED_FOR_COUNT_BYTES)
-    place = next((at for at in range(len(content)) if _frame_bytes(content[at : at + 4])), 0)
+    begins = (found.start() for found in _FRAME_BEGINS.finditer(content))
+    place = next((at for at in begins if _frame_bytes(content[at : at + 4])), 0)
     found = _COUNT_OF_FRAMES.search(content, place, place + _COUNT_ENDS_WITHIN_BYTES)
     if found is None:
         return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,14 @@ from cache_schema.folder_kinds import kind_of
 from cache_schema.store.address import WEB, Address, CachePath, cache_path, is_address
 from cache_schema.store.cloud import check_extra
 
-PICTURE_SUFFIXES = (".png", ".pdf", ".svg")
-PAGE_SUFFIXES = (".html", ".htm")
+# Files that commands write: suffix, and a pattern of what one of ours has near one of its ends.
+PICTURES = {
+    ".png": rb"Software\0Matplotlib",
+    ".pdf": rb"Creator.{,9}Matplotlib",
+    ".svg": rb">Matplotlib v",
+}
+PAGES = dict.fromkeys((".html", ".htm"), rb'name="generator" content="aftersound"')
+_END_BYTES = 1 << 16
 
 
 def path_problem(text: str) -> str | None:
@@ -82,31 +90,42 @@ class OutputPath(LocalPath):
         return path
 
 
-class PicturePath(OutputPath):
-    """A picture to draw, in a format that its suffix names."""
+class OutputFile(OutputPath):
+    """A file to write, in a format that its suffix names; it replaces an earlier one of ours alone.
+
+    Parameters
+    ----------
+    formats : mapping of str to bytes
+        Suffixes, each with a pattern that is found near the beginning or the end of what is written.
+    """
+
+    def __init__(self, formats: Mapping[str, bytes]) -> None:
+        super().__init__(dir_okay=False)
+        self.formats = formats
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Reject a suffix that is no format of pictures."""
+        """Reject a suffix that is not known, and a file that was not written by such an option."""
         path: Path = super().convert(value, param, ctx)
-        if path.suffix.lower() not in PICTURE_SUFFIXES:
-            known = ", ".join(PICTURE_SUFFIXES)
+        pattern = self.formats.get(path.suffix.lower())
+        if pattern is None:
+            known = ", ".join(self.formats)
             self.fail(f"{path} has the suffix {path.suffix!r}; known: {known}", param, ctx)
+        if path.is_file() and not _is_ours(path, pattern):
+            self.fail(
+                f"{path} is there already and was not written by this command; name another file",
+                param,
+                ctx,
+            )
         return path
 
 
-class ReportPath(OutputPath):
-    """A report to write: one HTML file."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(dir_okay=False, **options)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Reject a suffix that browsers do not open."""
-        path: Path = super().convert(value, param, ctx)
-        if path.suffix.lower() not in PAGE_SUFFIXES:
-            known = ", ".join(PAGE_SUFFIXES)
-            self.fail(f"{path} has the suffix {path.suffix!r}; known: {known}", param, ctx)
-        return path
+def _is_ours(path: Path, pattern: bytes) -> bool:
+    """Whether a file is empty, or has a pattern near one of its ends."""
+    with path.open("rb") as file:
+        ends = file.read(_END_BYTES)
+        file.seek(max(0, path.stat().st_size - _END_BYTES))
+        ends += file.read(_END_BYTES)
+    return not ends or re.search(pattern, ends, re.DOTALL) is not None
 
 
 class CacheOutput(OutputPath):
@@ -126,9 +145,11 @@ class CacheOutput(OutputPath):
 
 
 def _at_address(value: Any) -> CachePath | None:
-    """Read an address; None where it is none."""
-    if isinstance(value, Address) or not is_address(os.fspath(value)):
-        return value if isinstance(value, Address) else None
+    """Read an address, or the local path of a ``file://`` one; None where it is none."""
+    if isinstance(value, Address):
+        return value
+    if not is_address(os.fspath(value)):
+        return None
     place = cache_path(value)
     if isinstance(place, Address):
         check_extra()

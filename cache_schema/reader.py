@@ -10,6 +10,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from cache_schema.signal_names import (
 from cache_schema.store.address import CachePath, cache_path
 from cache_schema.store.arrays import Array, ChunkReader, EagerArray
 from cache_schema.store.files import sha256
+from cache_schema.store.local_copy import local_copy
 from cache_schema.store.objects import get_recorded, objects_of
 from cache_schema.view_recipe import draw_names
 from cache_schema.writer import (
@@ -138,6 +140,7 @@ class SealedPart:
         self.object_crc32c = self._unit_array("object_crc32c")
         self.names = [signal.name for signal in self.plan.signals]
         self._ragged = [s.name for s in self.plan.signals if s.layout != "fixed"]
+        self._copy = None if isinstance(root, Path) else local_copy()
         self._readers: dict[str, ChunkReader] = {}
 
     def _load_index(self, entry: PartEntry) -> PartIndex:
@@ -189,6 +192,11 @@ class SealedPart:
         """SHA-256 of each unit's commit record, as sealed."""
         return [row.tobytes().hex() for row in self._unit_array("record_sha256")]
 
+    def _chunk_digest(self, unit: int, column: int) -> str:
+        """SHA-256 of a chunk, as sealed."""
+        digest: bytes = self._array("object_sha256")[unit : unit + 1][0, column].tobytes()
+        return digest.hex()
+
     def read(self, name: str, unit: int, keep: NDArray[np.bool_]) -> Any:
         """Read one signal of a unit for the rows in `keep`, checking size, trailer and CRC-32C."""
         spec = self.plan.signal(name)
@@ -197,14 +205,16 @@ class SealedPart:
         trailer = self.object_crc32c[unit, column].tobytes()
         if name not in self._readers:
             chunk = (self.folder / name, spec.chunk_shape, spec.dtype, self.plan.codec)
-            self._readers[name] = ChunkReader(*chunk)
+            self._readers[name] = ChunkReader(*chunk, self._copy)
+        digest = self._chunk_digest(unit, column) if self._copy else ""
+        stored = (size, trailer, digest)
         if spec.layout == "fixed":
-            values = self._readers[name].read(unit, len(keep), size, trailer)[keep]
+            values = self._readers[name].read(unit, len(keep), *stored)[keep]
             if spec.dtype == "uint16":
                 values = top_k.decode(values, len((self.plan.teacher or {})["classes"]))
             return values
         lengths = self.lengths(name, unit)
-        values = self._readers[name].read(unit, int(lengths.sum()), size, trailer)
+        values = self._readers[name].read(unit, int(lengths.sum()), *stored)
         if not keep.all():
             values = values[np.repeat(keep, lengths)]
         starts = np.concatenate([[0], np.cumsum(lengths[keep])])

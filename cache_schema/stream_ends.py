@@ -1,21 +1,29 @@
-"""What lies behind the frames that a decoder reads: a tag, more frames, or another stream."""
+"""What lies behind the frames that a decoder reads: a tag, more frames, or another file."""
 
 from __future__ import annotations
 
-from cache_schema.flac_frames import flac_follows, flac_goes_on
-from cache_schema.mp3_frames import first_mp3_frame, goes_on_behind_count, mp3_changes
-from cache_schema.truncation import Stream, ogg_follows, several_streams
+from cache_schema.flac_frames import flac_goes_on, joined_to_flac
+from cache_schema.mp3_frames import first_mp3_frame, joined_to_mp3
+from cache_schema.ogg_pages import joined_to_ogg
+from cache_schema.recording_heads import Stream, head_again, several_files
 
-_FOLLOWS = {"FLAC": flac_follows, "MP3": goes_on_behind_count, "OGG": ogg_follows}
+# What comes behind the first ones is seen where their header is read. What has no header, or one of
+# small numbers alone, may have samples like its first bytes.
+_NOT_SEARCHED = ("AIFF", "AU", "CAF", "MP3", "RF64", "W64", "WAV", "WAVEX", "RAW", "MAT4")
 
 
-def problem_behind_count(stream: Stream, kind: str) -> str:
-    """Return why a file that counts its frames does not end with them; empty if it does.
+def problem_of_joining(stream: Stream, kind: str) -> str:
+    """Return why a file holds several recordings, joined, and not one; empty if it is one.
 
-    `kind` is libsndfile's name of the container. Of an MP3 little is read, of others the whole file.
+    `kind` is libsndfile's name of the container. Of a kind that does not state where its samples end,
+    all of the file is read.
     """
-    follows = _FOLLOWS.get(kind)
-    return several_streams(kind) if follows is not None and follows(stream) else ""
+    if kind == "FLAC":
+        return joined_to_flac(stream)
+    if kind == "OGG":
+        return joined_to_ogg(stream)
+    second = None if kind in _NOT_SEARCHED else head_again(stream)
+    return "" if second is None else several_files(second)
 
 
 def problem_behind_decoded(stream: Stream, kind: str, frames: int, *, stopped: bool) -> str:
@@ -34,15 +42,11 @@ def problem_behind_decoded(stream: Stream, kind: str, frames: int, *, stopped: b
     """
     if kind == "MP3":
         goes_on = stopped and first_mp3_frame(stream, stream.seek(0, 1)) is not None
-        several = mp3_changes(stream)  # which ends the decoding without a word
+        joined = joined_to_mp3(stream)
     elif kind == "FLAC":
-        goes_on, several = flac_goes_on(stream, frames), flac_follows(stream)
+        goes_on, joined = flac_goes_on(stream, frames), joined_to_flac(stream)
     else:
-        goes_on, several = stopped, False
-    if several:
-        return several_streams(kind)
-    if goes_on:
-        return (
-            f"truncated or damaged: decoding stopped after {frames} frames, before the file's end"
-        )
-    return ""
+        goes_on, joined = stopped, ""
+    if joined or not goes_on:
+        return joined
+    return f"truncated or damaged: decoding stopped after {frames} frames, before the file's end"

@@ -11,7 +11,11 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+
+from cache_schema.counted_samples import counted_samples
+from cache_schema.mp3_frames import mp3_begins
+from cache_schema.ogg_pages import ogg_end
+from cache_schema.recording_heads import Stream, head_at, several_files
 
 # Rates that a header may declare: outside them a small file would be hours long.
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 1_000_000
@@ -46,24 +50,7 @@ _SPHERE_FIELD = re.compile(rb"^(\w+) -i (\d{1,18})$", re.MULTILINE)
 # Writers to a pipe put 0, a round number or nearly the largest one where the size is not known yet.
 _STREAMED_BYTES = 2_000_000_000 - 4096
 _STREAMED_IN_64_BITS = (0x7FFF_FFFF, 0xFFFF_FFFF)
-_OGG_PAGE_BYTES = 27
-_OGG_FIRST_PAGE = 2  # flag of a stream's first page
-_OGG_HEAD = re.compile(rb"OggS\0[\x02\x06]")
-_BLOCK_BYTES = 1 << 20
-_MAX_OGG_STREAMS = 64
 _LFS_POINTER = b"version https://git-lfs"
-
-
-class Stream(Protocol):
-    """Bytes to read and to move in."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read so many bytes, or all that are left."""
-        ...
-
-    def seek(self, position: int, whence: int = 0, /) -> int:
-        """Move; returns the place."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +61,20 @@ class Extent:
     ----------
     problem : str
         Why the file cannot hold what is promised; empty if it can.
+    open_end : bool
+        A stream was never closed: its last page does not say that it is the last.
     patches : mapping of int to bytes
         The true sizes, by place, where the header has none: the samples go on to the end of the file.
     """
 
     problem: str = ""
+    open_end: bool = False
     patches: Mapping[int, bytes] = field(default_factory=dict)
+
+    @property
+    def unsized(self) -> bool:
+        """Whether nothing but the end of the file says where the samples end."""
+        return self.open_end or bool(self.patches)
 
 
 def container_extent(stream: Stream) -> Extent:
@@ -89,7 +84,7 @@ def container_extent(stream: Stream) -> Extent:
     if head == _LFS_POINTER:
         extent = Extent("a Git LFS pointer, not audio: git lfs pull fetches the file")
     elif head[:4] == b"OggS":
-        extent = Extent(_ogg_problem(stream))
+        extent = Extent(*ogg_end(stream))
     elif head[:4] in _CHUNKED:
         layout, first, samples = _CHUNKED[head[:4]]
         extent = _chunk_extent(stream, layout, first, b"BODY" if head[8:12] in _SVX else samples)
@@ -99,6 +94,9 @@ def container_extent(stream: Stream) -> Extent:
         extent = _wave64_extent(stream)
     elif head[:7] == b"NIST_1A":
         extent = Extent(_sphere_problem(stream))
+    elif (counted := counted_samples(stream)) is not None:
+        held = stream.seek(0, 2) - counted.begin
+        extent = Extent(_extent(counted.declared, held, False, {}).problem)
     stream.seek(0)
     return extent
 
@@ -121,11 +119,15 @@ def _chunks_follow(stream: Stream, layout: str, position: int, size: int) -> boo
     """Return whether chunks fill a file from here to its end, as samples by chance never do."""
     end = position
     for name, begin, length in _chunks(stream, layout, position, size):
-        if length < 0 or not (name[:4].isascii() and name[:4].decode("ascii").isprintable()):
+        if length < 0 or not _is_chunk(name):
             return False
         end = begin + length
     _, step = _COUNTED_AND_STEP[struct.calcsize(layout)]
     return position < end <= size < end + step
+
+
+def _is_chunk(name: bytes) -> bool:
+    return name[:4].isascii() and name[:4].decode("ascii").isprintable()
 
 
 def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Extent:
@@ -164,28 +166,24 @@ def _unpadded(stream: Stream, layout: str, name: bytes, begin: int, length: int)
 
 
 def _second_file(stream: Stream, layout: str, begin: int, length: int) -> Extent | None:
-    """Reject a file that another was joined to: behind its samples, and other chunks, it begins anew."""
+    """Reject a file that another was joined to: one begins behind its samples, or other chunks."""
     if length <= 0:  # not known
         return None
-    stream.seek(0)
-    magic = stream.read(4)
-    stream.seek(begin + length)
-    if stream.read(4) == magic:
-        return _several_files(begin + length)
     header_bytes = struct.calcsize(layout)
     _, step = _COUNTED_AND_STEP[header_bytes]
     size = stream.seek(0, 2)
+    if _begins(stream, begin + length):
+        return Extent(several_files(begin + length))
     for name, place, _ in _chunks(stream, layout, begin + -(-length // step) * step, size):
-        if name.startswith(magic):
-            return _several_files(place - header_bytes)
+        if _begins(stream, place - header_bytes):
+            return Extent(several_files(place - header_bytes))
+        if not _is_chunk(name):
+            break
     return None
 
 
-def _several_files(second: int) -> Extent:
-    return Extent(
-        "several files one after another, of which only the first can be decoded; the second begins "
-        f"with byte {second + 1}, as 'tail -c +{second + 1}' reads it"
-    )
+def _begins(stream: Stream, place: int) -> bool:
+    return head_at(stream, place) or mp3_begins(stream, place)
 
 
 def _rf64_extent(stream: Stream, sizes: int, size: int, begin: int) -> Extent:
@@ -203,9 +201,8 @@ def _au_extent(stream: Stream) -> Extent:
     """Compare the size of the samples in Sun's AU with the bytes from where they begin."""
     stream.seek(4)
     begin, length = struct.unpack(">II", stream.read(8).ljust(8, b"\0"))
-    stream.seek(begin + length)
-    if length and stream.read(4) == b".snd":
-        return _several_files(begin + length)
+    if length and _begins(stream, begin + length):
+        return Extent(several_files(begin + length))
     return _extent(length, stream.seek(0, 2) - begin, False, {(8, ">I"): 0})
 
 
@@ -264,59 +261,3 @@ def _sphere_problem(stream: Stream) -> str:
         return ""
     held = stream.seek(0, 2) - _SPHERE_HEADER_BYTES
     return _extent(count * width * channels, held, False, {}).problem
-
-
-def _ogg_problem(stream: Stream) -> str:
-    """Compare the last page with the bytes left for it, and its stream with the first (RFC 3533)."""
-    size = stream.seek(0, 2)
-    # The largest page has 255 segments of 255 bytes.
-    stream.seek(max(0, size - _OGG_PAGE_BYTES - 255 - 255 * 255))
-    tail = stream.read()
-    page = tail[tail.rfind(b"OggS\0") :]
-    segments = page[26] if len(page) >= _OGG_PAGE_BYTES else 255
-    declared = _OGG_PAGE_BYTES + segments + sum(page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + segments])
-    if len(page) < declared:
-        return f"truncated: the last page declares {declared} bytes, the file holds {len(page)} of them"
-    # libsndfile ends with the first of several streams that follow one another.
-    serials, _ = _first_ogg_streams(stream)
-    return "" if page[14:18] in serials else several_streams("OGG")
-
-
-def ogg_follows(stream: Stream) -> bool:
-    """Return whether a stream begins behind those that begin an Ogg file, whatever its serial number."""
-    _, place = _first_ogg_streams(stream)
-    return found_behind(stream, _OGG_HEAD, place)
-
-
-def found_behind(stream: Stream, head: re.Pattern[bytes], place: int) -> bool:
-    """Return whether bytes that begin a stream, at most 8, lie somewhere behind a place."""
-    stream.seek(place)
-    kept = b""
-    while block := stream.read(_BLOCK_BYTES):
-        if head.search(kept + block):
-            return True
-        kept = block[-7:]
-    return False
-
-
-def several_streams(kind: str) -> str:
-    """Reason to leave out a file that several others were joined to."""
-    return (
-        f"several {kind} streams one after another, of which only the first can be decoded; "
-        f"'ffmpeg -i IN.{kind.lower()} OUT.flac' joins them"
-    )
-
-
-def _first_ogg_streams(stream: Stream) -> tuple[set[bytes], int]:
-    """Serial numbers of the streams that begin where the file does, and where their first pages end."""
-    serials: set[bytes] = set()
-    place = 0
-    for _ in range(_MAX_OGG_STREAMS):
-        stream.seek(place)
-        page = stream.read(_OGG_PAGE_BYTES + 255)
-        if page[:4] != b"OggS" or len(page) < _OGG_PAGE_BYTES or not page[5] & _OGG_FIRST_PAGE:
-            break
-        serials.add(page[14:18])
-        segments = page[_OGG_PAGE_BYTES : _OGG_PAGE_BYTES + page[26]]
-        place += _OGG_PAGE_BYTES + len(segments) + sum(segments)
-    return serials, place

@@ -110,7 +110,27 @@ def load_manifest(root: CachePath) -> Manifest:
     except FileNotFoundError:
         raise _no_cache(root) from None
     except CacheError:  # what fails in transit is right the second time
-        return parse_manifest(objects.get(MANIFEST), where)
+        with _way_out(root):
+            return parse_manifest(objects.get(MANIFEST), where)
+
+
+@contextmanager
+def _way_out(root: CachePath) -> Iterator[None]:
+    """Add what is left to do to an error of a document that nothing makes again."""
+    try:
+        yield
+    except CacheError as error:
+        if error.kind != "damaged":
+            raise
+        raise CacheError(f"{error}\n{restore_or_delete(root)}", kind=error.kind) from None
+
+
+def restore_or_delete(root: CachePath) -> str:
+    """Explain what is left to do with a cache whose manifest or plan is damaged."""
+    return (
+        f"--repair cannot make this again. Put it back from a copy of the cache; or delete {root}, and "
+        "repeat the precompute-teacher command without --repair"
+    )
 
 
 def _no_cache(root: CachePath) -> CacheError:
@@ -129,6 +149,11 @@ def _no_cache(root: CachePath) -> CacheError:
 
 def load_plan(root: CachePath, entry: PartEntry) -> PartPlan:
     """Read the plan of a part and check it against the manifest's digest."""
+    with _way_out(root):
+        return _read_plan(root, entry)
+
+
+def _read_plan(root: CachePath, entry: PartEntry) -> PartPlan:
     where = root / "parts" / entry.name / PLAN
     try:
         data = get_recorded(objects_of(root), part_key(entry.name, PLAN), entry.plan_sha256)
@@ -158,7 +183,7 @@ def check_plans(root: CachePath, manifest: Manifest, plans: Sequence[PartPlan]) 
     if problems:
         raise CacheError(
             f"{root}: its plans do not fit its clips; {len(problems)} problem(s)\n"
-            f"{bullet_list(problems, MAX_LISTED)}",
+            f"{bullet_list(problems, MAX_LISTED)}\n{restore_or_delete(root)}",
             kind="damaged",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cache_schema.cautions import (
     few,
@@ -58,6 +59,9 @@ def corpus_summary(
         reasons.append(
             f"{len(wrong_length)} not of {takes}, as the teacher takes them, first {first}"
         )
+        outside = {clip.id for clip in wrong_length}
+        clips = (replace(c, frames=0) if c.id in outside else c for c in corpus.clips)
+        corpus = replace(corpus, clips=tuple(clips))
     warnings = [
         *_class_warnings(corpus, kind),
         *_split_warnings(corpus, kind),

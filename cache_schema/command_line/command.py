@@ -27,6 +27,7 @@ from cache_schema.terminal import echo
 # Set, it shows developers the traceback of an error that no code of ours raised.
 TRACEBACK = "AFTERSOUND_TRACEBACK"
 OUTPUT = "standard output"
+KEPT = " What was finished is kept."
 _SHOWN_CHARACTERS = 400
 _MAX_CONFIG_BYTES = 1 << 20
 
@@ -36,8 +37,8 @@ _WAYS_OUT = {
     errno.EDQUOT: "Free some of your quota there, or choose another place to write",
     errno.EFBIG: "Raise the limit of file sizes (ulimit -f), or choose another place to write",
     errno.EROFS: "Make it writable, or choose another place to write",
-    errno.EACCES: "Allow access to it, or choose another place to write",
-    errno.EPERM: "Allow access to it, or choose another place to write",
+    errno.EACCES: "Allow access to it, or name another place",
+    errno.EPERM: "Allow access to it, or name another place",
 }
 
 
@@ -75,10 +76,17 @@ class Command(click.Command):
 
     It takes ``--config FILE.toml`` whose keys are the option names with underscores; what the
     command line gives wins.
+
+    Parameters
+    ----------
+    goes_on : bool
+        What a command that failed or was stopped had finished is kept, and the same command goes on from
+        there: its messages say so. Others begin anew.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, goes_on: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.goes_on, self._kept = goes_on, KEPT if goes_on else ""
         self.params.append(
             click.Option(
                 ["--config"],
@@ -94,7 +102,7 @@ class Command(click.Command):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run; an error ends as a message on stderr and its exit code, whoever raised it."""
-        with shown_errors(str(self.name)), interrupts():
+        with shown_errors(str(self.name), self._kept), interrupts():
             return super().main(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -109,24 +117,30 @@ class Command(click.Command):
                 error.filename = ctx.params.get("out")
             raise
         except KeyboardInterrupt:
+            way = "go on" if self.goes_on else "begin anew"
             raise RunError(
-                "stopped. What was finished is kept; repeat the command to go on.",
-                kind="interrupted",
+                f"stopped.{self._kept} Repeat the command to {way}.", kind="interrupted"
             ) from None
 
 
 @contextmanager
-def shown_errors(name: str) -> Iterator[None]:
-    """Turn every error of the command `name` into a message on stderr and its exit code."""
+def shown_errors(name: str, kept: str = "") -> Iterator[None]:
+    """Turn every error of the command `name` into a message on stderr and its exit code.
+
+    `kept` is what such a message says of what the command had finished.
+    """
     _open_streams()
     try:
         yield
     except AftersoundError as error:
         code, message = error.exit_code, str(error)
+        if error.kind == "unreadable":  # the same from any command that reads
+            message += kept
     except OSError as error:
-        code, message = 1, _described(error)
+        code, message = 1, _described(error, kept)
     except Exception as error:  # of memory, of a library, or a mistake of ours
-        code, message = 1, _out_of_memory() if is_out_of_memory(error) else _unforeseen(error)
+        describe = _out_of_memory if is_out_of_memory(error) else _unforeseen
+        code, message = 1, describe(error, kept)
     else:
         return
     with suppress(OSError):  # stderr may be closed or full: the exit code is left
@@ -186,40 +200,50 @@ class _Output(io.BufferedWriter):
             raise
 
 
-def _described(error: OSError) -> str:
+def _described(error: OSError, kept: str) -> str:
     """Name what the disk refused and where, what is left, and how to go on."""
     _show_traceback()
+    if error.filename is None and not _in_a_folder():
+        return (
+            "the working folder is no longer there. Change to another (cd), and repeat the command."
+        )
     place = f" ({error.filename})" if error.filename else ""
     message = f"{error.strerror or error}{place}"
     if error.errno not in _WAYS_OUT and not is_refusal(error):
         return message
     if error.filename == OUTPUT:
-        return (
-            f"{message}. What was finished is kept. Send the output elsewhere, and repeat the "
-            "command."
-        )
+        return f"{message}.{kept} Send the output elsewhere, and repeat the command."
     way = _WAYS_OUT.get(
         error.errno or 0, "Correct what refused it (disk, network, mount, permissions)"
     )
-    return f"{message}. What was finished is kept. {way}, and repeat the command."
+    return f"{message}.{kept} {way}, and repeat the command."
 
 
-def _out_of_memory() -> str:
+def _in_a_folder() -> bool:
+    """Whether the process stands in a folder that is still there."""
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True
+
+
+def _out_of_memory(_: Exception, kept: str) -> str:
     _show_traceback()
     return (
-        "there is not enough memory. What was finished is kept. Raise the limit (ulimit -v), or request "
-        "less at once (batches, processes), and repeat the command."
+        f"there is not enough memory.{kept} Raise the limit (ulimit -v), or request less at once "
+        "(batches, processes), and repeat the command."
     )
 
 
-def _unforeseen(error: Exception) -> str:
+def _unforeseen(error: Exception, kept: str) -> str:
     """Describe what a library raised."""
     if not _show_traceback() and isinstance(error, ModuleNotFoundError) and error.name:
         return f"{error.name} is not installed. Install it: pip install 'aftersound[all]'"
     first = (str(error).strip().splitlines() or ["no message"])[0][:_SHOWN_CHARACTERS]
     return (
-        f"failed with {type(error).__name__}: {first}. What was finished is kept. To see where, repeat "
-        f"the command with {TRACEBACK}=1"
+        f"failed with {type(error).__name__}: {first}.{kept} To see where, repeat the command with "
+        f"{TRACEBACK}=1"
     )
 
 
@@ -245,9 +269,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         values = tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
         raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
-    options = [
-        p for p in context.command.params if isinstance(p, click.Option) and p.name != "config"
-    ]
+    options = [p for p in context.command.params if isinstance(p, click.Option) and not p.is_eager]
     names = {_spelled(option): option for option in options}
     problems = [str(unknown_name(key, sorted(names), "key")) for key in values if key not in names]
     found = {key: _as_given(names[key], values[key]) for key in values if key in names}

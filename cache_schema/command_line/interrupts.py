@@ -1,16 +1,47 @@
 """SIGINT and SIGTERM alike: the first requests that a command stop, the second ends it at once.
 
 Wherever a command may be stopped the first raises KeyboardInterrupt in the main thread. Where a
-step must stay whole it is only noted, and looked at between steps.
+step must stay whole it is only noted, and looked at between steps. What waits for others, for minutes
+if need be, asks from then on whether to give up.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
+
+# How long a step that must stay whole waits for another machine once it is to stop.
+GRACE_S = 2.0
+
+
+@dataclass(slots=True)
+class _Stop:
+    """When the first signal came, and whether it has raised KeyboardInterrupt; of how many blocks."""
+
+    came_s: float | None = None
+    raised: bool = False
+    blocks: int = 0
+
+
+_stop = _Stop()
+
+
+def is_overdue(began_s: float) -> bool:
+    """Whether a wait that began at a monotonic time is to be given up, as a signal has come.
+
+    In the main thread, which ends what is in hand, after `GRACE_S`; in others at once where the main
+    thread no longer waits for them.
+    """
+    if _stop.came_s is None:
+        return False
+    if _stop.raised and threading.current_thread() is not threading.main_thread():
+        return True
+    return time.monotonic() - max(began_s, _stop.came_s) > GRACE_S
 
 
 @contextmanager
@@ -18,6 +49,7 @@ def interrupts() -> Iterator[None]:
     """Let both signals raise KeyboardInterrupt."""
 
     def interrupt() -> None:
+        _stop.raised = True
         raise KeyboardInterrupt
 
     with _first_signal(interrupt):
@@ -47,13 +79,18 @@ def _first_signal(on_signal: Callable[[], None]) -> Iterator[None]:
     def handle(_number: int, _frame: FrameType | None) -> None:
         for number in before:
             signal.signal(number, signal.SIG_DFL)
+        _stop.came_s = time.monotonic()
         on_signal()
 
     for number in before:
         signal.signal(number, handle)
+    _stop.blocks += 1
     try:
         yield
     finally:
+        _stop.blocks -= 1
+        if not _stop.blocks:
+            _stop.came_s, _stop.raised = None, False
         for number, handler in before.items():
             if signal.getsignal(number) is handle:
                 signal.signal(number, handler)

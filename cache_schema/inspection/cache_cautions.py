@@ -19,7 +19,13 @@ from cache_schema.cautions import (
 )
 from cache_schema.inspection.summary import teacher_accuracy
 from cache_schema.reader import Cache
-from cache_schema.signal_names import TEMPORAL_ATTENTION, qualified, teacher_label
+from cache_schema.signal_names import (
+    LOGITS,
+    TEMPORAL_ATTENTION,
+    qualified,
+    teacher_label,
+    teacher_of,
+)
 
 MAX_CLIPS = 50_000  # of a split: what is looked at of very large ones, whose clips lie at random
 TEST = "test"
@@ -113,8 +119,14 @@ def teacher_cautions(
     used = signals is None or signal in signals
     return [
         *perfect_teacher(scores.get("train"), "accuracy", teacher_label(teacher)),
-        *flat_attention(mean_flatness(cache, signal) if used else None, signal),
+        *(flat_cautions(cache, signal) if used else []),
     ]
+
+
+def flat_cautions(cache: Cache, signal: str) -> list[str]:
+    """Whether a teacher's attention is nearly flat, and what else there is to learn from."""
+    logits = qualified(LOGITS, teacher_of(signal)) in cache.signals
+    return flat_attention(mean_flatness(cache, signal), signal, logits=logits)
 
 
 def mean_flatness(cache: Cache, signal: str) -> float | None:

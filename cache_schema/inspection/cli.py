@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,14 +24,15 @@ from cache_schema.inspection.summary import (
     summary,
     teacher_accuracy,
 )
-from cache_schema.integrity.verify import verify
-from cache_schema.paths import CacheArgument, PicturePath, ReportPath
+from cache_schema.integrity.verify import Damage, verify
+from cache_schema.paths import PAGES, PICTURES, CacheArgument, OutputFile, OutputPath
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
 from cache_schema.signal_names import command_of
 from cache_schema.store.address import CachePath
 from cache_schema.terminal import Terminal, echo, wide_terminal
 from cache_schema.text import json_text, lines, one_line
+from cache_schema.writer import restore_or_delete
 
 
 @click.command("inspect-cache", cls=Command)
@@ -45,16 +46,22 @@ from cache_schema.text import json_text, lines, one_line
 )
 @click.option(
     "--plot",
-    type=PicturePath(),
+    type=OutputFile(PICTURES),
     metavar="FILE.png",
     help="Draw one clip (the first, or --clip): log-mel and what the teacher attends to.",
 )
 @click.option(
     "--report",
     "page",
-    type=ReportPath(),
+    type=OutputFile(PAGES),
     metavar="FILE.html",
     help="Page of the finished cache: classes, teachers, and clips to look at and listen to.",
+)
+@click.option(
+    "--png",
+    type=OutputPath(file_okay=False),
+    metavar="FOLDER",
+    help="With --report: write each of its charts and clips as a picture too.",
 )
 def main(
     cache: CachePath,
@@ -65,42 +72,29 @@ def main(
     clip_id: str | None,
     plot: Path | None,
     page: Path | None,
+    png: Path | None,
 ) -> None:
     """Show what is in CACHE, finished or not; exit code 3 when it is damaged."""
     if list_clips:
-        _check_alone(verify_all, clip_id, plot, page)
+        _check_alone(verify_all, clip_id, plot, page, png)
         _print_clips(listed_clips(cache, split), as_json)
         return
     if split is not None:
         raise UsageError("--split belongs to --clips", kind="options")
-    if page is not None:
-        require_report("--report")
+    _check_page(page, png)
     console = wide_terminal(soft_wrap=True)
-    damage = [str(found) for found in verify(cache)] if verify_all else []
+    damage = verify(cache) if verify_all else []
     if damage:
         _print_damage(cache, damage, as_json)
     report = summary(cache)
     if verify_all:
-        report["damage"] = damage
+        report["damage"] = []
     if report["finished"]:
-        opened = open_cache(cache)
-        report["statistics"] = statistics(opened)
-        for name in opened.teachers:
-            report["teachers"][name]["score"] = teacher_accuracy(opened, name)
-        report["teacher_score"] = report["teachers"].get("", {}).get("score", {})
+        _add_scores(report, cache)
     if clip_id is not None or plot is not None:
-        opened = open_cache(cache)
-        facts = clip_facts(opened, find_clip(cache, clip_id) if clip_id is not None else 0)
-        if plot is not None:
-            from cache_schema.inspection.plot import plot_clip
-
-            plot_clip(opened, facts, plot)
-            report["plot"] = plot.name
-        if clip_id is not None:
-            described = {name: _describe(value) for name, value in facts["signals"].items()}
-            report["clip"] = facts | {"signals": described}
+        _add_clip(report, cache, clip_id, plot)
     if page is not None:
-        report["report"] = _write_page(cache, report, page, clip_id)
+        _write_page(cache, report, page, clip_id, png)
     if as_json:
         echo(json_text(report, indent=1))
     else:
@@ -110,6 +104,43 @@ def main(
             lines({k: v for k, v in report.items() if k != "clip"}),
             report.get("clip"),
         )
+
+
+def _check_page(page: Path | None, png: Path | None) -> None:
+    """Reject a page or pictures that could not be made."""
+    if png is not None and page is None:
+        raise UsageError("--png belongs to --report FILE.html", kind="options")
+    if page is not None:
+        require_report("--report")
+    if png is not None:
+        from cache_schema.report.pictures import check_pictures
+
+        check_pictures(png, "inspect-cache")
+
+
+def _add_scores(report: dict[str, Any], cache: CachePath) -> None:
+    """Add the statistics of a finished cache and its teachers' scores."""
+    opened = open_cache(cache)
+    report["statistics"] = statistics(opened)
+    for name in opened.teachers:
+        report["teachers"][name]["score"] = teacher_accuracy(opened, name)
+    report["teacher_score"] = report["teachers"].get("", {}).get("score", {})
+
+
+def _add_clip(
+    report: dict[str, Any], cache: CachePath, clip_id: str | None, plot: Path | None
+) -> None:
+    """Add the facts of a clip that is named, and draw it or the first."""
+    opened = open_cache(cache)
+    facts = clip_facts(opened, find_clip(cache, clip_id) if clip_id is not None else 0)
+    if plot is not None:
+        from cache_schema.inspection.plot import plot_clip
+
+        plot_clip(opened, facts, plot)
+        report["plot"] = plot.name
+    if clip_id is not None:
+        described = {name: _describe(value) for name, value in facts["signals"].items()}
+        report["clip"] = facts | {"signals": described}
 
 
 def _check_alone(*others: object) -> None:
@@ -129,29 +160,33 @@ def _clip_columns(clip: dict[str, Any]) -> tuple[str, str, str]:
     return clip["id"], clip["split"], ";".join(clip["labels"]) or nothing
 
 
-def _write_page(cache: CachePath, report: dict[str, Any], page: Path, clip_id: str | None) -> str:
-    """Write the page; an unfinished cache is rejected as by whoever opens it."""
+def _write_page(
+    cache: CachePath, report: dict[str, Any], page: Path, clip_id: str | None, png: Path | None
+) -> None:
+    """Write the page and pictures; an unfinished cache is rejected as by whoever opens it."""
     from cache_schema.report.cache_page import write_cache_page
 
     words = ["inspect-cache", str(cache), "--report", str(page)]
+    words += [] if png is None else ["--png", str(png)]
     clip = None if clip_id is None else find_clip(cache, clip_id)
     command = shlex.join(words if clip_id is None else [*words, "--clip", clip_id])
-    write_cache_page(open_cache(cache), report, page, command=command, clip=clip)
-    return page.name
+    drawn = write_cache_page(open_cache(cache), report, page, command=command, clip=clip, png=png)
+    report["report"] = page.name
+    if png is not None:
+        report["pictures"] = f"{drawn} in {png}"
 
 
-def _print_damage(cache: CachePath, damage: list[str], as_json: bool) -> NoReturn:
+def _print_damage(cache: CachePath, damage: Sequence[Damage], as_json: bool) -> NoReturn:
     """List the damage and stop: what is damaged cannot be summed up."""
     if as_json:
-        echo(json_text({"damage": damage}, indent=1))
+        echo(json_text({"damage": list(map(str, damage))}, indent=1))
     else:
-        for line in damage:
-            echo(f"damaged {one_line(line)}")
-    raise CacheError(
-        f"{cache} is damaged: {len(damage)} object(s). Repair it: repeat the precompute-teacher "
-        "command with --repair",
-        kind="damaged",
-    )
+        for found in damage:
+            echo(f"damaged {one_line(found)}")
+    way = "Repair it: repeat the precompute-teacher command with --repair"
+    if lost := [found.object for found in damage if found.lost]:
+        way = f"First {', '.join(map(one_line, lost))}: {restore_or_delete(cache)}"
+    raise CacheError(f"{cache} is damaged: {len(damage)} object(s). {way}", kind="damaged")
 
 
 def _describe(value: Any) -> dict[str, Any]:
@@ -188,6 +223,8 @@ def _print(
         console.print(f"drawn: {report['plot']}")
     if "report" in report:
         console.print(f"report: {report['report']}")
+    if "pictures" in report:
+        console.print(f"pictures: {report['pictures']}")
 
 
 def _print_teacher(console: Terminal, name: str, teacher: dict[str, Any]) -> None:

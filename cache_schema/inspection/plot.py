@@ -285,3 +285,5 @@ _PANELS = {
     LAYER_ATTENTION: _draw_layers,
     ATTENTION_MAP: _draw_map,
 }
+
+DRAWN_SIGNALS = tuple(_PANELS)

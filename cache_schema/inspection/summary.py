@@ -235,7 +235,7 @@ def find_clip(root: CachePath, clip_id: str) -> int:
         hint = f" Did you mean{nearest}" if nearest.startswith(" '") else ""
         raise UsageError(
             f"no clip {clip_id!r} among the {len(ids)} of {root}.{hint} First ids: "
-            f"{', '.join(map(one_line, ids[:3]))}",
+            f"{', '.join(map(one_line, ids[:3]))}. List all: inspect-cache {root} --clips",
             kind="unknown",
         )
     return ids.index(clip_id)

@@ -37,6 +37,7 @@ from cache_schema.writer import (
     load_plan,
     missing_units,
     part_folder,
+    restore_or_delete,
 )
 
 
@@ -56,6 +57,11 @@ class Damage:
     rows: str = ""
     laid_out: bool = False
     stray: bool = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing makes the object again, so that a copy is needed."""
+        return self.part is None and not (self.laid_out or self.stray)
 
     def __str__(self) -> str:
         """One line: object, unit and rows, problem."""
@@ -82,7 +88,7 @@ def verify(root: CachePath) -> list[Damage]:
         # Neither is damage to the manifest, and a repair is rejected as this is.
         if error.kind in ("missing", "too_new", "link"):
             raise
-        return [Damage(MANIFEST, str(error))]
+        return [Damage(MANIFEST, _reason(root, error))]
     known = manifest.clip_table | {"zarr.json": manifest.root_group}
     found = [Damage(key, what, laid_out=True) for key, what in differing_objects(root, known)]
     for entry in manifest.parts:
@@ -90,6 +96,12 @@ def verify(root: CachePath) -> list[Damage]:
     if objects_of(root).lists:
         found += _unknown_objects(root, manifest)
     return found
+
+
+def _reason(root: CachePath, error: CacheError) -> str:
+    """Give what is wrong with a document in a line, without the way out that ends the message."""
+    problems = str(error).removesuffix(f"\n{restore_or_delete(root)}").splitlines()
+    return "; ".join(line.removeprefix("  - ").rstrip(".") for line in problems)
 
 
 def _unknown_objects(root: CachePath, manifest: Manifest) -> Iterator[Damage]:
@@ -152,7 +164,7 @@ def _verify_part(root: CachePath, entry: PartEntry) -> Iterator[Damage]:
     try:
         plan = load_plan(root, entry)
     except CacheError as error:
-        yield Damage(f"{prefix}plan.json", str(error))
+        yield Damage(f"{prefix}plan.json", _reason(root, error))
         return
     if entry.index_sha256 is not None:
         yield from _verify_index(root, entry)

@@ -5,18 +5,21 @@ Shape suffixes: N clips, C classes, T frames, S samples.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.inspection.log_mel import log_mel
+from cache_schema.inspection.plot import DRAWN_SIGNALS, plot_clip
 from cache_schema.inspection.prediction_text import label_text, prediction_text
 from cache_schema.inspection.summary import clip_facts
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.charts.clip import Curve, clip_charts
+from cache_schema.report.pictures import Draw
 from cache_schema.report.sound import MAX_SOUND_S, wav_address
 from cache_schema.signal_names import LOGITS, TEMPORAL_ATTENTION, VIEW_DRAWS, WAVEFORM, qualified
 from cache_schema.view_recipe import place_within
@@ -82,6 +85,13 @@ def shown_clip(cache: Cache, position: int, charts: dict[str, Chart]) -> dict[st
         shown["charts"] = [f"{name}_{number}" for number in range(len(drawn))]
         shown["sound"] = wav_address(samples_S, rate_hz) if seconds <= MAX_SOUND_S else ""
     return shown
+
+
+def clip_pictures(cache: Cache, positions: Sequence[int]) -> dict[str, Draw]:
+    """How clips are drawn for a paper, by their names; those of which nothing is cached are left out."""
+    facts = {f"clip{position}": clip_facts(cache, position) for position in positions}
+    drawn = {name: own for name, own in facts.items() if set(DRAWN_SIGNALS) & set(own["signals"])}
+    return {name: partial(plot_clip, cache, own) for name, own in drawn.items()}
 
 
 def _shown_predictions(

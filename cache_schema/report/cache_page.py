@@ -14,10 +14,11 @@ from cache_schema.inspection.cache_cautions import (
 )
 from cache_schema.inspection.summary import human_bytes
 from cache_schema.reader import Cache
-from cache_schema.report.cache_clips import shown_clip, worst_clips
+from cache_schema.report.cache_clips import clip_pictures, shown_clip, worst_clips
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.charts.scores import ClassValues, class_chart
 from cache_schema.report.page import Card, write_page
+from cache_schema.report.pictures import write_pictures
 from cache_schema.signal_names import TEMPORAL_ATTENTION, qualified
 
 CLIPS = 8
@@ -25,9 +26,15 @@ CHART_CLASSES = 60
 
 
 def write_cache_page(
-    cache: Cache, facts: Mapping[str, Any], out: Path, *, command: str, clip: int | None = None
+    cache: Cache,
+    facts: Mapping[str, Any],
+    out: Path,
+    *,
+    command: str,
+    clip: int | None = None,
+    png: Path | None = None,
 ) -> int:
-    """Write the page of a finished cache; gives its bytes.
+    """Write the page of a finished cache; gives the number of pictures beside it.
 
     Parameters
     ----------
@@ -41,6 +48,8 @@ def write_cache_page(
         What makes it again.
     clip : int or None
         Position of a clip to show first.
+    png : Path or None
+        Folder for each chart and clip as a picture; see `cache_schema.report.pictures.check_pictures`.
     """
     scores = {name: known.get("score", {}) for name, known in facts["teachers"].items()}
     charts = _class_charts(cache)
@@ -57,7 +66,8 @@ def write_cache_page(
         "class_chart": "classes" if charts else "",
         "clips": [shown_clip(cache, position, charts) for position in chosen],
     }
-    return write_page(out, "cache.html", content, charts)
+    write_page(out, "cache.html", content, charts)
+    return 0 if png is None else write_pictures(png, charts, clip_pictures(cache, chosen))
 
 
 def _warnings(cache: Cache, scores: Mapping[str, Mapping[str, float]]) -> list[str]:

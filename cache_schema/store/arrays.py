@@ -12,6 +12,7 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.documents import parse
-from cache_schema.errors import CacheError
+from cache_schema.errors import CacheError, RunError
 from cache_schema.metadata import SignalSpec, StoredObject
 from cache_schema.store.address import CachePath
 from cache_schema.store.files import sha256
+from cache_schema.store.local_copy import LocalCopy
 from cache_schema.store.objects import Objects, ahead, get_recorded, objects_of, read_twice
 from cache_schema.store.zarr_metadata import ArrayMetadata
 
@@ -189,13 +191,20 @@ class ChunkReader:
     """
 
     def __init__(
-        self, folder: CachePath, chunk_shape: tuple[int, ...], dtype: str, codec: str
+        self,
+        folder: CachePath,
+        chunk_shape: tuple[int, ...],
+        dtype: str,
+        codec: str,
+        copy: LocalCopy | None = None,
     ) -> None:
         self._folder, self._shape, self._dtype, self._codec = folder, chunk_shape, dtype, codec
-        self._objects, self._memory = objects_of(folder), BufferPool()
+        self._objects, self._memory, self._copy = objects_of(folder), BufferPool(), copy
 
-    def read(self, number: int, length: int, size_bytes: int, trailer: bytes) -> Array:
-        """Return the first `length` entries of chunk `number`.
+    def read(
+        self, number: int, length: int, size_bytes: int, trailer: bytes, digest: str = ""
+    ) -> Array:
+        """Return the first `length` entries of chunk `number`; with a local copy by its SHA-256.
 
         Raises
         ------
@@ -204,7 +213,7 @@ class ChunkReader:
         """
         key = chunk_key(number, len(self._shape))
         try:
-            return read_twice(lambda: self._checked(key, size_bytes, trailer))[:length]
+            return read_twice(lambda: self._read(key, size_bytes, trailer, digest))[:length]
         except FileNotFoundError:
             problem = f"is missing (recorded: {size_bytes} bytes)"
         except OSError as error:
@@ -217,8 +226,19 @@ class ChunkReader:
             kind="damaged",
         )
 
-    def _checked(self, key: str, size_bytes: int, trailer: bytes) -> Array:
+    def _read(self, key: str, size_bytes: int, trailer: bytes, digest: str) -> Array:
+        if self._copy is None:
+            data = self._objects.get_into(key, self._memory.acquire)
+            return self._checked(data, size_bytes, trailer)
+        with suppress(OSError, RunError, ValueError):  # what is not right there is read from afar
+            data = self._copy.read(digest, self._memory.acquire)
+            return self._checked(data, size_bytes, trailer)
         data = self._objects.get_into(key, self._memory.acquire)
+        values = self._checked(data, size_bytes, trailer)
+        self._copy.keep(digest, data)
+        return values
+
+    def _checked(self, data: NDArray[np.uint8], size_bytes: int, trailer: bytes) -> Array:
         end = data[-TRAILER_BYTES:].tobytes()
         if len(data) != size_bytes:
             raise ValueError(f"has {len(data)} bytes, its record {size_bytes}")

@@ -25,6 +25,7 @@ from cache_schema.errors import RunError, UsageError
 from cache_schema.store.address import STORES, WEB, Address
 from cache_schema.store.files import PARTIAL_SUFFIX
 from cache_schema.store.objects import Acquire, ObjectChanged
+from cache_schema.store.requests import answered
 
 EXTRA = "pip install 'aftersound[cloud]'"
 # Ten attempts in the first minute; an outage of a minute is survived, and none is waited for longer.
@@ -138,15 +139,15 @@ class CloudObjects:
     def _got(self, key: str) -> tuple[Any, dict[str, Any]]:
         """An object's content and what tells its version."""
         with self._reported(key) as (store, path):
-            result = store.get(path)
+            result = answered(lambda: store.get_async(path))
             version = {n: result.meta[n] for n in ("e_tag", "version") if result.meta[n]}
-            return result.bytes(), version
+            return answered(result.bytes_async), version
 
     def exists(self, key: str) -> bool:
         """Whether there is such an object."""
         try:
             with self._reported(key) as (store, path):
-                store.head(path)
+                answered(lambda: store.head_async(path))
         except FileNotFoundError:
             return False
         return True
@@ -158,14 +159,15 @@ class CloudObjects:
         place = self.address / prefix
         above = len(self.address.key) + 1 if self.address.key else 0
         with self._reported(prefix) as (store, path):
-            for page in store.list(f"{path}/" if place.key else None, chunk_size=1000):
+            pages = store.list(f"{path}/" if place.key else None, chunk_size=1000)
+            while page := answered(lambda: _next(pages)):
                 yield from (entry["path"][above:] for entry in page)
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, whatever is there."""
         self._check_writable(key)
         with self._reported(key) as (store, path):
-            store.put(path, data, mode="overwrite", use_multipart=False)
+            _put(store, path, data, "overwrite")
 
     def put_once(self, key: str, data: bytes) -> None:
         """Write an object that never changes, or find it there already."""
@@ -190,7 +192,7 @@ class CloudObjects:
                 return
             try:
                 with self._reported(key) as (store, path):
-                    store.put(path, new, mode=version or "create", use_multipart=False)
+                    _put(store, path, new, version or "create")
                     return
             except (AlreadyExistsError, PreconditionError):
                 if old is None and self._is_there(key, new):
@@ -221,7 +223,7 @@ class CloudObjects:
         """Delete an object, if it is there."""
         try:
             with self._reported(key) as (store, path):
-                store.delete(path)
+                answered(lambda: store.delete_async(path))
         except FileNotFoundError:
             return
 
@@ -257,6 +259,15 @@ class CloudObjects:
         except BaseError as error:
             raise _refused(place, error) from None
         connection.reached = True
+
+
+async def _next(pages: Any) -> Any:
+    """The next page of a list; None behind the last."""
+    return await anext(pages, None)
+
+
+def _put(store: Any, path: str, data: bytes, mode: Any) -> None:
+    answered(lambda: store.put_async(path, data, mode=mode, use_multipart=False))
 
 
 @lru_cache
@@ -296,7 +307,7 @@ def _is_done(objects: CloudObjects, key: str, version: dict[str, Any] | None, da
 
     try:
         with objects._reported(key) as (store, path):
-            store.put(path, data, mode=version or "create", use_multipart=False)
+            _put(store, path, data, version or "create")
     except (AlreadyExistsError, PreconditionError):
         return False
     return objects.get(key) == data
@@ -306,8 +317,8 @@ def _refused(place: Address, error: Exception) -> RunError:
     """Name what a store refused, without what of it may be a secret."""
     text = " ".join(str(error).split()).partition(" Debug source:")[0]
     return RunError(
-        f"{place} cannot be reached: {_without_secrets(text)[:_SHOWN_CHARACTERS]}. What was finished is "
-        "kept. Check address, network and credentials, and repeat the command.",
+        f"{place} cannot be reached: {_without_secrets(text)[:_SHOWN_CHARACTERS]}. Check "
+        "address, network and credentials, and repeat the command.",
         kind="unreadable",
     )
 

@@ -110,7 +110,7 @@ def refusals_reported(path: Path) -> Iterator[None]:
         if not is_refusal(error):
             raise
         raise RunError(
-            f"{path} cannot be read: {os.strerror(error.errno or 0)}. What was finished is kept. "
+            f"{path} cannot be read: {os.strerror(error.errno or 0)}. "
             f"{READABLE}, and repeat the command.{_if_lost(path, error)}",
             kind="unreadable",
         ) from None

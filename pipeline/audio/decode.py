@@ -24,9 +24,14 @@ import soxr
 from numpy.typing import NDArray
 
 from cache_schema.errors import RunError
-from cache_schema.mp3_frames import counts_frames, first_mp3_frame, true_byte_count
+from cache_schema.mp3_frames import (
+    counts_frames,
+    first_mp3_frame,
+    joined_behind_count,
+    true_byte_count,
+)
 from cache_schema.signal_names import FULL_SCALE
-from cache_schema.stream_ends import problem_behind_count, problem_behind_decoded
+from cache_schema.stream_ends import problem_behind_decoded, problem_of_joining
 from cache_schema.truncation import (
     CLAIMED_BYTES,
     MAX_RATE_HZ,
@@ -66,12 +71,14 @@ MAX_FRAMES_PER_BYTE = 64
 # Pauses before what disk, network or memory refused is tried again.
 RETRY_PAUSES_S = (0.1, 0.4, 1.5)
 
-MAX_COUNTS = 1 << 14
+MAX_KNOWN = 1 << 14
 
 _Result = TypeVar("_Result")
 
-# Frames that had to be counted, by the digest of the bytes.
+# What took reading a whole file, by its digest: frames that had to be counted, and whether it is several
+# files that were joined, and why.
 _counts: dict[str, int] = {}
+_joined: dict[str, str] = {}
 
 
 class UnusableAudio(Exception):  # noqa: N818 - a finding about a clip, not a failure of the program
@@ -267,13 +274,16 @@ def _decode(path: Path, start_s: float, end_s: float | None, sample_rate_hz: int
                 f"{(stop - start) / rate_hz:g} s long at {rate_hz} Hz, at most "
                 f"{longest_clip_s(rate_hz):g} s are decoded at once; a corpus cuts it by ?window_s=10"
             )
-        mono_S = recording.read_mono(start, stop)
+        try:
+            mono_S = recording.read_mono(start, stop)
+        except UnusableAudio:  # for want of a page, maybe, or of another file's frames
+            recording.check_not_joined(recording.source.digest())
+            raise
         _check_finite(mono_S, start)
-        return DecodedClip(
-            waveform=_resampled(mono_S, rate_hz, sample_rate_hz),
-            source_frames=len(mono_S),
-            sha256=recording.source.digest(),
-        )
+        waveform_S = _resampled(mono_S, rate_hz, sample_rate_hz)
+        digest = recording.source.digest()
+        recording.check_not_joined(digest)
+        return DecodedClip(waveform=waveform_S, source_frames=len(mono_S), sha256=digest)
 
 
 def _with_retries(path: Path, read: Callable[[], _Result], *, planned: bool = False) -> _Result:
@@ -307,9 +317,8 @@ def _unreadable(path: Path, error: Exception) -> RunError:
         way = "Make it readable there (disk, network, mount, permissions)"
     return RunError(
         f"{container_of(path)} cannot be read on {socket.gethostname()}, tried "
-        f"{len(RETRY_PAUSES_S) + 1} times: {problem}. What was finished is kept, and no clip was left "
-        f"out for it. {way}, and repeat "
-        "the command.",
+        f"{len(RETRY_PAUSES_S) + 1} times: {problem}. No clip was left out for it. {way}, and "
+        "repeat the command.",
         kind="unreadable",
     )
 
@@ -412,51 +421,29 @@ class _Recording:
         extent = container_extent(source)
         if extent.problem:
             raise UnopenedAudio(extent.problem)
-        if problem := problem_behind_count(source, "MP3"):  # which the true count would hide
+        if problem := joined_behind_count(source):  # which the true count would hide
             raise UnopenedAudio(problem)
         source.patches.update(extent.patches or true_byte_count(source))
         self.source, self._suffix = source, suffix
-        self._sound = self._opened()
-        if self._sound.format == "MP3":
-            self._check_count(UnopenedAudio)
+        self._sound = _open_sound(source, suffix)
+        if self._sound.format == "MP3":  # maybe one that begins further on
+            with source.place_kept():
+                problem = joined_behind_count(source)
+            if problem:
+                raise UnopenedAudio(problem)
         self.rate_hz = int(self._sound.samplerate)
-        self.unsized = bool(extent.patches) or int(self._sound.frames) >= UNCOUNTED_FRAMES
+        self.unsized = extent.unsized or int(self._sound.frames) >= UNCOUNTED_FRAMES
         if not MIN_RATE_HZ <= self.rate_hz <= MAX_RATE_HZ:
             raise UnopenedAudio(
                 f"the header declares {self.rate_hz} Hz, expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
             )
-
-    def _opened(self) -> _Sound:
-        """Open from the beginning; what begins with no known header, by its first MP3 frame or name."""
-        self.source.seek(0)
-        try:
-            sound = _Sound(self.source)
-            if self.source.claimed_bytes or sound.format != "MP3" or self._counts_frames():
-                return sound
-            # Its decoder goes no further than a length that it guesses from the first frame's.
-            sound.close()
-            self.source.claimed_bytes = CLAIMED_BYTES
-            return self._opened()
-        except soundfile.LibsndfileError as error:
-            if error.code != 1:  # format not recognised
-                raise
-            begin = first_mp3_frame(self.source)
-            if begin:
-                self.source.begin = begin
-                return self._opened()
-            if self._suffix not in _HEADERLESS:
-                raise
-            self.source.seek(0)
-            kind = {"format": "RAW", "subtype": _HEADERLESS[self._suffix]}
-            return _Sound(self.source, samplerate=_HEADERLESS_RATE_HZ, channels=1, **kind)
 
     def frames(self) -> int:
         """Frames by the header, or counted where it gives no count or too high a one.
 
         A plan makes room for what is promised here, so a damaged header must not get away with it.
         """
-        sound = self._sound
-        frames = int(sound.frames)
+        frames = int(self._sound.frames)
         if self.source.claimed_bytes or frames >= UNCOUNTED_FRAMES:
             return self._counted()
         if frames <= 0:
@@ -465,60 +452,38 @@ class _Recording:
         if doubted and (count := self._counted()) != frames:
             raise UnopenedAudio(
                 f"truncated or damaged: the header declares {frames} frames, decoding them stopped "
-                "after "
-                f"{count}"
+                f"after {count}"
             )
         return frames
-
-    def _counts_frames(self) -> bool:
-        with self._place_kept():
-            return counts_frames(self.source)
-
-    def _check_count(self, finding: type[UnusableAudio]) -> None:
-        """Reject what holds more than its header counts; found while it is opened, or only later."""
-        with self._place_kept():
-            problem = problem_behind_count(self.source, str(self._sound.format))
-        if problem:
-            raise finding(problem)
-
-    @contextmanager
-    def _place_kept(self) -> Iterator[None]:
-        """Look elsewhere in the bytes; the decoder goes on where it was."""
-        position = self.source.tell()
-        yield
-        self.source.seek(position)
 
     def _counted(self) -> int:
         """Count the frames by decoding them, once for all windows, and open the recording anew."""
         digest = self.source.digest()
-        count = _counts.get(digest, 0)
-        if count:
+        if count := _counts.get(digest, 0):
             return count
-        while read := len(self._sound.block(BLOCK_SAMPLES)):
-            count += read
-            if count > MAX_RECORDING_S * self.rate_hz:
-                raise UnopenedAudio(
-                    f"longer than {MAX_RECORDING_S:g} s, and its header gives no length"
-                )
+        count = _decode_all(self._sound)
         self.source.raise_failure()  # a count that a disk cut short is none to keep
         kind, stopped = str(self._sound.format), self._sound.stopped
         if problem := problem_behind_decoded(self.source, kind, count, stopped=stopped):
             raise UnopenedAudio(problem)
         if count == 0:
             raise UnopenedAudio(NO_SAMPLES)
-        if len(_counts) >= MAX_COUNTS:
-            _counts.clear()
-        _counts[digest] = count
+        _keep(_counts, digest, count)
         self._reopen()
         return count
 
-    def _reopen(self) -> None:
-        self.close()
-        self._sound = self._opened()
+    def check_not_joined(self, digest: str) -> None:
+        """Reject all windows of what is several files, joined; `digest` is that of the bytes.
 
-    def close(self) -> None:
-        """Close what decodes it."""
-        self._sound.close()
+        Some of them are read for it, so when a clip is decoded and not when it is measured.
+        """
+        if digest not in _joined:
+            with self.source.place_kept():
+                problem = problem_of_joining(self.source, str(self._sound.format))
+            self.source.raise_failure()
+            _keep(_joined, digest, problem)
+        if _joined[digest]:
+            raise UnusableAudio(_joined[digest])
 
     def read_mono(self, start: int, stop: int) -> NDArray[np.float32]:
         """Read frames from start to stop as their mean over channels, shape (S,)."""
@@ -535,9 +500,6 @@ class _Recording:
             if position >= start:
                 blocks.append(block_S)
             position += len(block_S)
-        if self._sound.format != "MP3" and stop == int(self._sound.frames):
-            # Reads all of it, so when it is decoded and not when it is measured: no plan has seen it.
-            self._check_count(UnusableAudio)
         return np.concatenate(blocks)
 
     def _move_near(self, start: int) -> int:
@@ -550,6 +512,62 @@ class _Recording:
         except soundfile.LibsndfileError:  # a codec that only goes on, as GSM 6.10
             self._reopen()
             return 0
+
+    def _reopen(self) -> None:
+        self.close()
+        self._sound = _open_sound(self.source, self._suffix)
+
+    def close(self) -> None:
+        """Close what decodes it."""
+        self._sound.close()
+
+
+def _open_sound(source: Source, suffix: str) -> _Sound:
+    """Open from the beginning; what begins with no known header, by its first MP3 frame or name."""
+    source.seek(0)
+    try:
+        sound = _Sound(source)
+    except soundfile.LibsndfileError as error:
+        if error.code != 1:  # format not recognised
+            raise
+        begin = first_mp3_frame(source)
+        if begin:
+            source.begin = begin
+            return _open_sound(source, suffix)
+        if suffix not in _HEADERLESS:
+            raise
+        source.seek(0)
+        kind = {"format": "RAW", "subtype": _HEADERLESS[suffix]}
+        return _Sound(source, samplerate=_HEADERLESS_RATE_HZ, channels=1, **kind)
+    if source.claimed_bytes or sound.format != "MP3" or _counts_frames(source):
+        return sound
+    # Its decoder goes no further than a length that it guesses from the first frame's.
+    sound.close()
+    source.claimed_bytes = CLAIMED_BYTES
+    return _open_sound(source, suffix)
+
+
+def _counts_frames(source: Source) -> bool:
+    with source.place_kept():
+        return counts_frames(source)
+
+
+def _decode_all(sound: _Sound) -> int:
+    """Decode to the end; returns the frames."""
+    count = 0
+    while read := len(sound.block(BLOCK_SAMPLES)):
+        count += read
+        if count > MAX_RECORDING_S * sound.samplerate:
+            raise UnopenedAudio(
+                f"longer than {MAX_RECORDING_S:g} s, and its header gives no length"
+            )
+    return count
+
+
+def _keep(known: dict[str, _Result], digest: str, found: _Result) -> None:
+    if len(known) >= MAX_KNOWN:
+        known.clear()
+    known[digest] = found
 
 
 @contextmanager

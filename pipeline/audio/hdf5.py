@@ -9,8 +9,8 @@ Two layouts, each with ``audio_name`` (N,) bytes beside the audio:
   (N, ⌈C / 8⌉) uint8, the bits of C classes as `numpy.packbits` packs them.
 
 Packs written here also hold ``labelled`` (N,), which distinguishes a clip with none of the classes
-from one that nobody labelled, and with waveforms ``samples`` (N,), the length of each clip. Readers
-of the original layouts do not look for them.
+from one that nobody labelled; with waveforms ``samples`` (N,), the length of each clip; and where clips
+have groups ``group`` (N,) bytes. Readers of the original layouts do not look for them.
 
 Shape suffixes: N = clips of the pack, C = classes, S = samples.
 """
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WAVEFORM, MP3, NAMES, TARGET = "waveform", "mp3", "audio_name", "target"
-SAMPLES, LABELLED = "samples", "labelled"
+SAMPLES, LABELLED, GROUP = "samples", "labelled", "group"
 DEFAULT_RATE_HZ = 32_000
 # Above it a damaged shape is likelier than audio: no rate, and more samples than the file can hold.
 _MAX_RATE_HZ = 1_000_000
@@ -91,17 +91,18 @@ class Pack:
 
     def names(self) -> list[str]:
         """Names of the clips, in order; bytes that are no UTF-8 are kept as surrogates."""
-        names = self._array(NAMES, 1)
-        if h5py.check_string_dtype(names.dtype) is None:
-            raise ValueError(f"{NAMES} is {names.dtype}, expected bytes")
-        return [_text(name) for name in self._blocks(names)]
+        return self._texts(NAMES)
+
+    def groups(self) -> list[str]:
+        """Groups of the clips, in order; empty where the pack records none."""
+        return self._texts(GROUP) if GROUP in self._h5 else [""] * self.clips
 
     def targets(self) -> tuple[NDArray[np.bool_], bool]:
         """Labels, shape (N, C), and whether they were packed into bits (then C is a multiple of 8)."""
         targets = self._array(TARGET, 2)
         if targets.dtype.kind not in "buif":
             raise ValueError(f"{TARGET} is {targets.dtype}, expected bool or packed uint8")
-        values = self._blocks(targets)
+        values = _all_of(targets, self._file_bytes)
         plain = bool(np.isin(values, (0, 1)).all())
         # Beside waveforms bytes are bits only if they must be: people write 0 and 1 as uint8 too.
         if targets.dtype == np.uint8 and (self.audio == MP3 or not plain):
@@ -114,8 +115,8 @@ class Pack:
         """Which clips are labelled, shape (N,): those with a label, unless the pack records more."""
         if LABELLED not in self._h5:
             return np.asarray(labels_NC.any(axis=1))
-        labelled: NDArray[np.bool_] = self._blocks(self._array(LABELLED, 1)).astype(bool)
-        return labelled
+        labelled = _all_of(self._array(LABELLED, 1), self._file_bytes)
+        return np.asarray(labelled, np.bool_)
 
     def samples(self, name: str, row: int) -> tuple[int, int] | None:
         """Frames and rate of a waveform; None for an MP3."""
@@ -161,6 +162,12 @@ class Pack:
             raise ValueError(f"row {row} of {len(audio)}")
         return audio
 
+    def _texts(self, name: str) -> list[str]:
+        texts = self._array(name, 1)
+        if h5py.check_string_dtype(texts.dtype) is None:
+            raise ValueError(f"{name} is {texts.dtype}, expected bytes")
+        return list(map(_text, _all_of(texts, self._file_bytes)))
+
     def _array(self, name: str, dimensions: int) -> Any:
         """A dataset of the file itself: nothing that lies in another file is read."""
         if name in self._datasets:
@@ -176,15 +183,6 @@ class Pack:
                 f"{name} has shape {dataset.shape}, expected {dimensions} dimension(s)"
             )
         return self._datasets.setdefault(name, dataset)
-
-    def _blocks(self, dataset: Any) -> Any:
-        """All rows, after a look at whether the file can hold so many."""
-        rows = len(dataset)
-        if rows > _MAX_SAMPLES_PER_BYTE * self._file_bytes:
-            raise ValueError(f"{dataset.name[1:]} declares {rows} rows, the file is small")
-        if dataset.nbytes > _MAX_SAMPLES_PER_BYTE * self._file_bytes:
-            raise ValueError(f"{dataset.name[1:]} declares {dataset.nbytes} bytes")
-        return dataset[:]
 
 
 class _Output(io.FileIO):
@@ -250,6 +248,7 @@ class PackWriter:
         self.rows, self._audio = 0, audio
         self._names: list[bytes] = []
         self._labelled: list[bool] = []
+        self._groups: list[bytes] = []
         self._output = _Output(self._partial, "w+")
         self._h5 = h5py.File(self._output, "w")
         self._h5.attrs.create("sample_rate", rate_hz, dtype=np.int32)
@@ -269,12 +268,19 @@ class PackWriter:
         return self._h5.create_dataset(name, shape, dtype, chunks=chunk, maxshape=growing)
 
     def add(
-        self, name: str, labels_C: NDArray[np.bool_], content: NDArray[Any], *, labelled: bool
+        self,
+        name: str,
+        labels_C: NDArray[np.bool_],
+        content: NDArray[Any],
+        *,
+        labelled: bool,
+        group: str,
     ) -> None:
         """Append a clip: its name, labels of shape (C,), int16 samples or the bytes of an MP3."""
         row = self.rows
         self._names.append(name.encode())
         self._labelled.append(labelled)
+        self._groups.append(group.encode())
         self._targets[row] = np.packbits(labels_C) if self._audio == MP3 else labels_C
         if self._audio == MP3:
             self._content[row] = content
@@ -291,6 +297,8 @@ class PackWriter:
         self._targets.resize(rows, axis=0)
         h5[NAMES] = np.array(self._names, dtype="S")
         h5[LABELLED] = np.array(self._labelled, np.bool_)
+        if any(self._groups):
+            h5[GROUP] = np.array(self._groups, dtype="S")
         if self._audio == WAVEFORM:
             h5[SAMPLES] = np.array(self._lengths, np.int64)
         h5.close()
@@ -307,6 +315,14 @@ class PackWriter:
         finally:
             self._output.close()
             self._partial.unlink(missing_ok=True)
+
+
+def _all_of(dataset: Any, file_bytes: int) -> Any:
+    """All rows, after a look at whether the file can hold so many."""
+    for count, unit in ((len(dataset), "rows"), (dataset.nbytes, "bytes")):
+        if count > _MAX_SAMPLES_PER_BYTE * file_bytes:
+            raise ValueError(f"{dataset.name[1:]} declares {count} {unit}, the file is small")
+    return dataset[:]
 
 
 def _text(name: bytes | str) -> str:

@@ -140,6 +140,13 @@ class Source(io.RawIOBase):
             _large_digests[large] = digest.hexdigest()
         return digest.hexdigest()
 
+    @contextmanager
+    def place_kept(self) -> Iterator[None]:
+        """Look elsewhere in the bytes; the decoder goes on where it was."""
+        position = self._position
+        yield
+        self._position = position
+
     def raise_failure(self) -> None:
         """Raise what failed while a decoder read."""
         if self._failure is not None:

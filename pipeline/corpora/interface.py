@@ -28,6 +28,7 @@ NO_LABEL = "none"  # as the name of a column of labels: there is none
 MAX_NAME_BYTES = 255  # bytes of one name in a path, on every file system in use
 SCAN_THREADS = 8
 MAX_SUFFIXES = 8  # named in a note
+DEFAULT_SHARE = 0.1  # of clips for validation, and for test, where splits are chosen
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -131,32 +132,24 @@ def build_corpus(
         file. A clip that is a link leading out of the root is no problem of the listing: it is never
         followed, has no frames and ends in quarantine.
     """
-    found = list(problems)
-    root = root.resolve()
-    clips = [entry.clip for entry in entries]
-    labels = sorted({label for clip in clips for label in clip.labels})
-    several = any(len(clip.labels) > 1 or clip.none_present for clip in clips)
+    root, found = root.resolve(), list(problems)
     found += _text_problems(entries) + _id_problems(entries) + _path_problems(root, entries)
-    hints = [*_id_hints(entries), *_path_hints(root, entries), *hints]
-    if classes is not None:
-        found += _label_problems(entries, classes)
-    if task == "single" and several:
+    found += [] if classes is None else _label_problems(entries, classes)
+    several = [entry for entry in entries if _is_multi_label(entry.clip)]
+    if task == "single":
         found += [
             f"{entry.place}: {len(entry.clip.labels)} labels in a single-label corpus"
-            for entry in entries
-            if len(entry.clip.labels) > 1 or entry.clip.none_present
+            for entry in several
         ]
     if not entries and not found:
         found.append(f"no clips; audio files end in {', '.join(AUDIO_SUFFIXES)}")
+    hints = [*_id_hints(entries), *_path_hints(root, entries), *hints]
     _raise_if_any(found, hints, source)
-    scanned, unsized = _scanned(root, clips)
+    scanned, unsized = _scanned(root, [entry.clip for entry in entries])
     if not any(clip.frames for clip in scanned):
-        out = sum(escapes_root(root, clip.path) for clip in clips)
-        links = f"; {out} lead out of the corpus by a link" if out else ""
-        first = printable(clips[0].path)
-        found.append(f"none of the {len(clips)} clips can be read, the first is {first}{links}")
         hints += unreadable_reasons(root, scanned)
-    _raise_if_any(found, hints, source)
+        _raise_if_any([_none_can_be_read(root, scanned)], hints, source)
+    labels = sorted({label for clip in scanned for label in clip.labels})
     return Corpus(
         root=root,
         clips=tuple(scanned),
@@ -164,6 +157,18 @@ def build_corpus(
         task="multi" if task == "multi" or (task == "auto" and several) else "single",
         notes=(*notes, *unsized),
     )
+
+
+def _is_multi_label(clip: Clip) -> bool:
+    """Whether a clip could be in no single-label corpus."""
+    return len(clip.labels) > 1 or clip.none_present
+
+
+def _none_can_be_read(root: Path, clips: Sequence[Clip]) -> str:
+    out = sum(escapes_root(root, clip.path) for clip in clips)
+    links = f"; {out} lead out of the corpus by a link" if out else ""
+    first = printable(clips[0].path)
+    return f"none of the {len(clips)} clips can be read, the first is {first}{links}"
 
 
 def left_out(files: Sequence[str], audio: Sequence[str]) -> list[str]:
@@ -210,6 +215,16 @@ def check_shares(validation: float, test: float) -> None:
             f"validation={validation:g} and test={test:g}",
             kind="options",
         )
+
+
+def unused_shares(validation: float, test: float, own: str) -> list[str]:
+    """Describe shares that choose no split, as clips have their own; one of 0 takes none anyway."""
+    shares = {"validation": validation, "test": test}
+    return [
+        f"{name}={share:g} is a share of clips whose split is chosen, and {own}; leave it out"
+        for name, share in shares.items()
+        if share not in (0, DEFAULT_SHARE)
+    ]
 
 
 def check_folder(path: Path, kind: str) -> None:
@@ -281,9 +296,12 @@ def _text_problems(entries: Iterable[Entry]) -> list[str]:
     return [
         f"{printable(entry.place)}: its name is not UTF-8 text; rename it"
         for entry in entries
-        if printable(entry.clip.id + entry.clip.path + "".join(entry.clip.labels))
-        != entry.clip.id + entry.clip.path + "".join(entry.clip.labels)
+        if printable(text := _texts(entry.clip)) != text
     ]
+
+
+def _texts(clip: Clip) -> str:
+    return "".join([clip.id, clip.path, clip.group, *clip.labels])
 
 
 def inside(root: Path, path: str) -> str:
@@ -372,8 +390,8 @@ def _scanned(root: Path, clips: Sequence[Clip]) -> tuple[list[Clip], list[str]]:
         headers = dict(zip(paths, pool.map(header, paths), strict=True))
     unsized = [path for path, header in headers.items() if header.unsized]
     note = (
-        f"{len(unsized)} recording(s) have no size in their headers, as if written to a pipe or never "
-        "closed, and are read to the end of the file, first: "
+        f"{len(unsized)} recording(s) have no size in their headers, or no last page, as if written to "
+        "a pipe or never closed, and are read to the end of the file, first: "
     )
     notes = [note + printable(unsized[0])] if unsized else []
     return [_measured(clip, headers[clip.path]) for clip in clips], notes

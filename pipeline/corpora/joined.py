@@ -63,12 +63,12 @@ def read_corpora(
     known = {recording_of(clip.path) for corpus in corpora for clip in corpus.clips}
     notes = [note for corpus in (*corpora, *more) for note in corpus.notes]
     notes += _repeated(corpora, recording_of)
-    if any(map(_by_group, texts)):
+    if any(map(_by_group, corpora)):
         notes += [
             f"warning: {printable(text)} has no group=, so that speakers, sessions or places that "
             "validate or test may be among its clips"
-            for text in unlabelled
-            if not _by_group(text)
+            for text, corpus in zip(unlabelled, more, strict=True)
+            if corpus.clips and not _by_group(corpus)
         ]
     for text, corpus in zip(unlabelled, more, strict=True):
         corpora.append(_without_labels(corpus.below(root), known, recording_of))
@@ -95,7 +95,7 @@ def _read_unlabelled(text: str, held_out: set[str], output: CachePath | None) ->
     chosen by the group's name alone, and a labelled corpus may yet grow by the same speakers.
     """
     corpus = read_corpus(_ignoring_labels(text), output=output)
-    if not _by_group(text):
+    if not _by_group(corpus):
         return corpus
     clips = tuple(
         clip for clip in corpus.clips if clip.split == TRAIN and clip.group not in held_out
@@ -105,9 +105,9 @@ def _read_unlabelled(text: str, held_out: set[str], output: CachePath | None) ->
     return replace(corpus, clips=clips, notes=(*corpus.notes, *([note] if left_out else [])))
 
 
-def _by_group(text: str) -> bool:
-    """Whether a corpus is split by the groups of its clips."""
-    return _has_option(text, "group")
+def _by_group(corpus: Corpus) -> bool:
+    """Whether a corpus names groups of its clips."""
+    return any(clip.group for clip in corpus.clips)
 
 
 def _ignoring_labels(text: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import io
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -18,6 +17,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
+from pipeline.corpora.list_syntax import csv_rows
 from pipeline.corpora.unreadable import suggested_path
 from pipeline.corpora.walk import (
     escapes_root,
@@ -234,25 +234,23 @@ def each_row(
     """
     text = read_list(source, root, name)
     delimiter = delimiter_of(text.partition("\n")[0])
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines = csv_rows(text, delimiter)
     try:
-        header = next(reader, [])
+        _, header = next(lines, (1, []))
         if missing := [column for column in columns if column not in header]:
             raise UsageError(
                 f"corpus {source}: {name} lacks the column(s) {', '.join(missing)}; "
                 f"found: {', '.join(header) or 'none'}; needed: {', '.join(columns)}",
                 kind="columns",
             )
-        for cells in reader:
-            place = f"{name} line {reader.line_num}"
+        for line, cells in lines:
+            place = f"{name} line {line}"
             if len(cells) == len(header):
                 yield place, dict(zip(header, cells, strict=True))
             elif cells:
                 problems.append(f"{place}: {len(cells)} cells, the header has {len(header)}")
     except csv.Error as error:
-        raise UsageError(
-            f"corpus {source}: {name} line {reader.line_num}: {error}", kind="corpus"
-        ) from None
+        raise UsageError(f"corpus {source}: {name} {error}", kind="corpus") from None
 
 
 def audio_below(root: Path) -> Iterator[str]:

@@ -7,7 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from pipeline.corpora.interface import SPLIT_NAMES, Entry, check_shares, hashed_split
+from cache_schema.errors import UsageError
+from pipeline.corpora.interface import (
+    DEFAULT_SHARE,
+    SPLIT_NAMES,
+    Entry,
+    check_shares,
+    hashed_split,
+)
 
 
 def guess_split(name: str) -> str | None:
@@ -56,7 +63,9 @@ def unused_notes(what: str, names: Sequence[str]) -> list[str]:
 def with_shares(
     entries: Sequence[Entry], validation: float, test: float
 ) -> tuple[list[Entry], list[str]]:
-    """Move shares of the training clips, chosen by a hash of the id, to splits that have no clip.
+    """Move shares of the training clips, chosen by a hash, to splits that have no clip.
+
+    The hash is that of the group where there is one, else of the id.
 
     Parameters
     ----------
@@ -75,19 +84,28 @@ def with_shares(
     Raises
     ------
     UsageError
-        If the shares leave nothing to train on.
+        If the shares leave nothing to train on, or one is given for a split that has clips.
     """
     check_shares(validation, test)
     there = {entry.clip.split for entry in entries}
     shares = {"validation": validation, "test": test}
+    for split, share in shares.items():
+        if split in there and share not in (0, DEFAULT_SHARE):
+            raise UsageError(
+                f"{split}_share={share:g} is of training clips for a split without any, and {split} "
+                "has clips; leave it out",
+                kind="options",
+            )
     shares = {split: 0.0 if split in there else share for split, share in shares.items()}
     moved = []
     for entry in entries:
         clip = entry.clip
-        split = hashed_split(clip.id, **shares) if clip.split == "train" else clip.split
+        split = (
+            hashed_split(clip.group or clip.id, **shares) if clip.split == "train" else clip.split
+        )
         moved.append(Entry(replace(clip, split=split), entry.place))
     notes = [
-        f"no clips are given for {split}: {share:.0%} of the training clips, by a hash of their ids "
+        f"no clips are given for {split}: {share:.0%} of the training clips, by a hash "
         f"({split}_share=0 leaves them)"
         for split, share in shares.items()
         if share and "train" in there

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from cache_schema.errors import UsageError
-from cache_schema.store.safe_open import is_refusal
+from cache_schema.store.safe_open import refusals_reported
 from pipeline.audio.members import container_of
 
 # What macOS archives, network disks, Windows and Python put beside the files of a user.
@@ -154,11 +154,9 @@ def files_below(root: Path) -> Found:
 def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> None:
     """Walk one folder; `within` are the real folders above it, which a link may not lead to again."""
     try:
-        with os.scandir(root / folder) as listing:
+        with refusals_reported(root / folder), os.scandir(root / folder) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError as error:
-        if is_refusal(error):
-            raise
         found.problems.append(f"{printable(str(folder))}: {error.strerror}")
         return
     for entry in entries:
@@ -190,7 +188,7 @@ def _skip_reason(folder: Path) -> str:
     output = _bounds.get().output
     if output is not None and Path(os.path.realpath(folder)) == output:
         return " (--out of this command)"
-    return " (a cache)" if (folder / CACHE_MARK).is_file() else ""
+    return " (a cache)" if os.path.isfile(folder / CACHE_MARK) else ""
 
 
 def _followed(root: Path, name: PurePosixPath) -> bool:

@@ -12,7 +12,7 @@ from cache_schema.terminal import echo
 from pipeline.demo.demo import FULL, QUICK, Demo
 
 
-@click.command("aftersound-demo", cls=Command)
+@click.command("aftersound-demo", cls=Command, goes_on=True)
 @click.option(
     "--out",
     type=OutputPath(),

@@ -30,7 +30,7 @@ MAX_LAYERS = 10_000
 MAX_SNR_DB = 200.0
 
 
-@click.command("finetune-teacher", cls=Command)
+@click.command("finetune-teacher", cls=Command, goes_on=True)
 @corpora_argument
 @click.option("--base", required=True, metavar="FOLDER|HUB_ID", help="Pretrained model.")
 @click.option("--out", type=OutputPath(), required=True, help="Folder to make.")

@@ -31,6 +31,7 @@ from pipeline.finetune.recipe import FineTuneRecipe, resolved_precision
 from pipeline.finetune.saved_state import STATE_FILE
 from pipeline.finetune.training_loop import FineTuning
 from pipeline.precompute.plan import corpus_facts, order_clips
+from pipeline.precompute.usable_lengths import check_some_clip_fits
 from pipeline.teachers import MODEL_TYPES
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint, open_checkpoint
 from pipeline.teachers.hugging_face import HuggingFaceTeacher, Pooling
@@ -107,6 +108,9 @@ def finetune(
         corpus, open_checkpoint(base, plugin_names(MODEL_TYPES, "model type")), pooling
     )
     views = _view_recipe(corpus, teacher, recipe)
+    for split in NEEDED_SPLITS:
+        clips = labelled_clips(corpus, split)
+        check_some_clip_fits("CORPUS", clips, teacher, teacher.sample_rate_hz, views, further=False)
     facts = _facts(corpus, teacher, recipe, views)
     with write_lock(out):
         return _finetune(corpus, teacher, facts, recipe, views, out, device, finish, report)

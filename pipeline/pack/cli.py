@@ -19,7 +19,7 @@ from pipeline.pack.pack import FORMATS, Packed, pack_corpus, plan_packing
 MAX_SHOWN = 10
 
 
-@click.command("pack-corpus", cls=Command)
+@click.command("pack-corpus", cls=Command, goes_on=True)
 @click.argument("corpus")
 @click.option(
     "--to",

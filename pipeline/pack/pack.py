@@ -35,7 +35,7 @@ from pipeline.audio.decode import (
 from pipeline.audio.hdf5 import MP3, WAVEFORM, Pack, PackWriter
 from pipeline.audio.members import MemberProblem, container_errors
 from pipeline.corpora.clip_audio import decode_clip
-from pipeline.corpora.formats.hdf5_pack import CLASSES_FILE
+from pipeline.corpora.formats.hdf5_pack import CLASSES_FILE, PACK_SUFFIXES
 from pipeline.corpora.interface import Corpus
 from pipeline.precompute.plan import corpus_facts, decoded_samples, order_clips
 
@@ -128,8 +128,9 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
     for split in sorted({clip.split for clip in corpus.clips}):
         if split != Path(split).name or split.startswith(".") or "\0" in split or len(split) > 99:
             problems.append(f"split {split!r} cannot be the name of a file")
-        elif _is_other_pack(packing, split):
-            problems.append(f"{packing.file(split)} is there, with other content: another --out")
+    for file in sorted(out.glob("*")):
+        if file.suffix in PACK_SUFFIXES and not _is_packed(packing, file):
+            problems.append(f"{file} is there, with other content: another --out")
     classes = out / CLASSES_FILE
     if classes.exists() and classes.read_bytes() != _classes_csv(corpus.classes):
         problems.append(f"{classes} is there, with other classes: another --out")
@@ -142,20 +143,19 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
 
 
 def _digest(corpus: Corpus, to: str, rate_hz: int) -> str:
-    facts = corpus_facts(corpus, order_clips(corpus))
-    described = (facts.fingerprint, facts.classes, facts.task, to, rate_hz)
+    clips = order_clips(corpus)
+    facts = corpus_facts(corpus, clips)
+    described: tuple[Any, ...] = (facts.fingerprint, facts.classes, facts.task, to, rate_hz)
+    if any(groups := [clip.group for clip in clips]):
+        described = (*described, groups)
     return sha256(repr(described).encode())
 
 
-def _is_other_pack(packing: Packing, split: str) -> bool:
-    return packing.file(split).exists() and not _is_packed(packing, split)
-
-
-def _is_packed(packing: Packing, split: str) -> bool:
-    """Return whether a split's pack is in place and of this very corpus and options."""
+def _is_packed(packing: Packing, file: Path) -> bool:
+    """Return whether a pack is in place and of this very corpus and options."""
     try:
         with container_errors():
-            return Pack(packing.file(split)).packed_from == packing.digest
+            return Pack(file).packed_from == packing.digest
     except MemberProblem:
         return False
 
@@ -180,7 +180,7 @@ def pack_corpus(packing: Packing, report: Callable[[str, int], None]) -> Iterato
         write_atomic(packing.out / CLASSES_FILE, _classes_csv(packing.corpus.classes))
     for split in dict.fromkeys(clip.split for clip in packing.corpus.clips):
         clips = [clip for clip in packing.corpus.clips if clip.split == split]
-        if _is_packed(packing, split):
+        if _is_packed(packing, packing.file(split)):
             report(split, len(clips))
             yield Packed(packing.file(split), Pack(packing.file(split)).clips)
         else:
@@ -215,7 +215,13 @@ def _write_pack(
                 unusable.append((clip.id, made))
             else:
                 labels_C = np.isin(classes, clip.labels)
-                writer.add(clip.id + suffix, labels_C, made.content, labelled=clip.labelled)
+                writer.add(
+                    clip.id + suffix,
+                    labels_C,
+                    made.content,
+                    labelled=clip.labelled,
+                    group=clip.group,
+                )
                 clipped += made.clipped
             report()
         if not writer.rows:

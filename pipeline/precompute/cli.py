@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,10 +20,10 @@ from cache_schema.inspection.cache_cautions import teacher_cautions
 from cache_schema.inspection.summary import human_bytes, views_missing_from_teachers
 from cache_schema.limits import MAX_PROCESSES, MAX_SEED
 from cache_schema.metadata import CommitRecord, PartPlan
-from cache_schema.paths import CacheOutput
+from cache_schema.paths import CacheOutput, LocalPath
 from cache_schema.plugins import plugin_names
 from cache_schema.reader import open_cache
-from cache_schema.signal_names import command_of, teacher_label
+from cache_schema.signal_names import LOGITS, command_of, teacher_label
 from cache_schema.store.address import CachePath, resolved
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line
@@ -31,6 +32,7 @@ from pipeline.corpora.argument import CORPUS, corpora_argument
 from pipeline.corpus_summary import corpus_summary
 from pipeline.precompute.inputs import Request
 from pipeline.precompute.plan import taken_lengths
+from pipeline.precompute.plan_prices import Rates, prices, read_rates
 from pipeline.precompute.plan_report import PlanReport, plan_report
 from pipeline.precompute.precompute import Precompute
 from pipeline.precompute.repair import repair_cache
@@ -44,10 +46,11 @@ MAX_VIEWS = 100_000
 MAX_UNIT_ROWS = 1 << 20
 MAX_CHECK_ROWS = 10**12
 MAX_REASONS_SHOWN = 10
+PROCESSES_SHOWN = (8, 64)  # so many at once, in a plan
 _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
 
 
-@click.command("precompute-teacher", cls=Command)
+@click.command("precompute-teacher", cls=Command, goes_on=True)
 @corpora_argument
 @click.option(
     "--unlabelled",
@@ -135,6 +138,13 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
 )
 @click.option("--plan", "plan_only", is_flag=True, help="Show what would be done, write nothing.")
 @click.option(
+    "--rates",
+    "rates_file",
+    type=LocalPath(dir_okay=False),
+    metavar="FILE.json",
+    help="With --plan: prices of an hour, a month, requests; what it would cost.",
+)
+@click.option(
     "--check",
     "check_rows",
     metavar="N|all",
@@ -145,6 +155,7 @@ _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/:@?#]+:(?P<port>[0-9]{1,5})")
 def main(
     teacher_options: Sequence[str],
     plan_only: bool,
+    rates_file: Path | None,
     check_rows: str | None,
     repair: bool,
     slice_text: str | None,
@@ -159,6 +170,7 @@ def main(
     """
     console = Terminal(soft_wrap=True)
     _check_options(plan_only, check_rows, repair, slice_text, **request)
+    rates = _rates(rates_file, plan_only)
     pairs = dict(_pair(text) for text in teacher_options)
     request["out"] = resolved(request["out"])
     precompute = Precompute(Request(teacher_options=pairs, **request))
@@ -167,7 +179,7 @@ def main(
     if check_rows is None and not repair:
         _print_summary(console, precompute)
     if plan_only:
-        _print_plan(console, plan_report(precompute))
+        _print_plan(console, plan_report(precompute), rates)
     elif check_rows is not None:
         report = check(precompute, _row_count(check_rows))
         origin = (
@@ -253,6 +265,11 @@ def _print_summary(console: Terminal, precompute: Precompute) -> None:
         inputs.corpus, kind, teacher.classes, wrong_length=wrong_length, takes=takes
     ):
         console.print(line)
+    if LOGITS not in teacher.signals:
+        console.print(
+            "no logits  the teacher has no classification head (finetune-teacher trains one): students "
+            "can learn from its other signals"
+        )
 
 
 def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None) -> None:
@@ -316,7 +333,8 @@ def _slice(text: str) -> tuple[int, int]:
     number, count = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 1 <= number <= count:
         raise UsageError(
-            f"--slice {text!r}: expected I/N with I from 1 to N, for example --slice 1/8",
+            f"--slice {text!r}: expected I/N with I from 1 to N, and N up to 999999, for example "
+            "--slice 1/8",
             kind="options",
         )
     return number, count
@@ -398,7 +416,13 @@ class _Reporter:
             )
 
 
-def _print_plan(console: Terminal, report: PlanReport) -> None:
+def _rates(file: Path | None, plan_only: bool) -> Rates | None:
+    if file is not None and not plan_only:
+        raise UsageError("--rates belongs to --plan", kind="options")
+    return None if file is None else read_rates(file)
+
+
+def _print_plan(console: Terminal, report: PlanReport, rates: Rates | None) -> None:
     console.print(
         f"{report.clips} clips, {report.hours:.2f} h of audio, {report.unreadable} unusable by their "
         f"header; {report.rows} rows in {report.units} work units"
@@ -408,9 +432,22 @@ def _print_plan(console: Terminal, report: PlanReport) -> None:
         table.add_row(name, human_bytes(size), human_bytes(size / max(report.rows, 1)))
     console.print(table)
     console.print(
-        f"about {human_bytes(sum(report.signal_bytes.values()))}, {report.estimated_s / 60:.1f} min in "
-        "one process (timed on a few clips). Nothing was written.",
+        f"about {human_bytes(report.total_bytes)} in {report.objects} objects; an epoch of training "
+        f"reads at most {report.epoch_objects} objects, {human_bytes(report.epoch_bytes)}"
     )
+    if report.units:
+        times = ", ".join(_duration(report.estimated_s / n) + f" with {n}" for n in PROCESSES_SHOWN)
+        console.print(
+            f"{_duration(report.estimated_s)} in one process (timed on a few clips), {times}; each "
+            f"takes at least {human_bytes(report.process_bytes)} of memory"
+        )
+    for line in prices(report, rates) if rates else ():
+        console.print(line)
+    console.print("Nothing was written.")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 if __name__ == "__main__":

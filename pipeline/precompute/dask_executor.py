@@ -60,25 +60,26 @@ def run_on_workers(job: UnitJob, units: Sequence[int], cluster: Any) -> Iterator
     from distributed.comm import CommClosedError
 
     with _connected(cluster) as client:
-        threads = _check_workers(client, job)
+        _check_workers(client, job)
         left = iter(units)
         numbers: dict[Any, int] = {}
 
-        def submitted(count: int) -> list[Any]:
-            """Hand out so many further units."""
+        def submitted() -> list[Any]:
+            """Hand out further units, as many as the workers that are there by now may have at hand."""
+            count = _threads(client) * UNITS_A_THREAD - len(numbers)
             futures = {
                 client.submit(compute_unit, job, unit, pure=False): unit
-                for unit in islice(left, count)
+                for unit in islice(left, max(count, 1))
             }
             numbers.update(futures)
             return list(futures)
 
         try:
-            running = as_completed(submitted(threads * UNITS_A_THREAD))
+            running = as_completed(submitted())
             for future in running:
                 number = numbers.pop(future)
                 yield _record(future, number)
-                running.update(submitted(1))
+                running.update(submitted())
         except (CancelledError, CommClosedError):
             raise RunError(
                 f"the Dask scheduler {_shown(cluster)} was lost while work units were computed. What "
@@ -115,8 +116,15 @@ def _stop(client: Any, job: UnitJob, futures: Mapping[Any, int]) -> None:
         client.run(stop_run_and_wait, job.run, on_error="ignore")
 
 
-def _check_workers(client: Any, job: UnitJob) -> int:
-    """Wait for workers and try each; gives their threads.
+def _threads(client: Any) -> int:
+    """Threads of all workers: a cluster may grow as it has work to do."""
+    with suppress(OSError):  # a scheduler that is lost is reported by the units
+        return sum(client.nthreads().values())
+    return 0
+
+
+def _check_workers(client: Any, job: UnitJob) -> None:
+    """Wait for workers and try each.
 
     Raises
     ------
@@ -125,12 +133,11 @@ def _check_workers(client: Any, job: UnitJob) -> int:
     """
     from distributed import wait
 
-    workers = _workers(client)
     tried = {
         address: client.submit(
             worker_problems, job, version(DISTRIBUTION), workers=[address], pure=False
         )
-        for address in workers
+        for address in _workers(client)
     }
     with suppress(TimeoutError):
         wait(list(tried.values()), timeout=WORKERS_WITHIN_S)
@@ -145,7 +152,6 @@ def _check_workers(client: Any, job: UnitJob) -> int:
             "and cache at the same paths, or end it, and repeat the command.",
             kind="worker",
         )
-    return sum(int(facts["nthreads"]) for facts in workers.values())
 
 
 def _workers(client: Any) -> dict[str, Any]:

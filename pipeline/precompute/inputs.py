@@ -27,6 +27,7 @@ from pipeline.precompute.plan import (
     wanted_signals,
 )
 from pipeline.precompute.signal_encodings import Storage, parse_signals
+from pipeline.precompute.usable_lengths import check_some_clip_fits
 from pipeline.teachers import open_teacher
 from pipeline.teachers.interface import Teacher
 from pipeline.views import ViewRecipe, view_context
@@ -127,6 +128,9 @@ def open_inputs(request: Request) -> Inputs:
     )
     if extended is None:
         _check_views(request.views, view_steps, facts)
+    check_some_clip_fits(
+        request.corpora[0], clips, teacher, waveform_hz, recipe, further=extended is not None
+    )
     named, storage = parse_signals(request.signals)
     wanted = wanted_signals(
         named, teacher, recipe, classes=len(corpus.classes), further=extended is not None

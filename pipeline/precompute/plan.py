@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -34,7 +38,6 @@ from cache_schema.signal_names import (
     WAVEFORM,
     signal_of,
 )
-from cache_schema.store.files import sha256
 from pipeline.audio.decode import (
     DECODER,
     MAX_CLIP_S,
@@ -42,9 +45,9 @@ from pipeline.audio.decode import (
     longest_clip_s,
     resampled_length,
 )
-from pipeline.audio.members import container_of
+from pipeline.audio.members import split_member
 from pipeline.corpora.interface import Corpus
-from pipeline.corpora.walk import escapes_root
+from pipeline.corpora.walk import leads_into, limit_of
 from pipeline.precompute.provenance_diff import without_name
 from pipeline.precompute.signal_encodings import (
     Storage,
@@ -73,26 +76,13 @@ def order_clips(corpus: Corpus) -> list[Clip]:
 
 def corpus_facts(corpus: Corpus, clips: Sequence[Clip]) -> CorpusFacts:
     """Facts of a corpus, with a fingerprint over what its rows depend on."""
-    lines = sorted(
-        [
-            c.id,
-            c.path,
-            [None] if c.none_present else list(c.labels),
-            c.split,
-            c.start_s,
-            c.end_s,
-            _file_bytes(corpus, c),
-            c.frames,
-        ]
-        for c in clips
-    )
     splits, first = [], 0
     for name, group in groupby(clips, key=lambda clip: clip.split):
         count = len(list(group))
         splits.append(Split(name=name, first_clip=first, clips=count))
         first += count
     return CorpusFacts(
-        fingerprint=sha256(repr(lines).encode()),
+        fingerprint=_fingerprint(corpus.root, clips),
         classes=list(corpus.classes),
         task=corpus.task,
         clips=len(clips),
@@ -100,10 +90,37 @@ def corpus_facts(corpus: Corpus, clips: Sequence[Clip]) -> CorpusFacts:
     )
 
 
-def _file_bytes(corpus: Corpus, clip: Clip) -> int:
-    path = container_of(corpus.root / clip.path)
-    outside = escapes_root(corpus.root, clip.path)
-    return path.stat().st_size if not outside and path.is_file() else -1
+def _fingerprint(root: Path, clips: Sequence[Clip]) -> str:
+    """SHA-256 of what the rows depend on: the text of a list with a list for each clip, by their ids."""
+    bytes_of, digest = _file_sizes(root), hashlib.sha256()
+    for place, c in enumerate(sorted(clips, key=lambda clip: clip.id)):
+        labels = [None] if c.none_present else list(c.labels)
+        line = [c.id, c.path, labels, c.split, c.start_s, c.end_s, bytes_of(c.path), c.frames]
+        digest.update(f"{', ' if place else '['}{line!r}".encode())
+    digest.update(b"]" if clips else b"[]")
+    return digest.hexdigest()
+
+
+def _file_sizes(root: Path) -> Callable[[str], int]:
+    """Give what reads the bytes of a clip's file; -1 where there is none, or it lies outside.
+
+    Millions of clips lie in few folders, so whether a folder leads outside is looked up once.
+    """
+    limit = limit_of(root)
+    inside = cache(lambda folder: leads_into(limit, Path(folder)))
+
+    def size(path: str) -> int:
+        whole = f"{root}/{path}"
+        member = split_member(whole)
+        file = str(member[0]) if member else whole
+        with suppress(OSError):
+            facts = os.lstat(file)
+            if stat.S_ISREG(facts.st_mode) and inside(file.rpartition("/")[0]):
+                return facts.st_size
+        there = leads_into(limit, Path(file)) and Path(file).is_file()
+        return Path(file).stat().st_size if there else -1
+
+    return size
 
 
 def view_lengths(
@@ -137,11 +154,16 @@ def teacher_input_lengths(
     return np.where(fits, at_teacher, 0)
 
 
-def taken_lengths(teacher: Teacher) -> str:
-    """Describe in seconds which lengths a teacher takes."""
+def length_limits_s(teacher: Teacher) -> tuple[float, float]:
+    """Return the shortest and the longest clip that a teacher takes, in seconds."""
     rate = teacher.sample_rate_hz
     longest_s = min(teacher.max_samples / rate if teacher.max_samples else MAX_CLIP_S, MAX_CLIP_S)
-    return f"{teacher.min_samples / rate:g} s to {longest_s:g} s"
+    return teacher.min_samples / rate, longest_s
+
+
+def taken_lengths(teacher: Teacher) -> str:
+    """Describe which lengths a teacher takes."""
+    return "{:g} s to {:g} s".format(*length_limits_s(teacher))
 
 
 def decoded_samples(clip: Clip, rate_hz: int) -> int:

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.metadata import PartPlan
 from cache_schema.signal_names import signal_of
 from cache_schema.writer import missing_units
 from pipeline.precompute.inputs import Inputs
 from pipeline.precompute.precompute import Precompute
 
 TIMED_CLIPS = 8
+TRAIN = "train"
 
 
 @dataclass(frozen=True, slots=True)
 class PlanReport:
-    """Sizes and time of a request, before anything is written."""
+    """Sizes and time of a request, before anything is written.
+
+    Attributes
+    ----------
+    signal_bytes : dict of str to int
+    objects : int
+        Files, or objects of a store, one write each: a chunk of each signal and a record for every work
+        unit. Index, clip table and metadata are some dozens more.
+    epoch_objects, epoch_bytes : int
+        What an epoch of training reads if it wants every signal: one view of the training split.
+    process_bytes : int
+        Most memory that this process has taken, with the corpus listed and the teacher loaded and run;
+        0 where nothing is left to compute.
+    estimated_s : float
+        In one process.
+    """
 
     clips: int
     hours: float
@@ -26,7 +45,16 @@ class PlanReport:
     rows: int
     units: int
     signal_bytes: dict[str, int]
+    objects: int
+    epoch_objects: int
+    epoch_bytes: int
     estimated_s: float
+    process_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all signals."""
+        return sum(self.signal_bytes.values())
 
 
 def plan_report(precompute: Precompute) -> PlanReport:
@@ -45,6 +73,8 @@ def plan_report(precompute: Precompute) -> PlanReport:
     rows = sum(plan.units.rows[unit] for plan, units in todo for unit in units)
     audible_s = float(samples.sum()) / rate
     repeats = rows / max(len(inputs.clips), 1)
+    estimated_s = audible_s * repeats * _seconds_per_second(inputs, samples) if todo else 0.0
+    epoch = [(plan, _epoch_units(plan)) for plan, _ in todo]
     return PlanReport(
         clips=len(inputs.clips),
         hours=audible_s / 3600,
@@ -52,8 +82,25 @@ def plan_report(precompute: Precompute) -> PlanReport:
         rows=rows,
         units=sum(len(units) for _, units in todo),
         signal_bytes=sizes,
-        estimated_s=audible_s * repeats * _seconds_per_second(inputs, samples) if todo else 0.0,
+        objects=sum(len(units) * (len(plan.signals) + 1) for plan, units in todo),
+        epoch_objects=sum(units * len(plan.signals) for plan, units in epoch),
+        epoch_bytes=sum(
+            units * signal.chunk_bytes for plan, units in epoch for signal in plan.signals
+        ),
+        estimated_s=estimated_s,
+        process_bytes=_peak_bytes() if todo else 0,
     )
+
+
+def _epoch_units(plan: PartPlan) -> int:
+    """Work units of one view of the training split."""
+    found = zip(plan.units.split, plan.units.view, strict=True)
+    return sum(split == TRAIN and view == plan.first_view for split, view in found)
+
+
+def _peak_bytes() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _seconds_per_second(inputs: Inputs, samples: NDArray[np.int64]) -> float:

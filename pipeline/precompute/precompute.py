@@ -106,7 +106,9 @@ class Precompute:
                     on_unit(plan, record)
                 self._seal_if_complete(plan)
             if not any(mine.values()):
-                return sum(len(missing_units(out, plan)) for plan in parts)
+                left = sum(len(missing_units(out, plan)) for plan in parts)
+                if left or not parts:  # else others have ended meanwhile, and it may be unsealed
+                    return left
 
     def _seal_if_complete(self, plan: PartPlan) -> None:
         if missing_units(self.out, plan):

@@ -15,7 +15,7 @@ from cache_schema.store.files import sha256
 from cache_schema.store.lock import write_lock
 from cache_schema.store.objects import objects_of
 from cache_schema.store.part_digests import record_key
-from cache_schema.writer import load_manifest, load_plans, part_key, seal
+from cache_schema.writer import load_manifest, load_plans, part_key, restore_or_delete, seal
 from pipeline.precompute.precompute import OnStart, OnUnit, Precompute
 from pipeline.precompute.staleness import check_same_recipe
 
@@ -88,11 +88,10 @@ def _repair_part(
 
 
 def _check_repairable(out: CachePath, found: Sequence[Damage]) -> None:
-    hopeless = [str(d) for d in found if d.part is None and not (d.laid_out or d.stray)]
-    if hopeless:
+    lost = [str(damage) for damage in found if damage.lost]
+    if lost:
         raise CacheError(
-            f"{out}: {len(hopeless)} object(s) are damaged that cannot be made "
-            f"again\n{bullet_list(hopeless)}\nRestore them from a copy, or make the cache anew.",
+            f"{out}: {len(lost)} object(s) are damaged\n{bullet_list(lost)}\n{restore_or_delete(out)}",
             kind="damaged",
         )
 

@@ -15,6 +15,7 @@ from pipeline.prepare.archives import OFFICIAL_CORPORA
 @click.command(
     "prepare-corpus",
     cls=Command,
+    goes_on=True,
     epilog=f"NAME is one of {', '.join(OFFICIAL_CORPORA)}.",
 )
 @click.argument("name")

@@ -89,6 +89,8 @@ class ViewRecipe:
         none without steps.
     mixes_labels : bool
         Whether the labels of a view may be other than its clip's.
+    length_steps : list of str
+        Names of the steps whose views may be longer or shorter than their clips.
     draws_length : bool
         Whether two views of a clip may differ in length.
     notes : list of str
@@ -118,7 +120,8 @@ class ViewRecipe:
         self.draw_names = draw_names(self.texts) if steps else ()
         self.mixes_labels = any(step.mixes_labels for step in self._steps)
         self.notes = [note for step in self._steps for note in getattr(step, "notes", ())]
-        self._changes_length = any(step.changes_length for step in self._steps)
+        pairs = zip(self.facts, self._steps, strict=True)
+        self.length_steps = [facts["step"] for facts, step in pairs if step.changes_length]
         self.draws_length = any(step.draws_length for step in self._steps)
         self._rate_hz = context.sample_rate_hz
         self._labels = context.labels
@@ -133,7 +136,7 @@ class ViewRecipe:
         self, clips: Sequence[Clip], samples_N: NDArray[np.int64], view: int
     ) -> NDArray[np.int64]:
         """Return how long views are whose clips have `samples_N` samples; 0 stays 0."""
-        if not self._changes_length:
+        if not self.length_steps:
             return samples_N
         if not self.draws_length:
             lengths, inverse = np.unique(samples_N, return_inverse=True)

@@ -45,7 +45,8 @@ class Noise(PlainStep):
 
     Train, validation and test get none of each other's noise, a split of another name gets the test's.
     The ratio is that of the mean powers of the clip itself and of the noise, which covers the whole
-    view. A clip without any power gets the noise at its own level.
+    view. A clip without any power gets the noise at its own level. A cut that would be silent, for which
+    no scale makes that ratio, begins at the next sound of its recording instead.
 
     Where the folder holds folders named like splits, each split has its own. Otherwise recordings of
     10 s and more give their first 80 % to train, then 10 % to validation, 10 % to test, and shorter ones
@@ -113,16 +114,15 @@ class Noise(PlainStep):
         """Draw the recording among the split's own, the start of the cut in it, and the ratio."""
         own = self._own(split)
         recording = int(random.integers(len(own)))
-        offset = int(random.integers(len(own[recording].waveform_S)))
+        noise_S = own[recording].waveform_S
+        offset = _sounding(noise_S, int(random.integers(len(noise_S))), samples)
         return (recording, offset / self._rate_hz, float(random.uniform(*self._range_db)))
 
     def apply(self, audio: AudioView, drawn: Drawn) -> AudioView:
         """Add a looped cut of the recording, scaled to the drawn ratio."""
         recording, offset_s, snr_db = drawn
         noise_S = self._own(audio.split)[int(recording)].waveform_S
-        start = round(offset_s * self._rate_hz)
-        places = np.arange(start, start + len(audio.waveform_S))
-        cut_S = np.take(noise_S, places, mode="wrap")
+        cut_S = _cut(noise_S, round(offset_s * self._rate_hz), len(audio.waveform_S))
         noise_power = _power(cut_S)
         power = _power(audio.waveform_S[audio.start : audio.stop])
         sounds = power > 0 and noise_power > SILENCE
@@ -132,6 +132,24 @@ class Noise(PlainStep):
     def _own(self, split: str) -> list[Recording]:
         """Noise of a split; one that the corpus has named itself gets that of the test."""
         return self._recordings.get(split, self._recordings["test"])
+
+
+def _cut(noise_S: Waveform, start: int, samples: int) -> Waveform:
+    """Cut from a recording, which begins anew at its end."""
+    cut_S: Waveform = np.take(noise_S, np.arange(start, start + samples), mode="wrap")
+    return cut_S
+
+
+def _sounding(noise_S: Waveform, start: int, samples: int) -> int:
+    """Where a cut begins that is not silent: at `start`, or at the next sample as loud as the mean."""
+    ends = float(noise_S[start]), float(noise_S[(start + samples - 1) % len(noise_S)])
+    if (
+        max(map(abs, ends)) ** 2 > SILENCE * samples
+        or _power(_cut(noise_S, start, samples)) > SILENCE
+    ):
+        return start
+    loud = np.flatnonzero(noise_S.astype(np.float64) ** 2 >= _power(noise_S))
+    return int(loud[np.searchsorted(loud, start) % len(loud)])
 
 
 def _power(waveform_S: Waveform) -> float:

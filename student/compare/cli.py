@@ -16,7 +16,7 @@ from cache_schema.errors import RunError, UsageError
 from cache_schema.inspection.cache_cautions import teacher_cautions
 from cache_schema.limits import MAX_PROCESSES
 from cache_schema.own_folder import check_own_folder
-from cache_schema.paths import CacheArgument, OutputPath, ReportPath
+from cache_schema.paths import PAGES, CacheArgument, OutputFile, OutputPath
 from cache_schema.plugins import plugin_names
 from cache_schema.reader import Cache, open_cache
 from cache_schema.report.extra import require_report
@@ -40,7 +40,7 @@ MAX_SEEDS = 1000
 MAX_FACTOR = 100
 
 
-@click.command("compare-students", cls=Command)
+@click.command("compare-students", cls=Command, goes_on=True)
 @click.argument("caches", nargs=-1, required=True, type=CacheArgument())
 @click.option(
     "--student",
@@ -97,7 +97,7 @@ MAX_FACTOR = 100
 )
 @click.option(
     "--report",
-    type=ReportPath(),
+    type=OutputFile(PAGES),
     metavar="FILE.html",
     help="Page of the outcome, with curves, classes and clips, once all is done.",
 )
@@ -173,7 +173,7 @@ def main(
 
 
 def _check_png(png: Path, report: Path | None) -> None:
-    from student.report.pictures import check_pictures
+    from cache_schema.report.pictures import check_pictures
 
     if report is None:
         raise UsageError("--png belongs to --report FILE.html", kind="options")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cache_schema.cautions import above_teacher, below_twin, few_seeds
+from cache_schema.cautions import above_teacher, below_twin, few_seeds, near_chance
 from student.compare.conditions import NONE
 from student.compare.statistics import mean
 from student.compare.table import TableRow
@@ -29,6 +29,15 @@ def _pairs(row: TableRow) -> int:
 
 
 def _of_cell(rows: Sequence[TableRow]) -> list[str]:
+    found = list[str]()
+    for row in rows:
+        plain = str(row.condition) == NONE
+        who = "the student alone" if plain else f"the student taught by {row.condition}"
+        found += near_chance(mean(row.found), row.chance, row.metric, who)
+    return found + _beside_twin(rows)
+
+
+def _beside_twin(rows: Sequence[TableRow]) -> list[str]:
     plain = next((row for row in rows if str(row.condition) == NONE), None)
     if plain is None:
         return []

@@ -26,6 +26,8 @@ from student.compare.table import (
     table_rows,
 )
 from student.metrics import MAIN_METRIC
+from student.metrics.chance import cache_chance
+from student.training.train import TEST
 
 DOCUMENT, MARKDOWN, CSV = TABLES = ("comparison.json", "table.md", "table.csv")
 TAIL_LINES = 5
@@ -43,6 +45,9 @@ class ComparisonRunner:
         first = next(iter(caches.values()))
         metric = comparison.settings(comparison.runs()[0]).metric or MAIN_METRIC[first.task]
         self.metrics = metrics_shown(first.task, metric)
+        self.chance = {
+            name: cache_chance(cache, TEST, self.metrics) for name, cache in caches.items()
+        }
         self.failures: list[RunJob] = []
 
     def run(self, jobs: int, gpus: Sequence[str] = ()) -> None:
@@ -93,7 +98,9 @@ class ComparisonRunner:
 
     def rows(self) -> list[TableRow]:
         """Rows of the tables by what is known so far."""
-        return table_rows(self.comparison, self.results, self.metrics, folds=self.folds)
+        return table_rows(
+            self.comparison, self.results, self.metrics, folds=self.folds, chance=self.chance
+        )
 
     def _write(self) -> list[str]:
         """Write all tables anew; gives the summary's lines."""

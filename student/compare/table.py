@@ -46,6 +46,8 @@ class TableRow:
     gain : Paired or None
         Over ``none`` in the same cache with the same seed, where both are there; of accuracies in one
         cache the interval counts clips as well as seeds.
+    chance : float or None
+        What answers that know nothing of the clips would score: mean over the caches; None if unknown.
     """
 
     cache: str
@@ -56,6 +58,7 @@ class TableRow:
     scores: tuple[float | None, ...]
     teacher: float | None
     gain: Paired | None
+    chance: float | None = None
 
     @property
     def found(self) -> list[float]:
@@ -68,8 +71,16 @@ def metrics_shown(task: str, metric: str) -> list[str]:
     return list(dict.fromkeys([metric, *(MORE_METRICS if task == "multi" else ())]))
 
 
+Chance = Mapping[str, Mapping[str, float | None]]  # by cache and metric
+
+
 def table_rows(
-    comparison: Comparison, results: Results, metrics: Sequence[str], *, folds: bool
+    comparison: Comparison,
+    results: Results,
+    metrics: Sequence[str],
+    *,
+    folds: bool,
+    chance: Chance | None = None,
 ) -> list[TableRow]:
     """Make a row per block, student, condition and metric; `folds` makes one block of all caches."""
     names = list(comparison.caches)
@@ -83,8 +94,17 @@ def table_rows(
             runs = _runs(comparison, student, taken)
             chosen = tuple(one for one in taken.values() if one is not None)
             row = table_row(results, label, student, condition, metric, runs, plain)
-            rows.append(replace(row, chosen=chosen if len(chosen) == len(caches) else ()))
+            known = chosen if len(chosen) == len(caches) else ()
+            by_chance = _mean_chance(chance or {}, caches, metric)
+            rows.append(replace(row, chosen=known, chance=by_chance))
     return rows
+
+
+def _mean_chance(chance: Chance, caches: Sequence[str], metric: str) -> float | None:
+    """Mean over the caches, where it is known in all of them."""
+    found = [chance.get(cache, {}).get(metric) for cache in caches]
+    known = [level for level in found if level is not None]
+    return mean(known) if len(known) == len(found) else None
 
 
 Runs = Sequence[Sequence[Run | None]]
@@ -186,11 +206,15 @@ def markdown(rows: Sequence[TableRow]) -> str:
     metrics = list(dict.fromkeys(row.metric for row in rows))
     main, more = metrics[0], metrics[1:]
     head = ["cache", "student", "learned from", f"test {main}, mean ± sd", "each seed"]
-    head += ["gain over none [95 %]", "wins", "teacher", *more]
+    head += ["gain over none [95 %]", "wins", "teacher"]
+    with_chance = any(row.chance is not None for row in rows if row.metric == main)
+    head += ["by chance"] if with_chance else []
+    head += more
     lines = [head, ["---"] * len(head)]
     for row in rows[:: len(metrics)]:
         others = [r for r in rows if r.metric != main and _cell(r) == _cell(row)]
-        lines.append([*_figures(row), *map(spread_text, others)])
+        by_chance = [points(row.chance, main)] if with_chance else []
+        lines.append([*_figures(row), *by_chance, *map(spread_text, others)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -294,6 +318,7 @@ def row_document(row: TableRow) -> dict[str, Any]:
         "scores": list(row.scores),
         "missing": len(row.scores) - len(row.found),
         "teacher": row.teacher,
+        "chance": row.chance,
         "gain": gain and gain.mean,
         "gain_low": gain.mean - half if gain and half is not None else None,
         "gain_high": gain.mean + half if gain and half is not None else None,

@@ -12,7 +12,7 @@ from cache_schema.cautions import few_clips, near_chance
 from cache_schema.command_line.command import Command, Number
 from cache_schema.command_line.parameters import complete_clip_ids
 from cache_schema.errors import UsageError
-from cache_schema.paths import CacheArgument, LocalPath, OutputPath, PicturePath
+from cache_schema.paths import PICTURES, CacheArgument, LocalPath, OutputFile
 from cache_schema.reader import Cache, open_cache
 from cache_schema.store.address import CachePath
 from cache_schema.terminal import echo, wide_terminal
@@ -21,6 +21,7 @@ from student.metrics import Score, measure
 from student.runs.settings import first_teacher
 
 MAX_TIME_S = 1e6
+PREDICTIONS = {".csv": rb"^clip,label,student", ".parquet": rb"clip.{1,99}label.{1,99}student"}
 CHOSEN_CLIPS = 3
 
 
@@ -32,13 +33,13 @@ CHOSEN_CLIPS = 3
 @click.option("--json", "as_json", is_flag=True, help="Print all of that as one JSON object.")
 @click.option(
     "--predictions",
-    type=OutputPath(dir_okay=False),
+    type=OutputFile(PREDICTIONS),
     metavar="FILE.csv|FILE.parquet",
     help="Write what student and teacher predict for each clip.",
 )
 @click.option(
     "--plot",
-    type=PicturePath(),
+    type=OutputFile(PICTURES),
     metavar="FILE.png",
     help="Picture of where teacher and student attend.",
 )
@@ -84,6 +85,11 @@ def main(
         raise UsageError(
             f"--mark-s is a stretch of one clip, got {len(clips)}: "
             f"{', '.join(clips) or 'add --clip ID'}",
+            kind="options",
+        )
+    if mark_s is not None and not mark_s[0] < mark_s[1]:
+        raise UsageError(
+            "--mark-s {:g} {:g}: the stretch ends where it begins or before".format(*mark_s),
             kind="options",
         )
     opened = open_cache(cache)
@@ -199,6 +205,13 @@ def draw(
     from student.evaluation.attention_curves import clip_curves
 
     found = clip_curves(runs, cache, split, clips)
+    length_s = len(found[0].samples_S) / cache.sample_rate_hz
+    if mark_s is not None and mark_s[0] >= length_s:
+        raise UsageError(
+            f"--mark-s {mark_s[0]:g} {mark_s[1]:g} lies behind clip {found[0].clip_id!r} of "
+            f"{length_s:g} s; name a stretch within it",
+            kind="options",
+        )
     name = "clip" if mark_s is None else "keyword"
     columns = [
         ClipPanel(one.title, one.samples_S, one.curves, mark_s or one.place_s, name)

@@ -10,3 +10,5 @@ EXPORTERS: dict[str, str] = {
 
 ANY_LENGTH = "any"
 """What stands for seconds: a form of any length."""
+CALIBRATION_CLIPS = 200
+"""How many clips int8 is calibrated with, unless others are requested."""

@@ -19,8 +19,8 @@ def origin_of(config: dict[str, Any]) -> dict[str, Any]:
         {"loss": str(loss["name"]), "teachers": [str(t) or "first" for t in loss["teachers"]]}
         for loss in config["distill"]
     ]
-    told = {key: str(config[key]) for key in _ORIGIN if config.get(key) is not None}
-    return {"distilled_by": losses, **told}
+    reported = {key: str(config[key]) for key in _ORIGIN if config.get(key) is not None}
+    return {"distilled_by": losses, **reported}
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:

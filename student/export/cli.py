@@ -10,7 +10,7 @@ from cache_schema.command_line.command import Command
 from cache_schema.paths import CacheArgument, LocalPath, OutputPath
 from cache_schema.plugins import plugin_names
 from cache_schema.terminal import echo
-from student.export import ANY_LENGTH, EXPORTERS
+from student.export import ANY_LENGTH, CALIBRATION_CLIPS, EXPORTERS
 
 MAX_LENGTH_S = 240.0
 MAX_CLIPS = 10_000
@@ -79,9 +79,7 @@ class Length(click.ParamType[Any]):
 @click.option(
     "--clips",
     type=click.IntRange(1, MAX_CLIPS),
-    default=200,
-    show_default=True,
-    help="Training clips that int8 is calibrated with.",
+    help=f"Training clips that int8 is calibrated with.  [default: {CALIBRATION_CLIPS}]",
 )
 @click.option(
     "--page",

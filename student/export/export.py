@@ -13,6 +13,7 @@ import numpy as np
 from cache_schema.errors import RunError, UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.reader import open_cache
+from student.export import CALIBRATION_CLIPS
 from student.export.bars import check_int8, check_parity
 from student.export.browser_page import read_runtime, write_page
 from student.export.card import write_card
@@ -157,7 +158,8 @@ def _trial(job: ExportJob) -> tuple[Trial, Sequence[TrialClip]]:
         clips = generated_clips(name, job.spec, len(classes))
         return Trial.of(job.student, job.spec, clips, task, classes), calibration
     if job.calibrates:
-        calibration = list(training_clips(job.cache, name, job.spec, job.request.clips))
+        count = job.request.clips or CALIBRATION_CLIPS
+        calibration = list(training_clips(job.cache, name, job.spec, count))
     clips = held_out_clips(job.cache, name, job.spec, EVALUATED_CLIPS, len(calibration))
     _check_enough_clips(job, clips, len(calibration))
     return Trial.of(job.student, job.spec, clips, task, classes), calibration

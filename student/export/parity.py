@@ -245,6 +245,6 @@ def _difference(found: Arrays, expected: Arrays) -> float:
 def _same_class(found: Arrays, expected: Arrays, tie: float) -> bool:
     """Whether the file's likeliest class is the student's, or one of equally likely ones."""
     logits_C = expected[LOGITS][0]
-    said = found[LOGITS][0].argmax()
+    predicted = found[LOGITS][0].argmax()
     closest = tie * max(1.0, float(np.abs(logits_C).max()))
-    return bool(logits_C[said] >= logits_C.max() - closest)
+    return bool(logits_C[predicted] >= logits_C.max() - closest)

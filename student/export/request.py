@@ -31,7 +31,7 @@ class ExportRequest:
     streaming: bool
     int8: bool
     calibrate: CachePath | None
-    clips: int
+    clips: int | None
     page: Path | None
 
 
@@ -40,6 +40,9 @@ def check_request(request: ExportRequest) -> None:
     found = {
         "--int8 needs clips to calibrate and to evaluate with: --calibrate CACHE": (
             request.int8 and request.calibrate is None
+        ),
+        "--clips is how many clips --int8 is calibrated with; add --int8, or leave it out": (
+            request.clips is not None and not request.int8
         ),
         "--streaming is for one frame at a time and has no --length-s; leave one of them out": (
             request.streaming and request.length_s is not None

@@ -5,10 +5,13 @@ Shape suffixes: N clips, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cache_schema.reader import Cache
+from student.metrics.interface import true_classes
 
 
 def _commonest(labels_NC: NDArray[np.bool_]) -> float:
@@ -38,3 +41,13 @@ def chance_level(labels_NC: NDArray[np.bool_], metric: str) -> float | None:
     if metric not in CHANCE or not labels_NC.any():
         return None
     return CHANCE[metric][0](labels_NC)
+
+
+def cache_chance(cache: Cache, split: str, metrics: Sequence[str]) -> dict[str, float | None]:
+    """Chance level of each metric on the labelled clips of a cache's split; None where it has none."""
+    labels_NC = [np.zeros((0, len(cache.classes)), np.bool_)]
+    for unit in cache.units(split, 0) if split in cache.splits else ():
+        rows = cache.read_unit(unit, cache.target_signals)
+        labels_NC.append(true_classes(rows.targets, cache.task)[rows.labelled])
+    labels = np.concatenate(labels_NC)
+    return {metric: chance_level(labels, metric) for metric in metrics}

@@ -51,7 +51,7 @@ class BCResNet(Student):
     """
 
     front_end = "log_mel"
-    recipe = Recipe("adam", 3e-3, Exponential(0.02))
+    recipe = Recipe("adam", 1e-2, Exponential(0.02), epochs=48)
 
     def __init__(self, classes: int, *, width: float = 1.0) -> None:
         if not MIN_WIDTH <= width <= MAX_WIDTH:

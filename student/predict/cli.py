@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from cache_schema.command_line.command import Command, Number
-from cache_schema.errors import MAX_LISTED, RunError, UsageError, bullet_list
-from cache_schema.paths import LocalPath, OutputPath
+from cache_schema.errors import RunError, UsageError, bullet_list
+from cache_schema.paths import LocalPath, OutputFile
 from cache_schema.store.files import write_atomic
 from cache_schema.terminal import echo, wide_terminal
 from cache_schema.text import one_line
-from student.predict.formats import WRITERS, csv_header, table
+from student.predict.formats import OUTPUTS, WRITERS, csv_header, table
 from student.predict.predictor import Predictor, open_predictor
 from student.predict.recordings import UnusableRecording
 from student.predict.stretches import Stretches, StretchPrediction, predict_stretches
@@ -27,7 +27,7 @@ MAX_TOP = 100_000
 
 @click.command("predict-audio", cls=Command)
 @click.argument("model", type=LocalPath())
-@click.argument("recordings", type=LocalPath(), nargs=-1, required=True)
+@click.argument("recordings", type=LocalPath(readable=False), nargs=-1, required=True)
 @click.option(
     "--window-s",
     type=Number(0.01, MAX_WINDOW_S),
@@ -60,8 +60,8 @@ MAX_TOP = 100_000
 )
 @click.option(
     "--out",
-    type=OutputPath(dir_okay=False),
-    metavar="FILE",
+    type=OutputFile(OUTPUTS),
+    metavar="FILE.csv|FILE.jsonl",
     help="Write CSV or JSON lines there instead.",
 )
 def main(
@@ -79,7 +79,7 @@ def main(
     MODEL is a run of train-student, or an exported ONNX file, which needs no torch. A recording that
     cannot be used is named at the end, with the reason; the others are there.
     """
-    _check_output(out, form, model, recordings)
+    _check_output(out, form, model)
     predictor = open_predictor(model)
     if frames and not predictor.has_attention:
         raise UsageError(
@@ -104,13 +104,13 @@ def _report(batch: _Recordings, model: Path) -> None:
     if batch.failed:
         raise RunError(
             f"{len(batch.failed)} of {len(batch.recordings)} recording(s) could not be used\n"
-            f"{bullet_list(batch.failed, MAX_LISTED)}\nRepair them or leave them out, and repeat the "
+            f"{bullet_list(batch.failed)}\nRepair them or leave them out, and repeat the "
             "command.",
             kind="recordings",
         )
 
 
-def _check_output(out: Path | None, form: str, model: Path, recordings: Sequence[Path]) -> None:
+def _check_output(out: Path | None, form: str, model: Path) -> None:
     if out is None:
         return
     if form not in WRITERS:
@@ -118,11 +118,12 @@ def _check_output(out: Path | None, form: str, model: Path, recordings: Sequence
             f"--out {out}: a table is for the terminal; add --format csv or --format jsonl",
             kind="options",
         )
-    inside = model.is_dir() and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(model))
-    if inside or (
-        os.path.exists(out)
-        and any(os.path.exists(one) and out.samefile(one) for one in (model, *recordings))
-    ):
+    if out.suffix.lower() != f".{form}":
+        raise UsageError(
+            f"--out {out} is written as --format {form}; name a file that ends in .{form}",
+            kind="options",
+        )
+    if model.is_dir() and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(model)):
         raise UsageError(f"--out {out} is what is to be read; choose another file", kind="options")
 
 

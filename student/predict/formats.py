@@ -126,6 +126,8 @@ def _csv_line(cells: Sequence[Any]) -> str:
     return line.getvalue()
 
 
+# Suffixes of files, with how they begin.
+OUTPUTS = {".csv": rb"^recording,start_s,end_s,class,score", ".jsonl": rb'^\{"recording": "'}
 WRITERS: dict[str, Callable[[StretchPrediction, str, int | None, bool], str]] = {
     "csv": csv_rows,
     "jsonl": json_line,

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from cache_schema.mp3_frames import counts_frames, true_byte_count
+from cache_schema.mp3_frames import counts_frames, joined_behind_count, true_byte_count
 from cache_schema.signal_names import FULL_SCALE
-from cache_schema.stream_ends import problem_behind_count, problem_behind_decoded
+from cache_schema.stream_ends import problem_behind_decoded, problem_of_joining
 from cache_schema.truncation import (
     CLAIMED_BYTES,
     LAST_TAG_BYTES,
@@ -284,7 +284,8 @@ def _mono_blocks(soundfile: Any, sound: Any, file: BinaryIO) -> Iterator[FloatAr
     kind, channels = str(sound.format), int(sound.channels)
     counted = int(sound.frames) < UNCOUNTED_FRAMES and (kind != "MP3" or counts_frames(file))
     frames = int(sound.frames) if counted else UNCOUNTED_FRAMES
-    _refuse(problem_behind_count(file, kind) if counted else "")
+    if counted:
+        _refuse(joined_behind_count(file) if kind == "MP3" else problem_of_joining(file, kind))
     count, stopped = 0, False
     while count < frames and not stopped:
         wanted = min(max(1, BLOCK_SAMPLES // channels), frames - count)

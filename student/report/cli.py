@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from cache_schema.command_line.command import Command
-from cache_schema.paths import CacheArgument, LocalPath, OutputPath, ReportPath
+from cache_schema.paths import PAGES, CacheArgument, LocalPath, OutputFile, OutputPath
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
 from cache_schema.store.address import CachePath
@@ -17,7 +17,9 @@ from cache_schema.terminal import echo
 
 @click.command("report-run", cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=LocalPath())
-@click.option("--out", required=True, type=ReportPath(), metavar="FILE.html", help="Page to write.")
+@click.option(
+    "--out", required=True, type=OutputFile(PAGES), metavar="FILE.html", help="Page to write."
+)
 @click.option(
     "--cache",
     type=CacheArgument(),
@@ -39,7 +41,7 @@ def main(runs: tuple[Path, ...], out: Path, cache: CachePath | None, png: Path |
     """
     require_report("report-run")
     if png is not None:
-        from student.report.pictures import check_pictures
+        from cache_schema.report.pictures import check_pictures
 
         check_pictures(png, "report-run")
     # Imported here: torch and bokeh are kept out of --help.

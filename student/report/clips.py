@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from cache_schema.inspection.log_mel import log_mel
-from cache_schema.inspection.plot import ClipPanel
+from cache_schema.inspection.plot import ClipPanel, plot_attentions
 from cache_schema.inspection.prediction_text import prediction_text
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.charts.clip import clip_charts
+from cache_schema.report.pictures import Draw
 from cache_schema.report.sound import MAX_SOUND_S, wav_address
 from cache_schema.signal_names import WAVEFORM
 from student.evaluation.attention_curves import ClipAttention, clip_curves
 from student.evaluation.chosen_clips import most_unlike, most_wrong
 from student.metrics.interface import Predictions
 from student.report.blocks import Block
-from student.report.pictures import ClipPicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class ClipGroup:
 
 def clip_groups(
     block: Block, cache: Cache, found: Mapping[str, Predictions], prefix: str, most: int
-) -> tuple[list[ClipGroup], dict[str, Chart], dict[str, ClipPicture]]:
+) -> tuple[list[ClipGroup], dict[str, Chart], dict[str, Draw]]:
     """Choose clips and draw them.
 
     Parameters
@@ -54,7 +55,7 @@ def clip_groups(
     -------
     groups : list of ClipGroup
     charts : dict of str to Chart
-    pictures : dict of str to ClipPicture
+    pictures : dict of str to Draw
         The clips again, for a paper.
     """
     student, teacher = next(iter(found.values())), found.get("teacher")
@@ -95,7 +96,7 @@ def _draw(
     found: Mapping[str, Predictions],
     chosen: Mapping[int, str],
     prefix: str,
-) -> tuple[dict[int, dict[str, Any]], dict[str, Chart], dict[str, ClipPicture]]:
+) -> tuple[dict[int, dict[str, Any]], dict[str, Chart], dict[str, Draw]]:
     positions_N = next(iter(found.values())).clips_N
     assert positions_N is not None
     clips = {row: cache.clip_table.clips(int(p), int(p) + 1)[0]
@@ -110,7 +111,7 @@ def _draw(
             "charts": [],
             "sound": "",
         }
-    charts, pictures = dict[str, Chart](), dict[str, ClipPicture]()
+    charts, pictures = dict[str, Chart](), dict[str, Draw]()
     if WAVEFORM in cache.signals and chosen:
         ids = [clips[row].id for row in chosen]
         runs = [block.shown.path, *([block.twin.path] if block.twin else [])]
@@ -118,7 +119,7 @@ def _draw(
         charts = _add_pictures(list(drawn.values()), curves, cache)
         for entry, one in zip(drawn.values(), curves, strict=True):
             panel = ClipPanel(one.title, one.samples_S, one.curves, one.place_s)
-            pictures[entry["name"]] = ClipPicture(panel, cache.sample_rate_hz)
+            pictures[entry["name"]] = partial(plot_attentions, [panel], cache.sample_rate_hz)
     return drawn, charts, pictures
 
 

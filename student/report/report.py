@@ -13,6 +13,7 @@ from cache_schema.inspection.summary import human_bytes
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.page import write_page
+from cache_schema.report.pictures import Draw, write_pictures
 from student.compare.row_cautions import row_cautions
 from student.compare.statistics import mean
 from student.metrics.chance import chance_level
@@ -25,7 +26,6 @@ from student.report.costs import cost_rows
 from student.report.curves import curve_charts
 from student.report.groups import group_chart, group_scores, group_table, group_words
 from student.report.labels import label_charts, label_rows, label_table
-from student.report.pictures import ClipPicture, write_pictures
 from student.report.result import cards, chance_words, result_charts, result_table, sentences
 from student.report.run_folder import RunFolder
 from student.report.settings_text import train_command
@@ -47,7 +47,7 @@ class Report:
     warnings: list[str]
     sections: list[dict[str, Any]] = field(default_factory=list)
     charts: dict[str, Chart] = field(default_factory=dict)
-    clips: dict[str, ClipPicture] = field(default_factory=dict)
+    clips: dict[str, Draw] = field(default_factory=dict)
 
     def add(self, prefix: str, charts: dict[str, Chart]) -> dict[str, str]:
         """Take charts up; gives their names on the page by their own."""
@@ -69,7 +69,7 @@ def write_report(
     title, command : str
         Its heading, and what makes it again.
     png : Path or None
-        Folder for each chart and clip as a picture; see `student.report.pictures.check_pictures`.
+        Folder for each chart and clip as a picture; see `cache_schema.report.pictures.check_pictures`.
     """
     report = Report(title, command, _warnings(blocks))
     most = max(FEWEST_CLIPS, CLIPS // len(blocks))
@@ -151,6 +151,8 @@ def _section(report: Report, block: Block, prefix: str, most: int) -> dict[str, 
 
 def _near_chance(block: Block, shown: Predictions) -> list[str]:
     metric, scores = block.row.metric, block.row.found
+    if block.row.chance is not None:
+        return []  # a comparison's rows say it themselves
     chance = chance_level(shown.labels_NC, metric)
     return near_chance(mean(scores), chance, metric, block.name) if scores else []
 

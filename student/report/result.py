@@ -86,19 +86,21 @@ def chance_words(found: Mapping[str, Predictions], metric: str) -> list[str]:
 
 def _sentence(row: TableRow) -> str:
     metric, own = row.metric, mean(row.found)
-    said = (
+    message = (
         f"Learning from {row.condition}, the student reaches {points(own, metric)}{_unit(metric)}"
     )
     if row.gain is not None:
         more = "more" if row.gain.mean >= 0 else "less"
         size = points(abs(row.gain.mean), metric)
-        said += f", {size} points {more} than undistilled: {_shown(row)}"
+        message += f", {size} points {more} than undistilled: {_shown(row)}"
     if row.teacher is not None:
         place = "above" if own > row.teacher else "below"
         apart = points(abs(own - row.teacher), metric)
-        said += f". The teacher is at {points(row.teacher, metric)}{_unit(metric)}; the student is "
-        said += f"{apart} points {place} it"
-    return f"{said}."
+        message += (
+            f". The teacher is at {points(row.teacher, metric)}{_unit(metric)}; the student is "
+        )
+        message += f"{apart} points {place} it"
+    return f"{message}."
 
 
 def _shown(row: TableRow) -> str:

@@ -54,6 +54,17 @@ class EpochRows:
         return cls(max(1.0, unlabelled * share / (1 - share) / labelled), labelled, left_out)
 
     @classmethod
+    def alone(cls, cache: Cache, split: str, unlabelled: int | None) -> EpochRows:
+        """Find the rows of a training by labels alone: no unlabelled one, as it would teach nothing.
+
+        Labelled rows come again in their place, so that batches are full, and an epoch has as many
+        steps as that of the distilled twin; with no `unlabelled` clips each comes once.
+        """
+        labelled_n, unlabelled_n = usable_clips(cache, split)
+        count = len(unlabelled_n) if unlabelled is None else unlabelled
+        return cls(1 + count / max(1, len(labelled_n)), len(labelled_n), unlabelled_n)
+
+    @classmethod
     def of(cls, cache: Cache, split: str, share: float | None, unlabelled: int | None) -> EpochRows:
         """Find the rows of a training that learns from so many unlabelled clips, by default all."""
         if share is None and unlabelled is None:

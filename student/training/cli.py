@@ -49,7 +49,7 @@ from student.stream.class_map import read_class_map
 from student.training.loggers import ALWAYS, LOGGERS
 
 
-@click.command("train-student", cls=Command)
+@click.command("train-student", cls=Command, goes_on=True)
 @click.argument("cache", type=CacheArgument())
 @click.option(
     "--student",

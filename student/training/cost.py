@@ -11,9 +11,8 @@ import torch
 from cache_schema.reader import Cache, Unit
 from student.runs.settings import Settings, build_student
 from student.stream.batch import Batch
-from student.stream.epoch_rows import EpochRows
 from student.stream.unit_loader import BUDGET_BYTES, UnitData, UnitLoader, collate
-from student.training.loop import TRAIN, VALIDATION
+from student.training.loop import TRAIN, VALIDATION, rows_of
 from student.training.objective import Objective, build_objective, class_maps, needed_signals
 
 STEPS = 3
@@ -139,8 +138,7 @@ def _learn(objective: Objective, optimizer: torch.optim.Optimizer, batch: Batch)
 
 def epoch_clips(cache: Cache, settings: Settings) -> int:
     """Clips that an epoch of a training takes, each as often as it does."""
-    rows = EpochRows.of(cache, TRAIN, settings.labelled_share, settings.unlabelled)
-    return rows.rows(_clips(cache, TRAIN))
+    return rows_of(cache, settings).rows(_clips(cache, TRAIN))
 
 
 def _clips(cache: Cache, split: str) -> int:

@@ -111,7 +111,11 @@ class Trainer:
                 for stream in self.streams
             ]
             while True:
-                batches = [next(lane, None) for lane in lanes]
+                try:
+                    batches = [next(lane, None) for lane in lanes]
+                except KeyboardInterrupt:  # what holds the cache does not answer
+                    self._save()
+                    raise self._interrupted() from None
                 if self.processes.count == 1 and not any(batches):
                     return
                 done = progress.epoch + min(1.0, progress.clips / planned)
@@ -196,12 +200,19 @@ class Trainer:
             self._write_results()
 
 
+def rows_of(cache: Cache, settings: Settings) -> EpochRows:
+    """Find the rows of an epoch of a training."""
+    if settings.distill:
+        return EpochRows.of(cache, TRAIN, settings.labelled_share, settings.unlabelled)
+    return EpochRows.alone(cache, TRAIN, settings.unlabelled)
+
+
 def training_streams(
     cache: Cache, settings: Settings, front_end: str, source: str | None, lanes: Sequence[int]
 ) -> list[Stream]:
     """Build what each lane of a training reads: features from `source`, and its losses' signals."""
     maps, signals = class_maps(cache, settings), needed_signals(settings)
-    epoch_rows = EpochRows.of(cache, TRAIN, settings.labelled_share, settings.unlabelled)
+    epoch_rows = rows_of(cache, settings)
     return [
         Stream(
             UnitLoader(

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from cache_schema.cautions import flat_attention, perfect_teacher
+from cache_schema.cautions import perfect_teacher
 from cache_schema.errors import CacheError, RunError, UsageError, bullet_list
 from cache_schema.front_ends import FRONT_ENDS
-from cache_schema.inspection.cache_cautions import corpus_cautions, mean_flatness
+from cache_schema.inspection.cache_cautions import corpus_cautions, flat_cautions
 from cache_schema.own_folder import check_own_folder
 from cache_schema.reader import Cache
 from cache_schema.signal_names import (
@@ -236,6 +236,12 @@ def _check_epoch(cache: Cache, settings: Settings) -> None:
     share, wanted = settings.labelled_share, settings.unlabelled
     if share is None and wanted is None:
         return
+    if share is not None and not settings.distill:
+        raise UsageError(
+            f"--labelled-share {share:g} without --distill: training by labels alone leaves unlabelled "
+            "clips out. Leave it out, or let the teacher teach, for example --distill logits=1",
+            kind="options",
+        )
     labelled, unlabelled = map(len, usable_clips(cache, TRAIN))
     if share is not None and not labelled:
         raise UsageError(
@@ -246,6 +252,12 @@ def _check_epoch(cache: Cache, settings: Settings) -> None:
         raise UsageError(
             f"--unlabelled {wanted}: {cache.root} has {unlabelled} unlabelled training clips, and "
             f"{labelled} labelled ones. Leave it out to learn from all",
+            kind="options",
+        )
+    if wanted and not settings.distill:
+        raise UsageError(
+            f"--unlabelled {wanted} without --distill: nothing teaches a student on these clips. Let "
+            "the teacher teach, for example --distill logits=0.5, or give --unlabelled 0",
             kind="options",
         )
 
@@ -313,7 +325,7 @@ def _teacher_warnings(cache: Cache, settings: Settings, score: Score | None) -> 
             continue
         for signal in entry.signals:
             if signal_of(signal) == TEMPORAL_ATTENTION:
-                found += flat_attention(mean_flatness(cache, signal), signal)
+                found += flat_cautions(cache, signal)
     return found
 
 

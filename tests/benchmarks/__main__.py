@@ -23,7 +23,9 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 # Each module has `measure(scratch: Path, *, quick: bool) -> Iterator[Figure]`.
-BENCHMARKS = ("reading", "stall", "afar", "step", "teacher", "online", "size", "growth", "export")
+BENCHMARKS = (
+    "reading", "stall", "afar", "step", "teacher", "online", "size", "growth", "planning", "export"
+)  # fmt: skip
 
 
 @click.command()

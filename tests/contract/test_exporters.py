@@ -22,7 +22,7 @@ from student.export.clips import generated_clips
 from student.export.forms import FormSpec, Kind, build_graph, front_end_graph
 from student.export.onnx_format import OnnxExporter
 from student.export.parity import Trial
-from student.models import STUDENTS
+from student.models import STUDENTS, bc_resnet, efficientnet, mobilenet
 from student.models.interface import Student
 from student.plugin_checks import CLASSES, EXPORTER_CHECKS
 from student.runs.settings import build_student, student_class
@@ -91,6 +91,17 @@ def student_of(name: str) -> Student:
     return student.eval()
 
 
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build one block of each stage, two of some: all kinds of layers, a graph that is traced soon."""
+    stages = [(*head, 1, stride) for *head, _, stride in efficientnet.STAGES]
+    monkeypatch.setattr(efficientnet, "STAGES", (stages[0], *efficientnet.STAGES[1:2], *stages[2:]))
+    monkeypatch.setattr(mobilenet, "BLOCKS", [mobilenet.BLOCKS[i] for i in (0, 1, 2, 3, 6, 10, 12)])
+    first, *later = bc_resnet.STAGES
+    monkeypatch.setattr(bc_resnet, "STAGES", (first, *((s, 1, *rest) for s, _, *rest in later)))
+
+
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize(("name", "kind"), forms())
 def test_every_form_of_every_student_answers_alike(name: str, kind: Kind, tmp_path: Path) -> None:
     student = student_of(name)

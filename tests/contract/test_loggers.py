@@ -147,14 +147,14 @@ class Broken:
 def test_a_logger_that_fails_is_left_out_and_the_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     monkeypatch.setattr("student.training.loggers.session.load_plugin", _load)
-    session = LoggerSession(["broken"], tmp_path, {}, said.append)
+    session = LoggerSession(["broken"], tmp_path, {}, messages.append)
     session.begin([])
     for entry in HISTORY:
         session.extend(entry)
     session.close()
-    assert said == ["warning: logger broken is left out: ConnectionError: no route to host"]
+    assert messages == ["warning: logger broken is left out: ConnectionError: no route to host"]
     assert json.loads((tmp_path / "loggers.json").read_text()) == {"broken": "7"}
 
 

@@ -111,11 +111,11 @@ def start() -> str:
     return address
 
 
-def send(address: str, request: Request, streams: tuple[int, int, int], told: int) -> None:
+def send(address: str, request: Request, streams: tuple[int, int, int], reported: int) -> None:
     """Ask the server at an address for a command."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(address)
-        socket.send_fds(connection, [json.dumps(request).encode()], [*streams, told])
+        socket.send_fds(connection, [json.dumps(request).encode()], [*streams, reported])
 
 
 def stand_in(address: str, python: str) -> None:
@@ -131,11 +131,11 @@ def stand_in(address: str, python: str) -> None:
     )  # fmt: skip
     send(address, request, (0, 1, 2), write_end)
     os.close(write_end)
-    with os.fdopen(read_end, "rb", buffering=0) as told:
-        pid = int(told.readline())
+    with os.fdopen(read_end, "rb", buffering=0) as reported:
+        pid = int(reported.readline())
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda number, _: os.kill(pid, number))
-        code = int(told.readline())
+        code = int(reported.readline())
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
@@ -176,19 +176,19 @@ def _import_libraries(request: Request) -> None:
     gc.enable()
 
 
-def _keep(standard_input: int, output: int, errors: int, told: int) -> None:
+def _keep(standard_input: int, output: int, errors: int, reported: int) -> None:
     """Fork once more: this process waits and reports the exit code, the new one returns."""
     pid = os.fork()
     if pid:
-        os.write(told, f"{pid}\n".encode())
+        os.write(reported, f"{pid}\n".encode())
         for stream in (standard_input, output, errors):
             os.close(stream)
-        os.write(told, f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
+        os.write(reported, f"{os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])}\n".encode())
         os._exit(0)
     for number, stream in enumerate((standard_input, output, errors)):
         os.dup2(stream, number)
         os.close(stream)
-    os.close(told)
+    os.close(reported)
     _open_streams()
 
 

@@ -81,15 +81,17 @@ class Started:
             "asks": os.getpid(),
         }
         pipes = [os.pipe() for _ in range(3)]
-        output, errors, told = (write_end for _, write_end in pipes)
+        output, errors, reported = (write_end for _, write_end in pipes)
         with open(os.devnull, "rb") as nothing:
-            command_server.send(_address(), request, (nothing.fileno(), output, errors), told)
+            command_server.send(_address(), request, (nothing.fileno(), output, errors), reported)
         for _, write_end in pipes:
             os.close(write_end)
-        (output, _), (errors, _), (told, _) = pipes
+        (output, _), (errors, _), (reported, _) = pipes
         self.stdout = os.fdopen(output, encoding="utf-8")
         self.stderr = os.fdopen(errors, encoding="utf-8")
-        self._told = os.fdopen(told, "rb", buffering=0)  # the next line is left for `poll` to see
+        self._told = os.fdopen(
+            reported, "rb", buffering=0
+        )  # the next line is left for `poll` to see
         self.pid = int(self._told.readline())
 
     def poll(self) -> int | None:
@@ -114,9 +116,9 @@ class Started:
             except BaseException:  # too late, or Ctrl-C: the thread waits for its end
                 self.kill()
                 raise
-            told = output, errors.result()
+            reported = output, errors.result()
         self._close()
-        return told
+        return reported
 
     def send_signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""

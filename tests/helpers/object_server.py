@@ -100,6 +100,7 @@ def etag(data: bytes) -> str:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a body waits 40 ms for the answer to its headers
     server: Any
 
     def log_message(self, *_: object) -> None:

@@ -104,6 +104,10 @@ APE = b"APETAGEX" + bytes(24)
 TAILS = {"ID3v1": ID3V1, "APE": APE, "zeros": bytes(4096), "junk": b"junk" * 50}
 
 
+# Containers of which hardly a file is left.
+RARE = ("AVR", "IRCAM", "NIST", "PAF", "PVF", "SDS", "SVX", "VOC", "WVE", "XI")
+
+
 def joined() -> dict[str, bytes]:
     """Files that `cat a b > c` makes, of which libsndfile decodes the first alone."""
     made = {
@@ -122,8 +126,22 @@ def joined() -> dict[str, bytes]:
         "first without a count.flac": without_flac_count(flac) + flac,
         "tag first.flac": ID3V2 + flac + flac,
         "odd.w64": tone("W64", frames=6001) + tone("W64"),
+        "no count, then WAV.flac": without_flac_count(flac) + made["WAV"],
+        "tag and MP3.wav": made["WAV"] + ID3V2 + mp3,
+        "chunk between.wav": made["WAV"] + b"LIST\4\0\0\0INFO" + flac,
+        "long second.ogg": made["OGG"] + tone("WAV", frames=50_000),
     }
-    return files
+    ends = ("WAV", "RF64", "W64", "AIFF", "AU", "CAF", "MP3", "OGG")
+    pairs = zip(ends, ends[1:] + ends[:1], strict=True)
+    files |= {f"{other} behind.{kind.lower()}": made[kind] + made[other] for kind, other in pairs}
+    files |= {f"WAV behind.{kind.lower()}": rare(kind) + made["WAV"] for kind in (*RARE, "FLAC")}
+    return files | {f"x.{kind.lower()}": rare(kind) * 2 for kind in RARE}
+
+
+def rare(kind: str) -> bytes:
+    """A file of a container that does not state where its samples end, or is not read for it."""
+    made = (encoded(kind, subtype) for subtype in soundfile.available_subtypes(kind))
+    return next(content for content, _ in filter(None, made))
 
 
 def tone(kind: str, rate_hz: int = 16_000, frames: int = FRAMES) -> bytes:
@@ -131,6 +149,11 @@ def tone(kind: str, rate_hz: int = 16_000, frames: int = FRAMES) -> bytes:
     content = io.BytesIO()
     soundfile.write(content, 0.3 * np.sin(np.arange(frames) / 9), rate_hz, format=kind)
     return content.getvalue()
+
+
+def ogg_pages(content: bytes) -> list[bytes]:
+    """The pages of an Ogg, whose packets hold no page's mark."""
+    return [b"OggS\0" + page for page in content.split(b"OggS\0")[1:]]
 
 
 def write_all(folder: Path) -> dict[str, bytes]:

@@ -51,4 +51,6 @@ def faster(patience: dict[str, Any]) -> dict[str, Any]:
 def stored(server: ObjectServer) -> dict[str, bytes]:
     """Objects of the cache by their keys below it."""
     prefix = f"{ROOT.key}/"
-    return {k.removeprefix(prefix): v for k, v in server.objects.items() if k.startswith(prefix)}
+    return {
+        k.removeprefix(prefix): v for k, v in server.objects.copy().items() if k.startswith(prefix)
+    }

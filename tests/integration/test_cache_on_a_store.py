@@ -50,7 +50,7 @@ def upload(server: ObjectServer, cache: Path) -> None:
 
 
 def stored(server: ObjectServer) -> dict[str, bytes]:
-    return {k.removeprefix("some where/c.zarr/"): v for k, v in server.objects.items()}
+    return {k.removeprefix("some where/c.zarr/"): v for k, v in server.objects.copy().items()}
 
 
 def test_a_cache_is_written_continued_and_extended(
@@ -105,13 +105,17 @@ def test_a_student_learns_from_an_address_what_it_learns_from_a_folder(
     upload(server, whole)
     web = server.web("some%20where/c.zarr")
     train = ("--student", "tc-resnet", "--epochs", 1, "--batch-size", 8, "--distill", "logits=0.5")
-    for name, place in {"local": whole, "afar": URL}.items():
+    environment = server.environment | {"AFTERSOUND_LOCAL_COPY": f"{tmp_path}/chunks:1GB"}
+    for name, place in {"local": whole, "afar": URL, "again": URL}.items():
+        requested = server.count("GET", "/logits/c/")
+        assert (requested > 0) == (name == "again")
         out = tmp_path / name
-        succeeded(command("train-student", place, "--out", out, *train, **server.environment))
-    local, afar = (
-        (tmp_path / name / "model.safetensors").read_bytes() for name in ("local", "afar")
+        succeeded(command("train-student", place, "--out", out, *train, **environment))
+    assert server.count("GET", "/logits/c/") == requested, "its chunks are on this machine by now"
+    local, afar, again = (
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("local", "afar", "again")
     )
-    assert local == afar
+    assert local == afar == again
     score = ("evaluate-student", tmp_path / "afar")
     texts = [succeeded(command(*score, place, "--json")) for place in (whole, web)]
     assert json.loads(texts[0]) == json.loads(texts[1])

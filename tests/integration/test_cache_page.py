@@ -31,8 +31,13 @@ def test_the_page_has_what_is_in_the_cache(cache: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     found = Page(out)
     text = " ".join(found.text.split())
-    for said in ("What is in small.zarr", "train 4, test 2; 2 view(s)", "small (toy)", "waveform"):
-        assert said in text, said
+    for message in (
+        "What is in small.zarr",
+        "train 4, test 2; 2 view(s)",
+        "small (toy)",
+        "waveform",
+    ):
+        assert message in text, message
     assert text.index("clip-1") < text.index("clip-5")
     assert found.count("audio") == found.count("article") == 2
     assert text.endswith(f"inspect-cache {cache} --report {out} --clip clip-1")
@@ -65,6 +70,20 @@ def test_a_drawn_clip_is_titled_by_its_label_and_the_teachers_answer(
     assert title.endswith(" %")
     assert ticks[0][0] == "100"  # Hz; the cache's rate is 1000 Hz
     assert max(int(name) for name in ticks[0]) <= 500
+
+
+def test_its_charts_and_clips_are_pictures_too(cache: Path, tmp_path: Path) -> None:
+    out, png = tmp_path / "cache.html", tmp_path / "png"
+    done = inspect(cache, "--report", out, "--png", png, "--clip", "clip-1")
+    assert done.exit_code == 0, done.output
+    drawn = {file.name for file in png.glob("*.png")}
+    assert drawn == {"classes.png", "clip1.png", "clip5.png"}
+    assert done.stdout.splitlines()[-1] == f"pictures: 3 in {png}"
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in png.glob("*.png"))
+    assert f"--png {png}" in Page(out).text
+    refused = inspect(cache, "--png", png)
+    assert refused.exit_code == 2
+    assert "--png belongs to --report FILE.html" in refused.output
 
 
 def test_an_unfinished_cache_has_no_page(tmp_path: Path) -> None:

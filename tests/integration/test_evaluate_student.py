@@ -7,10 +7,12 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 from click.testing import CliRunner, Result
 from commands import CLASSES, command, succeeded, write_tones
+from small_cache import tree_bytes
 
 from cache_schema.errors import UsageError
 from cache_schema.reader import open_cache
@@ -84,6 +86,7 @@ def test_predictions_as_parquet_are_those_of_the_csv(
 ) -> None:
     for name in ("p.csv", "p.parquet"):
         assert evaluate(*made, "--predictions", tmp_path / name).exit_code == 0
+        assert evaluate(*made, "--predictions", tmp_path / name).exit_code == 0, "a second time"
     table = parquet.read_table(tmp_path / "p.parquet")
     with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
@@ -93,6 +96,21 @@ def test_predictions_as_parquet_are_those_of_the_csv(
     assert {kinds.pop(name) for name in ("clip", "label", "student", "teacher")} == {"string"}
     assert set(kinds.values()) == {"double"}
     assert len(kinds) == 6, "three classes of each"
+
+
+@pytest.mark.parametrize("name", ["a.wav", "p.json", "p", "clips.csv", "data.parquet"])
+def test_predictions_take_the_place_of_predictions_alone(
+    made: tuple[Path, Path], tmp_path: Path, name: str
+) -> None:
+    table = pyarrow.table({"clip": ["a"], "audio": ["b"]})
+    parquet.write_table(table, tmp_path / "data.parquet")
+    (tmp_path / "clips.csv").write_text("path,label\na.wav,dog\n")
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    before = tree_bytes(tmp_path)
+    refused = evaluate(*made, "--predictions", tmp_path / name)
+    assert refused.exit_code == 2
+    assert ("known: .csv, .parquet" in refused.stderr) != ("was not written by" in refused.stderr)
+    assert tree_bytes(tmp_path) == before
 
 
 def test_without_pyarrow_its_extra_is_named_in_a_line(

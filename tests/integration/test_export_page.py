@@ -58,8 +58,8 @@ def words() -> np.ndarray:
     """2.6 s of spoken words where there are some, else a rising tone in noise; shape (samples,)."""
     folders = [SHARED / "data" / "speech_commands_v2_12" / name for name in ("yes", "stop", "go")]
     found = [min(folder.glob("*.flac"), default=None) for folder in folders]
-    heard = [soundfile.read(file, dtype="float32")[0] for file in found if file is not None]
-    return np.concatenate(heard or [sound(2.6)])[: round(2.6 * RATE_HZ)]
+    decoded = [soundfile.read(file, dtype="float32")[0] for file in found if file is not None]
+    return np.concatenate(decoded or [sound(2.6)])[: round(2.6 * RATE_HZ)]
 
 
 def tones() -> np.ndarray:
@@ -90,27 +90,27 @@ def exported(
     else:
         train(folder)
     words = (folder / "run", "--to", "onnx", *length, "--waveform", "--page", runtime)
-    code, said = run(main, *words, "--out", folder / "out")
-    assert code == 0, said
-    assert "python -m http.server" in said
+    code, message = run(main, *words, "--out", folder / "out")
+    assert code == 0, message
+    assert "python -m http.server" in message
     return folder / "out", window
 
 
 def train(folder: Path) -> None:
     """Train a student on tones, the run beside them."""
     corpus, cache = write_tones(folder / "corpus", ragged=False), folder / "tones.zarr"
-    code, said = run(precompute_teacher, f"folder:{corpus}", "--teacher", "toy", "--out", cache)
-    assert code == 0, said
+    code, message = run(precompute_teacher, f"folder:{corpus}", "--teacher", "toy", "--out", cache)
+    assert code == 0, message
     words = (cache, "--student", "tc-resnet", "--epochs", 6, "--batch-size", 8)
-    code, said = run(train_student, *words, "--out", folder / "run")
-    assert code == 0, said
+    code, message = run(train_student, *words, "--out", folder / "run")
+    assert code == 0, message
 
 
 def expected(out: Path, recording: Path, *words: object) -> list[dict[str, Any]]:
     words = (out, recording, "--overlap", 0.75, "--top", 3, "--format", "jsonl", *words)
-    code, said = run(predict_audio, *words)
-    assert code == 0, said
-    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    code, message = run(predict_audio, *words)
+    assert code == 0, message
+    return [json.loads(line) for line in message.splitlines() if line.startswith("{")]
 
 
 def answered(browser: Browser, recording: Path) -> list[dict[str, Any]]:
@@ -167,8 +167,8 @@ def test_the_page_answers_a_recording_as_python_does(
             assert len(rows) == (1 if recording == short else 8)
             varied = np.ptp([w["scores"] for w in found], axis=0).max()
             assert varied > 0.05 or recording == short
-        told = browser.run("document.querySelector('#classes').textContent")
-        assert all(name in told for name in classes)
+        reported = browser.run("document.querySelector('#classes').textContent")
+        assert all(name in reported for name in classes)
         assert browser.run("document.images.length") == 0  # one class is called <img>
         assert all(requested.startswith(address) for requested in browser.requested)
         assert browser.complaints == []
@@ -214,7 +214,7 @@ def hears(browser: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    ("card", "said"),
+    ("card", "message"),
     [
         (None, "card.json is missing"),
         ({}, "contract that does not hold"),
@@ -225,7 +225,7 @@ def hears(browser: Browser) -> None:
     ],
 )
 def test_what_the_page_cannot_run_is_a_line_on_it(
-    browser: Browser, tmp_path: Path, card: dict[str, Any] | None, said: str
+    browser: Browser, tmp_path: Path, card: dict[str, Any] | None, message: str
 ) -> None:
     write_page(tmp_path, {})
     contract = {
@@ -239,7 +239,7 @@ def test_what_the_page_cannot_run_is_a_line_on_it(
     with served(tmp_path) as address:
         browser.open(f"{address}/index.html")
         browser.wait(PROBLEM)
-        assert said in browser.run(PROBLEM)
+        assert message in browser.run(PROBLEM)
         assert browser.run("document.querySelector('#microphone').disabled")
 
 
@@ -251,13 +251,13 @@ def test_what_is_no_audio_is_a_line_on_the_page(
     with served(exported[0]) as address:
         browser.open(f"{address}/index.html")
         browser.wait(READY)
-        for name, said in (
+        for name, message in (
             ("letter.wav", "no audio that this browser can"),
             ("wild.wav", "finite"),
         ):
             browser.choose("#file", tmp_path / name)
             browser.wait(f"({PROBLEM}).startsWith('{name}')")
-            assert said in browser.run(PROBLEM)
+            assert message in browser.run(PROBLEM)
 
 
 def test_the_page_is_whole_and_requests_nothing_else(tmp_path: Path) -> None:
@@ -278,13 +278,13 @@ def test_the_page_is_whole_and_requests_nothing_else(tmp_path: Path) -> None:
 def test_a_page_needs_samples_and_the_runtime(tmp_path: Path) -> None:
     made = write_run(tmp_path / "run", "tc-resnet")
     words = (made, "--to", "onnx", "--out", tmp_path / "out", "--length-s", 1, "--page", tmp_path)
-    code, said = run(main, *words)
+    code, message = run(main, *words)
     assert code == 2
-    assert "add --waveform" in said
+    assert "add --waveform" in message
     shutil.copy(SOURCE / "page.js", tmp_path / RUNTIME[0])
-    code, said = run(main, *words, "--waveform")
+    code, message = run(main, *words, "--waveform")
     assert code == 2
-    assert f"{RUNTIME[1]}: No such file" in said
-    assert RUNTIME[0] not in said
-    assert "npm install onnxruntime-web" in said
+    assert f"{RUNTIME[1]}: No such file" in message
+    assert RUNTIME[0] not in message
+    assert "npm install onnxruntime-web" in message
     assert not (tmp_path / "out").exists()

@@ -27,7 +27,7 @@ FORMS = {
 }
 
 
-def said(main: Command, *words: object) -> str:
+def output_of(main: Command, *words: object) -> str:
     """Run a command in this process; importing torch again would take most of the time."""
     done = CliRunner().invoke(main, [*map(str, words)])
     assert done.exit_code == 0, done.output
@@ -40,7 +40,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     corpus = write_tones(folder / "corpus", ragged=False)
     out = folder / "tones.zarr"
-    said(precompute_cli.main, f"folder:{corpus}", "--teacher", "toy", "--out", out)
+    output_of(precompute_cli.main, f"folder:{corpus}", "--teacher", "toy", "--out", out)
     return out
 
 
@@ -49,10 +49,10 @@ def exported(cache: Path, request: pytest.FixtureRequest) -> tuple[Path, list[Pa
     """A run of a student of each kind, and its export folders."""
     run = cache.parent / request.param
     words = [cache, "--student", request.param, "--out", run, "--epochs", 6, "--batch-size", 8]
-    said(train_cli.main, *words)
+    output_of(train_cli.main, *words)
     folders = [run.with_name(f"{run.name}-{n}") for n, _ in enumerate(FORMS[request.param])]
     for out, options in zip(folders, FORMS[request.param], strict=True):
-        said(export_cli.main, run, "--to", "onnx", "--out", out, *options)
+        output_of(export_cli.main, run, "--to", "onnx", "--out", out, *options)
     return run, folders
 
 
@@ -63,7 +63,7 @@ def recordings(cache: Path) -> list[Path]:
 
 
 def answers(model: Path, recordings: list[Path]) -> list[dict[str, Any]]:
-    text = said(predict_cli.main, model, *recordings, "--format", "jsonl", "--top", 3)
+    text = output_of(predict_cli.main, model, *recordings, "--format", "jsonl", "--top", 3)
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -77,7 +77,7 @@ def test_a_file_answers_recordings_as_its_run_and_as_that_was_scored(
     run, folders = exported
     of_run = answers(run, recordings)
     right = sum(row["classes"][0]["class"] in Path(row["recording"]).parts for row in of_run)
-    scored = json.loads(said(evaluate_cli.main, run, cache, "--split", "test", "--json"))
+    scored = json.loads(output_of(evaluate_cli.main, run, cache, "--split", "test", "--json"))
     assert scored["clips"] == len(of_run) == len(recordings) == 9
     assert scored["score"] == pytest.approx(right / len(of_run))
     for model in (*folders, folders[0] / "model.onnx"):

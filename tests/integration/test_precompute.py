@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -115,6 +116,47 @@ def test_a_plan_writes_nothing(corpus: Path, tmp_path: Path) -> None:
     for word in ("log_mel", "waveform", "min", "Nothing was written"):
         assert word in output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_counts_objects_and_prices_them(
+    corpus: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    rates = tmp_path / "rates.json"
+    rates.write_text('{"currency": "EUR", "write_1000": 1000, "read_1000": 500}')
+    output = succeeded(precompute(corpus, tmp_path / "c", "--plan", "--rates", rates))
+    part = cache_dir / "parts/part-000"
+    written = [*part.glob("*/c/*"), *part.glob("commits/*.json")]
+    written = [path for path in written if path.parts[-3] != "index"]
+    assert f" in {len(written)} objects" in output
+    assert f"{len(written):.2f} EUR to write" in output
+    found = re.search(r"reads at most (\d+) objects", output)
+    assert found
+    assert f"{int(found[1]) / 2:.2f} EUR an epoch to read" in output
+    cache = open_cache(cache_dir)
+    assert int(found[1]) == len(list(cache.units("train", 0))) * len(cache.signals)
+
+
+def test_rates_are_checked_before_the_corpus_is_read(tmp_path: Path) -> None:
+    rates = tmp_path / "rates.json"
+    rates.write_text('{"currency": "EUR", "write_1000": -1, "gpu": 3}')
+    words = (
+        "precompute-teacher",
+        tmp_path / "no-corpus",
+        "--teacher",
+        "toy",
+        "--out",
+        tmp_path / "c",
+    )
+    run = command(*words, "--plan", "--rates", rates)
+    assert run.returncode == 2
+    assert "write_1000: Input should be greater than or equal to 0 (found -1)" in run.stderr
+    assert "gpu: Extra inputs are not permitted (found 3)" in run.stderr
+    run = command(*words, "--plan", "--rates", tmp_path / "none.json")
+    assert run.returncode == 2
+    assert "there is no such file" in run.stderr
+    run = command(*words, "--rates", rates)
+    assert run.returncode == 2
+    assert "--rates belongs to --plan" in run.stderr
 
 
 def test_another_recipe_is_rejected_with_both_values(corpus: Path, cache_dir: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -180,8 +182,8 @@ def test_recordings_that_cannot_be_used_are_named_and_the_others_predicted(
     done = command("predict-audio", toys / "static.onnx", *paths, "-", *good, "--format", "jsonl")
     assert done.returncode == 1
     assert [row["recording"] for row in rows(done.stdout)] == [str(path) for path in good]
-    told = done.stderr
-    assert told.startswith("predict-audio: 7 of 9 recording(s) could not be used\n")
+    reported = done.stderr
+    assert reported.startswith("predict-audio: 7 of 9 recording(s) could not be used\n")
     for name, reason in zip([*named, "-"], [
         "truncated: the header declares 32000 bytes of samples, the file holds 8956",
         "the file is empty (0 bytes)",
@@ -191,8 +193,8 @@ def test_recordings_that_cannot_be_used_are_named_and_the_others_predicted(
         "No such file or directory",
         "No such file or directory (stream-audio reads standard input)",
     ], strict=True):  # fmt: skip
-        assert f"{name}: {reason}" in told
-    assert "\x1b" not in done.stdout + told
+        assert f"{name}: {reason}" in reported
+    assert "\x1b" not in done.stdout + reported
 
 
 def test_a_name_that_is_no_utf8_is_answered(folder: Path, toys: Path, tmp_path: Path) -> None:
@@ -266,6 +268,34 @@ def test_lines_come_as_they_are_found(folder: Path, toys: Path, format_: str) ->
     assert text.index("plain.wav") < text.index("could not be used")
 
 
+def test_a_recording_that_may_not_be_read_is_named_at_the_end(
+    folder: Path, toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, opened = tmp_path / "other.wav", os.open
+    shutil.copy(folder / "plain.wav", other)
+
+    def refused(path: Any, *words: Any, **more: Any) -> int:
+        if str(path) == str(other):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, *words, **more)
+
+    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(os, "access", lambda path, *_, **__: str(path) != str(other))
+    code, text = run_here(main, toys / "static.onnx", other, folder / "plain.wav")
+    assert code == 1
+    assert text.index("plain.wav") < text.index("1 of 2 recording(s) could not be used")
+    assert "other.wav: Permission denied" in text
+
+
+@pytest.mark.parametrize("format_", ["csv", "jsonl"])
+def test_an_earlier_output_is_replaced(
+    folder: Path, toys: Path, tmp_path: Path, format_: str
+) -> None:
+    words = [toys / "static.onnx", folder / "plain.wav", "--format", format_]
+    for _ in range(2):
+        assert run_here(main, *words, "--out", tmp_path / f"x.{format_}")[0] == 0
+
+
 def test_what_is_requested_wrongly_is_one_line(folder: Path, toys: Path, tmp_path: Path) -> None:
     plain = folder / "plain.wav"
     copy = tmp_path / "copy.wav"
@@ -273,6 +303,7 @@ def test_what_is_requested_wrongly_is_one_line(folder: Path, toys: Path, tmp_pat
     model = write_toy(tmp_path / "kept.onnx")
     (alone := tmp_path / "alone").mkdir()
     write_toy(alone / "model.onnx")
+    (lst := tmp_path / "list.csv").write_text("path,label\n")
     os.mkfifo(pipe := tmp_path / "pipe")
     cases: list[tuple[list[object], int, str]] = [
         ([tmp_path / "nowhere.onnx", plain], 1, "No such file"),
@@ -282,20 +313,29 @@ def test_what_is_requested_wrongly_is_one_line(folder: Path, toys: Path, tmp_pat
         ([toys / "static.onnx", plain, "--window-s", 2], 2, "this student takes 1 s"),
         ([toys / "static.onnx", plain, "--window-s", "nan"], 2, "not a finite number"),
         ([toys / "static.onnx", plain, "--overlap", 1], 2, "0<=x<=0.99"),
-        ([toys / "static.onnx", plain, "--out", tmp_path / "x"], 2, "add --format csv"),
-        ([toys / "static.onnx", copy, "--format", "csv", "--out", copy], 2, "is to be read"),
-        ([model, plain, "--format", "csv", "--out", model], 2, "is to be read"),
-        ([alone, plain, "--format", "csv", "--out", alone / "model.onnx"], 2, "is to be read"),
+        ([toys / "static.onnx", plain, "--out", tmp_path / "x.csv"], 2, "add --format csv"),
+        ([toys / "static.onnx", copy, "--format", "csv", "--out", copy], 2, "known: .csv, .jsonl"),
+        ([model, plain, "--format", "csv", "--out", model], 2, "known: .csv, .jsonl"),
+        ([alone, plain, "--format", "csv", "--out", lst], 2, "not written by this"),
         ([alone, plain, "--format", "csv", "--out", alone / "new.csv"], 2, "is to be read"),
         ([toys / "static.onnx", plain, "--format", "csv", "--out", pipe], 2, "a device"),
-        ([toys / "static.onnx", plain, "--format", "csv", "--out", plain / "x"], 2, "no folder"),
+        (
+            [toys / "static.onnx", plain, "--format", "csv", "--out", plain / "x.csv"],
+            2,
+            "no folder",
+        ),
         ([toys / "static.onnx", plain, "--format", "csv", "--out", tmp_path], 2, "is a directory"),
+        (
+            [toys / "static.onnx", plain, "--format", "jsonl", "--out", tmp_path / "x.csv"],
+            2,
+            "in .jsonl",
+        ),
         ([toys / "static.onnx"], 2, "Missing argument"),
         (["s3://bucket/model", plain], 2, "name a local path"),
     ]
-    for words, code, told in cases:
+    for words, code, reported in cases:
         found, text = run_here(main, *words)
-        assert (found, told in text) == (code, True), (words, text)
+        assert (found, reported in text) == (code, True), (words, text)
     assert copy.read_bytes() == plain.read_bytes()
 
 

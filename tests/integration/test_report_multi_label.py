@@ -26,8 +26,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         lines.append(f"{own},{';'.join(sorted(labels))},{own.parts[0]},place {number % 2}")
     (corpus / "clips.csv").write_text("\n".join(lines), encoding="utf-8")
     source = f"csv:{corpus}/clips.csv?group=place"
-    said = succeeded(command("precompute-teacher", source, "--teacher", "toy", "--out", cache))
-    assert "2 of the 2 groups in test are in train too (place 0, place 1)" in " ".join(said.split())
+    output = succeeded(command("precompute-teacher", source, "--teacher", "toy", "--out", cache))
+    assert "2 of the 2 groups in test are in train too (place 0, place 1)" in " ".join(
+        output.split()
+    )
     words = [cache, "--student", "tc-resnet", "--out", run, "--epochs", "1", "--batch-size", "8"]
     words += ["--learning-rate", "1e-6", "--distill", "logits=0.5"]
     trained = CliRunner().invoke(train_cli.main, [*map(str, words)])
@@ -73,7 +75,7 @@ def test_groups_are_scored_one_by_one(page: Path) -> None:
 
 
 def test_every_chart_and_clip_is_a_picture_too(page: Path) -> None:
-    found = {path.stem: path.read_bytes() for path in (page.parent / "pictures").iterdir()}
+    found = {path.stem: path.read_bytes() for path in (page.parent / "pictures").glob("*.png")}
     assert {
         "classes",
         "reliability",

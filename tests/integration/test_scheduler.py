@@ -6,10 +6,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, Popen
+from typing import NamedTuple
 
 import pytest
 from commands import Started, command, plain_environment, succeeded, write_tones
@@ -47,6 +49,60 @@ def cluster(folder: Path, workers: int, **environment: str) -> Iterator[tuple[st
             process.communicate("\n", timeout=60)
 
 
+class Waited(NamedTuple):
+    """A command that ended after waiting in vain."""
+
+    code: int
+    errors: str
+    seconds: float
+
+
+def nobody_answers(folder: Path) -> Waited:
+    return waited(folder, "tcp://127.0.0.1:9")
+
+
+def no_worker(folder: Path) -> Waited:
+    with cluster(folder, 0) as (address, _):
+        return waited(folder, address)
+
+
+def waited(folder: Path, address: str) -> Waited:
+    corpus, began_s = write_tones(folder / "tones", per_class=1), time.monotonic()
+    words = (f"folder:{corpus}", "--teacher", "toy", "--out", folder / "c", "--scheduler", address)
+    run = command("precompute-teacher", *words)
+    return Waited(
+        run.returncode, run.stderr.replace(address, "ADDRESS"), time.monotonic() - began_s
+    )
+
+
+def scheduler_dies(folder: Path) -> Waited:
+    corpus, out = write_tones(folder / "tones", per_class=20), folder / "c"
+    words = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", 1]
+    with cluster(folder, 1) as (address, process):
+        run = Started("precompute-teacher", *words, "--scheduler", address)
+        while not list(out.glob("parts/part-000/commits/*.json")):
+            assert run.poll() is None, run.communicate()
+            time.sleep(0.05)
+        began_s = time.monotonic()
+        os.kill(process.pid, signal.SIGKILL)
+        _, errors = run.communicate()
+        code = run.wait()
+    done = len(list(out.glob("parts/part-000/commits/*.json")))
+    assert 0 < done < 60
+    assert f"{done} already there" in succeeded(command("precompute-teacher", *words))
+    return Waited(code, errors, time.monotonic() - began_s)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Waited]]:
+    """Commands that wait for half a minute, begun together while the other tests go on."""
+    scenarios = (nobody_answers, no_worker, scheduler_dies)
+    folders = {one.__name__: tmp_path_factory.mktemp(one.__name__) for one in scenarios}
+    with ThreadPoolExecutor(len(scenarios)) as pool:
+        begun = {one.__name__: pool.submit(one, folders[one.__name__]) for one in scenarios}
+        yield lambda name: begun[name].result()
+
+
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[str]:
     """Address of a running cluster on this machine."""
@@ -69,29 +125,6 @@ def test_a_cluster_started_elsewhere_gives_the_same_bytes(scheduler: str, tmp_pa
     assert "verified" in succeeded(command("inspect-cache", there, "--verify"))
 
 
-def test_an_address_where_nobody_answers_is_reported(tmp_path: Path) -> None:
-    corpus = write_tones(tmp_path / "tones", per_class=1)
-    words = [f"folder:{corpus}", "--teacher", "toy", "--out", tmp_path / "c"]
-    run = command("precompute-teacher", *words, "--scheduler", "tcp://127.0.0.1:9")
-    assert run.returncode == 1
-    assert "no Dask scheduler responds at 'tcp://127.0.0.1:9'" in run.stderr
-    assert "Traceback" not in run.stderr
-
-
-def test_a_scheduler_without_workers_is_reported_within_half_a_minute(tmp_path: Path) -> None:
-    corpus, out = write_tones(tmp_path / "tones", per_class=1), tmp_path / "c"
-    with cluster(tmp_path, 0) as (address, _):
-        began_s = time.monotonic()
-        run = command(
-            "precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", out,
-            "--scheduler", address,
-        )  # fmt: skip
-        assert time.monotonic() - began_s < 90, "30 s of waiting, and what a busy machine adds"
-    assert run.returncode == 1
-    assert "has no worker after 30 s" in run.stderr
-    assert f"dask worker {address}" in run.stderr
-
-
 def test_a_worker_that_lacks_the_package_is_named_before_anything_is_computed(
     tmp_path: Path,
 ) -> None:
@@ -111,19 +144,27 @@ def test_a_worker_that_lacks_the_package_is_named_before_anything_is_computed(
     assert list((out / "parts/part-000/commits").glob("*.json")) == []
 
 
-def test_a_scheduler_that_dies_is_reported_with_the_way_on(tmp_path: Path) -> None:
-    corpus, out = write_tones(tmp_path / "tones", per_class=20), tmp_path / "c"
-    words = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", 1]
-    with cluster(tmp_path, 1) as (address, process):
-        run = Started("precompute-teacher", *words, "--scheduler", address)
-        while not list(out.glob("parts/part-000/commits/*.json")):
-            assert run.poll() is None, run.communicate()
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        _, errors = run.communicate()
-        assert run.wait() == 1
-    assert "was lost while work unit" in errors
-    assert "Traceback" not in errors
-    done = len(list(out.glob("parts/part-000/commits/*.json")))
-    assert 0 < done < 60
-    assert f"{done} already there" in succeeded(command("precompute-teacher", *words))
+def test_an_address_where_nobody_answers_is_reported(waiting: Callable[[str], Waited]) -> None:
+    found = waiting("nobody_answers")
+    assert found.code == 1
+    assert "no Dask scheduler responds at 'ADDRESS'" in found.errors
+    assert "Traceback" not in found.errors
+
+
+def test_a_scheduler_without_workers_is_reported_within_half_a_minute(
+    waiting: Callable[[str], Waited],
+) -> None:
+    found = waiting("no_worker")
+    assert found.seconds < 90, "30 s of waiting, and what a busy machine adds"
+    assert found.code == 1
+    assert "has no worker after 30 s" in found.errors
+    assert "dask worker ADDRESS" in found.errors
+
+
+def test_a_scheduler_that_dies_is_reported_with_the_way_on(
+    waiting: Callable[[str], Waited],
+) -> None:
+    found = waiting("scheduler_dies")
+    assert found.code == 1
+    assert "was lost while work unit" in found.errors
+    assert "Traceback" not in found.errors

@@ -11,8 +11,11 @@ import pytest
 from commands import command, succeeded, write_tones
 from small_cache import tree_bytes
 
+from cache_schema.metadata import PartPlan
 from cache_schema.store.lock import write_lock
 from cache_schema.writer import load_manifest, load_plans, missing_units
+from pipeline.precompute import precompute as stage
+from pipeline.precompute.inputs import Request
 
 VIEWS = ("--view", "gain", "--views", 2)
 
@@ -105,11 +108,33 @@ def test_a_slice_waits_for_the_seal_of_another(corpus: Path, tmp_path: Path) -> 
         assert run.result().returncode == 0
 
 
+def test_a_slice_that_sees_another_end_at_its_last_look_seals(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, looks = tmp_path / "c", []
+    request = Request(corpora=(f"folder:{corpus}",), teacher="toy", out=out, unit_rows=4)
+    succeeded(precompute(corpus, out, "--slice", "1/2"))
+    (plan,) = load_plans(out, load_manifest(out))
+
+    def looked(root: Path, plan: PartPlan) -> list[int]:
+        found = missing_units(root, plan)
+        looks.append(found)
+        if len(looks) == 2:  # what is missing when this slice would seal
+            list(stage.Precompute(request).compute(plan, found))
+        return found
+
+    monkeypatch.setattr(stage, "missing_units", looked)
+    left = stage.Precompute(request).run_slice(1, 2, lambda *_: None, lambda *_: None)
+    assert left == 0
+    assert looks[1]
+    assert load_manifest(out).sealed(plan.name)
+
+
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "a/b", "-1/2", "1/2/3", "1/9999999"])
 def test_what_is_no_slice_is_rejected(corpus: Path, tmp_path: Path, text: str) -> None:
     refused = precompute(corpus, tmp_path / "c", "--slice", text)
     assert refused.returncode == 2
-    assert "expected I/N" in refused.stderr
+    assert "expected I/N with I from 1 to N, and N up to 999999" in refused.stderr
     assert not (tmp_path / "c").exists()
 
 

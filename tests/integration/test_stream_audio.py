@@ -120,10 +120,10 @@ def test_a_stream_is_ended_by_a_signal_without_a_word_of_failure(
     pipe.send_signal(number)
     assert pipe.wait(timeout=60) == 0
     assert pipe.stderr is not None
-    told = pipe.stderr.read().decode().splitlines()
-    assert told[0] == "frame by frame, every 20 ms"
-    assert told[1].endswith("s processed")
-    assert len(told) == 2
+    reported = pipe.stderr.read().decode().splitlines()
+    assert reported[0] == "frame by frame, every 20 ms"
+    assert reported[1].endswith("s processed")
+    assert len(reported) == 2
     for stream in (pipe.stdin, pipe.stdout, pipe.stderr):
         stream.close()
 
@@ -135,10 +135,10 @@ def test_a_reader_that_has_seen_enough_ends_the_stream(folder: Path) -> None:
     assert pipe.stderr is not None
     assert pipe.stdin is not None
     pipe.stdout.close()
-    told = pipe.stderr.read().decode()
+    reported = pipe.stderr.read().decode()
     assert pipe.wait(timeout=60) == 0
-    assert "Traceback" not in told
-    assert "Broken pipe" not in told
+    assert "Traceback" not in reported
+    assert "Broken pipe" not in reported
     pipe.stderr.close()
     pipe.stdin.close()
 
@@ -167,9 +167,9 @@ def test_what_cannot_be_decoded_is_one_line(folder: Path, tmp_path: Path) -> Non
         ([static, plain, "--threshold", "nan"], 2, "not a finite number"),
         ([tmp_path / "nowhere.onnx", "-"], 1, "No such file"),
     ]
-    for words, code, told in cases:
+    for words, code, reported in cases:
         found, text = run_here(main, *words)
-        assert (found, told in text) == (code, True), (words, text)
+        assert (found, reported in text) == (code, True), (words, text)
 
 
 def test_the_end_of_a_stream_is_answered_too(folder: Path) -> None:

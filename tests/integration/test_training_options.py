@@ -253,14 +253,14 @@ def test_the_plan_rejects_the_folder_that_the_run_would_reject(cache: Path, tmp_
     other.mkdir()
     (other / "mine.txt").write_text("mine")
     before = (run / "config.json").read_bytes()
-    for out, words, said in (
+    for out, words, text in (
         (run, ("--epochs", "1", "--seed", "3"), "seed: the run has 0, requested 3"),
         (other, ("--epochs", "1"), "is not empty and is no run"),
         (other / "mine.txt", ("--epochs", "1"), "is no folder"),
     ):
         refused = train(cache, out, *words, "--plan")
         assert refused.exit_code == 2, refused.output
-        assert said in refused.output
+        assert text in refused.output
     assert train(cache, run, "--epochs", "2", "--plan").exit_code == 0
     assert (run / "config.json").read_bytes() == before
 
@@ -303,6 +303,14 @@ def test_labelled_clips_are_repeated_to_be_a_share_of_an_epoch(
     assert 0 < labelled < unlabelled
     batch_size = config(tmp_path / "r")["recipe"]["batch_size"]
     assert state_of(tmp_path / "r")["steps"] == -(-2 * unlabelled // batch_size)
+    alone = train(out, tmp_path / "alone", "--epochs", "1")
+    assert alone.exit_code == 0, alone.output
+    assert state_of(tmp_path / "alone")["steps"] == -(-(labelled + unlabelled) // batch_size)
+    assert train(out, tmp_path / "once", "--epochs", "1", "--unlabelled", "0").exit_code == 0
+    assert state_of(tmp_path / "once")["steps"] == -(-labelled // batch_size)
+    refused = train(out, tmp_path / "share", "--labelled-share", "0.5")
+    assert refused.exit_code == 2
+    assert "--labelled-share 0.5 without --distill" in refused.output
     few = ["--unlabelled", "7", "--batch-size", "1", "--epochs", "1", "--distill", "logits=0.5"]
     assert train(out, tmp_path / "few", *few).exit_code == 0
     assert state_of(tmp_path / "few")["steps"] == labelled + 7
@@ -313,6 +321,11 @@ def test_labelled_clips_are_repeated_to_be_a_share_of_an_epoch(
     refused = train(out, tmp_path / "many", *few, "--unlabelled", unlabelled + 1)
     assert refused.exit_code == 2
     assert f"has {unlabelled} unlabelled training clips" in refused.output
+    refused = train(out, tmp_path / "untaught", "--unlabelled", 3)
+    assert refused.exit_code == 2
+    assert "--unlabelled 3 without --distill" in refused.output
+    assert not (tmp_path / "untaught").exists()
+    assert train(out, tmp_path / "plan", "--plan", "--unlabelled", 0).exit_code == 0
 
 
 def test_a_share_of_labelled_clips_needs_one(corpus: Path, tmp_path: Path) -> None:

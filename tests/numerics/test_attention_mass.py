@@ -207,6 +207,9 @@ def test_a_picture_without_clips_has_those_that_the_run_is_most_wrong_on(
         (["--clip", "a"], "belong to --plot"),
         (["--plot", "p.png", "--clip", "a", "--clip", "b", "--mark-s", "0", "1"], "of one clip, got 2"),
         (["--plot", "p.png", "--clip", "nobody"], "no clip 'nobody'"),
+        (["--plot", "p.png", "--clip", "nobody"], "--clips --split test"),
+        (["--plot", "p.png", "--clip", "clip-6", "--mark-s", "90", "99"], "lies behind clip 'clip-6'"),
+        (["--plot", "p.png", "--clip", "a", "--mark-s", "0.4", "0.1"], "--mark-s 0.4 0.1: the stretch"),
     ],
 )  # fmt: skip
 def test_wrong_words_are_rejected(views: Path, run: Path, words: list[str], message: str) -> None:

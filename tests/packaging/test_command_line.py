@@ -19,12 +19,12 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-
 OPTIONS = {
     "aftersound": "--version",
     "precompute-teacher": "--unlabelled --teacher --teacher-name --out --signal --teacher-option "
-    "--views --view --seed --unit-rows --codec --workers --scheduler --slice --plan --check --repair "
-    "--device --config --version",
+    "--views --view --seed --unit-rows --codec --workers --scheduler --slice --plan --rates --check "
+    "--repair --device --config --version",
     "finetune-teacher": "--base --out --pooling --epochs --freeze-layers --train-front-end "
     "--learning-rate --layer-decay --batch-size --accumulate --balanced --spec-augment --mixup "
     "--noise-snr-db --view --precision --patience --finish --seed --device --threads --config --version",
-    "inspect-cache": "--verify --json --clips --split --clip --plot --report --config --version",
+    "inspect-cache": "--verify --json --clips --split --clip --plot --report --png --config --version",
     "train-student": "--student --out --distill --label-weight --class-map --recipe --epochs "
     "--batch-size --seed --learning-rate --schedule --spec-augment --mixup --average --metric "
     "--labelled-share --unlabelled --lanes --patience --validate-every --device --precision --threads "

@@ -44,8 +44,8 @@ def test_every_sample_is_in_a_window(
 ) -> None:
     hop = max(1, round(window * share))
     found = windows(total, window, hop, sizes)
-    heard = {place for one in found for place in range(one.first, one.first + len(one.samples_S))}
-    assert heard == set(range(total))
+    decoded = {place for one in found for place in range(one.first, one.first + len(one.samples_S))}
+    assert decoded == set(range(total))
     firsts = [one.first for one in found]
     assert firsts == sorted(set(firsts))
     assert all(first == n * hop for n, first in enumerate(firsts[:-1]))

@@ -37,15 +37,19 @@ from student.compare.table import TableRow
 
 def test_a_teacher_is_nearly_perfect_from_99_per_cent_on() -> None:
     assert perfect_teacher(None, "accuracy") == perfect_teacher(0.9899, "accuracy") == []
-    (said,) = perfect_teacher(0.99, "accuracy")
-    assert "nearly perfect on the clips it teaches (accuracy 0.9900 on train" in said
-    assert "--views" in said
+    (message,) = perfect_teacher(0.99, "accuracy")
+    assert "nearly perfect on the clips it teaches (accuracy 0.9900 on train" in message
+    assert "--views" in message
 
 
 def test_attention_is_nearly_flat_from_97_per_cent_of_uniform_entropy_on() -> None:
-    assert flat_attention(None, "a") == flat_attention(0.9699, "a") == []
-    (said,) = flat_attention(0.97, "temporal_attention")
-    assert said.startswith(
+    for share in (None, 0.9699):
+        assert flat_attention(share, "a", logits=True) == []
+    (message,) = flat_attention(0.97, "temporal_attention", logits=True)
+    assert "Learn from its logits, or let it be sharpened" in message
+    (without,) = flat_attention(0.97, "temporal_attention", logits=False)
+    assert "nothing to give. Let it be sharpened (--distill temporal=W:sharpen=3)" in without
+    assert message.startswith(
         "temporal_attention is nearly flat (its entropy is 0.970 of a uniform one's"
     )
     halves = np.array([0.5, 0.5, 0.0, 0.0])
@@ -70,8 +74,8 @@ def test_classes_without_clips_are_named_by_split() -> None:
 
 def test_classes_are_out_of_balance_from_ten_times_on() -> None:
     assert imbalance({}) == imbalance({"a": 5}) == imbalance({"a": 99, "b": 10, "c": 0}) == []
-    (said,) = imbalance({"a": 100, "b": 10})
-    assert said.startswith("class a has 100 training clips, 10 times the 10 of b")
+    (message,) = imbalance({"a": 100, "b": 10})
+    assert message.startswith("class a has 100 training clips, 10 times the 10 of b")
 
 
 def named(names: Iterable[str], *labels: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -88,15 +92,15 @@ def named(names: Iterable[str], *labels: str) -> list[tuple[str, tuple[str, ...]
 def test_groups_on_both_sides_are_found_in_names(
     pattern: str, way: str, labels: tuple[str, ...]
 ) -> None:
-    def said(*speakers: int) -> list[str]:
+    def message(*speakers: int) -> list[str]:
         train = [pattern.format(speaker, n) for speaker in range(10) for n in range(3)]
         test = [pattern.format(speaker, 9) for speaker in speakers]
         clips = {"train": named(train, *labels), "test": named(test, *labels)}
         return shared_groups(clips, labels)
 
-    assert said(10, 11, 12, 13, 14) == []
-    assert said(1, 20, 21, 22, 23) == []
-    (caution,) = said(1, 2, 20, 21, 22)
+    assert message(10, 11, 12, 13, 14) == []
+    assert message(1, 20, 21, 22, 23) == []
+    (caution,) = message(1, 2, 20, 21, 22)
     start = f"2 of the 5 groups in test that {way} suggests are in train too (s1, s2)"
     assert caution.startswith(start)
 
@@ -131,8 +135,8 @@ def test_fewer_than_three_seeds_are_few() -> None:
 def test_fewer_than_a_hundred_clips_are_few() -> None:
     assert few_clips(0, "test") == few_clips(100, "test") == []
     assert few_clips(99, "test")[0].startswith("test has 99 labelled clips (fewer than 100)")
-    (said,) = few_clips(40, "test")
-    assert "of so few a share is known to 15 points (95 %, at one half)" in said
+    (message,) = few_clips(40, "test")
+    assert "of so few a share is known to 15 points (95 %, at one half)" in message
 
 
 def test_a_student_is_above_its_teacher_and_below_its_twin_by_any_difference() -> None:
@@ -170,11 +174,15 @@ def test_rows_are_judged_together() -> None:
         row_cautions([row("none", plain, plain, 0.9), row("sp=1", (0.8, 0.8, 0.8), plain, 0.9)])
         == []
     )
-    said = row_cautions([row("none", plain, plain, 0.5), row("sp=1", (0.5, 0.5, 0.5), plain, 0.5)])
-    assert [line.split(" (")[0] for line in said] == ["the student alone", "learning from sp=1"]
-    assert "0.5000) is below learning from labels alone (0.6500)" in said[1]
+    message = row_cautions(
+        [row("none", plain, plain, 0.5), row("sp=1", (0.5, 0.5, 0.5), plain, 0.5)]
+    )
+    assert [line.split(" (")[0] for line in message] == ["the student alone", "learning from sp=1"]
+    assert "0.5000) is below learning from labels alone (0.6500)" in message[1]
     assert row_cautions([row("none", plain[:2], plain[:2], 0.9)])[0].startswith("2 seeds")
     assert row_cautions([]) == []
+    lost = replace(row("none", plain, plain, 0.9), chance=0.62)  # 0.65 of a possible 0.658
+    assert "the student alone is near chance (accuracy 0.6500" in row_cautions([lost])[0]
 
 
 def test_a_cache_is_judged_by_its_clips_and_its_teachers_answers(tmp_path: Path) -> None:
@@ -185,8 +193,8 @@ def test_a_cache_is_judged_by_its_clips_and_its_teachers_answers(tmp_path: Path)
     assert share is not None
     assert 0.5 < share < 1
     assert mean_flatness(cache, "attention_of_nobody") is None
-    (said,) = teacher_cautions(cache, "", {"train": 0.995})
-    assert said.startswith("the first teacher is nearly perfect")
+    (message,) = teacher_cautions(cache, "", {"train": 0.995})
+    assert message.startswith("the first teacher is nearly perfect")
 
 
 def test_flat_attention_is_no_caution_where_nothing_learns_from_it(
@@ -202,16 +210,16 @@ def test_flat_attention_is_no_caution_where_nothing_learns_from_it(
         "none | temporal=1": True,
     }.items():
         used = signals_as_they_are([parse_condition(words)])
-        said = teacher_cautions(cache, "", {}, used)
-        assert ["nearly flat" in line for line in said] == [True] * warned, words
+        message = teacher_cautions(cache, "", {}, used)
+        assert ["nearly flat" in line for line in message] == [True] * warned, words
     assert "nearly flat" in teacher_cautions(cache, "", {})[0]
 
 
 def test_near_chance_is_less_than_a_tenth_of_the_way_from_it() -> None:
     assert near_chance(0.2, None, "d-prime", "the student") == []
     assert near_chance(0.55, 0.5, "mAP", "the student") == []
-    (said,) = near_chance(0.5499, 0.5, "mAP", "the student")
-    assert said.startswith(
+    (message,) = near_chance(0.5499, 0.5, "mAP", "the student")
+    assert message.startswith(
         "the student is near chance (mAP 0.5499, at random 0.5000; up to 0.5500 is"
     )
 
@@ -220,16 +228,16 @@ def test_known_groups_are_on_one_side_and_more_than_one() -> None:
     apart = {"train": ["a", "b"], "validation": ["c", "d"], "test": ["e", "f"]}
     assert known_groups(apart) == known_groups({"train": ["", ""], "test": [""]}) == []
     assert known_groups({"test": ["a", "a"]}) == []
-    (said,) = known_groups(apart | {"test": ["a", "e"]})
-    assert said.startswith("1 of the 2 groups in test are in train too (a)")
-    (said,) = known_groups(apart | {"test": ["e", "e", ""]})
-    assert said.startswith("test has clips of one group alone (e)")
-    assert "?test=0.2" in said
+    (message,) = known_groups(apart | {"test": ["a", "e"]})
+    assert message.startswith("1 of the 2 groups in test are in train too (a)")
+    (message,) = known_groups(apart | {"test": ["e", "e", ""]})
+    assert message.startswith("test has clips of one group alone (e)")
+    assert "?test=0.2" in message
 
 
 def test_a_cache_is_judged_by_the_groups_it_has(tmp_path: Path) -> None:
     clips = [replace(clip, group=clip.split) for clip in small_cache.clips()]
     cache = open_cache(small_cache.write_small_cache(tmp_path / "c.zarr", clips))
     assert cache.clip_table.clips(0, len(clips)) == clips
-    said = corpus_cautions(cache)
-    assert any(line.startswith("test has clips of one group alone (test)") for line in said)
+    message = corpus_cautions(cache)
+    assert any(line.startswith("test has clips of one group alone (test)") for line in message)

@@ -12,6 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from cache_schema.command_line.aftersound import scripts
 from cache_schema.command_line.command import Command
 from cache_schema.errors import CacheError, RunError, UsageError
 
@@ -67,6 +68,10 @@ def test_options_come_from_a_pipe_but_not_without_end(tmp_path: Path) -> None:
     result = CliRunner().invoke(fail, ["--config", str(config)])
     assert result.exit_code == 2
     assert "has more than 1048576 bytes" in result.output
+    config.write_text("version = true")  # shown before anything is done
+    result = CliRunner().invoke(fail, ["--config", str(config)])
+    assert result.exit_code == 2
+    assert "unknown key 'version'" in result.output
     result = CliRunner().invoke(fail, ["--config", "/dev/zero"])
     assert result.exit_code == 2
     read, write_end = os.pipe()
@@ -77,7 +82,7 @@ def test_options_come_from_a_pipe_but_not_without_end(tmp_path: Path) -> None:
     assert "is not TOML" in result.output
 
 
-@click.command(cls=Command, name="write")
+@click.command(cls=Command, name="write", goes_on=True)
 @click.option("--number", type=int)
 @click.option("--name")
 @click.option("--out", type=click.Path(path_type=Path))
@@ -88,12 +93,12 @@ def write(number: int, name: str | None, out: Path | None) -> None:
 @pytest.mark.parametrize(
     ("number", "way"),
     [
-        (errno.ENOSPC, "Free some space there"),
-        (errno.EDQUOT, "Free some of your quota there"),
-        (errno.EFBIG, "ulimit -f"),
-        (errno.EROFS, "Make it writable"),
-        (errno.EACCES, "Allow access to it"),
-        (errno.EPERM, "Allow access to it"),
+        (errno.ENOSPC, "Free some space there, or choose another place to write"),
+        (errno.EDQUOT, "Free some of your quota there, or choose another place to write"),
+        (errno.EFBIG, "(ulimit -f), or choose another place to write"),
+        (errno.EROFS, "Make it writable, or choose another place to write"),
+        (errno.EACCES, "Allow access to it, or name another place"),  # to read or to write
+        (errno.EPERM, "Allow access to it, or name another place"),
     ],
 )
 def test_what_the_disk_does_not_take_is_reported_with_the_way_on(number: int, way: str) -> None:
@@ -102,8 +107,24 @@ def test_what_the_disk_does_not_take_is_reported_with_the_way_on(number: int, wa
     assert result.output.startswith(
         f"write: {os.strerror(number)} (/a/b). What was finished is kept"
     )
-    assert way in result.output
-    assert result.output.endswith("choose another place to write, and repeat the command.\n")
+    assert result.output.endswith(f"{way}, and repeat the command.\n")
+
+
+def test_a_working_folder_that_was_deleted_is_named_as_the_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @click.command(cls=Command, name="look")
+    def look() -> None:
+        os.getcwd()
+
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = CliRunner().invoke(look, [])
+    assert result.exit_code == 1
+    assert result.output.startswith(
+        "look: the working folder is no longer there. Change to another"
+    )
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
@@ -113,6 +134,38 @@ def test_what_a_disk_or_a_network_does_not_give_is_reported_with_a_way_on(number
         f"write: {os.strerror(number)} (/a/b). What was finished is kept. Correct what refused it "
         "(disk, network, mount, permissions), and repeat the command.\n"
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "full", "/a/b"),
+        MemoryError(),
+        KeyboardInterrupt(),
+        ValueError("x"),
+        RunError("/a cannot be read. Repeat the command.", kind="unreadable"),
+    ],
+)
+@pytest.mark.parametrize("goes_on", [True, False])
+def test_only_a_command_that_goes_on_claims_that_something_is_kept(
+    error: BaseException, goes_on: bool
+) -> None:
+    @click.command(cls=Command, name="end", goes_on=goes_on)
+    def end() -> None:
+        raise error
+
+    result = CliRunner().invoke(end)
+    assert result.exit_code == 1
+    assert ("What was finished is kept." in result.output) is goes_on
+    assert "epeat the command" in result.output
+
+
+def test_commands_that_go_on_are_those_whose_work_is_kept() -> None:
+    """A full disk under an export, a page or a picture leaves nothing of it."""
+    commands = {name: script.load() for name, script in scripts().items()}
+    assert {name for name, one in commands.items() if one.goes_on} == {
+        "precompute", "finetune", "pack", "prepare", "train", "compare", "demo",
+    }  # fmt: skip
 
 
 def test_an_error_without_a_file_names_the_target() -> None:
@@ -188,6 +241,7 @@ def test_errors_of_ours_are_escaped_too() -> None:
 
 SCRIPT = r"""
 import os, sys, click
+from cache_schema.command_line.aftersound import scripts
 from cache_schema.command_line.command import Command
 from cache_schema.terminal import Terminal, echo
 @click.command(cls=Command, name="speak")

@@ -144,6 +144,18 @@ def test_what_is_missing_is_shown_as_such() -> None:
     assert (document["mean"], document["gain"], document["missing"]) == (None, None, 3)
 
 
+def test_chance_stands_beside_the_scores_where_it_is_known() -> None:
+    plan = comparison("none")
+    found = results(plan, {"none": [0.8, 0.7, 0.6]})
+    rows = table_rows(plan, found, BOTH, folds=False, chance={"sc": {"accuracy": 0.25}})
+    head, _, line = markdown(rows).splitlines()
+    assert head.endswith("| teacher | by chance |")
+    assert line.endswith("| 25.0 |")
+    assert row_document(rows[0])["chance"] == 0.25
+    unknown = table_rows(plan, found, BOTH, folds=False, chance={"sc": {"accuracy": None}})
+    assert "by chance" not in markdown(unknown)
+
+
 def test_nothing_is_compared_where_none_is_no_condition() -> None:
     plan = comparison("temporal=0.1")
     rows = table_rows(plan, results(plan, {"temporal=0.1": [0.95] * 3}), BOTH, folds=False)

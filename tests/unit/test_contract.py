@@ -82,9 +82,9 @@ LIES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("lie", "told"), LIES.values(), ids=LIES)
-def test_a_false_statement_is_reported(lie: dict[str, Any], told: str) -> None:
-    assert told in refused(contract() | lie)
+@pytest.mark.parametrize(("lie", "reported"), LIES.values(), ids=LIES)
+def test_a_false_statement_is_reported(lie: dict[str, Any], reported: str) -> None:
+    assert reported in refused(contract() | lie)
 
 
 FRONT_END_LIES: dict[str, tuple[dict[str, Any], str]] = {
@@ -103,26 +103,26 @@ FRONT_END_LIES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-@pytest.mark.parametrize(("lie", "told"), FRONT_END_LIES.values(), ids=FRONT_END_LIES)
-def test_a_front_end_that_cannot_be_is_reported(lie: dict[str, Any], told: str) -> None:
-    assert told in refused(contract() | {"front_end": FRONT_END | lie})
+@pytest.mark.parametrize(("lie", "reported"), FRONT_END_LIES.values(), ids=FRONT_END_LIES)
+def test_a_front_end_that_cannot_be_is_reported(lie: dict[str, Any], reported: str) -> None:
+    assert reported in refused(contract() | {"front_end": FRONT_END | lie})
 
 
 @pytest.mark.parametrize(
-    ("states", "told"),
+    ("states", "reported"),
     [
         ([[1, None]], "has a free size"),
         ([[1, 1 << 24], [1, 1 << 24]], "entries together, at most"),
         ([[3, 2]], "state_0 has shape [3, 2]"),
     ],
 )
-def test_states_are_bounded(states: list[list[Any]], told: str) -> None:
+def test_states_are_bounded(states: list[list[Any]], reported: str) -> None:
     step = contract("step")
     step["inputs"][1:] = [one for n, s in enumerate(states) for one in tensors(f"state_{n}", s)]
     step["outputs"][1:] = [
         one for n, s in enumerate(states) for one in tensors(f"next_state_{n}", s)
     ]
-    assert told in refused(step)
+    assert reported in refused(step)
 
 
 def test_a_state_returns_as_it_came() -> None:
@@ -132,10 +132,10 @@ def test_a_state_returns_as_it_came() -> None:
 
 
 def test_all_problems_are_reported_at_once() -> None:
-    told = refused(contract() | {"frames": 50, "feature_bins": 40, "classes": ["a", "b"]})
-    assert "not 50" in told
-    assert "40 feature_bins" in told
-    assert "expected (free, 2)" in told
+    reported = refused(contract() | {"frames": 50, "feature_bins": 40, "classes": ["a", "b"]})
+    assert "not 50" in reported
+    assert "40 feature_bins" in reported
+    assert "expected (free, 2)" in reported
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_a_closed_standard_error_is_no_obstacle() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "reported"),
     [
         ("first\nlast", "ValueError: last"),
         ("failed: a.py:8: error: no 'tfl.pow' of f64\nsee operation\n", "ValueError: no 'tfl.pow'"),
@@ -59,14 +59,14 @@ def test_a_closed_standard_error_is_no_obstacle() -> None:
         ("\x1b[31mred" + "x" * 5000, "ValueError"),
     ],
 )  # fmt: skip
-def test_what_a_format_cannot_hold_is_one_short_line(message: str, told: str) -> None:
+def test_what_a_format_cannot_hold_is_one_short_line(message: str, reported: str) -> None:
     with pytest.raises(RunError) as refused, converting("LiteRT"):
         raise ValueError(message)
-    said = str(refused.value)
-    assert said.startswith("LiteRT cannot hold this form: ValueError: ")
-    assert told in said
-    assert len(said) < 400
-    assert said.isprintable()
+    output = str(refused.value)
+    assert output.startswith("LiteRT cannot hold this form: ValueError: ")
+    assert reported in output
+    assert len(output) < 400
+    assert output.isprintable()
     assert refused.value.kind == "format"
 
 

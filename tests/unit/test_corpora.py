@@ -226,10 +226,10 @@ def test_paths_may_be_relative_to_another_folder(tmp_path: Path) -> None:
 
 
 def test_wrong_columns_are_all_named(tmp_path: Path) -> None:
-    message = refusal(manifest(tmp_path, "filename,category,splt,splt\na.wav,dog,train,\n"))
+    message = refusal(manifest(tmp_path, "filename,category,splt,id,id\na.wav,dog,train,,\n"))
     for part in ("missing column: path", "label (or labels)", "unknown column 'splt'", "twice"):
         assert part in message
-    assert "found:  filename, category, splt, splt" in message
+    assert "found:  filename, category, splt, id, id" in message
     assert "known:  path, label or labels, id, split, start_s" in message
 
 

@@ -103,7 +103,7 @@ def test_what_is_no_list_is_rejected(tmp_path: Path, content: str) -> None:
         ("index,mid,display_name\n1,/m/x,Dog\n", "do not count from 0 to 0 in order"),
         ("index,mid,display_name\n0,/m/x,Dog\n1,/m/y,Dog\n", "same display_name stands twice"),
         ("index,mid,display_name\n0,/m/x\n", "line 2: 2 cells, the header has 3"),
-        ('index,mid,display_name\n0,"/m/x,Dog\n', "unexpected end of data"),
+        ('index,mid,display_name\n0,"/m/x,Dog\n', ": a quote that opens there is not closed"),
         ("index,mid,display_name\n", "there is no class"),
         ("", "found: none"),
     ],

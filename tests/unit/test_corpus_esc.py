@@ -116,7 +116,7 @@ def test_all_that_is_wrong_with_a_list_is_reported_at_once(tmp_path: Path) -> No
         (b"", "lacks the column(s) filename, fold, target, category, esc10; found: none"),
         (b"filename,fold,target,category\n", "lacks the column(s) esc10"),
         (b"\xff\xfe", "not UTF-8 text"),
-        (b'filename,fold,target,category,esc10\n"a', "unexpected end of data"),
+        (b'filename,fold,target,category,esc10\n"a', ": a quote that opens there is not closed"),
     ],
 )
 def test_what_is_no_list_is_rejected(tmp_path: Path, content: bytes, wanted: str) -> None:

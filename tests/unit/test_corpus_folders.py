@@ -265,5 +265,7 @@ def test_a_stratified_folder_has_every_class_in_every_split(tmp_path: Path) -> N
     assert len(sides) == 6
     for split in ("train", "test"):
         write(tmp_path / "own" / split / "dog" / "1.wav")
-    message = refusal(f"folder:{tmp_path}/own?stratify=true")
+    message = refusal(f"folder:{tmp_path}/own?stratify=true&validation=0&test=0.3")
     assert "stratify=true chooses splits, and the folders test, train are splits" in message
+    assert "test=0.3 is a share of clips whose split is chosen, and the folders test" in message
+    assert "validation=0" not in message

@@ -65,6 +65,9 @@ def test_a_group_beside_splits_is_kept_and_chooses_none(sounds: Path) -> None:
     assert "stratify=true chooses splits, and the list has its own" in refusal(
         f"csv:{sounds}/two.csv?group=who&stratify=true"
     )
+    shares = refusal(f"csv:{sounds}/two.csv?group=who&validation=0.3&test=0.2")
+    for share in ("validation=0.3", "test=0.2"):
+        assert f"{share} is a share of clips whose split is chosen, and every clip" in shares
     missing = refusal(f"csv:{sounds}/all.csv?group=session")
     assert "group=session: no column of that name" in missing
 
@@ -111,7 +114,10 @@ def test_a_group_that_is_no_column_is_reported_with_those_that_are_there(sounds:
     assert "group=Speaker: no column of that name" in message
     assert "group=... names one of the columns that are there: speaker" in message
     assert "Read it as" not in message
-    assert "group=who: no line has that field" in refusal(f"jsonl:{sounds}/all.jsonl?group=who")
+    message = refusal(f"csv:{sounds}/all.csv?group=who")
+    assert "group=... names one of the columns that are there: speaker" in message
+    message = refusal(f"jsonl:{sounds}/all.jsonl?group=who")
+    assert "group=who: no line has that field; found: label, path, speaker" in message
 
 
 @pytest.mark.parametrize(
@@ -129,6 +135,7 @@ def test_one_column_cannot_be_two_fields(
     for kind in ("csv", "jsonl"):
         message = refusal(f"{kind}:{sounds}/all.{kind}?{query}")
         assert f"{column!r} cannot be both {fields}" in message
+        assert query not in message.split("Read it as")[-1]
 
 
 def test_groups_are_numbers_too_and_a_clip_without_one_stands_alone(sounds: Path) -> None:

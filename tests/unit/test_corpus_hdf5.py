@@ -64,6 +64,9 @@ def test_splits_follow_the_names_of_the_packs(tmp_path: Path) -> None:
     for name in ("balanced_train.h5", "unbalanced_train_part00.h5", "eval.hdf5", "sounds.hdf"):
         panns(tmp_path / name)
     assert splits(f"hdf5:{tmp_path}?validation_share=0") == {"train": 12, "test": 4}
+    assert "test_share=0.2 is of training clips for a split without any" in refusal(
+        f"hdf5:{tmp_path}?test_share=0.2"
+    )
     assert "names.csv is no pack" in refusal(f"hdf5:{tmp_path}?train=names.csv")
     address = f"hdf5:{tmp_path}?train=balanced_train.h5&validation=sounds.hdf&test_share=0"
     assert splits(address) == {"train": 4, "validation": 4}
@@ -215,7 +218,7 @@ def damaged(file: Path, how: str) -> None:
         ("target as text", "target has shape (4,), expected 2"),
         ("waveform as doubles", "waveform is float64"),
         ("audio_name as numbers", "audio_name is int64, expected bytes"),
-        ("audio_name as few", "2 names, 4 targets and 4 recordings"),
+        ("audio_name as few", "2 names, 4 groups, 4 targets and 4 recordings"),
         ("rate", "none of the 4 clips can be read"),
     ],
 )

@@ -127,10 +127,27 @@ def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
         'line 13: label is not text that UTF-8 can hold: "\\ud800"',
         "line 14: start_s must be seconds from 0, got 'nan'",
         "line 1 has no split, line 15 has one",
-        "line 16:",
+        "line 16: a number of 5000 digits, at most 308 are read",
         "known fields: path, label or labels, id, split, start_s",
     ):
         assert part in message, part
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('{"path": "a.wav", "label": "a", "label": "b"}', "field 'label' stands twice"),
+        ('{"path": "a.wav", "start_s": %s}' % ("9" * 5000), "a number of 5000 digits"),
+        ('{"path": %s' % ("[" * 100_000), "JSON of too many levels"),
+    ],
+)
+def test_an_object_that_cannot_be_read_is_not_taken_for_a_table(
+    tmp_path: Path, line: str, problem: str
+) -> None:
+    message = refusal(manifest(tmp_path, line))
+    assert f"line 1: {problem}" in message
+    assert "csv:" not in message
+    assert "a table with a header is read by csv:" in refusal(manifest(tmp_path, "path,label"))
 
 
 def test_a_manifest_without_a_line_is_rejected(tmp_path: Path) -> None:

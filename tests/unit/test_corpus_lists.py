@@ -76,6 +76,23 @@ def test_cells_that_need_quotes_are_reported_once(tmp_path: Path) -> None:
     assert message.count('stands in quotes: "dog,cat"') == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ('a.wav,dog\n"b.wav,cat\nc.wav,dog\n', "line 3: a quote that opens there is not closed"),
+        ('"a.wav,dog\nb.wav,"cat"\nc.wav,dog\n', "line 2: a quote that opens there is not closed"),
+        ('a.wav,dog\nb.wav,"cat"s\n', "line 3: behind a cell in quotes stands neither ',' nor"),
+        (f"a.wav,{'x' * 200_000}\n", "line 2: a cell of more than 131072 characters. Shorten it"),
+    ],
+)
+def test_what_is_no_csv_is_reported_with_the_line_where_it_begins(
+    tmp_path: Path, text: str, wanted: str
+) -> None:
+    message = refusal(listing(tmp_path, f"path,label\n{text}"))
+    assert wanted in message
+    assert message.endswith(", and repeat the command")
+
+
 # --- names of columns ----------------------------------------------------------------------------
 
 
@@ -102,6 +119,27 @@ def test_the_proposed_command_takes_all_that_it_knows_and_names_the_rest(tmp_pat
         ("y", "test", 800),
     ]
     assert "columns not read: annotator" in corpus.notes
+
+
+def test_a_column_that_stands_twice_is_to_be_renamed(tmp_path: Path) -> None:
+    message = refusal(listing(tmp_path, "path,label,label\na.wav,dog,cat\n"))
+    assert "column 'label' stands twice" in message
+    assert message.endswith(
+        "Rename all but one column 'label' in the header, and repeat the command"
+    )
+    text = listing(tmp_path, "path,label,note,note\na.wav,dog,x,y\n")
+    assert labels(read_corpus(f"{text}?unknown=ignore")) == {"a": ("dog",)}
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_of_label_and_labels_an_option_names_the_one_to_read(tmp_path: Path, kind: str) -> None:
+    text = listing(tmp_path, "path,label,labels\na.wav,dog,dog;cat\n")
+    if kind == "jsonl":
+        text = lines(tmp_path, {"path": "a.wav", "label": "dog", "labels": ["dog", "cat"]})
+    command = command_in(refusal(text))
+    assert labels(read_corpus(command)) == {"a": ("dog",)}
+    other = command.replace("label=label", "label=labels")
+    assert labels(read_corpus(other)) == {"a": ("dog", "cat")}
 
 
 def test_an_index_without_a_name_is_passed_over(tmp_path: Path) -> None:

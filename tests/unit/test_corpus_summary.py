@@ -122,6 +122,7 @@ def test_clips_of_a_length_that_the_teacher_does_not_take_are_counted(tmp_path: 
         "unusable  2 of 9 by their headers",
         "  2 not of 1 s to 30 s, as the teacher takes them, first test/cat/0",
     ]
+    assert any("no clip of test is usable" in line for line in lines)
 
 
 def test_an_unlabelled_corpus_is_reported(tmp_path: Path) -> None:

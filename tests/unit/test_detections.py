@@ -8,7 +8,7 @@ import pytest
 from student.predict.detections import Detection, Detector
 
 
-def told(detector: Detector, *scores: tuple[float, ...], hop_s: float = 0.1) -> list[Detection]:
+def reported(detector: Detector, *scores: tuple[float, ...], hop_s: float = 0.1) -> list[Detection]:
     return [
         found
         for turn, one in enumerate(scores)
@@ -25,31 +25,31 @@ def multi(threshold: float = 0.5, refractory_s: float = 0.0) -> Detector:
 
 
 def test_a_rise_is_reported_once_with_its_place_and_score() -> None:
-    found = told(single(0.6), (0.6, 0.4), (0.9, 0.1), (0.8, 0.2))
+    found = reported(single(0.6), (0.6, 0.4), (0.9, 0.1), (0.8, 0.2))
     assert found == [Detection(0.0, "a", 0.6)]
 
 
 def test_a_class_is_reported_again_after_it_was_away() -> None:
-    found = told(single(), (0.9, 0.1), (0.1, 0.9), (0.9, 0.1))
+    found = reported(single(), (0.9, 0.1), (0.1, 0.9), (0.9, 0.1))
     assert [(one.label, one.start_s) for one in found] == [("a", 0.0), ("b", 0.1), ("a", 0.2)]
 
 
 def test_not_within_the_refractory_time() -> None:
     scores = [(0.9, 0.0), (0.1, 0.0)] * 10  # every 0.2 s
-    found = told(multi(0.5, 0.5), *scores)
+    found = reported(multi(0.5, 0.5), *scores)
     assert [one.start_s for one in found] == [0.0, 0.6, 1.2, 1.8]
 
 
 def test_each_class_has_a_refractory_time_of_its_own() -> None:
-    found = told(multi(0.5, 9), (0.9, 0.1), (0.9, 0.9))
+    found = reported(multi(0.5, 9), (0.9, 0.1), (0.9, 0.9))
     assert [(one.label, one.start_s) for one in found] == [("a", 0.0), ("b", 0.1)]
 
 
 def test_of_a_single_label_task_only_the_likeliest_class_counts() -> None:
-    assert [one.label for one in told(single(0.1), (0.4, 0.6))] == ["b"]
-    assert [one.label for one in told(multi(0.1), (0.4, 0.6))] == ["a", "b"]
+    assert [one.label for one in reported(single(0.1), (0.4, 0.6))] == ["b"]
+    assert [one.label for one in reported(multi(0.1), (0.4, 0.6))] == ["a", "b"]
 
 
 @pytest.mark.parametrize("make", [single, multi])
 def test_nothing_is_reported_below_the_threshold(make: type) -> None:
-    assert told(make(0.99), (0.9, 0.1), (0.1, 0.9)) == []
+    assert reported(make(0.99), (0.9, 0.1), (0.1, 0.9)) == []

@@ -36,56 +36,56 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def refused(tmp_path: Path, code: int, *words: object, out: str = "out") -> str:
     """The message; nothing may be left."""
     before = sorted(os.listdir(tmp_path))
-    found, said = run(main, *words, "--out", tmp_path / out)
-    assert found == code, said
+    found, message = run(main, *words, "--out", tmp_path / out)
+    assert found == code, message
     assert sorted(os.listdir(tmp_path)) == before
-    return said
+    return message
 
 
 def test_a_step_is_rejected_with_the_reason_and_the_way_there_is(
     runs: Path, tmp_path: Path
 ) -> None:
-    said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--streaming")
-    assert "tc-resnet cannot run frame by frame: it takes a mean over the whole clip" in said
-    assert "--length-s 1, without --streaming" in said
-    assert "stream-audio" in said
-    said = refused(tmp_path, 2, runs / "att-rnn", "--to", "onnx", "--streaming")
-    assert "it reads the clip backwards too" in said
+    message = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--streaming")
+    assert "tc-resnet cannot run frame by frame: it takes a mean over the whole clip" in message
+    assert "--length-s 1, without --streaming" in message
+    assert "stream-audio" in message
+    message = refused(tmp_path, 2, runs / "att-rnn", "--to", "onnx", "--streaming")
+    assert "it reads the clip backwards too" in message
 
 
 def test_any_length_is_rejected_with_the_reason_and_the_way_there_is(
     runs: Path, tmp_path: Path
 ) -> None:
-    said = refused(tmp_path, 2, runs / "att-rnn", "--to", "onnx", "--length-s", "any")
-    assert "its recurrences export for one length only. Choose a length: --length-s 1\n" in said
-    said = refused(tmp_path, 2, runs / "crnn", "--to", "onnx", "--length-s", "any")
-    assert "--length-s 1, or --streaming for steps of one frame" in said
+    message = refused(tmp_path, 2, runs / "att-rnn", "--to", "onnx", "--length-s", "any")
+    assert "its recurrences export for one length only. Choose a length: --length-s 1\n" in message
+    message = refused(tmp_path, 2, runs / "crnn", "--to", "onnx", "--length-s", "any")
+    assert "--length-s 1, or --streaming for steps of one frame" in message
 
 
 @pytest.mark.parametrize("more", [(), ("--waveform",)])
 def test_a_length_of_less_than_a_window_is_rejected(
     runs: Path, tmp_path: Path, more: tuple[str, ...]
 ) -> None:
-    said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--length-s", "0.01", *more)
-    assert "0.01 s are 160 samples at 16000 Hz; a clip has at least one window" in said
-    assert "640 samples (0.04 s)" in said
+    message = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--length-s", "0.01", *more)
+    assert "0.01 s are 160 samples at 16000 Hz; a clip has at least one window" in message
+    assert "640 samples (0.04 s)" in message
 
 
 @pytest.mark.parametrize("length", ["0", "-1", "nan", "inf", "1e9", "long", ""])
 def test_a_length_that_is_none_is_rejected(runs: Path, tmp_path: Path, length: str) -> None:
-    said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--length-s", length)
-    assert "expected seconds above 0" in said
+    message = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--length-s", length)
+    assert "expected seconds above 0" in message
 
 
 def test_options_that_do_not_go_together_are_rejected(runs: Path, tmp_path: Path) -> None:
     tc, crnn = runs / "tc-resnet", runs / "crnn"
-    said = refused(tmp_path, 2, tc, "--to", "onnx")
-    assert "--length-s SECONDS, --length-s any" in said
-    said = refused(tmp_path, 2, tc, "--to", "onnx", "--length-s", 1, "--int8")
-    assert "--calibrate CACHE" in said
-    said = refused(tmp_path, 2, crnn, "--to", "onnx", "--length-s", 1, "--streaming")
-    assert "leave one of them out" in said
-    said = refused(
+    message = refused(tmp_path, 2, tc, "--to", "onnx")
+    assert "--length-s SECONDS, --length-s any" in message
+    message = refused(tmp_path, 2, tc, "--to", "onnx", "--length-s", 1, "--int8")
+    assert "--calibrate CACHE" in message
+    message = refused(tmp_path, 2, crnn, "--to", "onnx", "--length-s", 1, "--streaming")
+    assert "leave one of them out" in message
+    message = refused(
         tmp_path,
         2,
         crnn,
@@ -98,31 +98,38 @@ def test_options_that_do_not_go_together_are_rejected(runs: Path, tmp_path: Path
         "--page",
         tmp_path,
     )
-    assert "3 problems" in said
+    assert "3 problems" in message
     for part in ("--calibrate CACHE", "leave one of them out", "add --waveform"):
-        assert part in said
+        assert part in message
+
+
+def test_clips_to_calibrate_with_are_for_int8(runs: Path, tmp_path: Path) -> None:
+    message = refused(
+        tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--length-s", 1, "--clips", 5
+    )
+    assert "add --int8, or leave it out" in message
 
 
 def test_an_unknown_format_is_rejected(runs: Path, tmp_path: Path) -> None:
-    said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onyx", "--length-s", 1)
-    assert "unknown exporter 'onyx'" in said
-    assert "Did you mean 'onnx'?" in said
+    message = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onyx", "--length-s", 1)
+    assert "unknown exporter 'onyx'" in message
+    assert "Did you mean 'onnx'?" in message
 
 
 def test_a_cache_of_other_classes_is_rejected(runs: Path, tmp_path: Path) -> None:
     cache = write_small_cache(tmp_path / "small.zarr")
-    said = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--calibrate", cache,
+    message = refused(tmp_path, 2, runs / "tc-resnet", "--to", "onnx", "--calibrate", cache,
                    "--length-s", 1)  # fmt: skip
-    assert "differ in their classes" in said
+    assert "differ in their classes" in message
 
 
 @pytest.mark.parametrize("inside", ["", "export"])
 def test_a_run_is_no_place_for_an_export(runs: Path, tmp_path: Path, inside: str) -> None:
     (runs / "tc-resnet" / "training-state.pt").touch()
     out = runs / "tc-resnet" / inside
-    found, said = run(main, runs / "tc-resnet", "--to", "onnx", "--length-s", 1, "--out", out)
+    found, message = run(main, runs / "tc-resnet", "--to", "onnx", "--length-s", 1, "--out", out)
     assert found == 2
-    assert "is, or lies in, the run" in said
+    assert "is, or lies in, the run" in message
 
 
 @pytest.mark.parametrize("hidden", ["onnx", "onnxruntime"])
@@ -148,7 +155,7 @@ def config_with(folder: Path, **changes: object) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("changes", "code", "told"),
+    ("changes", "code", "reported"),
     [
         ({"classes": ["a", "a", "b"]}, 1, "a class is named twice"),
         ({"classes": ["a" * 2000, "b", "c"]}, 1, "at most 1000 characters"),
@@ -160,10 +167,10 @@ def config_with(folder: Path, **changes: object) -> Path:
     ],
 )
 def test_settings_of_a_stranger_are_a_message(
-    tmp_path: Path, changes: dict[str, object], code: int, told: str
+    tmp_path: Path, changes: dict[str, object], code: int, reported: str
 ) -> None:
     folder = config_with(tmp_path / "run", **changes)
-    assert told in refused(tmp_path, code, folder, "--to", "onnx", "--length-s", 1)
+    assert reported in refused(tmp_path, code, folder, "--to", "onnx", "--length-s", 1)
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS])
@@ -188,8 +195,8 @@ def test_a_file_that_is_none_is_a_message_and_not_waited_for(
 
 def test_a_folder_that_is_no_run_is_a_message(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    said = refused(tmp_path, 1, tmp_path / "run", "--to", "onnx", "--length-s", 1)
-    assert "is not a run (no config.json)" in said
+    message = refused(tmp_path, 1, tmp_path / "run", "--to", "onnx", "--length-s", 1)
+    assert "is not a run (no config.json)" in message
     np.savez(tmp_path / "run" / "x.npz", a=np.zeros(1))
     refused(tmp_path, 1, tmp_path / "nowhere", "--to", "onnx", "--length-s", 1)
 
@@ -203,5 +210,5 @@ def test_a_place_that_is_taken_is_rejected(runs: Path, tmp_path: Path, kind: str
     else:
         out.touch()
     place = "out/below" if kind == "below a file" else "out"
-    said = refused(tmp_path, 2, runs / "crnn", "--to", "onnx", "--streaming", out=place)
-    assert str(out) in said
+    message = refused(tmp_path, 2, runs / "crnn", "--to", "onnx", "--streaming", out=place)
+    assert str(out) in message

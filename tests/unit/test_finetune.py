@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -228,3 +229,12 @@ def test_the_loss_of_an_epoch_is_the_mean_over_its_clips(
     result, _ = run(corpus, base, tmp_path / "teacher", recipe=recipe)
     # 20 clips and one that is no audio, which is the shortest: steps of 15 and of 5.
     assert result["epochs"][0]["loss"] == pytest.approx((15 * 15 + 5 * 5) / 20)
+
+
+def test_clips_that_the_base_takes_none_of_are_rejected_before_anything_is_written(
+    corpus: Corpus, base: Path, tmp_path: Path
+) -> None:
+    short = replace(corpus, view_steps=("crop:length_s=0.001",))
+    with pytest.raises(UsageError, match="none of the 20 clips that can be read is of a length"):
+        run(short, base, tmp_path / "teacher")
+    assert {path.name for path in tmp_path.iterdir()} == {"base", "corpus"}

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from cache_schema.command_line.interrupts import deferred_interrupts, interrupts
+from cache_schema.store.requests import answered
 
 HEAD = """
 import time
@@ -21,7 +26,7 @@ from cache_schema.command_line.interrupts import deferred_interrupts
 def write(word):
     print(word, flush=True)
 
-@click.command(cls=Command, name="wait")
+@click.command(cls=Command, name="wait", goes_on=True)
 def main():
 """
 WAITS = """
@@ -77,7 +82,7 @@ def test_a_stopped_command_reports_it_and_ends_with_1(number: signal.Signals) ->
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors == "wait: stopped. What was finished is kept; repeat the command to go on.\n"
+    assert errors == "wait: stopped. What was finished is kept. Repeat the command to go on.\n"
 
 
 @BOTH
@@ -139,3 +144,49 @@ def test_threads_have_no_say_in_signals() -> None:
     thread.start()
     thread.join()
     assert found == [False]
+
+
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """This very process gets signals, and has its handlers again afterwards."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    heed_both()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heeded")
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_request_is_given_up_soon_after_a_signal(
+    monkeypatch: pytest.MonkeyPatch, in_thread: bool
+) -> None:
+    monkeypatch.setattr("cache_schema.command_line.interrupts.GRACE_S", 0.3)
+    began_s = time.monotonic()
+    with deferred_interrupts(), ThreadPoolExecutor(1) as pool:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert answered(lambda: asyncio.sleep(0.1, "in time")) == "in time"
+        run = pool.submit if in_thread else lambda function, made: function(made)
+        with pytest.raises(KeyboardInterrupt):
+            run(answered, never).result()
+    assert 0.3 < time.monotonic() - began_s < 10
+    assert answered(lambda: asyncio.sleep(0.5, "later")) == "later"  # of another command
+
+
+@pytest.mark.usefixtures("heeded")
+def test_an_interrupted_command_does_not_wait_for_requests_of_its_threads() -> None:
+    began_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        wait_in_threads()
+    assert time.monotonic() - began_s < 10
+
+
+def wait_in_threads() -> None:
+    with interrupts(), ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(answered, never) for _ in range(20)]
+        os.kill(os.getpid(), signal.SIGINT)
+        waiting[0].result()
+
+
+async def never() -> None:
+    await asyncio.sleep(100)

@@ -72,9 +72,9 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 
 def test_text_is_no_onnx_file(tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_text("not a graph")
-    told = refused(tmp_path / "x.onnx", "onnx")
-    assert "ONNXRuntimeError" not in told
-    assert len(told.splitlines()) == 1
+    reported = refused(tmp_path / "x.onnx", "onnx")
+    assert "ONNXRuntimeError" not in reported
+    assert len(reported.splitlines()) == 1
 
 
 @pytest.mark.parametrize("where", ["beside", "absolute", "above"])
@@ -115,7 +115,7 @@ def test_a_graph_without_a_contract_is_none_of_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "lie", "told"),
+    ("form", "lie", "reported"),
     [
         ("static", {"classes": ["a", "b"], "outputs": ["logits", [1, 2]]}, "of shape [1, 3]"),
         (
@@ -129,7 +129,7 @@ def test_a_graph_without_a_contract_is_none_of_ours(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_graph_that_is_called_otherwise_is_rejected(
-    tmp_path: Path, form: str, lie: dict[str, Any], told: str
+    tmp_path: Path, form: str, lie: dict[str, Any], reported: str
 ) -> None:
     changes = {
         key: [{"name": value[0], "shape": value[1], "dtype": "float32"}]
@@ -137,7 +137,7 @@ def test_a_graph_that_is_called_otherwise_is_rejected(
         else value
         for key, value in lie.items()
     }
-    assert told in refused(write_toy(tmp_path / "x.onnx", form, changes), "contract")
+    assert reported in refused(write_toy(tmp_path / "x.onnx", form, changes), "contract")
 
 
 def test_an_input_of_another_name_or_type_is_rejected(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def refused(request: pytest.FixtureRequest) -> Exception:
 
 
 def test_a_command_reports_it(refused: Exception) -> None:
-    @click.command(cls=Command, name="learn")
+    @click.command(cls=Command, name="learn", goes_on=True)
     def learn() -> None:
         raise refused
 

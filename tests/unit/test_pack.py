@@ -191,6 +191,21 @@ def test_other_content_in_the_place_of_packs_is_left_alone(corpus: Path, tmp_pat
     assert pack(corpus, out)[0] == 2
 
 
+def test_a_pack_of_a_split_that_another_corpus_had_is_not_mixed_in(
+    corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "packs"
+    packed(corpus, out)
+    lines = (corpus / "clips.csv").read_text().splitlines(keepends=True)
+    (corpus / "clips.csv").write_text("".join([lines[0], *lines[1::3]]).replace("train", "eval"))
+    for split in ("validation", "test"):
+        (out / f"{split}.h5").unlink()
+    code, output = pack(corpus, out)
+    assert code == 2
+    assert "train.h5 is there, with other content" in output
+    assert not (out / "eval.h5").exists()
+
+
 def test_one_rate_has_to_be_chosen(corpus: Path, tmp_path: Path) -> None:
     soundfile.write(corpus / "0.flac", np.full(900, 0.1), 10_000)
     code, output = pack(corpus, tmp_path / "packs", to="hdf5-mp3")
@@ -217,6 +232,36 @@ def test_a_split_without_one_usable_clip_is_a_failure(corpus: Path, tmp_path: Pa
     assert code == 1
     assert "none of the 3 clips of test can be packed\n  - Zoë/2.5: the file is empty" in output
     assert not list((tmp_path / "packs").glob("test*"))
+
+
+@pytest.mark.parametrize("to", ["hdf5-waveform", "hdf5-mp3"])
+def test_groups_are_kept_and_stay_in_one_split(corpus: Path, tmp_path: Path, to: str) -> None:
+    lines = (corpus / "clips.csv").read_text().replace(",validation,", ",train,").splitlines()
+    lines = [f"{lines[0]},speaker", *(f"{line},Zoë {n % 4}" for n, line in enumerate(lines[1:]))]
+    lines[-1] = lines[-1].removesuffix("Zoë 0")  # of nobody
+    (corpus / "clips.csv").write_text("\n".join(lines) + "\n")
+    text, out = f"csv:{corpus / 'clips.csv'}?group=speaker", tmp_path / "packs"
+    code, output = run(pack_corpus, text, "--to", to, "--out", out)
+    assert code == 0, output
+    before = {clip.id: clip.group for clip in read_corpus(text).clips}
+    assert set(before.values()) == {"Zoë 0", "Zoë 1", "Zoë 2", "Zoë 3", ""}
+    again = read_corpus(f"hdf5:{out}?validation_share=0.5")
+    assert {clip.id: clip.group for clip in again.clips} == before
+    sides = {
+        (clip.group, clip.split) for clip in again.clips if clip.split != "test" and clip.group
+    }
+    assert len(sides) == len({group for group, _ in sides})
+    (corpus / "clips.csv").write_text("\n".join(lines).replace("Zoë 3", "Zoë 2") + "\n")
+    assert (
+        "train.h5 is there, with other content"
+        in run(pack_corpus, text, "--to", to, "--out", out)[1]
+    )
+
+
+def test_a_pack_without_groups_has_no_dataset_of_them(corpus: Path, tmp_path: Path) -> None:
+    packed(corpus, tmp_path / "packs")
+    with h5py.File(tmp_path / "packs/train.h5") as pack:
+        assert set(pack) == {"waveform", "target", "audio_name", "labelled", "samples"}
 
 
 def test_an_unlabelled_corpus_is_packed(tmp_path: Path) -> None:

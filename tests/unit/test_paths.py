@@ -10,13 +10,14 @@ import pytest
 from click.testing import CliRunner
 
 from cache_schema.command_line.command import Command
-from cache_schema.paths import LocalPath, OutputPath, PicturePath
+from cache_schema.inspection.plot import plot_chart
+from cache_schema.paths import PICTURES, LocalPath, OutputFile, OutputPath
 
 
 @click.command(cls=Command, name="write")
 @click.argument("place", type=LocalPath())
 @click.option("--out", type=OutputPath(own="run"))
-@click.option("--plot", type=PicturePath())
+@click.option("--plot", type=OutputFile(PICTURES))
 def write(place: Path, out: Path | None, plot: Path | None) -> None:
     click.echo("it ran")
 
@@ -86,6 +87,22 @@ def test_a_picture_has_a_format_that_can_be_drawn(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("name", ["x.png", "x.PNG", "a.b.pdf", "x.svg"])
 def test_the_formats_of_pictures(tmp_path: Path, name: str) -> None:
     assert CliRunner().invoke(write, ["here", "--plot", str(tmp_path / name)]).exit_code == 0
+
+
+def test_a_file_of_another_origin_is_not_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "x.png"
+    file.write_bytes(b"\x89PNG of a camera")
+    assert "was not written by this command; name another file" in refusal("here", "--plot", file)
+    for ours in (b"", b"\x89PNG" + 99 * b"\0" + b"tEXtSoftware\0Matplotlib version3"):
+        file.write_bytes(ours)
+        assert CliRunner().invoke(write, ["here", "--plot", str(file)]).exit_code == 0
+
+
+def test_a_picture_that_was_drawn_is_replaced(tmp_path: Path) -> None:
+    for suffix in PICTURES:
+        file = tmp_path / f"x{suffix}"
+        plot_chart(lambda axes: axes.plot([1, 2]), 1.0, file)
+        assert CliRunner().invoke(write, ["here", "--plot", str(file)]).exit_code == 0
 
 
 @pytest.fixture

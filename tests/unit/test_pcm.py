@@ -34,7 +34,7 @@ class Pipe(io.RawIOBase):
         return self._content.read(min(size, self._piece) if size > 0 else self._piece)
 
 
-def heard(
+def decoded(
     content: bytes, rate_hz: int | None = None, form: str | None = None, piece: int = 1001
 ) -> np.ndarray:
     return np.concatenate(list(read_pipe(Pipe(content, piece), RATE_HZ, rate_hz, form)))
@@ -60,23 +60,23 @@ def wav(samples: np.ndarray, rate_hz: int = RATE_HZ, subtype: str = "PCM_16") ->
 @pytest.mark.parametrize("piece", [1, 7, 4096])
 def test_bare_samples_of_every_format_are_libsndfiles(form: str, piece: int) -> None:
     content, expected = bare(form)
-    np.testing.assert_array_equal(heard(content, form=form, piece=piece), expected)
+    np.testing.assert_array_equal(decoded(content, form=form, piece=piece), expected)
 
 
 def test_16_bits_at_the_students_rate_are_taken_for_granted() -> None:
     content, expected = bare("S16_LE")
-    np.testing.assert_array_equal(heard(content), expected)
+    np.testing.assert_array_equal(decoded(content), expected)
 
 
 def test_another_rate_is_resampled_as_a_recordings() -> None:
     content, expected = bare("S16_LE")
-    found = heard(content, rate_hz=44_100)
+    found = decoded(content, rate_hz=44_100)
     np.testing.assert_array_equal(found, resample_exactly(expected, 44_100, RATE_HZ))
 
 
 def test_half_a_sample_at_the_end_is_dropped() -> None:
     content, expected = bare("S24_3LE")
-    np.testing.assert_array_equal(heard(content[:-2], form="S24_3LE"), expected[:-1])
+    np.testing.assert_array_equal(decoded(content[:-2], form="S24_3LE"), expected[:-1])
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_32"])
@@ -85,7 +85,7 @@ def test_a_wav_states_what_it_is(subtype: str, channels: int) -> None:
     samples = np.stack([WAVE, -WAVE / 3][:channels], axis=1)
     content = wav(samples, 8000, subtype)
     expected, _ = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    found = heard(content)
+    found = decoded(content)
     wanted = resample_exactly(expected.mean(1, dtype=np.float32), 8000, RATE_HZ)
     np.testing.assert_allclose(found, wanted, atol=1e-6)
 
@@ -95,12 +95,12 @@ def test_a_wav_of_unknown_length_goes_on_to_the_end(size: int) -> None:
     content = bytearray(wav(WAVE))
     struct.pack_into("<I", content, content.index(b"data") + 4, size)
     struct.pack_into("<I", content, 4, 0xFFFF_FFFF)
-    np.testing.assert_array_equal(heard(bytes(content)), heard(wav(WAVE)))
+    np.testing.assert_array_equal(decoded(bytes(content)), decoded(wav(WAVE)))
 
 
 def test_what_follows_the_samples_of_a_wav_is_not_decoded() -> None:
     more = b"LIST" + struct.pack("<I", 600) + bytes(600)
-    np.testing.assert_array_equal(heard(wav(WAVE) + more), heard(wav(WAVE)))
+    np.testing.assert_array_equal(decoded(wav(WAVE) + more), decoded(wav(WAVE)))
 
 
 def test_what_ffmpeg_puts_before_the_samples_is_passed_over() -> None:
@@ -109,20 +109,20 @@ def test_what_ffmpeg_puts_before_the_samples_is_passed_over() -> None:
     more = (
         b"LIST" + struct.pack("<I", 26) + b"INFOISFT" + struct.pack("<I", 14) + b"Lavf60.16.100\0"
     )
-    found = heard(content[:place] + more + content[place:])
-    np.testing.assert_array_equal(found, heard(content))
+    found = decoded(content[:place] + more + content[place:])
+    np.testing.assert_array_equal(found, decoded(content))
 
 
 def test_a_wav_that_is_requested_otherwise_is_rejected() -> None:
     with pytest.raises(UsageError, match="WAV header of 16000 Hz and S16_LE, requested 8000 Hz"):
-        heard(wav(WAVE), rate_hz=8000)
+        decoded(wav(WAVE), rate_hz=8000)
     with pytest.raises(UsageError, match="Leave --rate and --format out"):
-        heard(wav(WAVE), form="S32_LE")
-    np.testing.assert_array_equal(heard(wav(WAVE), RATE_HZ, "S16_LE"), heard(wav(WAVE)))
+        decoded(wav(WAVE), form="S32_LE")
+    np.testing.assert_array_equal(decoded(wav(WAVE), RATE_HZ, "S16_LE"), decoded(wav(WAVE)))
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "reported"),
     [
         (b"", "no samples"),
         (b"\0", "no samples"),
@@ -136,10 +136,10 @@ def test_a_wav_that_is_requested_otherwise_is_rejected() -> None:
         (np.array([0.1, np.nan], "<f4").tobytes(), "sample 1 is not a finite number"),
     ],
 )
-def test_what_cannot_be_decoded_is_reported(content: bytes, told: str) -> None:
+def test_what_cannot_be_decoded_is_reported(content: bytes, reported: str) -> None:
     form = "FLOAT_LE" if len(content) == 8 else None
-    with pytest.raises(UnusableRecording, match=told):
-        heard(content, form=form)
+    with pytest.raises(UnusableRecording, match=reported):
+        decoded(content, form=form)
 
 
 def test_samples_are_given_as_they_come() -> None:
@@ -163,7 +163,7 @@ def test_the_header_of_arecord_is_read(tmp_path: Path) -> None:
         file.setsampwidth(2)
         file.setframerate(RATE_HZ)
         file.writeframes(b"\1\0" * 100)
-    np.testing.assert_array_equal(heard(path.read_bytes()), np.full(100, 2.0**-15))
+    np.testing.assert_array_equal(decoded(path.read_bytes()), np.full(100, 2.0**-15))
 
 
 @pytest.mark.parametrize(
@@ -176,4 +176,4 @@ def test_another_container_is_not_decoded_as_samples(kind: str, subtype: str) ->
     soundfile.write(content, WAVE, RATE_HZ, format=kind, subtype=subtype)
     for form in (None, "S16_LE"):
         with pytest.raises(UnusableRecording, match=f"it is {kind}, and".replace("OGG", "Ogg")):
-            heard(content.getvalue(), form=form)
+            decoded(content.getvalue(), form=form)

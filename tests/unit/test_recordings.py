@@ -16,12 +16,15 @@ from sound_files import (
     FRAMES,
     ID3V2,
     PLACEHOLDERS,
+    RARE,
     SIZE_FIELDS,
     TAILS,
     WHOLE_FIELDS,
     encoded,
     joined,
     kinds,
+    ogg_pages,
+    rare,
     tone,
     with_sample_size,
     with_size,
@@ -30,6 +33,7 @@ from sound_files import (
 )
 
 from cache_schema.clip import Clip
+from cache_schema.stream_ends import problem_of_joining
 from pipeline.audio import decode as audio
 from pipeline.audio.decode import AUDIO_SUFFIXES, TooLong, UnusableAudio, decode, scan_header
 from pipeline.audio.source import Source
@@ -121,6 +125,34 @@ def test_a_file_that_was_cut_is_truncated_and_not_taken_for_piped(
         decode(path, sample_rate_hz=RATE_HZ)
 
 
+def with_xi_length(content: bytes) -> bytes:
+    """libsndfile leaves the length open that trackers write."""
+    return content[:298] + struct.pack("<I", 2 * FRAMES) + content[302:]
+
+
+CUT_RARE = {
+    **{kind: (rare(kind), len(rare(kind)) // FRAMES * FRAMES) for kind in ("AVR", "VOC", "WVE")},
+    "MAT4": (rare("MAT4"), 2 * FRAMES),
+    "MAT5": (rare("MAT5"), 2 * FRAMES),
+    "MPC2K": (rare("MPC2K"), 2 * FRAMES),
+    "SDS": (rare("SDS"), FRAMES // 60 * 127),
+    "XI": (with_xi_length(rare("XI")), 2 * FRAMES),
+}
+
+
+@pytest.mark.parametrize("kind", CUT_RARE)
+def test_a_rare_container_that_was_cut_is_truncated(tmp_path: Path, kind: str) -> None:
+    content, declared = CUT_RARE[kind]
+    assert not scan_header(written(tmp_path / "whole.bin", content)).problem
+    path = written(tmp_path / "cut.bin", content[: len(content) * 9 // 10])
+    assert re.fullmatch(
+        rf"truncated: the header declares {declared} bytes of samples, the file holds \d+",
+        scan_header(path).problem,
+    )
+    for length in range(0, 400, 13):  # a header cut short, whatever is left of it
+        assert scan_header(written(path, content[:length])).problem
+
+
 def test_a_flac_without_a_count_is_counted_and_can_be_entered(tmp_path: Path) -> None:
     plain = content_of("FLAC", frames=50_000)
     path = written(tmp_path / "piped.flac", without_flac_count(plain))
@@ -155,7 +187,7 @@ def test_frames_are_counted_once_for_all_windows(
         assert decode(path, start_s=start_s, end_s=start_s + 0.5, sample_rate_hz=RATE_HZ)
         assert scan_header(path).frames == frames
     assert sum(read) <= 3 * 24_000
-    monkeypatch.setattr(audio, "MAX_COUNTS", 1)
+    monkeypatch.setattr(audio, "MAX_KNOWN", 1)
     other = written(tmp_path / "other.bin", path.read_bytes()[:-200])
     assert scan_header(other).frames < frames
     assert len(audio._counts) == 1
@@ -168,6 +200,39 @@ def test_recordings_without_a_size_are_noted(tmp_path: Path) -> None:
     (note,) = read_corpus(f"folder:{tmp_path}?validation=0&test=0").notes
     assert note.startswith("1 recording(s) have no size in their headers")
     assert note.endswith("first: dog/a.wav")
+
+
+def noise_pages(subtype: str) -> list[bytes]:
+    """Two pages of headers and at least three of samples."""
+    content = io.BytesIO()
+    noise_S = np.random.default_rng(0).uniform(-0.3, 0.3, 3 * 48_000)
+    soundfile.write(content, noise_S, 48_000, format="OGG", subtype=subtype)
+    pages = ogg_pages(content.getvalue())
+    assert len(pages) >= 5
+    return pages
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_without_its_last_page_is_kept_and_noted(tmp_path: Path, subtype: str) -> None:
+    pages = noise_pages(subtype)
+    path = written(tmp_path / "a.ogg", b"".join(pages))
+    whole, whole_S = scan_header(path), decode(path, sample_rate_hz=48_000).waveform
+    assert whole == (3 * 48_000, 48_000, "", False)
+    path = written(tmp_path / "cut.ogg", b"".join(pages[:-1]))
+    cut = scan_header(path)
+    assert cut.unsized
+    cut_S = decode(path, sample_rate_hz=48_000).waveform
+    assert 0 < len(cut_S) == cut.frames < whole.frames
+    np.testing.assert_array_equal(cut_S, whole_S[: len(cut_S)])
+
+
+@pytest.mark.parametrize("missing", [2, 3])
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_that_lacks_a_page_is_damaged(tmp_path: Path, subtype: str, missing: int) -> None:
+    pages = noise_pages(subtype)
+    path = written(tmp_path / "a.ogg", b"".join(pages[:missing] + pages[missing + 1 :]))
+    with pytest.raises(UnusableAudio, match=f"behind page {missing - 1} .* the next 1 are missing"):
+        decode(path, sample_rate_hz=48_000)
 
 
 # --- odd beginnings, and names -------------------------------------------------------------------
@@ -329,6 +394,7 @@ def test_a_window_of_a_long_recording_reads_little_else(
         read.append(fill(source, buffer))
         return read[-1]
 
+    decode(path, end_s=1.0, sample_rate_hz=RATE_HZ)  # a FLAC is searched once for another behind it
     monkeypatch.setattr(Source, "readinto", counted)
     clip = decode(path, start_s=100.0, end_s=101.0, sample_rate_hz=RATE_HZ)
     np.testing.assert_array_equal(clip.waveform * 32768, noise[1_600_000:1_616_000])
@@ -418,6 +484,72 @@ def test_files_that_were_joined_are_not_taken_for_the_first_alone(
     with pytest.raises(UnusableAudio, match="one after another, of which only the first can be"):
         decode(path, sample_rate_hz=16_000, planned=planned)
     assert capfd.readouterr() == ("", "")  # no warning of its decoder's, which names no file
+
+
+@pytest.mark.parametrize("name", ["x.flac", "x.ogg", "WAV behind.flac", "x.voc"])
+def test_every_window_of_joined_files_is_rejected_and_the_file_is_searched_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(joined()[name])
+    searched: list[str] = []
+
+    def search(stream: Any, kind: str) -> str:
+        searched.append(kind)
+        return problem_of_joining(stream, kind)
+
+    monkeypatch.setattr(audio, "_joined", {})
+    monkeypatch.setattr(audio, "problem_of_joining", search)
+    for start_s in (0.0, 0.1):
+        with pytest.raises(
+            UnusableAudio, match="one after another, of which only the first can be"
+        ):
+            decode(path, start_s=start_s, end_s=start_s + 0.05, sample_rate_hz=16_000, planned=True)
+    assert len(searched) == 1
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "CAF", "AU", "MP3", "FLAC", "OGG", "PVF"])
+@pytest.mark.parametrize("tail", TAILS)
+def test_what_taggers_and_file_systems_leave_is_no_second_file(
+    tmp_path: Path, kind: str, tail: str
+) -> None:
+    path = tmp_path / f"x.{kind.lower()}"
+    content = rare(kind) if kind in RARE else tone(kind)
+    path.write_bytes(content)
+    expected = decode(path, sample_rate_hz=16_000).source_frames
+    path.write_bytes(content + TAILS[tail])
+    found = decode(path, sample_rate_hz=16_000, planned=True).source_frames
+    assert found == expected or kind in RARE  # which are decoded to the end, whatever is there
+
+
+@pytest.mark.parametrize(("container", "subtype"), kinds())
+def test_next_to_silence_is_not_taken_for_joined_files(
+    tmp_path: Path, container: str, subtype: str
+) -> None:
+    """Its bytes are few, and a short mark is soon among them."""
+    wave, made = np.random.default_rng(0).integers(-1, 2, 20_000) / 32768, io.BytesIO()
+    content = encoded(container, subtype)
+    if content is None:
+        pytest.skip("libsndfile reads such files and does not write them")
+    soundfile.write(made, wave, content[1], format=container, subtype=subtype)
+    (tmp_path / "x").write_bytes(made.getvalue())
+    assert decode(tmp_path / "x", sample_rate_hz=8_000, planned=True).source_frames >= 19_000
+
+
+def test_silence_without_a_header_is_not_taken_for_joined_files(tmp_path: Path) -> None:
+    """Its frames are all alike."""
+    made = io.BytesIO()
+    soundfile.write(made, np.zeros(1600), 8_000, format="RAW", subtype="GSM610")
+    (tmp_path / "x.gsm").write_bytes(made.getvalue())
+    assert decode(tmp_path / "x.gsm", sample_rate_hz=8_000, planned=True).source_frames == 1600
+    (tmp_path / "x.vox").write_bytes(bytes(400))
+    assert decode(tmp_path / "x.vox", sample_rate_hz=8_000, planned=True).source_frames == 800
+
+
+def test_a_wav_behind_an_mp3_without_a_count_is_found(tmp_path: Path) -> None:
+    path, mp3 = tmp_path / "x.mp3", without_mp3_count(tone("MP3"))
+    path.write_bytes(mp3 + tone("WAV"))
+    assert f"the second begins with byte {len(mp3) + 1}," in scan_header(path).problem
 
 
 def test_where_the_second_of_joined_files_begins_is_reported(tmp_path: Path) -> None:

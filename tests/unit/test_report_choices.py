@@ -146,18 +146,18 @@ def as_config(settings: Any) -> dict[str, Any]:
 
 
 def test_what_was_learned_is_reported_as_a_condition() -> None:
-    def said(*words: str) -> str:
+    def message(*words: str) -> str:
         line = ["c.zarr", "--student", "tc-resnet", "--out", "r", *words]
         context = train_cli.main.make_context("train-student", line)
         return learned_from(as_config(train_cli.resolve(context.params)))
 
-    assert said() == "none"
-    assert said("--unlabelled", "0") == "none unlabelled=0"
-    assert said("--distill", "temporal=0.1") == "temporal=0.1"
+    assert message() == "none"
+    assert message("--unlabelled", "0") == "none unlabelled=0"
+    assert message("--distill", "temporal=0.1") == "temporal=0.1"
     few = ("--distill", "sp=30", "--label-weight", "1", "--unlabelled", "90")
-    assert said(*few) == "sp=30 label=1 unlabelled=90"
-    assert said("--distill", "sp=30", "--label-weight", "1") == "sp=30 label=1"
-    assert said("--distill", "logits=0.5:temperature=2,teacher=first+b") == (
+    assert message(*few) == "sp=30 label=1 unlabelled=90"
+    assert message("--distill", "sp=30", "--label-weight", "1") == "sp=30 label=1"
+    assert message("--distill", "logits=0.5:temperature=2,teacher=first+b") == (
         "logits=0.5:temperature=2,teacher=first+b"
     )
 

@@ -151,6 +151,23 @@ def test_an_epoch_has_as_many_unlabelled_rows_as_it_should(mixed_units: int) -> 
         before = set(found)
 
 
+@pytest.mark.parametrize("mixed_units", [1, 2, 9])
+@pytest.mark.parametrize("count", [None, 0, 3])
+def test_by_labels_alone_labelled_rows_take_the_place_of_unlabelled_ones(
+    count: int | None, mixed_units: int
+) -> None:
+    """Of the small cache's rows a fifth is unlabelled: the others come 1.25 times."""
+    cache, labelled = SmallCache(), [clip for clip in range(ROWS * UNITS) if clip % 5]
+    epoch_rows = EpochRows.alone(cache, "train", count)  # type: ignore[arg-type]
+    streamed = stream(cache, epoch_rows=epoch_rows, mixed_units=mixed_units)
+    found = Counter(clip for clips in clips_of(streamed.epoch(1)) for clip in clips)
+    assert set(found) == set(labelled)
+    more = ROWS * UNITS - len(labelled) if count is None else count
+    assert epoch_rows.rows(ROWS * UNITS) == len(labelled) + more
+    assert found.total() == pytest.approx(len(labelled) + more, abs=2), "rounded by group of units"
+    assert set(found.values()) <= {1, 2}
+
+
 def test_labelled_rows_are_repeated_beside_those_of_the_unlabelled_that_stay() -> None:
     cache = SmallCache()
     epoch_rows = EpochRows.of(cache, "train", 0.95, 2)  # type: ignore[arg-type]

@@ -34,13 +34,13 @@ from student.predict.recordings import BLOCK_SAMPLES, UnusableRecording, as_cach
 RATE_HZ = 16_000
 
 
-def heard(path: Path, rate_hz: int = RATE_HZ) -> np.ndarray:
+def decoded(path: Path, rate_hz: int = RATE_HZ) -> np.ndarray:
     return np.concatenate(list(read_recording(path, rate_hz)))
 
 
 def reason(path: Path, rate_hz: int = RATE_HZ) -> str:
     with pytest.raises(UnusableRecording) as caught:
-        heard(path, rate_hz)
+        decoded(path, rate_hz)
     assert str(path) not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
@@ -56,7 +56,7 @@ def test_every_container_and_codec_is_decoded_as_the_pipeline_decodes_it(tmp_pat
     for name in names:
         path = tmp_path / name
         expected = decode(path, sample_rate_hz=RATE_HZ).waveform
-        np.testing.assert_array_equal(heard(path), expected, err_msg=name)
+        np.testing.assert_array_equal(decoded(path), expected, err_msg=name)
         compared += 1
     assert compared > 60
 
@@ -70,7 +70,7 @@ def test_rates_and_channels_are_the_pipelines(
     soundfile.write(path, noise(frames, channels), rate_hz)
     for wanted_hz in (8_000, 16_000):
         expected = decode(path, sample_rate_hz=wanted_hz).waveform
-        np.testing.assert_array_equal(heard(path, wanted_hz), expected)
+        np.testing.assert_array_equal(decoded(path, wanted_hz), expected)
 
 
 @pytest.mark.parametrize("container", SIZE_FIELDS)
@@ -84,7 +84,7 @@ def test_a_recording_whose_writer_never_came_back_is_read_to_its_end(
     for size in (0, 0x7FFF_FFFF):
         path.write_bytes(with_size(content, container, size))
         expected = decode(path, sample_rate_hz=RATE_HZ).waveform
-        np.testing.assert_array_equal(heard(path), expected)
+        np.testing.assert_array_equal(decoded(path), expected)
 
 
 def test_a_flac_that_counts_nothing_is_read_to_its_end(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_flac_that_counts_nothing_is_read_to_its_end(tmp_path: Path) -> None:
     assert made is not None
     path = tmp_path / "x.flac"
     path.write_bytes(without_flac_count(made[0]))
-    np.testing.assert_array_equal(heard(path), decode(path, sample_rate_hz=RATE_HZ).waveform)
+    np.testing.assert_array_equal(decoded(path), decode(path, sample_rate_hz=RATE_HZ).waveform)
 
 
 @pytest.mark.parametrize("peak", [0.5, 1.0, 3.0])
@@ -116,10 +116,10 @@ def test_what_lies_behind_a_flac_is_no_damage(tmp_path: Path, tail: str, frames:
     """Taggers write there, and the pipeline takes such a file."""
     path = tmp_path / "a.flac"
     soundfile.write(path, noise(frames), RATE_HZ)
-    content, expected = path.read_bytes(), heard(path)
+    content, expected = path.read_bytes(), decoded(path)
     for whole in (content, without_flac_count(content)):
         path.write_bytes(whole + TAILS[tail])
-        np.testing.assert_array_equal(heard(path), expected)
+        np.testing.assert_array_equal(decoded(path), expected)
     path.write_bytes(without_flac_count(content)[:-9] + TAILS[tail])
     assert "truncated or damaged: decoding stopped after" in reason(path)
 
@@ -165,7 +165,7 @@ def test_what_is_no_recording_is_named_as_such(tmp_path: Path) -> None:
     assert "a pipe or a device" in reason(tmp_path / "pipe.wav")
     for path in (tmp_path, tmp_path / "nowhere.wav"):
         with pytest.raises(OSError, match=r"directory"):
-            heard(path)
+            decoded(path)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e12])
@@ -196,7 +196,7 @@ def test_without_a_decoder_the_extra_is_named(
     soundfile.write(tmp_path / "x.wav", noise(1000), 8_000)
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UsageError, match=rf"{name}: pip install 'aftersound\[onnx\]'"):
-        heard(tmp_path / "x.wav")
+        decoded(tmp_path / "x.wav")
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_an_mp3_without_a_count_is_read_to_its_end(
     path = tmp_path / "x.mp3"
     soundfile.write(path, wave_S, RATE_HZ)
     path.write_bytes(without_mp3_count(path.read_bytes()) + behind)
-    found = heard(path)
+    found = decoded(path)
     assert len(found) >= 100_000
     np.testing.assert_array_equal(found, decode(path, sample_rate_hz=RATE_HZ).waveform)
 
@@ -235,9 +235,9 @@ def test_a_tagged_mp3_is_decoded_as_it_is_without_a_word_from_its_decoder(
     """Whose count of bytes, that it has no use for, is not that of the file."""
     path, content = tmp_path / "x.mp3", tone("MP3")
     path.write_bytes(content)
-    expected = heard(path)
+    expected = decoded(path)
     path.write_bytes(before + content + behind)
-    np.testing.assert_array_equal(heard(path), expected)
+    np.testing.assert_array_equal(decoded(path), expected)
     np.testing.assert_array_equal(decode(path, sample_rate_hz=RATE_HZ).waveform, expected)
     assert capfd.readouterr() == ("", "")
 

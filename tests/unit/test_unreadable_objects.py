@@ -79,17 +79,17 @@ def test_no_object_that_cannot_be_read_is_called_damaged(
 
 
 def test_a_reader_names_what_cannot_be_read(disk: Disk, cache: Path) -> None:
-    told: dict[str, RunError] = {}
+    reported: dict[str, RunError] = {}
     for position, key in enumerate(small_cache.tree_bytes(cache)):
         disk.path, disk.number = str(cache / key), REFUSALS[position % len(REFUSALS)]
         try:
             read_everything(cache)
         except RunError as error:
-            told[key] = error
-    for key, error in told.items():
+            reported[key] = error
+    for key, error in reported.items():
         assert str(error).startswith(f"{cache / key} cannot be read: ")
         assert error.kind == "unreadable"
-    assert told.keys() >= {
+    assert reported.keys() >= {
         "manifest.json",
         "parts/part-000/plan.json",
         "parts/part-000/index/index.json",
@@ -127,7 +127,7 @@ def test_a_folder_that_cannot_be_listed_is_no_fault_of_the_corpus(
         return usual(path)
 
     monkeypatch.setattr(os, "scandir", refused)
-    with pytest.raises(OSError, match="dog"):
+    with pytest.raises(RunError, match="dog cannot be read: "):
         files_below(tmp_path)
 
 
@@ -147,12 +147,12 @@ def test_what_a_disk_has_lost_can_be_made_again(disk: Disk, cache: Path, tmp_pat
         disk.path, disk.number = str(cache / key), errno.EIO
         with pytest.raises(RunError) as raised:
             verify(cache)
-        told = str(raised.value)
+        reported = str(raised.value)
         again = (
             f"rm {cache / key}, then precompute-teacher CORPUS --teacher TEACHER --out {cache} "
             "--repair"
         )
-        assert told.endswith(again) == (Path(key).name not in ("manifest.json", "plan.json"))
+        assert reported.endswith(again) == (Path(key).name not in ("manifest.json", "plan.json"))
     disk.number = errno.EACCES  # that the file is lost is not reported of what may yet be readable
     with pytest.raises(RunError, match=r"and repeat the command\.$"):
         verify(cache)

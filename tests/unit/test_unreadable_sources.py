@@ -296,3 +296,29 @@ def test_memory_that_a_container_needs_is_its_fault_while_there_is_some(
     monkeypatch.setattr(members, "_memory_is_left", lambda: left)
     with pytest.raises(MemberProblem if left else MemoryError), container_errors():
         raise MemoryError
+
+
+def test_a_folder_that_may_not_be_read_is_named_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "train" / "loud"
+    folder.mkdir(parents=True)
+    listed, state = os.scandir, os.stat
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def scandir(path: Any) -> Any:
+        if isinstance(path, str | Path) and Path(path) == folder:
+            raise denied
+        return listed(path)
+
+    def stat(path: Any, *words: Any, **more: Any) -> Any:
+        if isinstance(path, str | Path) and Path(path).parent == folder:
+            raise denied
+        return state(path, *words, **more)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "stat", stat)
+    with pytest.raises(
+        RunError, match=f"{folder} cannot be read: Permission denied. Make it readable"
+    ):
+        read_corpus(f"folder:{tmp_path}")

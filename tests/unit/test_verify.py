@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small_cache
+from click.testing import CliRunner
 
 from cache_schema.errors import CacheError
+from cache_schema.inspection.cli import main
 from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.integrity.verify import verify
 from cache_schema.reader import open_cache
@@ -202,3 +204,26 @@ def test_a_link_is_not_called_damage_that_a_repair_would_fix(
         verify(root)
     assert caught.value.kind == "link"
     assert "notes.txt" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", [MANIFEST, "parts/part-000/plan.json"])
+@pytest.mark.parametrize("damage", [flip, empty, delete], ids=lambda d: d.__name__)
+def test_what_no_repair_makes_again_is_described_so(
+    pristine: Path, tmp_path: Path, damage: Callable[[Path], None], key: str
+) -> None:
+    root = Path(shutil.copytree(pristine, tmp_path / "c"))
+    damage(root / key)
+    if key == MANIFEST and damage is delete:
+        return  # that is no cache
+    way = f"from a copy of the cache; or delete {root}, and repeat the precompute-teacher command"
+    with pytest.raises(CacheError, match="--repair cannot make this again") as opened:
+        open_cache(root)
+    assert way in str(opened.value)
+    (found,) = verify(root)
+    assert found.lost
+    assert "copy" not in str(found)
+    assert "\n" not in str(found)
+    shown = CliRunner().invoke(main, [str(root), "--verify"])
+    assert shown.exit_code == 3
+    assert f"First {key}: --repair cannot make this again" in shown.stderr
+    assert way in shown.stderr

@@ -199,16 +199,21 @@ def test_a_step_that_comes_twice_is_numbered(context: ViewContext) -> None:
     )  # fmt: skip
 
 
-def test_noise_of_a_silent_stretch_is_not_raised_beyond_all_numbers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("silence", [0, 1e-44])
+def test_no_cut_of_noise_is_silent(tmp_path: Path, silence: float) -> None:
+    """Silence has no ratio to the clip, and what is next to nothing none in float32."""
     context = prepared_views.write_corpus(tmp_path)
     faint = np.zeros(10 * RATE_HZ, np.float32)
-    faint[::7] = 1e-44
+    faint[::7] = silence
     faint[[0, 8 * RATE_HZ, 9 * RATE_HZ]] = 0.5  # where a split's stretch begins
+    faint[3 * RATE_HZ : 3 * RATE_HZ + 50] = 0.1
     for name in ("fan", "rain", "sea"):
         soundfile.write(tmp_path / f"noise/{name}.wav", faint, RATE_HZ, subtype="FLOAT")
-    for view, drawn in views(context, STEPS["noise"], waveform=np.ones(90)):
-        if 0 < drawn["noise.offset_s"] < 7.9:  # not over a beginning
-            np.testing.assert_allclose(view.waveform_S, 1, atol=1e-6)
+    made = views(context, STEPS["noise"], waveform=np.ones(90))
+    for view, drawn in made:
+        noise_power = np.mean((view.waveform_S.astype(np.float64) - 1) ** 2)
+        assert -10 * np.log10(noise_power) == pytest.approx(drawn["noise.snr_db"], abs=0.01)
+    assert {0.0, 3.0} <= {drawn["noise.offset_s"] for _, drawn in made}  # the next sound
 
 
 @pytest.mark.parametrize(("silent_from_s", "lacking"), [(8, "validation, test"), (9, "test")])

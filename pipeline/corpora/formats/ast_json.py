@@ -23,6 +23,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
 from pipeline.corpora.formats.manifest import Task
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder, without_suffix
+from pipeline.corpora.list_syntax import json_value
 from pipeline.corpora.listings import check_lists, drop_missing, each_row, read_list
 from pipeline.corpora.walk import printable
 
@@ -139,9 +140,9 @@ def _entry(
 def _items(source: str, root: Path, name: str) -> list[Any]:
     """Read the recordings of a list."""
     try:
-        document = json.loads(read_list(source, root, name))
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"corpus {source}: {name} is not JSON: {error}", kind="corpus") from None
+        document = json_value(read_list(source, root, name))
+    except ValueError as error:
+        raise UsageError(f"corpus {source}: {name}: {error}", kind="corpus") from None
     data = document.get("data") if isinstance(document, dict) else None
     if not isinstance(data, list):
         raise UsageError(

@@ -7,7 +7,6 @@ there is no metadata, the kind ``folder`` reads them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -16,6 +15,7 @@ from typing import Any
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.corpora.interface import (
+    DEFAULT_SHARE,
     NO_LABEL,
     SPLIT_NAMES,
     Corpus,
@@ -26,6 +26,7 @@ from pipeline.corpora.interface import (
     clip_name,
     inside,
 )
+from pipeline.corpora.list_syntax import json_value
 from pipeline.corpora.listings import audio_below, drop_missing, each_row, joined_labels, read_list
 from pipeline.corpora.splits import with_shares
 from pipeline.corpora.walk import list_folder
@@ -40,8 +41,8 @@ def read_audio_folder(
     label: str = "label",
     label_sep: str = "",
     ids: Ids = "stem",
-    validation_share: float = 0.1,
-    test_share: float = 0.1,
+    validation_share: float = DEFAULT_SHARE,
+    test_share: float = DEFAULT_SHARE,
 ) -> Corpus:
     """Read an audio folder.
 
@@ -131,9 +132,9 @@ def _rows(
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            problems.append(f"{place}: not JSON ({error})")
+            row = json_value(line)
+        except ValueError as error:
+            problems.append(f"{place}: {error}")
             continue
         if not isinstance(row, dict) or any(column not in row for column in needed):
             found = ", ".join(row) if isinstance(row, dict) else type(row).__name__

@@ -11,7 +11,6 @@ the header has one, else by commas, semicolons or vertical bars.
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterator
 
@@ -24,6 +23,7 @@ from pipeline.corpora.formats.manifest import (
     manifest_adapter,
     read_manifest,
 )
+from pipeline.corpora.list_syntax import csv_rows
 from pipeline.corpora.listings import delimiter_of
 
 # The index of a data frame has no name, or one of these.
@@ -39,29 +39,28 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
     first = text.partition("\n")[0]
     declared = SEPARATOR_LINE.fullmatch(first.strip())
     delimiter = declared[1] if declared else delimiter_of(first)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    lines = csv_rows(text, delimiter)
     uneven_rows = 0
     try:
         if declared:
-            next(reader)
-        columns = _columns(listing, [name.strip() for name in next(reader, [])])
-        for cells in reader:
+            next(lines)
+        _, header = next(lines, (1, []))
+        columns = _columns(listing, [name.strip() for name in header])
+        for line, cells in lines:
             if not cells:
                 continue
             if len(cells) != len(columns):
                 uneven_rows += 1
                 listing.problems.append(
-                    f"line {reader.line_num}: {len(cells)} cells, the header has {len(columns)}"
+                    f"line {line}: {len(cells)} cells, the header has {len(columns)}"
                 )
                 continue
             pairs = zip(columns, (cell.strip() for cell in cells), strict=True)
             fields = {name: cell for name, cell in pairs if name is not None}
             labels = next((fields.pop(name) for name in LABEL_FIELDS if name in fields), "")
-            yield ManifestRow(reader.line_num, fields, listing.split_labels(labels))
+            yield ManifestRow(line, fields, listing.split_labels(labels))
     except csv.Error as error:
-        raise UsageError(
-            f"corpus csv:{listing.path}: line {reader.line_num}: {error}", kind="corpus"
-        ) from None
+        raise UsageError(f"corpus csv:{listing.path}: {error}", kind="corpus") from None
     if uneven_rows:
         listing.hints.append(
             f'A cell that holds {delimiter!r} stands in quotes: "dog{delimiter}cat"'
@@ -72,9 +71,7 @@ def _columns(listing: Listing, names: list[str]) -> list[str | None]:
     """The field of each column, None where none is read; rejects wrong columns in one message."""
     named = [name for name in names if not UNNAMED.fullmatch(name)]
     problems = listing.column_problems(named, "column")
-    problems += [
-        f"column {name!r} stands twice" for name in dict.fromkeys(named) if named.count(name) > 1
-    ]
+    problems += [f"column {name!r} stands twice" for name in listing.doubled(named)]
     if problems:
         path, found = listing.path, ", ".join(names) or "none"
         raise UsageError(

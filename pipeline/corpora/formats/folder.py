@@ -14,6 +14,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
+    DEFAULT_SHARE,
     SPLIT_NAMES,
     Corpus,
     Entry,
@@ -24,6 +25,7 @@ from pipeline.corpora.interface import (
     clip_name,
     hashed_split,
     left_out,
+    unused_shares,
     without_suffix,
 )
 from pipeline.corpora.listings import fold_splits
@@ -36,8 +38,8 @@ Labels = Literal["folder", "prefix", "none"]
 def read_folder(
     path: Path,
     *,
-    validation: float = 0.1,
-    test: float = 0.1,
+    validation: float = DEFAULT_SHARE,
+    test: float = DEFAULT_SHARE,
     stratify: bool = False,
     labels: Labels = "folder",
     splits: Literal["auto", "none"] = "auto",
@@ -86,24 +88,24 @@ def read_folder(
         split_of = {} if splits == "none" else _split_folders(path, tops)
     entries = []
     for name in audio:
-        stem, parts = without_suffix(name), PurePosixPath(name).parts
+        parts = PurePosixPath(name).parts
         split = split_of.get(parts[0])
-        inner = parts if split is None else parts[1:]
-        split = split or hashed_split(stem, validation=validation, test=test)
-        label = _label(inner, labels)
+        label = _label(parts if split is None else parts[1:], labels)
         if label == "":
             problems.append(f"{name}: lies in no class folder (or use ?labels=prefix or none)")
-        else:
-            clip_labels = () if label is None else (label,)
-            clip_id = clip_name(name, ids)
-            entries.append(
-                Entry(Clip(id=clip_id, path=name, labels=clip_labels, split=split), name)
-            )
-    if stratify and split_of:
-        problems.append(
-            f"stratify=true chooses splits, and the folders {', '.join(sorted(split_of))} are splits; "
-            "leave it out"
+            continue
+        clip = Clip(
+            id=clip_name(name, ids),
+            path=name,
+            labels=() if label is None else (label,),
+            split=split or hashed_split(without_suffix(name), validation=validation, test=test),
         )
+        entries.append(Entry(clip, name))
+    if split_of:
+        own = f"the folders {', '.join(sorted(split_of))} are splits"
+        problems += unused_shares(validation, test, own)
+    if stratify and split_of:
+        problems.append(f"stratify=true chooses splits, and {own}; leave it out")
     elif stratify:
         names = [without_suffix(entry.clip.path) for entry in entries]
         entries = stratified(entries, names, validation=validation, test=test)

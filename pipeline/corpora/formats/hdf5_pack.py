@@ -10,7 +10,6 @@ without a label is unlabelled, unless the pack records that it has none of the c
 from __future__ import annotations
 
 import csv
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,8 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.audio.members import MemberProblem, container_errors
-from pipeline.corpora.interface import Corpus, Entry, build_corpus
+from pipeline.corpora.interface import DEFAULT_SHARE, Corpus, Entry, build_corpus
+from pipeline.corpora.list_syntax import csv_rows
 from pipeline.corpora.listings import text_of
 from pipeline.corpora.splits import parse_split_options, split_of_file, unused_notes, with_shares
 from pipeline.corpora.walk import escapes_root, link_explanation, list_folder
@@ -44,6 +44,7 @@ class _Listing:
     split: str
     audio: str
     names: list[str]
+    groups: list[str]
     labels: NDArray[np.bool_]
     labelled: NDArray[np.bool_]
     packed: bool
@@ -58,8 +59,8 @@ def read_hdf5_pack(
     test: str = "",
     classes: str = "",
     task: Task = "auto",
-    validation_share: float = 0.1,
-    test_share: float = 0.1,
+    validation_share: float = DEFAULT_SHARE,
+    test_share: float = DEFAULT_SHARE,
 ) -> Corpus:
     """Read a pack or a folder of packs.
 
@@ -138,13 +139,18 @@ def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listi
             pack = Pack(folder / name)
             labels, packed = pack.targets()
             labelled = pack.labelled(labels)
-            names, rows = pack.names(), pack.clips
-            listing = _Listing(name, split, pack.audio, names, labels, labelled, packed, pack.task)
+            names, groups, rows = pack.names(), pack.groups(), pack.clips
+            listing = _Listing(
+                name, split, pack.audio, names, groups, labels, labelled, packed, pack.task
+            )
     except MemberProblem as problem:
         problems.append(f"{name}: {problem}")
         return None
-    if not len(names) == len(labels) == len(labelled) == rows:
-        problems.append(f"{name}: {len(names)} names, {len(labels)} targets and {rows} recordings")
+    if not len(names) == len(groups) == len(labels) == len(labelled) == rows:
+        problems.append(
+            f"{name}: {len(names)} names, {len(groups)} groups, {len(labels)} targets and {rows} "
+            "recordings"
+        )
         return None
     return listing
 
@@ -195,6 +201,7 @@ def _entries(listing: _Listing, classes: Sequence[str], problems: list[str]) -> 
             labels=tuple(classes[c] for c in np.flatnonzero(labels_C).tolist()),
             split=listing.split,
             none_present=bool(listing.labelled[row] and not labels_C.any()),
+            group=listing.groups[row],
         )
         entries.append(Entry(clip, f"{listing.pack} row {row}"))
     return entries
@@ -234,7 +241,7 @@ def _class_names(folder: Path, classes: str, source: str, problems: list[str]) -
 def _names_in(text: str, file: str, problems: list[str]) -> list[str]:
     """Read a list of classes in any of its forms."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline="")) if any(row)]
+        rows = [row for _, row in csv_rows(text) if any(row)]
     except csv.Error as error:
         problems.append(f"{file}: {error}")
         return []

@@ -8,7 +8,6 @@ is its split, as the data set calls it, and its row there: ``train/421``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,15 @@ from typing import Any
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.members import MemberProblem, container_errors
-from pipeline.corpora.interface import MAX_NAME_BYTES, NO_LABEL, Corpus, Entry, build_corpus
+from pipeline.corpora.interface import (
+    DEFAULT_SHARE,
+    MAX_NAME_BYTES,
+    NO_LABEL,
+    Corpus,
+    Entry,
+    build_corpus,
+)
+from pipeline.corpora.list_syntax import json_value
 from pipeline.corpora.listings import joined_labels, read_list
 from pipeline.corpora.splits import guess_split, parse_split_options, unused_notes, with_shares
 from pipeline.corpora.walk import escapes_root, link_explanation, list_folder
@@ -46,8 +53,8 @@ def read_hugging_face(
     train: str = "",
     validation: str = "",
     test: str = "",
-    validation_share: float = 0.1,
-    test_share: float = 0.1,
+    validation_share: float = DEFAULT_SHARE,
+    test_share: float = DEFAULT_SHARE,
 ) -> Corpus:
     """Read a data set of the `datasets` library from its files.
 
@@ -247,11 +254,11 @@ def _is_name(value: Any) -> bool:
 
 def _document(source: str, path: Path, name: str) -> dict[str, Any]:
     try:
-        document = json.loads(read_list(source, path, name))
-    except (ValueError, RecursionError) as error:
+        document = json_value(read_list(source, path, name))
+    except ValueError as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"corpus {source}: {name} is not JSON ({error})", kind="corpus") from None
+        raise UsageError(f"corpus {source}: {name}: {error}", kind="corpus") from None
     if not isinstance(document, dict):
         raise UsageError(f"corpus {source}: {name} is not a JSON object", kind="corpus")
     return document

@@ -9,6 +9,7 @@ may differ in the fields they have, except that ``split`` stands in all or none.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.corpora.formats.manifest import (
     manifest_adapter,
     read_manifest,
 )
+from pipeline.corpora.list_syntax import json_value
 from pipeline.corpora.walk import printable
 
 _NUMBER = (str | int | float, "a number")
@@ -50,7 +52,7 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
             continue
         try:
             document = found.without_nulls(_document(text))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             listing.problems.append(f"line {line}: {error}")
             continue
         wrong_fields, wrong_values = found.problems(line, document)
@@ -58,7 +60,7 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
         if not wrong_fields and not wrong_values:
             yield found.row(line, document)
     found.end()
-    if listing.problems and not found.lines:
+    if listing.problems and not re.search(r"^\s*\{", content, re.MULTILINE):
         listing.hints.append("No line is a JSON object; a table with a header is read by csv:")
 
 
@@ -68,7 +70,6 @@ class _Lines:
     def __init__(self, listing: Listing) -> None:
         self._listing = listing
         self._left_out: dict[str, None] = {}
-        self.lines = 0
         self._seen: set[str] = set()
         self._wrong: dict[str, list[int]] = {}
         self._odd: list[str] | None = None
@@ -84,7 +85,6 @@ class _Lines:
 
     def problems(self, line: int, document: dict[str, Any]) -> tuple[list[str], list[str]]:
         """Find what is wrong with an object: its fields, which `end` reports, and their values."""
-        self.lines += 1
         names = list(document)
         fields, unknown = self._listing.fields_of(names)
         self._seen |= set(names)
@@ -126,7 +126,7 @@ class _Lines:
             if name in self._texts
         ]
         problems += [
-            f"{known}={column}: no line has that field"
+            f"{known}={column}: no line has that field; found: {', '.join(sorted(self._seen))}"
             for known, column in self._listing.columns.items()
             if column not in self._seen and known in (*OPTIONAL_FIELDS, GROUP)
         ]
@@ -141,17 +141,7 @@ class _Lines:
 
 def _document(text: str) -> dict[str, Any]:
     """Read the object of a line."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"field {twice[0]!r} stands twice")
-        return dict(pairs)
-
-    try:
-        document = json.loads(text, object_pairs_hook=unique)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg}, column {error.colno})") from None
+    document = json_value(text)
     if not isinstance(document, dict):
         raise ValueError(f"expected a JSON object, got {text.strip()[:60]}")
     return document

@@ -14,6 +14,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
+    DEFAULT_SHARE,
     NO_LABEL,
     SPLIT_NAMES,
     Corpus,
@@ -24,6 +25,7 @@ from pipeline.corpora.interface import (
     clip_name,
     hashed_split,
     inside,
+    unused_shares,
     without_suffix,
 )
 from pipeline.corpora.listings import fold_splits, joined_labels, text_of
@@ -138,7 +140,10 @@ class Listing:
         """
         fields, unknown = self.fields_of(names)
         found = list(fields.values())
-        problems = self._shared_columns(names, word)
+        problems = [
+            f"{word} {column!r} cannot be both {' and '.join(several)}; name another with ?{several[0]}="
+            for column, several in self._shared_columns(names).items()
+        ]
         problems += [
             f"{known}={column}: no {word} of that name"
             for known, column in self.columns.items()
@@ -152,12 +157,17 @@ class Listing:
         if not labels and "label" not in self.columns:
             problems.append(f"missing {word}: label (or labels)")
         elif len(labels) > 1:
-            problems.append(f"{word}s label and labels: only one of them")
+            problems.append(f"{word}s label and labels: only one of them, as ?label= names it")
         if not self.ignore_unknown:
-            problems += [f"unknown {word} {name!r}" for name in unknown]
+            problems += [f"unknown {word} {name!r}" for name in dict.fromkeys(unknown)]
         return problems
 
-    def _shared_columns(self, names: Sequence[str], word: str) -> list[str]:
+    def doubled(self, names: Sequence[str]) -> list[str]:
+        """Columns with a field's name that another has too."""
+        fields, _ = self.fields_of(names)
+        return [name for name in fields if names.count(name) > 1]
+
+    def _shared_columns(self, names: Sequence[str]) -> dict[str, list[str]]:
         """Columns that are to be read as two fields: as options name them, or by their own names."""
         wanted = {known: column for known, column in self.columns.items() if column in names}
         needed = {
@@ -171,11 +181,7 @@ class Listing:
         fields: dict[str, list[str]] = {}
         for known, column in wanted.items():
             fields.setdefault(column, []).append(known)
-        return [
-            f"{word} {column!r} cannot be both {' and '.join(several)}; name another with ?{several[0]}="
-            for column, several in fields.items()
-            if len(several) > 1
-        ]
+        return {column: several for column, several in fields.items() if len(several) > 1}
 
     def next_step(self, names: Sequence[str], word: str) -> str:
         """How a list with such columns can be read: the options that name them, or what to rename."""
@@ -184,15 +190,24 @@ class Listing:
                 f"The lists of one corpus have the same {word}s: give {self.path.name} those of "
                 f"{self.main.name}"
             )
+        if twice := self.doubled(names):
+            return f"Rename all but one {word} {twice[0]!r} in the header, and repeat the command"
         if self.columns.get(GROUP, "") not in ("", *names):
             alike = [name for name in names if name.lower() == self.columns[GROUP].lower()]
-            others = alike or [name for name in names if self.field_of(name) is None] or ["none"]
+            others = alike or [name for name in names if self.field_of(name) in (None, "speaker")]
+            if not others:
+                return f"No {word} is left to group by: leave group={self.columns[GROUP]} out"
             return f"group=... names one of the {word}s that are there: {', '.join(others)}"
         if any(name.lower().endswith(AUDIO_SUFFIXES) for name in names):
             return "The first line seems to be a clip and no header; write one above it: path,label"
+        shared = self._shared_columns(names)
         there = {
-            k: c for k, c in self.columns.items() if c in names or (k, c) == ("label", NO_LABEL)
+            known: column
+            for known, column in self.columns.items()
+            if (column in names and column not in shared) or (known, column) == ("label", NO_LABEL)
         }
+        if {*LABEL_FIELDS} <= {*names} and "label" not in there:
+            there["label"] = "label"
         fields, unknown = replace(self, columns=there).fields_of(names)
         have = {*fields.values(), *there}
         have |= {"label"} if "labels" in have else set()
@@ -262,8 +277,8 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
         prefix: str = "",
         classes: str = "",
         task: Task = "auto",
-        validation: float = 0.1,
-        test: float = 0.1,
+        validation: float = DEFAULT_SHARE,
+        test: float = DEFAULT_SHARE,
         path: str = "",
         label: str = "",
         id: str = "",  # noqa: A002 - the option is called like the field
@@ -430,6 +445,9 @@ class _Making:
             self.listing.problems.append(
                 "stratify=true chooses splits, and the list has its own; leave one of them out"
             )
+        if rows and all("split" in row.fields for row in rows):
+            own = "every clip of the list has its own"
+            self.listing.problems += unused_shares(self.validation, self.test, own)
         entries = [self._entry(row, split_of) for row in rows]
         self._note_prefix(entries)
         self._note_group(rows)

@@ -1,0 +1,91 @@
+"""Stop a request none of whose clips the teacher takes, before anything is computed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from cache_schema.clip import Clip
+from cache_schema.errors import UsageError
+from pipeline.corpora.walk import printable
+from pipeline.precompute.plan import (
+    decoded_samples,
+    length_limits_s,
+    taken_lengths,
+    teacher_input_lengths,
+)
+from pipeline.teachers.interface import Teacher
+from pipeline.views import ViewRecipe
+
+
+def check_some_clip_fits(
+    corpus: str,
+    clips: Sequence[Clip],
+    teacher: Teacher,
+    waveform_hz: int,
+    recipe: ViewRecipe,
+    *,
+    further: bool,
+) -> None:
+    """Reject clips of which the teacher takes none in the first view, by their headers.
+
+    Parameters
+    ----------
+    corpus : str
+        The first one as the user named it, or ``"CORPUS"``, for messages.
+    clips : sequence of Clip
+        Those that cannot be read are passed over; where none can be, that is another's finding.
+    teacher, waveform_hz, recipe
+        As for `pipeline.precompute.plan.view_lengths`.
+    further : bool
+        The teacher is added to a cache, whose clips and views stay as they are.
+
+    Raises
+    ------
+    UsageError
+        Kind ``"lengths"``, with the lengths of the clips, those that the teacher takes, and what to do.
+    """
+    readable = [clip for clip in clips if clip.frames]
+    unvaried = np.array([decoded_samples(clip, waveform_hz) for clip in readable], np.int64)
+    varied = recipe.lengths(readable, unvaried, 0)
+    if not readable or teacher_input_lengths(varied, teacher, waveform_hz).any():
+        return
+    own_s = [clip.frames / clip.source_rate_hz for clip in readable]
+    found = _range_s(own_s)
+    way = _way_out(corpus, own_s, teacher, decoded=bool(unvaried.all()))
+    if teacher_input_lengths(unvaried, teacher, waveform_hz).any():
+        steps = " ".join(f"--view {step}" for step in recipe.length_steps)
+        found += f", and their views {_range_s((varied / waveform_hz).tolist())}"
+        way = f"Give {steps} other lengths or leave it out"
+    if further:
+        way = "Add another --teacher, or make a new cache of clips that both teachers take"
+    raise UsageError(
+        f"none of the {len(readable)} clips that can be read is of a length that the teacher takes, "
+        f"{taken_lengths(teacher)}: by their headers they are of {found}. {way}, and "
+        "repeat the command",
+        kind="lengths",
+    )
+
+
+def _way_out(corpus: str, own_s: Sequence[float], teacher: Teacher, *, decoded: bool) -> str:
+    """What brings clips to a length that a teacher takes; one too long to be decoded is not cropped."""
+    shortest_s, longest_s = length_limits_s(teacher)
+    found = []
+    if max(own_s) > longest_s:
+        window_s = math.floor(longest_s) or longest_s  # whole seconds are whole samples at any rate
+        crop = f", or keep a stretch of each with --view crop:length_s={window_s:g}"
+        option = f"{'&' if '?' in corpus else '?'}window_s={window_s:g}"
+        found.append(
+            f"Cut long clips into windows with {printable(corpus)}{option}{crop if decoded else ''}"
+        )
+    if min(own_s) < shortest_s:
+        length_s = min(longest_s, max(1.0, shortest_s))
+        found.append(f"Put short clips into silence with --view placement:length_s={length_s:g}")
+    return "; ".join(found) or "Give other clips"
+
+
+def _range_s(seconds: Collection[float]) -> str:
+    shortest, longest = f"{min(seconds):g} s", f"{max(seconds):g} s"
+    return shortest if shortest == longest else f"{shortest} to {longest}"

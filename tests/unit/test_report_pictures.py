@@ -1,0 +1,56 @@
+"""Pictures of a report: what an earlier one has drawn goes, and nothing else does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bokeh.plotting import figure
+
+from cache_schema.report.charts.base import Chart, Static
+from cache_schema.report.pictures import DRAWN, check_pictures, write_pictures
+
+
+def charts(*names: str) -> dict[str, Chart]:
+    return {
+        name: Chart(figure(), static=Static(lambda axis: axis.plot([1, 2]), 1.0)) for name in names
+    }
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_pictures_of_an_earlier_report_do_not_stay_beside_the_new_ones(tmp_path: Path) -> None:
+    folder = tmp_path / "png"
+    assert write_pictures(folder, charts("scores", "gains"), {}) == 2
+    (folder / "mine.png").write_bytes(b"not drawn by a report")
+    check_pictures(folder, "report-run")
+    assert write_pictures(folder, charts("scores", "curves"), {}) == 2
+    assert names(folder) == {"scores.png", "curves.png", "mine.png", DRAWN}
+    assert (folder / DRAWN).read_text() == "curves.png\nscores.png\n"
+
+
+def test_a_list_that_was_altered_removes_nothing_else(tmp_path: Path) -> None:
+    folder, kept = tmp_path / "png", ["../out.png", "notes.txt", "sub/a.png"]
+    folder.joinpath("sub").mkdir(parents=True)
+    for name in kept:
+        (folder / name).write_text("kept")
+    (folder / DRAWN).write_text("\n".join([*kept, str(tmp_path / "out.png"), "..", "gone.png", ""]))
+    write_pictures(folder, charts("scores"), {})
+    assert all((folder / name).read_text() == "kept" for name in kept)
+
+
+def test_what_a_killed_report_has_drawn_goes_with_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "png"
+
+    def killed(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    begun = charts("gains") | {"last": Chart(figure(), static=Static(killed))}
+    try:
+        write_pictures(folder, begun, {})
+    except KeyboardInterrupt:
+        assert (folder / "gains.png").exists()
+    write_pictures(folder, charts("scores"), {})
+    assert names(folder) == {"scores.png", DRAWN}
