@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch._ops import OpOverload
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
@@ -30,6 +29,7 @@ with hushed():
     from executorch.exir import to_edge_transform_and_lower
     from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
     from executorch.runtime import Runtime
+    from torchao.quantization.pt2e.constant_fold import constant_fold
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
     # XNNPACK takes a thread for each core, torch's settings or not; unsafe once a file is loaded.
@@ -44,7 +44,6 @@ _WEIGHTED = (
 # The first layers, of few weights, see the most of the sound.
 _SMALLEST_WEIGHT = 1024
 _RELU = torch.ops.aten.relu.default
-_GRU = torch.ops.aten.gru.input
 # A program has its tensors by number; these methods of it give their names.
 INPUT_NAMES, OUTPUT_NAMES = "aftersound.inputs", "aftersound.outputs"
 
@@ -67,7 +66,10 @@ class ExecuTorchExporter(Exporter):
     def write(self, graph: Graph, path: Path) -> None:
         """See :class:`Exporter`."""
         with converting("ExecuTorch"), torch.no_grad():
-            content = lowered(torch.export.export(graph.module, _example(graph)), graph)
+            program = torch.export.export(graph.module, _example(graph))
+            if graph.recurrent:
+                program = torch.export.export(_in_dense_layers(program), _example(graph))
+            content = lowered(program, graph)
         write_atomic(path, content)
 
     def quantize(
@@ -103,9 +105,9 @@ class ExecuTorchExporter(Exporter):
         with converting("ExecuTorch"), torch.no_grad():
             program = torch.export.export(graph.module, _example(graph))
             if graph.recurrent:
-                program = program.run_decompositions(_unrolled())
-            traced = program.module()
-            if not graph.recurrent:  # a layer that is joined with one has no int8 of this kind
+                traced = _in_dense_layers(program)
+            else:  # a layer that is joined with a rectifier has no int8 of this kind
+                traced = program.module()
                 _part_activations(traced, {node.name for node in traced.graph.nodes})
             quantizer = _ScaledAsItRuns().set_global(
                 get_symmetric_quantization_config(is_per_channel=True, is_dynamic=True)
@@ -126,10 +128,35 @@ class ExecuTorchExporter(Exporter):
         return ExecuTorchRunner(path)
 
 
-def _unrolled() -> dict[OpOverload, Callable[..., Any]]:
-    """How a GRU over all frames is written as the products of each: one operator has no int8."""
-    known = torch.export.default_decompositions()
-    return {_GRU: known[_GRU]}
+def _in_dense_layers(program: ExportedProgram) -> GraphModule:
+    """Write a recurrence as what XNNPACK computes as a whole: dense layers and slices of each frame.
+
+    The layers share their weights, which are one in the file. It has no int8 for anything else in
+    a recurrence, nor for what is computed of a weight, such as a part of it.
+    """
+    aten = torch.ops.aten
+    ways = {
+        aten.gru.input: torch.export.default_decompositions()[aten.gru.input],
+        aten.addmm.default: _dense_sum,
+        aten.split.Tensor: _slices,
+        aten.chunk.default: _chunks,
+    }
+    traced: GraphModule = program.run_decompositions(ways).module()
+    constant_fold(traced)
+    return traced
+
+
+def _dense_sum(added: Tensor, values: Tensor, weights: Tensor) -> Tensor:
+    return added + nn.functional.linear(values, weights.t())
+
+
+def _slices(values: Tensor, size: int, axis: int = 0) -> list[Tensor]:
+    starts = range(0, values.shape[axis], size)
+    return [torch.ops.aten.slice.Tensor(values, axis, start, start + size) for start in starts]
+
+
+def _chunks(values: Tensor, count: int, axis: int = 0) -> list[Tensor]:
+    return _slices(values, -(-values.shape[axis] // count), axis)
 
 
 class _ScaledAsItRuns(XNNPACKQuantizer):  # type: ignore[misc]

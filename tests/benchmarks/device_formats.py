@@ -71,13 +71,17 @@ class Row:
     message: str = ""
 
     @property
+    def shown(self) -> list[File]:
+        """The float file and the last int8 one."""
+        return [self.files[0], *self.files[1:][-1:]]
+
+    @property
     def cells(self) -> tuple[str, ...]:
         """As the table has it: float → the last int8 file."""
         names = f"`{self.student}`", self.form, FORMATS[self.format]
         if not self.files:
             return (*names, self.message, *[""] * (len(HEADER) - 4))
-        shown = [self.files[0], *self.files[1:][-1:]]
-        last = shown[-1]
+        shown, last = self.shown, self.files[-1]
         scores = [last.student_score or 0.0, last.file_score or 0.0]
         arenas = [_arena(file) for file in shown] if self.format == "litert" else []
         return (
@@ -200,11 +204,16 @@ def kept_rows(out: Path) -> list[Row]:
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the lines of a Markdown table."""
+    """Yield the lines of a Markdown table, and of one that says why files were refused."""
     yield f"| {' | '.join(HEADER)} |"
     yield f"| {' | '.join('---' for _ in HEADER)} |"
     for row in rows:
         yield f"| {' | '.join(row.cells)} |"
+    yield from ("", "| refused | message |", "| --- | --- |")
+    for row in rows:
+        for file in (file for file in row.files and row.shown if file.missed):
+            named = f"`{row.student}`, {row.form}, {FORMATS[row.format]}, {file.precision}"
+            yield f"| {named} | `{file.missed}` |"
 
 
 @click.command()

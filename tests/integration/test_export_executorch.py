@@ -16,6 +16,7 @@ from student.export.clips import generated_clips
 from student.export.forms import FormSpec, build_graph
 from student.export.interface import Exporter, Graph
 from student.export.parity import Trial
+from student.models.lstm_p import PeepholeLSTM
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ def test_weights_are_int8_where_activations_are_scaled_as_it_runs(
 
 
 class LastOfGru(nn.Module):
-    """A recurrence over a whole clip."""
+    """A recurrence over a whole clip, as CRNN's."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,11 +93,23 @@ class LastOfGru(nn.Module):
         return last_BD
 
 
-def test_a_gru_of_a_whole_clip_has_its_weights_in_int8_once(
-    exporter: Exporter, tmp_path: Path
+class LastOfLstm(nn.Module):
+    """The same, as LSTM-P's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = PeepholeLSTM(48, 96, 48)
+
+    def forward(self, features_BTM: Tensor) -> Tensor:
+        return self.lstm(features_BTM)[:, -1]
+
+
+@pytest.mark.parametrize("kind", [LastOfGru, LastOfLstm])
+def test_a_recurrence_of_a_whole_clip_has_its_weights_in_int8_once(
+    exporter: Exporter, tmp_path: Path, kind: type[nn.Module]
 ) -> None:
     torch.manual_seed(0)
-    module, features = LastOfGru().eval(), torch.randn(1, 5, 48)
+    module, features = kind().eval(), torch.randn(1, 5, 48)
     graph = Graph(module=module, inputs={"features": features}, outputs=("logits",), recurrent=True)
     floats, int8 = tmp_path / "float.pte", tmp_path / "int8.pte"
     exporter.write(graph, floats)
