@@ -37,7 +37,8 @@ def worker_problems(job: UnitJob, wanted_version: str) -> list[str]:
         manifest = load_manifest(cache)
         plan = planned_part(manifest, job)
     except (AftersoundError, OSError) as error:
-        return [f"the cache: {error}"]
+        absent = getattr(error, "kind", "") == "missing"
+        return [f"the cache: {cache} is not there" if absent else f"the cache: {error}"]
     problems = []
     folder = part_folder(cache, plan.name)
     if isinstance(folder, Path) and not os.access(folder, os.W_OK):

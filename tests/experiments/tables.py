@@ -13,17 +13,21 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import recipes
 from ladders import EXPERIMENTS, comparison_of
 
+from student.compare.conditions import NONE
 from student.compare.ledger import Ledger
-from student.compare.runs import Run
+from student.compare.runs import Comparison, Run
 from student.compare.table import markdown, summary, table_rows
 
 HERE = Path(__file__).resolve().parent
 PAGES = (HERE / "README.md", HERE.parents[1] / "README.md")
 TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+BALANCE = "--labelled-share 0.5 --epochs 32"
+"""Half of each batch is labelled; as many steps as 48 epochs with the labels' own share of a quarter."""
 LAST = 0.2
 """Share of a training that is its end, where a validation curve should not rise any more."""
 
@@ -61,11 +65,33 @@ def late_rise(curve: list[float]) -> float:
 def ladder_table(name: str) -> str:
     """What ``compare-students`` would print of an experiment, as far as the ledger has its runs."""
     experiment = EXPERIMENTS[name]
-    comparison, found = experiment.comparison(), experiment.results_found()
+    folds = bool(experiment.config.get("folds"))
+    return _table(experiment.comparison(), experiment.results_found(), folds=folds)
+
+
+def balance_table() -> str:
+    """Distilled with as many labelled clips as others in each batch, beside the student alone."""
+    experiment = EXPERIMENTS["labels"]
+    conditions = experiment.config["condition"]
+    comparison = comparison_of(("labels-25",), ["tc-resnet"], conditions, 3, BALANCE)
+    found = {
+        run: result
+        for run, result in experiment.results_found().items()
+        if run in comparison.runs() and run.alternative == NONE
+    }
+    for run in comparison.runs():
+        if run.alternative != NONE:
+            line = experiment.ledger.of_cache(run.cache, comparison.settings(run))
+            found[run] = None if line is None else line["result"]
+    return _table(comparison, found)
+
+
+def _table(
+    comparison: Comparison, found: dict[Run, dict[str, Any] | None], *, folds: bool = False
+) -> str:
     known = [result for result in found.values() if result is not None]
     if not known:
         return "No run is in the ledger yet.\n"
-    folds = bool(experiment.config.get("folds"))
     rows = table_rows(comparison, found, [known[0]["metric"]], folds=folds)
     rows = [row for row in rows if row.found]
     return markdown(rows) + "".join(f"\n* {line}" for line in summary(rows)) + "\n"
@@ -73,6 +99,7 @@ def ladder_table(name: str) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "recipes": recipe_table,
+    "balance": balance_table,
     **{name: partial(ladder_table, name) for name in EXPERIMENTS},
 }
 
