@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 EXTENDED = "extended_after_epochs"
 # How many epochs a result's training was to take; patience may have ended it before.
 PLANNED = "planned_epochs"
+# Updates of the weights that led to it, those after the best epoch among them.
+STEPS = "steps"
 
 _Score = float | str | None
 
@@ -31,6 +33,7 @@ class _Result(BaseModel):
     best_epoch: int
     epochs: int
     planned_epochs: int | None = None
+    steps: Annotated[int, Field(ge=0)] | None = None
 
 
 def result_problems(result: Any) -> list[str]:

@@ -39,7 +39,7 @@ from student.metrics.teacher import teacher_predictions
 from student.runs.checkpoint import STATE, WEIGHTS, read_json, write_json
 from student.runs.predict import run_predictions
 from student.runs.run_config import config_problems
-from student.runs.run_result import EXTENDED, PLANNED, is_outdated, result_problems
+from student.runs.run_result import EXTENDED, PLANNED, STEPS, is_outdated, result_problems
 from student.runs.settings import Settings, diff_settings, distillation_as_json, student_class
 from student.stream.class_map import coverage_report
 from student.stream.epoch_rows import usable_clips
@@ -441,6 +441,7 @@ def finish(run: Path, training: Trainer, splits: Sequence[str]) -> dict[str, Any
         "best_epoch": training.progress.best["epoch"],
         "epochs": training.progress.epoch,
         PLANNED: settings.recipe.epochs,
+        STEPS: training.progress.steps,
     }
     write_json(run / RESULT, result)
     return result
