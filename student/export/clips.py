@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from cache_schema.front_ends import FRONT_ENDS, FrontEnd, front_end_features
+from cache_schema.front_ends import FRONT_ENDS, FrontEnd, front_end_features, sample_count
 from cache_schema.reader import Cache
 from cache_schema.signal_names import FULL_SCALE, WAVEFORM
-from student.export.forms import FormSpec, sample_count
-from student.export.lengths import TRAIN
+from student.export.forms import FormSpec
 from student.predict.contract import FEATURES
+from student.stream.lengths import TRAIN
 from student.stream.unit_loader import UnitLoader, feature_sources
 
 HELD_OUT = ("test", "validation")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cache_schema.errors import RunError, UsageError
-from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.front_ends import FRONT_ENDS, front_end_features, sample_count
 from cache_schema.reader import open_cache
 from student.export import CALIBRATION_CLIPS
 from student.export.bars import check_int8, check_parity
@@ -29,9 +29,8 @@ from student.export.clips import (
 from student.export.draft import draft_of
 from student.export.facts import ExportJob, card_of
 from student.export.form_contract import contract_of
-from student.export.forms import build_graph, check_form, front_end_graph, sample_count
+from student.export.forms import build_graph, check_form, front_end_graph
 from student.export.interface import Arrays, Exporter, Runner
-from student.export.lengths import MAX_CUT, TrainingLengths
 from student.export.parity import Parity, Trial, steps
 from student.export.request import (
     ExportRequest,
@@ -44,6 +43,7 @@ from student.export.vectors import VECTORS, write_vectors
 from student.predict.contract import FEATURES, METADATA_KEY, WAVEFORM
 from student.runs.checkpoint import load_student, weights_digest
 from student.runs.predict import check_classes, read_config
+from student.stream.lengths import MAX_CUT, TrainingLengths
 
 Log = Callable[[str], None]
 

@@ -14,8 +14,9 @@ from student.compare.statistics import mean
 from student.compare.table import TableRow
 from student.report.blocks import Block, twin_of
 from student.report.run_folder import RunFolder, read_run_folder
+from student.runs.run_result import RESULT
 from student.training.loop import VALIDATION
-from student.training.train import RESULT, TEST
+from student.training.train import TEST
 
 
 def comparison_blocks(

@@ -13,9 +13,8 @@ from cache_schema.errors import RunError, bullet_list
 from cache_schema.store.safe_open import check_no_links, read_plain
 from student.runs.checkpoint import MAX_JSON_BYTES, read_json
 from student.runs.predict import read_config
-from student.runs.run_result import is_outdated, result_problems
+from student.runs.run_result import RESULT, is_outdated, result_problems
 from student.training.loop import METRIC_LINES
-from student.training.train import RESULT
 
 _Score = float | str | None
 _TRAIN_AGAIN = "Train it again with train-student."

@@ -15,10 +15,11 @@ from fuzzing import run
 from kept_exporter import WEIGHTS, KeptExporter
 from safetensors.torch import load_file, save_file
 
-from student.export import EXPORTERS, clips, lengths
+from student.export import EXPORTERS, clips
 from student.export.cli import main
 from student.predict.contract import Contract
 
+from student.stream import lengths
 NAMES = tuple(sorted(CLASSES))
 CALIBRATED = 40
 
