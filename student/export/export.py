@@ -287,9 +287,11 @@ def _parity_line(what: str, parity: Parity) -> str:
         f"{what}: same class for {parity.agreement:.1%} of {parity.source}, largest difference "
         f"{parity.largest_difference:.2g}"
     )
-    if parity.file_score is None or parity.student_score is None:
+    if parity.scores.clips and not parity.held_out.clips:
+        return f"{line}; no clip is held out, so how good it is is not known"
+    if parity.held_out.file is None or parity.held_out.student is None:
         return line
     return (
-        f"{line}, {parity.metric} {parity.file_score:.4f} (student {parity.student_score:.4f}, "
-        f"{parity.labelled_clips} clips)"
+        f"{line}; {parity.metric} {parity.held_out.file:.4f} (student {parity.held_out.student:.4f}) on "
+        f"{parity.held_out.clips} held-out clips"
     )
