@@ -15,6 +15,8 @@ PLANNED = "planned_epochs"
 STEPS = "steps"
 # Length of nearly all clips that were learned from, in seconds; of clips of many lengths there is none.
 CLIP_S = "clip_s"
+# Far above any training's: more would be none of ours, and no float or number of samples.
+MAX_STEPS, MAX_CLIP_S = 2**53, 1e6
 
 _Score = float | str | None
 
@@ -36,8 +38,8 @@ class _Result(BaseModel):
     best_epoch: int
     epochs: int
     planned_epochs: int | None = None
-    steps: Annotated[int, Field(ge=0)] | None = None
-    clip_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    steps: Annotated[int, Field(ge=0, le=MAX_STEPS)] | None = None
+    clip_s: Annotated[float, Field(gt=0, le=MAX_CLIP_S)] | None = None
 
 
 def result_problems(result: Any) -> list[str]:

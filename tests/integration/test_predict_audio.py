@@ -133,8 +133,9 @@ def test_a_run_takes_windows_as_long_as_its_training_clips(folder: Path, tmp_pat
     assert [float(line.split(",")[1]) for line in found[2:]] == [0.0, 1.0, 2.0, 2.3]
     chosen = run_here(*words, "--window-s", 2)[1].splitlines()
     assert len(chosen) == 3
-    write_json(run / "result.json", {**result, "clip_s": -1.0})
-    assert len(run_here(*words)[1].splitlines()) == 2
+    for wrong in (-1.0, 1e308, "long"):
+        write_json(run / "result.json", {**result, "clip_s": wrong})
+        assert len(run_here(*words)[1].splitlines()) == 2
 
 
 def test_weights_that_are_not_finite_give_no_scores(folder: Path, tmp_path: Path) -> None:
