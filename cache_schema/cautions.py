@@ -25,6 +25,7 @@ MIN_CLIPS = 100  # scored ones: of fewer, chance alone moves a score by more tha
 MIN_GROUPS, MIN_SHARED, SHARED = 3, 2, 0.2  # of groups in names, and of those on both sides
 NEAR_CHANCE = 0.1  # of the way from chance to a perfect score
 MAX_NAMES = 5
+UNEVEN = 0.05  # of the steps of two trainings that are compared
 FEW_GROUPS = 4  # of which a split's score is that of their chance members
 _TOKEN = re.compile(r"[_-]+")
 
@@ -285,6 +286,17 @@ def below_twin(learned: str, student: float, twin: float, metric: str, seeds: in
     caution = (
         f"learning from {one_line(learned)} ({metric} {student:.4f}) is below learning from labels "
         f"alone ({twin:.4f}): {way}"
+    )
+    return [caution]
+
+
+def uneven_steps(learned: str, steps: float | None, twin: float | None) -> list[str]:
+    """Trainings of other lengths, whose scores differ by that too."""
+    if steps is None or twin is None or abs(steps - twin) <= UNEVEN * max(steps, twin):
+        return []
+    caution = (
+        f"learning from {one_line(learned)} took {steps:.0f} steps of training, from labels alone "
+        f"{twin:.0f}: a part of the difference may be theirs"
     )
     return [caution]
 

@@ -93,6 +93,11 @@ def frame_count(samples: int, front_end: FrontEnd) -> int:
     return 1 + max(samples - front_end.window_samples, 0) // front_end.hop_samples
 
 
+def sample_count(frames: int, front_end: FrontEnd) -> int:
+    """Samples of the shortest waveform that has so many frames."""
+    return front_end.window_samples + (frames - 1) * front_end.hop_samples
+
+
 def hann_window(front_end: FrontEnd) -> FloatArray:
     """Periodic Hann window, shape (W,)."""
     samples = front_end.window_samples

@@ -346,6 +346,12 @@ class Cache:
         clip = np.arange(unit.first_clip, last, dtype=np.int64)[keep]
         return UnitRows(clip, labels, none_present, signals)
 
+    def lengths(self, unit: Unit, name: str) -> NDArray[np.int64]:
+        """Entries of a ragged signal in each usable row of a unit; raises as `read_unit`."""
+        part = self._part_with(name, unit.view)
+        lengths: NDArray[np.int64] = part.lengths(name, unit.number)[part.usable(unit.number)]
+        return lengths
+
     def clip_ids(self, first: int = 0, last: int | None = None) -> list[str]:
         """Ids of clips ``first:last``, in the order of the clip table."""
         clips = self.manifest.corpus.clips

@@ -22,6 +22,7 @@ from cache_schema.reader import Cache
 from cache_schema.signal_names import teacher_of
 from cache_schema.store.files import canonical_json, named_in_errors, sha256
 from cache_schema.store.safe_open import open_for_writing, read_plain
+from student.runs.run_result import MAX_STEPS, STEPS
 from student.runs.settings import Settings, distillation_as_json, student_class
 
 TRAINING_REVISION = 1
@@ -167,6 +168,8 @@ def _append_whole(descriptor: int, line: bytes) -> None:
 
 def _check_result(result: Mapping[str, Any]) -> None:
     """Look at what tables read of a result; raises what a wrong kind of value makes of it."""
+    if not 0 <= int(result.get(STEPS) or 0) <= MAX_STEPS:
+        raise ValueError("no number of steps")
     for split in result["splits"].values():
         for scores in (split.get("scores") or {}, split.get("teacher_scores") or {}):
             for score in scores.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cache_schema.cautions import above_teacher, below_twin, few_seeds, near_chance
+from cache_schema.cautions import above_teacher, below_twin, few_seeds, near_chance, uneven_steps
 from student.compare.conditions import NONE
 from student.compare.statistics import mean
 from student.compare.table import TableRow
@@ -44,6 +44,7 @@ def _beside_twin(rows: Sequence[TableRow]) -> list[str]:
     found = above_teacher(mean(plain.found), plain.teacher, plain.metric)
     for row in rows:
         if row.gain is not None and row is not plain:
+            found += uneven_steps(str(row.condition), row.steps, plain.steps)
             twin = mean(row.found) - row.gain.mean
             score = mean(row.found)
             found += below_twin(str(row.condition), score, twin, row.metric, _pairs(row))

@@ -20,6 +20,7 @@ from student.compare.conditions import NONE, Condition
 from student.compare.runs import Comparison, Results, Run
 from student.compare.selection import Selection
 from student.compare.statistics import Paired, mean, paired, paired_by_clip, standard_deviation
+from student.runs.run_result import STEPS
 from student.training.train import TEST
 
 MORE_METRICS = ("micro-auprc-sonyc", "macro-auprc-sonyc")
@@ -48,6 +49,9 @@ class TableRow:
         cache the interval counts clips as well as seeds.
     chance : float or None
         What answers that know nothing of the clips would score: mean over the caches; None if unknown.
+    steps : float or None
+        Mean of the updates that its trainings took; None where a result of an earlier version is among
+        them.
     """
 
     cache: str
@@ -59,6 +63,7 @@ class TableRow:
     teacher: float | None
     gain: Paired | None
     chance: float | None = None
+    steps: float | None = None
 
     @property
     def found(self) -> list[float]:
@@ -139,6 +144,7 @@ def table_row(
         scores=_scores(results, runs, metric),
         teacher=_teacher(results, runs, metric),
         gain=None if str(condition) == NONE else _gain(results, runs, plain, metric),
+        steps=_steps(results, runs),
     )
 
 
@@ -169,6 +175,13 @@ def _test(results: Results, run: Run | None, whose: str, metric: str) -> float |
     score = (splits.get(TEST, {}).get(whose) or {}).get(metric)
     # A d' of perfect rankings is infinite, and has no mean with others.
     return None if score is None or not math.isfinite(float(score)) else float(score)
+
+
+def _steps(results: Results, runs: Runs) -> float | None:
+    """Mean over the finished runs, once it is known of all of them."""
+    finished = [result for run in _each(runs) if run and (result := results.get(run))]
+    known = [int(result[STEPS]) for result in finished if result.get(STEPS)]
+    return mean(known) if known and len(known) == len(finished) else None
 
 
 def _gain(results: Results, runs: Runs, plain: Runs, metric: str) -> Paired | None:
@@ -319,6 +332,7 @@ def row_document(row: TableRow) -> dict[str, Any]:
         "missing": len(row.scores) - len(row.found),
         "teacher": row.teacher,
         "chance": row.chance,
+        "steps": row.steps,
         "gain": gain and gain.mean,
         "gain_low": gain.mean - half if gain and half is not None else None,
         "gain_high": gain.mean + half if gain and half is not None else None,

@@ -74,10 +74,10 @@ def check_int8(
             f"the float student's class for {parity.agreement:.1%} of {parity.clips} clips, needed "
             f"{INT8_AGREEMENT:.0%}"
         )
-    before, after = parity.student_score, parity.file_score
+    before, after = parity.scores.student, parity.scores.file
     if before is not None and after is not None and before - after > INT8_LOSS:
         problems.append(
-            f"{parity.metric} {after:.4f}, float {before:.4f}: allowed to lose {INT8_LOSS:g}"
+            f"{parity.metric} of them {after:.4f}, float {before:.4f}: allowed to lose {INT8_LOSS:g}"
         )
     if not bytes_int8 <= most * bytes_float:
         problems.append(

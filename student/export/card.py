@@ -99,17 +99,20 @@ def _parities(card: dict[str, Any]) -> Iterator[str]:
         "metric",
         "student",
         "file",
-        "of clips",
+        "of held-out clips",
     )
     rows = []
     for name, parity in card["parity"].items():
-        scores = (parity["metric"], parity["student_score"], parity["file_score"])
+        held_out = parity["held_out"]
+        scores = (parity["metric"], held_out["student"], held_out["file"])
         rows.append((name, parity["clips"], f"{parity['agreement']:.2%}",
                      f"{parity['largest_difference']:.2g}", *map(_plain, scores),
-                     parity["labelled_clips"]))  # fmt: skip
+                     held_out["clips"]))  # fmt: skip
     yield from _table(header, rows)
     first = next(iter(card["parity"].values()))
     yield f"Tried on {markdown(first['source'])}."
+    if first["scores"]["clips"] and not first["held_out"]["clips"]:
+        yield "None of them is held out from training, so how good the student is is not known."
     if first["shapes"]:
         shapes = ", ".join(f"{clips} × {frames}" for clips, frames in first["shapes"])
         yield f"Also in batches of clips × frames: {shapes}."

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from cache_schema.front_ends import FRONT_ENDS, FrontEnd, front_end_features
+from cache_schema.front_ends import FRONT_ENDS, FrontEnd, front_end_features, sample_count
 from cache_schema.reader import Cache
 from cache_schema.signal_names import FULL_SCALE, WAVEFORM
-from student.export.forms import FormSpec, sample_count
-from student.export.lengths import TRAIN
+from student.export.forms import FormSpec
 from student.predict.contract import FEATURES
+from student.stream.lengths import TRAIN
 from student.stream.unit_loader import UnitLoader, feature_sources
 
 HELD_OUT = ("test", "validation")
@@ -59,11 +59,14 @@ class TrialClips:
         Where they come from, for the card.
     are_real : bool
         Whether they are recordings of a cache, not noise made here.
+    held_out : int
+        How many of them, the first ones, are of no training split.
     """
 
     clips: Sequence[TrialClip]
     source: str
     are_real: bool
+    held_out: int = 0
 
 
 def training_clips(
@@ -96,7 +99,7 @@ def held_out_clips(
     splits += [name for name in cache.splits if name not in (*HELD_OUT, TRAIN)]
     splits += [TRAIN] if TRAIN in cache.splits else []
     found: list[TrialClip] = []
-    parts = []
+    parts, held_out = [], 0
     for split in splits:
         clips = _clips(cache, front_end_name, spec, split)
         fresh = islice(clips, calibrated if split == TRAIN else 0, None)
@@ -105,7 +108,9 @@ def held_out_clips(
         found += islice(labelled, count - before)
         if len(found) > before:
             parts.append(f"{len(found) - before} of {split}")
-    return TrialClips(found, f"{len(found)} labelled clips: {', '.join(parts) or 'none'}", True)
+        held_out = len(found) if split != TRAIN else held_out
+    source = f"{len(found)} labelled clips: {', '.join(parts) or 'none'}"
+    return TrialClips(found, source, True, held_out)
 
 
 def generated_clips(front_end_name: str, spec: FormSpec, classes: int) -> TrialClips:

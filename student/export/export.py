@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cache_schema.errors import RunError, UsageError
-from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.front_ends import FRONT_ENDS, front_end_features, sample_count
 from cache_schema.reader import open_cache
 from student.export import CALIBRATION_CLIPS
 from student.export.bars import check_int8, check_parity
@@ -29,9 +29,8 @@ from student.export.clips import (
 from student.export.draft import draft_of
 from student.export.facts import ExportJob, card_of
 from student.export.form_contract import contract_of
-from student.export.forms import build_graph, check_form, front_end_graph, sample_count
+from student.export.forms import build_graph, check_form, front_end_graph
 from student.export.interface import Arrays, Exporter, Runner
-from student.export.lengths import MAX_CUT, TrainingLengths
 from student.export.parity import Parity, Trial, steps
 from student.export.request import (
     ExportRequest,
@@ -44,6 +43,7 @@ from student.export.vectors import VECTORS, write_vectors
 from student.predict.contract import FEATURES, METADATA_KEY, WAVEFORM
 from student.runs.checkpoint import load_student, weights_digest
 from student.runs.predict import check_classes, read_config
+from student.stream.lengths import MAX_CUT, TrainingLengths
 
 Log = Callable[[str], None]
 
@@ -287,9 +287,11 @@ def _parity_line(what: str, parity: Parity) -> str:
         f"{what}: same class for {parity.agreement:.1%} of {parity.source}, largest difference "
         f"{parity.largest_difference:.2g}"
     )
-    if parity.file_score is None or parity.student_score is None:
+    if parity.scores.clips and not parity.held_out.clips:
+        return f"{line}; no clip is held out, so how good it is is not known"
+    if parity.held_out.file is None or parity.held_out.student is None:
         return line
     return (
-        f"{line}, {parity.metric} {parity.file_score:.4f} (student {parity.student_score:.4f}, "
-        f"{parity.labelled_clips} clips)"
+        f"{line}; {parity.metric} {parity.held_out.file:.4f} (student {parity.held_out.student:.4f}) on "
+        f"{parity.held_out.clips} held-out clips"
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import UsageError
-from cache_schema.front_ends import FRONT_ENDS, FrontEnd, frame_count
+from cache_schema.front_ends import FRONT_ENDS, FrontEnd, frame_count, sample_count
 from student.export.interface import Axis, Graph
 from student.models.device_forms import ClipForm, StepForm
 from student.models.interface import Student
@@ -59,11 +59,6 @@ class FormSpec:
     def frames(self, front_end: FrontEnd) -> int | None:
         """Feature frames of a static form's clips."""
         return None if self.samples is None else frame_count(self.samples, front_end)
-
-
-def sample_count(frames: int, front_end: FrontEnd) -> int:
-    """Samples of the shortest waveform that has so many frames."""
-    return front_end.window_samples + (frames - 1) * front_end.hop_samples
 
 
 def check_form(student: Student, name: str, spec: FormSpec) -> None:

@@ -19,7 +19,7 @@ from cache_schema.front_ends import FRONT_ENDS, FrontEnd
 from student.export.clips import TrialClip, TrialClips, cut_and_joined, given
 from student.export.forms import FormSpec
 from student.export.interface import Arrays, Runner
-from student.metrics import measure
+from student.metrics import MAIN_METRIC, measure
 from student.metrics.interface import Predictions
 from student.models.interface import Student
 from student.predict.contract import ATTENTION, FEATURES, LOGITS, NEXT_STATE, STATE
@@ -28,6 +28,15 @@ from student.predict.contract import ATTENTION, FEATURES, LOGITS, NEXT_STATE, ST
 EVERY_FRAME_CLIPS, EVERY_FRAME_FRAMES = 4, 40
 UNSEEN_BATCHES = (1, 3, 5)
 ROUNDING_CLIPS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A metric of a student and of its file on so many clips; None where it has no value."""
+
+    clips: int
+    student: float | None
+    file: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +54,11 @@ class Parity:
     agreement : float
         Share of clips with the same likeliest class; of a float file also one that is as likely but for
         the difference.
-    metric, student_score, file_score, labelled_clips
-        The task's main metric of both on the clips with labels; None where there are none.
+    metric : str
+        The task's main one.
+    scores, held_out : Scores
+        By it, on all clips with labels, which tells the two apart best; and on those alone that the
+        student was not trained on, which is how good they are.
     shapes : list of list of int
         Sizes of the batches that a form of any length was also tried with: clips and frames.
     source : str
@@ -57,10 +69,9 @@ class Parity:
     largest_difference: float
     rounding: float
     agreement: float
-    metric: str | None
-    student_score: float | None
-    file_score: float | None
-    labelled_clips: int
+    metric: str
+    scores: Scores
+    held_out: Scores
     shapes: list[list[int]]
     source: str
 
@@ -129,35 +140,32 @@ class Trial:
             differences += self._every_frame(runner)
         largest = float(np.max(differences))  # NaN if one is
         same = [_same_class(*pair, tie=2 * largest if exact else 0.0) for pair in pairs]
-        metric, (expected_score, file_score), labelled = self._scores(found)
         return Parity(
             clips=len(found),
             largest_difference=largest,
             rounding=self.rounding,
             agreement=float(np.mean(same)),
-            metric=metric,
-            student_score=expected_score,
-            file_score=file_score,
-            labelled_clips=labelled,
+            metric=MAIN_METRIC[self.task],
+            scores=self._scores(found, len(found)),
+            held_out=self._scores(found, self.clips.held_out),
             shapes=shapes,
             source=self.clips.source,
         )
 
-    def _scores(
-        self, found: Sequence[Arrays]
-    ) -> tuple[str | None, tuple[float | None, float | None], int]:
-        labels = {n: c.labels_C for n, c in enumerate(self.clips.clips) if c.labels_C is not None}
+    def _scores(self, found: Sequence[Arrays], clips: int) -> Scores:
+        """Score both on the first so many clips."""
+        chosen = self.clips.clips[:clips]
+        labels = {n: c.labels_C for n, c in enumerate(chosen) if c.labels_C is not None}
         if not labels:
-            return None, (None, None), 0
+            return Scores(0, None, None)
         labels_NC = torch.from_numpy(np.stack(list(labels.values())))
-        scores = []
+        values = []
         for answers in (self.expected, found):
             logits_NC = torch.from_numpy(np.concatenate([answers[n][LOGITS] for n in labels]))
-            scores.append(
-                measure(Predictions.of(logits_NC, labels_NC, task=self.task, classes=self.classes))
-            )
-        values = [score.value if score.defined else None for score in scores]
-        return scores[0].metric, (values[0], values[1]), len(labels)
+            predictions = Predictions.of(logits_NC, labels_NC, task=self.task, classes=self.classes)
+            score = measure(predictions)
+            values.append(score.value if score.defined else None)
+        return Scores(len(labels), *values)
 
     def _unseen(self, runner: Runner) -> Iterator[tuple[list[int], float]]:
         """Three lengths, each in batches of three sizes, none of them the traced example's."""

@@ -15,8 +15,8 @@ from student.export import ANY_LENGTH, EXPORTERS
 from student.export.browser_page import MODEL
 from student.export.forms import FormSpec, Takes
 from student.export.interface import Exporter
-from student.export.lengths import TrainingLengths
 from student.models.interface import Student
+from student.stream.lengths import TrainingLengths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

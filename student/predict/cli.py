@@ -32,8 +32,8 @@ MAX_TOP = 100_000
     "--window-s",
     type=Number(0.01, MAX_WINDOW_S),
     metavar="S",
-    help="Cut recordings into windows. Default: the length that the student was exported for; else "
-    "whole recordings up to 30 s.",
+    help="Cut recordings into windows. Default: the length that the student was exported for, "
+    "or that nearly all clips had that a run learned from; else whole recordings up to 30 s.",
 )
 @click.option(
     "--overlap",
@@ -88,6 +88,12 @@ def main(
         )
     stretches = Stretches.of(predictor, window_s, overlap)
     batch = _Recordings(predictor, recordings, stretches)
+    if window_s is None and predictor.length_samples is None and predictor.usual_samples:
+        echo(
+            f"windows of {stretches.window / predictor.sample_rate_hz:g} s, as the clips that {model} "
+            "learned from (--window-s changes it)",
+            err=True,
+        )
     _write(batch.predictions(), predictor.task, top, frames, form, out)
     _report(batch, model)
 

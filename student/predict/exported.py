@@ -33,6 +33,7 @@ class ExportedStudent:
         self.task = contract.task
         self.sample_rate_hz = contract.sample_rate_hz
         self.length_samples = contract.length_samples
+        self.usual_samples = contract.length_samples
         self.has_attention = contract.has_attention
         self._front_end = contract.front_end.front_end()
 

@@ -58,6 +58,11 @@ class Predictor(Protocol):
         ...
 
     @property
+    def usual_samples(self) -> int | None:
+        """The length of nearly all clips that it learned from; None where that is not known."""
+        ...
+
+    @property
     def has_attention(self) -> bool:
         """Whether its predictions have an attention over frames."""
         ...

@@ -16,6 +16,8 @@ from cache_schema.front_ends import FRONT_ENDS, FrontEnd, front_end_features
 from student.models.interface import Student
 from student.predict.exported import probabilities
 from student.predict.prediction import Prediction
+from student.runs.checkpoint import read_json
+from student.runs.run_result import CLIP_S, RESULT, result_problems
 from student.runs.trained import TrainedStudent, load_student
 from student.training.determinism import prepare_torch
 
@@ -26,10 +28,11 @@ class RunStudent:
     length_samples = None
     has_attention = True
 
-    def __init__(self, trained: TrainedStudent) -> None:
+    def __init__(self, trained: TrainedStudent, clip_s: float | None) -> None:
         self._trained = trained
         self.classes, self.task = trained.classes, trained.task
         self.sample_rate_hz = trained.sample_rate_hz
+        self.usual_samples = None if clip_s is None else round(clip_s * trained.sample_rate_hz)
 
     def predict(self, waveform_S: NDArray[np.floating]) -> Prediction:
         """Predict a waveform.
@@ -79,4 +82,10 @@ def _check_finite(logits_C: NDArray[np.float32]) -> None:
 def open_run(run: Path) -> RunStudent:
     """Open a run of ``train-student``; raises as :func:`student.runs.trained.load_student`."""
     prepare_torch(1)
-    return RunStudent(load_student(run))
+    return RunStudent(load_student(run), _clip_s(run))
+
+
+def _clip_s(run: Path) -> float | None:
+    """Length of the clips that a run learned from, where its result has one."""
+    found = read_json(run / RESULT)
+    return None if result_problems(found) else found.get(CLIP_S)

@@ -60,7 +60,7 @@ Blocks = Iterator[NDArray[np.float32]]
     type=Number(0.01, MAX_WINDOW_S),
     metavar="S",
     help="Take windows, as a student without steps always does. Default: the length it was "
-    f"exported for; else {WINDOW_S:g}.",
+    f"exported for, or that nearly all clips had that a run learned from; else {WINDOW_S:g}.",
 )
 @click.option(
     "--hop-s",

@@ -57,7 +57,7 @@ class Stretches:
 
     @classmethod
     def of(cls, predictor: Predictor, window_s: float | None, overlap: float) -> Stretches:
-        """Take a student's own length, or else the requested one, or else `WHOLE_S`.
+        """Take a student's own length, the requested one, that of its training clips, or `WHOLE_S`.
 
         Raises
         ------
@@ -72,7 +72,8 @@ def window_samples(predictor: Predictor, window_s: float | None, otherwise_s: fl
     """Samples of a window; raises as `Stretches.of`."""
     rate_hz, own = predictor.sample_rate_hz, predictor.length_samples
     if window_s is None:
-        return own or min(round(otherwise_s * rate_hz), MAX_LENGTH_SAMPLES)
+        usual = predictor.usual_samples or round(otherwise_s * rate_hz)
+        return own or max(1, min(usual, MAX_LENGTH_SAMPLES))
     window = max(1, round(window_s * rate_hz))
     if own is not None and own != window:
         raise UsageError(

@@ -119,7 +119,8 @@ def _rows(name: str, found: Mapping[str, list[RunFolder]], split: str) -> list[T
         places[text] = [Run(name, student, text, s) if s in of_seed else None for s in seeds]
         for seed, run in of_seed.items():
             scored = run.result["splits"].get(split)
-            results[Run(name, student, text, seed)] = {"splits": {TEST: scored} if scored else {}}
+            splits = {TEST: scored} if scored else {}
+            results[Run(name, student, text, seed)] = {**run.result, "splits": splits}
     plain = places.get(NONE, [None] * len(seeds))
     return [
         table_row(results, name, student, Condition((text,)), metric, [own], [plain])

@@ -14,7 +14,7 @@ from student.compare.statistics import mean
 from student.compare.table import TableRow
 from student.report.blocks import Block, twin_of
 from student.report.run_folder import RunFolder, read_run_folder
-from student.runs.checkpoint import RESULT
+from student.runs.run_result import RESULT
 from student.training.loop import VALIDATION
 from student.training.train import TEST
 

@@ -21,6 +21,7 @@ from student.metrics.chance import chance_level
 from student.metrics.interface import Predictions
 from student.metrics.teacher import teacher_predictions
 from student.report.blocks import Block
+from student.report.cache_facts import cache_facts
 from student.report.classes import calibration_words, class_charts, class_score, class_table
 from student.report.clips import clip_groups
 from student.report.costs import cost_rows
@@ -131,7 +132,7 @@ def _section(report: Report, block: Block, prefix: str, most: int) -> dict[str, 
         "train_command": train_command(
             block.shown.config, str(block.cache.root) if block.cache else "CACHE", block.shown.path
         ),
-        "cache": _cache_facts(block.cache, block.split),
+        "cache": "" if block.cache is None else cache_facts(block.cache, block.split),
         "classes": None,
         "labels": None,
         "by_group": None,
@@ -202,16 +203,3 @@ def _settings(run: RunFolder) -> list[list[str]]:
     rows = [[key, str(value)] for key, value in flat_settings(shown).items()]
     best = ["best epoch by validation", f"{run.result['best_epoch']} of {run.result['epochs']}"]
     return [best, *rows]
-
-
-def _cache_facts(cache: Cache | None, split: str) -> str:
-    if cache is None:
-        return ""
-    return (
-        f"{cache.root.name}: {len(cache.classes)} classes ({cache.task}-label), {cache.views} view(s), "
-        f"{_clips_in(cache, split)} clips in {split}"
-    )
-
-
-def _clips_in(cache: Cache, split: str) -> int:
-    return sum(unit.rows for unit in cache.units(split, 0)) if split in cache.splits else 0

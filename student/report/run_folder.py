@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cache_schema.errors import RunError, bullet_list
 from cache_schema.store.safe_open import check_no_links, read_plain
-from student.runs.checkpoint import MAX_JSON_BYTES, RESULT, anew, read_json
+from student.runs.checkpoint import MAX_JSON_BYTES, anew, read_json
 from student.runs.predict import read_config
-from student.runs.run_result import is_outdated, result_problems
+from student.runs.run_result import RESULT, is_outdated, result_problems
 from student.training.loop import METRIC_LINES
 
 _Score = float | str | None

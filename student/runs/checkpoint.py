@@ -22,11 +22,11 @@ from cache_schema.store.files import sha256, write_atomic
 from cache_schema.store.safe_open import read_plain
 from cache_schema.text import shell_word
 from student.models.interface import Student
+from student.runs.run_result import RESULT
 from student.runs.settings import build_student
 
 WEIGHTS = "model.safetensors"
 STATE = "training-state.pt"
-RESULT = "result.json"
 STATE_FORMAT = 2
 MAX_JSON_BYTES = 64 << 20
 # Weights, their averages and two moments of each: of the largest student there is, many times over.

@@ -6,10 +6,17 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+RESULT = "result.json"
 # Of a finished run that was given more epochs: after which ones it was finished.
 EXTENDED = "extended_after_epochs"
 # How many epochs a result's training was to take; patience may have ended it before.
 PLANNED = "planned_epochs"
+# Updates of the weights that led to it, those after the best epoch among them.
+STEPS = "steps"
+# Length of nearly all clips that were learned from, in seconds; of clips of many lengths there is none.
+CLIP_S = "clip_s"
+# Far above any training's: more would be none of ours, and no float or number of samples.
+MAX_STEPS, MAX_CLIP_S = 2**53, 1e6
 
 _Score = float | str | None
 
@@ -31,6 +38,8 @@ class _Result(BaseModel):
     best_epoch: int
     epochs: int
     planned_epochs: int | None = None
+    steps: Annotated[int, Field(ge=0, le=MAX_STEPS)] | None = None
+    clip_s: Annotated[float, Field(gt=0, le=MAX_CLIP_S)] | None = None
 
 
 def result_problems(result: Any) -> list[str]:

@@ -36,13 +36,22 @@ from student.metrics import (
 )
 from student.metrics.interface import Predictions
 from student.metrics.teacher import teacher_predictions
-from student.runs.checkpoint import RESULT, STATE, WEIGHTS, load_student, read_json, write_json
+from student.runs.checkpoint import STATE, WEIGHTS, load_student, read_json, write_json
 from student.runs.predict import run_predictions
 from student.runs.run_config import config_problems
-from student.runs.run_result import EXTENDED, PLANNED, is_outdated, result_problems
+from student.runs.run_result import (
+    CLIP_S,
+    EXTENDED,
+    PLANNED,
+    RESULT,
+    STEPS,
+    is_outdated,
+    result_problems,
+)
 from student.runs.settings import Settings, diff_settings, distillation_as_json, student_class
 from student.stream.class_map import coverage_report
 from student.stream.epoch_rows import usable_clips
+from student.stream.lengths import TrainingLengths
 from student.stream.teacher_selection import teacher_classes
 from student.stream.unit_loader import feature_sources
 from student.training.loggers.session import IDS, LoggerSession, logger_class
@@ -441,9 +450,18 @@ def finish(run: Path, training: Trainer, splits: Sequence[str]) -> dict[str, Any
         "best_epoch": training.progress.best["epoch"],
         "epochs": training.progress.epoch,
         PLANNED: settings.recipe.epochs,
+        STEPS: training.progress.steps,
+        **_clip_length(training.cache, settings),
     }
     write_json(run / RESULT, result)
     return result
+
+
+def _clip_length(cache: Cache, settings: Settings) -> dict[str, float]:
+    """Length of the training clips, where nearly all have the same."""
+    front_end = FRONT_ENDS[student_class(settings.student).front_end]
+    lengths = TrainingLengths.of(cache, front_end)
+    return {} if lengths.are_ragged else {CLIP_S: lengths.commonest / front_end.sample_rate_hz}
 
 
 def _scored(run: Path, config: dict[str, Any], training: Trainer, split: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from fuzzing import run
 from kept_exporter import WEIGHTS, KeptExporter
 from safetensors.torch import load_file, save_file
 
-from student.export import EXPORTERS, clips, lengths
+from student.export import EXPORTERS, clips
 from student.export.cli import main
 from student.predict.contract import Contract
+from student.stream import lengths
 
 NAMES = tuple(sorted(CLASSES))
 CALIBRATED = 40
@@ -70,12 +72,33 @@ def test_int8_is_tried_on_held_out_clips_and_reports_how_many(work: Path, tmp_pa
     assert parity["int8"]["clips"] == 9 + 9 + 90 - CALIBRATED
     assert parity["int8"]["source"] == "68 labelled clips: 9 of test, 9 of validation, 50 of train"
     assert parity["float"]["metric"] == "accuracy"
-    assert parity["float"]["student_score"] == parity["float"]["file_score"]
+    assert parity["float"]["scores"]["clips"] == 68
+    held_out = parity["float"]["held_out"]
+    assert held_out["clips"] == 9 + 9  # how good it is on what it was trained on is no result
+    assert held_out["student"] == held_out["file"]
     assert len(KeptExporter.calibration) == CALIBRATED
     assert card["calibration"].startswith(f"{CALIBRATED} training clips of ")
     shapes = {tuple(inputs["features"].shape) for inputs in KeptExporter.calibration}
     assert shapes == {(1, card["contract"]["frames"], 40)}
     assert (tmp_path / "out" / "model.kept").read_bytes().startswith(b"int8")
+
+
+def test_without_held_out_clips_no_metric_is_a_result(work: Path, tmp_path: Path) -> None:
+    shutil.copytree(work / "corpus/train", tmp_path / "corpus/train")
+    cache = tmp_path / "train.zarr"
+    succeeded(
+        command(
+            "precompute-teacher", f"folder:{tmp_path}/corpus", "--teacher", "toy", "--out", cache
+        )
+    )
+    words = ("--to", "kept", "--out", tmp_path / "out", "--calibrate", cache, "--length-s", 1)
+    code, said = run(main, work / "tc-resnet", *words)
+    assert code == 0, said
+    assert "; no clip is held out, so how good it is is not known" in " ".join(said.split())
+    assert "None of them is held out from training" in (tmp_path / "out/CARD.md").read_text()
+    parity = json.loads((tmp_path / "out/card.json").read_text())["parity"]["float"]
+    assert parity["held_out"] == {"clips": 0, "student": None, "file": None}
+    assert parity["scores"]["clips"] == 90
 
 
 def test_ragged_clips_get_a_form_of_any_length(work: Path, tmp_path: Path) -> None:
@@ -141,7 +164,7 @@ def test_generated_clips_are_called_so(work: Path, tmp_path: Path) -> None:
     card = exported(work, tmp_path / "out", "att-rnn", "--length-s", 1)
     assert not card["real_clips"]
     assert "generated clips of tones in noise, no recordings" in card["parity"]["float"]["source"]
-    assert card["parity"]["float"]["file_score"] is None
+    assert card["parity"]["float"]["held_out"]["file"] is None
     page = (tmp_path / "out" / "CARD.md").read_text()
     assert "generated clips of tones in noise, no recordings" in page
     assert "## Parity" in page

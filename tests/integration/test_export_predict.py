@@ -80,6 +80,7 @@ def test_a_file_answers_recordings_as_its_run_and_as_that_was_scored(
     scored = json.loads(output_of(evaluate_cli.main, run, cache, "--split", "test", "--json"))
     assert scored["clips"] == len(of_run) == len(recordings) == 9
     assert scored["score"] == pytest.approx(right / len(of_run))
+    assert open_predictor(run).usual_samples == 16_000  # as the clips that it learned from
     for model in (*folders, folders[0] / "model.onnx"):
         for one, other in zip(of_run, answers(model, recordings), strict=True):
             assert other["recording"] == one["recording"]

@@ -26,7 +26,7 @@ import student
 from student.predict.cli import main
 from student.predict.recordings import as_cached
 from student.predict.stream_cli import main as stream_main
-from student.runs.checkpoint import save_weights
+from student.runs.checkpoint import save_weights, write_json
 
 NO_TORCH = [
     "torch", "lightning_fabric", "torchmetrics", "safetensors", "tensorboard", "transformers", "dask",
@@ -119,6 +119,23 @@ def test_a_run_folder_predicts_as_in_a_notebook(folder: Path, tmp_path: Path) ->
     )
     np.testing.assert_allclose(row["attention"], expected.attention_T, atol=1e-6)
     assert row["first_frame_s"] == pytest.approx(expected.times_T[0])
+
+
+def test_a_run_takes_windows_as_long_as_its_training_clips(folder: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", "ds-tc-resnet")
+    words = (main, run, folder / "stereo.ogg", "--format", "csv")
+    assert len(run_here(*words)[1].splitlines()) == 2  # what is not known changes nothing
+    result = {"metric": "accuracy", "splits": {}, "seed": 0, "best_epoch": 1, "epochs": 1}
+    write_json(run / "result.json", {**result, "clip_s": 1.0})
+    note = f"windows of 1 s, as the clips that {run} learned from (--window-s changes it)"
+    found = run_here(*words)[1].splitlines()
+    assert found[0] == note
+    assert [float(line.split(",")[1]) for line in found[2:]] == [0.0, 1.0, 2.0, 2.3]
+    chosen = run_here(*words, "--window-s", 2)[1].splitlines()
+    assert len(chosen) == 3
+    for wrong in (-1.0, 1e308, "long"):
+        write_json(run / "result.json", {**result, "clip_s": wrong})
+        assert len(run_here(*words)[1].splitlines()) == 2
 
 
 def test_weights_that_are_not_finite_give_no_scores(folder: Path, tmp_path: Path) -> None:

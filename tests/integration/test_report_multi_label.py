@@ -72,6 +72,7 @@ def test_groups_are_scored_one_by_one(page: Path) -> None:
     assert "Speakers, sessions or places" in text
     assert "over 2 groups, standard deviation" in text
     assert "2 of the 2 groups in test are in train too" in text
+    assert "groups: 2 in train, 2 in validation, 2 in test" in text
 
 
 def test_every_chart_and_clip_is_a_picture_too(page: Path) -> None:

@@ -72,6 +72,8 @@ def test_a_run_reports_the_teachers_score_first_and_its_own_last(
     assert result["metric"] == "accuracy"
     assert result["splits"]["test"]["clips"] == 9
     assert result["seed"] == 0
+    assert result["steps"] == state_of(run)["steps"]
+    assert "clip_s" not in result  # the clips have ten lengths
 
 
 def test_a_run_leaves_what_it_did(finished: tuple[Path, str]) -> None:

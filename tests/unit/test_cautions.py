@@ -25,6 +25,7 @@ from cache_schema.cautions import (
     one_class,
     perfect_teacher,
     shared_groups,
+    uneven_steps,
 )
 from cache_schema.inspection import cache_cautions
 from cache_schema.inspection.cache_cautions import corpus_cautions, mean_flatness, teacher_cautions
@@ -156,6 +157,13 @@ def test_a_student_is_above_its_teacher_and_below_its_twin_by_any_difference() -
     assert "train 3 seeds before you judge it" in below_twin("a=1", 0.7, 0.8, "accuracy", 1)[0]
 
 
+def test_trainings_of_other_lengths() -> None:
+    assert uneven_steps("a=1", 100, 105) == uneven_steps("a=1", None, 5) == []
+    assert uneven_steps("a=1 unlabelled=0", 385, 635)[0].startswith(
+        "learning from a=1 unlabelled=0 took 385 steps of training, from labels alone 635: a part of"
+    )
+
+
 def row(
     condition: str, scores: tuple[float, ...], plain: tuple[float, ...], teacher: float
 ) -> TableRow:
@@ -185,6 +193,9 @@ def test_rows_are_judged_together() -> None:
     assert "0.5000) is below learning from labels alone (0.6500)" in message[1]
     assert row_cautions([row("none", plain[:2], plain[:2], 0.9)])[0].startswith("2 seeds")
     assert row_cautions([]) == []
+    taught = replace(row("sp=1", (0.8, 0.8, 0.8), plain, 0.9), steps=385)
+    longer = [replace(row("none", plain, plain, 0.9), steps=635), taught]
+    assert row_cautions(longer) == uneven_steps("sp=1", 385, 635)
     lost = replace(row("none", plain, plain, 0.9), chance=0.62)  # 0.65 of a possible 0.658
     assert "the student alone is near chance (accuracy 0.6500" in row_cautions([lost])[0]
 

@@ -156,6 +156,17 @@ def test_chance_stands_beside_the_scores_where_it_is_known() -> None:
     assert "by chance" not in markdown(unknown)
 
 
+def test_steps_are_known_where_every_result_has_them() -> None:
+    plan = comparison("none", "logits=0.5")
+    found = results(plan, {"none": [0.8, 0.7, 0.6], "logits=0.5": [0.8, 0.7, 0.6]})
+    for run, known in found.items():
+        if known and run.alternative == "none":
+            known["steps"] = 100 + run.seed  # one ended later than the others
+    found[Run("sc", "tc-resnet", "none", 2)] = None  # not finished
+    steps = [row.steps for row in table_rows(plan, found, BOTH, folds=False)]
+    assert steps == [100.5, None]  # results of before have none
+
+
 def test_nothing_is_compared_where_none_is_no_condition() -> None:
     plan = comparison("temporal=0.1")
     rows = table_rows(plan, results(plan, {"temporal=0.1": [0.95] * 3}), BOTH, folds=False)

@@ -9,7 +9,7 @@ import pytest
 from cache_schema.errors import RunError
 from student.export.bars import check_int8, check_parity
 from student.export.forms import FormSpec
-from student.export.parity import Parity
+from student.export.parity import Parity, Scores
 
 GOOD = Parity(
     clips=500,
@@ -17,9 +17,8 @@ GOOD = Parity(
     rounding=1e-6,
     agreement=1.0,
     metric="accuracy",
-    student_score=0.9,
-    file_score=0.9,
-    labelled_clips=500,
+    scores=Scores(500, 0.9, 0.9),
+    held_out=Scores(0, None, None),
     shapes=[],
     source="500 labelled clips: 500 of test",
 )
@@ -62,11 +61,11 @@ def int8_message(parity: Parity, bytes_int8: int, bytes_float: int, *, has_step:
 
 
 def test_all_bars_of_int8_are_reported_at_once() -> None:
-    bad = replace(GOOD, agreement=0.9688, file_score=0.8899)
+    bad = replace(GOOD, agreement=0.9688, scores=Scores(500, 0.9, 0.8899))
     message = int8_message(bad, 400_000, 1_000_000, has_step=False)
     assert "misses 3 bar(s)" in message
     assert "the float student's class for 96.9% of 500 clips, needed 97%" in message
-    assert "accuracy 0.8899, float 0.9000: allowed to lose 0.01" in message
+    assert "accuracy of them 0.8899, float 0.9000: allowed to lose 0.01" in message
     assert "400,000 bytes, float 1,000,000: 0.40 of it, allowed 0.35" in message
     assert "--streaming" not in message
     assert "--streaming" in int8_message(bad, 1, 2, has_step=True)
@@ -79,6 +78,8 @@ def test_a_small_file_may_keep_more_of_its_size() -> None:
 
 
 def test_a_better_score_is_no_loss() -> None:
-    check_int8(replace(GOOD, file_score=0.95), 1, 10, has_step=False, name="model.onnx")
-    without = replace(GOOD, metric=None, student_score=None, file_score=None)
+    check_int8(
+        replace(GOOD, scores=Scores(500, 0.9, 0.95)), 1, 10, has_step=False, name="model.onnx"
+    )
+    without = replace(GOOD, scores=Scores(0, None, None))
     check_int8(without, 1, 10, has_step=False, name="model.onnx")

@@ -45,6 +45,15 @@ def test_a_result_that_no_table_can_hold_is_named(tmp_path: Path, of_test: dict[
         _ = Ledger(path).lines
 
 
+@pytest.mark.parametrize("steps", [-1, 10**400, "many", [3], float("nan")])
+def test_steps_that_are_no_number_of_steps_are_named(tmp_path: Path, steps: object) -> None:
+    path, wrong = tmp_path / "ledger.jsonl", line()
+    wrong["result"]["steps"] = steps
+    path.write_text(f"{json.dumps(line())}\n{json.dumps(wrong)}\n")
+    with pytest.raises(RunError, match=r"1 line\(s\) that are no finished run\n  - line 2"):
+        _ = Ledger(path).lines
+
+
 def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
     path = tmp_path / "clip.flac"
     path.write_bytes(b"fLaC\xe8\x00\n\xff")

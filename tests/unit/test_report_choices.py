@@ -1,25 +1,28 @@
-"""What a report shows of runs, without a cache: calibration, clips, settings, groups."""
+"""What a report shows of runs and their cache: calibration, clips, settings, groups."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from small_cache import clips, write_small_cache
 from torchmetrics.functional.classification import (
     binary_calibration_error,
     multiclass_calibration_error,
 )
 
 from cache_schema.inspection.log_mel import log_mel
+from cache_schema.reader import open_cache
 from cache_schema.report.charts.base import chart_text, embed
 from student.evaluation.chosen_clips import divergence, most_unlike, most_wrong
 from student.metrics.calibration import calibration
 from student.metrics.interface import Predictions
+from student.report.cache_facts import cache_facts
 from student.report.classes import class_charts
 from student.report.settings_text import learned_from, train_command
 from student.runs.settings import distillation_as_json
@@ -159,6 +162,16 @@ def test_what_was_learned_is_reported_as_a_condition() -> None:
     assert message("--distill", "sp=30", "--label-weight", "1") == "sp=30 label=1"
     assert message("--distill", "logits=0.5:temperature=2,teacher=first+b") == (
         "logits=0.5:temperature=2,teacher=first+b"
+    )
+
+
+def test_what_was_learned_from_is_counted(tmp_path: Path) -> None:
+    speakers = [replace(clip, group=f"speaker {n // 2}") for n, clip in enumerate(clips())]
+    unlabelled = [replace(speakers[0], labels=()), *speakers[1:]]
+    cache = open_cache(str(write_small_cache(tmp_path / "sounds.zarr", unlabelled)))
+    assert cache_facts(cache, "test") == (
+        "sounds.zarr: 2 classes (single-label), 2 view(s); 3 labelled and 1 unlabelled clips in train; "
+        "1 clips in test; 1 unusable clips put aside; groups: 2 in train, 1 in test"
     )
 
 

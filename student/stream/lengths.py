@@ -1,4 +1,4 @@
-"""The length of a form for which none was requested, by the lengths of a cache's training clips.
+"""How long the training clips of a cache are.
 
 Shape suffix: N clips.
 """
@@ -11,16 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
-from cache_schema.front_ends import FrontEnd
+from cache_schema.front_ends import FrontEnd, sample_count
 from cache_schema.reader import Cache
 from cache_schema.signal_names import WAVEFORM
-from student.export.forms import sample_count
 from student.stream.unit_loader import feature_sources
 
 TRAIN = "train"
 READ_CLIPS = 2000
 MAX_CUT = 0.1
-"""Share of the training clips that a form of one length may cut without a warning."""
+"""Share of the training clips that are no reason against one length for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class TrainingLengths:
         split = TRAIN if TRAIN in cache.splits else cache.splits[0]
         stored: list[int] = []
         for unit in cache.units(split, 0):
-            stored += cache.read_unit(unit, (source,)).signals[source].lengths.tolist()
+            stored += cache.lengths(unit, source).tolist()
             if len(stored) >= READ_CLIPS:
                 break
         if not stored:
