@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
 from collections.abc import Sequence
+from itertools import starmap
 
 from cache_schema.errors import RunError
 from cache_schema.reader import Cache
@@ -48,7 +50,7 @@ class ComparisonRunner:
         self.chance = {
             name: cache_chance(cache, TEST, self.metrics) for name, cache in caches.items()
         }
-        self.failures: list[RunJob] = []
+        self.failures: dict[RunJob, int] = {}
 
     def run(self, jobs: int, gpus: Sequence[str] = ()) -> None:
         """Do what is left, so many at once, divided among GPUs where some are named; report it.
@@ -70,7 +72,7 @@ class ComparisonRunner:
             echo(line)
         echo(f"{self.comparison.out / MARKDOWN}")
         if self.failures:
-            details = "\n".join(self._failure_text(job) for job in self.failures)
+            details = "\n".join(starmap(self._failure_text, self.failures.items()))
             raise RunError(
                 f"{len(self.failures)} run(s) failed; the others are done, but for choices that "
                 f"wait for them\n{details}\n"
@@ -88,8 +90,8 @@ class ComparisonRunner:
         """Take up what a process left, and report it."""
         result = self.known.refresh(job.run)
         if code or result is None:
-            self.failures.append(job)
-            echo(f"{job.run}: failed (exit code {code})")
+            self.failures[job] = code
+            echo(f"{job.run}: failed ({_ended(code)})")
             return
         scores = [f"{split} {entry['score']}" for split, entry in result["splits"].items()]
         done, count = self._counts()
@@ -122,8 +124,17 @@ class ComparisonRunner:
         write_atomic(out / CSV, csv_table(rows).encode())
         return lines
 
-    def _failure_text(self, job: RunJob) -> str:
-        """Give the last lines of a failed run's log."""
+    def _failure_text(self, job: RunJob, code: int) -> str:
+        """Give the last lines of a failed run's log; one that was killed has none to say why."""
         log = log_of(self.comparison, job)
         last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
-        return "\n".join([f"  - {job.run}, see {log}:", *(f"      {line}" for line in last)])
+        what = f"  - {job.run}, {_ended(code)}, see {log}{':' * bool(last)}"
+        return "\n".join([what, *(f"      {line}" for line in last)])
+
+
+def _ended(code: int) -> str:
+    """How a process ended."""
+    if code >= 0:
+        return f"exit code {code}"
+    cause = ", as by want of memory" if -code == signal.SIGKILL else ""
+    return f"killed by {signal.Signals(-code).name}{cause}"

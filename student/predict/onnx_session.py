@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _FATAL = 4  # of onnxruntime's levels of messages: below it it writes to stderr 
 _SHOWN_CHARACTERS = 200
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _TYPES = {"float32": "tensor(float)", "int8": "tensor(int8)"}
+_REPEATING = {"Loop", "Scan", "SequenceMap"}
 _EXPORT_AGAIN = "Export the run again: export-student RUN --to onnx --out DIR"
 
 
@@ -100,6 +101,7 @@ def open_onnx(path: Path) -> OnnxSession:
             f"{path}: {error.strerror}. Name a run of train-student, or an ONNX file of export-student",
             kind="missing",
         ) from None
+    _check_ends(content, path)
     # Tensors that a graph keeps in other files are looked for here, and there are none.
     with tempfile.TemporaryDirectory() as nowhere:
         session = _loaded(onnxruntime, content, path, nowhere)
@@ -121,6 +123,38 @@ def _onnxruntime() -> Any:
             "an ONNX file needs onnxruntime: pip install 'aftersound[onnx]'", kind="extra"
         ) from None
     return onnxruntime
+
+
+def _check_ends(content: bytes, path: Path) -> None:
+    """Reject operators that repeat others: no signal ends a run that turns for ever.
+
+    What is no ONNX file at all is left to onnxruntime, which says why.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load_from_string(content)
+    except DecodeError:
+        return
+    found = {node.op_type for node in _nodes(model)} & _REPEATING
+    if found:
+        raise RunError(
+            f"{path} has operators that repeat others ({', '.join(sorted(found))}), which no exported "
+            f"student has and which may have no end. {_EXPORT_AGAIN}",
+            kind="onnx",
+        )
+
+
+def _nodes(model: Any) -> Iterator[Any]:
+    """All nodes of a graph and its functions, also of what a node holds."""
+    waiting = [*model.graph.node, *(node for one in model.functions for node in one.node)]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                waiting += graph.node
 
 
 def _loaded(onnxruntime: Any, content: bytes, path: Path, folder: str) -> Any:

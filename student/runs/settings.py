@@ -150,9 +150,9 @@ class Settings:
         """Whether an epoch, from 1, is followed by a validation."""
         return epoch >= self.recipe.epochs or epoch % self.validate_every == 0
 
-    def ends(self, epoch: int, best_epoch: int) -> bool:
-        """Whether a training ends after so many epochs: all, or too many without a better one."""
-        waited = self.patience is not None and epoch - best_epoch >= self.patience
+    def ends(self, epoch: int, risen: int) -> bool:
+        """Whether a training ends after so many epochs: all, or too many since the score last rose."""
+        waited = self.patience is not None and epoch - risen >= self.patience
         return epoch >= self.recipe.epochs or (epoch > 0 and waited and self.validates(epoch))
 
     @property

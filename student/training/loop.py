@@ -88,7 +88,7 @@ class Trainer:
         with deferred_interrupts() as stop_requested:
             if loggers is not None:
                 loggers.begin(self.progress.history)
-            while not self.settings.ends(self.progress.epoch, self.progress.best["epoch"]):
+            while not self.settings.ends(self.progress.epoch, self.progress.risen):
                 self._train_epoch(stop_requested)
                 entry = self._finish_epoch()
                 if loggers is not None:

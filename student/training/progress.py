@@ -28,7 +28,7 @@ class Progress:
     sums : dict of str to Tensor, scalar
         Each loss of the epoch under way, summed over its clips.
     best : dict
-        Highest validation score and its epoch, from 1.
+        Highest validation score, its last epoch, from 1, and the first one, in which it rose to it.
     history : list of dict
         One entry per finished epoch, the lines of ``metrics.jsonl``.
     """
@@ -47,6 +47,11 @@ class Progress:
         return (
             f"batch {self.batch} of epoch {self.epoch + 1}" if self.batch else f"epoch {self.epoch}"
         )
+
+    @property
+    def risen(self) -> int:
+        """The epoch in which the validation score last rose; a state of an earlier release lacks it."""
+        return int(self.best.get("risen", self.best["epoch"]))
 
     @property
     def best_is_last(self) -> bool:
@@ -78,4 +83,5 @@ class Progress:
         if score is None:
             self.best["epoch"] = self.epoch
         elif not score < self.best["score"]:
-            self.best = {"score": score, "epoch": self.epoch}
+            rose = self.epoch if score != self.best["score"] else self.risen
+            self.best = {"score": score, "epoch": self.epoch, "risen": rose}

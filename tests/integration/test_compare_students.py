@@ -19,7 +19,7 @@ from report_page import Page
 from small_cache import copy_small_cache, tree_bytes
 
 from cache_schema.store.lock import write_lock
-from student.compare import cli
+from student.compare import cli, runner
 from student.evaluation import cli as evaluate_cli
 
 LADDER = ("--condition", "none", "--condition", "temporal=0.1 | logits=0.2  temporal=0.5 label=1")
@@ -295,3 +295,9 @@ def test_a_finished_comparison_has_a_page(
 def test_few_seeds_are_warned_of_before_the_outcome(whole: tuple[Path, str]) -> None:
     lines = whole[1].splitlines()
     assert any(line.startswith("warning: 2 seeds a side") for line in lines)
+
+
+@pytest.mark.parametrize(("code", "words"), [(3, "exit code 3"), (-9, "killed by SIGKILL, as by"),
+                                             (-15, "killed by SIGTERM")])  # fmt: skip
+def test_how_a_run_ended_is_said(code: int, words: str) -> None:
+    assert runner._ended(code).startswith(words)

@@ -199,3 +199,20 @@ def test_without_onnxruntime_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UsageError, match=r"pip install 'aftersound\[onnx\]'"):
         open_onnx(write_toy(tmp_path / "toy.onnx"))
+
+
+@pytest.mark.parametrize("place", ["graph", "branch", "function"])
+def test_operators_that_repeat_others_are_refused(tmp_path: Path, place: str) -> None:
+    promised = contract("static")
+    model = graph(promised)
+    loop = helper.make_node("Loop", ["turns", "on", "logits"], ["late"])
+    if place == "graph":
+        model.graph.node.append(loop)
+    elif place == "branch":
+        branch = helper.make_graph([loop], "branch", [], [])
+        model.graph.node.append(helper.make_node("If", ["on"], ["late"], then_branch=branch))
+    else:
+        opsets = [helper.make_opsetid("", 20)]
+        model.functions.append(helper.make_function("own", "f", [], ["late"], [loop], opsets))
+    message = refused(save(model, promised, tmp_path / "loop.onnx"), "onnx")
+    assert "operators that repeat others (Loop)" in message
