@@ -42,11 +42,16 @@ MAX_NUMBER = 1e15
 def unknown_name(name: str, known: Iterable[str], kind: str) -> UsageError:
     """Build the error for a name that is not known: lists the known ones and the nearest."""
     names = list(known)
-    nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    nearest = nearest_name(name, names)
+    hint = f" Did you mean {nearest!r}?" if nearest else ""
     return UsageError(
         f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}.{hint}", kind="unknown"
     )
+
+
+def nearest_name(name: str, names: Iterable[str]) -> str:
+    """Find the name that another is likely meant to be; empty if none is near."""
+    return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)), "")
 
 
 @cache

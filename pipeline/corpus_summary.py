@@ -142,7 +142,7 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
     """What the splits lack: a clip that is usable and, where any is labelled, a labelled one."""
     splits = dict.fromkeys(clip.split for clip in corpus.clips)
     usable = {clip.split for clip in corpus.clips if clip.frames}
-    labelled = {clip.split for clip in corpus.clips if clip.frames and clip.labels}
+    labelled = {clip.split for clip in corpus.clips if clip.frames and clip.labelled}
     found = []
     folds = [split for split in splits if FOLD.fullmatch(split)]
     if "train" not in splits and len(folds) > 1:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from pipeline.corpora.interface import Entry, Event, Ids, clip_name
+from cache_schema.errors import UsageError
+from pipeline.corpora.interface import Corpus, Entry, Event, Ids, clip_name
 from pipeline.corpora.walk import printable
 
 # Of an event, or of the window if that is shorter: so much of it must lie in a window to be its label.
@@ -14,7 +16,7 @@ SHARE = 0.5
 
 
 def recordings_of(
-    entries: Iterable[Entry], ids: Ids
+    entries: Iterable[Entry], ids: Ids, problems: list[str]
 ) -> tuple[list[Entry], dict[str, tuple[Event, ...]]]:
     """Make an entry of each recording, and list its events by its id.
 
@@ -24,24 +26,65 @@ def recordings_of(
         An event each, as a stretch with labels; one without a label stands for no event.
     ids : str
         As of `clip_name`.
+    problems : list of str
+        Grows by recordings whose events differ in split or group, and if no event has a label.
     """
-    found: dict[tuple[str, str, str], tuple[Entry, list[Event]]] = {}
+    found: dict[str, tuple[Entry, list[Event]]] = {}
     for entry in entries:
-        clip = entry.clip
-        whole = replace(clip, id=clip_name(clip.path, ids), start_s=0.0, end_s=None)
-        _, events = found.setdefault(
-            (clip.path, clip.split, clip.group), (Entry(whole, entry.place), [])
-        )
-        if clip.labels:
-            end_s = math.inf if clip.end_s is None else clip.end_s
-            events.append(Event(clip.start_s, end_s, clip.labels))
-    recordings = [
-        Entry(
-            replace(one.clip, labels=(names := _names(events)), none_present=not names), one.place
-        )
-        for one, events in found.values()
-    ]
+        path = os.path.normpath(entry.clip.path) if entry.clip.path else ""
+        name = clip_name(path, ids)
+        whole = replace(entry.clip, id=name, path=path, start_s=0.0, end_s=None)
+        first, events = found.setdefault(path, (Entry(whole, entry.place), []))
+        problems += [
+            f"{entry.place}: {printable(path)} is in {what} {printable(own) or 'none'}, an earlier "
+            f"event of it in {printable(other) or 'none'}: a recording as a whole is in one"
+            for what, own, other in (
+                ("split", whole.split, first.clip.split),
+                ("group", whole.group, first.clip.group),
+            )
+            if own != other
+        ]
+        if entry.clip.labels:
+            end_s = math.inf if entry.clip.end_s is None else entry.clip.end_s
+            events.append(Event(entry.clip.start_s, end_s, entry.clip.labels))
+    if found and not any(events for _, events in found.values()):
+        problems.append("no row names what sounds: rows=event takes labels from start_s to end_s")
+    recordings = []
+    for one, events in found.values():
+        names = _names(events)
+        clip = replace(one.clip, labels=names, none_present=not names)
+        recordings.append(Entry(clip, one.place))
     return recordings, {one.clip.id: tuple(events) for one, events in found.values()}
+
+
+def check_inside(corpus: Corpus) -> list[str]:
+    """Note events that begin behind the end of their recording, as those in milliseconds do.
+
+    Raises
+    ------
+    UsageError
+        If all do.
+    """
+    behind, count = [], 0
+    for clip in corpus.clips:
+        events = corpus.events.get(clip.id, ()) if clip.frames else ()
+        length_s = clip.frames / max(clip.source_rate_hz, 1)
+        count += len(events)
+        behind += [
+            (event.start_s, length_s, clip.id) for event in events if event.start_s >= length_s
+        ]
+    if not behind:
+        return []
+    start_s, length_s, name = behind[0]
+    note = (
+        f"{len(behind)} of {count} events begin behind the end of their recording, first of "
+        f"{printable(name)}: at {start_s:g} s, where the recording ends at {length_s:g} s"
+    )
+    if len(behind) == count:
+        raise UsageError(
+            f"{note}. start_s and end_s are seconds; divide milliseconds by 1000", kind="corpus"
+        )
+    return [f"warning: {note}: no window has them"]
 
 
 def labels_within(events: Sequence[Event], start_s: float, end_s: float) -> tuple[str, ...]:

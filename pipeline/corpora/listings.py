@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
+from cache_schema.plugins import nearest_name
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
 from pipeline.corpora.list_syntax import csv_rows
@@ -314,3 +315,9 @@ def drop_without_path(entries: Sequence[Entry], listing: str) -> tuple[list[Entr
     share = f"{100 * gone / len(entries):.1f} %"
     note = f"{gone} of {len(entries)} listed clips are not there ({share}), first: {first}"
     return kept, [f"{listing}: {note}"]
+
+
+def nearest_hint(column: str, names: Iterable[str]) -> str:
+    """Name the column that was likely meant, to follow a problem; empty if none is near."""
+    nearest = nearest_name(column, names)
+    return f"; the nearest is {nearest!r}" if nearest else ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
-from pipeline.corpora.events import labels_within
+from pipeline.corpora.events import check_inside, labels_within
 from pipeline.corpora.interface import Corpus, Event
 
 # A frame at the lowest rate that is read; nearer windows would be the same.
@@ -59,6 +59,7 @@ class Windows:
         UsageError
             If a window would have the id of another clip.
         """
+        notes = check_inside(corpus)
         clips, dropped_s, long = [], 0.0, 0
         for clip in corpus.clips:
             starts = self._starts(clip)
@@ -79,7 +80,7 @@ class Windows:
             f"{len(clips) - len(corpus.clips) + long} windows, each with {labels}; "
             f"{dropped_s:.1f} s at their ends dropped"
         )
-        return replace(corpus, clips=tuple(clips), notes=(*corpus.notes, note), events={})
+        return replace(corpus, clips=tuple(clips), notes=(*corpus.notes, note, *notes), events={})
 
     def _frames(self, clip: Clip) -> int:
         return round(self.window_s * clip.source_rate_hz)

@@ -29,6 +29,7 @@ from student.compare.table import (
 )
 from student.metrics import MAIN_METRIC
 from student.metrics.chance import cache_chance
+from student.training.cli import score_text
 from student.training.train import TEST
 
 DOCUMENT, MARKDOWN, CSV = TABLES = ("comparison.json", "table.md", "table.csv")
@@ -93,7 +94,9 @@ class ComparisonRunner:
             self.failures[job] = code
             echo(f"{job.run}: failed ({_ended(code)})")
             return
-        scores = [f"{split} {entry['score']}" for split, entry in result["splits"].items()]
+        scores = [
+            f"{split} {score_text(entry['score'])}" for split, entry in result["splits"].items()
+        ]
         done, count = self._counts()
         echo(f"[{done}/{count}] {job.run}: {', '.join(scores)}")
         self._write()

@@ -385,7 +385,8 @@ def _sentence(condition: Condition, rows: Sequence[TableRow]) -> str:
     if gains:
         better = sum(gain.mean > 0 for gain in gains)
         unit = "" if metric in NOT_SHARES else " points"
-        parts.append(f"better than none in {better} of {len(gains)} cells ({_shown(gains)})")
+        parts.append(f"higher on the mean than none in {better} of {len(gains)} cells")
+        parts.append(_shown(gains))
         parts.append(
             f"mean gain {points(mean([g.mean for g in gains]), metric, signed=True)}{unit}"
         )
@@ -398,4 +399,4 @@ def _sentence(condition: Condition, rows: Sequence[TableRow]) -> str:
     missing = sum(len(row.scores) - len(row.found) for row in rows)
     if missing:
         parts.append(f"{missing} of {sum(len(row.scores) for row in rows)} scores missing")
-    return f"{condition}: {', '.join(parts)}"
+    return f"{condition}: {'; '.join(parts)}"

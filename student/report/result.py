@@ -127,16 +127,16 @@ def result_table(block: Block) -> dict[str, Any]:
     head = [
         "learned from",
         f"{block.split} {metric}",
-        "each seed",
         "gain over none [95 %]",
+        "each seed",
         "teacher",
     ]
     lines = [
         [
             str(row.condition),
             spread_text(row),
-            ", ".join(points(score, metric) for score in row.scores),
             interval_text(row.gain, metric) if row.gain else "",
+            ", ".join(points(score, metric) for score in row.scores),
             points(row.teacher, metric),
         ]
         for row in block.rows

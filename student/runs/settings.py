@@ -277,7 +277,7 @@ def parse_distillation(text: str) -> Distillation:
             f"for example {name}={weight_text}:teacher={names[0]}",
             kind="options",
         )
-    typed_options(loss, options, f"loss {name}")
+    typed_options(loss, options, f"loss {name}", also_known=("teacher", "warm_up_epochs"))
     return Distillation(name, weight, options, teachers, _number(warm_up_text))
 
 

@@ -26,6 +26,7 @@ from cache_schema.plugins import parse_named_options, plugin_names
 from cache_schema.reader import Cache, open_cache
 from cache_schema.store.address import CachePath
 from cache_schema.terminal import echo
+from cache_schema.text import shell_word
 from student.losses import LOSSES
 from student.metrics import METRICS
 from student.models import STUDENTS
@@ -312,20 +313,23 @@ def parse_average(text: str) -> Average | None:
 def train_and_report(
     cache: Cache, out: Path, device: str, settings: Settings, loggers: tuple[str, ...]
 ) -> None:
-    """Train; the last line has the run, its score and the teacher's."""
+    """Train; the last lines have the run, its score and the teacher's, and what looks closer."""
     from student.training.processes import Processes  # kept out of --help
-    from student.training.train import train
+    from student.training.train import TEST, train
 
     result = train(cache, settings, out, device=device, log=echo, loggers=loggers)
     if not Processes.of_torchrun().writes:
         return
     scores = [
-        f"{split} {result['metric']} {_number(entry['score'])} "
-        f"(teacher {_number(entry['teacher_score'])})"
+        f"{split} {result['metric']} {score_text(entry['score'])} "
+        f"(teacher {score_text(entry['teacher_score'])})"
         for split, entry in result["splits"].items()
     ]
     echo(f"{out}: {', '.join(scores) or 'no held-out split to score'}")
+    split = "" if TEST in result["splits"] else f" --split {next(iter(result['splits']), 'train')}"
+    echo(f"Next: evaluate-student {shell_word(out)} {shell_word(cache.root)} --report{split}")
 
 
-def _number(value: float | str | None) -> str:
+def score_text(value: float | str | None) -> str:
+    """Write a score of a result."""
     return "no score" if value is None else f"{float(value):.4f}"

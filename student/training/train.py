@@ -162,10 +162,7 @@ def _train(
     done = finished_result(run, splits, config)
     if done is not None:
         load_student(run, config)  # else what is reported as done would be of no use
-        log(
-            f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done. "
-            f"Score it: evaluate-student {shell_word(run)} {shell_word(cache.root)}"
-        )
+        log(f"{run} is finished: {done.get('epochs')} of {settings.recipe.epochs} epochs are done")
         return done
     for warning in corpus_warnings(cache):
         log(f"warning: {warning}")

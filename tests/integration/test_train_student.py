@@ -67,8 +67,9 @@ def test_a_run_reports_the_teachers_score_first_and_its_own_last(
     lines = [line for line in printed.splitlines() if not line.startswith("warning: ")]
     result = json.loads((run / "result.json").read_text())
     assert lines[0].startswith("teacher: train accuracy 0.3333 on 30 clips; validation accuracy")
-    assert lines[-1].startswith(f"{run}: validation accuracy")
-    assert f"test accuracy {result['splits']['test']['score']:.4f} (teacher 0.3333)" in lines[-1]
+    assert lines[-2].startswith(f"{run}: validation accuracy")
+    assert f"test accuracy {result['splits']['test']['score']:.4f} (teacher 0.3333)" in lines[-2]
+    assert lines[-1].startswith(f"Next: evaluate-student {run} ")
     assert result["metric"] == "accuracy"
     assert result["splits"]["test"]["clips"] == 9
     assert result["seed"] == 0
@@ -99,8 +100,9 @@ def test_the_same_command_again_reports_that_all_is_done(
     run, printed = finished
     before = (run / "model.safetensors").read_bytes()
     again = here(train_cli.main, *arguments(cache, run, "--epochs", "3", *DISTILL))
-    assert f"3 of 3 epochs are done. Score it: evaluate-student {run} {cache}" in again.stdout
-    assert again.stdout.splitlines()[-1] == printed.splitlines()[-1]
+    assert f"{run} is finished: 3 of 3 epochs are done\n" in again.stdout
+    assert again.stdout.splitlines()[-2:] == printed.splitlines()[-2:]
+    assert again.stdout.endswith(f"\nNext: evaluate-student {run} {cache} --report\n")
     assert (run / "model.safetensors").read_bytes() == before
 
 

@@ -82,8 +82,8 @@ def test_a_condition_is_compared_with_none_seed_by_seed() -> None:
     )
     (line,) = summary(rows)
     assert line == (
-        "temporal=0.1: better than none in 1 of 1 cells (no difference shown: every interval contains "
-        "0), mean gain +2.0 points, above the teacher in 0 of 1 cells"
+        "temporal=0.1: higher on the mean than none in 1 of 1 cells; no difference shown: every "
+        "interval contains 0; mean gain +2.0 points; above the teacher in 0 of 1 cells"
     )
 
 
@@ -115,7 +115,7 @@ def test_two_seeds_have_no_interval() -> None:
     found = results(plan, {"none": [0.80, 0.70], "temporal=0.1": [0.81, 0.71]})
     rows = table_rows(plan, found, BOTH, folds=False)
     assert "| +1.0 | 2/2 |" in markdown(rows)
-    assert "(no interval: fewer than three pairs)" in summary(rows)[0]
+    assert "; no interval: fewer than three pairs; " in summary(rows)[0]
 
 
 def test_intervals_beyond_0_are_counted_on_either_side() -> None:
@@ -126,8 +126,8 @@ def test_intervals_beyond_0_are_counted_on_either_side() -> None:
         "logits=0.5": [0.4, 0.5, 0.6],
     }
     better, worse = summary(table_rows(plan, results(plan, scores), BOTH, folds=False))
-    assert "1 of 1 cells (interval above 0 in 1, below 0 in 0)" in better
-    assert "0 of 1 cells (interval above 0 in 0, below 0 in 1)" in worse
+    assert "1 of 1 cells; interval above 0 in 1, below 0 in 0; " in better
+    assert "0 of 1 cells; interval above 0 in 0, below 0 in 1; " in worse
 
 
 def test_what_is_missing_is_shown_as_such() -> None:
@@ -138,7 +138,7 @@ def test_what_is_missing_is_shown_as_such() -> None:
     assert "| 90.0, 70.0, - | +10.0 | 1/1 |" in lines[1], "one seed is there of both"
     assert lines[2] == "| sc | `tc-resnet` | `logits=0.5` | - | -, -, - | - | - | - |"
     rows = table_rows(plan, found, BOTH, folds=False)
-    assert summary(rows)[0].endswith(", 1 of 3 scores missing")
+    assert summary(rows)[0].endswith("; 1 of 3 scores missing")
     assert summary(rows)[1] == "logits=0.5: 3 of 3 scores missing"
     document = row_document(rows[2])
     assert (document["mean"], document["gain"], document["missing"]) == (None, None, 3)

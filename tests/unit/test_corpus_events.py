@@ -81,7 +81,9 @@ def test_a_recording_in_two_splits_is_reported(events: str, tmp_path: Path) -> N
     (tmp_path / "two.csv").write_text(
         "path,label,start_s,end_s,split\ndawn.wav,a,0,2,train\ndawn.wav,b,2,4,test\n"
     )
-    with pytest.raises(UsageError, match="id 'dawn' is already that of"):
+    with pytest.raises(
+        UsageError, match=r"line 3: dawn\.wav is in split test, an earlier event of it in train"
+    ):
         read_corpus(f"csv:{tmp_path}/two.csv?rows=event&window_s=4")
 
 
@@ -108,3 +110,32 @@ def test_an_event_is_a_label_where_half_of_it_or_of_the_window_lies_in_it(
         if 2 * len(own & cells) >= min(len(own), length) and own & cells:
             expected |= {*event.labels}
     assert set(labels_within(found, start, start + length)) == expected
+
+
+def listed(folder: Path, rows: str) -> str:
+    (folder / "own.csv").write_text(f"path,label,start_s,end_s,split\n{rows}")
+    return f"csv:{folder}/own.csv?rows=event&window_s=4"
+
+
+@pytest.mark.usefixtures("events")
+def test_events_behind_the_end_are_noted_and_milliseconds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match=r"2 of 2 events .* first of dawn: at 1000 s.* divide mill"
+    ):
+        read_corpus(listed(tmp_path, "dawn.wav,a,1000,2000,train\ndawn.wav,b,3000,4000,train\n"))
+    corpus = read_corpus(listed(tmp_path, "dawn.wav,a,1,2,train\ndawn.wav,b,12,14,train\n"))
+    assert any(
+        note.startswith("warning: 1 of 2 events begin behind the end") for note in corpus.notes
+    )
+
+
+@pytest.mark.usefixtures("events")
+def test_a_list_without_any_event_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no row names what sounds"):
+        read_corpus(listed(tmp_path, "dawn.wav,,,,train\nquiet.wav,,,,test\n"))
+
+
+@pytest.mark.usefixtures("events")
+def test_one_recording_under_two_paths_is_one(tmp_path: Path) -> None:
+    corpus = read_corpus(listed(tmp_path, "dawn.wav,a,0,2,train\n./dawn.wav,b,0,2,train\n"))
+    assert corpus.clips[0].labels == ("a", "b")

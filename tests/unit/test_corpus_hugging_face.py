@@ -149,7 +149,7 @@ def test_columns_that_cannot_be_chosen_are_listed(tmp_path: Path) -> None:
     )
     assert read_corpus(one_shard(tmp_path, twice, query="&audio=more")).clips[0].frames
     message = refusal(one_shard(tmp_path, rows, query="&label=lable"))
-    assert "label=lable: no column of that name; columns: audio, label, text" in message
+    assert "label=lable: no column of that name; columns: audio, label, text; the near" in message
     assert "audio=text: no column of audio bytes" in refusal(
         one_shard(tmp_path, rows, query="&audio=text")
     )

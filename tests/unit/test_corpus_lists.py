@@ -165,6 +165,10 @@ def test_a_column_that_is_not_there_is_named(tmp_path: Path) -> None:
     message = refusal(f"{source}?split=fold")
     assert "split=fold: no column of that name" in message
     assert command_in(message) == source
+    source = listing(tmp_path, "file,klass,device\na.wav,dog,x\n")
+    message = refusal(f"{source}?path=file&label=klas")
+    assert "label=klas: no column of that name; the nearest is 'klass'" in message
+    assert command_in(message) == f"{source}?path=file&label=klass&unknown=ignore"
 
 
 def test_json_lines_of_other_tools_are_read_by_the_same_options(tmp_path: Path) -> None:

@@ -62,6 +62,11 @@ def test_only_logits_can_be_averaged_over_teachers() -> None:
         parse_distillation("temporal=0.5:teacher=first+b")
 
 
+def test_an_unknown_option_of_a_loss_is_answered_with_those_of_every_loss_too() -> None:
+    with pytest.raises(UsageError, match="form, teacher, temperature, warm_up_epochs"):
+        parse_distillation("logits=0.5:temprature=2")
+
+
 def test_a_weight_warms_up_linearly() -> None:
     entry = parse_distillation("temporal=0.5:warm_up_epochs=4")
     assert [entry.weight_after(epochs) for epochs in (0, 1, 4, 9)] == [0, 0.125, 0.5, 0.5]

@@ -41,15 +41,15 @@ class Named:
     name : str
         As it is shown.
     colour : str
-    dash : str
-        ``"solid"``, ``"dashed"`` or ``"dotted"``.
+    look : str
+        Of a line ``"solid"``, ``"dashed"`` or ``"dotted"``, of a mark ``"circle"`` or ``"diamond"``.
     models : str
         Identities of what is drawn for it, separated by spaces: a click hides them.
     """
 
     name: str
     colour: str
-    dash: str
+    look: str
     models: str
 
 
@@ -76,11 +76,11 @@ class Chart:
     static: Static | None = None
     legend: list[Named] = field(default_factory=list)
 
-    def name(self, name: str, colour: str, models: Sequence[Model], dash: str = "solid") -> None:
+    def name(self, name: str, colour: str, models: Sequence[Model], look: str = "solid") -> None:
         """Add an entry, or more of what an entry stands for."""
         own = next((entry for entry in self.legend if entry.name == name), None)
         known = [own.models] if own else []
-        entry = Named(name, colour, dash, " ".join([*known, *(model.id for model in models)]))
+        entry = Named(name, colour, look, " ".join([*known, *(model.id for model in models)]))
         if own is None:
             self.legend.append(entry)
         else:

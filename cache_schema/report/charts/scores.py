@@ -124,7 +124,7 @@ def _draw_marks(
         source = ColumnDataSource({"x": x, "y": y, "name": names})
         style = {"marker": marker, "size": size, "alpha": alpha, "color": student}
         drawn.append(chart.figure.scatter("x", "y", source=source, **style))
-        chart.name(name, student, drawn[-1:])
+        chart.name(name, student, drawn[-1:], marker)
     return drawn
 
 
@@ -183,7 +183,7 @@ def class_chart(
         )
         marks = chart.figure.scatter("x", "y", source=source, size=10, color=ink[model], alpha=0.85)
         add_hover(chart.figure, [marks], [("", "@y"), ("@model", "@x{0.[000]}")])
-        chart.name(model, ink[model], [marks])
+        chart.name(model, ink[model], [marks], "circle")
     return chart
 
 

@@ -26,7 +26,7 @@ from pipeline.corpora.interface import (
     build_corpus,
 )
 from pipeline.corpora.list_syntax import json_value
-from pipeline.corpora.listings import joined_labels, read_list
+from pipeline.corpora.listings import joined_labels, nearest_hint, read_list
 from pipeline.corpora.splits import guess_split, parse_split_options, unused_notes, with_shares
 from pipeline.corpora.walk import escapes_root, link_explanation, list_folder
 
@@ -315,7 +315,9 @@ def _only(found: list[str], option: str, columns: list[str]) -> str:
 
 def _wrong_column(option: str, name: str, what: str, columns: list[str]) -> UsageError:
     return UsageError(
-        f"{option}={name}: no column {what}; columns: {', '.join(columns)}", kind="columns"
+        f"{option}={name}: no column {what}; columns: {', '.join(columns)}"
+        f"{nearest_hint(name, columns)}",
+        kind="columns",
     )
 
 

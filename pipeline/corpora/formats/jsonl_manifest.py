@@ -25,6 +25,7 @@ from pipeline.corpora.formats.manifest import (
     read_manifest,
 )
 from pipeline.corpora.list_syntax import json_value
+from pipeline.corpora.listings import nearest_hint
 from pipeline.corpora.walk import printable
 
 _NUMBER = (str | int | float, "a number")
@@ -127,6 +128,7 @@ class _Lines:
         ]
         problems += [
             f"{known}={column}: no line has that field; found: {', '.join(sorted(self._seen))}"
+            f"{nearest_hint(column, self._seen)}"
             for known, column in self._listing.columns.items()
             if column not in self._seen and known in (*OPTIONAL_FIELDS, GROUP)
         ]

@@ -12,6 +12,7 @@ from typing import Literal
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
+from cache_schema.plugins import nearest_name
 from cache_schema.store.address import CachePath, cache_path
 from cache_schema.store.objects import objects_of
 from pipeline.audio.decode import AUDIO_SUFFIXES
@@ -32,7 +33,7 @@ from pipeline.corpora.interface import (
     unused_shares,
     without_suffix,
 )
-from pipeline.corpora.listings import fold_splits, joined_labels, text_of
+from pipeline.corpora.listings import fold_splits, joined_labels, nearest_hint, text_of
 from pipeline.corpora.stratify import stratified
 from pipeline.corpora.walk import option_text
 
@@ -150,7 +151,7 @@ class Listing:
             for column, several in self._shared_columns(names).items()
         ]
         problems += [
-            f"{known}={column}: no {word} of that name"
+            f"{known}={column}: no {word} of that name{nearest_hint(column, names)}"
             for known, column in self.columns.items()
             if column not in names
             and (known, column) != ("label", NO_LABEL)
@@ -222,6 +223,12 @@ class Listing:
             for known, others in OTHER_NAMES.items()
             for other in reversed(others)
             if known not in have and other in lower
+        }
+        free = set(unknown) - set(proposed.values())
+        proposed |= {
+            known: nearest
+            for known, column in self.columns.items()
+            if known not in there and (nearest := nearest_name(column, sorted(free)))
         }
         if not {"path", "label"} <= {*have, *proposed}:
             return (
@@ -467,7 +474,7 @@ class _Making:
         self._note_prefix(entries)
         self._note_group(rows)
         if one_row_is == "event":
-            joined, events = recordings_of(entries, self.ids)
+            joined, events = recordings_of(entries, self.ids, self.listing.problems)
             self.events.update(events)
         else:
             self._note_empty(entries)
