@@ -182,7 +182,7 @@ class CloudObjects:
 
     def _got(self, key: str) -> tuple[Any, dict[str, Any]]:
         """An object's content and what tells its version."""
-        with self._reported(key) as (store, path):
+        with _request(self.address, key) as (store, path):
             result = answered(lambda: store.get_async(path))
             version = {n: result.meta[n] for n in ("e_tag", "version") if result.meta[n]}
             return answered(result.bytes_async), version
@@ -194,7 +194,7 @@ class CloudObjects:
         """
         from obstore.exceptions import GenericError, NotSupportedError
 
-        with self._reported(key) as (store, path):
+        with _request(self.address, key) as (store, path):
             try:
                 span = {"range": (start, start + size)}
                 result = answered(lambda: store.get_async(path, options=span))
@@ -210,7 +210,7 @@ class CloudObjects:
 
     def size(self, key: str) -> int:
         """Count the bytes of an object."""
-        with self._reported(key) as (store, path):
+        with _request(self.address, key) as (store, path):
             return int(answered(lambda: store.head_async(path))["size"])
 
     def exists(self, key: str) -> bool:
@@ -229,31 +229,12 @@ class CloudObjects:
         """Keys below a prefix and the bytes of each; the latest objects may be missing."""
         if not self.lists:
             raise RunError(f"{self.address} is on a web server, which is not listed", kind="list")
-        above = len(self.address.key) + 1 if self.address.key else 0
-        last, failures = None, 0
-        while True:
-            try:
-                for page in self._pages(prefix, last):
-                    last, failures = page[-1]["path"], 0
-                    yield from ((entry["path"][above:], entry["size"]) for entry in page)
-                return
-            except RunError:  # half of an answer, which obstore does not request again
-                failures += 1
-                is_there = self._connection.reached or last is not None
-                if failures == _LIST_ATTEMPTS or not is_there:
-                    raise
-
-    def _pages(self, prefix: str, offset: str | None) -> Iterator[Any]:
-        """Pages of a list, from behind a path on."""
-        with self._reported(prefix) as (store, path):
-            pages = store.list(f"{path}/" if path else None, offset=offset, chunk_size=1000)
-            while page := answered(lambda: _next(pages)):
-                yield page
+        yield from _sizes(self.address, prefix)
 
     def put(self, key: str, data: bytes) -> None:
         """Write an object, whatever is there."""
         self._check_writable(key)
-        with self._reported(key) as (store, path):
+        with _request(self.address, key) as (store, path):
             _put(store, path, data, "overwrite")
 
     def put_once(self, key: str, data: bytes) -> None:
@@ -278,7 +259,7 @@ class CloudObjects:
             if old is not None and version is None:
                 return
             try:
-                with self._reported(key) as (store, path):
+                with _request(self.address, key) as (store, path):
                     _put(store, path, new, version or "create")
                     return
             except (AlreadyExistsError, PreconditionError):
@@ -309,7 +290,7 @@ class CloudObjects:
     def delete(self, key: str) -> None:
         """Delete an object, if it is there."""
         try:
-            with self._reported(key) as (store, path):
+            with _request(self.address, key) as (store, path):
                 answered(lambda: store.delete_async(path))
         except FileNotFoundError:
             return
@@ -323,33 +304,55 @@ class CloudObjects:
                 f"{self.address / key} is on a web server, which is only read", kind="web"
             )
 
-    @property
-    def _connection(self) -> _Connection:
-        return _connection(self.address.scheme, self.address.host)
 
-    @contextmanager
-    def _reported(self, key: str) -> Iterator[tuple[Any, str]]:
-        """Give store and path for a request, and turn its errors into ours."""
-        check_extra()
-        from obstore.exceptions import (
-            AlreadyExistsError,
-            BaseError,
-            NotFoundError,
-            PreconditionError,
-        )
+@contextmanager
+def _request(address: Address, key: str) -> Iterator[tuple[Any, str]]:
+    """Give store and path for a request, and turn its errors into ours."""
+    check_extra()
+    from obstore.exceptions import (
+        AlreadyExistsError,
+        BaseError,
+        NotFoundError,
+        PreconditionError,
+    )
 
-        connection, place = self._connection, self.address / key
-        try:
-            yield connection.store, place.key
-        except NotFoundError:
-            connection.reached = True
-            raise FileNotFoundError(errno.ENOENT, "is not there", str(place)) from None
-        except (AlreadyExistsError, PreconditionError):
-            connection.reached = True
-            raise
-        except BaseError as error:
-            raise _refused(place, error) from None
+    connection, place = _connection(address.scheme, address.host), address / key
+    try:
+        yield connection.store, place.key
+    except NotFoundError:
         connection.reached = True
+        raise FileNotFoundError(errno.ENOENT, "is not there", str(place)) from None
+    except (AlreadyExistsError, PreconditionError):
+        connection.reached = True
+        raise
+    except BaseError as error:
+        raise _refused(place, error) from None
+    connection.reached = True
+
+
+def _sizes(address: Address, prefix: str) -> Iterator[tuple[str, int]]:
+    """Keys below a prefix and the bytes of each, page by page."""
+    above = len(address.key) + 1 if address.key else 0
+    last, failures = None, 0
+    while True:
+        try:
+            for page in _pages(address, prefix, last):
+                last, failures = page[-1]["path"], 0
+                yield from ((entry["path"][above:], entry["size"]) for entry in page)
+            return
+        except RunError:  # half of an answer, which obstore does not request again
+            failures += 1
+            is_there = _connection(address.scheme, address.host).reached or last is not None
+            if failures == _LIST_ATTEMPTS or not is_there:
+                raise
+
+
+def _pages(address: Address, prefix: str, offset: str | None) -> Iterator[Any]:
+    """Pages of a list, from behind a path on."""
+    with _request(address, prefix) as (store, path):
+        pages = store.list(f"{path}/" if path else None, offset=offset, chunk_size=1000)
+        while page := answered(lambda: _next(pages)):
+            yield page
 
 
 async def _next(pages: Any) -> Any:
@@ -397,7 +400,7 @@ def _is_done(objects: CloudObjects, key: str, version: dict[str, Any] | None, da
     from obstore.exceptions import AlreadyExistsError, PreconditionError
 
     try:
-        with objects._reported(key) as (store, path):
+        with _request(objects.address, key) as (store, path):
             _put(store, path, data, version or "create")
     except (AlreadyExistsError, PreconditionError):
         return False
