@@ -30,6 +30,7 @@ _BLOCK_BYTES = 1 << 20
 # A path that leads nowhere is a fault of the listing.
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
+NO_OBJECT = "cannot be read: no such object"
 Identity = tuple[int | str, ...]
 
 _large_digests: dict[Identity, str] = {}
@@ -219,7 +220,7 @@ def _object(address: Address) -> BinaryIO:
     try:
         found = RemoteFile(address)
     except FileNotFoundError:
-        raise SourceProblem("cannot be read: no such object") from None
+        raise SourceProblem(NO_OBJECT) from None
     if not found.size:
         raise SourceProblem("the file is empty (0 bytes)")
     return cast(BinaryIO, found)

@@ -124,11 +124,11 @@ def _parsed(text: str) -> tuple[str, CachePath, dict[str, str]]:
         raise UsageError(
             f"corpus {text!r} names no path: write {kind}:PATH[?option=value&...]", kind="usage"
         )
-    if is_address(written) and not isinstance(place := cache_path(written), Path):
-        return kind, _stored(kind, place), _options(text, query)
     if not is_address(written) and (problem := path_problem(written)):
         raise UsageError(f"corpus {text!r}: {problem}", kind="usage")
-    path = _found(written)
+    path = cache_path(written) if is_address(written) else _found(written)
+    if isinstance(path, Address):
+        return kind, _stored(kind, path), _options(text, query)
     if not os.path.exists(path):
         hint = "; in a path ? is written %3F, and % is %25" if {"?", "%"} & set(rest) else ""
         raise UsageError(f"corpus {text!r}: {path} does not exist{hint}", kind="missing")

@@ -17,6 +17,7 @@ from cache_schema.store.objects import objects_of
 from cache_schema.text import one_line
 from pipeline.audio.decode import UnusableAudio, scan_header, segment_frames
 from pipeline.audio.members import container_of
+from pipeline.audio.source import NO_OBJECT
 from pipeline.corpora.walk import files_below, leads_into, limit_of, link_explanation
 
 MAX_READ_AGAIN = 20  # clips whose headers are read again to learn what is wrong
@@ -173,6 +174,8 @@ class _Finder:
 def _of_content(root: CachePath, clip: Clip) -> _Reason:
     """What a decoder reports of the header of a file that is there, or where its end is."""
     header = scan_header(root / clip.path)
+    if header.problem == NO_OBJECT:  # of a web server, which is not listed
+        return _Reason("are not there")
     if not header.frames:
         return _Reason(f"cannot be decoded ({header.problem})")
     try:

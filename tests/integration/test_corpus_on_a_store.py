@@ -125,6 +125,18 @@ def test_what_vanishes_after_planning_ends_its_unit_and_is_no_finding(
     assert rows(f"folder:s3://bucket/{PLACE}", out, **server.environment) == local
 
 
+def test_a_local_address_is_a_path(corpus: Path, local: dict[str, bytes], tmp_path: Path) -> None:
+    assert rows(f"folder:file://{corpus}", tmp_path / "c.zarr") == local
+
+
+def test_what_a_web_server_lacks_is_not_there(server: ObjectServer, tmp_path: Path) -> None:
+    (tmp_path / "l.csv").write_text("path,label\nno.wav,low\n")
+    place = server.web(PLACE).replace(" ", "%20")
+    refused = precompute(f"csv:{tmp_path}/l.csv?root={place}", tmp_path / "c")
+    assert refused.returncode == 2
+    assert "1 are not there, first no.wav" in refused.stderr
+
+
 def test_what_is_listed_and_not_there_is_explained(server: ObjectServer, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("path,label\ntrain/HIGH/0.flac,high\nno.wav,low\n")
     text = f"csv:{tmp_path}/l.csv?root=s3://bucket/{PLACE}"
