@@ -47,7 +47,7 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
     Raises
     ------
     RunError
-        If the weights are missing or damaged.
+        If the weights are missing, damaged or not finite.
     """
     path = run / WEIGHTS
     student = build_student(config["student"], config["student_options"], len(config["classes"]))
@@ -61,6 +61,13 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
             f"{path} does not hold the weights of a {config['student']}: {reason}. {_way_out(run)}",
             kind="weights",
         ) from None
+    tensors = student.state_dict().items()
+    wild = [name for name, tensor in tensors if not bool(tensor.isfinite().all())]
+    if wild:
+        raise RunError(
+            f"{path} has weights that are not finite, first {wild[0]}. {_way_out(run)}",
+            kind="weights",
+        )
     return student.eval()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 
 class _Loss(BaseModel):
@@ -13,12 +13,18 @@ class _Loss(BaseModel):
     teachers: Annotated[list[str], Field(min_length=1)]
 
 
+def _unlike(classes: list[str]) -> list[str]:
+    if len(set(classes)) < len(classes):
+        raise ValueError("a class stands twice")
+    return classes
+
+
 class _RunConfig(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
     student: str
     student_options: dict[str, str]
     distill: list[_Loss]
-    classes: Annotated[list[str], Field(min_length=1)]
+    classes: Annotated[list[str], Field(min_length=1), AfterValidator(_unlike)]
     task: Literal["single", "multi"]
     class_map: dict[str, list[str]] | None
     metric: str | None
