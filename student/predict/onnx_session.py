@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.store.safe_open import read_plain
 from cache_schema.text import one_line
 from student.predict.contract import METADATA_KEY, Contract, TensorSpec, parse_contract
+from student.predict.onnx_operators import operators
 
 MAX_MODEL_BYTES = 1 << 30
 _FATAL = 4  # of onnxruntime's levels of messages: below it it writes to stderr on its own
@@ -126,35 +127,14 @@ def _onnxruntime() -> Any:
 
 
 def _check_ends(content: bytes, path: Path) -> None:
-    """Reject operators that repeat others: no signal ends a run that turns for ever.
-
-    What is no ONNX file at all is left to onnxruntime, which says why.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load_from_string(content)
-    except DecodeError:
-        return
-    found = {node.op_type for node in _nodes(model)} & _REPEATING
+    """Reject operators that repeat others: no signal ends a run that turns for ever."""
+    found = {*operators(content)} & _REPEATING
     if found:
         raise RunError(
             f"{path} has operators that repeat others ({', '.join(sorted(found))}), which no exported "
             f"student has and which may have no end. {_EXPORT_AGAIN}",
             kind="onnx",
         )
-
-
-def _nodes(model: Any) -> Iterator[Any]:
-    """All nodes of a graph and its functions, also of what a node holds."""
-    waiting = [*model.graph.node, *(node for one in model.functions for node in one.node)]
-    while waiting:
-        node = waiting.pop()
-        yield node
-        for attribute in node.attribute:
-            for graph in (attribute.g, *attribute.graphs):
-                waiting += graph.node
 
 
 def _loaded(onnxruntime: Any, content: bytes, path: Path, folder: str) -> Any:

@@ -15,7 +15,7 @@ class _Loss(BaseModel):
 
 def _unlike(classes: list[str]) -> list[str]:
     if len(set(classes)) < len(classes):
-        raise ValueError("a class stands twice")
+        raise ValueError("a class is named twice")
     return classes
 
 

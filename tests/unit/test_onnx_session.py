@@ -14,6 +14,7 @@ from onnx import TensorProto, helper
 from toy_onnx import BINS, CLASSES, FRAMES, MATRIX, contract, graph, save, write_toy
 
 from cache_schema.errors import RunError, UsageError
+from student.predict.onnx_operators import operators
 from student.predict.onnx_session import open_onnx
 from student.predict.predictor import open_predictor
 
@@ -216,3 +217,12 @@ def test_operators_that_repeat_others_are_refused(tmp_path: Path, place: str) ->
         model.functions.append(helper.make_function("own", "f", [], ["late"], [loop], opsets))
     message = refused(save(model, promised, tmp_path / "loop.onnx"), "onnx")
     assert "operators that repeat others (Loop)" in message
+
+
+def test_operators_are_those_that_onnx_reads(tmp_path: Path) -> None:
+    model = onnx.load(write_toy(tmp_path / "toy.onnx", attention=True))
+    content = model.SerializeToString()
+    assert sorted(operators(content)) == sorted(node.op_type for node in model.graph.node)
+    for end in range(0, len(content), 7):  # of what is cut the name may be, and there is no error
+        for found in operators(content[:end]):
+            assert any(name.startswith(found) for name in operators(content))
