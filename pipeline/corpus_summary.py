@@ -89,15 +89,18 @@ def _classes_line(corpus: Corpus) -> str:
 
 
 def _splits_line(corpus: Corpus) -> str:
-    """Count clips by split, and the labelled and the unlabelled ones apart where both are."""
+    """Count clips by split, those that are labelled where not all are, and those without a class."""
     clips = Counter(clip.split for clip in corpus.clips)
     labelled = Counter(clip.split for clip in corpus.clips if clip.labelled)
+    negative = Counter(clip.split for clip in corpus.clips if clip.none_present)
     ordered = sorted(clips, key=lambda split: (_order(split), split))
-    return ", ".join(
-        f"{one_line(split)}: {clips[split]}"
-        + ("" if labelled[split] == clips[split] else f" ({labelled[split]} labelled)")
-        for split in ordered
-    )
+
+    def details(split: str) -> str:
+        found = [f"{labelled[split]} labelled"] if labelled[split] < clips[split] else []
+        found += [f"{negative[split]} with none of the classes"] if negative[split] else []
+        return f" ({', '.join(found)})" if found else ""
+
+    return ", ".join(f"{one_line(split)}: {clips[split]}{details(split)}" for split in ordered)
 
 
 def _order(split: str) -> int:
@@ -154,7 +157,11 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
     }
     for split, meaning in lacks.items():
         if split not in splits:
-            found.append(f"no split {split}: {meaning}")
+            chosen = split != "train" and kind in ("csv", "folder", "jsonl")
+            way = (
+                f". A larger share gives it one (?{split}=0.2), or stratify=true" if chosen else ""
+            )
+            found.append(f"no split {split}: {meaning}{way}")
         elif split not in usable:
             found.append(f"no clip of {split} is usable: {meaning}")
         elif labelled and split not in labelled:

@@ -209,7 +209,9 @@ def labelled_clips(corpus: Corpus, split: str) -> list[Clip]:
         known = sorted({clip.split for clip in corpus.clips if clip.labels})
         raise RunError(
             f"the corpus has no labelled clip in split {split!r}, only in "
-            f"{', '.join(known) or 'none'}; fine-tuning needs train and validation clips",
+            f"{', '.join(known) or 'none'}; fine-tuning needs train and validation clips. Splits that "
+            "are chosen get larger shares by ?validation=0.2 and ?test=0.2, alike for each class by "
+            "stratify=true",
             kind="corpus",
         )
     return found

@@ -45,7 +45,9 @@ def _beside_twin(rows: Sequence[TableRow]) -> list[str]:
     for row in rows:
         if row.gain is not None and row is not plain:
             found += uneven_steps(str(row.condition), row.steps, plain.steps)
-            twin = mean(row.found) - row.gain.mean
-            score = mean(row.found)
-            found += below_twin(str(row.condition), score, twin, row.metric, _pairs(row))
+            half_width = row.gain.half_width
+            if half_width is None or row.gain.mean + half_width < 0:
+                score = mean(row.found)
+                twin = score - row.gain.mean
+                found += below_twin(str(row.condition), score, twin, row.metric, _pairs(row))
     return found

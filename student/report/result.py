@@ -71,7 +71,8 @@ def sentences(block: Block) -> list[str]:
     if not any(row.found for row in block.rows if str(row.condition) == NONE):
         found.append(
             "No undistilled twin is among the runs, so what distillation brings is not known: train one "
-            "by the same command without --distill, and give its folder too."
+            "by the same command without --distill, and give its folder too. A run that was given more "
+            "epochs needs a twin that was given them after the same one."
         )
     return found
 

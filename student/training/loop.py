@@ -96,6 +96,11 @@ class Trainer:
                 log(_epoch_line(entry, self.recipe.epochs))
                 if self.processes.any(stop_requested()):
                     raise self._interrupted()
+        if self.progress.epoch < self.recipe.epochs:
+            log(
+                f"ended after epoch {self.progress.epoch} of {self.recipe.epochs}: no better validation "
+                f"score since epoch {self.progress.risen} (--patience {self.settings.patience})"
+            )
 
     def _train_epoch(self, stop_requested: Callable[[], bool]) -> None:
         """Train what is left of an epoch."""

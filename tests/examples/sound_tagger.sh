@@ -3,6 +3,7 @@
 # Usage: sound_tagger.sh LIST RECORDING PRETRAINED WORK [EPOCHS]
 #   LIST is a CSV file: path,labels,start_s,end_s,site (several labels joined by ;, an empty cell is
 #   an unlabelled stretch); the recordings of a site stay in one split. RECORDING is a new one to tag.
+#   Where rows are events in whole recordings, add &rows=event to the corpus below.
 set -euo pipefail
 list=$1 recording=$2 pretrained=$3 work=$4 epochs=${5:-40}
 

@@ -240,7 +240,10 @@ class Listing:
         options = [f"{known}={option_text(name)}" for known, name in {**there, **proposed}.items()]
         options += ["unknown=ignore"] if set(unknown) - set(proposed.values()) else []
         query = f"?{'&'.join(options)}" if options else ""
-        return f"Read it as '{self.kind}:{option_text(self.path)}{query}', with your other options"
+        way = f"Read it as '{self.kind}:{option_text(self.path)}{query}', with your other options"
+        if {"start_s", "end_s"} <= {*have, *proposed}:
+            way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
+        return way
 
     def split_labels(self, text: str) -> list[str]:
         """Split the labels of a clip."""
