@@ -39,13 +39,19 @@ def measure(scratch: Path, *, quick: bool) -> Iterator[Figure]:
             alone = _epoch(f"{address}/{out.name}")
     yield Figure(
         what=f"stall from afar, {1000 * REQUEST_S:.0f} ms a request",
-        value=100 * found.waited,
+        value=100 * _behind_the_first(found),
         unit="%",
         bound="<= 2",
-        against="wall time of an epoch",
-        note=f"{100 * alone.waited:.1f} % with one unit at a time",
+        against="wall time of an epoch behind its first batch",
+        note=f"{100 * _behind_the_first(alone):.1f} % with one unit at a time; the first batch takes "
+        f"{found.first_wall_s:.2f} s",
         details={"wall_s": found.wall_s, "first_wall_s": found.first_wall_s},
     )
+
+
+def _behind_the_first(found: Watched) -> float:
+    """Share of the steps' time that the trainer waited; the first batch comes once in an epoch."""
+    return sum(found.waits_s) / found.wall_s
 
 
 def _epoch(address: str) -> Watched:
