@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from cache_schema.cautions import few
+from cache_schema.inspection.cache_cautions import MAX_CLIPS
 from cache_schema.inspection.records import commit_records
 from cache_schema.reader import Cache, Unit
 
-MAX_CLIPS = 50_000  # of a split: what is looked at of very large ones, whose clips lie at random
 TRAIN = "train"
 
 

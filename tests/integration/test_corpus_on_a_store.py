@@ -160,7 +160,7 @@ def test_a_list_does_not_lead_out_of_its_place(
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "wanted"),
     [
         ("esc:s3://bucket/x", "only folder, csv, jsonl are read at an address"),
         ("folder:ftp://host/x", "ftp:// is no kind of address"),
@@ -169,11 +169,11 @@ def test_a_list_does_not_lead_out_of_its_place(
     ],
 )
 def test_what_cannot_be_read_at_an_address_is_refused(
-    server: ObjectServer, tmp_path: Path, text: str, said: str
+    server: ObjectServer, tmp_path: Path, text: str, wanted: str
 ) -> None:
     refused = precompute(text, tmp_path / "c", **server.environment)
     assert refused.returncode == 2
-    assert said in refused.stderr
+    assert wanted in refused.stderr
     assert "pw" not in refused.stderr
     assert not (tmp_path / "c").exists()
 
