@@ -95,16 +95,21 @@ def read_corpus(text: str, *, output: CachePath | None = None) -> Corpus:
         shared = (*WINDOW_OPTIONS, LINKS_OPTION)
         typed = typed_options(read, options, f"corpus {kind}", also_known=shared)
         corpus: Corpus = read(path, **typed)
+    _check_windowed(text, corpus, windows)
+    corpus = replace(corpus, plugin=plugin_origin(CORPORA, kind, "corpus"))
+    if reach is not None:
+        corpus = corpus.below(reach)
+    return windows.cut(corpus) if windows else corpus
+
+
+def _check_windowed(text: str, corpus: Corpus, windows: Windows | None) -> None:
+    """Reject events without windows, whose labels they are."""
     if corpus.events and windows is None:
         raise UsageError(
             f"corpus {text!r}: rows=event needs the length of the windows that have events for labels; "
             "add &window_s=5",
             kind="options",
         )
-    corpus = replace(corpus, plugin=plugin_origin(CORPORA, kind, "corpus"))
-    if reach is not None:
-        corpus = corpus.below(reach)
-    return windows.cut(corpus) if windows else corpus
 
 
 def _parsed(text: str) -> tuple[str, CachePath, dict[str, str]]:

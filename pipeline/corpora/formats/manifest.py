@@ -239,16 +239,22 @@ class Listing:
             proposed[GROUP] = group
         options = [f"{known}={option_text(name)}" for known, name in {**there, **proposed}.items()]
         options += ["unknown=ignore"] if set(unknown) - set(proposed.values()) else []
-        query = f"?{'&'.join(options)}" if options else ""
-        way = f"Read it as '{self.kind}:{option_text(self.path)}{query}', with your other options"
-        if {"start_s", "end_s"} <= {*have, *proposed}:
-            way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
-        return way
+        corpus = f"{self.kind}:{option_text(self.path)}"
+        return _reading(corpus, options, stretches={"start_s", "end_s"} <= {*have, *proposed})
 
     def split_labels(self, text: str) -> list[str]:
         """Split the labels of a clip."""
         parts = text.split(self.label_sep) if self.label_sep else [text]
         return [label.strip() for label in parts]
+
+
+def _reading(corpus: str, options: Sequence[str], *, stretches: bool) -> str:
+    """Name the options that read a list, whose rows may be stretches of recordings."""
+    query = f"?{'&'.join(options)}" if options else ""
+    way = f"Read it as '{corpus}{query}', with your other options"
+    if stretches:
+        way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
+    return way
 
 
 def group_column(names: Iterable[str]) -> str:
