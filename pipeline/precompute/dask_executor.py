@@ -24,7 +24,12 @@ from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import AftersoundError, RunError, bullet_list
 from cache_schema.metadata import CommitRecord
 from cache_schema.text import one_line
-from pipeline.precompute.preflight import DISTRIBUTION, compute_on_worker, worker_problems
+from pipeline.precompute.preflight import (
+    DISTRIBUTION,
+    SAME_EVERYWHERE,
+    compute_on_worker,
+    worker_problems,
+)
 from pipeline.precompute.work_unit import (
     MAX_CONCURRENT_UNITS,
     UnitJob,
@@ -185,8 +190,7 @@ def _check_workers(client: Any, job: UnitJob) -> None:
         client.cancel(list(tried.values()))
         raise RunError(
             f"{len(problems)} problem(s) with the workers of {client.scheduler.address}\n"
-            f"{bullet_list(problems)}\nNothing was computed. Give every worker the same package, corpus "
-            "and cache at the same paths, or end it, and repeat the command.",
+            f"{bullet_list(problems)}\nNothing was computed. {SAME_EVERYWHERE}",
             kind="worker",
         )
 

@@ -18,6 +18,10 @@ from pipeline.audio.source import SourceProblem, open_source
 from pipeline.precompute.work_unit import UnitJob, compute_unit, planned_part
 
 DISTRIBUTION = "aftersound"
+SAME_EVERYWHERE = (
+    "Give every worker the same package, corpus and cache at the same paths, or end it, and repeat the "
+    "command."
+)
 
 
 def worker_problems(job: UnitJob, wanted_version: str) -> list[str]:
@@ -65,8 +69,7 @@ def _check_once(job: UnitJob, wanted_version: str) -> None:
     if problems := worker_problems(job, wanted_version):
         raise RunError(
             f"the worker of process {os.getpid()} on {socket.gethostname()} cannot compute\n"
-            f"{bullet_list(problems)}\nIt computed nothing. Give every worker the same package, corpus "
-            "and cache at the same paths, or end it, and repeat the command.",
+            f"{bullet_list(problems)}\nIt computed nothing. {SAME_EVERYWHERE}",
             kind="worker",
         )
 
