@@ -28,7 +28,7 @@ from student.plugin_checks import CLASSES, EXPORTER_CHECKS
 from student.runs.settings import build_student, student_class
 
 OPTIONS = {"ast-tiny": {"layers": "2"}}
-SAMPLES = 8_000
+SAMPLES = 4_000
 
 
 def forms() -> list[tuple[str, Kind]]:

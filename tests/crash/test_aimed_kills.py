@@ -17,7 +17,7 @@ def test_a_run_killed_at_random_stages_completes_to_equal_bytes_and_shows_no_wro
 ) -> None:
     # A process of its own: it forks, and a test worker has threads.
     run = subprocess.run(
-        [sys.executable, SCRIPT, "10", tmp_path],
+        [sys.executable, SCRIPT, "6", tmp_path],
         capture_output=True,
         text=True,
         timeout=600,

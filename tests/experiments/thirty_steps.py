@@ -24,7 +24,7 @@ from student.training.determinism import prepare_torch
 from student.training.objective import Objective, build_objective, class_maps, needed_signals
 
 STUDENTS = ("lstm-p", "tc-resnet", "crnn", "att-rnn", "mhatt-rnn")
-STEPS, BATCH, HELD_BATCHES = 30, 32, 2
+STEPS, BATCH, HELD_BATCHES = 30, 16, 4
 
 
 def thirty_steps(cache: Cache, student: str, loss: str, seed: int = 0) -> tuple[float, float]:

@@ -17,6 +17,7 @@ import pytest
 from commands import Started, command, plain_environment, succeeded, write_tones
 from small_cache import tree_bytes
 
+WAIT_S = 5.0  # for workers, in place of half a minute
 CLUSTER = """
 import sys
 from distributed import LocalCluster
@@ -28,6 +29,13 @@ if __name__ == "__main__":
     ) as cluster:
         print(cluster.scheduler_address, flush=True)
         input()
+"""
+
+WAITS_LESS = f"""
+import pipeline.precompute.dask_executor
+pipeline.precompute.dask_executor.WORKERS_WITHIN_S = {WAIT_S}
+from pipeline.precompute.cli import main
+main()
 """
 
 
@@ -69,7 +77,7 @@ def no_worker(folder: Path) -> Waited:
 def waited(folder: Path, address: str) -> Waited:
     corpus, began_s = write_tones(folder / "tones", per_class=1), time.monotonic()
     words = (f"folder:{corpus}", "--teacher", "toy", "--out", folder / "c", "--scheduler", address)
-    run = command("precompute-teacher", *words)
+    run = command("precompute-teacher", *words, program=WAITS_LESS)
     return Waited(
         run.returncode, run.stderr.replace(address, "ADDRESS"), time.monotonic() - began_s
     )
@@ -95,7 +103,7 @@ def scheduler_dies(folder: Path) -> Waited:
 
 @pytest.fixture(scope="module", autouse=True)
 def waiting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Waited]]:
-    """Commands that wait for half a minute, begun together while the other tests go on."""
+    """Commands that wait, begun together while the other tests go on."""
     scenarios = (nobody_answers, no_worker, scheduler_dies)
     folders = {one.__name__: tmp_path_factory.mktemp(one.__name__) for one in scenarios}
     with ThreadPoolExecutor(len(scenarios)) as pool:
@@ -151,13 +159,13 @@ def test_an_address_where_nobody_answers_is_reported(waiting: Callable[[str], Wa
     assert "Traceback" not in found.errors
 
 
-def test_a_scheduler_without_workers_is_reported_within_half_a_minute(
+def test_a_scheduler_without_workers_is_reported_in_time(
     waiting: Callable[[str], Waited],
 ) -> None:
     found = waiting("no_worker")
-    assert found.seconds < 90, "30 s of waiting, and what a busy machine adds"
+    assert found.seconds < 60 + WAIT_S, "the wait, and what a busy machine adds"
     assert found.code == 1
-    assert "has no worker after 30 s" in found.errors
+    assert f"has no worker after {WAIT_S:g} s" in found.errors
     assert "dask worker ADDRESS" in found.errors
 
 

@@ -100,16 +100,14 @@ def units_kept(out: Path, errors: str) -> int:
     return int(match[1])
 
 
-def assert_goes_on(
-    corpus: str, out: Path, errors: str, undisturbed: dict[str, bytes], *options: str
-) -> None:
+def assert_goes_on(corpus: str, out: Path, errors: str, undisturbed: dict[str, bytes]) -> None:
     """What it reported is true, nothing is half-written, and the repeated command finishes the rest."""
     kept = units_kept(out, errors)
     assert kept > 0
     assert verify(out) == []
     assert [path.name for path in out.rglob("*.partial")] == []
     assert [path.name for path in out.parent.iterdir()] == [out.name]
-    output = succeeded(command("precompute-teacher", corpus, "--out", out, *OPTIONS, *options))
+    output = succeeded(command("precompute-teacher", corpus, "--out", out, *OPTIONS))
     assert f"{UNITS - kept} work units to compute, {kept} already there" in output
     assert tree_bytes(out) == undisturbed
 
@@ -130,7 +128,7 @@ def test_a_signal_to_all_workers_too_leaves_none_of_them_behind(
     """Ctrl-C on a terminal and the end of a batch job reach every process of the command."""
     out, workers = tmp_path / "c", ("--workers", "2")
     _, errors = stopped_after_a_unit(corpus, out, lambda pid: os.killpg(pid, number), *workers)
-    assert_goes_on(corpus, out, errors, undisturbed, *workers)
+    assert_goes_on(corpus, out, errors, undisturbed)
 
 
 def test_a_signal_to_the_command_alone_stops_its_workers(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from commands import RATE_HZ, command, fresh_command, succeeded, tone, write_tones
+from commands import RATE_HZ, command, succeeded, tone, write_tones
 from safetensors.numpy import load_file, save_file
 from small_cache import tree_bytes
 
@@ -41,14 +41,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def precompute(
-    corpus: Path, out: Path, *options: object, release: str = "", **environment: str
+    corpus: Path, out: Path, *options: object, release: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command, as another release would if one is given."""
+    """Run the command, changed as by another release if a program for that is given."""
     words = [f"folder:{corpus}", "--out", out, *options]
     if "--teacher" not in options:
         words += ["--teacher", "toy"]
-    if environment:  # which the hub's library reads when it is imported
-        return fresh_command("precompute-teacher", *words, **environment)
     program = f"{release}\nfrom pipeline.precompute.cli import main\nmain()" if release else ""
     return command("precompute-teacher", *words, program=program)
 
@@ -167,10 +165,13 @@ def test_another_revision_is_rejected_with_both_values(corpus: Path, tmp_path: P
         write_untrained_encoder(repository / "snapshots" / commit, seed=0)
     (repository / "refs").mkdir()
     (repository / "refs/main").write_text(COMMITS[0])
-    hub = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "hub")}
+    # Instead of HF_HUB_CACHE, which its library reads when it is imported.
+    hub = (
+        f"from huggingface_hub import constants; constants.HF_HUB_CACHE = {str(tmp_path / 'hub')!r}"
+    )
     out, teacher = tmp_path / "c", ["--teacher", "some/teacher"]
-    succeeded(precompute(corpus, out, *teacher, **hub))
-    assert "nothing to do" in succeeded(precompute(corpus, out, *teacher, **hub))
+    succeeded(precompute(corpus, out, *teacher, release=hub))
+    assert "nothing to do" in succeeded(precompute(corpus, out, *teacher, release=hub))
     (repository / "refs/main").write_text(COMMITS[1])
-    run = precompute(corpus, out, *teacher, **hub)
+    run = precompute(corpus, out, *teacher, release=hub)
     refused(run, f"teacher.revision: cache '{COMMITS[0]}', this run '{COMMITS[1]}'")

@@ -21,7 +21,7 @@ from small_finetuning import write_base
 
 from cache_schema.integrity.verify import verify
 
-# Several hundred steps of some milliseconds: long enough to be hit inside an epoch.
+# A hundred steps of some milliseconds: long enough to be hit inside an epoch.
 STUDENT = (
     "--student",
     "att-rnn",
@@ -52,7 +52,7 @@ main()
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"folder:{write_tones(tmp_path_factory.mktemp('corpus') / 'tones', 20)}"
+    return f"folder:{write_tones(tmp_path_factory.mktemp('corpus') / 'tones', 12)}"
 
 
 @pytest.fixture(scope="module")

@@ -35,9 +35,13 @@ for name in {BLOCKED!r}:
 """
 
 
-def without_the_teachers_stack(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a command's main in a process where what a teacher needs is not installed."""
-    code = UNINSTALLED + f"from {module} import main\nmain({[str(a) for a in arguments]!r})\n"
+def without_the_teachers_stack(
+    *commands: tuple[str, list[object]],
+) -> subprocess.CompletedProcess[str]:
+    """Run the mains of commands in one process where what a teacher needs is not installed."""
+    code = UNINSTALLED
+    for module, words in commands:
+        code += f"from {module} import main\nmain({[*map(str, words)]!r}, standalone_mode=False)\n"
     return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -53,10 +57,15 @@ def test_it_trains_from_the_cache_alone_and_keeps_no_head(tmp_path: Path) -> Non
     succeeded(command("precompute-teacher", f"folder:{corpus}", "--teacher", "toy", "--out", cache))
     shutil.rmtree(corpus)
     distill = ["--distill", "temporal=0.2", "--distill", "logits=0.3"]
-    arguments = [cache, "--student", "tc-resnet", "--out", run, "--epochs", 2, *distill]
-    output = succeeded(without_the_teachers_stack("student.training.cli", *arguments))
+    train = [cache, "--student", "tc-resnet", "--out", run, "--epochs", 2, *distill]
+    evaluate = [run, cache, "--json"]
+    output = succeeded(
+        without_the_teachers_stack(
+            ("student.training.cli", train), ("student.evaluation.cli", evaluate)
+        )
+    )
     assert "\nteacher: train accuracy" in output
-    score = succeeded(without_the_teachers_stack("student.evaluation.cli", run, cache, "--json"))
+    score = output[output.index("\n{") :]
     assert (
         json.loads(score)["score"]
         == json.loads((run / "result.json").read_text())["splits"]["test"]["score"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from commands import PYTHON, forking_python
 from fuzzing import run
 
 from cache_schema.inspection.cli import main as inspect_cache
@@ -72,7 +75,10 @@ def test_no_command_prints_it_raw(cache: Path, corpus: Path, tmp_path: Path) -> 
     safe(evaluate_student, tmp_path / "run\x1b[1m", cache, *picture)
 
 
-def test_tables_hold_text_alone(cache: Path, tmp_path: Path) -> None:
+def test_tables_hold_text_alone(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", forking_python())
     words = (
         "--student",
         "tc-resnet",
@@ -101,16 +107,11 @@ def test_a_packs_list_of_what_is_unusable_is_plain(corpus: Path, tmp_path: Path)
 def test_an_odd_backend_of_matplotlib_is_no_matter(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import subprocess
-    import sys
-
     script = (
         "from cache_schema.inspection.plot import _matplotlib; print(_matplotlib().get_backend())"
     )
     monkeypatch.setenv("MPLBACKEND", "no-such-backend")
-    found = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
-    )
+    found = subprocess.run([PYTHON, "-c", script], capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     assert found.stdout.strip().lower() == "agg"
 

@@ -37,7 +37,7 @@ def corpus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return FORMS[request.param](tmp_path_factory.mktemp("corpora") / request.param)
 
 
-@fuzzing(60)
+@fuzzing(30)
 @given(seeds)
 def test_a_mutated_container_is_read_or_rejected(corpus: str, seed: int) -> None:
     dice = random.Random(seed)

@@ -117,7 +117,7 @@ def test_the_noise_is_as_loud_as_recorded_against_the_clip_in_its_recorded_place
     ),
     folders=st.booleans(),
 )
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=6)
 def test_no_split_gets_the_noise_of_another(
     tmp_path_factory: pytest.TempPathFactory, lengths_s: list[int], folders: bool
 ) -> None:
