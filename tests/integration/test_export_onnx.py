@@ -200,7 +200,7 @@ def test_an_export_stopped_by_a_signal_leaves_nothing(
 
 def test_the_same_run_gives_the_same_file(work: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        copy = Path(shutil.copytree(work / "trained", tmp_path / name / "run"))
+        copy = Path(shutil.copytree(work / "ds", tmp_path / name / "run"))
         exported(copy, "--to", "onnx", "--length-s", 1, "--out", tmp_path / name / "out")
     files = [tmp_path / name / "out" / "model.onnx" for name in ("one", "two")]
     assert files[0].read_bytes() == files[1].read_bytes()

@@ -6,12 +6,11 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
-from commands import command, plain_environment, succeeded
+from commands import command, forking_python, plain_environment, succeeded
 from exported_students import write_run
 from pages import PAGES
 
@@ -92,7 +91,7 @@ def test_the_page_has_every_kind() -> None:
 
 def test_its_own_tests_pass(site: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull,
+        [forking_python(), "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull,
          "test_acme_audio.py"],
         cwd=site, capture_output=True, text=True, check=False, timeout=500,
         env=plain_environment() | {"PYTHONPATH": str(site), "ACME_LOG": str(site / "tested")},

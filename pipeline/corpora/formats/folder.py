@@ -7,6 +7,8 @@ split folders 10 % of the clips go to validation and 10 % to test, chosen by a h
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -82,26 +84,20 @@ def read_folder(
     problems = found.problems
     audio = [name for name in found.files if PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES]
     tops = {PurePosixPath(name).parts[0] for name in audio if "/" in name}
-    if validation_folds or test_folds:
-        requested = fold_splits(tops, validation_folds, test_folds, problems)
+    folds = (validation_folds, test_folds)
+    if any(folds):
+        requested = fold_splits(tops, *folds, problems)
         split_of = {top: requested.get(top, "train") for top in tops}
     else:
         split_of = {} if splits == "none" else _split_folders(path, tops)
-    entries = []
-    for name in audio:
-        parts = PurePosixPath(name).parts
-        split = split_of.get(parts[0])
-        label = _label(parts if split is None else parts[1:], labels)
-        if label == "":
-            problems.append(f"{name}: lies in no class folder (or use ?labels=prefix or none)")
-            continue
-        clip = Clip(
-            id=clip_name(name, ids),
-            path=name,
-            labels=() if label is None else (label,),
-            split=split or hashed_split(without_suffix(name), validation=validation, test=test),
-        )
-        entries.append(Entry(clip, name))
+    chosen = partial(hashed_split, validation=validation, test=test)
+    clips = [_clip(name, split_of, chosen, labels, ids) for name in audio]
+    entries = [Entry(clip, clip.path) for clip in clips if clip.labels != ("",)]
+    problems += [
+        f"{clip.path}: lies in no class folder (or use ?labels=prefix or none)"
+        for clip in clips
+        if clip.labels == ("",)
+    ]
     if split_of:
         own = f"the folders {', '.join(sorted(split_of))} are splits"
         problems += unused_shares(validation, test, own)
@@ -120,6 +116,21 @@ def read_folder(
     )
 
 
+def _clip(
+    name: str, split_of: Mapping[str, str], chosen: Callable[[str], str], labels: Labels, ids: Ids
+) -> Clip:
+    """The clip of a file, whose label is empty where none was found."""
+    parts = PurePosixPath(name).parts
+    split = split_of.get(parts[0])
+    label = _label(parts if split is None else parts[1:], labels)
+    return Clip(
+        id=clip_name(name, ids),
+        path=name,
+        labels=() if label is None else (label,),
+        split=split or chosen(without_suffix(name)),
+    )
+
+
 def _split_folders(path: CachePath, tops: set[str]) -> dict[str, str]:
     """Map the folders at the top to the splits that they are named like, if all of them are."""
     splits = sorted(top for top in tops if top.lower() in SPLIT_NAMES)
@@ -128,8 +139,7 @@ def _split_folders(path: CachePath, tops: set[str]) -> dict[str, str]:
         raise UsageError(
             f"folder:{path}: {_few(splits)} look like splits, {_few(others)} like classes. If all are "
             f"classes: folder:{option_text(path)}?splits=none. Else move one kind elsewhere, or "
-            "list the "
-            "clips in a csv: manifest.",
+            "list the clips in a csv: manifest.",
             kind="corpus",
         )
     return {} if others else {top: SPLIT_NAMES[top.lower()] for top in splits}
