@@ -199,6 +199,20 @@ def typed_options(
     return values
 
 
+def all_options(
+    target: Callable[..., Any], options: Mapping[str, str], what: str
+) -> dict[str, Any]:
+    """Convert as `typed_options`, with the defaults of what is not given.
+
+    >>> def loss(*, temperature: float = 1, top: int = 3) -> None: ...
+    >>> all_options(loss, {"temperature": "2.0"}, "loss")
+    {'temperature': 2.0, 'top': 3}
+    """
+    parameters = inspect.signature(target).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return defaults | typed_options(target, options, what)
+
+
 def options_of_type(target: Callable[..., Any], hint: Any) -> set[str]:
     """Names of the keyword-only parameters that are annotated with a type.
 
