@@ -243,7 +243,7 @@ def _convert(text: str, hint: Any) -> Any:
         return spelled[text.lower()]
     if hint in (int, float):
         return _number(text, hint)
-    if hint is Path and "\0" in text:
+    if hint is Path and (not text or "\0" in text):
         raise ValueError(f"expected a path, got {text!r}")
     return Path(text) if hint is Path else text
 

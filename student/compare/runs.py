@@ -15,13 +15,13 @@ from cache_schema.text import one_line
 from student.compare.conditions import Condition, folder_name, parse_losses, train_arguments
 from student.compare.halving import Rung, rungs
 from student.runs.checkpoint import read_json
+from student.runs.run_config import CONFIG
 from student.runs.settings import Settings, build_student, diff_settings, parse_student
 from student.training import cli as train_cli
 from student.training.loggers.session import logger_class
 from student.training.loop import TRAIN, VALIDATION
 from student.training.objective import check_signals, class_maps
 from student.training.train import (
-    CONFIG,
     HELD_OUT,
     check_trainable,
     finished_result,

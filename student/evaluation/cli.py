@@ -118,15 +118,18 @@ def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: b
     from student.metrics.chance import chance_level
     from student.metrics.per_group import groups_of, per_group
     from student.metrics.teacher import teacher_predictions
+    from student.runs.checkpoint import named_in
     from student.runs.predict import read_config, run_predictions
+    from student.runs.run_config import CONFIG
 
     config = read_config(run)
     student = run_predictions(run, config, cache, split)
     teacher = teacher_predictions(
         cache, split, config["class_map"], first_teacher(config["distill"])
     )
-    found = measure(student, config["metric"])
-    teacher_score = measure(teacher, config["metric"]) if teacher else None
+    with named_in(run / CONFIG):
+        found = measure(student, config["metric"])
+        teacher_score = measure(teacher, config["metric"]) if teacher else None
     chance = chance_level(student.labels_NC, found.metric)
     groups = per_group(student, groups_of(cache, student), found.metric)
     mass = attention_mass(run, cache, split)
