@@ -35,7 +35,7 @@ def differences(cached: Any, wanted: Any, where: str = "") -> list[str]:
 
 
 def _branches(value: Any) -> dict[str, Any] | None:
-    """What a document holds by name, or by number from 1; nothing holds nothing, a leaf has none."""
+    """What a document holds: a list's by number and name; nothing holds nothing, a leaf has none."""
     if value is None:
         return {}
     if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
