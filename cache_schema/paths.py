@@ -114,7 +114,7 @@ class OutputFile(OutputPath):
         if pattern is None:
             known = ", ".join(self.formats)
             self.fail(f"{path} has the suffix {path.suffix!r}; known: {known}", param, ctx)
-        if path.is_file() and not _is_ours(path, pattern):
+        if path.is_file() and not is_ours(path, pattern):
             self.fail(
                 f"{path} is there already and was not written by this command; name another file",
                 param,
@@ -123,7 +123,7 @@ class OutputFile(OutputPath):
         return path
 
 
-def _is_ours(path: Path, pattern: bytes) -> bool:
+def is_ours(path: Path, pattern: bytes) -> bool:
     """Whether a file is empty, or has a pattern near one of its ends."""
     with path.open("rb") as file:
         ends = file.read(_END_BYTES)

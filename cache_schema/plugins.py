@@ -199,6 +199,20 @@ def typed_options(
     return values
 
 
+def all_options(
+    target: Callable[..., Any], options: Mapping[str, str], what: str
+) -> dict[str, Any]:
+    """Convert as `typed_options`, with the defaults of what is not given.
+
+    >>> def loss(*, temperature: float = 1, top: int = 3) -> None: ...
+    >>> all_options(loss, {"temperature": "2.0"}, "loss")
+    {'temperature': 2.0, 'top': 3}
+    """
+    parameters = inspect.signature(target).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return defaults | typed_options(target, options, what)
+
+
 def options_of_type(target: Callable[..., Any], hint: Any) -> set[str]:
     """Names of the keyword-only parameters that are annotated with a type.
 
@@ -229,7 +243,7 @@ def _convert(text: str, hint: Any) -> Any:
         return spelled[text.lower()]
     if hint in (int, float):
         return _number(text, hint)
-    if hint is Path and "\0" in text:
+    if hint is Path and (not text or "\0" in text):
         raise ValueError(f"expected a path, got {text!r}")
     return Path(text) if hint is Path else text
 

@@ -7,6 +7,7 @@ if need be, asks from then on whether to give up.
 
 from __future__ import annotations
 
+import atexit
 import signal
 import threading
 import time
@@ -46,14 +47,27 @@ def is_overdue(began_s: float) -> bool:
 
 @contextmanager
 def interrupts() -> Iterator[None]:
-    """Let both signals raise KeyboardInterrupt."""
+    """Let both signals raise KeyboardInterrupt; afterwards the end of the process is quiet, too."""
 
     def interrupt() -> None:
         _stop.raised = True
         raise KeyboardInterrupt
 
-    with _first_signal(interrupt):
-        yield
+    try:
+        with _first_signal(interrupt):
+            yield
+    finally:
+        atexit.unregister(_end_at_once)
+        atexit.register(_end_at_once)
+
+
+def _end_at_once() -> None:
+    """Let Ctrl-C end a process that is ending, without a traceback out of what libraries do at exit.
+
+    What is registered last is called first: before torch takes its operators apart, for a second.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

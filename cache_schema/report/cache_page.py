@@ -67,8 +67,9 @@ def write_cache_page(
         "class_chart": "classes" if charts else "",
         "clips": [shown_clip(cache, position, charts) for position in chosen],
     }
+    pictures = 0 if png is None else write_pictures(png, charts, clip_pictures(cache, chosen))
     write_page(out, "cache.html", content, charts)
-    return 0 if png is None else write_pictures(png, charts, clip_pictures(cache, chosen))
+    return pictures
 
 
 def _warnings(cache: Cache, scores: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from cache_schema.errors import UsageError
 from cache_schema.inspection.plot import plot_chart, require_matplotlib
 from cache_schema.own_folder import check_own_folder
+from cache_schema.paths import PICTURES, is_ours
 from cache_schema.report.charts.base import Chart
 from cache_schema.store.files import write_atomic
 
@@ -35,10 +38,21 @@ def write_pictures(folder: Path, charts: Mapping[str, Chart], clips: Mapping[str
     """Draw charts and clips by their names; gives the number of pictures.
 
     Those of an earlier report are replaced or removed; other pictures in the folder are left alone.
+
+    Raises
+    ------
+    UsageError
+        If a picture that is none of ours has the name of one; nothing was written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     drawn = {name: chart.static for name, chart in charts.items() if chart.static is not None}
     names = {f"{name}{SUFFIX}" for name in (*drawn, *clips)}
+    if foreign := [str(folder / name) for name in sorted(names) if _is_foreign(folder / name)]:
+        raise UsageError(
+            f"{', '.join(foreign)}: there already, and not drawn by a report. Nothing was written. Move "
+            "it away, or choose another --png",
+            kind="exists",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
     earlier = _listed(folder)
     _list(folder, names | earlier)  # so that what a kill leaves is removed by the next report
     for name, static in drawn.items():
@@ -49,6 +63,12 @@ def write_pictures(folder: Path, charts: Mapping[str, Chart], clips: Mapping[str
         (folder / name).unlink(missing_ok=True)
     _list(folder, names)
     return len(names)
+
+
+def _is_foreign(file: Path) -> bool:
+    if file.is_symlink() or not file.is_file():
+        return os.path.lexists(file)
+    return not is_ours(file, PICTURES[SUFFIX])
 
 
 def _listed(folder: Path) -> set[str]:

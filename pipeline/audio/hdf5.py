@@ -68,9 +68,16 @@ class Pack:
     @cached_property
     def rate_hz(self) -> int:
         """Rate of the waveforms."""
-        rate_hz = int(self._h5.attrs.get("sample_rate", DEFAULT_RATE_HZ))
+        value = self._h5.attrs.get("sample_rate", DEFAULT_RATE_HZ)
+        try:
+            rate_hz = int(value)
+        except (TypeError, ValueError, OverflowError):  # a word, several numbers, NaN, infinity
+            rate_hz = 0
         if not 0 < rate_hz <= _MAX_RATE_HZ:
-            raise ValueError(f"the attribute sample_rate is {rate_hz}")
+            raise ValueError(
+                f"the attribute sample_rate is {value!r:.60}, expected a number of Hz up to "
+                f"{_MAX_RATE_HZ}"
+            )
         return rate_hz
 
     @property

@@ -31,7 +31,8 @@ from cache_schema.text import one_line, shell_word
 from cache_schema.writer import load_manifest, load_plans, missing_units
 from pipeline.corpora.argument import CORPUS, corpora_argument
 from pipeline.corpus_summary import corpus_summary
-from pipeline.precompute.inputs import Request
+from pipeline.precompute.inputs import Inputs, Request
+from pipeline.precompute.parts import kept_units_note
 from pipeline.precompute.plan import taken_lengths
 from pipeline.precompute.plan_prices import Rates, prices, read_rates
 from pipeline.precompute.plan_report import PlanReport, plan_report
@@ -197,7 +198,7 @@ def main(
         for name, share in report.deviations.items():
             console.print(f"  {name} {share:.2e}")
     elif repair:
-        with _Reporter(console, [clip.id for clip in precompute.inputs.clips]) as reporter:
+        with _Reporter(console, precompute.inputs) as reporter:
             found = repair_cache(precompute, reporter.start, reporter.unit)
         for damage in found:
             console.print(f"repaired: {damage}")
@@ -278,7 +279,7 @@ def _print_summary(console: Terminal, precompute: Precompute) -> None:
 def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None) -> None:
     out, left = precompute.out, 0
     rest = "already there" if part is None else "of other slices or already there"
-    with _Reporter(console, [clip.id for clip in precompute.inputs.clips], rest) as reporter:
+    with _Reporter(console, precompute.inputs, rest) as reporter:
         try:
             if part is None:
                 precompute.run(reporter.start, reporter.unit)
@@ -359,8 +360,8 @@ def _row_count(text: str) -> int | None:
 class _Reporter:
     """Shows progress with rate and time left: a bar on a terminal, lines in a log."""
 
-    def __init__(self, console: Terminal, ids: Sequence[str], rest: str = "already there") -> None:
-        self._console, self._ids, self._rest = console, ids, rest
+    def __init__(self, console: Terminal, inputs: Inputs, rest: str = "already there") -> None:
+        self._console, self._inputs, self._rest = console, inputs, rest
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -389,6 +390,8 @@ class _Reporter:
         self.plan = plan
         self._rows, self._total = 0, sum(plan.units.rows[unit] for unit in units)
         self._started = time.monotonic()
+        if note := kept_units_note(self._inputs, plan):
+            self._console.print(f"note: {note}")
         names = ", ".join(signal.name for signal in plan.signals)
         done = len(plan.units.rows) - len(units)
         self._console.print(
@@ -406,7 +409,8 @@ class _Reporter:
         self.quarantined += len(record.quarantine)
         first = plan.units.first_clip[record.unit]
         self.reasons += [
-            f"{one_line(self._ids[first + q.row])}: {one_line(q.reason)}" for q in record.quarantine
+            f"{one_line(self._inputs.clips[first + q.row].id)}: {one_line(q.reason)}"
+            for q in record.quarantine
         ]
         now = time.monotonic()
         rate = self._rows / max(now - self._started, 1e-9)

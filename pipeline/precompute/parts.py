@@ -28,6 +28,22 @@ def first_part(inputs: Inputs) -> PartPlan:
     return _part_of_views(inputs, "part-000", layouts, views)
 
 
+def kept_units_note(inputs: Inputs, plan: PartPlan) -> str:
+    """Note that a part that was begun has other work units than the request would cut; else nothing."""
+    rows, requested = max(plan.units.rows, default=0), inputs.request.unit_rows
+    if plan.source == "cache" or rows == requested:
+        return ""
+    names, views = [signal.name for signal in plan.signals], plan.view_range
+    layouts = _layouts(inputs, names, inputs.samples(views), own=[plan])
+    units = cut_units(layouts, inputs.facts.splits, views, requested)
+    if units.rows == plan.units.rows:  # of few clips, or of many bytes
+        return ""
+    return (
+        f"{plan.name} has work units of at most {rows} rows, which stay as they are; --unit-rows "
+        f"{requested} is for parts that are added later"
+    )
+
+
 def added_parts(inputs: Inputs, plans: Sequence[PartPlan]) -> list[PartPlan]:
     """Plan what an existing cache lacks: further signals, further views with all its signals.
 

@@ -44,14 +44,21 @@ def check_same_recipe(inputs: Inputs, manifest: Manifest, plans: Sequence[PartPl
     differing = differences({key: cached[key] for key in wanted}, wanted)
     if differing:
         taken = all(line.startswith(("teacher.", "audio.")) for line in differing)
-        beside = "keep both teachers in this one by another --teacher-name, " if taken else ""
+        beside = "keep both teachers in this one by another --teacher-name WORD, " if taken else ""
         raise CacheError(
-            f"{inputs.request.out} was made by another recipe; {len(differing)} fact(s) differ\n"
-            f"{bullet_list(differing)}\nNothing was written. Choose another --out, {beside}or "
-            "delete the cache if you mean to replace it.",
+            f"{inputs.request.out} was made by another recipe{_other_teacher(inputs, own)}; "
+            f"{len(differing)} fact(s) differ\n{bullet_list(differing)}\nNothing was written. Repeat "
+            f"the command with another --out, {beside}or delete the cache if you mean to replace it.",
             kind="stale",
         )
     _check_views_exist(inputs, plans)
+
+
+def _other_teacher(inputs: Inputs, own: Sequence[PartPlan]) -> str:
+    """The names of two teachers that differ in theirs."""
+    before = [(plan.teacher or {}).get("id") for plan in own[:1]]
+    now = inputs.teacher.provenance.get("id")
+    return "" if before in ([], [now]) else f", by the teacher {before[0]} where this run has {now}"
 
 
 def check_finished_by_others(inputs: Inputs, manifest: Manifest, plans: Sequence[PartPlan]) -> None:

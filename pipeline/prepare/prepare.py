@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,7 @@ def prepare(
         place = unpacked
         report(f"{place} is used where it lies; no checksums of unpacked recordings are published")
     else:
+        _check_folder(place)
         with write_lock(place):
             if place.exists():
                 _check_complete(place, corpus)
@@ -91,25 +93,51 @@ def _missing_files(place: Path, corpus: OfficialCorpus) -> list[str]:
     return [path for path in corpus.holds if next(place.glob(path), None) is None]
 
 
+def _check_folder(folder: Path, *, link: bool = True) -> None:
+    """Reject a file, or a link to nothing, in the place of a folder; without `link` any link.
+
+    Raises
+    ------
+    RunError
+        With what it is.
+    """
+    is_link = folder.is_symlink()
+    if (folder.is_dir() and (link or not is_link)) or not os.path.lexists(folder):
+        return
+    what = f"a link to {os.readlink(folder)}" if is_link else "no folder"
+    raise RunError(
+        f"{folder} is {what}, and the corpus needs a folder there. Move it away, and repeat the "
+        "command.",
+        kind="corpus",
+    )
+
+
 def _check_complete(place: Path, corpus: OfficialCorpus) -> None:
     if lacking := _missing_files(place, corpus):
         raise RunError(
             f"{place} is there but is not the whole corpus: {', '.join(lacking)} not found. Move it "
-            "away and repeat the command.",
+            "away, and repeat the command.",
             kind="corpus",
         )
 
 
 def _prepare_one(
-    corpus: OfficialCorpus, place: Path, archives: Path, source: Path | None, report: Report
+    corpus: OfficialCorpus,
+    place: Path,
+    archives: Path,
+    source: Path | None,
+    report: Report,
 ) -> None:
     """Collect the archives, unpack them beside the corpus' place, and put it there in one step."""
+    work = place.with_name(f"{place.name}.unpacking")
+    _check_folder(archives.parent)
+    _check_folder(archives)
+    _check_folder(work, link=False)
     archives.mkdir(parents=True, exist_ok=True)
     if source:
         files = _local_archives(corpus, source, report)
     else:
         files = [fetch(archive, archives, report) for archive in corpus.archives]
-    work = place.with_name(f"{place.name}.unpacking")
     shutil.rmtree(work, ignore_errors=True)  # of a killed run
     work.mkdir()
     try:

@@ -15,13 +15,13 @@ from cache_schema.text import one_line
 from student.compare.conditions import Condition, folder_name, parse_losses, train_arguments
 from student.compare.halving import Rung, rungs
 from student.runs.checkpoint import read_json
+from student.runs.run_config import CONFIG
 from student.runs.settings import Settings, build_student, diff_settings, parse_student
 from student.training import cli as train_cli
 from student.training.loggers.session import logger_class
 from student.training.loop import TRAIN, VALIDATION
 from student.training.objective import check_signals, class_maps
 from student.training.train import (
-    CONFIG,
     HELD_OUT,
     check_trainable,
     finished_result,
@@ -178,6 +178,7 @@ def check_comparison(comparison: Comparison, caches: Mapping[str, Cache], *, fol
                 "the --config of --train has losses of its own; leave distill to --condition",
                 kind="options",
             )
+    _check_said_once(comparison)
     for name, options in (parse_student(student) for student in comparison.students):
         build_student(name, options, classes=2)  # whatever its options, before any is trained
     for run in settings:
@@ -186,6 +187,43 @@ def check_comparison(comparison: Comparison, caches: Mapping[str, Cache], *, fol
             _check_signals(caches[run.cache], settings[run], comparison)
     _check_same_settings(comparison, settings, caches)
     _check_halving(comparison)
+
+
+def _check_said_once(comparison: Comparison) -> None:
+    """Reject a student, an alternative or a condition that is there twice in other words.
+
+    Texts that are equal are one already; ``logits=0.5`` and ``logits=0.50`` are trained alike, too.
+    """
+    cache = next(iter(comparison.caches))
+    conditions = comparison.conditions
+    student, alternative = comparison.students[0], conditions[0].alternatives[0]
+
+    def identity(student: str, alternative: str) -> str:
+        return comparison.settings(Run(cache, student, alternative, 0)).identity
+
+    students = {one: identity(one, alternative) for one in comparison.students}
+    ways = {one: identity(student, one) for c in conditions for one in c.alternatives}
+    choices = {str(c): " ".join(sorted({ways[one] for one in c.alternatives})) for c in conditions}
+    twice = [
+        " and ".join(alike)
+        for trained in (students, {**ways, **choices})
+        for alike in _grouped(trained).values()
+        if len(alike) > 1
+    ]
+    if twice:
+        raise UsageError(
+            f"the same would be trained and counted twice\n{bullet_list(twice)}\nGive each student, and "
+            "each --condition or alternative of it, once.",
+            kind="options",
+        )
+
+
+def _grouped(names: Mapping[str, str]) -> dict[str, list[str]]:
+    """Names by what they stand for."""
+    groups: dict[str, list[str]] = {}
+    for name, stands_for in names.items():
+        groups.setdefault(stands_for, []).append(name)
+    return groups
 
 
 def _check_halving(comparison: Comparison) -> None:
@@ -231,11 +269,32 @@ def _check_alike(caches: Mapping[str, Cache], *, folds: bool) -> None:
             "one by one.",
             kind="classes",
         )
-    if folds and len({cache.classes for cache in caches.values()}) > 1:
+    if not folds:
+        return
+    _check_folds(caches)
+    if len({cache.classes for cache in caches.values()}) > 1:
         raise UsageError(
             f"--folds takes folds of one corpus; these caches differ in their classes: "
             f"{_each_cache(caches, 'classes')}",
             kind="classes",
+        )
+
+
+def _check_folds(caches: Mapping[str, Cache]) -> None:
+    """Reject what is no second fold: nothing, or the same clips in the same splits again."""
+    if len(caches) < 2:
+        raise UsageError(
+            f"--folds takes two or more caches, the folds of one corpus; there is one, "
+            f"{next(iter(caches.values())).root}. Name the caches of the other folds, or leave out "
+            "--folds",
+            kind="options",
+        )
+    prints = {name: cache.manifest.corpus.fingerprint for name, cache in caches.items()}
+    if twice := [", ".join(same) for same in _grouped(prints).values() if len(same) > 1]:
+        raise UsageError(
+            "--folds takes folds of one corpus, each with its own test clips; these have the same "
+            f"clips in the same splits: {'; '.join(twice)}. Leave out all but one of them, or --folds",
+            kind="options",
         )
 
 

@@ -17,7 +17,7 @@ from cache_schema.reader import Cache, open_cache
 from cache_schema.store.address import CachePath
 from cache_schema.terminal import echo, wide_terminal
 from cache_schema.text import json_text, one_line
-from student.metrics import Score, measure
+from student.metrics import Score, load_metric, measure
 from student.runs.settings import first_teacher
 
 MAX_TIME_S = 1e6
@@ -118,9 +118,14 @@ def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: b
     from student.metrics.chance import chance_level
     from student.metrics.per_group import groups_of, per_group
     from student.metrics.teacher import teacher_predictions
+    from student.runs.checkpoint import named_in
     from student.runs.predict import read_config, run_predictions
+    from student.runs.run_config import CONFIG
 
     config = read_config(run)
+    if config["metric"]:
+        with named_in(run / CONFIG):
+            load_metric(config["metric"])
     student = run_predictions(run, config, cache, split)
     teacher = teacher_predictions(
         cache, split, config["class_map"], first_teacher(config["distill"])

@@ -239,6 +239,8 @@ def _student_answer(
     return answer
 
 
+# Infinity less infinity is no number, which meets no bar.
+@np.errstate(invalid="ignore")
 def _difference(found: Arrays, expected: Arrays) -> float:
     """Largest difference of any output, relative above 1; infinite where shapes differ."""
     worst = []
@@ -250,6 +252,7 @@ def _difference(found: Arrays, expected: Arrays) -> float:
     return float(np.max(worst))
 
 
+@np.errstate(invalid="ignore")
 def _same_class(found: Arrays, expected: Arrays, tie: float) -> bool:
     """Whether the file's likeliest class is the student's, or one of equally likely ones."""
     logits_C = expected[LOGITS][0]

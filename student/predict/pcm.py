@@ -34,6 +34,7 @@ _MAX_HEADER_BYTES = 1 << 16
 _CONTAINERS = {
     b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\x02": "MP3", b"ID3\x03": "MP3", b"ID3\x04": "MP3",
     b"RF64": "RF64", b"RIFX": "RIFX", b"riff": "W64", b"FORM": "AIFF", b".snd": "AU", b"caff": "CAF",
+    b"NIST": "NIST", b"Crea": "VOC", b"2BIT": "AVR", b" paf": "PAF", b"PVF1": "PVF",
 }  # fmt: skip
 
 

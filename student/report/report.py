@@ -84,11 +84,11 @@ def write_report(
         "warnings": report.warnings,
         "sections": report.sections,
     }
-    size = write_page(out, "runs.html", content, report.charts, package=PACKAGE)
-    written = f"{out}: {human_bytes(size)}"
+    drawn = ""
     if png is not None:
-        written += f"; {write_pictures(png, report.charts, report.clips)} pictures in {png}"
-    return written
+        drawn = f"; {write_pictures(png, report.charts, report.clips)} pictures in {png}"
+    size = write_page(out, "runs.html", content, report.charts, package=PACKAGE)
+    return f"{out}: {human_bytes(size)}{drawn}"
 
 
 def _warnings(blocks: Sequence[Block]) -> list[str]:

@@ -10,10 +10,15 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cache_schema.errors import RunError, bullet_list
+from cache_schema.plugins import load_plugin
 from cache_schema.store.safe_open import check_no_links, read_plain
-from student.runs.checkpoint import MAX_JSON_BYTES, anew, read_json
+from student.losses import LOSSES
+from student.metrics import load_metric
+from student.runs.checkpoint import MAX_JSON_BYTES, anew, named_in, read_json
 from student.runs.predict import read_config
+from student.runs.run_config import CONFIG
 from student.runs.run_result import RESULT, is_outdated, result_problems
+from student.runs.settings import student_class
 from student.training.loop import METRIC_LINES
 
 _Score = float | str | None
@@ -79,6 +84,12 @@ def read_run_folder(path: Path) -> RunFolder:
             "more since. Repeat its train-student command to end it.",
             kind="unfinished",
         )
+    with named_in(path / CONFIG):
+        student_class(config["student"])
+        for entry in config["distill"]:
+            load_plugin(LOSSES, entry["name"], "loss")
+    with named_in(path / RESULT):
+        load_metric(result["metric"])
     return RunFolder(path, config, result, _read_history(path / METRIC_LINES))
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from cache_schema.errors import RunError, is_out_of_memory
+from cache_schema.errors import RunError, UsageError, is_out_of_memory
 from cache_schema.store.files import sha256, write_atomic
 from cache_schema.store.safe_open import read_plain
 from cache_schema.text import shell_word
 from student.models.interface import Student
+from student.runs.run_config import CONFIG
 from student.runs.run_result import RESULT
 from student.runs.settings import build_student
 
@@ -47,10 +50,13 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
     Raises
     ------
     RunError
-        If the weights are missing, damaged or not finite.
+        If the weights are missing, damaged or not finite, or the settings name what is not installed.
     """
     path = run / WEIGHTS
-    student = build_student(config["student"], config["student_options"], len(config["classes"]))
+    with named_in(run / CONFIG):
+        student = build_student(
+            config["student"], config["student_options"], len(config["classes"])
+        )
     try:
         student.load_state_dict(load_tensors(read_plain(path, _most_bytes(student))))
     except (OSError, SafetensorError, RuntimeError) as error:
@@ -149,6 +155,25 @@ def read_json(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         raise RunError(
             f"{path} is not JSON: {error}. {anew(path.parent)}", kind="damaged"
+        ) from None
+
+
+@contextmanager
+def named_in(document: Path) -> Iterator[None]:
+    """Let an unknown plug-in or option be an error of the run's document that names it.
+
+    Raises
+    ------
+    RunError
+        Kind ``"plugin"``, naming the document.
+    """
+    try:
+        yield
+    except UsageError as error:
+        raise RunError(
+            f"{document} names what is not installed here: {error}\nInstall the plug-in, or the "
+            f"version, that the run was trained with; or else it is damaged. {anew(document.parent)}",
+            kind="plugin",
         ) from None
 
 

@@ -18,7 +18,7 @@ from cache_schema.text import one_line
 from student.metrics.interface import Predictions
 from student.models.interface import Student
 from student.runs.checkpoint import load_student, read_json
-from student.runs.run_config import config_problems
+from student.runs.run_config import CONFIG, config_problems
 from student.stream.stream import Stream
 from student.stream.unit_loader import UnitLoader
 
@@ -35,7 +35,7 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     if other := instead_of_run(run):
         raise RunError(other, kind="missing")
-    config = read_json(run / "config.json")
+    config = read_json(run / CONFIG)
     if config is None:
         place = "RUN" if os.path.lexists(run) else run  # what is there is nothing to train into
         raise RunError(
@@ -45,7 +45,7 @@ def read_config(run: Path) -> dict[str, Any]:
         )
     if problems := config_problems(config):
         raise RunError(
-            f"{run}/config.json is damaged, or another version wrote it; {len(problems)} problem(s)\n"
+            f"{run / CONFIG} is damaged, or another version wrote it; {len(problems)} problem(s)\n"
             f"{bullet_list(problems)}\nTrain it again with train-student.",
             kind="config",
         )

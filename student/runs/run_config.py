@@ -6,10 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+CONFIG = "config.json"
+
 
 class _Loss(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
     name: str
+    weight: float
+    options: dict[str, str]
     teachers: Annotated[list[str], Field(min_length=1)]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.limits import MAX_EPOCHS, MAX_WEIGHT
 from cache_schema.plugins import (
+    all_options,
     load_plugin,
     parse_named_options,
     plugin_origin,
@@ -145,6 +146,16 @@ class Settings:
         """
         later = {f.name: f.default for f in fields(self) if f.name in LATER_SETTINGS}
         return {k: v for k, v in asdict(self).items() if k not in later or v != later[k]}
+
+    @property
+    def identity(self) -> str:
+        """Text that is alike for settings that train alike, however options and losses were written."""
+        losses = [
+            {**asdict(loss), "options": repr(all_options(loss.loss, loss.options, loss.name))}
+            for loss in sorted(self.distill, key=lambda loss: loss.key)
+        ]
+        student = repr(all_options(student_class(self.student), self.student_options, self.student))
+        return repr({**asdict(self), "student_options": student, "distill": losses})
 
     def validates(self, epoch: int) -> bool:
         """Whether an epoch, from 1, is followed by a validation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,11 +13,14 @@ import torch
 from torch import Tensor, distributed
 
 from cache_schema.devices import check_device
-from cache_schema.errors import RunError, UsageError
+from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.text import one_line
 
 # For a process that hangs; one that ends closes its connections, which the others see at once.
 EXCHANGE_TIMEOUT = timedelta(minutes=10)
+# What torchrun puts into the environment of each process; the last two where there are several.
+RANK, COUNT, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"
+ADDRESS, PORT = "MASTER_ADDR", "MASTER_PORT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +41,24 @@ class Processes:
 
     @classmethod
     def of_torchrun(cls) -> Processes:
-        """Read what ``torchrun`` says of this process; the only one where it did not start it."""
+        """Read what ``torchrun`` says of this process; the only one where it did not start it.
+
+        Raises
+        ------
+        UsageError
+            Naming each variable of the environment that cannot be one of its, with its value.
+        """
         if not distributed.is_torchelastic_launched():
             return cls()
-        return cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+        if problems := _torchrun_problems():
+            raise UsageError(
+                f"the environment names torchrun (TORCHELASTIC_RUN_ID), and {len(problems)} of its "
+                f"variables cannot be used\n{bullet_list(problems)}\nStart the training by torchrun, "
+                "which sets them all; or, for one process, repeat the command under env -u "
+                "TORCHELASTIC_RUN_ID",
+                kind="environment",
+            )
+        return cls(*(int(os.environ[name]) for name in (RANK, COUNT, LOCAL_RANK)))
 
     @property
     def writes(self) -> bool:
@@ -122,6 +140,31 @@ class Processes:
             return flag
         device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
         return bool(self.gather(torch.tensor([float(flag)], device=device)).any())
+
+
+def _torchrun_problems() -> list[str]:
+    """What is wrong with the variables of torchrun: a rank that is not one would be waited for."""
+    rank, count, local_rank, port = map(_number, (RANK, COUNT, LOCAL_RANK, PORT))
+    several = count is not None and count > 1
+    below = f"a number from 0 below {COUNT}" + (f" ({count})" if count else "")
+    wrong = {
+        COUNT: (not count, "a number of processes from 1"),
+        RANK: (rank is None or (count and rank >= count), below),
+        LOCAL_RANK: (local_rank is None or (count and local_rank >= count), below),
+        ADDRESS: (several and not os.environ.get(ADDRESS), "the first process' machine"),
+        PORT: (several and not 0 < (port or 0) < 1 << 16, "a port of it, from 1 to 65535"),
+    }
+    return [
+        f"{name} is {repr(os.environ[name]) if name in os.environ else 'not set'}, expected {expected}"
+        for name, (is_wrong, expected) in wrong.items()
+        if is_wrong
+    ]
+
+
+def _number(name: str) -> int | None:
+    """Read a variable of the environment that counts; None where it does not."""
+    text = os.environ.get(name, "")
+    return int(text) if re.fullmatch("[0-9]{1,9}", text) else None
 
 
 ALONE = Processes()

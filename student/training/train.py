@@ -38,7 +38,7 @@ from student.metrics.interface import Predictions
 from student.metrics.teacher import teacher_predictions
 from student.runs.checkpoint import STATE, WEIGHTS, load_student, read_json, write_json
 from student.runs.predict import run_predictions
-from student.runs.run_config import config_problems
+from student.runs.run_config import CONFIG, config_problems
 from student.runs.run_result import (
     CLIP_S,
     EXTENDED,
@@ -65,7 +65,6 @@ from student.training.objective import (
 )
 from student.training.processes import Processes
 
-CONFIG = "config.json"
 TEST = "test"
 HELD_OUT = (VALIDATION, TEST)
 

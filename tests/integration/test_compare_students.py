@@ -264,6 +264,52 @@ def test_caches_that_could_not_be_distinguished_or_scored_are_rejected(
     assert [one.exit_code for one in refused] == [2, 2, 2, 2]
 
 
+def test_what_is_no_second_fold_is_rejected(cache: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(cache, tmp_path / "copied.zarr")
+    words = (
+        "--student",
+        "tc-resnet",
+        "--condition",
+        "none",
+        "--folds",
+        "--out",
+        tmp_path / "out",
+        "--plan",
+    )
+    one, twice, copy = (
+        here(*caches, *words) for caches in ((cache,), (cache, cache), (cache, copied))
+    )
+    assert f"takes two or more caches, the folds of one corpus; there is one, {cache}" in one.stderr
+    assert twice.stderr == one.stderr
+    assert "the same clips in the same splits: tones, copied" in copy.stderr
+    assert [refused.exit_code for refused in (one, twice, copy)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("logits=0.5:temperature=2", "logits=0.50:temperature=2.0"),
+        ("logits=0.2 temporal=0.1", "temporal=0.1 logits=0.2 label=0.7"),
+        ("none | logits=0.5", "logits=0.5 | none"),
+        ("logits=0.1;0.10",),
+    ],
+)
+def test_a_condition_in_other_words_is_not_a_second_one(
+    cache: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    given = [part for text in words for part in ("--condition", text)]
+    refused = here(cache, "--student", "tc-resnet", *given, "--out", tmp_path / "out", "--plan")
+    assert refused.exit_code == 2
+    assert "the same would be trained and counted twice\n  - " in refused.stderr
+
+
+def test_a_student_in_other_words_is_not_a_second_one(cache: Path, tmp_path: Path) -> None:
+    students = ("--student", "bc-resnet", "--student", "bc-resnet:width=1.0")
+    refused = here(cache, *students, "--condition", "none", "--out", tmp_path / "out", "--plan")
+    assert refused.exit_code == 2
+    assert "\n  - bc-resnet and bc-resnet:width=1.0\n" in refused.stderr
+
+
 def test_a_cache_without_validation_is_compared_once_and_done(tmp_path: Path) -> None:
     """Its runs can never have the score that others have; they are not begun again for it."""
     corpus, small = write_tones(tmp_path / "corpus"), tmp_path / "tones.zarr"

@@ -233,7 +233,7 @@ def test_each_teachers_command_repairs_its_own_parts(
         ([*B[:3], ""], 2, "--teacher-name '': expected one lower-case word"),
         ([*B[:3], "c", "--signal", "mfcc"], 2, "signal mfcc is the waveform's"),
         ([*B[:3], "c", "--seed", 5], 3, "seed: cache 3, this run 5"),
-        ([*B[:3], "c", "--view", "gain"], 3, "views.2 shift: cache {'step': 'shift'"),
+        ([*B[:3], "c", "--view", "gain"], 3, "views.2 shift.step: cache 'shift', this run nothing"),
         (["--teacher", "toy:classes=x;z", *B[2:]], 3, "cache ['x', 'y'], this run ['x', 'z']"),
     ],
 )

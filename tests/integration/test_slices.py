@@ -58,6 +58,19 @@ def test_slices_one_after_the_other_give_the_same_bytes(
     assert tree_bytes(out) == tree_bytes(whole)
 
 
+def test_other_work_units_than_a_part_was_begun_with_are_noted(
+    corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "c"
+    assert "note: " not in succeeded(precompute(corpus, out, "--slice", "2/3"))
+    shown = succeeded(precompute(corpus, out, "--slice", "2/3", "--unit-rows", 3))
+    assert (
+        "note: part-000 has work units of at most 4 rows, which stay as they are; --unit-rows 3 is"
+        in shown
+    )
+    assert "note: " not in succeeded(precompute(corpus, out, "--slice", "2/3"))
+
+
 def at_once(corpus: Path, out: Path, slices: Sequence[str], *options: object) -> None:
     with ThreadPoolExecutor(len(slices)) as pool:
         runs = pool.map(lambda text: precompute(corpus, out, *options, "--slice", text), slices)

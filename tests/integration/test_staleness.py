@@ -175,3 +175,19 @@ def test_another_revision_is_rejected_with_both_values(corpus: Path, tmp_path: P
     (repository / "refs/main").write_text(COMMITS[1])
     run = precompute(corpus, out, *teacher, release=hub)
     refused(run, f"teacher.revision: cache '{COMMITS[0]}', this run '{COMMITS[1]}'")
+
+
+def test_another_teacher_is_named_and_no_fact_is_a_piece_of_a_document(
+    corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "c"
+    succeeded(precompute(corpus, out))
+    run = precompute(corpus, out, "--teacher", "ensemble:members=toy;toy")
+    refused(
+        run,
+        "by the teacher toy where this run has ensemble",
+        "teacher.members.2.family: cache nothing, this run 'toy'",
+        f"teacher.libraries.numpy: cache '{np.__version__}', this run nothing",
+        "by another --teacher-name WORD",
+    )
+    assert "{" not in run.stderr

@@ -549,8 +549,18 @@ def test_a_run_requests_no_student_that_is_too_large(
     config |= {"student": student, "student_options": options}
     (folder / CONFIG).write_text(json.dumps(config))
     code, screen = run(evaluate_student, folder, taught / "a.zarr")
-    assert code in (1, 2)
+    assert code == 1
+    assert str(folder / CONFIG) in screen
     assert "\x1b" not in screen
+
+
+def test_a_run_of_a_metric_that_is_not_installed_is_named(taught: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(taught / "run", tmp_path / "run"))
+    config = json.loads((folder / CONFIG).read_text()) | {"metric": "theirs"}
+    (folder / CONFIG).write_text(json.dumps(config))
+    code, screen = run(evaluate_student, folder, taught / "a.zarr")
+    assert code == 1
+    assert f"{folder / CONFIG} names what is not installed here: unknown metric 'theirs'" in screen
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "training-state.pt"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
+from cache_schema.errors import UsageError
 from pipeline.teachers import MODEL_TYPES
 from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
 from pipeline.teachers.checkpoints.random_init import write_untrained_encoder
@@ -41,3 +42,9 @@ def test_the_older_name_of_the_dtype_is_understood(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"torch_dtype": "float16"}))
     found = open_checkpoint(str(folder), MODEL_TYPES)
     assert found.config.to_dict()["dtype"] == "float16"
+
+
+def test_an_empty_text_is_no_folder() -> None:
+    """Not the working folder, as an empty path would be."""
+    with pytest.raises(UsageError, match="model '': it is empty; name a path"):
+        open_checkpoint("", MODEL_TYPES)

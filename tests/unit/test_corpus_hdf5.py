@@ -219,7 +219,7 @@ def damaged(file: Path, how: str) -> None:
         ("waveform as doubles", "waveform is float64"),
         ("audio_name as numbers", "audio_name is int64, expected bytes"),
         ("audio_name as few", "2 names, 4 groups, 4 targets and 4 recordings"),
-        ("rate", "none of the 4 clips can be read"),
+        ("rate", "the attribute sample_rate is 'fast', expected a number of Hz up to 1000000"),
     ],
 )
 def test_what_is_wrong_with_a_pack_is_reported(tmp_path: Path, how: str, wanted: str) -> None:

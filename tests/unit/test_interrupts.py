@@ -41,6 +41,15 @@ CLEARS_UP = """
         write("clearing up")
         time.sleep(100)
 """
+ENDS_SLOWLY = """
+    import atexit
+
+    def slow():
+        write("ready")
+        time.sleep(100)
+
+    atexit.register(slow)
+"""
 HOLDS = """
     with deferred_interrupts() as stop_requested:
         write("ready")
@@ -95,6 +104,14 @@ def test_a_second_signal_ends_a_command_that_clears_up(number: signal.Signals) -
     _, errors = process.communicate(timeout=60)
     assert process.returncode == -number
     assert errors == ""
+
+
+@BOTH
+def test_a_signal_after_the_command_ends_the_process_quietly(number: signal.Signals) -> None:
+    process = waiting(ENDS_SLOWLY)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (-number, "")
 
 
 @BOTH

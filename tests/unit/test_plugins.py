@@ -92,6 +92,8 @@ def test_a_path_is_converted() -> None:
         """Has a path."""
 
     assert typed_options(needs, {"folder": "a/b"}, "step") == {"folder": Path("a/b")}
+    with pytest.raises(UsageError, match="folder of step: expected a path, got ''"):
+        typed_options(needs, {"folder": ""}, "step")
 
 
 def test_a_path_with_a_nul_is_named() -> None:

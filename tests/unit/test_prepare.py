@@ -231,6 +231,23 @@ def test_what_is_there_is_not_made_again(server: Server, tmp_path: Path) -> None
         got(corpora, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["tiny", "tiny.unpacking", "archives", "archives/tiny"])
+def test_a_link_to_nothing_in_the_place_of_a_folder_is_reported(
+    server: Server, tmp_path: Path, name: str
+) -> None:
+    corpora = plain(published(server, "list.csv", BODY))
+    link = tmp_path / name
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(RunError, match=r"is a link to .*nowhere, .* Move it away, and repeat"):
+        got(corpora, tmp_path)
+    link.unlink()
+    link.touch()
+    with pytest.raises(RunError, match=f"{name} is no folder, and the corpus needs"):
+        got(corpora, tmp_path)
+    assert not server.ranges
+
+
 # --- archives ------------------------------------------------------------------------------------
 
 

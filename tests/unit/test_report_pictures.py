@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bokeh.plotting import figure
 
+from cache_schema.errors import UsageError
 from cache_schema.report.charts.base import Chart, Static
 from cache_schema.report.pictures import DRAWN, check_pictures, write_pictures
 
@@ -29,6 +31,18 @@ def test_pictures_of_an_earlier_report_do_not_stay_beside_the_new_ones(tmp_path:
     assert write_pictures(folder, charts("scores", "curves"), {}) == 2
     assert names(folder) == {"scores.png", "curves.png", "mine.png", DRAWN}
     assert (folder / DRAWN).read_text() == "curves.png\nscores.png\n"
+
+
+def test_a_picture_of_a_users_is_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "png"
+    write_pictures(folder, charts("gains"), {})
+    (folder / "scores.png").write_bytes(b"not drawn by a report")
+    (folder / "curves.png").symlink_to(folder / "gains.png")
+    with pytest.raises(UsageError, match=r"curves\.png, .*scores\.png: there already") as refused:
+        write_pictures(folder, charts("scores", "curves"), {})
+    assert "gains" not in str(refused.value)
+    assert (folder / "scores.png").read_bytes() == b"not drawn by a report"
+    assert (folder / DRAWN).read_text() == "gains.png\n"
 
 
 def test_a_list_that_was_altered_removes_nothing_else(tmp_path: Path) -> None:

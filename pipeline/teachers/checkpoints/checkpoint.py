@@ -170,7 +170,7 @@ def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
         If it is neither a folder nor a hub id that can be reached, or is incomplete or damaged.
     """
     folder = Path(text).expanduser()
-    is_local = folder.is_dir()
+    is_local = bool(text) and folder.is_dir()
     if not is_local and (problem := path_problem(text)):
         raise UsageError(f"model {text!r}: {problem}", kind="usage")
     if not is_local:
