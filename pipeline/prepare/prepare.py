@@ -106,7 +106,7 @@ def _check_folder(folder: Path, *, link: bool = True) -> None:
         return
     what = f"a link to {os.readlink(folder)}" if is_link else "no folder"
     raise RunError(
-        f"{folder} is {what}, and the corpus needs a folder there. Move it away, and repeat the "
+        f"{folder} is {what}, and the corpus needs a folder there. Move it away and repeat the "
         "command.",
         kind="corpus",
     )
@@ -116,17 +116,13 @@ def _check_complete(place: Path, corpus: OfficialCorpus) -> None:
     if lacking := _missing_files(place, corpus):
         raise RunError(
             f"{place} is there but is not the whole corpus: {', '.join(lacking)} not found. Move it "
-            "away, and repeat the command.",
+            "away and repeat the command.",
             kind="corpus",
         )
 
 
 def _prepare_one(
-    corpus: OfficialCorpus,
-    place: Path,
-    archives: Path,
-    source: Path | None,
-    report: Report,
+    corpus: OfficialCorpus, place: Path, archives: Path, source: Path | None, report: Report
 ) -> None:
     """Collect the archives, unpack them beside the corpus' place, and put it there in one step."""
     work = place.with_name(f"{place.name}.unpacking")

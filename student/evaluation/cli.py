@@ -18,7 +18,7 @@ from cache_schema.store.address import CachePath
 from cache_schema.terminal import echo, wide_terminal
 from cache_schema.text import json_text, one_line
 from student.metrics import Score, load_metric, measure
-from student.runs.settings import first_teacher
+from student.runs.settings import first_teacher, student_class
 
 MAX_TIME_S = 1e6
 PREDICTIONS = {".csv": rb"^clip,label,student", ".parquet": rb"clip.{1,99}label.{1,99}student"}
@@ -123,8 +123,9 @@ def print_score(run: Path, cache: Cache, split: str, *, report: bool, as_json: b
     from student.runs.run_config import CONFIG
 
     config = read_config(run)
-    if config["metric"]:
-        with named_in(run / CONFIG):
+    with named_in(run / CONFIG):
+        student_class(config["student"])
+        if config["metric"]:
             load_metric(config["metric"])
     student = run_predictions(run, config, cache, split)
     teacher = teacher_predictions(

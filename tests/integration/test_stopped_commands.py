@@ -24,7 +24,7 @@ from cache_schema.integrity.verify import verify
 # A hundred steps of some milliseconds: long enough to be hit inside an epoch.
 STUDENT = (
     "--student",
-    "att-rnn",
+    "tc-resnet",
     "--epochs",
     "3",
     "--batch-size",

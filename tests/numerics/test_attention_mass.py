@@ -23,6 +23,8 @@ from student.runs.checkpoint import save_weights, write_json
 from student.runs.settings import build_student
 from student.stream.unit_loader import UnitLoader, collate
 
+TAUGHT = {"name": "temporal", "weight": 1.0, "options": {}, "teachers": [""]}
+
 
 @pytest.fixture(scope="module")
 def views(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -130,7 +132,7 @@ def test_a_cache_that_keeps_no_places_has_none(tmp_path: Path) -> None:
 
 
 def test_the_teacher_is_the_one_that_taught(views: Path, tmp_path: Path) -> None:
-    taught_by_b = [{"name": "temporal", "teachers": ["b"]}]
+    taught_by_b = [{**TAUGHT, "teachers": ["b"]}]
     run = write_run(tmp_path / "run", distill=taught_by_b)
     found = attention_mass(run, open_cache(views), "test")
     assert found is not None
@@ -154,7 +156,7 @@ def test_several_clips_and_runs_are_drawn_side_by_side(
     views: Path, run: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("matplotlib")
-    other = write_run(tmp_path / "other", distill=[{"name": "temporal", "teachers": [""]}])
+    other = write_run(tmp_path / "other", distill=[TAUGHT])
     words = ["--clip", "clip-6", "--clip", "clip-8", "--beside", other, "--plot"]
     shown = evaluate(run, views, *words, tmp_path / "several.png")
     assert shown.exit_code == 0, shown.output
@@ -167,7 +169,7 @@ def test_several_clips_and_runs_are_drawn_side_by_side(
 
 def test_runs_of_one_name_are_distinguished_by_their_folders(views: Path, tmp_path: Path) -> None:
     """As the runs of a comparison, whose folders are all called seed-N."""
-    distill = [{"name": "temporal", "teachers": [""]}]
+    distill = [TAUGHT]
     runs = [
         write_run(tmp_path / condition / "seed-0", distill=distill if condition != "none" else [])
         for condition in ("none", "temporal", "both")

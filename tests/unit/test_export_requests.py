@@ -162,8 +162,8 @@ def config_with(folder: Path, **changes: object) -> Path:
         ({"classes": ["\ud800", "b", "c"]}, 1, "surrogates"),
         ({"classes": "abc"}, 1, "config.json is damaged"),
         ({"classes": ["a"]}, 1, "does not hold the weights"),
-        ({"student": "os:system"}, 2, "unknown student"),
-        ({"student_options": {"width": "1"}}, 2, "wrong option"),
+        ({"student": "os:system"}, 1, "unknown student"),
+        ({"student_options": {"width": "1"}}, 1, "wrong option"),
     ],
 )
 def test_settings_of_a_stranger_are_a_message(
