@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
+from copy import deepcopy
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cache_schema.reader import Cache, open_cache
 from student.losses import LOSSES
@@ -27,24 +30,13 @@ STUDENTS = ("lstm-p", "tc-resnet", "crnn", "att-rnn", "mhatt-rnn")
 STEPS, BATCH, HELD_BATCHES = 30, 16, 4
 
 
-def thirty_steps(cache: Cache, student: str, loss: str, seed: int = 0) -> tuple[float, float]:
+def thirty_steps(cache: Cache, student: str, loss: str) -> tuple[float, float]:
     """Train on one loss alone; give it on held-out clips before and after."""
-    settings = Settings(
-        student=student,
-        student_options={},
-        distill=(parse_distillation(f"{loss}=1"),),
-        label_weight=0.0,
-        seed=seed,
-        recipe=student_class(student).recipe,
-    )
+    batches, held, settled = material(cache, student)
+    settings = settings_of(student, loss)
     objective = build_objective(cache, settings)
-    names, maps = needed_signals(settings), class_maps(cache, settings)
-    loader = UnitLoader(cache, objective.student.front_end, names, class_maps=maps)
-    with closing(Stream(loader, "test", batch_size=BATCH, seed=0).in_order()) as rows:
-        held = list(islice(rows, HELD_BATCHES))
+    objective.student.load_state_dict(settled)
     optimizer = torch.optim.Adam(objective.parameters(), lr=settings.recipe.learning_rate)
-    batches = training_batches(loader, seed)
-    settle(objective, batches)
     before = held_loss(objective, held)
     objective.train()
     for batch in batches:
@@ -52,6 +44,32 @@ def thirty_steps(cache: Cache, student: str, loss: str, seed: int = 0) -> tuple[
         objective(batch)["total"].backward()
         optimizer.step()
     return before, held_loss(objective, held)
+
+
+def settings_of(student: str, *losses: str) -> Settings:
+    """Distillation alone."""
+    return Settings(
+        student=student,
+        student_options={},
+        distill=tuple(parse_distillation(f"{loss}=1") for loss in losses),
+        label_weight=0.0,
+        seed=0,
+        recipe=student_class(student).recipe,
+    )
+
+
+@lru_cache(maxsize=1)
+def material(cache: Cache, student: str) -> tuple[list[Batch], list[Batch], dict[str, Tensor]]:
+    """What all losses share: batches to train on, held-out ones, and weights to start with."""
+    settings = settings_of(student, *LOSSES)
+    objective = build_objective(cache, settings)
+    names, maps = needed_signals(settings), class_maps(cache, settings)
+    loader = UnitLoader(cache, objective.student.front_end, names, class_maps=maps)
+    with closing(Stream(loader, "test", batch_size=BATCH, seed=0).in_order()) as rows:
+        held = list(islice(rows, HELD_BATCHES))
+    batches = training_batches(loader)
+    settle(objective, batches)
+    return batches, held, deepcopy(objective.student.state_dict())
 
 
 @torch.no_grad()
@@ -62,9 +80,9 @@ def settle(objective: Objective, batches: list[Batch]) -> None:
         objective(batch)
 
 
-def training_batches(loader: UnitLoader, seed: int) -> list[Batch]:
+def training_batches(loader: UnitLoader) -> list[Batch]:
     """As many batches as there are steps, over as many epochs as that takes."""
-    stream = Stream(loader, "train", batch_size=BATCH, seed=seed)
+    stream = Stream(loader, "train", batch_size=BATCH, seed=0)
     found: list[Batch] = []
     epoch = 0
     while len(found) < STEPS:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from commands import PYTHON, command, plain_environment, succeeded, write_tones
+from commands import PYTHON, command, forking_python, plain_environment, succeeded, write_tones
 from distributed.cli import dask_scheduler, dask_worker
 from pages import REPOSITORY
 from small_cache import tree_bytes
@@ -53,7 +53,8 @@ def run(script: str, folder: Path, *words: object, **environment: str) -> None:
     for name, text in {"srun": SRUN, "ssh": SSH}.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    paths = os.pathsep.join([str(folder), str(Path(PYTHON).parent), os.environ["PATH"]])
+    folders = [folder, Path(forking_python()).parent, Path(PYTHON).parent, os.environ["PATH"]]
+    paths = os.pathsep.join(map(str, folders))
     done = subprocess.run(
         ["bash", EXAMPLES / script, *map(str, words)],
         cwd=folder, capture_output=True, text=True, check=False, timeout=500,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from commands import CLASSES, RATE_HZ, command, fresh_command, succeeded, write_tones
+from commands import CLASSES, RATE_HZ, command, succeeded, write_tones
 from small_cache import tree_bytes
 from small_corpora import sonyc_ust
 
@@ -203,7 +203,10 @@ def test_wrong_options_are_usage_errors(
 
 def test_an_unknown_teacher_names_the_known(corpus: Path, tmp_path: Path) -> None:
     arguments = [f"folder:{corpus}", "--teacher", "tooy", "--out", tmp_path / "c"]
-    run = fresh_command("precompute-teacher", *arguments, HF_HUB_OFFLINE="1")
+    # Instead of HF_HUB_OFFLINE, which its library reads when it is imported.
+    program = "from huggingface_hub import constants; constants.HF_HUB_OFFLINE = True\n"
+    program += "from pipeline.precompute.cli import main; main()"
+    run = command("precompute-teacher", *arguments, program=program)
     assert run.returncode in (1, 2)
     assert "'toy'" in run.stderr
     assert "Traceback" not in run.stderr
