@@ -73,11 +73,13 @@ class OutputPath(LocalPath):
     ----------
     own : str
         What may be there already to be continued: ``"cache"`` or ``"run"``.
+    moved_there : bool
+        Whether a folder is made beside it and moved to its place, which no folder can be that is in use.
     """
 
-    def __init__(self, own: str = "", **options: Any) -> None:
+    def __init__(self, own: str = "", *, moved_there: bool = False, **options: Any) -> None:
         super().__init__(**options)
-        self.own = own
+        self.own, self.moved_there = own, moved_there
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Reject a path inside what must stay as it is."""
@@ -91,6 +93,12 @@ class OutputPath(LocalPath):
                 self.fail(
                     f"{path} is, or lies in, the {kind} {folder}; choose another place", param, ctx
                 )
+        if self.moved_there and kind_of(place) != self.own and (used := _use_of(place)):
+            self.fail(
+                f"{path} is {used}, which no folder can take the place of; name a folder in it",
+                param,
+                ctx,
+            )
         return path
 
 
@@ -136,7 +144,7 @@ class CacheOutput(OutputPath):
     """Where a cache is written: as for `OutputPath`, or at an address on an object store."""
 
     def __init__(self) -> None:
-        super().__init__(own="cache")
+        super().__init__(own="cache", moved_there=True)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Reject an address on a web server, too, which is only read."""
@@ -158,6 +166,13 @@ def _at_address(value: Any) -> CachePath | None:
     if isinstance(place, Address):
         check_extra()
     return place
+
+
+def _use_of(folder: Path) -> str:
+    """What keeps a folder from being replaced; empty if nothing does."""
+    if os.path.ismount(folder):
+        return "a mount point"
+    return "the working folder" if folder == Path.cwd() else ""
 
 
 def _place_problem(path: Path, *, folder: bool) -> str | None:

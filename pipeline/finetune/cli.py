@@ -33,7 +33,7 @@ MAX_SNR_DB = 200.0
 @click.command("finetune-teacher", cls=Command, goes_on=True)
 @corpora_argument
 @click.option("--base", required=True, metavar="FOLDER|HUB_ID", help="Pretrained model.")
-@click.option("--out", type=OutputPath(), required=True, help="Folder to make.")
+@click.option("--out", type=OutputPath(moved_there=True), required=True, help="Folder to make.")
 @click.option(
     "--pooling",
     type=click.Choice(["first", "mean", "attention"]),

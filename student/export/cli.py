@@ -49,7 +49,7 @@ class Length(click.ParamType[Any]):
 @click.option(
     "--out",
     required=True,
-    type=OutputPath(),
+    type=OutputPath(moved_there=True),
     help="Folder of the export; made here, all or nothing.",
 )
 @click.option(

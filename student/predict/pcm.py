@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import io
 import sys
-import wave
 from collections.abc import Callable, Iterator
-from typing import IO, BinaryIO, cast
+from functools import partial
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
 from cache_schema.truncation import MAX_RATE_HZ, MIN_RATE_HZ
+from student.predict.containers import SNIFFED_BYTES, container_of, mp3_frame_bytes
 from student.predict.recordings import (
     Resampler,
     UnusableRecording,
     check_finite,
     mean_over_channels,
 )
+from student.predict.wav_header import BARE_INSTEAD, read_wav_header
 
 FloatArray = NDArray[np.float32]
 
@@ -29,13 +31,6 @@ INPUT = "standard input"
 READ_BYTES = 4096
 # Writers to a pipe put 0, or nearly the largest number, where a header counts bytes.
 _UNCOUNTED_BYTES = 2_000_000_000 - 4096
-_MAX_HEADER_BYTES = 1 << 16
-# What other containers begin with; taken as bare samples they would be noise.
-_CONTAINERS = {
-    b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3\x02": "MP3", b"ID3\x03": "MP3", b"ID3\x04": "MP3",
-    b"RF64": "RF64", b"RIFX": "RIFX", b"riff": "W64", b"FORM": "AIFF", b".snd": "AU", b"caff": "CAF",
-    b"NIST": "NIST", b"Crea": "VOC", b"2BIT": "AVR", b" paf": "PAF", b"PVF1": "PVF",
-}  # fmt: skip
 
 
 def _integers(dtype: str, full_scale: float, middle: int = 0) -> Callable[[bytes], FloatArray]:
@@ -65,7 +60,10 @@ FORMATS: dict[str, tuple[int, Callable[[bytes], FloatArray]]] = {
     "FLOAT_LE": (4, _floats),
     "U8": (1, _integers("u1", 2.0**7, middle=128)),
 }
-_OF_WAV = {1: "U8", 2: "S16_LE", 3: "S24_3LE", 4: "S32_LE"}
+# By a WAV's code and bits a sample.
+_OF_WAV = {
+    (1, 8): "U8", (1, 16): "S16_LE", (1, 24): "S24_3LE", (1, 32): "S32_LE", (3, 32): "FLOAT_LE",
+}  # fmt: skip
 
 
 def read_pipe(
@@ -89,15 +87,16 @@ def read_pipe(
     UsageError
         If the header states otherwise than requested.
     """
-    head = _read_exactly(pipe, 4)
-    if head == b"RIFF":
+    head = _read_exactly(pipe, SNIFFED_BYTES)
+    if head.startswith(b"RIFF"):
         blocks, rate_hz = _wav_blocks(_Joined(head, pipe), rate_hz, form)
-    elif head in _CONTAINERS:
-        raise UnusableRecording(
-            f"it is {_CONTAINERS[head]}, and a pipe carries bare samples or WAV. Decode it on the way, "
-            "for example ffmpeg -i FILE -f s16le -ac 1 -ar RATE -, or name the file in place of -"
-        )
     else:
+        head += _read_exactly(pipe, mp3_frame_bytes(head))
+        if container := container_of(head):
+            raise UnusableRecording(
+                f"it is {container}, and a pipe carries bare samples or WAV. Decode it on the way, "
+                "for example ffmpeg -i FILE -f s16le -ac 1 -ar RATE -, or name the file in place of -"
+            )
         width, decoded = FORMATS[form or "S16_LE"]
         blocks = map(decoded, _whole_samples(_Joined(head, pipe), width))
     yield from Resampler(rate_hz or sample_rate_hz, sample_rate_hz).resampled(_checked(blocks))
@@ -136,36 +135,18 @@ class _Joined(io.RawIOBase):
         return read1(size)
 
 
-class _Header(io.RawIOBase):
-    """Whole reads of a pipe's first bytes, which is what the wave module takes."""
-
-    def __init__(self, pipe: _Joined) -> None:
-        super().__init__()
-        self._pipe, self._left = pipe, _MAX_HEADER_BYTES
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Read so many bytes, fewer at the end or where the header goes on too long."""
-        content = _read_exactly(self._pipe, min(size, self._left))
-        self._left -= len(content)
-        return content
-
-
 def _wav_blocks(
     pipe: _Joined, rate_hz: int | None, form: str | None
 ) -> tuple[Iterator[FloatArray], int]:
     """Give the samples behind a WAV header, and their rate."""
-    try:
-        header = wave.open(cast(IO[bytes], _Header(pipe)))  # noqa: SIM115 - it holds nothing open
-    except (wave.Error, EOFError, OSError) as error:
-        raise UnusableRecording(
-            f"its WAV header cannot be read ({error}). Send bare samples instead: arecord -t raw, "
-            "ffmpeg -f s16le"
-        ) from None
-    found_hz, width, channels = header.getframerate(), header.getsampwidth(), header.getnchannels()
-    found = _OF_WAV.get(width, "")
+    header = read_wav_header(partial(_read_exactly, pipe))
+    found_hz, channels = header.rate_hz, header.channels
+    found = _OF_WAV.get((header.code, header.bits), "")
     if not MIN_RATE_HZ <= found_hz <= MAX_RATE_HZ or not found or channels < 1:
         raise UnusableRecording(
-            f"its WAV header has {found_hz} Hz, {channels} channel(s), {width} bytes a sample"
+            f"its WAV header has {found_hz} Hz, {channels} channel(s), code {header.code}, "
+            f"{header.bits} bits a sample; a pipe carries whole numbers of 8 to 32 bits and floats of "
+            f"32, of {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz. {BARE_INSTEAD}"
         )
     if rate_hz not in (None, found_hz) or form not in (None, found):
         raise UsageError(
@@ -173,9 +154,8 @@ def _wav_blocks(
             f"{rate_hz or found_hz} Hz and {form or found}. Leave --rate and --format out",
             kind="options",
         )
-    size = header.getnframes() * width * channels
-    most = size if 0 < size < _UNCOUNTED_BYTES else None
-    decoded = FORMATS[found][1]
+    width, decoded = FORMATS[found]
+    most = header.size_bytes if 0 < header.size_bytes < _UNCOUNTED_BYTES else None
     pieces = _whole_samples(pipe, width * channels, most)
     blocks = (mean_over_channels(decoded(piece).reshape(-1, channels)) for piece in pieces)
     return blocks, found_hz

@@ -297,7 +297,7 @@ def test_a_logger_that_is_not_installed_is_rejected_before_anything_is_written(
 def test_labelled_clips_are_repeated_to_be_a_share_of_an_epoch(
     corpus: Path, tmp_path: Path
 ) -> None:
-    out, more = tmp_path / "c.zarr", write_tones(tmp_path / "more", per_class=30)
+    out, more = tmp_path / "c.zarr", write_tones(tmp_path / "more", per_class=12)
     words = [f"folder:{corpus}", "--unlabelled", f"folder:{more}", "--teacher", "toy", "--out", out]
     succeeded(command("precompute-teacher", *words))
     for share in ("0", "1", "nan", "-0.5", "2"):

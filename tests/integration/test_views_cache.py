@@ -76,11 +76,10 @@ def rows_of(cache: Cache) -> dict[tuple[int, int], dict[str, Any]]:
     return rows
 
 
-@pytest.mark.parametrize("workers", [2, 3])
 def test_views_have_the_same_bytes_whatever_the_number_of_processes(
-    corpus: Path, chain: tuple[str, ...], four_views: Path, tmp_path: Path, workers: int
+    corpus: Path, chain: tuple[str, ...], four_views: Path, tmp_path: Path
 ) -> None:
-    succeeded(precompute(corpus, chain, tmp_path / "c", "--views", 4, "--workers", workers))
+    succeeded(precompute(corpus, chain, tmp_path / "c", "--views", 4, "--workers", 3))
     assert tree_bytes(tmp_path / "c") == tree_bytes(four_views)
 
 

@@ -18,7 +18,8 @@ from cache_schema.paths import PICTURES, LocalPath, OutputFile, OutputPath
 @click.argument("place", type=LocalPath())
 @click.option("--out", type=OutputPath(own="run"))
 @click.option("--plot", type=OutputFile(PICTURES))
-def write(place: Path, out: Path | None, plot: Path | None) -> None:
+@click.option("--made", type=OutputPath(moved_there=True))
+def write(place: Path, out: Path | None, plot: Path | None, made: Path | None) -> None:
     click.echo("it ran")
 
 
@@ -138,6 +139,19 @@ def test_no_device_pipe_or_link_becomes_a_file(tmp_path: Path, option: str) -> N
         assert "is a device or a pipe" in refusal("here", option, "/dev/null")
         (tmp_path / "folder").symlink_to(tmp_path)  # a folder that the user named may be a link
         assert CliRunner().invoke(write, ["here", "--out", str(tmp_path / "folder")]).exit_code == 0
+
+
+def test_no_folder_takes_the_place_of_one_that_is_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for place in (".", tmp_path):
+        assert f"{place} is the working folder, which no folder can take the place of" in refusal(
+            "here", "--made", place
+        )
+    assert "/proc is a mount point, which no folder can" in refusal("here", "--made", "/proc")
+    for words in (("--made", "new"), ("--out", ".")):
+        assert CliRunner().invoke(write, ["here", *words]).exit_code == 0
 
 
 def test_nothing_is_written_below_a_file(tmp_path: Path) -> None:

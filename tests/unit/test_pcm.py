@@ -50,9 +50,11 @@ def bare(form: str) -> tuple[bytes, np.ndarray]:
     return content.getvalue(), expected
 
 
-def wav(samples: np.ndarray, rate_hz: int = RATE_HZ, subtype: str = "PCM_16") -> bytes:
+def wav(
+    samples: np.ndarray, rate_hz: int = RATE_HZ, subtype: str = "PCM_16", kind: str = "WAV"
+) -> bytes:
     content = io.BytesIO()
-    soundfile.write(content, samples, rate_hz, format="WAV", subtype=subtype)
+    soundfile.write(content, samples, rate_hz, format=kind, subtype=subtype)
     return content.getvalue()
 
 
@@ -79,11 +81,12 @@ def test_half_a_sample_at_the_end_is_dropped() -> None:
     np.testing.assert_array_equal(decoded(content[:-2], form="S24_3LE"), expected[:-1])
 
 
-@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_32"])
-@pytest.mark.parametrize("channels", [1, 2])
-def test_a_wav_states_what_it_is(subtype: str, channels: int) -> None:
-    samples = np.stack([WAVE, -WAVE / 3][:channels], axis=1)
-    content = wav(samples, 8000, subtype)
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT"])
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_a_wav_states_what_it_is(kind: str, subtype: str, channels: int) -> None:
+    samples = np.stack([WAVE, -WAVE / 3, *[WAVE / 5] * 4][:channels], axis=1)
+    content = wav(samples, 8000, subtype, kind)
     expected, _ = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     found = decoded(content)
     wanted = resample_exactly(expected.mean(1, dtype=np.float32), 8000, RATE_HZ)
@@ -113,6 +116,12 @@ def test_what_ffmpeg_puts_before_the_samples_is_passed_over() -> None:
     np.testing.assert_array_equal(found, decoded(content))
 
 
+def test_megabytes_before_the_samples_are_passed_over() -> None:
+    content = wav(WAVE)
+    more = b"JUNK" + struct.pack("<I", 3_000_001) + bytes(3_000_002)
+    np.testing.assert_array_equal(decoded(content[:12] + more + content[12:]), decoded(content))
+
+
 def test_a_wav_that_is_requested_otherwise_is_rejected() -> None:
     with pytest.raises(UsageError, match="WAV header of 16000 Hz and S16_LE, requested 8000 Hz"):
         decoded(wav(WAVE), rate_hz=8000)
@@ -126,11 +135,19 @@ def test_a_wav_that_is_requested_otherwise_is_rejected() -> None:
     [
         (b"", "no samples"),
         (b"\0", "no samples"),
-        (b"RIFF", "WAV header cannot be read"),
-        (b"RIFF\xff\xff\xff\xffJUNK" + bytes(100), "WAV header cannot be read"),
-        (b"RIFF\xff\xff\xff\xffWAVE" + b"LIST\xff\xff\xff\x7f" + bytes(200_000), "cannot be read"),
-        (wav(WAVE, subtype="FLOAT"), "Send bare samples instead"),
-        (wav(WAVE)[:30], "cannot be read"),
+        (b"RIFF", r"WAV header cannot be read \(it ends too soon"),
+        (b"RIFF\xff\xff\xff\xffJUNK" + bytes(100), "it is RIFF of the kind b'JUNK'"),
+        (
+            b"RIFF\xff\xff\xff\xffWAVE" + b"LIST\xff\xff\xff\x7f" + bytes(200_000),
+            "longer than 16 MiB",
+        ),
+        (
+            b"RIFF\xff\xff\xff\xffWAVEdata\xff\xff\xff\xff" + bytes(99),
+            "its format takes 16 bytes, and it has 0",
+        ),
+        (wav(WAVE, subtype="DOUBLE"), "code 3, 64 bits a sample.* Send bare samples instead"),
+        (wav(WAVE, subtype="MS_ADPCM"), "code 2, 4 bits a sample"),
+        (wav(WAVE)[:30], "it ends too soon"),
         (wav(WAVE, rate_hz=10), "its WAV header has 10 Hz"),
         (wav(np.zeros(0)), "no samples"),
         (np.array([0.1, np.nan], "<f4").tobytes(), "sample 1 is not a finite number"),
@@ -151,7 +168,7 @@ def test_samples_are_given_as_they_come() -> None:
             return super().read(size)
 
     blocks = read_pipe(Slow(bytes(64_000), 640), RATE_HZ, None, None)
-    assert len(next(blocks)) == 2  # the four bytes that might have begun a WAV
+    assert len(next(blocks)) == 6  # the twelve bytes that might have begun a container
     assert len(next(blocks)) == 320
     assert len(taken) == 2
 
@@ -170,7 +187,8 @@ def test_the_header_of_arecord_is_read(tmp_path: Path) -> None:
     ("kind", "subtype"),
     [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("CAF", "PCM_16"),
      ("W64", "PCM_16"), ("RF64", "PCM_16"), ("NIST", "PCM_16"), ("VOC", "PCM_16"), ("AVR", "PCM_16"),
-     ("PAF", "PCM_16"), ("PVF", "PCM_16")],
+     ("PAF", "PCM_16"), ("PVF", "PCM_16"), ("IRCAM", "PCM_16"), ("MAT5", "PCM_16"), ("XI", "DPCM_16"),
+     ("SDS", "PCM_16"), ("MP3", "MPEG_LAYER_III")],
 )  # fmt: skip
 def test_another_container_is_not_decoded_as_samples(kind: str, subtype: str) -> None:
     content = io.BytesIO()
@@ -178,3 +196,24 @@ def test_another_container_is_not_decoded_as_samples(kind: str, subtype: str) ->
     for form in (None, "S16_LE"):
         with pytest.raises(UnusableRecording, match=f"it is {kind}, and".replace("OGG", "Ogg")):
             decoded(content.getvalue(), form=form)
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [(b"\0\0\0\x1cftypM4A ", "MP4"), (b"\x1a\x45\xdf\xa3", "WebM"), (b"\x1f\x8b\x08", "gzip"),
+     (b"BW64\xff\xff\xff\xffWAVE", "BW64")],
+)  # fmt: skip
+def test_what_libsndfile_does_not_write_is_not_decoded_as_samples(head: bytes, name: str) -> None:
+    with pytest.raises(UnusableRecording, match=f"it is {name}"):
+        decoded(head + bytes(1000))
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 24_000, 32_000, 44_100, 48_000])
+def test_an_mp3_of_any_rate_is_known_by_two_frames_and_samples_by_one(rate_hz: int) -> None:
+    content = io.BytesIO()
+    soundfile.write(content, WAVE, rate_hz, format="MP3")
+    with pytest.raises(UnusableRecording, match="it is MP3"):
+        decoded(content.getvalue())
+    samples = content.getvalue()[:4] + bytes(9_000)
+    np.testing.assert_array_equal(decoded(samples)[:2], np.frombuffer(samples[:4], "<i2") / 2.0**15)
+    assert len(decoded(samples)) == len(samples) // 2
