@@ -126,14 +126,19 @@ def _unexpected_objects(root: CachePath, manifest: Manifest) -> Iterator[str]:
             named |= _named_by_part(root, entry)
         except CacheError:  # its plan or index is damaged, which is reported elsewhere
             unknown.add(f"parts/{entry.name}")
+    folders = {"clips", *(f"parts/{entry.name}/commits" for entry in manifest.parts)}
+    folders |= {key[:end] for key in named for end, sign in enumerate(key) if sign == "/"}
     if not isinstance(root, Path):
-        for key in objects_of(root).list():
+        objects = objects_of(root)
+        for key in objects.list():
             known = key in named or key.endswith(PARTIAL_SUFFIX)
+            if (
+                key in folders
+            ):  # listed for an object "key/", which a store's console makes of a folder
+                known = not objects.exists(key)
             if not known and not any(key.startswith(f"{part}/") for part in unknown):
                 yield key
         return
-    folders = {"clips", *(f"parts/{entry.name}/commits" for entry in manifest.parts)}
-    folders |= {key[:end] for key in named for end, sign in enumerate(key) if sign == "/"}
     passed: set[str] = set()
     for key, found in entries_below(root, large=True):
         folder, plain = found.is_dir(follow_symlinks=False), found.is_file(follow_symlinks=False)

@@ -338,7 +338,11 @@ def _sizes(address: Address, prefix: str) -> Iterator[tuple[str, int]]:
         try:
             for page in _pages(address, prefix, last):
                 last, failures = page[-1]["path"], 0
-                yield from ((entry["path"][above:], entry["size"]) for entry in page)
+                for entry in page:
+                    if (
+                        entry["size"] or len(entry["path"]) > above
+                    ):  # else the console's empty folder
+                        yield entry["path"][above:], entry["size"]
             return
         except RunError:  # half of an answer, which obstore does not request again
             failures += 1
@@ -410,9 +414,16 @@ def _is_done(objects: CloudObjects, key: str, version: dict[str, Any] | None, da
 def _refused(place: Address, error: Exception) -> RunError:
     """Name what a store refused, without what of it may be a secret."""
     text = " ".join(str(error).split()).partition(" Debug source:")[0]
+    shown = _without_secrets(text)[:_SHOWN_CHARACTERS]
+    if "object with invalid path" in text:  # of a listing: with ".." or two slashes in its name
+        return RunError(
+            f"{place} holds an object whose name is no path: {shown}. Rename or delete it with the "
+            "store's own tools, and repeat the command.",
+            kind="name",
+        )
     return RunError(
-        f"{place} cannot be reached: {_without_secrets(text)[:_SHOWN_CHARACTERS]}. Check "
-        "address, network and credentials, and repeat the command.",
+        f"{place} cannot be reached: {shown}. Check address, network and credentials, and repeat the "
+        "command.",
         kind="unreadable",
     )
 

@@ -67,7 +67,7 @@ def prepare(
         place = unpacked
         report(f"{place} is used where it lies; no checksums of unpacked recordings are published")
     else:
-        _check_folder(place)
+        _check_folder(place, link=True)
         with write_lock(place):
             if place.exists():
                 _check_complete(place, corpus)
@@ -93,8 +93,8 @@ def _missing_files(place: Path, corpus: OfficialCorpus) -> list[str]:
     return [path for path in corpus.holds if next(place.glob(path), None) is None]
 
 
-def _check_folder(folder: Path, *, link: bool = True) -> None:
-    """Reject a file, or a link to nothing, in the place of a folder; without `link` any link.
+def _check_folder(folder: Path, *, link: bool = False) -> None:
+    """Reject a file or a link in the place of a folder; `link` lets one to a folder pass.
 
     Raises
     ------
@@ -126,14 +126,11 @@ def _prepare_one(
 ) -> None:
     """Collect the archives, unpack them beside the corpus' place, and put it there in one step."""
     work = place.with_name(f"{place.name}.unpacking")
-    _check_folder(archives.parent)
-    _check_folder(archives)
-    _check_folder(work, link=False)
+    for folder in (archives.parent, archives, work):
+        _check_folder(folder)
+    files = _local_archives(corpus, source, report) if source else []
     archives.mkdir(parents=True, exist_ok=True)
-    if source:
-        files = _local_archives(corpus, source, report)
-    else:
-        files = [fetch(archive, archives, report) for archive in corpus.archives]
+    files = files or [fetch(archive, archives, report) for archive in corpus.archives]
     shutil.rmtree(work, ignore_errors=True)  # of a killed run
     work.mkdir()
     try:

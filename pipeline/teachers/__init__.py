@@ -17,6 +17,7 @@ from cache_schema.plugins import (
     typed_options,
     unknown_name,
 )
+from cache_schema.text import one_line
 from pipeline.teachers.interface import Task, Teacher
 
 if TYPE_CHECKING:
@@ -110,6 +111,8 @@ def _built(
     corpus = {"classes": ";".join(classes), "task": task} if classes else {}
     takes = inspect.signature(build).parameters
     defaults = {name: value for name, value in corpus.items() if name in takes}
+    if "classes" in defaults and "classes" not in options:
+        _check_separable(classes, family)
     typed = typed_options(build, defaults | dict(options), f"teacher {family}")
     teacher = build(*arguments, **typed)
     if not isinstance(teacher, Teacher):
@@ -117,6 +120,17 @@ def _built(
             f"{teacher_class} is not a Teacher: see pipeline/teachers/interface.py", kind="plugin"
         )
     return teacher
+
+
+def _check_separable(classes: Sequence[str], family: str) -> None:
+    """Reject names of classes that cannot be told apart in one text."""
+    if mixed := [name for name in classes if ";" in name]:
+        raise UsageError(
+            f"teacher {family} takes the corpus' classes as one text, separated by ';', which "
+            f"{len(mixed)} of them have in their names, first {one_line(mixed[0])!r}. Rename these "
+            "classes, or use a teacher of a model folder",
+            kind="classes",
+        )
 
 
 __all__ = ["MODEL_TYPES", "TEACHERS", "FrameGrid", "Task", "Teacher", "open_teacher"]

@@ -187,6 +187,26 @@ def test_a_writer_between_reading_and_replacing_is_not_overwritten(server: Objec
     assert server.objects[key] == b"another's"
 
 
+def test_an_object_whose_name_is_no_path_is_named(server: ObjectServer, local: Path) -> None:
+    upload(server, local)
+    server.objects[f"{ROOT.key}/../evil"] = b""
+    with pytest.raises(RunError, match=r"an object whose name is no path.*evil.*delete it with"):
+        list(objects_of(ROOT).list())
+
+
+def test_the_empty_folders_of_a_console_are_no_strays(server: ObjectServer, local: Path) -> None:
+    server.objects[f"{ROOT.key}/"] = b""
+    assert list(objects_of(ROOT).list()) == []
+    upload(server, local)
+    for folder in ("parts/", "parts/part-000/", "parts/part-000/logits/c/"):
+        server.objects[f"{ROOT.key}/{folder}"] = b""
+    assert verify(ROOT) == []
+    server.objects[f"{ROOT.key}/parts/part-000/logits/c/99"] = b"x"
+    server.objects[f"{ROOT.key}/parts/part-000/logits"] = b""
+    strays = ["parts/part-000/logits", "parts/part-000/logits/c/99"]
+    assert [damage.object for damage in verify(ROOT)] == strays
+
+
 def test_a_whole_cache_is_written_among_lost_answers(server: ObjectServer, local: Path) -> None:
     drawn = random.Random(5)
     faults = [*COMMIT_FAULTS, *[None] * 10]

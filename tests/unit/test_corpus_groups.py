@@ -138,6 +138,12 @@ def test_one_column_cannot_be_two_fields(
         assert query not in message.split("Read it as")[-1]
 
 
+def test_the_splits_of_a_list_are_no_groups(sounds: Path) -> None:
+    (sounds / "splits.csv").write_text("path,label,split\n0-0.wav,a,train\n1-0.wav,a,test\n")
+    message = refusal(f"csv:{sounds}/splits.csv?group=split")
+    assert "column 'split' cannot be both group and split; name another with ?group=" in message
+
+
 def test_groups_are_numbers_too_and_a_clip_without_one_stands_alone(sounds: Path) -> None:
     rows = [{"path": f"{n}-0.wav", "label": "a", "speaker": 7} for n in range(4)]
     rows.append({"path": "9-0.wav", "label": "a"})

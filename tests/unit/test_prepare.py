@@ -239,9 +239,16 @@ def test_a_link_to_nothing_in_the_place_of_a_folder_is_reported(
     link = tmp_path / name
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(RunError, match=r"is a link to .*nowhere, .* Move it away, and repeat"):
+    with pytest.raises(RunError, match=r"is a link to .*nowhere, .* Move it away and repeat"):
         got(corpora, tmp_path)
     link.unlink()
+    if name != "tiny":  # a corpus may lie on another disk; nothing is written into it
+        (tmp_path / "elsewhere").mkdir()
+        link.symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(RunError, match=r"is a link to .*elsewhere"):
+            got(corpora, tmp_path)
+        assert list((tmp_path / "elsewhere").iterdir()) == []
+        link.unlink()
     link.touch()
     with pytest.raises(RunError, match=f"{name} is no folder, and the corpus needs"):
         got(corpora, tmp_path)

@@ -7,6 +7,7 @@ import pytest
 from cache_schema.errors import UsageError
 from cache_schema.reader import suggested_command
 from cache_schema.signal_names import check_teacher_name, qualified, signal_of, teacher_of
+from pipeline.teachers import open_teacher
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,9 @@ def test_the_command_that_adds_a_signal_is_its_own_teachers() -> None:
     words = suggested_command("logits@b")
     assert "--teacher-name b" in words
     assert words.endswith("--signal logits")
+
+
+def test_classes_that_one_text_cannot_separate_are_named() -> None:
+    with pytest.raises(UsageError, match=r"first 'a;b'\. Rename these classes"):
+        open_teacher("toy", classes=("a;b", "c"))
+    assert open_teacher("toy:classes=b;c", classes=("a;b", "c")).classes == ("b", "c")

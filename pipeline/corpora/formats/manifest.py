@@ -177,7 +177,8 @@ class Listing:
         """Columns that are to be read as two fields: as options name them, or by their own names."""
         wanted = {known: column for known, column in self.columns.items() if column in names}
         needed = {
-            name: "label" if name in LABEL_FIELDS else name for name in ("path", *LABEL_FIELDS)
+            name: "label" if name in LABEL_FIELDS else name
+            for name in ("path", *LABEL_FIELDS, "split")
         }
         wanted |= {
             known: name
