@@ -152,13 +152,13 @@ class _Recordings:
     filled_up: int = 0
 
     def predictions(self) -> Iterator[StretchPrediction]:
-        """Yield the predictions of all."""
+        """Yield the predictions of all; of one that is damaged at its end, none."""
         length = self.predictor.length_samples or 0
         for recording in self.recordings:
             try:
-                for row in predict_stretches(self.predictor, recording, self.stretches):
-                    self.filled_up += row.samples < length
-                    yield row
+                rows = list(predict_stretches(self.predictor, recording, self.stretches))
+                self.filled_up += sum(row.samples < length for row in rows)
+                yield from rows
             except UnusableRecording as problem:
                 self.failed.append(f"{one_line(recording)}: {problem}")
             except OSError as error:

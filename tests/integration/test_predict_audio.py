@@ -190,21 +190,25 @@ def test_recordings_that_cannot_be_used_are_named_and_the_others_predicted(
     wild = sound(1.0)
     wild[77] = np.nan
     soundfile.write(tmp_path / "wild.wav", wild, RATE_HZ, subtype="FLOAT")
+    late = sound(3.3)
+    late[-7] = np.nan  # in the last of several windows
+    soundfile.write(tmp_path / "late.wav", late, RATE_HZ, subtype="FLOAT")
     os.mkfifo(tmp_path / "pipe.wav")
     (tmp_path / "locked").mkdir()
     (tmp_path / "odd\n\x1b[31m.wav").write_bytes(content)
-    named = ["cut.wav", "empty.wav", "wild.wav", "pipe.wav", "locked", "nowhere.wav"]
+    named = ["cut.wav", "empty.wav", "wild.wav", "late.wav", "pipe.wav", "locked", "nowhere.wav"]
     paths = [tmp_path / name for name in named]
     good = [folder / "plain.wav", tmp_path / "odd\n\x1b[31m.wav"]
     done = command("predict-audio", toys / "static.onnx", *paths, "-", *good, "--format", "jsonl")
     assert done.returncode == 1
     assert [row["recording"] for row in rows(done.stdout)] == [str(path) for path in good]
     reported = done.stderr
-    assert reported.startswith("predict-audio: 7 of 9 recording(s) could not be used\n")
+    assert reported.startswith("predict-audio: 8 of 10 recording(s) could not be used\n")
     for name, reason in zip([*named, "-"], [
         "truncated: the header declares 32000 bytes of samples, the file holds 8956",
         "the file is empty (0 bytes)",
         "sample 77 is not a finite number",
+        "sample 52793 is not a finite number",
         "not a file that can be read (a pipe or a device)",
         "Is a directory",
         "No such file or directory",
