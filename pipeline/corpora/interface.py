@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -162,13 +163,27 @@ def build_corpus(
         hints += unreadable_reasons(root, scanned)
         _raise_if_any([_none_can_be_read(root, scanned)], hints, source)
     labels = sorted({label for clip in scanned for label in clip.labels})
+    names = tuple(labels if classes is None else classes)
     return Corpus(
         root=root,
         clips=tuple(scanned),
-        classes=tuple(labels if classes is None else classes),
+        classes=names,
         task="multi" if task == "multi" or (task == "auto" and several) else "single",
-        notes=(*notes, *unsized),
+        notes=(*notes, *unsized, *_twin_notes(names)),
     )
+
+
+def _twin_notes(classes: Sequence[str]) -> list[str]:
+    """Note classes that look alike: one that two systems, or two people, have written in their ways."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    return [
+        f"classes {' and '.join(map(ascii, alike))} differ in the case, or the Unicode form, of their "
+        "letters alone; if they are one class, give it one name"
+        for alike in groups.values()
+        if len(alike) > 1
+    ]
 
 
 def _is_multi_label(clip: Clip) -> bool:

@@ -269,3 +269,13 @@ def test_a_stratified_folder_has_every_class_in_every_split(tmp_path: Path) -> N
     assert "stratify=true chooses splits, and the folders test, train are splits" in message
     assert "test=0.3 is a share of clips whose split is chosen, and the folders test" in message
     assert "validation=0" not in message
+
+
+def test_classes_that_look_alike_are_noted(tmp_path: Path) -> None:
+    for name in ("caf\u00e9", "cafe\u0301", "Dog", "dog", "cat"):
+        write(tmp_path / "sounds" / name / "a.wav")
+    notes = read_corpus(f"folder:{tmp_path}/sounds?{ALL_TRAIN}").notes
+    assert [note.partition(" differ")[0] for note in notes] == [
+        "classes 'Dog' and 'dog'",
+        r"classes 'cafe\u0301' and 'caf\xe9'",
+    ]
