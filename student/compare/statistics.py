@@ -106,6 +106,7 @@ def paired_by_clip(ours_SN: NDArray[np.bool_], theirs_SN: NDArray[np.bool_]) -> 
     half = max(
         _half_width(by_seed + by_clip - rest, [(by_seed, seeds - 1), (by_clip, clips - 1),
                                                (rest, (seeds - 1) * (clips - 1))], seeds * clips),
+        _half_width(by_seed, [(by_seed, seeds - 1)], seeds * clips),
         _half_width(by_clip, [(by_clip, clips - 1)], seeds * clips),
     )  # fmt: skip
     return Paired(differences, middle, half)

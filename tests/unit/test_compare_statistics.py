@@ -67,6 +67,7 @@ def test_mean_squares_of_seeds_and_clips_by_hand() -> None:
     degrees = square**2 / (by_seed**2 / 2 + by_clip**2 / 3 + rest**2 / 6)
     halves = [
         stats.t.ppf(0.975, math.floor(degrees)) * math.sqrt(square / 12),
+        stats.t.ppf(0.975, 2) * math.sqrt(by_seed / 12),
         stats.t.ppf(0.975, 3) * math.sqrt(by_clip / 12),
     ]
     found = paired_by_clip(ours, theirs)
@@ -92,6 +93,16 @@ def test_an_interval_by_clip_covers_the_truth_about_as_often_as_it_reports(
         assert found.half_width is not None
         covered += abs(found.mean - gain) <= found.half_width
     assert 0.93 * trials <= covered
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_interval_by_clip_is_never_narrower_than_of_the_seeds_alone(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    levels_S1 = random.uniform(0.3, 0.9, (2, 3, 1))
+    ours, theirs = random.random((2, 3, 27)) < levels_S1
+    alone, found = paired(ours.mean(1), theirs.mean(1)), paired_by_clip(ours, theirs)
+    assert found.differences == pytest.approx(alone.differences)
+    assert found.half_width >= alone.half_width - 1e-12
 
 
 def test_equal_answers_have_no_difference_and_an_interval_of_no_length() -> None:
