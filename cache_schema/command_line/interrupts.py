@@ -8,6 +8,7 @@ if need be, asks from then on whether to give up.
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import threading
 import time
@@ -54,7 +55,7 @@ def interrupts() -> Iterator[None]:
         raise KeyboardInterrupt
 
     try:
-        with _first_signal(interrupt):
+        with _first_signal(interrupt), _second_ends_a_library():
             yield
     finally:
         atexit.unregister(_end_at_once)
@@ -68,6 +69,38 @@ def _end_at_once() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextmanager
+def _second_ends_a_library() -> Iterator[None]:
+    """Let the second signal end the process, too, where the first has not been seen yet.
+
+    Python calls handlers between its own steps, so never while a library computes for ever, as of a
+    graph that somebody has made to. Another thread reads what the interpreter notes of signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    before = signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    watch = threading.Thread(target=_end_at_the_second, args=(read_end,), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(write_end)
+        watch.join()
+        os.close(read_end)
+
+
+def _end_at_the_second(notes: int) -> None:
+    came = 0
+    while note := os.read(notes, 1):
+        came += note[0] in (signal.SIGINT, signal.SIGTERM)
+        if came > 1 and _stop.came_s is None:
+            os._exit(128 + note[0])
 
 
 @contextmanager

@@ -50,6 +50,14 @@ ENDS_SLOWLY = """
 
     atexit.register(slow)
 """
+NEVER_RETURNS = """
+    import ctypes
+
+    library, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+    library.pthread_mutex_lock(mutex)
+    write("ready")
+    library.pthread_mutex_lock(mutex)
+"""
 HOLDS = """
     with deferred_interrupts() as stop_requested:
         write("ready")
@@ -112,6 +120,18 @@ def test_a_signal_after_the_command_ends_the_process_quietly(number: signal.Sign
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (-number, "")
+
+
+@BOTH
+def test_a_second_signal_ends_a_library_that_never_returns(number: signal.Signals) -> None:
+    process = waiting(NEVER_RETURNS)
+    time.sleep(0.3)  # until it is in the library
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    assert process.poll() is None
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (128 + number, "")
 
 
 @BOTH
