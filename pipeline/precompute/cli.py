@@ -178,7 +178,7 @@ def main(
     pairs = dict(_pair(text) for text in teacher_options)
     request["out"] = resolved(request["out"])
     precompute = Precompute(Request(teacher_options=pairs, **request))
-    for note in (*precompute.inputs.corpus.notes, *precompute.inputs.recipe.notes):
+    for note in precompute.inputs.notes:
         console.print(note)
     if check_rows is None and not repair:
         _print_summary(console, precompute)

@@ -22,6 +22,7 @@ from pipeline.corpora.joined import read_corpora
 from pipeline.precompute.plan import (
     audio_provenance,
     corpus_facts,
+    decoded_samples,
     order_clips,
     view_lengths,
     wanted_signals,
@@ -91,6 +92,13 @@ class Inputs:
     lengths: NDArray[np.int64]
     names: list[str]
     storage: Mapping[str, Storage]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of corpus and views before the teacher runs."""
+        unvaried = [decoded_samples(clip, self.waveform_hz) for clip in self.clips]
+        idle = self.recipe.idle_notes(np.array(unvaried, np.int64))
+        return [*self.corpus.notes, *self.recipe.notes, *idle]
 
     def samples(self, views: range) -> NDArray[np.int64]:
         """Planned samples at the teacher's rate, (views, clips); 0 where a clip cannot be used."""

@@ -147,6 +147,22 @@ class ViewRecipe:
         drawn = [self._drawn(clip, samples, view)[1] if samples else 0 for clip, samples in pairs]
         return np.array(drawn, np.int64)
 
+    def idle_notes(self, samples_N: NDArray[np.int64]) -> list[str]:
+        """Note the steps of a fixed length that leave all clips, of so many samples, as they are."""
+        notes: list[str] = []
+        lengths = {int(samples) for samples in np.unique(samples_N) if samples}
+        for facts, step in zip(self.facts, self._steps, strict=True):
+            if step.draws_length:  # what comes after it meets clips of many lengths
+                break
+            after = {samples: step.length(samples, ()) for samples in lengths}
+            unchanged = bool(after) and all(samples == made for samples, made in after.items())
+            if step.changes_length and unchanged:
+                notes.append(
+                    f"view {facts['step']} changes no clip: of its length_s all stay as they are"
+                )
+            lengths = set(after.values())
+        return notes
+
     def make(self, waveform_S: NDArray[np.float32], clip: Clip, view: int | str) -> View:
         """Make a view of a clip; cached views are numbered, others go by a name of their own."""
         draws, _ = self._drawn(clip, len(waveform_S), view)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 from cache_schema.errors import UsageError
 from cache_schema.own_folder import check_own_folder
 from cache_schema.store.files import PARTIAL_SUFFIX, named_in_errors, sync
+
+_DRAWN = 8  # characters that `tempfile` draws
 
 
 @contextmanager
@@ -34,9 +37,7 @@ def draft_of(out: Path) -> Iterator[Path]:
         with named_in_errors(out):
             out.absolute().parent.mkdir(parents=True, exist_ok=True)
             made = tempfile.mkdtemp(
-                prefix=f"{out.absolute().name[:100]}.",
-                suffix=PARTIAL_SUFFIX,
-                dir=out.absolute().parent,
+                prefix=_prefix(out), suffix=PARTIAL_SUFFIX, dir=out.absolute().parent
             )
         draft = Path(made)
         yield draft
@@ -51,6 +52,16 @@ def draft_of(out: Path) -> Iterator[Path]:
             if folder.is_dir() and not os.listdir(folder):
                 folder.rmdir()
         raise
+
+
+def drafts_left(out: Path) -> list[Path]:
+    """Drafts of `out` that are there: of exports that were killed, or are under way."""
+    pattern = f"{glob.escape(_prefix(out))}{'?' * _DRAWN}{PARTIAL_SUFFIX}"
+    return sorted(out.absolute().parent.glob(pattern))
+
+
+def _prefix(out: Path) -> str:
+    return f"{out.absolute().name[:100]}."
 
 
 def _check_free(out: Path) -> None:

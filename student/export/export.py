@@ -26,7 +26,7 @@ from student.export.clips import (
     held_out_clips,
     training_clips,
 )
-from student.export.draft import draft_of
+from student.export.draft import draft_of, drafts_left
 from student.export.facts import ExportJob, card_of
 from student.export.form_contract import contract_of
 from student.export.forms import build_graph, check_form, front_end_graph
@@ -77,11 +77,14 @@ def export(request: ExportRequest, log: Log) -> dict[str, Any]:
             _log_length(job, log)
             if runtime is not None:
                 write_page(draft, runtime)
-            return _write(job, draft, log)
+            card = _write(job, draft, log)
     except KeyboardInterrupt:
         raise RunError(
             "stopped. Nothing was written; repeat the command to begin anew.", kind="interrupted"
         ) from None
+    for left in drafts_left(request.out):
+        log(f"note: {left} is of an export that was killed; delete it, unless one is under way")
+    return card
 
 
 def prepared(request: ExportRequest, exporter: Exporter) -> ExportJob:

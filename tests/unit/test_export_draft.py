@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cache_schema.errors import UsageError
-from student.export.draft import draft_of
+from student.export.draft import draft_of, drafts_left
 
 
 def make(out: Path) -> None:
@@ -88,3 +88,12 @@ def test_a_place_that_cannot_be_written_is_rejected_before_any_work(tmp_path: Pa
     (tmp_path / "file").write_bytes(b"1")
     with pytest.raises(OSError, match="file"), draft_of(tmp_path / "file" / "out"):
         raise AssertionError("work was begun")
+
+
+def test_what_a_kill_leaves_is_found_by_the_next_export(tmp_path: Path) -> None:
+    (tmp_path / "out.abcd_123.partial").mkdir()
+    for other in ("out.partial", "outer.abcd_123.partial", "out.abcd_123"):
+        (tmp_path / other).mkdir()
+    with draft_of(tmp_path / "out"):
+        pass
+    assert drafts_left(tmp_path / "out") == [tmp_path / "out.abcd_123.partial"]

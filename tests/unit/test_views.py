@@ -323,3 +323,17 @@ def test_options_that_nothing_can_be_made_with_are_rejected(
 def test_a_crop_shorter_than_a_sample_keeps_one(context: ViewContext) -> None:
     for view, _ in views(context, "crop:length_s=1e-6", "shift", waveform=np.arange(1, 9)):
         assert len(view.waveform_S) == 1
+
+
+def test_a_step_that_changes_no_clip_is_noted(context: ViewContext) -> None:
+    samples_N = np.array([RATE_HZ, 0, RATE_HZ // 2])
+    for steps, noted in {
+        ("crop:length_s=2",): ["crop"],
+        ("crop:length_s=0.7",): [],
+        ("placement:length_s=0.1",): ["placement"],
+        ("placement:length_s=2", "crop:length_s=2"): ["crop"],
+        ("speed", "crop:length_s=9"): [],
+        ("gain",): [],
+    }.items():
+        notes = ViewRecipe(list(steps), context, seed=0).idle_notes(samples_N)
+        assert [note.split()[1] for note in notes] == noted
