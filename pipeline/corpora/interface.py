@@ -395,6 +395,8 @@ def _short(path: str) -> str:
 
 def _label_problems(entries: Iterable[Entry], classes: Sequence[str]) -> list[str]:
     problems, known = [], set(classes)
+    if twice := [name for name, count in Counter(classes).items() if count > 1]:
+        problems.append(f"classes name {', '.join(map(repr, twice[:MAX_LISTED]))} more than once")
     for entry in entries:
         for label in entry.clip.labels:
             if label not in known:

@@ -57,11 +57,18 @@ class Learner:
     ) -> None:
         # Imported here: seconds that a refusal need not take.
         from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
         self._objective, self._cache = objective, cache
         self._recipe, self._seed = settings.recipe, settings.seed
         devices = processes.devices(device)
-        self.fabric = Fabric(accelerator=device, devices=devices, precision=settings.precision)  # type: ignore[arg-type]
+        # One process to it: it must look for no cluster, and refuse no job of several tasks.
+        self.fabric = Fabric(
+            accelerator=device,
+            devices=devices,
+            precision=settings.precision,  # type: ignore[arg-type]
+            plugins=LightningEnvironment(),
+        )
         self._model, self._optimizer = self.fabric.setup(
             objective, _optimizer(objective, self._recipe)
         )

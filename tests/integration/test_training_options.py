@@ -61,6 +61,22 @@ def test_a_recipe_is_taken_whole_and_changed_by_options(cache: Path, tmp_path: P
     assert json.loads(lines[-1])["learning_rate"] <= 5e-4 * 4 / 1000
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "x"},
+        {"LSB_JOBID": "7", "JSM_NAMESPACE_LOCAL_RANK": "0"},
+    ],
+)
+def test_a_training_in_a_job_of_a_cluster_is_one_process(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    done = train(cache, tmp_path / "run", "--epochs", 1)
+    assert done.exit_code == 0, done.output
+
+
 def test_averaged_weights_are_what_is_kept(cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "r"
     assert train(cache, run, "--epochs", "3", "--average", "last:share=1").exit_code == 0

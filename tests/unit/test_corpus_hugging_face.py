@@ -104,6 +104,16 @@ def test_a_zero_or_one_for_each_class_is_no_list_of_classes(tmp_path: Path) -> N
 def test_an_unknown_class_is_no_label(tmp_path: Path) -> None:
     corpus = read_corpus(one_shard(tmp_path, table(0, [-1, None, 2])))
     assert [clip.labels for clip in corpus.clips] == [(), (), ("owl",)]
+    (tmp_path / "texts").mkdir()
+    texts = read_corpus(one_shard(tmp_path / "texts", table(0, ["", "b"], metadata=False)))
+    assert (texts.classes, texts.clips[0].labels) == (("b",), ())
+
+
+def test_classes_that_are_named_twice_are_rejected(tmp_path: Path) -> None:
+    feature = {**hugging_face.CLASS, "names": ["cat", "dog", "cat"]}
+    assert "classes name 'cat' more than once" in refusal(
+        one_shard(tmp_path, table(0, [0, 1, 2], feature))
+    )
 
 
 def test_names_serve_as_labels_where_no_types_are_recorded(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ class _Reading:
         names = self.table.names if self.table else None
         labels: list[str] = []
         for one in value if isinstance(value, list) else [value]:
-            if one is None or (names is not None and one == -1):  # how the library writes "unknown"
+            if one in (None, "") or (names is not None and one == -1):  # how "unknown" is written
                 continue
             if isinstance(one, str) and self._label_sep:
                 labels += filter(None, map(str.strip, one.split(self._label_sep)))
