@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from cache_schema.errors import RunError
+from cache_schema.git_lfs import POINTER, is_pointer
 from cache_schema.store.address import Address, CachePath
 from cache_schema.store.remote_file import RemoteFile
 from cache_schema.truncation import LAST_TAG_BYTES
@@ -209,6 +210,8 @@ def _file(path: Path) -> BinaryIO:
             raise SourceProblem("not a file that can be read (a folder or a device)")
         if not facts.st_size:
             raise SourceProblem("the file is empty (0 bytes)")
+        if is_pointer(path):
+            raise SourceProblem(POINTER)
         return path.open("rb")
     except OSError as error:
         if error.errno in _NOWHERE:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
+from cache_schema.git_lfs import POINTER, is_pointer
 from cache_schema.mp3_frames import counts_frames, joined_behind_count, true_byte_count
 from cache_schema.signal_names import FULL_SCALE
 from cache_schema.stream_ends import problem_behind_decoded, problem_of_joining
@@ -197,6 +198,8 @@ def _plain_file(path: Path) -> BinaryIO:
         problem = "not a file that can be read (a pipe or a device)"
     elif not facts.st_size:
         problem = "the file is empty (0 bytes)"
+    elif is_pointer(path):
+        problem = POINTER
     if problem:
         file.close()
         raise UnusableRecording(problem)

@@ -16,6 +16,7 @@ from typing import Any
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
+from cache_schema.git_lfs import POINTER, is_pointer
 from pipeline.audio.members import MemberProblem, container_errors
 from pipeline.corpora.interface import (
     DEFAULT_SHARE,
@@ -149,7 +150,8 @@ class _Reading:
                     [None] * shard.rows if table.label == NO_LABEL else shard.column(table.label)
                 )
         except MemberProblem as problem:
-            self._problems.append(f"{file}: {problem}")
+            pointer = POINTER if is_pointer(self._folder / file) else ""
+            self._problems.append(f"{file}: {pointer or problem}")
             return []
         except UsageError as error:
             self._problems.append(f"{file}: {error}")

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cache_schema.errors import MAX_LISTED, AftersoundError, RunError, UsageError, bullet_list
 from cache_schema.folder_kinds import instead_of_teacher
+from cache_schema.git_lfs import POINTER, is_pointer
 from cache_schema.paths import path_problem
 from cache_schema.plugins import unknown_name
 from pipeline.teachers.checkpoints.config_checks import check_settings, unusable_settings
@@ -139,9 +140,9 @@ def _tensor_names(files: tuple[Path, ...]) -> list[str]:
             with safe_open(path, framework="numpy") as file:
                 names += file.keys()
         except SafetensorError as error:
+            found = POINTER if is_pointer(path) else f"damaged or no safetensors file ({error})"
             raise RunError(
-                f"{path} is damaged or no safetensors file ({error}); copy it again from where the "
-                "checkpoint came from",
+                f"{path} is {found}; copy it again from where the checkpoint came from",
                 kind="damaged",
             ) from None
     return names
