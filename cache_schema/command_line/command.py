@@ -39,6 +39,7 @@ _WAYS_OUT = {
     errno.EROFS: "Make it writable, or choose another place to write",
     errno.EACCES: "Allow access to it, or name another place",
     errno.EPERM: "Allow access to it, or name another place",
+    errno.ENOENT: "Put it there, and leave it there while a command runs",
 }
 
 

@@ -174,8 +174,14 @@ def test_an_error_without_a_file_names_the_target() -> None:
 
 
 def test_other_errors_of_the_system_are_reported_as_they_are() -> None:
+    result = CliRunner().invoke(write, ["--number", str(errno.ELOOP), "--name", "/a/b"])
+    assert result.output == f"write: {os.strerror(errno.ELOOP)} (/a/b)\n"
+
+
+def test_what_is_gone_is_named_with_the_way_on() -> None:
     result = CliRunner().invoke(write, ["--number", str(errno.ENOENT), "--name", "/a/b"])
-    assert result.output == "write: No such file or directory (/a/b)\n"
+    assert "write: No such file or directory (/a/b)." in result.output
+    assert "leave it there while a command runs, and repeat the command.\n" in result.output
 
 
 @click.command(cls=Command, name="call")
