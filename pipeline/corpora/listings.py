@@ -91,6 +91,7 @@ _PACKED = {
     b"PK\x03\x04": "a spreadsheet or a zip archive: save the sheet as CSV, or unpack it",
     b"\x1f\x8b": "compressed with gzip: gunzip it",
 }
+_PROBED_CHARACTERS = 1000
 
 
 def text_of(data: bytes) -> str:
@@ -111,6 +112,11 @@ def text_of(data: bytes) -> str:
             f"not UTF-8 text (byte {error.start}); convert it, for example with "
             "iconv -f WINDOWS-1252 -t UTF-8 LIST > LIST.utf8"
         ) from None
+    if "\0" in text[:_PROBED_CHARACTERS]:
+        raise ValueError(
+            "not UTF-8 text but, as it holds zeros, probably UTF-32, or UTF-16 without a byte order mark; "
+            "convert it, for example with iconv -f UTF-16LE -t UTF-8 LIST > LIST.utf8"
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

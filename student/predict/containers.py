@@ -21,6 +21,7 @@ _MARKS = (
     (0, b"2BIT", "AVR"),
     (0, b" paf", "PAF"),
     (0, b"PVF1", "PVF"),
+    (0, b"ALawSoundFil", "WVE"),
     *((0, bytes([0x64, 0xA3, maker, 0]), "IRCAM") for maker in (1, 2, 3, 4)),
     (0, b"\x00\x01\xa3\x64", "IRCAM"),
     (0, b"MATLAB 5.0", "MAT5"),

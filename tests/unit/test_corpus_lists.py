@@ -64,6 +64,9 @@ def test_what_is_no_text_is_reported_with_how_to_convert_it(tmp_path: Path) -> N
     message = refusal(listing(tmp_path, "path,label\na.wav,dög\n".encode("latin-1")))
     assert "not UTF-8 text (byte 18)" in message
     assert "iconv -f WINDOWS-1252" in message
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32", "utf-32-le"):
+        message = refusal(listing(tmp_path, "path,label\na.wav,dog\n".encode(encoding)))
+        assert "as it holds zeros, probably UTF-32, or UTF-16 without a byte order mark" in message
 
 
 def test_seconds_with_a_comma_are_reported_with_the_point(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_the_header_of_arecord_is_read(tmp_path: Path) -> None:
     [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("CAF", "PCM_16"),
      ("W64", "PCM_16"), ("RF64", "PCM_16"), ("NIST", "PCM_16"), ("VOC", "PCM_16"), ("AVR", "PCM_16"),
      ("PAF", "PCM_16"), ("PVF", "PCM_16"), ("IRCAM", "PCM_16"), ("MAT5", "PCM_16"), ("XI", "DPCM_16"),
-     ("SDS", "PCM_16"), ("MP3", "MPEG_LAYER_III")],
+     ("SDS", "PCM_16"), ("WVE", "ALAW"), ("MP3", "MPEG_LAYER_III")],
 )  # fmt: skip
 def test_another_container_is_not_decoded_as_samples(kind: str, subtype: str) -> None:
     content = io.BytesIO()
