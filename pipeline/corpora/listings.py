@@ -114,8 +114,8 @@ def text_of(data: bytes) -> str:
         ) from None
     if "\0" in text[:_PROBED_CHARACTERS]:
         raise ValueError(
-            "not UTF-8 text but, as it holds zeros, probably UTF-32, or UTF-16 without a byte order mark; "
-            "convert it, for example with iconv -f UTF-16LE -t UTF-8 LIST > LIST.utf8"
+            "not UTF-8 text but, as it holds zeros, probably UTF-32, or UTF-16 without a byte order "
+            "mark; convert it, for example with iconv -f UTF-16LE -t UTF-8 LIST > LIST.utf8"
         )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
