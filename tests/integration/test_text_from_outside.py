@@ -21,7 +21,7 @@ from student.evaluation.cli import main as evaluate_student
 from student.export.cli import main as export_student
 from student.training.cli import main as train_student
 
-CLASSES = ("\x1b]0;owned\x07dog", "=1+1\u202e|<b>`$x$")
+CLASSES = ("\x1b]owned\x07dog", "=1+1\u202e|<b>`$x$")
 BAD = "\x9b2J\x1b[31mbad"
 
 
@@ -59,7 +59,7 @@ def test_no_command_prints_it_raw(cache: Path, corpus: Path, tmp_path: Path) -> 
     )
     assert again
     shown = safe(inspect_cache, cache)
-    assert "\\x1b]0;owned\\x07dog" in shown
+    assert "\\x1b]owned\\x07dog" in shown
     assert "\\x9b2J\\x1b[31mbad" in shown
     assert "\\u001b" in safe(inspect_cache, cache, "--json")
     clip = f"train/{CLASSES[0]}/\x1b[2J0"
