@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import shutil
@@ -44,7 +45,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_finish() -> None:
     """Leave what was imported and collected out of every later collection of garbage."""
     gc.freeze()
+    gc.set_threshold(50_000, 20, 20)  # tracing makes millions of small objects, few of them garbage
     gc.enable()
+
+
+@pytest.fixture(scope="session")
+def operators_once() -> None:
+    """Let torch's exporter list onnxscript's operators once: anew for each file takes half a second."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    listed = functools.cache(ONNXRegistry.from_torchlib)
+    ONNXRegistry.from_torchlib = staticmethod(listed)  # type: ignore[method-assign, assignment]
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from student.models.interface import Student
 from student.plugin_checks import CLASSES, EXPORTER_CHECKS
 from student.runs.settings import build_student, student_class
 
+pytestmark = pytest.mark.usefixtures("operators_once")
 OPTIONS = {"ast-tiny": {"layers": "2"}}
 SAMPLES = 4_000
 

@@ -21,6 +21,7 @@ from student.export.cli import main
 from student.predict.contract import Contract
 from student.stream import lengths
 
+pytestmark = pytest.mark.usefixtures("operators_once")
 NAMES = tuple(sorted(CLASSES))
 CALIBRATED = 40
 

@@ -27,6 +27,7 @@ from student.predict.contract import METADATA_KEY
 from student.predict.onnx_session import open_onnx
 from student.training.cli import main as train_student
 
+pytestmark = pytest.mark.usefixtures("operators_once")
 NAMES = tuple(sorted(CLASSES))
 
 

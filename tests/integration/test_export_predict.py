@@ -21,6 +21,7 @@ from student.predict.predictor import open_predictor
 from student.predict.recordings import read_recording
 from student.training import cli as train_cli
 
+pytestmark = pytest.mark.usefixtures("operators_once")
 FORMS = {
     "tc-resnet": [["--length-s", "any"], ["--length-s", "1", "--waveform"]],
     "crnn": [["--streaming"]],

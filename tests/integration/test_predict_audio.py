@@ -28,6 +28,7 @@ from student.predict.recordings import as_cached
 from student.predict.stream_cli import main as stream_main
 from student.runs.checkpoint import save_weights, write_json
 
+pytestmark = pytest.mark.usefixtures("operators_once")
 NO_TORCH = [
     "torch", "lightning_fabric", "torchmetrics", "safetensors", "tensorboard", "transformers", "dask",
     "onnx", "onnxscript", "pipeline",
