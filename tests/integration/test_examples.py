@@ -39,7 +39,7 @@ def run(name: str, *words: object, **environment: str) -> str:
 def spotter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the keyword spotter's script makes of recordings in a folder for each class."""
     folder = tmp_path_factory.mktemp("spotter")
-    recordings = write_tones(folder / "recordings", per_class=20, ragged=False)
+    recordings = write_tones(folder / "recordings", per_class=8, ragged=False)
     base = write_base(folder / "base", "whisper")
     output = run("keyword_spotter.sh", recordings, base, folder / "work", 2)
     assert output.splitlines()[-1].strip()

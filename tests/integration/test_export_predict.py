@@ -23,7 +23,7 @@ from student.training import cli as train_cli
 
 pytestmark = pytest.mark.usefixtures("operators_once")
 FORMS = {
-    "tc-resnet": [["--length-s", "any"], ["--length-s", "1", "--waveform"]],
+    "ds-tc-resnet": [["--length-s", "any"], ["--length-s", "1", "--waveform"]],
     "crnn": [["--streaming"]],
 }
 

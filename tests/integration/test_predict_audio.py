@@ -81,7 +81,7 @@ def asked(model: Path, *words: object) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     ("name", "form", "takes"),
     [
-        ("tc-resnet", "dynamic", "features"),
+        ("ds-tc-resnet", "dynamic", "features"),
         ("att-rnn", "static", "waveform"),
         ("crnn", "step", "features"),
     ],

@@ -118,7 +118,7 @@ def test_an_odd_backend_of_matplotlib_is_no_matter(
 
 def test_a_device_card_holds_text_alone(cache: Path, tmp_path: Path) -> None:
     run_folder = tmp_path / "run"
-    options = ("--student", "tc-resnet", "--epochs", "1", "--device", "cpu")
+    options = ("--student", "ds-tc-resnet", "--epochs", "1", "--device", "cpu")
     safe(train_student, cache, *options, "--out", run_folder)
     safe(
         export_student, run_folder, "--to", "onnx", "--length-s", "0.5", "--out", tmp_path / "phone"
