@@ -267,7 +267,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
             kind="config",
         )
     try:
-        values = tomllib.loads(content.decode())
+        values = tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
         raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
     options = [p for p in context.command.params if isinstance(p, click.Option) and not p.is_eager]

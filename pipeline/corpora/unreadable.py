@@ -186,10 +186,13 @@ def _of_content(root: CachePath, clip: Clip) -> _Reason:
     return OTHERS
 
 
+LEAST_SHARE = 0.01  # of a recording, behind which a stretch in another unit would end
+
+
 def _unit_hint(clip: Clip, length_s: float, rate_hz: int) -> str:
     """Note if the ends of a stretch would fit as milliseconds or as samples."""
     last = clip.end_s or clip.start_s
     for unit, of_a_second in (("milliseconds", 1000), ("samples", rate_hz)):
-        if last > length_s >= last / of_a_second:
+        if last > length_s >= last / of_a_second >= LEAST_SHARE * length_s:
             return f"start_s and end_s look like {unit}; write seconds"
     return ""

@@ -20,11 +20,11 @@ from student.compare.conditions import NONE, Condition
 from student.compare.runs import Comparison, Results, Run
 from student.compare.selection import Selection
 from student.compare.statistics import Paired, mean, paired, paired_by_clip, standard_deviation
+from student.metrics import NOT_SHARES
 from student.runs.run_result import STEPS
 from student.training.train import TEST
 
 MORE_METRICS = ("micro-auprc-sonyc", "macro-auprc-sonyc")
-NOT_SHARES = ("d-prime",)
 CLIPWISE = "accuracy"  # the metric that is a mean over clips that are right or wrong
 ABSENT = "-"
 

@@ -27,6 +27,8 @@ METRICS: dict[str, str] = {
     "roc-auc": "student.metrics.roc:mean_roc_auc",
     "d-prime": "student.metrics.roc:mean_d_prime",
 }
+NOT_SHARES = ("d-prime",)
+"""Metrics of which 1 is not the most there can be."""
 MAIN_METRIC = {"single": "accuracy", "multi": "mAP"}
 """What picks the best epoch of a task unless something else is given."""
 

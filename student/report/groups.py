@@ -10,7 +10,7 @@ import numpy as np
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.charts.scores import ClassValues, class_chart
-from student.compare.table import NOT_SHARES
+from student.metrics import NOT_SHARES
 from student.metrics.interface import Predictions
 from student.metrics.per_group import GroupScore, groups_of, per_group
 from student.report.classes import score_text

@@ -12,12 +12,12 @@ from student.compare.conditions import NONE
 from student.compare.statistics import mean, standard_deviation
 from student.compare.table import (
     ABSENT,
-    NOT_SHARES,
     TableRow,
     interval_text,
     points,
     spread_text,
 )
+from student.metrics import NOT_SHARES
 from student.metrics.chance import CHANCE, chance_level
 from student.metrics.interface import Predictions
 from student.report.blocks import Block

@@ -172,7 +172,7 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
         If it is not TOML, or a value is neither a string nor a list of strings.
     """
     try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
+        entries = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
         raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
     names = {name: [value] if isinstance(value, str) else value for name, value in entries.items()}

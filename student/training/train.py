@@ -28,6 +28,7 @@ from cache_schema.store.safe_open import check_no_links
 from cache_schema.text import shell_word
 from student.metrics import (
     MAIN_METRIC,
+    NOT_SHARES,
     Score,
     check_metric,
     measure,
@@ -324,9 +325,9 @@ def _missing_score_reason(cache: Cache, settings: Settings) -> str:
 
 def _teacher_warnings(cache: Cache, settings: Settings, score: Score | None) -> list[str]:
     """What a run's teachers leave it to learn."""
-    found = (
-        [] if score is None or not settings.distill else perfect_teacher(score.value, score.metric)
-    )
+    found = []
+    if score is not None and settings.distill and score.metric not in NOT_SHARES:
+        found = perfect_teacher(score.value, score.metric)
     for entry in settings.distill:
         if "sharpen" in entry.options:  # what the warning would advise
             continue

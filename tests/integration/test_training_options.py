@@ -77,6 +77,14 @@ def test_a_training_in_a_job_of_a_cluster_is_one_process(
     assert done.exit_code == 0, done.output
 
 
+def test_a_metric_beyond_1_makes_no_teacher_perfect(cache: Path, tmp_path: Path) -> None:
+    words = ("--epochs", 1, "--distill", "logits=0.5", "--metric", "d-prime")
+    done = train(cache, tmp_path / "run", *words)
+    assert done.exit_code == 0, done.output
+    assert "d-prime" in done.output
+    assert "nearly perfect" not in done.output
+
+
 def test_averaged_weights_are_what_is_kept(cache: Path, tmp_path: Path) -> None:
     run = tmp_path / "r"
     assert train(cache, run, "--epochs", "3", "--average", "last:share=1").exit_code == 0

@@ -69,7 +69,7 @@ def test_every_unknown_name_is_listed_with_the_nearest() -> None:
 
 def test_a_file_holds_names_or_lists_of_them(tmp_path: Path) -> None:
     path = tmp_path / "map.toml"
-    path.write_text('dog = ["Bark", "Howl"]\n"rain" = "Rain"\n')
+    path.write_text('\ufeffdog = ["Bark", "Howl"]\n"rain" = "Rain"\n', encoding="utf-8")
     assert read_class_map(path) == {"dog": ["Bark", "Howl"], "rain": ["Rain"]}
     path.write_text("dog = 3\nrain = [1]\n")
     with pytest.raises(UsageError, match=r"dog = 3(.|\n)*rain = \[1\]"):

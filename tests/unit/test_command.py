@@ -38,7 +38,10 @@ def test_errors_become_exit_codes(kind: str, code: int) -> None:
 
 def test_a_file_gives_options_and_the_command_line_wins(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
-    config.write_text('kind = "fine"\nbatch_size = 3\nsignal = ["a", "b"]\n')
+    mark = "\ufeff"  # as some editors put before all text
+    config.write_text(
+        f'{mark}kind = "fine"\nbatch_size = 3\nsignal = ["a", "b"]\n', encoding="utf-8"
+    )
     result = CliRunner().invoke(fail, ["--config", str(config)])
     assert result.output == "fine 3 ('a', 'b')\n"
     result = CliRunner().invoke(fail, ["--batch-size", "4", "--config", str(config)])

@@ -69,6 +69,11 @@ def test_what_is_no_text_is_reported_with_how_to_convert_it(tmp_path: Path) -> N
         assert "as it holds zeros, probably UTF-32, or UTF-16 without a byte order mark" in message
 
 
+def test_a_comment_above_the_header_is_named(tmp_path: Path) -> None:
+    message = refusal(listing(tmp_path, "# made by hand\npath,label\na.wav,dog\n"))
+    assert "# begins no comment: delete what stands above it" in message
+
+
 def test_seconds_with_a_comma_are_reported_with_the_point(tmp_path: Path) -> None:
     text = "path;label;start_s\na.wav;dog;0,1\n"
     assert "got '0,1'; write 0.1" in refusal(listing(tmp_path, text))

@@ -206,6 +206,13 @@ def test_other_units_than_seconds_are_recognised(tmp_path: Path, unit: str, fact
     assert f"start_s and end_s look like {unit}; write seconds" in message
 
 
+def test_ends_a_little_behind_the_last_sample_are_in_no_other_unit(tmp_path: Path) -> None:
+    write(tmp_path / "x.wav", 1.0)
+    message = refusal(listing(tmp_path, "x.wav,dog,0,1.05", header="path,label,start_s,end_s"))
+    assert "the segment 0 s to 1.05 s does not lie inside the file, which is 1 s long" in message
+    assert "look like" not in message
+
+
 def test_reasons_are_grouped_and_counted(tmp_path: Path) -> None:
     write(tmp_path / "good.wav")
     write(tmp_path / "B.wav")

@@ -205,6 +205,10 @@ class Listing:
             if not others:
                 return f"No {word} is left to group by: leave group={self.columns[GROUP]} out"
             return f"group=... names one of the {word}s that are there: {', '.join(others)}"
+        if names and names[0].startswith("#"):
+            return (
+                "The first line is the header, and # begins no comment: delete what stands above it"
+            )
         if any(name.lower().endswith(AUDIO_SUFFIXES) for name in names):
             return "The first line seems to be a clip and no header; write one above it: path,label"
         shared = self._shared_columns(names)
