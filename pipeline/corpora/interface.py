@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import sys
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -320,8 +321,14 @@ def _id_hints(entries: Iterable[Entry]) -> list[str]:
 
 def _text_problems(entries: Iterable[Entry]) -> list[str]:
     """Find names that no cache can hold: a file's name may be any bytes, text may not."""
+    encoding = sys.getfilesystemencoding()
+    way = (
+        "not UTF-8 text; rename it"
+        if encoding == "utf-8"
+        else f"no text where names are read as {encoding}; set PYTHONUTF8=1"
+    )
     return [
-        f"{printable(entry.place)}: its name is not UTF-8 text; rename it"
+        f"{printable(entry.place)}: its name is {way}"
         for entry in entries
         if printable(text := _texts(entry.clip)) != text
     ]

@@ -74,6 +74,22 @@ def test_a_comment_above_the_header_is_named(tmp_path: Path) -> None:
     assert "# begins no comment: delete what stands above it" in message
 
 
+def test_a_first_line_that_is_no_header_is_named_and_no_line_is_forged(tmp_path: Path) -> None:
+    message = refusal(listing(tmp_path, "a.wav dog\nb.wav cat\n"))
+    assert "if the first line is no header, write one above it: path,label" in message
+    message = refusal(
+        listing(tmp_path, '"x\nNothing was written. All is well.",label\na.wav,dog\n')
+    )
+    assert "\nNothing was written. All is well." not in message
+
+
+def test_times_of_a_clock_are_reported_in_seconds(tmp_path: Path) -> None:
+    text = "path,label,start_s,end_s\na.wav,dog,00:00:01.5,0:03\n"
+    message = refusal(listing(tmp_path, text))
+    assert "got '00:00:01.5'; write 1.5" in message
+    assert "got '0:03'; write 3" in message
+
+
 def test_seconds_with_a_comma_are_reported_with_the_point(tmp_path: Path) -> None:
     text = "path;label;start_s\na.wav;dog;0,1\n"
     assert "got '0,1'; write 0.1" in refusal(listing(tmp_path, text))

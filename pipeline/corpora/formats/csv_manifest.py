@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 
 from cache_schema.errors import UsageError, bullet_list
+from cache_schema.text import one_line
 from pipeline.corpora.formats.manifest import (
     FIELDS_SHOWN,
     LABEL_FIELDS,
@@ -73,7 +74,7 @@ def _columns(listing: Listing, names: list[str]) -> list[str | None]:
     problems = listing.column_problems(named, "column")
     problems += [f"column {name!r} stands twice" for name in listing.doubled(named)]
     if problems:
-        path, found = listing.path, ", ".join(names) or "none"
+        path, found = listing.path, ", ".join(map(one_line, names)) or "none"
         raise UsageError(
             f"corpus csv:{path}: wrong columns\n{bullet_list(problems)}\n"
             f"found:  {found}\nknown:  {FIELDS_SHOWN}\n{listing.next_step(named, 'column')}",

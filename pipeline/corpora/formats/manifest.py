@@ -46,6 +46,7 @@ GROUP = "group"  # no field of the format: an option names the column
 ANNOTATION_FIELDS = ("speaker", "keyword_start_s", "keyword_end_s")
 KNOWN_FIELDS = ("path", *LABEL_FIELDS, *OPTIONAL_FIELDS, *ANNOTATION_FIELDS)
 FIELDS_SHOWN = f"path, label or labels, {', '.join(OPTIONAL_FIELDS + ANNOTATION_FIELDS)}"
+FIRST_LINE = "; if the first line is no header, write one above it: path,label"
 # What other lists call the fields, in the order in which they are proposed.
 OTHER_NAMES = {
     "path": (
@@ -239,6 +240,7 @@ class Listing:
             return (
                 f"Name the {word}s of the path and of the class, as in "
                 f"?path=filename&label=category, or label={NO_LABEL} for unlabelled clips"
+                f"{FIRST_LINE if word == 'column' else ''}"
             )
         if not {"split", GROUP} & {*have, *proposed} and (group := group_column(names)):
             proposed[GROUP] = group
@@ -260,6 +262,21 @@ def _reading(corpus: str, options: Sequence[str], *, stretches: bool) -> str:
     if stretches:
         way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
     return way
+
+
+def _in_seconds(text: str) -> str:
+    """Name the seconds of a time with a comma, or with hours and minutes.
+
+    >>> _in_seconds("0,1"), _in_seconds("01:02:03.5"), _in_seconds("soon")
+    ('; write 0.1', '; write 3723.5', '')
+    """
+    if re.fullmatch(r"\d{1,9},\d{1,9}", text):
+        return f"; write {text.replace(',', '.')}"
+    if not re.fullmatch(r"(\d{1,9}:){1,2}\d{1,9}(\.\d{1,9})?", text):
+        return ""
+    *larger, seconds = text.split(":")
+    minutes = sum(int(part) * 60**place for place, part in enumerate(reversed(larger)))
+    return f"; write {60 * minutes + float(seconds):.10g}"
 
 
 def group_column(names: Iterable[str]) -> str:
@@ -619,7 +636,6 @@ def _seconds(row: ManifestRow, name: str, problems: list[str]) -> float | None:
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
-        point = f"; write {text.replace(',', '.')}" if re.fullmatch(r"\d+,\d+", text) else ""
-        problems.append(f"{name} must be seconds from 0, got {text!r}{point}")
+        problems.append(f"{name} must be seconds from 0, got {text!r}{_in_seconds(text)}")
         return None
     return value
