@@ -7,6 +7,7 @@ guards, while the other decodes or writes. Never more, so that memory stays boun
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -87,13 +88,13 @@ async def stop_run_and_wait(run: str) -> None:
 
 
 def _worker(job: UnitJob) -> UnitWorker:
-    import torch
-
-    # One thread per unit in hand: the same bytes whatever the number of processes, and faster where
-    # several share the cores. The setting belongs to a thread.
-    torch.set_num_threads(1)
     with _loading:
-        return _loaded_worker(job)
+        worker = _loaded_worker(job)
+    # One thread per unit in hand: the same bytes whatever the number of processes, and faster where
+    # several share the cores. The setting belongs to a thread; a teacher without torch imports none.
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
+    return worker
 
 
 @lru_cache(maxsize=1)

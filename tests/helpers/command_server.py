@@ -66,8 +66,6 @@ LIBRARIES = {
     "predict-audio": STUDENTS,
     "report-run": (*STUDENTS, "bokeh.embed", "bokeh.plotting", "jinja2"),
 }
-TOY = ("torch",)
-"""What a command with the toy teacher imports in their place."""
 
 
 class Request(TypedDict):
@@ -198,8 +196,8 @@ def _import_libraries(request: Request) -> None:
     """Import what the command will, once for all that follow."""
     toy = any(word.split(":")[0] == "toy" for word in request["words"])
     large = LIBRARIES.get(request["name"], ())
-    if toy and large:
-        large = TOY
+    if toy:
+        large = ()
     gc.disable()  # nothing of a library is garbage
     for name in (*FILES, *large, *SCHEMA):
         import_module(name)
