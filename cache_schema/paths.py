@@ -43,7 +43,10 @@ def path_problem(text: str) -> str | None:
 
 
 class LocalPath(click.Path):
-    """A path on a local disk: no address such as ``s3://``, and not empty."""
+    """A path on a local disk: no address such as ``s3://``, and not empty; ``~`` is the home folder.
+
+    A shell leaves it as it is in ``--out=~/x``, as a configuration does.
+    """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(path_type=Path, **options)
@@ -52,6 +55,8 @@ class LocalPath(click.Path):
         """Reject what is no local path."""
         if problem := path_problem(os.fspath(value)):
             self.fail(problem, param, ctx)
+        if os.fspath(value).startswith("~") and not os.path.lexists(value):
+            value = os.path.expanduser(value)
         return super().convert(value, param, ctx)
 
 

@@ -141,6 +141,19 @@ def test_no_device_pipe_or_link_becomes_a_file(tmp_path: Path, option: str) -> N
         assert CliRunner().invoke(write, ["here", "--out", str(tmp_path / "folder")]).exit_code == 0
 
 
+def test_a_tilde_that_no_shell_expanded_is_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    context = click.Context(write)
+    for kind in (LocalPath(), OutputPath(), OutputFile(PICTURES)):
+        assert kind.convert("~/x.png", None, context) == tmp_path / "x.png"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "~").mkdir()
+    (tmp_path / "~/x").mkdir()
+    assert LocalPath().convert("~/x", None, context) == Path("~/x")
+
+
 def test_no_folder_takes_the_place_of_one_that_is_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
