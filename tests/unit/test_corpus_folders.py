@@ -271,6 +271,18 @@ def test_a_stratified_folder_has_every_class_in_every_split(tmp_path: Path) -> N
     assert "validation=0" not in message
 
 
+def test_splits_below_classes_are_rejected_and_not_shared_out_anew(tmp_path: Path) -> None:
+    for split in ("train", "Test"):
+        for name in ("dog", "cat"):
+            write(tmp_path / "sounds" / name / split / "a.wav")
+    message = refusal(f"folder:{tmp_path}/sounds")
+    assert "the folders below the classes, Test, train, look like splits" in message
+    assert "(train/dog)" in message
+    assert len(read_corpus(f"folder:{tmp_path}/sounds?splits=none").clips) == 4
+    write(tmp_path / "sounds/dog/loud/a.wav")
+    assert len(read_corpus(f"folder:{tmp_path}/sounds").clips) == 5
+
+
 def test_classes_that_look_alike_are_noted(tmp_path: Path) -> None:
     for name in ("caf\u00e9", "cafe\u0301", "Dog", "dog", "cat"):
         write(tmp_path / "sounds" / name / "a.wav")

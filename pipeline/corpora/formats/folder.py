@@ -90,6 +90,7 @@ def read_folder(
         split_of = {top: requested.get(top, "train") for top in tops}
     else:
         split_of = {} if splits == "none" else _split_folders(path, tops)
+        problems += [] if split_of or splits == "none" else _splits_below_classes(audio)
     chosen = partial(hashed_split, validation=validation, test=test)
     clips = [_clip(name, split_of, chosen, labels, ids) for name in audio]
     entries = [Entry(clip, clip.path) for clip in clips if clip.labels != ("",)]
@@ -143,6 +144,20 @@ def _split_folders(path: CachePath, tops: set[str]) -> dict[str, str]:
             kind="corpus",
         )
     return {} if others else {top: SPLIT_NAMES[top.lower()] for top in splits}
+
+
+def _splits_below_classes(audio: list[str]) -> list[str]:
+    """Reject classes whose own folders are splits: clips would be shared out anew, by a hash."""
+    inner = {parts[1] for name in audio if len(parts := PurePosixPath(name).parts) > 2}
+    found = {SPLIT_NAMES.get(name.lower()) for name in inner}
+    if len(found) < 2 or None in found:
+        return []
+    problem = (
+        f"the folders below the classes, {_few(sorted(inner))}, look like splits, which are read above "
+        "classes alone: move them there (train/dog), list the clips in a csv: manifest, or take them "
+        "for no splits with ?splits=none"
+    )
+    return [problem]
 
 
 def _few(names: list[str]) -> str:
