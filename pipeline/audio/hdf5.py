@@ -37,6 +37,19 @@ _MAX_SAMPLES_PER_BYTE = 4096  # deflate at its best, on silence
 _CHUNK_SAMPLES = 1 << 15
 
 
+def _checked_rate_hz(value: Any) -> int:
+    """Read the attribute of the rate, which a stranger may have written."""
+    try:
+        rate_hz = int(value)
+    except (TypeError, ValueError, OverflowError):  # a word, several numbers, NaN, infinity
+        rate_hz = 0
+    if not 0 < rate_hz <= _MAX_RATE_HZ:
+        raise ValueError(
+            f"the attribute sample_rate is {value!r:.60}, expected a number of Hz up to {_MAX_RATE_HZ}"
+        )
+    return rate_hz
+
+
 class Pack:
     """A pack open for reading; threads may share it, since h5py lets one at a time in.
 
@@ -68,17 +81,7 @@ class Pack:
     @cached_property
     def rate_hz(self) -> int:
         """Rate of the waveforms."""
-        value = self._h5.attrs.get("sample_rate", DEFAULT_RATE_HZ)
-        try:
-            rate_hz = int(value)
-        except (TypeError, ValueError, OverflowError):  # a word, several numbers, NaN, infinity
-            rate_hz = 0
-        if not 0 < rate_hz <= _MAX_RATE_HZ:
-            raise ValueError(
-                f"the attribute sample_rate is {value!r:.60}, expected a number of Hz up to "
-                f"{_MAX_RATE_HZ}"
-            )
-        return rate_hz
+        return _checked_rate_hz(self._h5.attrs.get("sample_rate", DEFAULT_RATE_HZ))
 
     @property
     def task(self) -> Literal["single", "multi"] | None:

@@ -123,7 +123,7 @@ def _built(
 
 
 def _check_separable(classes: Sequence[str], family: str) -> None:
-    """Reject names of classes that cannot be told apart in one text."""
+    """Reject names of classes that one text cannot separate."""
     if mixed := [name for name in classes if ";" in name]:
         raise UsageError(
             f"teacher {family} takes the corpus' classes as one text, separated by ';', which "

@@ -206,12 +206,8 @@ class Listing:
             if not others:
                 return f"No {word} is left to group by: leave group={self.columns[GROUP]} out"
             return f"group=... names one of the {word}s that are there: {', '.join(others)}"
-        if names and names[0].startswith("#"):
-            return (
-                "The first line is the header, and # begins no comment: delete what stands above it"
-            )
-        if any(name.lower().endswith(AUDIO_SUFFIXES) for name in names):
-            return "The first line seems to be a clip and no header; write one above it: path,label"
+        if other := _instead_of_header(names):
+            return other
         shared = self._shared_columns(names)
         there = {
             known: column
@@ -262,6 +258,15 @@ def _reading(corpus: str, options: Sequence[str], *, stretches: bool) -> str:
     if stretches:
         way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
     return way
+
+
+def _instead_of_header(names: Sequence[str]) -> str:
+    """What to do about a first line that is a comment or a clip; empty for any other."""
+    if names and names[0].startswith("#"):
+        return "The first line is the header, and # begins no comment: delete what stands above it"
+    if any(name.lower().endswith(AUDIO_SUFFIXES) for name in names):
+        return "The first line seems to be a clip and no header; write one above it: path,label"
+    return ""
 
 
 def _in_seconds(text: str) -> str:
