@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 import shutil
@@ -51,11 +50,8 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def operators_once() -> None:
-    """Let torch's exporter list onnxscript's operators once: anew for each file takes half a second."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    listed = functools.cache(ONNXRegistry.from_torchlib)
-    ONNXRegistry.from_torchlib = staticmethod(listed)  # type: ignore[method-assign, assignment]
+    """Let exports in this process share their list of operators."""
+    import listed_operators  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from typing import Any
 import soundfile
 import torch
 from figures import SHARED, Figure, median
+from teacher_models import REAL_WHISPER, model_folder
 from watched import Watched, cached_batches, settings_of, train_epoch
 
 from cache_schema.reader import Cache, open_cache
@@ -44,14 +45,13 @@ SPOKEN_SAMPLES = 16_000
 class Size:
     """How much is measured: clips of each length, and batches with the teacher in the loop."""
 
-    base: str
     clips: Mapping[int, int]
     online_batches: Mapping[str, int]
     rounds: int
 
 
-FULL = Size("whisper-base-encoder", {1: 512, 4: 128}, {"short": 4, "native": 1}, rounds=3)
-QUICK = Size("whisper-tiny.en-encoder", {1: 2, 4: 2}, {"short": 1, "native": 1}, rounds=1)
+FULL = Size({1: 512, 4: 128}, {"short": 4, "native": 1}, rounds=3)
+QUICK = Size({1: 2, 4: 2}, {"short": 1, "native": 1}, rounds=1)
 
 # What a table calls the arms: epochs, all in the one training loop.
 Arms = dict[str, list[Watched]]
@@ -60,13 +60,13 @@ Arms = dict[str, list[Watched]]
 def measure(scratch: Path, *, quick: bool) -> Iterator[Figure]:
     """Both lengths, both students, both inputs; and when the cache has paid for itself."""
     size = QUICK if quick else FULL
-    base = SHARED / "models" / size.base
-    if not base.is_dir():
-        yield Figure("cache against the teacher online", None, "x", note=f"needs {base}")
+    if not REAL_WHISPER.is_dir():
+        yield Figure("cache against the teacher online", None, "x", note=f"needs {REAL_WHISPER}")
         return
+    base = model_folder("whisper", scratch, quick=quick)
     for length_s, count in size.clips.items():
         rows = _spoken(count) if length_s == 1 else _sounds(count, length_s)
-        folder = scratch / f"{size.base}-{length_s}s-{count}"
+        folder = scratch / f"{base.name}-{length_s}s-{count}"
         folder.mkdir(exist_ok=True)
         teacher = _with_head(base, folder / "teacher", sorted({row["label"] for row in rows}))
         clip_s = _cached(_manifest(folder, rows), teacher, folder / "cache.zarr", count)

@@ -1,7 +1,7 @@
 """Most memory that one forward pass takes beyond the loaded model; a process for each case.
 
 ``python teacher_memory.py FOLDER SAMPLES CLIPS sdpa|ours ...`` prints it in bytes, a line a case, on
-Linux. Each runs in a fork of the process that has imported torch and done nothing with it.
+Linux. Each runs in a fork of the process that has imported the models and done nothing with them.
 """
 
 from __future__ import annotations
@@ -12,11 +12,18 @@ import sys
 from pathlib import Path
 
 import torch
+import transformers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "helpers"))
 
 from teacher_models import ANSWERS, loaded, noise, with_features_at_hand
 
+# transformers imports a model when its class is first looked up; a fork would do it again.
+MODELS = (
+    transformers.ASTForAudioClassification,
+    transformers.Wav2Vec2ForSequenceClassification,
+    transformers.WhisperForAudioClassification,
+)
 RESET_PEAK = "5"
 WORDS = 4
 """Of a case."""

@@ -56,13 +56,21 @@ TEACHERS = (
     "transformers.models.wav2vec2.modeling_wav2vec2",
     "transformers.models.whisper.modeling_whisper",
 )
+EXPORTERS = (
+    *STUDENTS,
+    "listed_operators",
+    "onnxruntime",
+    "torch.export._trace",
+    "torch.onnx._internal.exporter._core",
+)
 LIBRARIES = {
+    "benchmarks": (*STUDENTS, *TEACHERS),
     "train-student": STUDENTS,
     "evaluate-student": STUDENTS,
     "compare-students": STUDENTS,
     "finetune-teacher": TEACHERS,
     "precompute-teacher": TEACHERS,
-    "export-student": (*STUDENTS, "onnxscript", "onnxruntime", "torch.export"),
+    "export-student": EXPORTERS,
     "predict-audio": STUDENTS,
     "report-run": (*STUDENTS, "bokeh.embed", "bokeh.plotting", "jinja2"),
 }

@@ -22,7 +22,7 @@ assert LISTED
 def test_a_benchmark_gives_figures(name: str, tmp_path: Path) -> None:
     out = tmp_path / "figures.json"
     program = f"import runpy; runpy.run_path({str(BENCHMARKS)!r}, run_name='__main__')"
-    succeeded(command("precompute-teacher", name, "--quick", "--out", out, program=program))
+    succeeded(command("benchmarks", name, "--quick", "--out", out, program=program))
     document = json.loads(out.read_text())
     figures = document["benchmarks"][name]
     assert figures
