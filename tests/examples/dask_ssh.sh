@@ -13,8 +13,8 @@ shift 3
 workers=${WORKERS:-1}
 address=tcp://${HERE:-$(hostname -f)}:${PORT:-8786}
 export OMP_NUM_THREADS=1
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT # workers end a minute after their scheduler
 dask scheduler --host "$address" --no-dashboard &
+trap "kill $! 2>/dev/null || true; wait" EXIT # workers end with their scheduler, or a minute after it
 for host; do
   ssh -o BatchMode=yes "$host" "OMP_NUM_THREADS=1 ${DASK:-dask} worker $address --nworkers $workers \
     --nthreads 2 --memory-limit 0 --no-dashboard --death-timeout 60" &

@@ -68,6 +68,7 @@ LIBRARIES = {
     "train-student": STUDENTS,
     "evaluate-student": STUDENTS,
     "compare-students": STUDENTS,
+    "dask": ("distributed.cli.dask_scheduler", "distributed.cli.dask_worker"),
     "finetune-teacher": TEACHERS,
     "precompute-teacher": TEACHERS,
     "export-student": EXPORTERS,

@@ -71,7 +71,7 @@ def test_a_cache_is_written_continued_and_extended(
 def test_a_killed_command_and_slices_at_once_give_the_same_bytes(
     server: ObjectServer, corpus: Path, whole: Path
 ) -> None:
-    server.delay_s = 0.05
+    server.delay_s = 0.02
     words = (f"folder:{corpus}", *TEACHER, "--out", URL)
     with Started("precompute-teacher", *words, **server.environment) as killed:
         while not any("/logits/c/" in key for key in stored(server)):

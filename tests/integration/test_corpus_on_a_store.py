@@ -18,6 +18,15 @@ pytest.importorskip("obstore", reason="the extra 'cloud' is not installed")
 TEACHER = ("--teacher", "toy", "--unit-rows", 4)
 PLACE = "data/some tones"
 BROKEN = "train/high/broken.wav"
+# The command, with shorter waits between the same attempts.
+EAGER = """
+from datetime import timedelta
+from cache_schema.store import cloud
+
+cloud.PATIENCE["backoff"]["init_backoff"] = timedelta(milliseconds=10)
+from pipeline.precompute.cli import main
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +110,7 @@ def test_failing_requests_change_no_row(
     # Half of an answer that has none is the answer of a store that refuses.
     server.fault = lambda method, key, number: None if "empty" in key else faults.get(number % 10)
     place = f"folder:s3://bucket/{PLACE}"
-    assert rows(place, tmp_path / "c.zarr", **server.environment) == local
+    assert rows(place, tmp_path / "c.zarr", program=EAGER, **server.environment) == local
 
 
 def test_what_vanishes_after_planning_ends_its_unit_and_is_no_finding(

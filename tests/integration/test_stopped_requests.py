@@ -60,7 +60,7 @@ def stopped_in_an_outage(
 
 def test_a_batch_stage(server: ObjectServer, corpus: Path) -> None:
     words = (f"folder:{corpus}", *TEACHER, "--out", URL)
-    server.delay_s = 0.05
+    server.delay_s = 0.02
     with Started("precompute-teacher", *words, **server.environment) as process:
         took_s, errors = stopped_in_an_outage(
             server, process, ("PUT", "/logits/c/"), signal.SIGTERM
@@ -84,7 +84,7 @@ def test_a_training_saves_what_it_has(server: ObjectServer, whole: Path, tmp_pat
 
 def test_an_inspection(server: ObjectServer, whole: Path) -> None:
     server.objects |= {f"c.zarr/{key}": data for key, data in tree_bytes(whole).items()}
-    server.delay_s = 0.05
+    server.delay_s = 0.02
     with Started("inspect-cache", URL, "--verify", **server.environment) as process:
         took_s, errors = stopped_in_an_outage(server, process, ("GET", "parts"), signal.SIGINT)
     assert (process.returncode, took_s < BOUND_S) == (1, True), (took_s, errors)

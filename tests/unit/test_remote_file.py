@@ -13,6 +13,7 @@ from cache_schema.store.address import Address, cache_path
 from pipeline.audio.source import SourceProblem, open_source
 
 pytest.importorskip("obstore", reason="the extra 'cloud' is not installed")
+from cache_schema.store import cloud
 from cache_schema.store.cloud import CloudObjects
 from cache_schema.store.remote_file import BLOCK_BYTES, RemoteFile
 
@@ -76,6 +77,7 @@ def test_a_store_that_fails_is_no_finding_about_the_recording(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with faulty_store(monkeypatch) as server:
+        monkeypatch.setattr(cloud, "PATIENCE", cloud.FIRST_CONTACT)
         stored(server)
         with pytest.raises(RunError, match="cannot be reached"):  # noqa: SIM117, PT012
             with open_source(PLACE) as source:
