@@ -12,8 +12,8 @@ set -euo pipefail
 corpus=$1 teacher=$2 out=$3
 export OMP_NUM_THREADS=1
 file=$PWD/dask-$SLURM_JOB_ID.json
-trap 'kill $(jobs -p) 2>/dev/null || true; rm -f "$file"' EXIT
 dask scheduler --port 0 --no-dashboard --scheduler-file "$file" &
+trap "kill $! 2>/dev/null || true; wait; rm -f '$file'" EXIT # workers end with their scheduler
 srun dask worker --scheduler-file "$file" --nthreads 2 --memory-limit 0 --no-dashboard \
   --death-timeout 60 &
 address=$(python - "$file" "$SLURM_NTASKS" <<'PYTHON'
