@@ -23,6 +23,8 @@ PICTURES = {
 }
 PAGES = dict.fromkeys((".html", ".htm"), rb'name="generator" content="aftersound"')
 _END_BYTES = 1 << 16
+# What file systems take, and what `.PROCESS-THREAD.partial` adds to it while something is written.
+_NAME_BYTES, _DRAFT_BYTES = 255, 40
 
 
 def path_problem(text: str) -> str | None:
@@ -185,7 +187,9 @@ def _place_problem(path: Path, *, folder: bool) -> str | None:
     above = next((one for one in path.absolute().parents if os.path.lexists(one)), Path("/"))
     if not above.is_dir():
         return f"{path} cannot be written: {above} is no folder"
-    if not os.path.lexists(path) or (folder and path.is_dir()):
+    if not os.path.lexists(path):
+        return _name_problem(path)
+    if folder and path.is_dir():
         return None
     if path.is_symlink():
         return f"{path} is a link to {os.readlink(path)}; name the place itself"
@@ -193,3 +197,13 @@ def _place_problem(path: Path, *, folder: bool) -> str | None:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
     return f"{path} is a device or a pipe, and no file is made of it; name another place"
+
+
+def _name_problem(path: Path) -> str | None:
+    size, most = len(os.fsencode(path.name)), _NAME_BYTES - _DRAFT_BYTES
+    if size <= most:
+        return None
+    return (
+        f"{path} has a name of {size} bytes; at most {most} leave room for the names of its drafts. "
+        "Choose a shorter one"
+    )

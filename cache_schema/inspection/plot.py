@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,11 +29,12 @@ from cache_schema.signal_names import (
     qualified,
 )
 from cache_schema.store.files import write_atomic
-from cache_schema.text import plot_text
+from cache_schema.text import one_line, plot_text
 from cache_schema.view_recipe import place_within
 
 INK = {"teacher": "#b2182b", "distilled": "#2166ac", "undistilled": "#7f7f7f"}
 COLUMN_INCHES = (8.0, 4.5)  # of a clip alone, and beside others
+_NO_GLYPH = re.compile(r"Glyph (\d+) .*missing from")
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +135,7 @@ def plot_clip(cache: Cache, facts: dict[str, Any], file: Path) -> None:
 
 
 def _title(cache: Cache, facts: dict[str, Any]) -> str:
-    """Clip and label, and below them what each teacher predictions."""
+    """Clip and label, and below them what each teacher predicts."""
     nothing = "none of the classes" if facts["labelled"] else "unlabelled"
     label = ";".join(facts["labels"]) or nothing
     lines = [f"{facts['id']}  ({label}, {facts['split']}, view {facts['view']})"]
@@ -214,9 +218,32 @@ def _mark(axis: Any, place_s: tuple[float, float] | None, name: str, *, shade: b
 
 def _save(figure: Any, file: Path) -> None:
     picture = io.BytesIO()
-    figure.savefig(picture, dpi=130, format=file.suffix[1:].lower())
+    with warnings.catch_warnings():
+        missing = _collect_missing_glyphs()
+        figure.savefig(picture, dpi=130, format=file.suffix[1:].lower())
     write_atomic(file, picture.getvalue())
     _matplotlib().close(figure)
+    if missing:
+        click.echo(
+            f"warning: {file}: matplotlib's font has no {one_line(''.join(sorted(missing)))}, drawn as "
+            "boxes; font.family in a file matplotlibrc names another font",
+            err=True,
+        )
+
+
+def _collect_missing_glyphs() -> set[str]:
+    """From here on, collect the characters that a font lacks, in place of a warning for each."""
+    usual, missing = warnings.showwarning, set[str]()
+
+    def collect(message: Warning | str, *place: Any, **more: Any) -> None:
+        if found := _NO_GLYPH.match(str(message)):
+            missing.add(chr(int(found[1])))
+        else:
+            usual(message, *place, **more)
+
+    warnings.filterwarnings("always", _NO_GLYPH.pattern)
+    warnings.showwarning = collect
+    return missing
 
 
 def _draw_waveform(axis: Any, cache: Cache, samples_S: NDArray[np.float64]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from cache_schema.reader import Cache, open_cache
 from student.losses import LOSSES
 from student.training.determinism import prepare_torch
 
-CLIPS = {"train": 320, "validation": 32, "test": 64}
+CLIPS = {"train": 40, "validation": 4, "test": 12}  # of each word
 WORDS = ("yes", "no", "up", "down")
 SIGNALS = ("logits", "temporal_attention", "clip_embedding", "frame_embedding", "attention_map")
 
@@ -26,7 +27,7 @@ def cache(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
     corpus = words(shared_dir / "data/speech_commands_v2_12", folder / "words.csv")
     base = shared_dir / "models/whisper-tiny.en-encoder"
     teacher, out = folder / "teacher", folder / "words.zarr"
-    tuned = ("--pooling", "mean", "--freeze-layers", 3, "--epochs", 1)
+    tuned = ("--pooling", "mean", "--freeze-layers", 3, "--epochs", 1, "--batch-size", 8)
     succeeded(command("finetune-teacher", corpus, "--base", base, "--out", teacher, *tuned))
     wanted = [word for name in (*SIGNALS, "waveform") for word in ("--signal", name)]
     succeeded(command("precompute-teacher", corpus, "--teacher", teacher, "--out", out, *wanted))
@@ -34,14 +35,14 @@ def cache(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
 
 
 def words(root: Path, manifest: Path) -> str:
-    """A manifest of clips in the order of the corpus, speakers apart by its folds."""
-    taken = dict.fromkeys(CLIPS, 0)
+    """A manifest of as many clips of each word, speakers apart by the corpus' folds."""
+    taken: Counter[tuple[str, str]] = Counter()
     lines = ["path,label,split"]
     with (root / "metadata.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             split = {8: "validation", 9: "test"}.get(int(row["fold"]), "train")
-            if row["label"] in WORDS and taken[split] < CLIPS[split]:
-                taken[split] += 1
+            if row["label"] in WORDS and taken[split, row["label"]] < CLIPS[split]:
+                taken[split, row["label"]] += 1
                 lines.append(f"{row['file']},{row['label']},{split}")
     manifest.write_text("\n".join(lines) + "\n")
     return f"csv:{manifest}?root={root}"

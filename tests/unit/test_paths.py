@@ -172,3 +172,15 @@ def test_nothing_is_written_below_a_file(tmp_path: Path) -> None:
     for name in ("file/x.png", "file/a/b/x.png"):
         assert f"{tmp_path / 'file'} is no folder" in refusal("here", "--plot", tmp_path / name)
         assert f"{tmp_path / 'file'} is no folder" in refusal("here", "--out", tmp_path / name)
+
+
+def test_a_name_leaves_room_for_the_names_of_drafts(tmp_path: Path) -> None:
+    for option, name in (("--out", 216 * "a"), ("--out", 73 * "音"), ("--plot", f"{212 * 'a'}.png")):
+        size = len(name.encode())
+        assert f"has a name of {size} bytes; at most 215 leave" in refusal(
+            "here", option, tmp_path / name
+        )
+    longest = tmp_path / (215 * "a")
+    assert CliRunner().invoke(write, ["here", "--out", str(longest)]).exit_code == 0
+    (tmp_path / (230 * "a")).mkdir()  # of an earlier command: it is continued
+    assert CliRunner().invoke(write, ["here", "--out", str(tmp_path / (230 * "a"))]).exit_code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from bokeh.plotting import figure
 
 from cache_schema.errors import UsageError
+from cache_schema.inspection import plot
+from cache_schema.inspection.plot import plot_chart
 from cache_schema.report.charts.base import Chart, Static
 from cache_schema.report.pictures import DRAWN, check_pictures, write_pictures
 
@@ -68,3 +71,27 @@ def test_what_a_killed_report_has_drawn_goes_with_the_next(tmp_path: Path) -> No
         assert (folder / "gains.png").exists()
     write_pictures(folder, charts("scores"), {})
     assert names(folder) == {"scores.png", DRAWN}
+
+
+def test_characters_that_the_font_lacks_are_named_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def draw(axis: Any) -> None:
+        axis.set_title("\u97f3 \u97f3\u58f0 yes")
+
+    plot_chart(draw, 1.0, tmp_path / "x.png")
+    said = capsys.readouterr().err
+    assert said.startswith(f"warning: {tmp_path / 'x.png'}: matplotlib's font has no \u58f0\u97f3,")
+    assert len(said.splitlines()) == 1
+    assert "matplotlibrc" in said
+    plot_chart(lambda axis: axis.set_title("yes"), 1.0, tmp_path / "y.png")
+    assert capsys.readouterr().err == ""
+
+
+def test_other_warnings_of_a_drawing_are_shown(tmp_path: Path) -> None:
+    class Warns:
+        def savefig(self, file: Any, **_: object) -> None:
+            warnings.warn("something else", UserWarning, stacklevel=1)
+
+    with pytest.warns(UserWarning, match="something else"):
+        plot._save(Warns(), tmp_path / "x.png")
