@@ -175,7 +175,11 @@ def test_nothing_is_written_below_a_file(tmp_path: Path) -> None:
 
 
 def test_a_name_leaves_room_for_the_names_of_drafts(tmp_path: Path) -> None:
-    for option, name in (("--out", 216 * "a"), ("--out", 73 * "音"), ("--plot", f"{212 * 'a'}.png")):
+    for option, name in (
+        ("--out", 216 * "a"),
+        ("--out", 73 * "音"),
+        ("--plot", f"{212 * 'a'}.png"),
+    ):
         size = len(name.encode())
         assert f"has a name of {size} bytes; at most 215 leave" in refusal(
             "here", option, tmp_path / name

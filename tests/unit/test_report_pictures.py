@@ -10,7 +10,6 @@ import pytest
 from bokeh.plotting import figure
 
 from cache_schema.errors import UsageError
-from cache_schema.inspection import plot
 from cache_schema.inspection.plot import plot_chart
 from cache_schema.report.charts.base import Chart, Static
 from cache_schema.report.pictures import DRAWN, check_pictures, write_pictures
@@ -89,9 +88,8 @@ def test_characters_that_the_font_lacks_are_named_once(
 
 
 def test_other_warnings_of_a_drawing_are_shown(tmp_path: Path) -> None:
-    class Warns:
-        def savefig(self, file: Any, **_: object) -> None:
-            warnings.warn("something else", UserWarning, stacklevel=1)
+    def draw(axis: Any) -> None:
+        axis.figure.savefig = lambda *_, **__: warnings.warn("another", UserWarning, stacklevel=1)
 
-    with pytest.warns(UserWarning, match="something else"):
-        plot._save(Warns(), tmp_path / "x.png")
+    with pytest.warns(UserWarning, match="another"):
+        plot_chart(draw, 1.0, tmp_path / "x.png")
