@@ -38,7 +38,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def pytest_configure(config: pytest.Config) -> None:
     """Start what commands are forks of, once for all workers: they have its address from here."""
     if not hasattr(config, "workerinput"):
-        command_server.start()
+        whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        command_server.start(imports_all=whole)
 
 
 def pytest_collection_finish() -> None:

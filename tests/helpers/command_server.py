@@ -5,10 +5,10 @@ is a process of its own all the same: own memory, own id, own exit code. Of the 
 those alone are imported here that every command imports, whatever its surroundings; the others a command
 imports as it does for a user.
 
-Run as ``command_server.py SOCKET``, it lives as long as its standard input is open: `start` runs one for
-all processes that run tests. Each connection brings a `Request` as JSON and four descriptors: standard
-input, output and error of the command, and a pipe to which its process id and, at its end, its exit code
-are written, a line each.
+Run as ``command_server.py SOCKET [COMMAND ...]``, it first imports what these commands will. It lives as
+long as its standard input is open: `start` runs one for all processes that run tests. Each connection
+brings a `Request` as JSON and four descriptors: standard input, output and error of the command, and a
+pipe to which its process id and, at its end, its exit code are written, a line each.
 """
 
 from __future__ import annotations
@@ -93,8 +93,11 @@ class Request(TypedDict):
     asks: int
 
 
-def start() -> str:
-    """Start a server that ends with this process; its address is in the environment of its children."""
+def start(*, imports_all: bool = False) -> str:
+    """Start a server that ends with this process; its address is in the environment of its children.
+
+    With `imports_all` it imports at once whatever any command will, while tests are being collected.
+    """
     folder = tempfile.TemporaryDirectory(prefix="commands-")
     address = str(Path(folder.name, "socket"))
     interpreter = Path(folder.name, INTERPRETER)
@@ -109,7 +112,7 @@ def start() -> str:
         entry.write_text(f'#!/bin/sh\nexec {shlex.join(map(str, words))} "$@"\n')
         entry.chmod(0o755)
     server = subprocess.Popen(
-        [sys.executable, __file__, address],
+        [sys.executable, __file__, address, *(LIBRARIES if imports_all else ())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -175,7 +178,8 @@ def serve(listener: socket.socket) -> Request:
             while more := connection.recv(1 << 18):
                 message += more
         request: Request = json.loads(message)
-        _import_libraries(request)
+        toy = any(word.split(":")[0] == "toy" for word in request["words"])
+        import_libraries() if toy else import_libraries(request["name"])
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
@@ -201,12 +205,9 @@ def _report_ended(reports: dict[int, int]) -> None:
             os.close(reports.pop(pid))
 
 
-def _import_libraries(request: Request) -> None:
-    """Import what the command will, once for all that follow."""
-    toy = any(word.split(":")[0] == "toy" for word in request["words"])
-    large = LIBRARIES.get(request["name"], ())
-    if toy:
-        large = ()
+def import_libraries(*commands: str) -> None:
+    """Import what commands will, once for all that follow."""
+    large = [name for command in commands for name in LIBRARIES.get(command, ())]
     gc.disable()  # nothing of a library is garbage
     for name in (*FILES, *large, *SCHEMA):
         import_module(name)
@@ -285,6 +286,7 @@ if __name__ == "__main__":
         listening.bind(sys.argv[1])
         listening.listen()
         print("listening", flush=True)
+        import_libraries(*sys.argv[2:])
         asked = serve(listening)
     exit_code: object = 0
     try:
