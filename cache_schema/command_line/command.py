@@ -41,6 +41,12 @@ _WAYS_OUT = {
     errno.EPERM: "Allow access to it, or name another place",
     errno.ENOENT: "Put it there, and leave it there while a command runs",
 }
+# What the system lets a process have, and what a user can do about that.
+_LIMITS = {
+    errno.EMFILE: "Raise the limit of open files (ulimit -n), or request fewer processes",
+    errno.EAGAIN: "Raise the limit of processes and threads (ulimit -u), or request fewer",
+}
+_NO_THREAD = "can't start new thread"  # in a RuntimeError of Python's
 
 
 class Number(click.FloatRange):
@@ -140,8 +146,7 @@ def shown_errors(name: str, kept: str = "") -> Iterator[None]:
     except OSError as error:
         code, message = 1, _described(error, kept)
     except Exception as error:  # of memory, of a library, or a mistake of ours
-        describe = _out_of_memory if is_out_of_memory(error) else _unforeseen
-        code, message = 1, describe(error, kept)
+        code, message = 1, _described_by_cause(error, kept)
     else:
         return
     with suppress(OSError):  # stderr may be closed or full: the exit code is left
@@ -214,7 +219,7 @@ def _described(error: OSError, kept: str) -> str:
         return message
     if error.filename == OUTPUT:
         return f"{message}.{kept} Send the output elsewhere, and repeat the command."
-    way = _WAYS_OUT.get(
+    way = (_WAYS_OUT | _LIMITS).get(
         error.errno or 0, "Correct what refused it (disk, network, mount, permissions)"
     )
     return f"{message}.{kept} {way}, and repeat the command."
@@ -229,7 +234,21 @@ def _in_a_folder() -> bool:
     return True
 
 
-def _out_of_memory(_: Exception, kept: str) -> str:
+def _described_by_cause(error: Exception, kept: str) -> str:
+    """Describe what a library raised: what the system refused, where it comes from that."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if is_out_of_memory(cause):
+            return _out_of_memory(kept)
+        if str(cause) == _NO_THREAD:
+            return _described(OSError(errno.EAGAIN, _NO_THREAD), kept)
+        if isinstance(cause, OSError) and is_refusal(cause):
+            return _described(cause, kept)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return _unforeseen(error, kept)
+
+
+def _out_of_memory(kept: str) -> str:
     _show_traceback()
     return (
         f"there is not enough memory.{kept} Raise the limit (ulimit -v), or request less at once "
@@ -242,10 +261,8 @@ def _unforeseen(error: Exception, kept: str) -> str:
     if not _show_traceback() and isinstance(error, ModuleNotFoundError) and error.name:
         return f"{error.name} is not installed. Install it: pip install 'aftersound[all]'"
     first = (str(error).strip().splitlines() or ["no message"])[0][:_SHOWN_CHARACTERS]
-    return (
-        f"failed with {type(error).__name__}: {first}.{kept} To see where, repeat the command with "
-        f"{TRACEBACK}=1"
-    )
+    said = f"failed with {type(error).__name__}: {first.rstrip('.')}."
+    return f"{said}{kept} To see where, repeat the command with {TRACEBACK}=1"
 
 
 def _show_traceback() -> bool:

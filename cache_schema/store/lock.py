@@ -118,7 +118,7 @@ def _opened(path: Path) -> int:
     try:
         descriptor = os.open(path, flags, 0o644)
     except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENXIO):
+        if error.errno not in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise
         raise _no_lock(path) from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

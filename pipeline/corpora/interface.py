@@ -240,7 +240,7 @@ def check_shares(validation: float, test: float) -> None:
     if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise UsageError(
             "the shares validation and test must be at least 0 and below 1 together, got "
-            f"validation={validation:g} and test={test:g}",
+            f"validation={validation} and test={test}",
             kind="options",
         )
 
@@ -249,7 +249,7 @@ def unused_shares(validation: float, test: float, own: str) -> list[str]:
     """Describe shares that choose no split, as clips have their own; one of 0 takes none anyway."""
     shares = {"validation": validation, "test": test}
     return [
-        f"{name}={share:g} is a share of clips whose split is chosen, and {own}; leave it out"
+        f"{name}={share} is a share of clips whose split is chosen, and {own}; leave it out"
         for name, share in shares.items()
         if share not in (0, DEFAULT_SHARE)
     ]

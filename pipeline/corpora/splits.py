@@ -92,7 +92,7 @@ def with_shares(
     for split, share in shares.items():
         if split in there and share not in (0, DEFAULT_SHARE):
             raise UsageError(
-                f"{split}_share={share:g} is of training clips for a split without any, and {split} "
+                f"{split}_share={share} is of training clips for a split without any, and {split} "
                 "has clips; leave it out",
                 kind="options",
             )

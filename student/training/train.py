@@ -245,14 +245,14 @@ def _check_epoch(cache: Cache, settings: Settings) -> None:
         return
     if share is not None and not settings.distill:
         raise UsageError(
-            f"--labelled-share {share:g} without --distill: training by labels alone leaves unlabelled "
+            f"--labelled-share {share} without --distill: training by labels alone leaves unlabelled "
             "clips out. Leave it out, or let the teacher teach, for example --distill logits=1",
             kind="options",
         )
     labelled, unlabelled = map(len, usable_clips(cache, TRAIN))
     if share is not None and not labelled:
         raise UsageError(
-            f"--labelled-share {share:g}: no training clip of {cache.root} is labelled. Leave it out",
+            f"--labelled-share {share}: no training clip of {cache.root} is labelled. Leave it out",
             kind="options",
         )
     if wanted is not None and (wanted > unlabelled or not labelled + wanted):

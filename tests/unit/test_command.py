@@ -102,6 +102,8 @@ def write(number: int, name: str | None, out: Path | None) -> None:
         (errno.EROFS, "Make it writable, or choose another place to write"),
         (errno.EACCES, "Allow access to it, or name another place"),  # to read or to write
         (errno.EPERM, "Allow access to it, or name another place"),
+        (errno.EMFILE, "Raise the limit of open files (ulimit -n), or request fewer processes"),
+        (errno.EAGAIN, "Raise the limit of processes and threads (ulimit -u), or request fewer"),
     ],
 )
 def test_what_the_disk_does_not_take_is_reported_with_the_way_on(number: int, way: str) -> None:
@@ -130,12 +132,57 @@ def test_a_working_folder_that_was_deleted_is_named_as_the_fault(
     )
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENFILE])
 def test_what_a_disk_or_a_network_does_not_give_is_reported_with_a_way_on(number: int) -> None:
     result = CliRunner().invoke(write, ["--number", str(number), "--name", "/a/b"])
     assert result.output == (
         f"write: {os.strerror(number)} (/a/b). What was finished is kept. Correct what refused it "
         "(disk, network, mount, permissions), and repeat the command.\n"
+    )
+
+
+@pytest.mark.parametrize("said", [True, False])
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "limit of open files (ulimit -n)"),
+        (BlockingIOError(errno.EAGAIN, "no process"), "processes and threads (ulimit -u)"),
+        (RuntimeError("can't start new thread"), "processes and threads (ulimit -u)"),
+        (MemoryError(), "there is not enough memory"),
+        (OSError(errno.EIO, "Input/output error", "/a"), "Input/output error (/a)."),
+        (ValueError("of a library"), "failed with RuntimeError: a nanny failed to start. What"),
+    ],
+)
+def test_a_library_names_what_the_system_refused(
+    cause: Exception, message: str, said: bool
+) -> None:
+    @click.command(cls=Command, name="start", goes_on=True)
+    def start() -> None:
+        try:
+            try:
+                raise cause
+            except Exception as error:
+                if said:
+                    raise RuntimeError("between") from error
+                raise RuntimeError("between")  # noqa: B904
+        except RuntimeError as error:
+            raise RuntimeError("a nanny failed to start.") from error
+
+    result = CliRunner().invoke(start)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert "What was finished is kept. " in result.output
+    assert len(result.output.splitlines()) == 1
+
+
+def test_a_limit_of_threads_is_named() -> None:
+    @click.command(cls=Command, name="start")
+    def start() -> None:
+        raise RuntimeError("can't start new thread")
+
+    assert CliRunner().invoke(start).output == (
+        "start: can't start new thread. Raise the limit of processes and threads (ulimit -u), or "
+        "request fewer, and repeat the command.\n"
     )
 
 
