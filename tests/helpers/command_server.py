@@ -73,6 +73,7 @@ LIBRARIES = {
     "precompute-teacher": TEACHERS,
     "export-student": EXPORTERS,
     "predict-audio": STUDENTS,
+    "teacher_memory.py": TEACHERS,
     "report-run": (*STUDENTS, "bokeh.embed", "bokeh.plotting", "jinja2"),
 }
 
