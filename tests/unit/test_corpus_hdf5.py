@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from small_corpora import hdf5
 
 from cache_schema.errors import UsageError
 from pipeline.corpora import read_corpus
+from pipeline.corpora.formats import hdf5_pack
 
 
 @pytest.fixture
@@ -225,6 +228,26 @@ def damaged(file: Path, how: str) -> None:
 def test_what_is_wrong_with_a_pack_is_reported(tmp_path: Path, how: str, wanted: str) -> None:
     damaged(panns(tmp_path / "train.h5"), how)
     assert wanted in refusal(f"hdf5:{tmp_path}")
+
+
+def test_packs_over_which_hdf5_crashes_are_named_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = hdf5_pack._first_read
+    crashed = ("validation.h5", "test.h5")
+
+    def read(folder: Path, name: str, split: str) -> None:
+        if name in crashed:
+            os.kill(os.getpid(), signal.SIGBUS)
+        usual(folder, name, split)
+
+    monkeypatch.setattr(hdf5_pack, "_first_read", read)
+    for name in ("train.h5", *crashed):
+        panns(tmp_path / name)
+    message = refusal(f"hdf5:{tmp_path}")
+    for name in crashed:
+        assert f"{name}: damaged: reading it ends the process (Bus error)" in message
+    assert "train.h5" not in message
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])

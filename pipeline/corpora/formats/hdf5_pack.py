@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -91,7 +93,9 @@ def read_hdf5_pack(
     problems: list[str] = []
     requested = {"train": train, "validation": validation, "test": test}
     packs, left = _packs(path, folder, parse_split_options(requested, problems))
-    found = (_listing(folder, name, split, problems) for name, split in packs.items())
+    packs = {name: split for name, split in packs.items() if _is_inside(folder, name, problems)}
+    sound = _tried(folder, packs, problems)
+    found = (_listing(folder, name, split, problems) for name, split in sound.items())
     listings = [listing for listing in found if listing]
     names, numbered = _checked_classes(folder, classes, source, listings, problems)
     entries = [] if problems else [e for one in listings for e in _entries(one, names, problems)]
@@ -127,17 +131,34 @@ def _packs(path: Path, folder: Path, requested: dict[str, str]) -> tuple[dict[st
     return {name: split_of_file(name) or "train" for name in packs}, []
 
 
-def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listing | None:
-    """Read what a pack records of its clips, or note why it cannot be read."""
+def _is_inside(folder: Path, name: str, problems: list[str]) -> bool:
+    """Whether a name is that of a pack of the folder; if not, note why."""
     if escapes_root(folder.resolve(), name):
         problems.append(f"{name} leads out of the folder: it {link_explanation(folder, name)}")
-        return None
-    if PurePosixPath(name).suffix not in PACK_SUFFIXES:
+    elif PurePosixPath(name).suffix not in PACK_SUFFIXES:
         problems.append(f"{name} is no pack; their names end in {', '.join(PACK_SUFFIXES)}")
-        return None
-    if problem := problem_apart(lambda: _first_read(folder, name, split), TRIAL_S):
-        problems.append(f"{name}: damaged: {problem}")
-        return None
+    else:
+        return True
+    return False
+
+
+def _tried(folder: Path, packs: dict[str, str], problems: list[str]) -> dict[str, str]:
+    """The packs that HDF5 survives: tried in one process, or each in its own if that ends badly."""
+
+    def read(names: Iterable[str]) -> None:
+        for name in names:
+            with suppress(Exception):  # which is reported by whoever reads it
+                _first_read(folder, name, packs[name])
+
+    if not problem_apart(partial(read, packs), TRIAL_S):
+        return packs
+    found = {name: problem_apart(partial(read, [name]), TRIAL_S) for name in packs}
+    problems += [f"{name}: damaged: {problem}" for name, problem in found.items() if problem]
+    return {name: split for name, split in packs.items() if not found[name]}
+
+
+def _listing(folder: Path, name: str, split: str, problems: list[str]) -> _Listing | None:
+    """Read what a pack records of its clips, or note why it cannot be read."""
     try:
         listing, rows = _recorded(folder, name, split)
     except MemberProblem as problem:
