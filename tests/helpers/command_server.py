@@ -5,10 +5,12 @@ is a process of its own all the same: own memory, own id, own exit code. Of the 
 those alone are imported here that every command imports, whatever its surroundings; the others a command
 imports as it does for a user.
 
-Run as ``command_server.py SOCKET [COMMAND ...]``, it first imports what these commands will. It lives as
-long as its standard input is open: `start` runs one for all processes that run tests. Each connection
-brings a `Request` as JSON and four descriptors: standard input, output and error of the command, and a
-pipe to which its process id and, at its end, its exit code are written, a line each.
+Run as ``command_server.py SOCKET [COMMAND ...]``, it is two processes, as a fork of a large one takes
+longer: one for commands that import large libraries, which it imports at once for those that are named,
+and one for all others. They live as long as their standard input is open: `start` runs them for all
+processes that run tests. Each connection brings a `Request` as JSON and four descriptors: standard input,
+output and error of the command, and a pipe to which its process id and, at its end, its exit code are
+written, a line each.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ from typing import TypedDict
 
 ADDRESS = "AFTERSOUND_TEST_COMMANDS"
 """Variable of the environment with the address of the server."""
+LARGE = "-large"
+"""What the address of the process for large commands ends in."""
 INTERPRETER = "python"
 """Beside the socket: an interpreter whose modules (``-P -m``) and large commands are forks.
 
@@ -126,10 +130,16 @@ def start(*, imports_all: bool = False) -> str:
     return address
 
 
+def is_large(request: Request) -> bool:
+    """Whether a command imports large libraries, which the toy teacher does not need."""
+    toy = any(word.split(":")[0] == "toy" for word in request["words"])
+    return request["name"] in LIBRARIES and not toy
+
+
 def send(address: str, request: Request, streams: tuple[int, int, int], reported: int) -> None:
     """Ask the server at an address for a command."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(address)
+        connection.connect(address + LARGE if is_large(request) else address)
         socket.send_fds(connection, [json.dumps(request).encode()], [*streams, reported])
 
 
@@ -179,8 +189,8 @@ def serve(listener: socket.socket) -> Request:
             while more := connection.recv(1 << 18):
                 message += more
         request: Request = json.loads(message)
-        toy = any(word.split(":")[0] == "toy" for word in request["words"])
-        import_libraries() if toy else import_libraries(request["name"])
+        if is_large(request):
+            import_libraries(request["name"])
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
@@ -283,12 +293,16 @@ def leave(code: int) -> None:
 
 
 if __name__ == "__main__":
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(sys.argv[1])
+    listeners = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+    for listening, ending in zip(listeners, ("", LARGE), strict=True):
+        listening.bind(sys.argv[1] + ending)
         listening.listen()
-        print("listening", flush=True)
-        import_libraries(*sys.argv[2:])
-        asked = serve(listening)
+    print("listening", flush=True)
+    for_large = os.fork() == 0
+    listeners.pop(not for_large).close()
+    import_libraries(*(sys.argv[2:] if for_large else ()))
+    with listeners[0]:
+        asked = serve(listeners[0])
     exit_code: object = 0
     try:
         run(asked)
