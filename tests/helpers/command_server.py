@@ -6,11 +6,11 @@ those alone are imported here that every command imports, whatever its surroundi
 imports as it does for a user.
 
 Run as ``command_server.py SOCKET [COMMAND ...]``, it is two processes, as a fork of a large one takes
-longer: one for commands that import large libraries, which it imports at once for those that are named,
-and one for all others. They live as long as their standard input is open: `start` runs them for all
-processes that run tests. Each connection brings a `Request` as JSON and four descriptors: standard input,
-output and error of the command, and a pipe to which its process id and, at its end, its exit code are
-written, a line each.
+longer: one for commands that import large libraries, which it imports at once for those that are
+named, and one for all others. They live as long as their standard input is open: `start` runs them for
+all processes that run tests. Each connection brings a `Request` as JSON and four descriptors: standard
+input, output and error of the command, and a pipe to which its process id and, at its end, its exit code
+are written, a line each.
 """
 
 from __future__ import annotations
