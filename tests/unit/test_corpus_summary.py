@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from commands import command, succeeded
 
 from cache_schema.errors import UsageError
 from pipeline.corpora import read_corpus
@@ -251,34 +250,3 @@ def test_clips_of_published_lists_that_are_spelled_otherwise_are_reported(tmp_pa
     write(tmp_path / "Audio/x.wav")
     (tmp_path / "metadata.csv").write_text("file_name,label\naudio\\x.wav,dog\n")
     assert "(there is Audio/x.wav): names differ in upper" in refusal(f"audio-folder:{tmp_path}")
-
-
-# --- the commands --------------------------------------------------------------------------------
-
-
-def test_commands_report_it_before_the_pass(tmp_path: Path) -> None:
-    folder(tmp_path / "corpus", train_dog=3, test_dog=1)
-    words = [f"folder:{tmp_path / 'corpus'}", "--teacher", "toy", "--out", tmp_path / "c.zarr"]
-    for options in (["--plan"], []):
-        lines = succeeded(command("precompute-teacher", *words, *options)).splitlines()
-        assert lines[:2] == [
-            "classes   1 (single-label), 4 clip(s) of dog to 4 of dog",
-            "clips     train: 3, test: 1",
-        ]
-        assert lines[2].startswith("warning: one class alone (dog)")
-    student = [tmp_path / "c.zarr", "--student", "tc-resnet", "--epochs", 1]
-    message_lines = succeeded(command("train-student", *student, "--out", tmp_path / "run"))
-    assert "c.zarr: one class alone (dog): any model is always right" in message_lines
-    assert "has no split validation: the last epoch is kept" in message_lines
-
-
-def test_finetuning_reports_it_and_begins_nothing_without_validation(tmp_path: Path) -> None:
-    folder(tmp_path / "corpus", train_dog=2, train_cat=2, test_dog=1)
-    out = tmp_path / "teacher"
-    run = command(
-        "finetune-teacher", f"folder:{tmp_path / 'corpus'}", "--base", "nowhere", "--out", out
-    )
-    assert "warning: no split validation" in run.stdout
-    assert "no labelled clip in split 'validation'" in run.stderr
-    assert run.returncode == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus"]
