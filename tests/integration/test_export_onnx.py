@@ -29,6 +29,12 @@ from student.training.cli import main as train_student
 
 pytestmark = pytest.mark.usefixtures("operators_once")
 NAMES = tuple(sorted(CLASSES))
+WITHOUT = """
+import sys
+sys.modules[{hidden!r}] = None
+from student.export.cli import main
+main(prog_name="export-student")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +186,17 @@ def test_a_full_disk_leaves_nothing(
     assert sorted(os.listdir(tmp_path / "end" / "below" / "out")) == [
         "CARD.md", "card.json", "front_end.onnx", "model.onnx", "test_vectors.npz",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("hidden", ["onnx", "onnxruntime"])
+def test_a_missing_extra_is_named(work: Path, tmp_path: Path, hidden: str) -> None:
+    words = (work / "crnn", "--to", "onnx", "--length-s", "1", "--out", tmp_path / "out")
+    found = command("export-student", *words, program=WITHOUT.format(hidden=hidden))
+    assert found.returncode == 2
+    assert found.stderr == (
+        f"export-student: --to onnx needs {hidden}: pip install 'aftersound[onnx]'\n"
+    )
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -8,19 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import command
 from exported_students import write_run
 from fuzzing import run
 from small_cache import write_small_cache
 
 from student.export.cli import main
 
-SCRIPT = """
-import sys
-for name in {hidden!r}: sys.modules[name] = None
-from student.export.cli import main
-main(prog_name="export-student")
-"""
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -130,20 +123,6 @@ def test_a_run_is_no_place_for_an_export(runs: Path, tmp_path: Path, inside: str
     found, message = run(main, runs / "tc-resnet", "--to", "onnx", "--length-s", 1, "--out", out)
     assert found == 2
     assert "is, or lies in, the run" in message
-
-
-@pytest.mark.parametrize("hidden", ["onnx", "onnxruntime"])
-def test_a_missing_extra_is_named(
-    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hidden: str
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = (runs / "tc-resnet", "--to", "onnx", "--length-s", "1", "--out", "out")
-    found = command("export-student", *words, program=SCRIPT.format(hidden=[hidden]))
-    assert found.returncode == 2
-    assert found.stderr == (
-        f"export-student: --to onnx needs {hidden}: pip install 'aftersound[onnx]'\n"
-    )
-    assert os.listdir(tmp_path) == []
 
 
 def config_with(folder: Path, **changes: object) -> Path:
