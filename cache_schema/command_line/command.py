@@ -40,7 +40,9 @@ _WAYS_OUT = {
     errno.EACCES: "Allow access to it, or name another place",
     errno.EPERM: "Allow access to it, or name another place",
     errno.ENOENT: "Put it there, and leave it there while a command runs",
+    errno.EISDIR: "Move that folder away, or name another place",
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What the system lets a process have, and what a user can do about that.
 _LIMITS = {
     errno.EMFILE: "Raise the limit of open files (ulimit -n), or request fewer processes",
@@ -120,7 +122,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except OSError as error:
-            if error.filename is None and error.errno in _WAYS_OUT:
+            if error.filename is None and error.errno in _FULL:
                 error.filename = ctx.params.get("out")
             raise
         except KeyboardInterrupt:

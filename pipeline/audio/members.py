@@ -102,7 +102,7 @@ def member_samples(path: CachePath) -> tuple[int, int] | None:
         If its container cannot be read.
     """
     file, identity, name, row = _found(path)
-    with container_errors():
+    with container_errors(file):
         return _open(file, identity).samples(name, row)
 
 
@@ -117,16 +117,16 @@ def read_member(path: CachePath) -> tuple[bytes, bytes]:
         If its container cannot be read.
     """
     file, identity, name, row = _found(path)
-    with container_errors():
+    with container_errors(file):
         return _open(file, identity).read(name, row)
 
 
 @contextmanager
-def container_errors() -> Iterator[None]:
+def container_errors(file: CachePath) -> Iterator[None]:
     """Turn whatever a library raises for a damaged container into a `MemberProblem`.
 
-    What the disk or the network refused goes through as ``OSError``, and a lack of memory as
-    ``MemoryError``.
+    What the disk or the network refused goes through as ``OSError`` that names it, and a lack of memory
+    as ``MemoryError``.
     """
     try:
         yield
@@ -139,7 +139,7 @@ def container_errors() -> Iterator[None]:
     except _DAMAGE as error:
         number = _system_error(error)
         if number is not None and number not in _DAMAGED_PLACES:
-            raise OSError(number, os.strerror(number)) from error
+            raise OSError(number, os.strerror(number), str(file)) from error
         raise MemberProblem(_one_line(error)) from None
 
 

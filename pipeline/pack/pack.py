@@ -154,7 +154,7 @@ def _digest(corpus: Corpus, to: str, rate_hz: int) -> str:
 def _is_packed(packing: Packing, file: Path) -> bool:
     """Return whether a pack is in place and of this very corpus and options."""
     try:
-        with container_errors():
+        with container_errors(file):
             return Pack(file).packed_from == packing.digest
     except MemberProblem:
         return False

@@ -183,6 +183,15 @@ def test_a_reason_is_the_same_in_every_process() -> None:
     library_text = (
         "Can't read data (file read failed: time = Sat Nov 21\n, filename = '/x', buf = 0x7f)"
     )
-    with pytest.raises(MemberProblem) as caught, container_errors():
+    with pytest.raises(MemberProblem) as caught, container_errors(Path("c.h5")):
         raise OSError(library_text)
     assert str(caught.value) == ("the container cannot be read: Can't read data (file read failed")
+
+
+def test_what_is_refused_of_a_container_names_it() -> None:
+    with (
+        pytest.raises(OSError, match="Permission denied") as caught,
+        container_errors(Path("c.h5")),
+    ):
+        raise OSError("Unable to open file (errno = 13, error message = 'Permission denied')")
+    assert (caught.value.errno, caught.value.filename) == (13, "c.h5")

@@ -102,6 +102,7 @@ def write(number: int, name: str | None, out: Path | None) -> None:
         (errno.EROFS, "Make it writable, or choose another place to write"),
         (errno.EACCES, "Allow access to it, or name another place"),  # to read or to write
         (errno.EPERM, "Allow access to it, or name another place"),
+        (errno.EISDIR, "Move that folder away, or name another place"),
         (errno.EMFILE, "Raise the limit of open files (ulimit -n), or request fewer processes"),
         (errno.EAGAIN, "Raise the limit of processes and threads (ulimit -u), or request fewer"),
     ],
@@ -113,6 +114,12 @@ def test_what_the_disk_does_not_take_is_reported_with_the_way_on(number: int, wa
         f"write: {os.strerror(number)} (/a/b). What was finished is kept"
     )
     assert result.output.endswith(f"{way}, and repeat the command.\n")
+
+
+@pytest.mark.parametrize(("number", "place"), [(errno.ENOSPC, " (/c)"), (errno.EACCES, "")])
+def test_a_full_disk_alone_is_that_of_the_output(number: int, place: str) -> None:
+    result = CliRunner().invoke(write, ["--number", str(number), "--out", "/c"])
+    assert result.output.startswith(f"write: {os.strerror(number)}{place}. What was finished")
 
 
 def test_a_working_folder_that_was_deleted_is_named_as_the_fault(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -258,3 +259,19 @@ def test_all_packs_that_cannot_be_opened_are_reported_at_once(tmp_path: Path, sh
     message = refusal(f"hdf5:{tmp_path}")
     assert "train.h5: the container cannot be read" in message
     assert "test.h5: the container cannot be read" in message
+
+
+def test_a_list_of_classes_that_is_refused_is_no_wrong_usage(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Path.read_bytes
+
+    def read_bytes(path: Path) -> bytes:
+        if path.name == "class_labels_indices.csv":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return usual(path)
+
+    (folder / "class_labels_indices.csv").touch()
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    with pytest.raises(PermissionError, match="class_labels_indices"):
+        read_corpus(f"hdf5:{folder}")

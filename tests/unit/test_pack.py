@@ -286,3 +286,16 @@ def test_a_disk_that_takes_no_more_is_reported_and_nothing_half_written_stays(
     assert "train.h5.partial" in ended.stderr
     assert [file.name for file in out.iterdir()] == ["class_labels_indices.csv"]
     assert pack(corpus, out)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["train.h5", "class_labels_indices.csv", "train.h5.partial"])
+def test_a_folder_in_the_place_of_a_file_is_named_with_the_way_on(
+    corpus: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "out" / name).mkdir(parents=True)
+    words = (f"csv:{corpus / 'clips.csv'}", "--to", "hdf5-waveform", "--out", tmp_path / "out")
+    code, message = run(pack_corpus, *words)
+    assert code in (1, 2)
+    assert f"Is a directory ({tmp_path / 'out' / name})" in message
+    assert "Move that folder away, or name another place, and repeat the command." in message
+    assert (tmp_path / "out" / name).is_dir()

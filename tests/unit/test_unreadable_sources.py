@@ -273,7 +273,7 @@ def test_what_hdf5_reports_of_the_system_is_no_damage(
     "library_text", ["truncated file", "errno = 22, error message = 'x'", "errno = 0"]
 )
 def test_what_hdf5_reports_of_a_damaged_file_is_damage(library_text: str) -> None:
-    with pytest.raises(MemberProblem), container_errors():
+    with pytest.raises(MemberProblem), container_errors(Path("c.h5")):
         raise OSError(library_text)
 
 
@@ -294,7 +294,7 @@ def test_memory_that_a_container_needs_is_its_fault_while_there_is_some(
     monkeypatch: pytest.MonkeyPatch, left: bool
 ) -> None:
     monkeypatch.setattr(members, "_memory_is_left", lambda: left)
-    with pytest.raises(MemberProblem if left else MemoryError), container_errors():
+    with pytest.raises(MemberProblem if left else MemoryError), container_errors(Path("c.h5")):
         raise MemoryError
 
 

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
+from cache_schema.store.safe_open import is_refusal
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.audio.members import MemberProblem, container_errors, read_member
 from pipeline.audio.trial import problem_apart
@@ -178,7 +179,7 @@ def _recorded(folder: Path, name: str, split: str) -> tuple[_Listing, int]:
     """What a pack records, and the number of its recordings."""
     from pipeline.audio.hdf5 import Pack
 
-    with container_errors():
+    with container_errors(folder / name):
         pack = Pack(folder / name)
         labels, packed = pack.targets()
         known, names, groups = pack.labelled(labels), pack.names(), pack.groups()
@@ -267,8 +268,11 @@ def _class_names(folder: Path, classes: str, source: str, problems: list[str]) -
     try:
         text = text_of(file.read_bytes())
     except (OSError, ValueError) as error:
+        if is_refusal(error):
+            raise
         why = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"corpus {source}: classes={classes}: {why}", kind="missing") from None
+        what = f"classes={classes}" if classes else file.name
+        raise UsageError(f"corpus {source}: {what}: {why}", kind="missing") from None
     names = _names_in(text, file.name, problems)
     doubled = sorted({name for name in names if names.count(name) > 1})
     problems += [f"{file.name}: class {name!r} stands there twice" for name in doubled]

@@ -143,7 +143,7 @@ class _Reading:
 
         kind = ParquetShard if file.endswith(".parquet") else ArrowShard
         try:
-            with container_errors():
+            with container_errors(self._folder / file):
                 shard = kind(self._folder / file)
                 table = self._described(shard)
                 values = (
