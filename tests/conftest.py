@@ -52,7 +52,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def operators_once() -> None:
     """Let exports in this process share their list of operators."""
-    import listed_operators  # noqa: F401
+    import listed_operators  # noqa: F401 - for its effect, and torch.onnx only where it is used
 
 
 @pytest.fixture(scope="session")

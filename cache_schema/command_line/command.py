@@ -31,7 +31,7 @@ KEPT = " What was finished is kept."
 _SHOWN_CHARACTERS = 400
 _MAX_CONFIG_BYTES = 1 << 20
 
-# What the disk refuses, and what a user can do about it before the command is repeated.
+# What the disk or a limit refuses, and what a user can do about it before the command is repeated.
 _WAYS_OUT = {
     errno.ENOSPC: "Free some space there, or choose another place to write",
     errno.EDQUOT: "Free some of your quota there, or choose another place to write",
@@ -41,13 +41,10 @@ _WAYS_OUT = {
     errno.EPERM: "Allow access to it, or name another place",
     errno.ENOENT: "Put it there, and leave it there while a command runs",
     errno.EISDIR: "Move that folder away, or name another place",
-}
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What the system lets a process have, and what a user can do about that.
-_LIMITS = {
     errno.EMFILE: "Raise the limit of open files (ulimit -n), or request fewer processes",
     errno.EAGAIN: "Raise the limit of processes and threads (ulimit -u), or request fewer",
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_THREAD = "can't start new thread"  # in a RuntimeError of Python's
 
 
@@ -221,7 +218,7 @@ def _described(error: OSError, kept: str) -> str:
         return message
     if error.filename == OUTPUT:
         return f"{message}.{kept} Send the output elsewhere, and repeat the command."
-    way = (_WAYS_OUT | _LIMITS).get(
+    way = _WAYS_OUT.get(
         error.errno or 0, "Correct what refused it (disk, network, mount, permissions)"
     )
     return f"{message}.{kept} {way}, and repeat the command."
@@ -263,8 +260,8 @@ def _unforeseen(error: Exception, kept: str) -> str:
     if not _show_traceback() and isinstance(error, ModuleNotFoundError) and error.name:
         return f"{error.name} is not installed. Install it: pip install 'aftersound[all]'"
     first = (str(error).strip().splitlines() or ["no message"])[0][:_SHOWN_CHARACTERS]
-    said = f"failed with {type(error).__name__}: {first.rstrip('.')}."
-    return f"{said}{kept} To see where, repeat the command with {TRACEBACK}=1"
+    message = f"failed with {type(error).__name__}: {first.rstrip('.')}."
+    return f"{message}{kept} To see where, repeat the command with {TRACEBACK}=1"
 
 
 def _show_traceback() -> bool:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +28,8 @@ from cache_schema.signal_names import (
     qualified,
 )
 from cache_schema.store.files import write_atomic
-from cache_schema.text import one_line, plot_text
+from cache_schema.terminal import echo
+from cache_schema.text import plot_text
 from cache_schema.view_recipe import place_within
 
 INK = {"teacher": "#b2182b", "distilled": "#2166ac", "undistilled": "#7f7f7f"}
@@ -224,8 +224,8 @@ def _save(figure: Any, file: Path) -> None:
     write_atomic(file, picture.getvalue())
     _matplotlib().close(figure)
     if missing:
-        click.echo(
-            f"warning: {file}: matplotlib's font has no {one_line(''.join(sorted(missing)))}, drawn as "
+        echo(
+            f"warning: {file}: matplotlib's font has no {''.join(sorted(missing))}, drawn as "
             "boxes; font.family in a file matplotlibrc names another font",
             err=True,
         )

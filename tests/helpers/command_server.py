@@ -302,10 +302,10 @@ if __name__ == "__main__":
     listeners.pop(not for_large).close()
     import_libraries(*(sys.argv[2:] if for_large else ()))
     with listeners[0]:
-        asked = serve(listeners[0])
+        request = serve(listeners[0])
     exit_code: object = 0
     try:
-        run(asked)
+        run(request)
     except SystemExit as ended:
         exit_code = ended.code or 0
     if isinstance(exit_code, int):

@@ -148,7 +148,7 @@ def test_what_a_disk_or_a_network_does_not_give_is_reported_with_a_way_on(number
     )
 
 
-@pytest.mark.parametrize("said", [True, False])
+@pytest.mark.parametrize("explicit", [True, False])
 @pytest.mark.parametrize(
     ("cause", "message"),
     [
@@ -161,7 +161,7 @@ def test_what_a_disk_or_a_network_does_not_give_is_reported_with_a_way_on(number
     ],
 )
 def test_a_library_names_what_the_system_refused(
-    cause: Exception, message: str, said: bool
+    cause: Exception, message: str, explicit: bool
 ) -> None:
     @click.command(cls=Command, name="start", goes_on=True)
     def start() -> None:
@@ -169,9 +169,9 @@ def test_a_library_names_what_the_system_refused(
             try:
                 raise cause
             except Exception as error:
-                if said:
+                if explicit:
                     raise RuntimeError("between") from error
-                raise RuntimeError("between")  # noqa: B904
+                raise RuntimeError("between")  # noqa: B904 - the implicit cause is the case
         except RuntimeError as error:
             raise RuntimeError("a nanny failed to start.") from error
 

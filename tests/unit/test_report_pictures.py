@@ -79,10 +79,12 @@ def test_characters_that_the_font_lacks_are_named_once(
         axis.set_title("\u97f3 \u97f3\u58f0 yes")
 
     plot_chart(draw, 1.0, tmp_path / "x.png")
-    said = capsys.readouterr().err
-    assert said.startswith(f"warning: {tmp_path / 'x.png'}: matplotlib's font has no \u58f0\u97f3,")
-    assert len(said.splitlines()) == 1
-    assert "matplotlibrc" in said
+    message = capsys.readouterr().err
+    assert message.startswith(
+        f"warning: {tmp_path / 'x.png'}: matplotlib's font has no \u58f0\u97f3,"
+    )
+    assert len(message.splitlines()) == 1
+    assert "matplotlibrc" in message
     plot_chart(lambda axis: axis.set_title("yes"), 1.0, tmp_path / "y.png")
     assert capsys.readouterr().err == ""
 
