@@ -19,7 +19,8 @@ UNIT_BYTES = 20_000_000
 # Chunks are longer where there would be more units than that, but never than a process holds several of.
 MANY_UNITS = 50_000
 MAX_CHUNK_BYTES = 64_000_000
-# Smaller units are cut as long as more than these shares of the bytes would be padding.
+# Smaller units are cut as long as more than these shares of the bytes would be padding, down to
+# MIN_UNIT_BYTES: of each view of each split so much may be padding at any size.
 MAX_PADDING, MAX_PADDING_OF_SMALL = 0.05, 0.1
 SMALL_BYTES = 100_000_000
 MIN_UNIT_BYTES = 1_000_000
