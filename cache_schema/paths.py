@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -27,8 +28,10 @@ _END_BYTES = 1 << 16
 _NAME_BYTES, _DRAFT_BYTES = 255, 40
 
 
-def path_problem(text: str) -> str | None:
+def path_problem(text: str, *, links: bool = True) -> str | None:
     """Explain why `text` names no place on a local disk; None where it does.
+
+    Without `links`, a link to nothing is left to what reads it, as a file that is missing is.
 
     >>> path_problem("s3://bucket/run")
     "'s3://bucket/run' is an address, and only caches and corpora lie at one; name a local path"
@@ -41,13 +44,27 @@ def path_problem(text: str) -> str | None:
         return f"{text!r} lacks a slash: an address is {scheme}://{rest}, a local path ./{text}"
     if is_address(text):
         return f"{text!r} is an address, and only caches and corpora lie at one; name a local path"
+    return _link_problem(text) if links else None
+
+
+def _link_problem(text: str) -> str | None:
+    """Explain that links lead nowhere: such a place would be missing under a name that is there."""
+    try:
+        os.stat(text)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return f"{text!r} leads through links in a circle; name the place itself"
+        if error.errno == errno.ENOENT and os.path.islink(text):
+            there = os.readlink(text)
+            return f"{text!r} is a link to {there!r}, which does not exist; name the place itself"
     return None
 
 
 class LocalPath(click.Path):
     """A path on a local disk: no address such as ``s3://``, and not empty; ``~`` is the home folder.
 
-    A shell leaves it as it is in ``--out=~/x``, as a configuration does.
+    A shell leaves it as it is in ``--out=~/x``, as a configuration does. With ``readable=False`` what
+    is at the path is left to what reads it, links to nothing too.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -55,7 +72,7 @@ class LocalPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Reject what is no local path."""
-        if problem := path_problem(os.fspath(value)):
+        if problem := path_problem(os.fspath(value), links=self.readable):
             self.fail(problem, param, ctx)
         if os.fspath(value).startswith("~") and not os.path.lexists(value):
             value = os.path.expanduser(value)

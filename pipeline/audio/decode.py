@@ -605,7 +605,9 @@ def _check_finite(mono_S: NDArray[np.float32], start: int) -> None:
     if wild_S.any():
         at = int(wild_S.argmax())
         value = float(mono_S[at])
-        what = f"{value:g}, beyond any scale" if np.isfinite(value) else "not a finite number"
+        what = (
+            f"{value:g}, beyond any scale" if np.isfinite(value) else "no finite number of 32 bits"
+        )
         raise UnusableAudio(f"sample {start + at} is {what}")
 
 

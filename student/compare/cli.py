@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 MAX_SEEDS = 1000
 MAX_FACTOR = 100
+
+_Named = TypeVar("_Named", str, Condition)
 
 
 @click.command("compare-students", cls=Command, goes_on=True)
@@ -149,7 +152,7 @@ def main(
     jobs = jobs or len(gpus) or os.cpu_count() or 1
     ladder = _ladder(conditions, opened)
     comparison = Comparison(
-        out, named, tuple(dict.fromkeys(students)), ladder, seeds, _words(train), halving
+        out, named, _each_once("student", students), ladder, seeds, _words(train), halving
     )
     check_no_links(out, "comparison", error=RunError)
     check_own_folder(out, "comparison", "compare-students", (DOCUMENT,))
@@ -271,10 +274,19 @@ def _words(text: str) -> tuple[str, ...]:
         ) from None
 
 
+def _each_once(option: str, named: Iterable[_Named]) -> tuple[_Named, ...]:
+    """Keep the first of what is named more than once, with a line that says so."""
+    counts = Counter(named)
+    for one, count in counts.items():
+        if count > 1:
+            echo(f"warning: --{option} {one} is given {count} times; it is trained once")
+    return tuple(counts)
+
+
 def _ladder(texts: tuple[str, ...], caches: dict[str, Cache]) -> tuple[Condition, ...]:
     """Read the conditions, each once; of the usual ones those that the caches can serve."""
     if texts:
-        return tuple(dict.fromkeys(map(parse_condition, texts)))
+        return _each_once("condition", map(parse_condition, texts))
     conditions, left_out = supported_conditions(LADDER, caches.values())
     for condition, reason in left_out.items():
         echo(f"left out {condition}: {reason}")

@@ -21,7 +21,8 @@ _DRAWN = 8  # characters that `tempfile` draws
 def draft_of(out: Path) -> Iterator[Path]:
     """Yield a new folder that becomes `out` at the end, or is removed where an error ends it.
 
-    Its name is drawn anew, so that nothing of anybody else's is ever taken for it.
+    Its name is drawn anew, so that nothing of anybody else's is ever taken for it. Where `out` is a
+    link to a folder, it is made beside that one, on the same disk.
 
     Raises
     ------
@@ -30,6 +31,7 @@ def draft_of(out: Path) -> Iterator[Path]:
     OSError
         If nothing can be written there, likewise.
     """
+    out = _place(out)
     _check_free(out)
     parents = [folder for folder in out.absolute().parents if not folder.exists()]
     draft: Path | None = None
@@ -56,8 +58,13 @@ def draft_of(out: Path) -> Iterator[Path]:
 
 def drafts_left(out: Path) -> list[Path]:
     """Drafts of `out` that are there: of exports that were killed, or are under way."""
+    out = _place(out)
     pattern = f"{glob.escape(_prefix(out))}{'?' * _DRAWN}{PARTIAL_SUFFIX}"
     return sorted(out.absolute().parent.glob(pattern))
+
+
+def _place(out: Path) -> Path:
+    return out.resolve() if out.is_dir() else out
 
 
 def _prefix(out: Path) -> str:

@@ -158,7 +158,9 @@ def check_finite(mono_S: FloatArray, first: int) -> None:
     if wild_S.any():
         at = int(wild_S.argmax())
         value = float(mono_S[at])
-        what = f"{value:g}, beyond any scale" if np.isfinite(value) else "not a finite number"
+        what = (
+            f"{value:g}, beyond any scale" if np.isfinite(value) else "no finite number of 32 bits"
+        )
         raise UnusableRecording(f"sample {first + at} is {what}")
 
 

@@ -310,6 +310,23 @@ def test_a_student_in_other_words_is_not_a_second_one(cache: Path, tmp_path: Pat
     assert "\n  - bc-resnet and bc-resnet:width=1.0\n" in refused.stderr
 
 
+def test_what_is_given_twice_in_the_same_words_is_named_and_trained_once(
+    cache: Path, tmp_path: Path
+) -> None:
+    words = ("--student", "tc-resnet", "--condition", "none", "--condition", "logits=0.5")
+    again = ("--student", "tc-resnet", "--condition", "none", "--condition", "logits=0.5")
+    out = ("--seeds", "2", "--out", tmp_path / "out", "--plan")
+    once, twice = here(cache, *words, *out), here(cache, *words, *again, *out)
+    added = (
+        "warning: --condition none is given 2 times; it is trained once\n"
+        "warning: --condition logits=0.5 is given 2 times; it is trained once\n"
+        "warning: --student tc-resnet is given 2 times; it is trained once\n"
+    )
+    assert once.exit_code == twice.exit_code == 0
+    assert added in twice.stdout
+    assert twice.stdout.replace(added, "") == once.stdout
+
+
 def test_a_cache_without_validation_is_compared_once_and_done(tmp_path: Path) -> None:
     """Its runs can never have the score that others have; they are not begun again for it."""
     corpus, small = write_tones(tmp_path / "corpus"), tmp_path / "tones.zarr"

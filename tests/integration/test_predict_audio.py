@@ -208,8 +208,8 @@ def test_recordings_that_cannot_be_used_are_named_and_the_others_predicted(
     for name, reason in zip([*named, "-"], [
         "truncated: the header declares 32000 bytes of samples, the file holds 8956",
         "the file is empty (0 bytes)",
-        "sample 77 is not a finite number",
-        "sample 52793 is not a finite number",
+        "sample 77 is no finite number of 32 bits",
+        "sample 52793 is no finite number of 32 bits",
         "not a file that can be read (a pipe or a device)",
         "Is a directory",
         "No such file or directory",

@@ -159,8 +159,8 @@ def test_a_sample_that_is_no_number_is_named(tmp_path: Path, bad: float) -> None
     wave = np.zeros((9000, 2), np.float32)
     wave[5000, 1] = bad
     soundfile.write(path, wave, RATE_HZ, subtype="FLOAT")
-    assert reason(path) == "sample 5000 is not a finite number"
-    assert reason(path, 0.25) == "sample 5000 is not a finite number"
+    assert reason(path) == "sample 5000 is no finite number of 32 bits"
+    assert reason(path, 0.25) == "sample 5000 is no finite number of 32 bits"
 
 
 def test_too_little_for_one_sample_is_unusable(tmp_path: Path) -> None:

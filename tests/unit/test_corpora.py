@@ -55,6 +55,10 @@ def test_an_unknown_kind_names_the_known_and_the_nearest(tmp_path: Path) -> None
 
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
     assert f"{tmp_path / 'none'} does not exist" in refusal(f"folder:{tmp_path / 'none'}")
+    (tmp_path / "share").symlink_to("unmounted")
+    assert "is a link to 'unmounted', which does not exist" in refusal(
+        f"folder:{tmp_path / 'share'}"
+    )
 
 
 def test_a_path_without_a_kind_is_answered_with_the_right_spelling(tmp_path: Path) -> None:

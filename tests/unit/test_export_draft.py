@@ -76,6 +76,17 @@ def test_what_is_there_is_rejected_before_any_work(tmp_path: Path, put: object) 
     assert os.listdir(tmp_path) == before
 
 
+def test_a_link_to_an_empty_folder_is_that_folder(tmp_path: Path) -> None:
+    (tmp_path / "disk/place").mkdir(parents=True)
+    (tmp_path / "out").symlink_to("disk/place")
+    with draft_of(tmp_path / "out") as draft:
+        assert draft.parent == tmp_path / "disk"
+        (draft / "made").touch()
+    assert os.listdir(tmp_path / "disk/place") == ["made"]
+    assert (tmp_path / "out").is_symlink()
+    assert os.listdir(tmp_path / "disk") == ["place"]
+
+
 def test_what_comes_in_between_is_not_replaced(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(UsageError, match="is not empty"), draft_of(out):

@@ -56,6 +56,21 @@ def test_an_address_is_no_path(words: tuple[str, ...], address: str) -> None:
     )
 
 
+@pytest.mark.parametrize("words", [(), ("here", "--out"), ("here", "--plot")], ids=str)
+@pytest.mark.parametrize("place", ["circle", "circle/in/it.png", "nothing"])
+def test_a_link_to_nothing_is_not_taken_for_a_missing_file(
+    tmp_path: Path, words: tuple[str, ...], place: str
+) -> None:
+    (tmp_path / "circle").symlink_to("back")
+    (tmp_path / "back").symlink_to("circle")
+    (tmp_path / "nothing").symlink_to("unmounted")
+    said = refusal(*words, tmp_path / place)
+    what = "is a link to 'unmounted', which does not exist"
+    if place != "nothing":
+        what = "leads through links in a circle"
+    assert f"{what}; name the place itself" in said
+
+
 @pytest.mark.parametrize("text", ["s3:/bucket/x", "gs:bucket/x", "https:/host/x", "file:/x"])
 def test_an_address_without_a_slash_is_no_folder(text: str) -> None:
     scheme, _, rest = text.partition(":")

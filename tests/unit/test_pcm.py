@@ -150,7 +150,7 @@ def test_a_wav_that_is_requested_otherwise_is_rejected() -> None:
         (wav(WAVE)[:30], "it ends too soon"),
         (wav(WAVE, rate_hz=10), "its WAV header has 10 Hz"),
         (wav(np.zeros(0)), "no samples"),
-        (np.array([0.1, np.nan], "<f4").tobytes(), "sample 1 is not a finite number"),
+        (np.array([0.1, np.nan], "<f4").tobytes(), "sample 1 is no finite number of 32 bits"),
     ],
 )
 def test_what_cannot_be_decoded_is_reported(content: bytes, reported: str) -> None:
