@@ -19,6 +19,8 @@ from student.compare.ledger import Ledger
 from student.compare.runs import Comparison, Run
 
 HERE = Path(__file__).resolve().parent
+ALL_LABELS = "2s"
+"""The cache of the noisy keywords in which all speakers are labelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,10 @@ def _noisy(shared: Path, work: Path, name: str) -> None:
 
 
 def _labels(shared: Path, work: Path, name: str) -> None:
-    labels.make(shared, work, int(name.removeprefix("labels-")))
+    if name == ALL_LABELS:
+        _noisy(shared, work, name)
+    else:
+        labels.make(shared, work, int(name.removeprefix("labels-")))
 
 
 def _sounds(shared: Path, work: Path, name: str) -> None:
@@ -94,7 +99,7 @@ def _sounds(shared: Path, work: Path, name: str) -> None:
 
 EXPERIMENTS = {
     "labels": Experiment(
-        ("labels-5", "labels-25", "labels-100"), _labels, "labels.toml", "labels.jsonl"
+        ("labels-5", "labels-25", ALL_LABELS), _labels, "labels.toml", "keywords.jsonl"
     ),
     "unlabelled": Experiment(
         ("words",),
@@ -102,8 +107,8 @@ EXPERIMENTS = {
         "unlabelled.toml",
         "unlabelled.jsonl",
     ),
-    "sharpen": Experiment(("2s",), _noisy, "sharpen.toml", "noisy.jsonl"),
-    "noisy": Experiment(("2s", "8s", "4s"), _noisy, "noisy.toml", "noisy.jsonl"),
+    "sharpen": Experiment(("2s",), _noisy, "sharpen.toml", "keywords.jsonl"),
+    "noisy": Experiment(("2s", "8s", "4s"), _noisy, "noisy.toml", "keywords.jsonl"),
     "sounds": Experiment(
         tuple(f"fold-{fold}" for fold in sounds.FOLDS), _sounds, "sounds.toml", "sounds.jsonl"
     ),

@@ -62,7 +62,8 @@ def cache_teacher(shared: Path, out: Path, length_s: int, cache: Path, *, views:
     """Cache the outputs of the teacher of one length, in so many views."""
     run("precompute-teacher", corpus_of(shared, out, length_s),
         "--teacher", out / f"teacher-{length_s}s", "--out", cache, "--views", views,
-        "--signal", "mfcc", "--signal", "mfcc40", log=out / f"log-{length_s}s")  # fmt: skip
+        "--signal", "mfcc", "--signal", "mfcc40", "--signal", "log_mel",
+        log=out / f"log-{length_s}s")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     python tests/experiments/recipes.py WORK_FOLDER [STUDENT ...]
 
 WORK_FOLDER is what ``noisy_keywords.py`` made. Every candidate is one ``compare-students`` of its
-own, so that a killed search goes on where it was; what ends is added to ``results/noisy.jsonl``. The
+own, so that a killed search goes on where it was; what ends is added to ``results/keywords.jsonl``. The
 recipe found is then the student's default in every condition, distilled or not.
 """
 
@@ -16,7 +16,7 @@ from esc10 import run
 
 from student.compare.conditions import folder_name
 
-LEDGER = Path(__file__).parent / "results" / "noisy.jsonl"
+LEDGER = Path(__file__).parent / "results" / "keywords.jsonl"
 SEEDS = 1
 CANDIDATES = {
     "tc-resnet": (

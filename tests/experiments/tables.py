@@ -16,18 +16,27 @@ from pathlib import Path
 from typing import Any
 
 import recipes
-from ladders import EXPERIMENTS, comparison_of
+from ladders import ALL_LABELS, EXPERIMENTS, comparison_of
 
 from student.compare.conditions import NONE
 from student.compare.ledger import Ledger
 from student.compare.runs import Comparison, Run
-from student.compare.table import markdown, summary, table_rows
+from student.compare.table import (
+    TableRow,
+    interval_text,
+    markdown,
+    points,
+    spread_text,
+    summary,
+    table_rows,
+)
 
 HERE = Path(__file__).resolve().parent
 PAGES = (HERE / "README.md", HERE.parents[1] / "README.md")
 TABLE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 BALANCE = "--labelled-share 0.5 --epochs 32"
 """Half of each batch is labelled; as many steps as 48 epochs with the labels' own share of a quarter."""
+SHARES = {"labels-5": "5 %", "labels-25": "25 %", ALL_LABELS: "all"}
 LAST = 0.2
 """Share of a training that is its end, where a validation curve should not rise any more."""
 
@@ -69,6 +78,26 @@ def ladder_table(name: str) -> str:
     return _table(experiment.comparison(), experiment.results_found(), folds=folds)
 
 
+def worth_table() -> str:
+    """How many labels a teacher is worth: a line for each share and student, a column for each way."""
+    experiment = EXPERIMENTS["labels"]
+    comparison = experiment.comparison()
+    rows = table_rows(comparison, experiment.results_found(), ["accuracy"], folds=False)
+    head = ["labels", "student", *(f"`{one}`" for one in comparison.conditions), "teacher"]
+    lines, size = [head, ["---"] * len(head)], len(comparison.conditions)
+    for first in range(0, len(rows), size):
+        line = rows[first : first + size]
+        if any(row.found for row in line):
+            cells = [spread_text(row) + _gain(row) for row in line]
+            teacher = next(points(row.teacher, row.metric) for row in line if row.found)
+            lines.append([SHARES[line[0].cache], f"`{line[0].student}`", *cells, teacher])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _gain(row: TableRow) -> str:
+    return f": {interval_text(row.gain, row.metric)}" if row.gain is not None else ""
+
+
 def balance_table() -> str:
     """Distilled with as many labelled clips as others in each batch, beside the student alone."""
     experiment = EXPERIMENTS["labels"]
@@ -100,6 +129,7 @@ def _table(
 TABLES: dict[str, Callable[[], str]] = {
     "recipes": recipe_table,
     "balance": balance_table,
+    "worth": worth_table,
     **{name: partial(ladder_table, name) for name in EXPERIMENTS},
 }
 
