@@ -190,7 +190,8 @@ class CloudObjects:
     def get_part(self, key: str, start: int, size: int) -> Part:
         """Read a part of an object; all of it from a server that gives no parts.
 
-        A part behind the end, as any of an empty object, is empty.
+        A part behind the end is empty. That an object has no first part is not believed before it is
+        requested whole: some servers reject every part of what they do have.
         """
         from obstore.exceptions import GenericError, NotSupportedError
 
@@ -198,12 +199,13 @@ class CloudObjects:
             try:
                 span = {"range": (start, start + size)}
                 result = answered(lambda: store.get_async(path, options=span))
-            except NotSupportedError:
-                start, result = 0, answered(lambda: store.get_async(path))
-            except GenericError as error:
-                if _BEHIND_END not in str(error):
+            except (NotSupportedError, GenericError) as error:
+                behind_end = _BEHIND_END in str(error)
+                if behind_end and start:
+                    return Part(b"", start, start, "")
+                if not behind_end and not isinstance(error, NotSupportedError):
                     raise
-                return Part(b"", start, start, "")
+                start, result = 0, answered(lambda: store.get_async(path))
             facts = result.meta
             version = str(facts["e_tag"] or facts["last_modified"])
             return Part(bytes(answered(result.bytes_async)), start, facts["size"], version)

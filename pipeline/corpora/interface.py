@@ -29,6 +29,7 @@ from pipeline.corpora.walk import escapes_root, leads_into, limit_of, option_tex
 Ids = Literal["stem", "path"]
 NO_LABEL = "none"  # as the name of a column of labels: there is none
 MAX_NAME_BYTES = 255  # bytes of one name in a path, on every file system in use
+MAX_PATH_BYTES = 4095  # bytes of a path that Linux follows
 SCAN_THREADS = 8
 MAX_SUFFIXES = 8  # named in a note
 DEFAULT_SHARE = 0.1  # of clips for validation, and for test, where splits are chosen
@@ -363,15 +364,19 @@ def _path_problems(root: CachePath, entries: Iterable[Entry]) -> list[str]:
         path = entry.clip.path
         if not path:
             problems.append(f"{entry.place}: the path is empty")
-        elif "\0" in path or any(
-            len(os.fsencode(part)) > MAX_NAME_BYTES for part in PurePosixPath(path).parts
-        ):
+        elif "\0" in path or _is_too_long(root, path):
             problems.append(f"{entry.place}: {_short(path)} is not a path that can be followed")
         elif not _lies_in(limit, root, path):
             problems.append(
                 f"{entry.place}: path {_short(path)} leaves the corpus folder {printable(str(limit))}"
             )
     return problems
+
+
+def _is_too_long(root: CachePath, path: str) -> bool:
+    if isinstance(root, Path) and len(os.fsencode(root / path)) > MAX_PATH_BYTES:
+        return True
+    return any(len(os.fsencode(part)) > MAX_NAME_BYTES for part in PurePosixPath(path).parts)
 
 
 def _lies_in(limit: CachePath, root: CachePath, path: str) -> bool:

@@ -108,6 +108,11 @@ def text_of(data: bytes) -> str:
     try:
         text = data.decode("utf-16" if marked else "utf-8-sig")
     except UnicodeDecodeError as error:
+        if marked:
+            raise ValueError(
+                f"it begins as UTF-16 and is none from byte {error.start} on: it was cut there, or what "
+                "follows was appended in another encoding. Save it anew as UTF-8"
+            ) from None
         raise ValueError(
             f"not UTF-8 text (byte {error.start}); convert it, for example with "
             "iconv -f WINDOWS-1252 -t UTF-8 LIST > LIST.utf8"

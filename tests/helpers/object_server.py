@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape, unescape
 
@@ -39,7 +39,7 @@ class ObjectServer:
     objects: dict[str, bytes] = field(default_factory=dict)
     fault: Fault = lambda method, key, number: None
     conditional: bool = True
-    parts: bool = True
+    parts: bool | Literal["rejected"] = True
     lists_after_s: float = 0.0
     delay_s: float = 0.0
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         first, last = int(wanted[1]), min(int(wanted[2] or len(data)), len(data) - 1)
         if not store.parts:
             return 200, data, headers
-        if first > last:
+        if first > last or store.parts == "rejected":
             return 416, b"<Error><Code>InvalidRange</Code></Error>", headers
         headers["Content-Range"] = f"bytes {first}-{last}/{len(data)}"
         return 206, data[first : last + 1], headers

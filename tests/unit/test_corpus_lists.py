@@ -69,6 +69,30 @@ def test_what_is_no_text_is_reported_with_how_to_convert_it(tmp_path: Path) -> N
         assert "as it holds zeros, probably UTF-32, or UTF-16 without a byte order mark" in message
 
 
+@pytest.mark.parametrize("tail", [b"b.wav,cat\n\n", b"a", b"\x00\xd8"])
+def test_utf16_that_breaks_off_is_not_taken_for_another_encoding(
+    tmp_path: Path, tail: bytes
+) -> None:
+    text = "path,label\na.wav,dog\n".encode("utf-16")
+    message = refusal(listing(tmp_path, text + tail))
+    assert "it begins as UTF-16 and is none from byte" in message
+    assert "Save it anew as UTF-8" in message
+    assert "iconv" not in message
+
+
+def test_a_header_in_the_middle_is_no_clip(tmp_path: Path) -> None:
+    first = "path,label\na.wav,dog\n"
+    message = refusal(listing(tmp_path, first + "\ufeff" + first.replace("path", "path ")))
+    assert "line 3: the header a second time, as of files joined by cat; delete the line" in message
+
+
+def test_a_path_that_no_file_system_follows_is_a_fault_of_its_line(tmp_path: Path) -> None:
+    message = refusal(listing(tmp_path, f"path,label\na.wav,dog\n{'a/' * 2100}x.wav,cat\n"))
+    assert "line 3: 'a/a/" in message
+    assert "is not a path that can be followed" in message
+    assert len(message) < 500
+
+
 def test_a_comment_above_the_header_is_named(tmp_path: Path) -> None:
     message = refusal(listing(tmp_path, "# made by hand\npath,label\na.wav,dog\n"))
     assert "# begins no comment: delete what stands above it" in message

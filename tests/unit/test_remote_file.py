@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 import pytest
 from object_server import ObjectServer
@@ -26,10 +27,15 @@ def stored(server: ObjectServer, content: bytes = CONTENT) -> None:
     server.objects[KEY] = content
 
 
-@pytest.mark.parametrize("kind", ["store", "web", "web without parts"])
-def test_any_stretch_is_what_is_stored(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "parts"),
+    [("store", True), ("web", True), ("web", False), ("store", "rejected"), ("web", "rejected")],
+)
+def test_any_stretch_is_what_is_stored(
+    monkeypatch: pytest.MonkeyPatch, kind: str, parts: bool | Literal["rejected"]
+) -> None:
     draw = random.Random(1)
-    with faulty_store(monkeypatch, parts=kind != "web without parts") as server:
+    with faulty_store(monkeypatch, parts=parts) as server:
         stored(server)
         place = PLACE if kind == "store" else cache_path(server.web(KEY))
         with open_source(place) as source:

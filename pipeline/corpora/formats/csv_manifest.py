@@ -30,6 +30,8 @@ from pipeline.corpora.listings import delimiter_of
 # The index of a data frame has no name, or one of these.
 UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?)?")
 
+BYTE_ORDER_MARK = "\ufeff"
+
 # What Excel takes as the separator, above the header.
 SEPARATOR_LINE = re.compile(r'"?sep=([,;|\t])"?')
 
@@ -46,7 +48,8 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
         if declared:
             next(lines)
         _, header = next(lines, (1, []))
-        columns = _columns(listing, [name.strip() for name in header])
+        names = [name.strip() for name in header]
+        columns = _columns(listing, names)
         for line, cells in lines:
             if not cells:
                 continue
@@ -54,6 +57,11 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
                 uneven_rows += 1
                 listing.problems.append(
                     f"line {line}: {len(cells)} cells, the header has {len(columns)}"
+                )
+                continue
+            if [cell.lstrip(BYTE_ORDER_MARK).strip() for cell in cells] == names:
+                listing.problems.append(
+                    f"line {line}: the header a second time, as of files joined by cat; delete the line"
                 )
                 continue
             pairs = zip(columns, (cell.strip() for cell in cells), strict=True)
