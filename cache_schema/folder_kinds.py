@@ -16,6 +16,7 @@ _MARKS = {
     "cache": ("manifest.json", "parts"),
     "run": ("config.json", "training-state.pt"),
     "export": ("card.json", "test_vectors.npz"),
+    "teacher": ("config.json", "training.json"),  # one of finetune-teacher's
 }
 # Reports may be written beside these.
 _COMPARISON = ("comparison.json", "runs")
@@ -25,7 +26,7 @@ _TRAIN = "train-student CACHE --student NAME --out RUN"
 
 
 def kind_of(folder: Path) -> str | None:
-    """Return ``"cache"``, ``"run"`` or ``"export"``; None for any other folder."""
+    """Return ``"cache"``, ``"run"``, ``"export"`` or ``"teacher"``; None for any other folder."""
     for kind, names in _MARKS.items():
         if _holds(folder, names):
             return kind
@@ -87,7 +88,7 @@ def instead_of_cache(path: Path) -> str:
 def instead_of_teacher(path: Path) -> str:
     """Describe a cache, a run or an export that was named as a teacher; as `instead_of_run` does."""
     kind = kind_of(path)
-    if kind is None:
+    if kind in (None, "teacher"):
         return ""
     what = {"cache": "a cache", "run": "a run, of a student", "export": "an exported student"}[kind]
     return (

@@ -88,7 +88,7 @@ class CacheArgument(LocalPath):
 
 
 class OutputPath(LocalPath):
-    """A path to write, which lies in no cache, run or export, and is or becomes a plain file or folder.
+    """A path to write: in no cache, run, export or teacher, and there or to be a plain file or folder.
 
     A file that is written takes the place of what is there: of a device, a pipe or a link it would make
     a file.
@@ -96,7 +96,7 @@ class OutputPath(LocalPath):
     Parameters
     ----------
     own : str
-        What may be there already to be continued: ``"cache"`` or ``"run"``.
+        What may be there already to be continued: ``"cache"``, ``"run"`` or ``"teacher"``.
     moved_there : bool
         Whether a folder is made beside it and moved to its place, which no folder can be that is in use.
     """

@@ -77,11 +77,11 @@ def _make_folder(folder: Path) -> None:
 
 @contextmanager
 def named_in_errors(path: Path | str) -> Iterator[None]:
-    """Name `path` in errors of the disk that name no file: a full disk's do not."""
+    """Name `path` in errors of the disk that name no file, as a full disk's, or its draft."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None or str(error.filename).endswith(PARTIAL_SUFFIX):
             error.filename = str(path)
         raise
 

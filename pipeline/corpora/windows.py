@@ -44,7 +44,7 @@ class Windows:
         if not 0 <= self.overlap_s <= self.window_s - MIN_HOP_S < math.inf:
             raise UsageError(
                 "window_s must be seconds and overlap_s at least 0 and 1 ms below it, got "
-                f"window_s={self.window_s:g} and overlap_s={self.overlap_s:g}",
+                f"window_s={self.window_s} and overlap_s={self.overlap_s}",
                 kind="options",
             )
 

@@ -33,7 +33,9 @@ MAX_SNR_DB = 200.0
 @click.command("finetune-teacher", cls=Command, goes_on=True)
 @corpora_argument
 @click.option("--base", required=True, metavar="FOLDER|HUB_ID", help="Pretrained model.")
-@click.option("--out", type=OutputPath(moved_there=True), required=True, help="Folder to make.")
+@click.option(
+    "--out", type=OutputPath(own="teacher", moved_there=True), required=True, help="Folder to make."
+)
 @click.option(
     "--pooling",
     type=click.Choice(["first", "mean", "attention"]),
@@ -46,12 +48,12 @@ MAX_SNR_DB = 200.0
     type=click.IntRange(0, MAX_LAYERS),
     default=0,
     show_default=True,
-    help="Keep this many layers as they are, and the front end below them.",
+    help="Keep this many layers as they are, from the lowest.",
 )
 @click.option(
     "--train-front-end",
     is_flag=True,
-    help="Train the front end too: for a base with random weights.",
+    help="Train the front end too, which is kept as it is otherwise: for a base with random weights.",
 )
 @click.option(
     "--learning-rate",

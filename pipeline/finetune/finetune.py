@@ -113,6 +113,14 @@ def finetune(
         clips = labelled_clips(corpus, split)
         check_some_clip_fits("CORPUS", clips, teacher, teacher.sample_rate_hz, views, further=False)
     facts = _facts(corpus, teacher, recipe, views)
+    if finish and not any(
+        file.is_file() for file in (out / _TRAINING_FILE, _partial(out) / STATE_FILE)
+    ):
+        raise RunError(
+            f"--finish: no epoch of a training of {out} is finished. Leave --finish out and let it "
+            "train at least one",
+            kind="missing",
+        )
     with write_lock(out):
         return _finetune(corpus, teacher, facts, recipe, views, out, device, finish, report)
 
@@ -143,12 +151,6 @@ def _finetune(
         report(f"already done: {out}: {_summary(done)}")
         report(_next_command(out))
         return done
-    if finish and not (partial / STATE_FILE).is_file():
-        raise RunError(
-            f"--finish: {partial} holds no finished epoch of this training. Leave --finish out and let "
-            "it train at least one",
-            kind="missing",
-        )
     _attach_model(teacher, recipe, device)
     _open_run_folder(partial, facts)
     training = _train(corpus, teacher, recipe, views, partial, finish, report)

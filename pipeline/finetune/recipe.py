@@ -69,8 +69,8 @@ class FineTuneRecipe:
         if self.noise_snr_db is not None and self.noise_snr_db[0] > self.noise_snr_db[1]:
             low, high = self.noise_snr_db
             raise UsageError(
-                f"--noise-snr-db {low:g} {high:g}: the lower ratio comes first, so "
-                f"--noise-snr-db {high:g} {low:g}",
+                f"--noise-snr-db {low} {high}: the lower ratio comes first, so "
+                f"--noise-snr-db {high} {low}",
                 kind="options",
             )
 

@@ -165,7 +165,7 @@ def check_range(step: str, low_db: float, high_db: float) -> None:
     """
     if not -MAX_DB <= low_db <= high_db <= MAX_DB:
         raise UsageError(
-            f"view {step}: low_db={low_db:g} and high_db={high_db:g} must be a range within "
+            f"view {step}: low_db={low_db} and high_db={high_db} must be a range within "
             f"{-MAX_DB:g} to {MAX_DB:g}",
             kind="options",
         )
@@ -181,6 +181,6 @@ def check_seconds(step: str, option: str, seconds: float) -> None:
     """
     if not 0 < seconds <= MAX_SECONDS:
         raise UsageError(
-            f"view {step}: {option} must be seconds above 0, at most {MAX_SECONDS:g}, got {seconds:g}",
+            f"view {step}: {option} must be seconds above 0, at most {MAX_SECONDS:g}, got {seconds}",
             kind="options",
         )

@@ -44,7 +44,7 @@ class Mixup(PlainStep):
     def __init__(self, *, alpha: float = 10.0) -> None:
         if not 0 < alpha <= MAX_ALPHA:
             raise UsageError(
-                f"view mixup: alpha must be a number above 0, at most {MAX_ALPHA:g}, got {alpha:g}",
+                f"view mixup: alpha must be a number above 0, at most {MAX_ALPHA:g}, got {alpha}",
                 kind="options",
             )
         self._alpha = alpha

@@ -19,7 +19,7 @@ class Shift(PlainStep):
     def __init__(self, *, max_s: float = 0.1) -> None:
         if not 0 <= max_s <= MAX_SECONDS:
             raise UsageError(
-                f"view shift: max_s must be seconds from 0 to {MAX_SECONDS:g}, got {max_s:g}",
+                f"view shift: max_s must be seconds from 0 to {MAX_SECONDS:g}, got {max_s}",
                 kind="options",
             )
         self._max_s = max_s

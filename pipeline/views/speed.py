@@ -30,7 +30,7 @@ class Speed(PlainStep):
     def __init__(self, *, low: float = 0.9, high: float = 1.1) -> None:
         if not MIN_SPEED <= low <= high <= MAX_SPEED:
             raise UsageError(
-                f"view speed: low={low:g} and high={high:g} must be a range within {MIN_SPEED:g} to "
+                f"view speed: low={low} and high={high} must be a range within {MIN_SPEED:g} to "
                 f"{MAX_SPEED:g}",
                 kind="options",
             )

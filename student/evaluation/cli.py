@@ -89,7 +89,7 @@ def main(
         )
     if mark_s is not None and not mark_s[0] < mark_s[1]:
         raise UsageError(
-            "--mark-s {:g} {:g}: the stretch ends where it begins or before".format(*mark_s),
+            "--mark-s {} {}: the stretch ends where it begins or before".format(*mark_s),
             kind="options",
         )
     opened = open_cache(cache)

@@ -192,7 +192,7 @@ def _check_native(setup: LossSetup, scale: bool) -> None:
 def _check_sharpen(sharpen: float) -> None:
     if not 0 < sharpen <= MAX_SHARPEN:
         raise UsageError(
-            f"loss temporal: sharpen must be above 0 and at most {MAX_SHARPEN:g}, got {sharpen:g}. "
+            f"loss temporal: sharpen must be above 0 and at most {MAX_SHARPEN:g}, got {sharpen}. "
             "For example: --distill temporal=0.25:sharpen=3",
             kind="options",
         )

@@ -56,7 +56,7 @@ class BCResNet(Student):
     def __init__(self, classes: int, *, width: float = 1.0) -> None:
         if not MIN_WIDTH <= width <= MAX_WIDTH:
             raise UsageError(
-                f"bc-resnet: width must be {MIN_WIDTH:g} to {MAX_WIDTH:g}, got {width:g}. "
+                f"bc-resnet: width must be {MIN_WIDTH:g} to {MAX_WIDTH:g}, got {width}. "
                 "For example: --student bc-resnet:width=2",
                 kind="options",
             )

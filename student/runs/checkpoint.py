@@ -62,7 +62,7 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
     except (OSError, SafetensorError, RuntimeError) as error:
         if is_out_of_memory(error):  # the file is good
             raise
-        reason = " ".join(str(error).split()).rstrip(".")  # torch has a line for each tensor
+        reason = " ".join(_words(error).split()).rstrip(".")  # torch has a line for each tensor
         raise RunError(
             f"{path} does not hold the weights of a {config['student']}: {reason}. {_way_out(run)}",
             kind="weights",
@@ -123,8 +123,14 @@ def load_state(run: Path) -> dict[str, Any] | None:
 
 def damaged_state(run: Path, error: Exception) -> RunError:
     """Give the refusal of a training state of which `error` came."""
-    reason = f"{type(error).__name__}: {error}".splitlines()[0][:80]
+    reason = _words(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+    reason = reason.splitlines()[0][:80]
     return _unusable(run, f"{run / STATE} is damaged, or another version wrote it ({reason})")
+
+
+def _words(error: Exception) -> str:
+    """What an error says; of the disk's without number and path."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _unusable(run: Path, problem: str) -> RunError:

@@ -89,8 +89,9 @@ def test_a_killed_run_continues_to_the_same_weights(
 def test_a_stopped_run_is_finished_with_its_best_epoch(tmp_path: Path) -> None:
     corpus, base = write_corpus(tmp_path / "corpus"), write_base(tmp_path / "base")
     recipe, out = replace(RECIPE, epochs=3), tmp_path / "teacher"
-    with pytest.raises(RunError, match="holds no finished epoch of this training"):
-        run(corpus, base, out, recipe=recipe, finish=True)
+    with pytest.raises(RunError, match="no epoch of a training of"):
+        run(corpus, base, out.parent / "new/place", recipe=recipe, finish=True)
+    assert not (out.parent / "new").exists()
     with pytest.raises(KilledError):
         run(corpus, base, out, recipe=recipe, report=killed_after_epoch(1))
     result, lines = run(corpus, base, out, recipe=recipe, finish=True)

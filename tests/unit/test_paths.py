@@ -135,6 +135,18 @@ def exported(tmp_path: Path) -> Path:
     return tmp_path / "phone"
 
 
+def test_nothing_is_written_into_a_teacher_of_ours(tmp_path: Path) -> None:
+    """A training is repeated after its folder is deleted, and what lies in it would go too."""
+    (tmp_path / "teacher").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / "teacher" / name).touch()
+    assert CliRunner().invoke(write, ["here", "--out", str(tmp_path / "teacher/x")]).exit_code == 0
+    (tmp_path / "teacher/training.json").touch()
+    for option, name in (("--out", "run"), ("--made", "x/a.zarr"), ("--plot", "x.png")):
+        said = refusal("here", option, tmp_path / "teacher" / name)
+        assert f"lies in, the teacher {tmp_path / 'teacher'}" in said
+
+
 def test_nothing_is_written_into_an_export(exported: Path) -> None:
     for name in ("", "model.onnx", "inner/x"):
         assert f"the export {exported}" in refusal("here", "--out", exported / name)

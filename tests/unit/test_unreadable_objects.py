@@ -13,11 +13,11 @@ import small_cache
 from cache_schema.errors import RunError
 from cache_schema.integrity.verify import verify
 from cache_schema.reader import open_cache
-from cache_schema.store.files import sync
+from cache_schema.store.files import sync, write_atomic
 from cache_schema.store.safe_open import read_plain
 from cache_schema.writer import write_unit
 from pipeline.corpora.walk import files_below
-from student.runs.checkpoint import load_state, read_json
+from student.runs.checkpoint import load_state, load_student, read_json
 
 REFUSALS = (errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE, errno.ENOMEM, errno.ETIMEDOUT)
 
@@ -113,6 +113,27 @@ def test_a_run_that_cannot_be_read_is_not_damaged(tmp_path: Path, disk: Disk, nu
             read(path)
         assert str(path) in str(raised.value)
         assert "delete" not in str(raised.value)
+
+
+def test_what_is_no_plain_file_of_a_run_is_said_in_our_words(tmp_path: Path) -> None:
+    (tmp_path / "training-state.pt").mkdir()
+    with pytest.raises(RunError, match=r"another version wrote it \(is no plain file\)\. Choose"):
+        load_state(tmp_path)
+    (tmp_path / "model.safetensors").symlink_to("elsewhere")
+    config = {"student": "tc-resnet", "student_options": {}, "classes": ["a", "b"]}
+    with pytest.raises(
+        RunError, match="of a tc-resnet: is a link, which is not followed"
+    ) as raised:
+        load_student(tmp_path, config)
+    assert "Errno" not in str(raised.value)
+
+
+def test_what_is_in_the_way_of_an_object_is_named_and_not_its_draft(tmp_path: Path) -> None:
+    (tmp_path / "table.md").mkdir()
+    with pytest.raises(IsADirectoryError) as raised:
+        write_atomic(tmp_path / "table.md", b"1")
+    assert raised.value.filename == str(tmp_path / "table.md")
+    assert os.listdir(tmp_path) == ["table.md"]
 
 
 def test_a_folder_that_cannot_be_listed_is_no_fault_of_the_corpus(

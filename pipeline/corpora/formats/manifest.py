@@ -612,7 +612,7 @@ def _clip(row: ManifestRow, path: str, split: str, ids: Ids) -> tuple[Clip, list
     problems: list[str] = []
     start_s, end_s = (_seconds(row, name, problems) for name in ("start_s", "end_s"))
     if end_s is not None and end_s <= (start_s or 0.0):
-        problems.append(f"end_s {end_s:g} is not after start_s {start_s or 0.0:g}")
+        problems.append(f"end_s {end_s} is not after start_s {start_s or 0.0}")
     if not split:
         problems.append("the split is empty; leave it out everywhere to have one chosen")
     name = clip_name(path, ids)
