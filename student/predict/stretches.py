@@ -77,9 +77,9 @@ def window_samples(predictor: Predictor, window_s: float | None, otherwise_s: fl
     window = max(1, round(window_s * rate_hz))
     if own is not None and own != window:
         raise UsageError(
-            f"--window-s {window_s}: this student takes {own / rate_hz} s, no other length. Leave "
+            f"--window-s {window_s:g}: this student takes {own / rate_hz:g} s, no other length. Leave "
             "--window-s out, or export the run for that length: export-student RUN --length-s "
-            f"{window_s}",
+            f"{window_s:g}",
             kind="options",
         )
     return window
