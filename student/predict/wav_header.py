@@ -9,7 +9,10 @@ from typing import NamedTuple
 from student.predict.recordings import UnusableRecording
 
 MAX_HEADER_BYTES = 1 << 24  # with pictures and notes of an editor
-BARE_INSTEAD = "Send bare samples instead: arecord -t raw, ffmpeg -f s16le"
+BARE_INSTEAD = (
+    "Send bare samples instead, with --rate 16000: ffmpeg -i INPUT -f s16le -ac 1 -ar 16000 -, or "
+    "arecord -t raw -f S16_LE -c 1 -r 16000"
+)
 _FORMAT_BYTES = 16
 _EXTENSIBLE = 0xFFFE  # the true code follows: of 24 bits, or more than two channels
 

@@ -12,6 +12,7 @@ import labels
 import mixtures
 import noisy_keywords
 import sounds
+import spoken_digits
 import unlabelled
 
 from student.compare.conditions import parse_condition
@@ -97,6 +98,10 @@ def _sounds(shared: Path, work: Path, name: str) -> None:
     sounds.make(shared, work, int(name.removeprefix("fold-")))
 
 
+def _digits(shared: Path, work: Path, name: str) -> None:
+    spoken_digits.make(shared, work, name.removeprefix("digits-"))
+
+
 EXPERIMENTS = {
     "labels": Experiment(
         ("labels-5", "labels-25", ALL_LABELS), _labels, "labels.toml", "keywords.jsonl"
@@ -106,6 +111,12 @@ EXPERIMENTS = {
         lambda shared, work, _: unlabelled.make(shared, work),
         "unlabelled.toml",
         "unlabelled.jsonl",
+    ),
+    "digits": Experiment(
+        tuple(f"digits-{speaker}" for speaker in spoken_digits.SPEAKERS),
+        _digits,
+        "digits.toml",
+        "digits.jsonl",
     ),
     "sharpen": Experiment(("2s",), _noisy, "sharpen.toml", "keywords.jsonl"),
     "noisy": Experiment(("2s", "8s", "4s"), _noisy, "noisy.toml", "keywords.jsonl"),
