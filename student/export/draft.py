@@ -13,6 +13,7 @@ from pathlib import Path
 from cache_schema.errors import UsageError
 from cache_schema.own_folder import check_own_folder
 from cache_schema.store.files import PARTIAL_SUFFIX, named_in_errors, sync
+from student.export.card import CARD
 
 _DRAWN = 8  # characters that `tempfile` draws
 
@@ -74,9 +75,11 @@ def _prefix(out: Path) -> str:
 def _check_free(out: Path) -> None:
     if out.is_symlink():
         raise UsageError(f"{out} is a link. Choose another --out", kind="exists")
-    check_own_folder(out, "export", "export-student", ())
+    check_own_folder(out, "export", "export-student", (CARD,))
     if out.is_dir() and os.listdir(out):
-        raise UsageError(f"{out} is not empty. Choose another --out", kind="exists")
+        raise UsageError(
+            f"{out} has an export in it, made a moment ago. Choose another --out", kind="exists"
+        )
 
 
 def _umask() -> int:

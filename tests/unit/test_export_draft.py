@@ -95,6 +95,14 @@ def test_what_comes_in_between_is_not_replaced(tmp_path: Path) -> None:
     assert os.listdir(out) == ["mine"]
 
 
+def test_an_export_that_another_process_made_meanwhile_is_named_as_one(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match="has an export in it, made a moment ago"), draft_of(out):
+        out.mkdir()
+        (out / "card.json").touch()
+    assert os.listdir(out) == ["card.json"]
+
+
 def test_a_place_that_cannot_be_written_is_rejected_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"1")
     with pytest.raises(OSError, match="file"), draft_of(tmp_path / "file" / "out"):
