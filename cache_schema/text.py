@@ -19,7 +19,8 @@ _UNSAFE = (
 )
 _IN_A_LINE = re.compile(f"[{_UNSAFE}]")
 _IN_A_PAGE = re.compile(f"(?![\n\t])[{_UNSAFE}]")
-_IN_MARKDOWN = re.compile(r"[\\`|*\[\]]")
+# An underline between letters or digits emphasises nothing.
+_IN_MARKDOWN = re.compile(r"[\\`|*\[\]]|(?<![^\W_])_|_(?![^\W_])")
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the wide ones too
 
 
@@ -64,8 +65,8 @@ def json_text(document: Any, indent: int | None = None, *, allow_nan: bool = Tru
 def markdown(text: object) -> str:
     r"""Escape for a cell of a table or a paragraph of Markdown: no cell, code, link or tag begins.
 
-    >>> markdown("a|b <b>")
-    'a\\|b &lt;b&gt;'
+    >>> markdown("a|b <b>"), markdown("_silence_ of_all")
+    ('a\\|b &lt;b&gt;', '\\_silence\\_ of_all')
     """
     plain = _IN_MARKDOWN.sub(r"\\\g<0>", one_line(text))
     return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cache_schema.errors import UsageError
+from cache_schema.errors import RunError, UsageError
 from cache_schema.own_folder import check_own_folder
 from cache_schema.store.files import PARTIAL_SUFFIX, named_in_errors, sync
-from student.export.card import CARD
 
 _DRAWN = 8  # characters that `tempfile` draws
 
@@ -29,6 +28,8 @@ def draft_of(out: Path) -> Iterator[Path]:
     ------
     UsageError
         If something is at `out` already, before anything is made.
+    RunError
+        If something has come there since; it stays.
     OSError
         If nothing can be written there, likewise.
     """
@@ -45,7 +46,7 @@ def draft_of(out: Path) -> Iterator[Path]:
         draft = Path(made)
         yield draft
         draft.chmod(0o777 & ~_umask())
-        _check_free(out)
+        _check_still_free(out)
         draft.replace(out)
         sync(out.absolute().parent)
     except BaseException:
@@ -75,10 +76,17 @@ def _prefix(out: Path) -> str:
 def _check_free(out: Path) -> None:
     if out.is_symlink():
         raise UsageError(f"{out} is a link. Choose another --out", kind="exists")
-    check_own_folder(out, "export", "export-student", (CARD,))
+    check_own_folder(out, "export", "export-student", ())
     if out.is_dir() and os.listdir(out):
-        raise UsageError(
-            f"{out} has an export in it, made a moment ago. Choose another --out", kind="exists"
+        raise UsageError(f"{out} is not empty. Choose another --out", kind="exists")
+
+
+def _check_still_free(out: Path) -> None:
+    if os.path.lexists(out) and not (out.is_dir() and not os.listdir(out)):
+        raise RunError(
+            f"{out} was made or filled by something else while this export was under way, and is left "
+            "as it is. Choose another --out",
+            kind="exists",
         )
 
 

@@ -139,3 +139,35 @@ def test_a_list_without_any_event_is_refused(tmp_path: Path) -> None:
 def test_one_recording_under_two_paths_is_one(tmp_path: Path) -> None:
     corpus = read_corpus(listed(tmp_path, "dawn.wav,a,0,2,train\n./dawn.wav,b,0,2,train\n"))
     assert corpus.clips[0].labels == ("a", "b")
+
+
+RAVEN = (
+    "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tBegin File\tSpecies\n"
+    "1\tSpectrogram 1\t1\t0.5\t3.0\tdawn.wav\trobin\n"
+    "2\tSpectrogram 1\t1\t8.1\t11.9\tdawn.wav\twren\n"
+)
+
+
+def test_a_selection_table_of_raven_is_read_as_its_message_says(
+    events: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "dawn.selections.txt"
+    table.write_text(RAVEN)
+    with pytest.raises(UsageError, match="unknown column 'Begin File'") as caught:
+        read_corpus(f"csv:{table}")
+    command = str(caught.value).split("Read it as '")[1].split("'")[0]
+    assert "with &rows=event&window_s=5" in str(caught.value)
+    windows = read_corpus(f"{command}&rows=event&window_s=4").clips
+    assert [(clip.start_s, clip.labels) for clip in windows] == [
+        (0.0, ("robin",)), (4.0, ()), (8.0, ("wren",)),
+    ]  # fmt: skip
+
+
+def test_rows_of_one_recording_without_times_are_perhaps_events(
+    events: str, tmp_path: Path
+) -> None:
+    table = tmp_path / "dawn.selections.txt"
+    table.write_text(RAVEN)
+    named = f"csv:{table}?path=Begin File&label=Species&unknown=ignore"
+    with pytest.raises(UsageError, match="name its times: "):
+        read_corpus(named)

@@ -187,7 +187,9 @@ def test_a_partner_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     context = prepared_views.write_corpus(tmp_path)
     for place in TRAIN:
         soundfile.write(tmp_path / f"{place}.wav", np.full(50, np.nan), RATE_HZ, subtype="FLOAT")
-    with pytest.raises(UnusableAudio, match=r"its partner train-\d: sample 0 is no finite") as raised:
+    with pytest.raises(
+        UnusableAudio, match=r"its partner train-\d: sample 0 is no finite"
+    ) as raised:
         views(context, "mixup", waveform=np.ones(50))
     assert str(tmp_path) not in raised.value.reason
 

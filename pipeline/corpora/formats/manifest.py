@@ -47,19 +47,21 @@ ANNOTATION_FIELDS = ("speaker", "keyword_start_s", "keyword_end_s")
 KNOWN_FIELDS = ("path", *LABEL_FIELDS, *OPTIONAL_FIELDS, *ANNOTATION_FIELDS)
 FIELDS_SHOWN = f"path, label or labels, {', '.join(OPTIONAL_FIELDS + ANNOTATION_FIELDS)}"
 FIRST_LINE = "; if the first line is no header, write one above it: path,label"
-# What other lists call the fields, in the order in which they are proposed.
+# What other lists call the fields, as `_plain` writes it, in the order in which they are proposed.
 OTHER_NAMES = {
     "path": (
         "filepath", "file_path", "filename", "file_name", "file", "audio_filepath", "audio_path",
-        "audio_file", "audio", "wav", "fname", "slice_file_name", "clip", "recording", "path",
+        "audio_file", "audio", "wav", "fname", "slice_file_name", "clip", "recording",
+        "begin_file", "path",
     ),
     "label": (
         "class", "category", "class_name", "classname", "target", "tag", "tags", "primary_label",
-        "sound", "word", "command", "y", "classid", "class_id", "label", "labels",
+        "sound", "word", "command", "y", "classid", "class_id", "species", "annotation",
+        "event_label", "label", "labels",
     ),
     "split": ("subset", "partition", "set", "fold", "split"),
     "id": ("clip_id", "id"),
-    "start_s": ("start", "onset", "start_time", "begin", "start_s"),
+    "start_s": ("start", "onset", "start_time", "begin", "begin_time", "start_s"),
     "end_s": ("end", "offset", "stop", "end_time", "end_s"),
 }  # fmt: skip
 # Columns that name what a clip was recorded of, at or in.
@@ -219,12 +221,12 @@ class Listing:
         fields, unknown = replace(self, columns=there).fields_of(names)
         have = {*fields.values(), *there}
         have |= {"label"} if "labels" in have else set()
-        lower = {name.lower(): name for name in reversed(unknown)}
+        plain = {_plain(name): name for name in reversed(unknown)}
         proposed = {
-            known: lower[other]
+            known: plain[other]
             for known, others in OTHER_NAMES.items()
             for other in reversed(others)
-            if known not in have and other in lower
+            if known not in have and other in plain
         }
         free = set(unknown) - set(proposed.values())
         proposed |= {
@@ -249,6 +251,15 @@ class Listing:
         """Split the labels of a clip."""
         parts = text.split(self.label_sep) if self.label_sep else [text]
         return [label.strip() for label in parts]
+
+
+def _plain(name: str) -> str:
+    """Write a column's name as other lists do, without the unit.
+
+    >>> _plain("Begin Time (s)"), _plain("file-name")
+    ('begin_time', 'file_name')
+    """
+    return re.sub(r"[\s-]+", "_", re.sub(r"\((s|sec|seconds)\)$", "", name.lower()).strip())
 
 
 def _reading(corpus: str, options: Sequence[str], *, stretches: bool) -> str:
@@ -520,7 +531,10 @@ class _Making:
             groups = [entry.clip.group or without_suffix(entry.clip.path) for entry in joined]
             joined = stratified(joined, groups, validation=self.validation, test=self.test)
         if one_row_is == "clip" and len(joined) < len(entries):
-            self.listing.hints.append("If a clip has a row for each of its labels, add ?rows=label")
+            self.listing.hints.append(
+                "If a clip has a row for each of its labels, add ?rows=label; if each row is an event "
+                "in a long recording, name its times: ?start_s=COLUMN&end_s=COLUMN&rows=event&window_s=5"
+            )
             return entries
         return joined
 
