@@ -45,7 +45,9 @@ _WAYS_OUT = {
     errno.EAGAIN: "Raise the limit of processes and threads (ulimit -u), or request fewer",
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NO_THREAD = "can't start new thread"  # in a RuntimeError of Python's
+# In RuntimeErrors of Python's.
+_NO_THREAD = "can't start new thread"
+_NO_HOME = "Could not determine home directory"
 
 
 class Number(click.FloatRange):
@@ -241,10 +243,20 @@ def _described_by_cause(error: Exception, kept: str) -> str:
             return _out_of_memory(kept)
         if str(cause) == _NO_THREAD:
             return _described(OSError(errno.EAGAIN, _NO_THREAD), kept)
+        if str(cause).startswith(_NO_HOME):
+            return _no_home(kept)
         if isinstance(cause, OSError) and is_refusal(cause):
             return _described(cause, kept)
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
     return _unforeseen(error, kept)
+
+
+def _no_home(kept: str) -> str:
+    _show_traceback()
+    return (
+        f"a library looks for this user's home folder, and there is none.{kept} Name one "
+        "(export HOME=/tmp), and repeat the command."
+    )
 
 
 def _out_of_memory(kept: str) -> str:

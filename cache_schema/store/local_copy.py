@@ -142,7 +142,7 @@ def local_copy() -> LocalCopy | None:
             f"{', '.join(_UNITS)}: {VARIABLE}=/scratch/chunks:200GB",
             kind="local copy",
         )
-    folder = Path(found[1]).expanduser().resolve()
+    folder = Path(os.path.expanduser(found[1])).resolve()
     check_own_folder(folder, "folder of chunks", VARIABLE, (SUM,), option=VARIABLE)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoConfig
 
-from cache_schema.errors import UsageError
+from cache_schema.errors import AftersoundError, UsageError
 from pipeline.teachers import MODEL_TYPES
 from pipeline.teachers.checkpoints.checkpoint import open_checkpoint
 from pipeline.teachers.checkpoints.random_init import write_untrained_encoder
@@ -48,3 +48,8 @@ def test_an_empty_text_is_no_folder() -> None:
     """Not the working folder, as an empty path would be."""
     with pytest.raises(UsageError, match="model '': it is empty; name a path"):
         open_checkpoint("", MODEL_TYPES)
+
+
+def test_a_home_folder_of_nobody_is_no_folder() -> None:
+    with pytest.raises(AftersoundError, match="~nosuchuser/model"):
+        open_checkpoint("~nosuchuser/model", ["whisper"])

@@ -155,6 +155,7 @@ def test_what_a_disk_or_a_network_does_not_give_is_reported_with_a_way_on(number
         (OSError(errno.EMFILE, "Too many open files"), "limit of open files (ulimit -n)"),
         (BlockingIOError(errno.EAGAIN, "no process"), "processes and threads (ulimit -u)"),
         (RuntimeError("can't start new thread"), "processes and threads (ulimit -u)"),
+        (RuntimeError("Could not determine home directory."), "Name one (export HOME=/tmp), and"),
         (MemoryError(), "there is not enough memory"),
         (OSError(errno.EIO, "Input/output error", "/a"), "Input/output error (/a)."),
         (ValueError("of a library"), "failed with RuntimeError: a nanny failed to start. What"),

@@ -12,6 +12,7 @@ import dataclasses
 import hashlib
 import inspect
 import json
+import os
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -170,7 +171,7 @@ def open_checkpoint(text: str, model_types: Collection[str]) -> Checkpoint:
     RunError
         If it is neither a folder nor a hub id that can be reached, or is incomplete or damaged.
     """
-    folder = Path(text).expanduser()
+    folder = Path(os.path.expanduser(text))
     is_local = bool(text) and folder.is_dir()
     if not is_local and (problem := path_problem(text)):
         raise UsageError(f"model {text!r}: {problem}", kind="usage")
