@@ -137,7 +137,7 @@ def _add_clip(
         from cache_schema.inspection.plot import plot_clip
 
         plot_clip(opened, facts, plot)
-        report["plot"] = plot.name
+        report["plot"] = str(plot)
     if clip_id is not None:
         described = {name: _describe(value) for name, value in facts["signals"].items()}
         report["clip"] = facts | {"signals": described}
@@ -171,7 +171,7 @@ def _write_page(
     clip = None if clip_id is None else find_clip(cache, clip_id)
     command = shlex.join(words if clip_id is None else [*words, "--clip", clip_id])
     drawn = write_cache_page(open_cache(cache), report, page, command=command, clip=clip, png=png)
-    report["report"] = page.name
+    report["report"] = str(page)
     if png is not None:
         report["pictures"] = f"{drawn} in {png}"
 
