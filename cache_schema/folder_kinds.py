@@ -62,7 +62,7 @@ def instead_of_run(path: Path) -> str:
     if model := _teacher_model(path):
         return (
             f"{path} is a teacher ({model}), not a run. Let it teach: "
-            f"{_TEACH.format(path)}, then {_TRAIN}"
+            f"{_TEACH.format(shell_word(path))}, then {_TRAIN}"
         )
     return ""
 
@@ -80,7 +80,7 @@ def instead_of_cache(path: Path) -> str:
     if _holds(path, _COMPARISON):
         return f"{path} is a comparison, not a cache. Name the cache that its runs were trained on"
     if model := _teacher_model(path):
-        way = _TEACH.format(path)
+        way = _TEACH.format(shell_word(path))
         return f"{path} is a teacher ({model}), not a cache. Make one: {way}"
     return ""
 

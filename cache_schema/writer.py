@@ -68,6 +68,7 @@ from cache_schema.store.part_digests import (
     record_key,
     remove_unsealed_digests,
 )
+from cache_schema.text import shell_word
 
 MANIFEST = "manifest.json"
 INDEX = "index/index.json"
@@ -147,7 +148,7 @@ def _no_cache(root: CachePath) -> CacheError:
         what = f"has no {MANIFEST}, so it is not a cache"
     return CacheError(
         f"{root} {what}. Make one: precompute-teacher CORPUS --teacher TEACHER --out "
-        f"{'NEW.zarr' if there else root}",
+        f"{'NEW.zarr' if there else shell_word(root)}",
         kind="missing",
     )
 

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cache_schema.command_line.command import Command
 from cache_schema.paths import OutputPath
 from cache_schema.terminal import Terminal
-from cache_schema.text import one_line
+from cache_schema.text import one_line, shell_word
 from pipeline.corpora import read_corpus
 from pipeline.corpora.walk import option_text
 from pipeline.pack.pack import FORMATS, Packed, pack_corpus, plan_packing
@@ -57,7 +57,7 @@ def main(corpus: str, to: str, out: Path, sample_rate_hz: int | None) -> None:
         tasks = {split: bar.add_task(split, total=total) for split, total in totals.items()}
         for packed in pack_corpus(packing, lambda split, clips: bar.advance(tasks[split], clips)):
             _print_pack(console, packed)
-    console.print(f"Read them: precompute-teacher hdf5:{option_text(out)}")
+    console.print(f"Read them: precompute-teacher {shell_word(f'hdf5:{option_text(out)}')}")
 
 
 def _print_pack(console: Terminal, packed: Packed) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.plugins import unknown_name
 from cache_schema.store.lock import write_lock
+from cache_schema.text import shell_word
 from pipeline.corpora.walk import option_text
 from pipeline.prepare.archives import OFFICIAL_CORPORA, OfficialCorpus
 from pipeline.prepare.download import Report, digest_problem, fetch
@@ -77,8 +78,8 @@ def prepare(
     if corpus.remark:
         report(corpus.remark)
     report(
-        f"Next: precompute-teacher {corpus.kind}:{option_text(place)} --teacher TEACHER --out "
-        f"{name}.zarr"
+        f"Next: precompute-teacher {shell_word(f'{corpus.kind}:{option_text(place)}')} --teacher "
+        f"TEACHER --out {name}.zarr"
     )
     return place
 

@@ -42,7 +42,7 @@ def test_the_page_has_what_is_in_the_cache(cache: Path, tmp_path: Path) -> None:
     assert found.count("audio") == found.count("article") == 2
     assert text.endswith(f"inspect-cache {cache} --report {out} --clip clip-1")
     assert all(address.startswith("data:") for address in found.addresses())
-    assert done.stdout.splitlines()[-1] == "report: cache.html"
+    assert done.stdout.splitlines()[-1] == f"report: {out}"
 
 
 def test_clips_that_the_teacher_takes_for_something_else_come_first(cache: Path) -> None:

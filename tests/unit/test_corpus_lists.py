@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,9 @@ def labels(corpus: Corpus) -> dict[str, tuple[str, ...]]:
 
 def command_in(message: str) -> str:
     """The corpus that a message names to read instead."""
-    command, rest = message.split("Read it as '")[1].split("'", 1)
-    assert rest.startswith(
-        ", with your other options"
-    )  # such as ?stratify, which it does not repeat
+    named = message.split("Read it as ")[1]
+    assert ", with your other options" in named  # such as ?stratify, which it does not repeat
+    (command,) = shlex.split(named.split(", with your other options")[0])
     return command
 
 
@@ -402,3 +402,9 @@ def test_a_list_that_is_packed_is_rejected_with_the_way_to_it(
     with pytest.raises(UsageError, match=way) as caught:
         read_corpus(f"csv:{tmp_path}/list.csv")
     assert "iconv" not in str(caught.value)
+
+
+def test_the_command_of_a_list_in_an_odd_place_can_be_pasted(tmp_path: Path) -> None:
+    (tmp_path / "l'été [1]").mkdir()
+    source = listing(tmp_path / "l'été [1]", "file,class\na.wav,dog\nb.wav,cat\n")
+    assert labels(read_corpus(command_in(refusal(source)))) == {"a": ("dog",), "b": ("cat",)}

@@ -15,6 +15,7 @@ from cache_schema.errors import UsageError
 from cache_schema.plugins import nearest_name
 from cache_schema.store.address import CachePath, cache_path
 from cache_schema.store.objects import objects_of
+from cache_schema.text import shell_word
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.events import overlapping, recordings_of
 from pipeline.corpora.interface import (
@@ -265,7 +266,7 @@ def _plain(name: str) -> str:
 def _reading(corpus: str, options: Sequence[str], *, stretches: bool) -> str:
     """Name the options that read a list, whose rows may be stretches of recordings."""
     query = f"?{'&'.join(options)}" if options else ""
-    way = f"Read it as '{corpus}{query}', with your other options"
+    way = f"Read it as {shell_word(corpus + query)}, with your other options"
     if stretches:
         way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
     return way
