@@ -21,6 +21,8 @@ _IN_A_LINE = re.compile(f"[{_UNSAFE}]")
 _IN_A_PAGE = re.compile(f"(?![\n\t])[{_UNSAFE}]")
 # An underline between letters or digits emphasises nothing.
 _IN_MARKDOWN = re.compile(r"[\\`|*\[\]]|(?<![^\W_])_|_(?![^\W_])")
+# Of a line above a panel of a plot.
+PLOT_CHARACTERS = 60
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the wide ones too
 
 
@@ -83,12 +85,15 @@ def csv_text(text: object) -> str:
 
 
 def plot_text(text: object) -> str:
-    r"""Escape for a title or label of a plot: a dollar sign begins no formula.
+    r"""Escape for a title or label of a plot: a dollar sign begins no formula, and room is short.
 
     >>> plot_text("$x$")
     '\\$x\\$'
     """
-    return one_line(text).replace("$", r"\$")
+    shown = one_line(text)
+    if len(shown) > PLOT_CHARACTERS:
+        shown = f"{shown[:PLOT_CHARACTERS]}…"
+    return shown.replace("$", r"\$")
 
 
 def _escaped_in_json(found: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
 from cache_schema.errors import UsageError
@@ -20,10 +21,17 @@ def require_report(what: str) -> None:
     Raises
     ------
     UsageError
-        Naming what is missing and the extra that brings it.
+        Naming what is missing and the extra that brings it, or how to name a home folder, which they
+        look into.
     """
     missing = [name for name in LIBRARIES if find_spec(name) is None]
     if missing:
         raise UsageError(
             f"{what} needs {' and '.join(missing)}: pip install 'aftersound[report]'", kind="extra"
+        )
+    if os.path.expanduser("~") == "~":
+        raise UsageError(
+            f"{what} needs a home folder, and this user has none. Name one (export HOME=/tmp), and "
+            "repeat the command",
+            kind="home",
         )

@@ -130,7 +130,8 @@ def _difference(name: str, there: str) -> str:
     if name.removesuffix(lacks) == there.removesuffix(has):
         return f"names differ in their suffix, {lacks} and {has}"
     if there.endswith(f"/{name}"):
-        return f"paths lack the folder {there.removesuffix(name)}"
+        folder = there.removesuffix(name)
+        return f"paths lack the folder {folder}, which root=FOLDER/{folder.rstrip('/')} names for a list"
     return "files of these names lie elsewhere in the corpus"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ from click.testing import CliRunner, Result
 from report_page import Page
 from small_cache import compute, copy_small_cache, first_plan, lay_out
 
+from cache_schema.errors import UsageError
 from cache_schema.inspection import cli
 from cache_schema.reader import open_cache
 from cache_schema.report.cache_clips import worst_clips
+from cache_schema.report.extra import require_report
 
 
 def inspect(*words: object) -> Result:
@@ -43,6 +46,14 @@ def test_the_page_has_what_is_in_the_cache(cache: Path, tmp_path: Path) -> None:
     assert text.endswith(f"inspect-cache {cache} --report {out} --clip clip-1")
     assert all(address.startswith("data:") for address in found.addresses())
     assert done.stdout.splitlines()[-1] == f"report: {out}"
+
+
+def test_a_user_without_a_home_folder_is_said_what_to_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    with pytest.raises(UsageError, match=r"--report needs a home folder, .*export HOME=/tmp"):
+        require_report("--report")
 
 
 def test_clips_that_the_teacher_takes_for_something_else_come_first(cache: Path) -> None:

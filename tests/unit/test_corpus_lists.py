@@ -80,6 +80,11 @@ def test_utf16_that_breaks_off_is_not_taken_for_another_encoding(
     assert "iconv" not in message
 
 
+def test_a_spreadsheets_empty_rows_are_no_clips(tmp_path: Path) -> None:
+    text = "path,label,split\na.wav,dog,train\n,,\nb.wav,cat,train\n , ,\n,,,,\n"
+    assert labels(read_corpus(listing(tmp_path, text))) == {"a": ("dog",), "b": ("cat",)}
+
+
 def test_a_header_in_the_middle_is_no_clip(tmp_path: Path) -> None:
     first = "path,label\na.wav,dog\n"
     message = refusal(listing(tmp_path, first + "\ufeff" + first.replace("path", "path ")))

@@ -96,3 +96,8 @@ def test_the_terminal_escapes_lines_and_cells(capsys: pytest.CaptureFixture[str]
         "e\\x9b2J",
     ):
         assert text in printed
+
+
+def test_a_long_name_is_cut_in_a_plot_and_no_formula_begins_in_what_is_left() -> None:
+    shown = plot_text("a" * 59 + "$b$")
+    assert shown == "a" * 59 + r"\$" + "…"

@@ -51,7 +51,7 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
         names = [name.strip() for name in header]
         columns = _columns(listing, names)
         for line, cells in lines:
-            if not cells:
+            if not any(cell.strip() for cell in cells):  # a spreadsheet's rows below the last
                 continue
             if len(cells) != len(columns):
                 uneven_rows += 1
