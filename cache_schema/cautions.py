@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.signal_names import teacher_of
 from cache_schema.text import one_line
 
 NEARLY_PERFECT = 0.99  # score of a teacher on the clips that it teaches
@@ -57,7 +58,7 @@ def flat_attention(share: float | None, signal: str, *, logits: bool) -> list[st
         f"{signal} is nearly flat (its entropy is {share:.3f} of a uniform one's, from {NEARLY_FLAT} "
         "on): the loss temporal has next to nothing to give. "
         f"{'Learn from its logits, or let it' if logits else 'Let it'} be sharpened (--distill "
-        "temporal=W:sharpen=3)"
+        f"temporal=W:{f'teacher={teacher},' if (teacher := teacher_of(signal)) else ''}sharpen=3)"
     )
     return [caution]
 
@@ -110,7 +111,7 @@ def missing_classes(found: Mapping[str, Sequence[str]], classes: Sequence[str]) 
     return cautions
 
 
-def imbalance(clips: Mapping[str, int]) -> list[str]:
+def imbalance(clips: Mapping[str, int], task: str) -> list[str]:
     """One class with many times the training clips of another."""
     counts = Counter({name: count for name, count in clips.items() if count})
     if len(counts) < 2:
@@ -118,12 +119,16 @@ def imbalance(clips: Mapping[str, int]) -> list[str]:
     (largest, most), (smallest, least) = counts.most_common()[0], counts.most_common()[-1]
     if most < IMBALANCE * least:
         return []
+    score = (
+        ": the score over all clips is mostly that of the large classes. Look at each class, or choose "
+        "epochs by --metric mAP"
+    )
     caution = (
         f"class {one_line(largest)} has {most} training clips, {most / least:.0f} times the {least} of "
-        f"{one_line(smallest)} (from {IMBALANCE} times on): the score over all clips is mostly that of "
-        "the large classes. Look at each class, or choose epochs by --metric mAP"
+        f"{one_line(smallest)} (from {IMBALANCE} times on)"
     )
-    return [caution]
+    # Of several labels the score is a mean over classes as it is.
+    return [caution + (score if task == "single" else ". Look at each class")]
 
 
 def shared_groups(
@@ -222,8 +227,8 @@ def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
         cautions += [
             f"{split} has clips of {len(own)} group{'s' if len(own) > 1 else ''} alone "
             f"({few(sorted(own))}): its score is of these speakers, sessions or places, and others' may "
-            f"be far from it. Give it a larger share than it has (the corpus' option {split}), or more "
-            "groups"
+            "be far from it. Let more groups be in it: by the list, or a larger share where splits are "
+            "chosen"
             for split in ("validation", "test")
             if 0 < len(own := found.get(split, set())) < FEW_GROUPS
         ]

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from cache_schema.text import one_line
+
 MAX_LISTED = 20  # problems of one message
 _OUT_OF_MEMORY = (
     "DefaultCPUAllocator", "bad_alloc", "CUDA out of memory", "failed to map segment",
@@ -68,7 +70,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def bullet_list(problems: Iterable[str], most: int | None = None) -> str:
-    """Join problems one to a line, each with a bullet, for the body of a message.
+    """Join problems one to a line, each with a bullet, for the body of a message; none forges a line.
 
     Examples
     --------
@@ -79,4 +81,4 @@ def bullet_list(problems: Iterable[str], most: int | None = None) -> str:
     lines = list(problems)
     if most is not None and len(lines) > most:
         lines = [*lines[:most], f"and {len(lines) - most} more"]
-    return "\n".join(f"  - {line}" for line in lines)
+    return "\n".join(f"  - {one_line(line)}" for line in lines)

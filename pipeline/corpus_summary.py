@@ -131,7 +131,7 @@ def _class_warnings(corpus: Corpus, kind: str) -> list[str]:
     return [
         *found,
         *missing_classes({split: list(counts) for split, counts in labels.items()}, corpus.classes),
-        *imbalance(labels.get("train", {})),
+        *imbalance(labels.get("train", {}), corpus.task),
         *few_clips(test, "test"),
         *(
             known_groups(groups)
@@ -159,7 +159,10 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
         if split not in splits:
             chosen = split != "train" and kind in ("csv", "folder", "jsonl")
             way = (
-                f". A larger share gives it one (?{split}=0.2), or stratify=true" if chosen else ""
+                f". Give clips of it; or, where no clip has its own split, a larger share "
+                f"(?{split}=0.2) or stratify=true"
+                if chosen
+                else ""
             )
             found.append(f"no split {split}: {meaning}{way}")
         elif split not in usable:

@@ -43,7 +43,7 @@ def corpus_cautions(cache: Cache) -> list[str]:
     return [
         *one_class(classes, cache.task),
         *missing_classes(found, classes),
-        *imbalance(counts.get("train", {})),
+        *imbalance(counts.get("train", {}), cache.task),
         *few_clips(_labelled(cache, TEST), TEST),
         *(known_groups(groups) if groups else shared_groups(_paths_and_labels(cache), classes)),
     ]

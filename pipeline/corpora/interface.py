@@ -22,6 +22,7 @@ from typing import Literal, NamedTuple
 from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
 from cache_schema.store.address import Address, CachePath, path_below, resolved
+from cache_schema.text import one_line
 from pipeline.audio.decode import AUDIO_SUFFIXES, Header, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
 from pipeline.corpora.walk import escapes_root, leads_into, limit_of, option_text, printable
@@ -29,6 +30,7 @@ from pipeline.corpora.walk import escapes_root, leads_into, limit_of, option_tex
 Ids = Literal["stem", "path"]
 NO_LABEL = "none"  # as the name of a column of labels: there is none
 MAX_NAME_BYTES = 255  # bytes of one name in a path, on every file system in use
+WITH_IDS = ("csv", "jsonl", "folder", "audio-folder")  # kinds that take the option ids
 MAX_PATH_BYTES = 4095  # bytes of a path that Linux follows
 SCAN_THREADS = 8
 MAX_SUFFIXES = 8  # named in a note
@@ -158,7 +160,7 @@ def build_corpus(
         ]
     if not entries and not found:
         found.append(f"no clips; audio files end in {', '.join(AUDIO_SUFFIXES)}")
-    hints = [*_id_hints(entries), *_path_hints(root, entries), *hints]
+    hints = [*_id_hints(entries, source), *_path_hints(root, entries), *hints]
     _raise_if_any(found, hints, source)
     scanned, unsized = _scanned(root, [entry.clip for entry in entries])
     if not any(clip.frames for clip in scanned):
@@ -171,7 +173,7 @@ def build_corpus(
         clips=tuple(scanned),
         classes=names,
         task="multi" if task == "multi" or (task == "auto" and several) else "single",
-        notes=(*notes, *unsized, *_twin_notes(names)),
+        notes=tuple(map(one_line, (*notes, *unsized, *_twin_notes(names)))),
     )
 
 
@@ -308,8 +310,10 @@ def _id_problems(entries: Iterable[Entry]) -> list[str]:
     return problems
 
 
-def _id_hints(entries: Iterable[Entry]) -> list[str]:
+def _id_hints(entries: Iterable[Entry], source: str) -> list[str]:
     """Explain how to distinguish files that differ in their suffix alone, if ids are made of paths."""
+    if source.partition(":")[0] not in WITH_IDS:
+        return []
     first: dict[str, str] = {}
     for entry in entries:
         path, stem = entry.clip.path, without_suffix(entry.clip.path)
@@ -366,6 +370,10 @@ def _path_problems(root: CachePath, entries: Iterable[Entry]) -> list[str]:
             problems.append(f"{entry.place}: the path is empty")
         elif "\0" in path or _is_too_long(root, path):
             problems.append(f"{entry.place}: {_short(path)} is not a path that can be followed")
+        elif _winds(path) and _lies_in(limit, root, os.path.normpath(path)):
+            problems.append(
+                f"{entry.place}: {_short(path)} goes up and down again; write {os.path.normpath(path)!r}"
+            )
         elif not _lies_in(limit, root, path):
             problems.append(
                 f"{entry.place}: path {_short(path)} leaves the corpus folder {printable(str(limit))}"
@@ -383,9 +391,14 @@ def _lies_in(limit: CachePath, root: CachePath, path: str) -> bool:
     """Return whether a path stays below a folder; one that goes up and down again is not looked into."""
     if not isinstance(root, Path) or not isinstance(limit, Path):
         return leads_into(limit, root / path)
-    parts, normal = PurePosixPath(path).parts, os.path.normpath(path)
-    winds = ".." in parts and parts != PurePosixPath(normal).parts
-    return not winds and PurePosixPath(os.path.normpath(root / path)).is_relative_to(limit)
+    inside_limit = PurePosixPath(os.path.normpath(root / path)).is_relative_to(limit)
+    return inside_limit and not _winds(path)
+
+
+def _winds(path: str) -> bool:
+    """Whether a path goes up and down again, by what may be a link."""
+    parts = PurePosixPath(path).parts
+    return ".." in parts and parts != PurePosixPath(os.path.normpath(path)).parts
 
 
 def _path_hints(root: CachePath, entries: Iterable[Entry]) -> list[str]:
@@ -396,7 +409,7 @@ def _path_hints(root: CachePath, entries: Iterable[Entry]) -> list[str]:
     paths = [entry.clip.path for entry in entries if "\0" not in entry.clip.path]
     outside = [os.path.normpath(root / path) for path in paths if not _lies_in(limit, root, path)]
     common = os.path.commonpath([limit, *outside])
-    if not outside or common == "/":
+    if not outside or common in ("/", str(limit)):  # those that only wind do not lead out
         return []
     return [f"If paths and links may lead to anything below {common}: ?links={option_text(common)}"]
 

@@ -156,8 +156,8 @@ def _check_alike(texts: Sequence[str], corpora: Sequence[Corpus]) -> None:
                 )
     if problems:
         raise UsageError(
-            f"the corpora do not go together\n{bullet_list(problems)}\nMake a cache of each, or give "
-            "the one without labels as --unlabelled",
+            f"the corpora do not go together\n{bullet_list(problems)}\nRead each by itself: "
+            "precompute-teacher takes one without labels as --unlabelled",
             kind="corpus",
         )
 

@@ -108,7 +108,10 @@ def _spelling(name: str, finder: _Finder) -> _Reason:
     elif re.match(r"file:", name, re.IGNORECASE):
         hint = "paths are file:// addresses; write them without file://"
     elif re.match(r"[a-z][a-z0-9+.-]*:/", name, re.IGNORECASE):
-        hint = "paths are addresses; if all lie below one: ?root=s3://BUCKET&prefix=s3://BUCKET"
+        hint = (
+            "paths are addresses; csv and jsonl read those below one: "
+            "?root=s3://BUCKET&prefix=s3://BUCKET"
+        )
     elif plain != name and finder.has(plain):
         hint = "paths use backslashes; write /"
     elif finder.has(unquote(name)):
@@ -131,7 +134,9 @@ def _difference(name: str, there: str) -> str:
         return f"names differ in their suffix, {lacks} and {has}"
     if there.endswith(f"/{name}"):
         folder = there.removesuffix(name)
-        return f"paths lack the folder {folder}, which root=FOLDER/{folder.rstrip('/')} names for a list"
+        return (
+            f"paths lack the folder {folder} (csv and jsonl take root=FOLDER/{folder.rstrip('/')})"
+        )
     return "files of these names lie elsewhere in the corpus"
 
 

@@ -82,7 +82,8 @@ def limit_of(root: CachePath) -> CachePath:
     if not root.is_relative_to(reach):
         raise UsageError(
             f"links={reach} does not hold the corpus' folder {root}; name a folder that holds both "
-            f"it and what the links lead to, for example ?links={os.path.commonpath([reach, root])}",
+            f"it and what the links lead to, for example ?links="
+            f"{option_text(os.path.commonpath([reach, root]))}",
             kind="options",
         )
     return reach

@@ -210,8 +210,8 @@ def labelled_clips(corpus: Corpus, split: str) -> list[Clip]:
         raise RunError(
             f"the corpus has no labelled clip in split {split!r}, only in "
             f"{', '.join(known) or 'none'}; fine-tuning needs train and validation clips. Splits that "
-            "are chosen get larger shares by ?validation=0.2 and ?test=0.2, alike for each class by "
-            "stratify=true",
+            "are chosen get larger shares by ?validation=0.2 (validation_share=0.2 of audio-folder and "
+            "hugging-face), alike for each class by stratify=true of csv, jsonl and folder",
             kind="corpus",
         )
     return found

@@ -16,6 +16,7 @@ from cache_schema.own_folder import check_own_folder
 from cache_schema.signal_names import check_teacher_name, qualified
 from cache_schema.store.address import CachePath
 from cache_schema.store.objects import objects_of
+from cache_schema.text import shell_word
 from cache_schema.writer import MANIFEST, load_manifest
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.joined import read_corpora
@@ -168,7 +169,8 @@ def _manifest_to_extend(request: Request) -> Manifest:
         raise CacheError(
             f"there is no cache at {request.out}, and --teacher-name {request.teacher_name} adds a "
             "teacher to one. Make it first, by a teacher without a name: precompute-teacher "
-            f"{' '.join(request.corpora)} --teacher TEACHER --out {request.out}",
+            f"{' '.join(map(shell_word, request.corpora))} --teacher TEACHER --out "
+            f"{shell_word(request.out)}",
             kind="missing",
         )
     return load_manifest(request.out)

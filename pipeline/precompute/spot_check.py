@@ -13,6 +13,7 @@ from cache_schema.encodings import top_k, u8log
 from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
 from cache_schema.metadata import CommitRecord, SignalSpec
 from cache_schema.reader import SealedPart, open_cache
+from cache_schema.signal_names import teacher_label
 from cache_schema.store.arrays import Array
 from cache_schema.store.files import sha256
 from cache_schema.store.objects import get_recorded, objects_of
@@ -62,6 +63,14 @@ def check(precompute: Precompute, rows: int | None) -> CheckReport:
     parts = [
         part for part in cache.parts if part.plan.teacher_name == precompute.inputs.teacher_name
     ]
+    if not parts:
+        name = precompute.inputs.teacher_name
+        there = ", ".join(map(teacher_label, cache.teachers)) or "none"
+        raise CacheError(
+            f"{out} has nothing of {teacher_label(name)}; teachers there: {there}. Check the one that "
+            "is meant by its --teacher-name, the first without",
+            kind="missing",
+        )
     drawn = sample_rows({part.plan.first_view: part.plan.units.rows for part in parts}, rows)
     report = CheckReport(rows=sum(len(chosen) for _, _, chosen in drawn))
     for part in parts:
@@ -160,7 +169,7 @@ class _PartChecker:
         if sha256(data) != self._record_digests[unit]:
             raise CacheError(
                 f"the {where} is {'not the sealed one' if data else 'missing'}. Repeat the command "
-                "with --repair",
+                "with --repair in place of --check",
                 kind="damaged",
             )
         return parse(CommitRecord, data, where)

@@ -48,7 +48,7 @@ def check_same_recipe(inputs: Inputs, manifest: Manifest, plans: Sequence[PartPl
         raise CacheError(
             f"{inputs.request.out} was made by another recipe{_other_teacher(inputs, own)}; "
             f"{len(differing)} fact(s) differ\n{bullet_list(differing)}\nNothing was written. Repeat "
-            f"the command with another --out, {beside}or delete the cache if you mean to replace it.",
+            f"the command with what the cache was made with, {beside}or make another cache (--out).",
             kind="stale",
         )
     _check_views_exist(inputs, plans)
@@ -95,7 +95,8 @@ def check_sealed_parts(inputs: Inputs, manifest: Manifest, plans: Sequence[PartP
         if missing:
             raise CacheError(
                 f"{plan.name} of {out}, of {teacher_label(plan.teacher_name)}, was finished but lacks "
-                f"{len(missing)} work units, first {missing[0]}. Repeat the command with --repair",
+                f"{len(missing)} work units, first {missing[0]}. Repeat the command with --repair and "
+                "without --slice",
                 kind="damaged",
             )
 
@@ -128,10 +129,16 @@ def _view_facts(inputs: Inputs) -> dict[str, Any]:
 def _check_views_exist(inputs: Inputs, plans: Sequence[PartPlan]) -> None:
     have, wanted = max(plan.view_range.stop for plan in plans), inputs.request.views
     if inputs.teacher_name and wanted > have:
+        steps = any(plan.view_recipe for plan in plans)
+        way = (
+            f"Add some first: repeat {command_of('')} with --views {wanted}"
+            if steps
+            else "It was made without --view, so that none can be added: leave --views out, or make "
+            "another cache"
+        )
         raise CacheError(
             f"{inputs.request.out} has {have} view(s), requested are {wanted}: "
-            f"{teacher_label(inputs.teacher_name)} reads the views that are there. Add some first: "
-            f"repeat {command_of('')} with --views {wanted}",
+            f"{teacher_label(inputs.teacher_name)} reads the views that are there. {way}",
             kind="views",
         )
 

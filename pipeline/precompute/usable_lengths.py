@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from pipeline.corpora.walk import printable
+from cache_schema.text import shell_word
 from pipeline.precompute.plan import (
     decoded_samples,
     length_limits_s,
@@ -76,14 +77,23 @@ def _way_out(corpus: str, own_s: Sequence[float], teacher: Teacher, *, decoded: 
     if max(own_s) > longest_s:
         window_s = math.floor(longest_s) or longest_s  # whole seconds are whole samples at any rate
         crop = f", or keep a stretch of each with --view crop:length_s={window_s:g}"
-        option = f"{'&' if '?' in corpus else '?'}window_s={window_s:g}"
-        found.append(
-            f"Cut long clips into windows with {printable(corpus)}{option}{crop if decoded else ''}"
-        )
+        windows = shell_word(_with_windows(corpus, f"window_s={window_s:g}"))
+        found.append(f"Cut long clips into windows with {windows}{crop if decoded else ''}")
     if min(own_s) < shortest_s:
         length_s = min(longest_s, max(1.0, shortest_s))
         found.append(f"Put short clips into silence with --view placement:length_s={length_s:g}")
     return "; ".join(found) or "Give other clips"
+
+
+def _with_windows(corpus: str, option: str) -> str:
+    """Name a corpus with windows of another length.
+
+    >>> _with_windows("folder:a?window_s=60&ids=path", "window_s=30"), _with_windows("esc:a", "b=1")
+    ('folder:a?window_s=30&ids=path', 'esc:a?b=1')
+    """
+    if re.search(r"[?&]window_s=", corpus):
+        return re.sub(r"(?<=[?&])window_s=[^&]*", option, corpus)
+    return f"{corpus}{'&' if '?' in corpus else '?'}{option}"
 
 
 def _range_s(seconds: Collection[float]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import gzip
 import lzma
+import shlex
 import shutil
 import stat
 import subprocess
@@ -88,7 +89,7 @@ def join_parts(last: Path, folder: Path) -> Path:
     if whole.exists():
         return whole
     command = ["zip", "-q", "-s", "0", str(last), "--out", str(whole)]
-    by_hand = f"Run it where there is one, and repeat the command:\n  {' '.join(command)}"
+    by_hand = f"Run it where there is one, and repeat the command:\n  {shlex.join(command)}"
     if shutil.which("zip") is None:
         raise RunError(
             f"{last.name} is a split archive, which the program zip joins; it is not on the PATH. "

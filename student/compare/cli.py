@@ -25,6 +25,7 @@ from cache_schema.store.address import CachePath, resolved
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
 from cache_schema.terminal import echo
+from cache_schema.text import shell_word
 from student.compare.conditions import (
     LADDER,
     Condition,
@@ -236,7 +237,7 @@ def _check_ledger(ledger: Path | None, out: Path) -> None:
     ):
         raise UsageError(
             f"--ledger {ledger} is, or lies in, what --out {out} is written to; name another file, for "
-            f"example --ledger {out}.jsonl",
+            f"example --ledger {shell_word(f'{out}.jsonl')}",
             kind="options",
         )
 

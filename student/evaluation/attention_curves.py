@@ -166,7 +166,7 @@ def _find_clip(cache: Cache, split: str, clip_id: str) -> tuple[Unit, int]:
             return unit, unit.first_clip + ids.index(clip_id)
     raise UsageError(
         f"split {split!r} of {cache.root} has no clip {clip_id!r}. List them: inspect-cache "
-        f"{shell_word(cache.root)} --clips --split {split}",
+        f"{shell_word(cache.root)} --clips --split {shell_word(split)}",
         kind="unknown",
     )
 

@@ -10,6 +10,7 @@ from cache_schema.command_line.command import Command
 from cache_schema.paths import CacheArgument, LocalPath, OutputPath
 from cache_schema.plugins import plugin_names
 from cache_schema.terminal import echo
+from cache_schema.text import shell_word
 from student.export import ANY_LENGTH, CALIBRATION_CLIPS, EXPORTERS
 
 MAX_LENGTH_S = 240.0
@@ -109,5 +110,5 @@ def main(**options: Any) -> None:
     if request.page is not None:
         echo(
             f"Open http://127.0.0.1:8000 while this runs: python -m http.server --bind 127.0.0.1 "
-            f"--directory {request.out}"
+            f"--directory {shell_word(request.out)}"
         )

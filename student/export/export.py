@@ -173,10 +173,12 @@ def _check_enough_clips(job: ExportJob, clips: TrialClips, calibrated: int) -> N
     found, cache = len(clips.clips), job.request.calibrate
     needed = MIN_EVALUATED if job.request.int8 else 1
     if found < needed:
+        beside, ways = "", "leave --calibrate out and give --length-s"
+        if job.calibrates:
+            beside, ways = " beside those that calibration takes", "fewer --clips, or no --int8"
         raise UsageError(
-            f"{cache} has {clips.source} for this form beside those that calibration takes; at least "
-            f"{needed} are needed to evaluate the file. Choose another cache, fewer --clips, or no "
-            "--int8",
+            f"{cache} has {clips.source} for this form{beside}; at least {needed} are needed to "
+            f"evaluate the file. Choose another cache, or {ways}",
             kind="clips",
         )
     if job.calibrates and calibrated < MIN_CALIBRATED:

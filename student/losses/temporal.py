@@ -178,13 +178,13 @@ def _check_native(setup: LossSetup, scale: bool) -> None:
     if not setup.native_attention:
         raise UsageError(
             f"loss temporal with source=native needs a student with an attention of its own; "
-            f"{setup.student} has none. Use temporal:source=auxiliary.",
+            f"{setup.student} has none. Use --distill temporal=W:source=auxiliary.",
             kind="options",
         )
     if scale:
         raise UsageError(
             "loss temporal with source=native takes the student's attention as it is, got "
-            "scale=true. Leave out scale, or use temporal:source=auxiliary,scale=true.",
+            "scale=true. Leave out scale, or use --distill temporal=W:source=auxiliary,scale=true.",
             kind="options",
         )
 

@@ -274,6 +274,6 @@ def parse_contract(data: bytes, where: str) -> Contract:
     raise RunError(
         f"{where} has a contract that does not hold; {len(problems)} problem(s)\n"
         f"{bullet_list(problems, MAX_LISTED)}\nExport the run again: "
-        "export-student RUN --to onnx --out DIR",
+        "export-student RUN --to onnx --length-s SECONDS --out DIR",
         kind="contract",
     )

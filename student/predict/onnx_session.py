@@ -27,7 +27,7 @@ _SHOWN_CHARACTERS = 200
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _TYPES = {"float32": "tensor(float)", "int8": "tensor(int8)"}
 _REPEATING = {"Loop", "Scan", "SequenceMap"}
-_EXPORT_AGAIN = "Export the run again: export-student RUN --to onnx --out DIR"
+_EXPORT_AGAIN = "Export the run again: export-student RUN --to onnx --length-s SECONDS --out DIR"
 
 
 class OnnxSession:
@@ -159,7 +159,7 @@ def _recorded(session: Any, path: Path) -> str:
     if found is None:
         raise RunError(
             f"{path} has no contract ({METADATA_KEY}): export-student did not write it. "
-            "Export a run: export-student RUN --to onnx --out DIR",
+            "Export a run: export-student RUN --to onnx --length-s SECONDS --out DIR",
             kind="contract",
         )
     return found

@@ -99,7 +99,7 @@ def open_predictor(model: Path) -> Predictor:
         return _open_onnx(model / ONNX_FILE)
     raise RunError(
         f"{model} is neither a run ({RUN_FILE}) nor an exported student in ONNX ({ONNX_FILE}). Export a "
-        "run: export-student RUN --to onnx --out DIR",
+        "run: export-student RUN --to onnx --length-s SECONDS --out DIR",
         kind="missing",
     )
 

@@ -78,8 +78,8 @@ def window_samples(predictor: Predictor, window_s: float | None, otherwise_s: fl
     if own is not None and own != window:
         raise UsageError(
             f"--window-s {window_s:g}: this student takes {own / rate_hz:g} s, no other length. Leave "
-            "--window-s out, or export the run for that length: export-student RUN --length-s "
-            f"{window_s:g}",
+            "--window-s out, or export the run for that length: export-student RUN --to onnx --out DIR "
+            f"--length-s {window_s:g}",
             kind="options",
         )
     return window

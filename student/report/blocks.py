@@ -181,13 +181,30 @@ def _check_once(found: Mapping[str, Sequence[RunFolder]]) -> None:
         f"{one.path} and {other.path}: {text}, seed {one.seed}"
         for text, group in found.items()
         for one, other in pairwise(group)
-        if one.seed == other.seed
+        if one.seed == other.seed and _cache_of(one) == _cache_of(other)
     ]
+    beside = [
+        f"{one.path} and {other.path}: {text}, seed {one.seed}"
+        for text, group in found.items()
+        for one, other in pairwise(group)
+        if one.seed == other.seed and _cache_of(one) != _cache_of(other)
+    ]
+    if beside:
+        raise UsageError(
+            f"{len(beside)} pair(s) of runs differ in their cache alone\n{bullet_list(beside)}\nReport "
+            "those of each cache by themselves, or compare caches: compare-students CACHE... --report "
+            "FILE.html",
+            kind="options",
+        )
     if twice:
         raise UsageError(
             f"{len(twice)} run(s) are given twice\n{bullet_list(twice)}\nGive each once.",
             kind="options",
         )
+
+
+def _cache_of(run: RunFolder) -> object:
+    return run.config.get("cache_sha256")
 
 
 def _short(value: Any) -> str:

@@ -11,9 +11,7 @@ from typing import Any
 from cache_schema.signal_names import FIRST
 from student.compare.conditions import LABEL, NONE, UNLABELLED
 from student.recipes import RECIPES, Recipe
-from student.runs.settings import LATER_SETTINGS, Settings, student_class
-
-ROUNDING = 1e-9
+from student.runs.settings import LATER_SETTINGS, ROUNDING, Settings, student_class
 
 
 def learned_from(config: Mapping[str, Any]) -> str:

@@ -192,7 +192,8 @@ def _way_out(run: Path) -> str:
     """What to do about weights: a run that has ended is not trained on."""
     if os.path.lexists(run / RESULT):
         return anew(run)
-    return "Repeat the train-student command that began it"
+    again = "Repeat the train-student command that began it, which writes those of a better epoch"
+    return f"{again}. {anew(run)}"
 
 
 def write_lines(path: Path, documents: list[dict[str, Any]]) -> None:

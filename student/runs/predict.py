@@ -14,7 +14,7 @@ from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.folder_kinds import instead_of_run
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
-from cache_schema.text import one_line
+from cache_schema.text import one_line, shell_word
 from student.metrics.interface import Predictions
 from student.models.interface import Student
 from student.runs.checkpoint import load_student, read_json
@@ -37,7 +37,9 @@ def read_config(run: Path) -> dict[str, Any]:
         raise RunError(other, kind="missing")
     config = read_json(run / CONFIG)
     if config is None:
-        place = "RUN" if os.path.lexists(run) else run  # what is there is nothing to train into
+        place = (
+            "RUN" if os.path.lexists(run) else shell_word(run)
+        )  # what is there is nothing to train into
         raise RunError(
             f"{run} is not a run (no config.json). Make one: train-student CACHE --student NAME "
             f"--out {place}",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Settings that runs of earlier versions do not know.
 LATER_SETTINGS = ("patience", "validate_every", "labelled_share", "unlabelled", "lanes")
+ROUNDING = 1e-9  # of a sum of weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,14 +316,14 @@ def resolve_label_weight(distill: tuple[Distillation, ...], given: float | None)
     if given is not None:
         return given
     total = sum(distillation.weight for distillation in distill)
-    if total > 1:
+    if total > 1 + ROUNDING:
         parts = [f"{distillation.key}: {distillation.weight}" for distillation in distill]
         raise UsageError(
-            f"the weights of --distill add up to {total:g}, which leaves no weight for the labels:\n"
+            f"the weights of --distill add up to {total}, which leaves no weight for the labels:\n"
             f"{bullet_list(parts)}\nLower them, or choose an additive sum: --label-weight 1",
             kind="options",
         )
-    return 1 - total
+    return max(0.0, 1 - total)
 
 
 def diff_settings(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -326,7 +326,11 @@ def train_and_report(
         for split, entry in result["splits"].items()
     ]
     echo(f"{out}: {', '.join(scores) or 'no held-out split to score'}")
-    split = "" if TEST in result["splits"] else f" --split {next(iter(result['splits']), 'train')}"
+    split = (
+        ""
+        if TEST in result["splits"]
+        else f" --split {shell_word(next(iter(result['splits']), 'train'))}"
+    )
     echo(f"Next: evaluate-student {shell_word(out)} {shell_word(cache.root)} --report{split}")
 
 

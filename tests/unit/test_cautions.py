@@ -76,8 +76,11 @@ def test_classes_without_clips_are_named_by_split() -> None:
 
 
 def test_classes_are_out_of_balance_from_ten_times_on() -> None:
-    assert imbalance({}) == imbalance({"a": 5}) == imbalance({"a": 99, "b": 10, "c": 0}) == []
-    (message,) = imbalance({"a": 100, "b": 10})
+    for few in ({}, {"a": 5}, {"a": 99, "b": 10, "c": 0}):
+        assert imbalance(few, "single") == []
+    (of_labels,) = imbalance({"a": 100, "b": 10}, "multi")
+    assert of_labels.endswith("(from 10 times on). Look at each class")
+    (message,) = imbalance({"a": 100, "b": 10}, "single")
     assert message.startswith("class a has 100 training clips, 10 times the 10 of b")
 
 
@@ -247,7 +250,7 @@ def test_known_groups_are_on_one_side_and_more_than_one() -> None:
     assert message.startswith("1 of the 4 groups in test are in train too (a)")
     (message,) = known_groups(apart | {"test": ["e", "e", ""]})
     assert message.startswith("test has clips of 1 group alone (e)")
-    assert "(the corpus' option test)" in message
+    assert "Let more groups be in it: by the list, or a larger share where" in message
     (message,) = known_groups(apart | {"validation": [*"cdg"]})
     assert message.startswith("validation has clips of 3 groups alone (c, d, g)")
 

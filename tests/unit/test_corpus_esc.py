@@ -105,7 +105,7 @@ def test_all_that_is_wrong_with_a_list_is_reported_at_once(tmp_path: Path) -> No
         "target 0 with category 'dog': one of them recurs",
         "target 11 with category 'sea_waves': one of them recurs",
         "line 10: 4 cells, the header has 7",
-        "line 13: path 'audio/../meta/esc50.csv' leaves the corpus folder",
+        "line 13: 'audio/../meta/esc50.csv' goes up and down again; write 'meta/esc50.csv'",
     ):
         assert part in message, message
 

@@ -171,7 +171,7 @@ def listing(root: Path, *rows: str, header: str = "path,label") -> str:
         ("dog/a%20b.wav", "paths are percent-encoded"),
         (unicodedata.normalize("NFC", "dog/é.wav"), "names differ in their Unicode form"),
         ("file:///data/x.wav", "paths are file:// addresses"),
-        ("https://example.org/x.wav", "paths are addresses; if all lie below one"),
+        ("https://example.org/x.wav", "paths are addresses; csv and jsonl read those below one"),
         ("C:\\sounds\\x.wav", "paths begin with a drive"),
         ("nowhere.wav", "1 are not there, first nowhere.wav."),
         ("dog", "1 are folders"),

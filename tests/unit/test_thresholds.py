@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
@@ -22,6 +22,7 @@ def predictions(logits_N: list[float], labels_N: list[bool]) -> Predictions:
         lambda clips: any(label for _, label in clips)
     )
 )
+@settings(deadline=None)
 def test_no_other_threshold_has_a_higher_f1(clips: list[tuple[int, bool]]) -> None:
     found = predictions([float(logit) for logit, _ in clips], [label for _, label in clips])
     (threshold,) = best_thresholds(found)

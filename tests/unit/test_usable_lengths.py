@@ -46,7 +46,7 @@ def test_clips_that_are_too_long_are_to_be_cut(
     text = corpus(tmp_path, 2.5, 3)
     for given, option in ((text, "?"), (f"{text}?labels=folder", "&")):
         message = refusal(given, tmp_path)
-        assert f"with {given}{option}window_s=2, or" in message
+        assert f"with '{given}{option}window_s=2', or" in message
         assert "--view crop:length_s=2" in message
 
 

@@ -25,7 +25,7 @@ from pipeline.corpora.formats.manifest import Task
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder, without_suffix
 from pipeline.corpora.list_syntax import json_value
 from pipeline.corpora.listings import check_lists, drop_missing, each_row, read_list
-from pipeline.corpora.walk import printable
+from pipeline.corpora.walk import option_text, printable
 
 CLASS_COLUMNS = ("index", "mid", "display_name")
 
@@ -69,7 +69,7 @@ def read_ast_json(
     if not files:
         raise UsageError(
             f"corpus {source}: no list; name one or more: "
-            f"{source}?train=train.json&validation=valid.json&test=eval.json",
+            f"ast-json:{option_text(path)}?train=train.json&validation=valid.json&test=eval.json",
             kind="options",
         )
     check_lists(source, path, [classes, *files.values()])

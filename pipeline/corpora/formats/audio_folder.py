@@ -29,7 +29,7 @@ from pipeline.corpora.interface import (
 from pipeline.corpora.list_syntax import json_value
 from pipeline.corpora.listings import audio_below, drop_missing, each_row, joined_labels, read_list
 from pipeline.corpora.splits import with_shares
-from pipeline.corpora.walk import list_folder
+from pipeline.corpora.walk import list_folder, option_text
 
 METADATA = ("metadata.csv", "metadata.jsonl")
 FILE_NAME = "file_name"
@@ -110,7 +110,7 @@ def _metadata(path: Path, problems: list[str]) -> list[PurePosixPath]:
     if not lists:
         raise UsageError(
             f"corpus audio-folder:{path}: no {' or '.join(METADATA)}; where folders are the classes, "
-            f"read folder:{path}",
+            f"read folder:{option_text(path)}",
             kind="corpus",
         )
     folders = [name.parent for name in lists]

@@ -22,6 +22,7 @@ from pipeline.corpora.interface import (
     DEFAULT_SHARE,
     MAX_NAME_BYTES,
     NO_LABEL,
+    SPLIT_NAMES,
     Corpus,
     Entry,
     build_corpus,
@@ -273,7 +274,8 @@ def _parquet(path: Path, source: str, problems: list[str]) -> dict[str, list[str
         if name.suffix != ".parquet":
             continue
         match = _SHARD.fullmatch(name.stem)
-        stem = name.parent.name or "train" if name.stem.isdigit() else name.stem
+        own = name.parent.name or (path.name if path.name.lower() in SPLIT_NAMES else "train")
+        stem = own if name.stem.isdigit() else name.stem
         shards.setdefault(match["split"] if match else stem, []).append(str(name))
     if not shards:
         raise UsageError(
@@ -283,7 +285,13 @@ def _parquet(path: Path, source: str, problems: list[str]) -> dict[str, list[str
     for split, files in shards.items():
         folders = sorted({str(PurePosixPath(file).parent) for file in files})
         if len(folders) > 1:
-            problems.append(f"split {split} lies in {', '.join(folders)}; name one as the path")
+            # The folder above where the folder's name is the split's, which would be lost below it.
+            above = all(PurePosixPath(file).stem.isdigit() for file in files)
+            wanted = {str(PurePosixPath(one).parent) if above else one for one in folders}
+            problems.append(
+                f"split {split} lies in {', '.join(folders)}; name one as the path: "
+                f"{' or '.join(sorted(wanted))}"
+            )
         match = _SHARD.fullmatch(PurePosixPath(files[0]).stem)
         if match and len(folders) == 1 and len(files) != int(match["shards"]):
             problems.append(
