@@ -183,12 +183,12 @@ def segment_frames(
     end_s = length_s if end_s is None else end_s
     if not 0 <= start_s < end_s <= length_s + END_TOLERANCE_S:
         raise UnusableAudio(
-            f"the segment {start_s:g} s to {end_s:g} s does not lie inside the file, which is "
-            f"{length_s:g} s long"
+            f"the segment {start_s:.10g} s to {end_s:.10g} s does not lie inside the file, which is "
+            f"{length_s:.10g} s long"
         )
     start, stop = round(start_s * rate_hz), min(round(end_s * rate_hz), total_frames)
     if stop <= start:
-        raise UnusableAudio(f"the segment {start_s:g} s to {end_s:g} s holds no frame")
+        raise UnusableAudio(f"the segment {start_s:.10g} s to {end_s:.10g} s holds no frame")
     return start, stop
 
 
@@ -274,8 +274,8 @@ def _decode(
         start, stop = segment_frames(recording.frames(), rate_hz, start_s, end_s)
         if stop - start > longest_clip_s(rate_hz) * rate_hz:
             raise TooLong(
-                f"{(stop - start) / rate_hz:g} s long at {rate_hz} Hz, at most "
-                f"{longest_clip_s(rate_hz):g} s are decoded at once; a corpus cuts it by ?window_s=10"
+                f"{(stop - start) / rate_hz:.10g} s long at {rate_hz} Hz, at most "
+                f"{longest_clip_s(rate_hz):.10g} s are decoded at once; a corpus cuts it by ?window_s=10"
             )
         try:
             mono_S = recording.read_mono(start, stop)

@@ -51,6 +51,8 @@ STORED = ("folder", "csv", "jsonl")
 # Options of every kind; the others are the adapter's own.
 WINDOW_OPTIONS = ("window_s", "overlap_s")
 LINKS_OPTION = "links"
+# The kind that a file is proposed as, by its suffix.
+KIND_OF_SUFFIX = {".jsonl": "jsonl", ".h5": "hdf5", ".hdf5": "hdf5", ".parquet": "hugging-face"}
 
 
 def read_corpus(text: str, *, output: CachePath | None = None) -> Corpus:
@@ -118,8 +120,7 @@ def _parsed(text: str) -> tuple[str, CachePath, dict[str, str]]:
     known = plugin_names(CORPORA, "corpus")
     if kind not in known and _is_path(text):
         raise UsageError(
-            f"corpus {text!r} lacks its kind: write KIND:PATH, for example "
-            f"{'csv' if Path(text).is_file() else 'folder'}:{option_text(text)}",
+            f"corpus {text!r} lacks its kind: write KIND:PATH, for example {_with_kind(Path(text))}",
             kind="usage",
         )
     if kind not in known:
@@ -138,6 +139,14 @@ def _parsed(text: str) -> tuple[str, CachePath, dict[str, str]]:
         hint = "; in a path ? is written %3F, and % is %25" if {"?", "%"} & set(rest) else ""
         raise UsageError(f"corpus {text!r}: {path} does not exist{hint}", kind="missing")
     return kind, path, _options(text, query)
+
+
+def _with_kind(path: Path) -> str:
+    """Name a path with the kind that it probably is of."""
+    if not path.is_file():
+        return f"folder:{option_text(path)}"
+    kind = KIND_OF_SUFFIX.get(path.suffix.lower(), "csv")
+    return f"{kind}:{option_text(path.parent if kind == 'hugging-face' else path)}"
 
 
 def _stored(kind: str, address: Address) -> Address:

@@ -13,6 +13,8 @@ from pipeline.corpora.walk import printable
 
 # Of an event, or of the window if that is shorter: so much of it must lie in a window to be its label.
 SHARE = 0.5
+# An event that begins so many times behind the end of its recording may be in milliseconds.
+OTHER_UNIT = 100
 
 
 def recordings_of(
@@ -78,12 +80,12 @@ def check_inside(corpus: Corpus) -> list[str]:
     start_s, length_s, name = behind[0]
     note = (
         f"{len(behind)} of {count} events begin behind the end of their recording, first of "
-        f"{printable(name)}: at {start_s:g} s, where the recording ends at {length_s:g} s"
+        f"{printable(name)}: at {start_s:.10g} s, where the recording ends at {length_s:.10g} s"
     )
     if len(behind) == count:
-        raise UsageError(
-            f"{note}. start_s and end_s are seconds; divide milliseconds by 1000", kind="corpus"
-        )
+        far = any(start_s > OTHER_UNIT * length_s for start_s, length_s, _ in behind)
+        hint = "; divide milliseconds by 1000" if far else ""
+        raise UsageError(f"{note}. start_s and end_s are seconds{hint}", kind="corpus")
     return [f"warning: {note}: no window has them"]
 
 

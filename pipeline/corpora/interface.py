@@ -232,8 +232,10 @@ def hashed_split(name: str, *, validation: float, test: float) -> str:
     return "test" if place < validation + test else "train"
 
 
-def check_shares(validation: float, test: float) -> None:
+def check_shares(validation: float, test: float, suffix: str = "") -> None:
     """Reject shares of a hashed split that leave nothing to train on.
+
+    `suffix` is what follows the split in the names of the options.
 
     Raises
     ------
@@ -242,8 +244,8 @@ def check_shares(validation: float, test: float) -> None:
     """
     if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise UsageError(
-            "the shares validation and test must be at least 0 and below 1 together, got "
-            f"validation={validation} and test={test}",
+            f"the shares validation{suffix} and test{suffix} must be at least 0 and below 1 together, "
+            f"got validation{suffix}={validation} and test{suffix}={test}",
             kind="options",
         )
 

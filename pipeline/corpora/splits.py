@@ -86,7 +86,7 @@ def with_shares(
     UsageError
         If the shares leave nothing to train on, or one is given for a split that has clips.
     """
-    check_shares(validation, test)
+    check_shares(validation, test, "_share")
     there = {entry.clip.split for entry in entries}
     shares = {"validation": validation, "test": test}
     for split, share in shares.items():
@@ -105,7 +105,7 @@ def with_shares(
         )
         moved.append(Entry(replace(clip, split=split), entry.place))
     notes = [
-        f"no clips are given for {split}: {share:.0%} of the training clips, by a hash "
+        f"no clips are given for {split}: {100 * share:g} % of the training clips, by a hash "
         f"({split}_share=0 leaves them)"
         for split, share in shares.items()
         if share and "train" in there

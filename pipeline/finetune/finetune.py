@@ -111,7 +111,9 @@ def finetune(
     views = _view_recipe(corpus, teacher, recipe)
     for split in NEEDED_SPLITS:
         clips = labelled_clips(corpus, split)
-        check_some_clip_fits("CORPUS", clips, teacher, teacher.sample_rate_hz, views, further=False)
+        check_some_clip_fits(
+            "CORPUS", clips, teacher, teacher.sample_rate_hz, views, further=False, split=split
+        )
     facts = _facts(corpus, teacher, recipe, views)
     if finish and not any(
         file.is_file() for file in (out / _TRAINING_FILE, _partial(out) / STATE_FILE)

@@ -188,7 +188,7 @@ def length_limits_s(teacher: Teacher) -> tuple[float, float]:
 
 def taken_lengths(teacher: Teacher) -> str:
     """Describe which lengths a teacher takes."""
-    return "{:g} s to {:g} s".format(*length_limits_s(teacher))
+    return "{:.10g} s to {:.10g} s".format(*length_limits_s(teacher))
 
 
 def decoded_samples(clip: Clip, rate_hz: int) -> int:
@@ -279,9 +279,10 @@ def _stored(layout: SignalLayout, storage: Storage) -> SignalLayout:
         return layout
     (classes,) = layout.row_shape
     if not 1 <= storage < classes:
+        kept = f"keep 1 to {classes - 1} of them, or all without" if classes > 1 else "leave out"
         raise UsageError(
-            f"signal {layout.name}: top_k={storage}, but the teacher has {classes} classes; keep 1 to "
-            f"{classes - 1} of them, or all without top_k",
+            f"signal {layout.name}: top_k={storage}, but the teacher has {classes} classes; {kept} "
+            "top_k",
             kind="options",
         )
     return replace(layout, dtype="uint16", row_shape=(top_k.entries(storage),))

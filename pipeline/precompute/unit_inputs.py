@@ -137,7 +137,7 @@ class CachedRows:
 
 def _length_problem(samples: int, teacher: Teacher) -> str:
     length_s = samples / teacher.sample_rate_hz
-    return f"{length_s:.3f} s long; teacher {teacher.family} takes {taken_lengths(teacher)}"
+    return f"{length_s:.10g} s long; teacher {teacher.family} takes {taken_lengths(teacher)}"
 
 
 def _to_int16(made: View, source_sha256: str) -> PreparedClip:

@@ -29,6 +29,7 @@ def check_some_clip_fits(
     recipe: ViewRecipe,
     *,
     further: bool,
+    split: str = "",
 ) -> None:
     """Reject clips of which the teacher takes none in the first view, by their headers.
 
@@ -42,6 +43,8 @@ def check_some_clip_fits(
         As for `pipeline.precompute.plan.view_lengths`.
     further : bool
         The teacher is added to a cache, whose clips and views stay as they are.
+    split : str
+        The one that the clips are of, if not of all.
 
     Raises
     ------
@@ -63,8 +66,8 @@ def check_some_clip_fits(
     if further:
         way = "Add another --teacher, or make a new cache of clips that both teachers take"
     raise UsageError(
-        f"none of the {len(readable)} clips that can be read is of a length that the teacher takes, "
-        f"{taken_lengths(teacher)}: by their headers they are of {found}. {way}, and "
+        f"none of the {len(readable)} {f'{split} clips'.lstrip()} that can be read is of a length that "
+        f"the teacher takes, {taken_lengths(teacher)}: by their headers they are of {found}. {way}, and "
         "repeat the command",
         kind="lengths",
     )
@@ -97,5 +100,5 @@ def _with_windows(corpus: str, option: str) -> str:
 
 
 def _range_s(seconds: Collection[float]) -> str:
-    shortest, longest = f"{min(seconds):g} s", f"{max(seconds):g} s"
+    shortest, longest = f"{min(seconds):.10g} s", f"{max(seconds):.10g} s"
     return shortest if shortest == longest else f"{shortest} to {longest}"

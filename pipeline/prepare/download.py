@@ -88,8 +88,11 @@ def check_free_space(folder: Path, needed_bytes: int, what: str) -> None:
     """
     free_bytes = shutil.disk_usage(folder).free
     if needed_bytes > free_bytes:
+        needed, free = human_bytes(needed_bytes), human_bytes(free_bytes)
+        if needed == free:  # they differ by less than is rounded off
+            needed, free = f"{needed_bytes:,} B", f"{free_bytes:,} B"
         raise RunError(
-            f"{what} needs {human_bytes(needed_bytes)} in {folder}, {human_bytes(free_bytes)} are free. "
+            f"{what} needs {needed} in {folder}, {free} are free. "
             "Free some space there, or choose another place to write, and repeat the command.",
             kind="disk",
         )

@@ -235,6 +235,6 @@ def test_clips_that_the_base_takes_none_of_are_rejected_before_anything_is_writt
     corpus: Corpus, base: Path, tmp_path: Path
 ) -> None:
     short = replace(corpus, view_steps=("crop:length_s=0.001",))
-    with pytest.raises(UsageError, match="none of the 20 clips that can be read is of a length"):
+    with pytest.raises(UsageError, match="none of the 20 train clips that can be read is of"):
         run(short, base, tmp_path / "teacher")
     assert {path.name for path in tmp_path.iterdir()} == {"base", "corpus"}

@@ -87,6 +87,12 @@ def test_what_cannot_be_stored_so_is_a_usage_error(
     assert caught.value.exit_code == 2
 
 
+def test_nothing_can_be_left_out_of_one_class(corpus: Path, tmp_path: Path) -> None:
+    words = {"corpora": (f"folder:{corpus}",), "teacher": "toy:classes=low"}
+    with pytest.raises(UsageError, match=r"the teacher has 1 classes; leave out top_k$"):
+        Precompute(Request(**words, out=tmp_path / "c", signals=("logits:top_k=1",))).planned()
+
+
 def test_a_further_teacher_keeps_of_its_own_classes(
     corpus: Path, caches: tuple[Path, Path]
 ) -> None:

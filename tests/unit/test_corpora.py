@@ -124,6 +124,10 @@ def test_labels_may_come_from_the_name_or_not_at_all(tmp_path: Path) -> None:
     write(tmp_path / "3_anna_1.wav")
     assert "lies in no class folder" in refusal(f"folder:{tmp_path}")
     assert read_corpus(f"folder:{tmp_path}?labels=prefix").classes == ("3", "7")
+    nameless = write(tmp_path / "_a.wav")
+    message = refusal(f"folder:{tmp_path}?labels=prefix")
+    assert "_a.wav: its name has nothing before the first _ (or use ?labels=folder" in message
+    nameless.unlink()
     unlabelled = read_corpus(f"folder:{tmp_path}?labels=none")
     assert unlabelled.classes == ()
     assert {clip.labels for clip in unlabelled.clips} == {()}

@@ -123,6 +123,8 @@ def test_events_behind_the_end_are_noted_and_milliseconds_are_refused(tmp_path: 
         UsageError, match=r"2 of 2 events .* first of dawn: at 1000 s.* divide mill"
     ):
         read_corpus(listed(tmp_path, "dawn.wav,a,1000,2000,train\ndawn.wav,b,3000,4000,train\n"))
+    with pytest.raises(UsageError, match=r"at 12\.000002 s, where .* at 12 s.* are seconds$"):
+        read_corpus(listed(tmp_path, "dawn.wav,a,12.000002,13,train\n"))
     corpus = read_corpus(listed(tmp_path, "dawn.wav,a,1,2,train\ndawn.wav,b,12,14,train\n"))
     assert any(
         note.startswith("warning: 1 of 2 events begin behind the end") for note in corpus.notes

@@ -243,6 +243,22 @@ def test_a_path_with_a_colon_and_without_a_kind_is_reported(tmp_path: Path) -> N
     assert f"for example folder:{tmp_path}/a:b" in refusal(f"{tmp_path}/a:b")
 
 
+@pytest.mark.parametrize(
+    ("name", "proposed"),
+    [
+        ("l.jsonl", "jsonl:{}/l.jsonl"),
+        ("l.csv", "csv:{}/l.csv"),
+        ("l.h5", "hdf5:{}/l.h5"),
+        ("l.parquet", "hugging-face:{}"),
+    ],
+)
+def test_the_kind_of_a_file_is_proposed_by_its_suffix(
+    tmp_path: Path, name: str, proposed: str
+) -> None:
+    (tmp_path / name).touch()
+    assert refusal(str(tmp_path / name)).endswith(f"for example {proposed.format(tmp_path)}")
+
+
 @pytest.mark.parametrize("links", ["", "?links={}"])
 def test_a_link_to_a_folder_that_holds_it_is_reported_without_advice_that_cannot_help(
     links: str, tmp_path: Path

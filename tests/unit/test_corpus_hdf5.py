@@ -83,7 +83,10 @@ def test_a_split_without_a_pack_gets_a_share_and_that_is_reported(tmp_path: Path
     assert 20 < counts["test"] < 60
     assert "validation_share=0 leaves them" in " ".join(read_corpus(text).notes)
     assert splits(f"{text}?validation_share=0&test_share=0") == {"train": 400}
-    assert "below 1 together" in refusal(f"{text}?validation_share=0.5&test_share=0.5")
+    message = refusal(f"{text}?validation_share=0.5&test_share=0.5")
+    assert "below 1 together, got validation_share=0.5 and test_share=0.5" in message
+    notes = read_corpus(f"{text}?validation_share=0.125&test_share=0").notes
+    assert any("for validation: 12.5 % of the training clips" in note for note in notes)
 
 
 def test_classes_may_be_one_name_a_line(tmp_path: Path) -> None:

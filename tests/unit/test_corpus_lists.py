@@ -127,6 +127,9 @@ def test_seconds_with_a_comma_are_reported_with_the_point(tmp_path: Path) -> Non
 def test_cells_that_need_quotes_are_reported_once(tmp_path: Path) -> None:
     message = refusal(listing(tmp_path, "path,label\na.wav,dog,cat\nb.wav,dog,cat\n"))
     assert message.count('stands in quotes: "dog,cat"') == 1
+    message = refusal(listing(tmp_path, "path,label\na.wav\n"))
+    assert "line 2: 1 cells, the header has 2" in message
+    assert "stands in quotes" not in message
 
 
 @pytest.mark.parametrize(
@@ -325,6 +328,10 @@ def test_splits_may_be_folds(tmp_path: Path) -> None:
     assert "no clip in fold '7' of test_folds; folds: 0, 1, 2" in refusal(f"{source}&test_folds=7")
     plain = listing(tmp_path, "path,label\na.wav,dog\n")
     assert "name it with ?split=fold" in refusal(f"{plain}?test_folds=2")
+    broken = listing(tmp_path, "path,label,split\na.wav,dog\n")
+    message = refusal(f"{broken}?test_folds=2")
+    assert "line 2: 2 cells, the header has 3" in message
+    assert "1 problem\n" in message
 
 
 # --- paths ---------------------------------------------------------------------------------------
@@ -366,6 +373,9 @@ def test_a_json_array_is_reported_with_how_to_become_lines(tmp_path: Path) -> No
     message = refusal(listing(tmp_path, text, "clips.json", kind="jsonl"))
     assert "a JSON array" in message
     assert "jq -c '.[]'" in message
+    message = refusal(listing(tmp_path, '["a.wav","dog"]\n', kind="jsonl"))
+    assert 'line 1: expected a JSON object, got ["a.wav","dog"]' in message
+    assert "jq" not in message
 
 
 def test_absolute_paths_of_another_machine_are_reported_with_their_prefix(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from cache_schema.errors import RunError, UsageError
 from pipeline.corpora import CORPORA, read_corpus
 from pipeline.prepare.archives import OFFICIAL_CORPORA, Archive, OfficialCorpus
 from pipeline.prepare.cli import main as prepare_corpus
+from pipeline.prepare.download import check_free_space
 from pipeline.prepare.prepare import prepare
 
 BODY = bytes(range(256)) * 1000
@@ -314,6 +315,16 @@ def test_more_than_the_disk_has_room_for_is_rejected(server: Server, tmp_path: P
     message = failure(table(published(server, "a.zip", bytes(content))), tmp_path)
     assert "unpacking a.zip needs " in message
     assert "TB in " in message
+
+
+def test_a_disk_that_lacks_a_little_is_reported_to_the_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=58_712_345_678)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(RunError) as caught:
+        check_free_space(tmp_path, 58_712_345_679, "a.zip")
+    assert f"needs 58,712,345,679 B in {tmp_path}, 58,712,345,678 B are free" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])

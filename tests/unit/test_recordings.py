@@ -432,6 +432,10 @@ def test_a_clip_of_hours_is_rejected_before_it_is_decoded(silence: Path) -> None
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(TooLong, match=r"3600 s long at 16000 Hz, at most 1800 s .*window_s"):
         decode(silence, sample_rate_hz=RATE_HZ)
+    with pytest.raises(TooLong, match=r"^1800\.001 s long at 16000 Hz, at most 1800 s"):
+        decode(silence, end_s=1800.001, sample_rate_hz=RATE_HZ)
+    with pytest.raises(UnusableAudio, match=r"to 3600\.004 s does .*, which is 3600 s long"):
+        decode(silence, start_s=3595.0, end_s=3600.004, sample_rate_hz=RATE_HZ)
     window = decode(silence, start_s=3000.0, end_s=3010.0, sample_rate_hz=RATE_HZ)
     assert window.source_frames == 10 * RATE_HZ
     grown_bytes = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

@@ -10,6 +10,7 @@ import soundfile
 
 from cache_schema.errors import UsageError
 from pipeline.precompute.inputs import Request, open_inputs
+from pipeline.precompute.unit_inputs import _length_problem
 from pipeline.teachers.toy import ToyTeacher
 
 RATE_HZ, TEACHER_HZ = 8000, 16_000
@@ -37,6 +38,12 @@ def test_clips_that_are_too_short_are_named_with_what_the_teacher_takes(tmp_path
     assert "none of the 2 clips that can be read" in message
     assert "takes, 0.02 s to 1800 s: by their headers they are of 0.005 s to 0.01 s" in message
     assert message.endswith("--view placement:length_s=1, and repeat the command")
+
+
+def test_a_clip_that_is_a_sample_too_short_is_not_shown_as_the_shortest_taken() -> None:
+    teacher = ToyTeacher()
+    said = _length_problem(teacher.min_samples - 1, teacher)
+    assert said == "0.0199375 s long; teacher toy takes 0.02 s to 1800 s"
 
 
 def test_clips_that_are_too_long_are_to_be_cut(

@@ -43,7 +43,7 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
     declared = SEPARATOR_LINE.fullmatch(first.strip())
     delimiter = declared[1] if declared else delimiter_of(first)
     lines = csv_rows(text, delimiter)
-    uneven_rows = 0
+    too_long = False
     try:
         if declared:
             next(lines)
@@ -54,7 +54,7 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
             if not any(cell.strip() for cell in cells):  # a spreadsheet's rows below the last
                 continue
             if len(cells) != len(columns):
-                uneven_rows += 1
+                too_long |= len(cells) > len(columns)
                 listing.problems.append(
                     f"line {line}: {len(cells)} cells, the header has {len(columns)}"
                 )
@@ -70,7 +70,7 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
             yield ManifestRow(line, fields, listing.split_labels(labels))
     except csv.Error as error:
         raise UsageError(f"corpus csv:{listing.path}: {error}", kind="corpus") from None
-    if uneven_rows:
+    if too_long:
         listing.hints.append(
             f'A cell that holds {delimiter!r} stands in quotes: "dog{delimiter}cat"'
         )

@@ -94,11 +94,12 @@ def read_folder(
     chosen = partial(hashed_split, validation=validation, test=test)
     clips = [_clip(name, split_of, chosen, labels, ids) for name in audio]
     entries = [Entry(clip, clip.path) for clip in clips if clip.labels != ("",)]
-    problems += [
-        f"{clip.path}: lies in no class folder (or use ?labels=prefix or none)"
-        for clip in clips
-        if clip.labels == ("",)
-    ]
+    unlabelled = (
+        "its name has nothing before the first _ (or use ?labels=folder or none)"
+        if labels == "prefix"
+        else "lies in no class folder (or use ?labels=prefix or none)"
+    )
+    problems += [f"{clip.path}: {unlabelled}" for clip in clips if clip.labels == ("",)]
     if split_of:
         own = f"the folders {', '.join(sorted(split_of))} are splits"
         problems += unused_shares(validation, test, own)

@@ -41,7 +41,7 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
     """Yield the objects that can be read; note what is wrong with the others."""
     found = _Lines(listing)
     content = read_manifest(listing.path, "jsonl")
-    if content.lstrip().startswith("["):
+    if re.match(r"\s*\[\s*\{", content):
         raise UsageError(
             f"corpus jsonl:{listing.path}: a JSON array; write its objects a line each, as "
             "jq -c '.[]' LIST.json > LIST.jsonl",

@@ -541,7 +541,7 @@ class _Making:
 
     def _folds(self, rows: Sequence[ManifestRow]) -> Mapping[str, str] | None:
         """The split of each fold that does not train, if splits are given as folds."""
-        if not any(self.folds):
+        if not any(self.folds) or not rows:  # without rows nothing is known of folds
             return None
         found = {fold for row in rows if (fold := row.fields.get("split")) is not None}
         if not found:
