@@ -135,6 +135,17 @@ def test_a_later_signal_of_the_second_teacher_is_checked_against_its_own_logits(
     assert "temporal_attention " not in output
 
 
+def test_a_teacher_that_is_not_there_is_not_checked(
+    corpus: Path, two_teachers: Path, tmp_path: Path
+) -> None:
+    unknown = precompute(corpus, two_teachers, *B[:-1], "c", "--check", "all")
+    assert unknown.returncode == 3
+    assert (
+        "has nothing of teacher 'c'; teachers there: the first teacher, teacher 'b'"
+        in unknown.stderr
+    )
+
+
 def test_more_views_come_from_the_first_teacher_and_then_from_each_other(
     corpus: Path, two_teachers: Path, tmp_path: Path
 ) -> None:

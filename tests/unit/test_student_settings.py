@@ -18,6 +18,8 @@ def test_the_label_weight_is_what_the_others_leave() -> None:
     distill = (parse_distillation("temporal=0.25"), parse_distillation("logits=0.5"))
     assert resolve_label_weight(distill, None) == pytest.approx(0.25)
     assert resolve_label_weight((), None) == 1
+    whole = tuple(map(parse_distillation, ("logits=0.34", "temporal=0.56", "sp=0.1")))
+    assert resolve_label_weight(whole, None) == 0, "which floats add up to a little more than 1"
     assert resolve_label_weight(distill, 1.0) == 1
 
 
