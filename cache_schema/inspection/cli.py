@@ -29,7 +29,7 @@ from cache_schema.paths import PAGES, PICTURES, CacheArgument, OutputFile, Outpu
 from cache_schema.reader import open_cache
 from cache_schema.report.extra import require_report
 from cache_schema.signal_names import command_of
-from cache_schema.store.address import CachePath
+from cache_schema.store.address import WEB, Address, CachePath
 from cache_schema.terminal import Terminal, echo, wide_terminal
 from cache_schema.text import json_text, lines, one_line
 from cache_schema.writer import restore_or_delete
@@ -186,6 +186,8 @@ def _print_damage(cache: CachePath, damage: Sequence[Damage], as_json: bool) -> 
     way = "Repair it: repeat the precompute-teacher command with --repair"
     if all(found.stray for found in damage):
         way = "Delete what is no part of it; the rest is as it was written"
+    if isinstance(cache, Address) and cache.scheme in WEB:
+        way = "A web server is only read: repair the cache that it was copied from, and copy it again"
     if lost := [found.object for found in damage if found.lost]:
         way = f"First {', '.join(map(one_line, lost))}: {restore_or_delete(cache)}"
     raise CacheError(f"{cache} is damaged: {len(damage)} object(s). {way}", kind="damaged")

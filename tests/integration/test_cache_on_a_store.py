@@ -95,6 +95,8 @@ def test_workers_get_the_address_and_a_repair_gives_the_same_bytes(
     damaged = command("inspect-cache", URL, "--verify", **server.environment)
     assert damaged.returncode == 3
     assert damaged.stdout.count("damaged parts/part-000/") == 2
+    copied = command("inspect-cache", server.web("some%20where/c.zarr"), "--verify")
+    assert "A web server is only read: repair the cache that it was copied from" in copied.stderr
     succeeded(precompute(server, corpus, "--repair", "--workers", 1))
     assert stored(server) == tree_bytes(whole)
 
