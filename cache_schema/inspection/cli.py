@@ -187,7 +187,9 @@ def _print_damage(cache: CachePath, damage: Sequence[Damage], as_json: bool) -> 
     if all(found.stray for found in damage):
         way = "Delete what is no part of it; the rest is as it was written"
     if isinstance(cache, Address) and cache.scheme in WEB:
-        way = "A web server is only read: repair the cache that it was copied from, and copy it again"
+        way = (
+            "A web server is only read: repair the cache that it was copied from, and copy it again"
+        )
     if lost := [found.object for found in damage if found.lost]:
         way = f"First {', '.join(map(one_line, lost))}: {restore_or_delete(cache)}"
     raise CacheError(f"{cache} is damaged: {len(damage)} object(s). {way}", kind="damaged")
