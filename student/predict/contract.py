@@ -20,6 +20,7 @@ from cache_schema.front_ends import FrontEnd, frame_count
 from cache_schema.truncation import MAX_RATE_HZ, MIN_RATE_HZ
 
 METADATA_KEY = "aftersound.contract"
+EXPORT_A_RUN = "export-student RUN --to onnx --length-s SECONDS --out DIR"
 FEATURES, WAVEFORM, LOGITS, ATTENTION = "features", "waveform", "logits", "attention"
 STATE, NEXT_STATE = "state_", "next_state_"
 
@@ -274,6 +275,6 @@ def parse_contract(data: bytes, where: str) -> Contract:
     raise RunError(
         f"{where} has a contract that does not hold; {len(problems)} problem(s)\n"
         f"{bullet_list(problems, MAX_LISTED)}\nExport the run again: "
-        "export-student RUN --to onnx --length-s SECONDS --out DIR",
+        f"{EXPORT_A_RUN}",
         kind="contract",
     )

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.store.safe_open import read_plain
 from cache_schema.text import one_line
-from student.predict.contract import METADATA_KEY, Contract, TensorSpec, parse_contract
+from student.predict.contract import (
+    EXPORT_A_RUN,
+    METADATA_KEY,
+    Contract,
+    TensorSpec,
+    parse_contract,
+)
 from student.predict.onnx_operators import operators
 
 MAX_MODEL_BYTES = 1 << 30
@@ -27,7 +33,7 @@ _SHOWN_CHARACTERS = 200
 _CODE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _TYPES = {"float32": "tensor(float)", "int8": "tensor(int8)"}
 _REPEATING = {"Loop", "Scan", "SequenceMap"}
-_EXPORT_AGAIN = "Export the run again: export-student RUN --to onnx --length-s SECONDS --out DIR"
+_EXPORT_AGAIN = f"Export the run again: {EXPORT_A_RUN}"
 
 
 class OnnxSession:
@@ -159,7 +165,7 @@ def _recorded(session: Any, path: Path) -> str:
     if found is None:
         raise RunError(
             f"{path} has no contract ({METADATA_KEY}): export-student did not write it. "
-            "Export a run: export-student RUN --to onnx --length-s SECONDS --out DIR",
+            f"Export a run: {EXPORT_A_RUN}",
             kind="contract",
         )
     return found

@@ -97,9 +97,11 @@ def open_predictor(model: Path) -> Predictor:
         return _open_run(model)
     if os.path.lexists(model / ONNX_FILE):
         return _open_onnx(model / ONNX_FILE)
+    from student.predict.contract import EXPORT_A_RUN  # its library is slow to import
+
     raise RunError(
         f"{model} is neither a run ({RUN_FILE}) nor an exported student in ONNX ({ONNX_FILE}). Export a "
-        "run: export-student RUN --to onnx --length-s SECONDS --out DIR",
+        f"run: {EXPORT_A_RUN}",
         kind="missing",
     )
 

@@ -177,18 +177,12 @@ def _check_corpus(run: RunFolder, cache: Cache) -> None:
 
 
 def _check_once(found: Mapping[str, Sequence[RunFolder]]) -> None:
-    twice = [
-        f"{one.path} and {other.path}: {text}, seed {one.seed}"
-        for text, group in found.items()
-        for one, other in pairwise(group)
-        if one.seed == other.seed and _cache_of(one) == _cache_of(other)
-    ]
-    beside = [
-        f"{one.path} and {other.path}: {text}, seed {one.seed}"
-        for text, group in found.items()
-        for one, other in pairwise(group)
-        if one.seed == other.seed and _cache_of(one) != _cache_of(other)
-    ]
+    twice, beside = list[str](), list[str]()
+    for text, group in found.items():
+        for one, other in pairwise(group):
+            if one.seed == other.seed:
+                pair = f"{one.path} and {other.path}: {text}, seed {one.seed}"
+                (twice if _cache_of(one) == _cache_of(other) else beside).append(pair)
     if beside:
         raise UsageError(
             f"{len(beside)} pair(s) of runs differ in their cache alone\n{bullet_list(beside)}\nReport "

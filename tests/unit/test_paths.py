@@ -64,11 +64,11 @@ def test_a_link_to_nothing_is_not_taken_for_a_missing_file(
     (tmp_path / "circle").symlink_to("back")
     (tmp_path / "back").symlink_to("circle")
     (tmp_path / "nothing").symlink_to("unmounted")
-    said = refusal(*words, tmp_path / place)
+    message = refusal(*words, tmp_path / place)
     what = "is a link to 'unmounted', which does not exist"
     if place != "nothing":
         what = "leads through links in a circle"
-    assert f"{what}; name the place itself" in said
+    assert f"{what}; name the place itself" in message
 
 
 @pytest.mark.parametrize("text", ["s3:/bucket/x", "gs:bucket/x", "https:/host/x", "file:/x"])
@@ -143,8 +143,8 @@ def test_nothing_is_written_into_a_teacher_of_ours(tmp_path: Path) -> None:
     assert CliRunner().invoke(write, ["here", "--out", str(tmp_path / "teacher/x")]).exit_code == 0
     (tmp_path / "teacher/training.json").touch()
     for option, name in (("--out", "run"), ("--made", "x/a.zarr"), ("--plot", "x.png")):
-        said = refusal("here", option, tmp_path / "teacher" / name)
-        assert f"lies in, the teacher {tmp_path / 'teacher'}" in said
+        message = refusal("here", option, tmp_path / "teacher" / name)
+        assert f"lies in, the teacher {tmp_path / 'teacher'}" in message
 
 
 def test_nothing_is_written_into_an_export(exported: Path) -> None:

@@ -42,8 +42,8 @@ def test_clips_that_are_too_short_are_named_with_what_the_teacher_takes(tmp_path
 
 def test_a_clip_that_is_a_sample_too_short_is_not_shown_as_the_shortest_taken() -> None:
     teacher = ToyTeacher()
-    said = _length_problem(teacher.min_samples - 1, teacher)
-    assert said == "0.0199375 s long; teacher toy takes 0.02 s to 1800 s"
+    message = _length_problem(teacher.min_samples - 1, teacher)
+    assert message == "0.0199375 s long; teacher toy takes 0.02 s to 1800 s"
 
 
 def test_clips_that_are_too_long_are_to_be_cut(
