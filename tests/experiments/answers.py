@@ -4,7 +4,7 @@
 
 Prints a line for the labelled and for the other training clips of each cache in the folder. An
 answer's entropy is 0 where the teacher is sure, and ln(classes) where it knows nothing: a sure and
-right answer to a labelled clip says what its label says.
+right answer to a labelled clip adds nothing to its label.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 import spoken_digits
 
 from cache_schema.reader import Cache, open_cache
+from student.predict.exported import probabilities
 
 CACHES = ("2s", "labels-25", "words", *(f"digits-{name}" for name in spoken_digits.SPEAKERS))
 
@@ -37,13 +38,12 @@ def answers(cache: Cache, labels: dict[str, str]) -> Iterator[tuple[bool, bool, 
     ids = cache.clip_ids()
     for unit in cache.units("train"):
         rows = cache.read_unit(unit, ["logits"])
-        logits_NC = np.asarray(rows.signals["logits"], np.float64)
-        exp_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
-        probability_NC = exp_NC / exp_NC.sum(axis=1, keepdims=True)
-        entropy_N = -(probability_NC * np.log(probability_NC + 1e-12)).sum(axis=1)
+        logits_NC = np.asarray(rows.signals["logits"], np.float32)
         for row, clip in enumerate(ids[unit.first_clip : unit.first_clip + unit.rows]):
-            answer = cache.classes[int(probability_NC[row].argmax())]
-            yield bool(rows.labelled[row]), answer == labels[clip], float(entropy_N[row])
+            probability_C = probabilities(logits_NC[row], cache.task)
+            answer = cache.classes[int(probability_C.argmax())]
+            entropy = -float((probability_C * np.log(probability_C + 1e-12)).sum())
+            yield bool(rows.labelled[row]), answer == labels[clip], entropy
 
 
 if __name__ == "__main__":

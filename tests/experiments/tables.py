@@ -89,8 +89,10 @@ def worth_table() -> str:
         line = rows[first : first + size]
         if any(row.found for row in line):
             cells = [spread_text(row) + _gain(row) for row in line]
-            teacher = next(points(row.teacher, row.metric) for row in line if row.found)
-            lines.append([SHARES[line[0].cache], f"`{line[0].student}`", *cells, teacher])
+            teachers = dict.fromkeys(points(row.teacher, row.metric) for row in line if row.found)
+            lines.append(
+                [SHARES[line[0].cache], f"`{line[0].student}`", *cells, ", ".join(teachers)]
+            )
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
