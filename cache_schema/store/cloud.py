@@ -51,6 +51,7 @@ _AT_ONCE = 8
 _LIST_ATTEMPTS = 4
 # How servers answer to a request for what lies behind an object's end.
 _BEHIND_END = "416 Range Not Satisfiable"
+_GONE = "410 Gone"
 _SHOWN_CHARACTERS = 300
 
 
@@ -328,6 +329,9 @@ def _request(address: Address, key: str) -> Iterator[tuple[Any, str]]:
         connection.reached = True
         raise
     except BaseError as error:
+        if _GONE in str(error):
+            connection.reached = True
+            raise FileNotFoundError(errno.ENOENT, "is not there", str(place)) from None
         raise _refused(place, error) from None
     connection.reached = True
 

@@ -322,7 +322,9 @@ def _id_hints(entries: Iterable[Entry], source: str) -> list[str]:
         suffix = PurePosixPath(path).suffix
         named_by_path = entry.clip.id.partition("#")[0] == stem
         if named_by_path and first.setdefault(stem, suffix) != suffix:
-            return ["Files that differ in their suffix alone are distinguished by ?ids=path"]
+            return [
+                "Ids that are made of paths keep the suffixes that tell files apart with ?ids=path"
+            ]
     return []
 
 

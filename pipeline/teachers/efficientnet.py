@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from cache_schema.errors import RunError, UsageError
 from cache_schema.frame_grid import FrameGrid
 from cache_schema.signal_names import CLIP_EMBEDDING, FRAME_EMBEDDING, LOGITS
+from cache_schema.text import shell_word
 from pipeline.teachers import self_test
 from pipeline.teachers.attention_pooling import AttentionPooling
 from pipeline.teachers.checkpoints.checkpoint import Checkpoint, load_model
@@ -89,6 +90,20 @@ class EfficientNetTeacher(HuggingFaceTeacher):
             task=task,
             options={},
         )
+
+    @classmethod
+    def from_options(
+        cls, checkpoint: Checkpoint, *, task: Task | None = None
+    ) -> EfficientNetTeacher:
+        """Open a teacher that answers; of more than one channel it is but a base of a fine-tuning."""
+        if (channels := checkpoint.config.num_channels) != 1:
+            base = checkpoint.id if checkpoint.revision else str(checkpoint.folder)
+            raise UsageError(
+                f"{checkpoint.id} sees images of {channels} channels; sound has 1. Make a teacher of "
+                f"it: finetune-teacher CORPUS --base {shell_word(base)} --out FOLDER",
+                kind="unsupported",
+            )
+        return cls(checkpoint, task=task)
 
     def row_shape(self, signal: str, samples: int) -> tuple[int, ...]:
         """Give the exact shape of `signal` for an input of `samples` samples."""
@@ -168,12 +183,6 @@ class EfficientNetTeacher(HuggingFaceTeacher):
 
     def stored_model(self) -> nn.Module:
         """Load the model as the folder holds it, with the head that its pooling needs."""
-        if (channels := self.checkpoint.config.num_channels) != 1:
-            raise RunError(
-                f"{self.checkpoint.id} sees images of {channels} channels; sound has 1. Make a "
-                f"teacher of it: finetune-teacher CORPUS --base {self.checkpoint.id} --out FOLDER",
-                kind="unsupported",
-            )
         model = super().stored_model()
         if self.pooling == "attention":
             model.classifier = _stored_head(self.checkpoint)

@@ -85,11 +85,11 @@ def check_augmentations(recipe: Recipe, losses: Mapping[str, type[DistillationLo
             f"{REASONS[effect]}"
             for key in refused
         ]
-        ways.append(f"switch {name} off: {augmentation.off}")
+        ways.append(f"switch {name} off by the training option {augmentation.off}")
         if augmentation.view:
             ways.append(
                 "let the teacher process it, in a new cache: precompute-teacher ... "
-                f"--view {augmentation.view} --views 8, and here {augmentation.off}"
+                f"--view {augmentation.view} --views 8, and train with {augmentation.off}"
             )
     if problems:
         raise UsageError(

@@ -92,7 +92,7 @@ def test_it_trains_or_reports_why_not_and_what_to_do(augmentation: str, name: st
     assert all(signal in message for signal in loss_class(name).signals)
     declared = AUGMENTATIONS[augmentation]
     assert REASONS[declared.effect] in message
-    assert f"switch {augmentation} off: {declared.off}" in message
+    assert f"switch {augmentation} off by the training option {declared.off}" in message
     assert f"precompute-teacher ... --view {declared.view} --views 8" in message
 
 

@@ -252,6 +252,18 @@ def test_too_few_clips_are_rejected(work: Path, tmp_path: Path) -> None:
     assert "10 training clips for this form, at least 20 are needed to calibrate" in said
 
 
+def test_where_no_clip_is_left_the_way_on_works(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (clips, lengths):  # of features: those shorter than the form are left out
+        monkeypatch.setattr(module, "feature_sources", lambda _, front_end: [front_end.name])
+    words = ("--length-s", 2)
+    said = failed(work, tmp_path, "tc-resnet", *words, "--calibrate", work / "waves.zarr", code=2)
+    assert "has 0 labelled clips: none for this form; at least 1 are needed" in said
+    assert "leave --calibrate out and give --length-s" in said
+    exported(work, tmp_path / "out", "tc-resnet", *words)
+
+
 def test_weights_that_are_not_finite_are_reported(tmp_path: Path) -> None:
     bad = write_run(tmp_path / "runs" / "bad", "tc-resnet", NAMES)
     weights = load_file(bad / "model.safetensors")

@@ -197,7 +197,19 @@ def test_runs_of_other_classes_or_corpora_are_rejected_with_both(
     assert f"  - run: {'f' * 64}\n  - cache: {own}" in refused.stderr
     refused = report(runs[0], runs[0], "--out", tmp_path / "r.html")
     assert refused.exit_code == 2
-    assert f"{runs[0]} and {runs[0]}: {LEARNED}, seed 0" in refused.stderr
+    assert (
+        f"1 run(s) are given twice\n  - {runs[0]} and {runs[0]}: {LEARNED}, seed 0"
+        in refused.stderr
+    )
+    twin = Path(shutil.copytree(runs[0], tmp_path / "twin"))
+    config = json.loads((twin / "config.json").read_text()) | {"cache_sha256": "e" * 64}
+    (twin / "config.json").write_text(json.dumps(config))
+    refused = report(runs[0], twin, "--out", tmp_path / "r.html")
+    assert refused.exit_code == 2
+    assert (
+        f"differ in their cache alone\n  - {runs[0]} and {twin}: {LEARNED}, seed 0"
+        in refused.stderr
+    )
     assert not (tmp_path / "r.html").exists()
 
 

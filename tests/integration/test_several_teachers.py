@@ -259,6 +259,24 @@ def test_what_does_not_fit_the_cache_is_rejected(
     assert tree_bytes(two_teachers) == before
 
 
+def test_a_second_teacher_has_no_views_of_its_own(
+    corpus: Path, two_teachers: Path, tmp_path: Path
+) -> None:
+    """Views come from the first teacher's command, if the cache can have any."""
+    run = precompute(corpus, two_teachers, *B, "--views", 3)
+    assert run.returncode == 3
+    assert (
+        "has 2 view(s), requested are 3: teacher 'b' reads the views that are there" in run.stderr
+    )
+    assert "Add some first: repeat the precompute-teacher command" in run.stderr
+    plain = tmp_path / "plain.zarr"
+    succeeded(precompute(corpus, plain, "--teacher", "toy"))
+    run = precompute(corpus, plain, *B, "--views", 2)
+    assert run.returncode == 3
+    assert "made without --view, so that none can be added: leave --views out" in run.stderr
+    succeeded(precompute(corpus, plain, *B))
+
+
 def test_a_named_teacher_needs_a_cache_to_be_added_to(corpus: Path, tmp_path: Path) -> None:
     run = precompute(corpus, tmp_path / "c", *B)
     assert run.returncode == 3

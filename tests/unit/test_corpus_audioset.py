@@ -42,6 +42,13 @@ def test_the_evaluation_list_tests_and_a_share_of_the_rest_validates(tmp_path: P
     assert none == {"train", "test"}
 
 
+def test_a_share_that_is_none_is_rejected_by_its_name(tmp_path: Path) -> None:
+    audioset.write(tmp_path)
+    message = refusal(f"audioset:{tmp_path}?validation=1.5")
+    assert "validation must be at least 0 and below 1, got validation=1.5" in message
+    assert "and test" not in message
+
+
 def test_classes_have_their_display_names_in_order(tmp_path: Path) -> None:
     corpus = read_corpus(audioset.write(tmp_path))
     assert corpus.classes == ("Speech", "Domestic animals, pets", "Car")

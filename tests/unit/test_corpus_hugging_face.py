@@ -193,6 +193,19 @@ def test_one_configuration_has_to_be_chosen(tmp_path: Path) -> None:
     assert len(read_corpus(f"hugging-face:{tmp_path / 'small'}").clips) == 1
 
 
+def test_a_configuration_of_split_folders_is_named_above_them(tmp_path: Path) -> None:
+    for name in ("small", "large"):
+        for split in ("train", "test"):
+            one_shard(tmp_path, table(0, [0]), f"{name}/{split}/0000.parquet")
+    message = refusal(f"hugging-face:{tmp_path}")
+    assert (
+        "split train lies in large/train, small/train; name one as the path: large or small"
+        in message
+    )
+    found = read_corpus(f"hugging-face:{tmp_path / 'small'}?validation_share=0").clips
+    assert {clip.split for clip in found} == {"train", "test"}
+
+
 def test_a_shard_of_numbers_is_named_by_its_folder(tmp_path: Path) -> None:
     for split in ("train", "test"):
         one_shard(tmp_path, table(0, [0]), f"default/{split}/0000.parquet")

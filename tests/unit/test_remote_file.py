@@ -72,6 +72,10 @@ def test_a_replaced_object_is_not_read_on(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_is_not_there_or_empty_is_no_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     with faulty_store(monkeypatch) as server:
+        server.fault = lambda method, key, number: "410" if "withdrawn" in key else None
+        withdrawn = cache_path(server.web("withdrawn.wav"))
+        with pytest.raises(SourceProblem, match="no such object"), open_source(withdrawn):
+            pass
         with pytest.raises(SourceProblem, match="no such object"), open_source(PLACE):
             pass
         stored(server, b"")

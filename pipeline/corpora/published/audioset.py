@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from cache_schema.clip import Clip
+from cache_schema.errors import UsageError
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import (
     Corpus,
     Entry,
     build_corpus,
     check_folder,
-    check_shares,
     hashed_split,
 )
 from pipeline.corpora.listings import (
@@ -79,7 +79,11 @@ def read_audioset(
         see `pipeline.corpora.interface.build_corpus`.
     """
     check_folder(path, "audioset")
-    check_shares(validation, 0.0)
+    if not 0 <= validation < 1:
+        raise UsageError(
+            f"validation must be at least 0 and below 1, got validation={validation}",
+            kind="options",
+        )
     source = f"audioset:{path}"
     lists = (BALANCED, UNBALANCED, EVALUATION) if train == "full" else (BALANCED, EVALUATION)
     folder = "metadata/" if (path / "metadata" / CLASS_LIST).is_file() else ""
