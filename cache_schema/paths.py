@@ -123,6 +123,9 @@ class OutputPath(LocalPath):
                 param,
                 ctx,
             )
+        # What goes on in a folder that is there locks it first, which is refused where it may not.
+        if not place.is_dir():
+            check_access(place if place.exists() else _folder_above(place))
         return path
 
 
@@ -152,6 +155,7 @@ class OutputFile(OutputPath):
                 param,
                 ctx,
             )
+        check_access(_folder_above(path))  # a draft is made there, and takes its place
         return path
 
 
@@ -199,9 +203,29 @@ def _use_of(folder: Path) -> str:
     return "the working folder" if folder == Path.cwd() else ""
 
 
+def check_access(place: Path) -> None:
+    """Raise before hours of work what writing to a file, or into a folder, would raise after them.
+
+    Raises
+    ------
+    OSError
+        Of a file system that is only read, or of missing rights.
+    """
+    wanted = os.W_OK | (os.X_OK if place.is_dir() else 0)
+    if not os.access(place, wanted):
+        read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), str(place))
+
+
+def _folder_above(path: Path) -> Path:
+    """What is there of the folders above a path, the nearest."""
+    return next((one for one in path.absolute().parents if os.path.lexists(one)), Path("/"))
+
+
 def _place_problem(path: Path, *, folder: bool) -> str | None:
     """Explain why nothing can be written at `path`; a link to a folder is one where that is wanted."""
-    above = next((one for one in path.absolute().parents if os.path.lexists(one)), Path("/"))
+    above = _folder_above(path)
     if not above.is_dir():
         return f"{path} cannot be written: {above} is no folder"
     if not os.path.lexists(path):

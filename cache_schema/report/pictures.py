@@ -9,7 +9,7 @@ from pathlib import Path
 from cache_schema.errors import UsageError
 from cache_schema.inspection.plot import plot_chart, require_matplotlib
 from cache_schema.own_folder import check_own_folder
-from cache_schema.paths import PICTURES, is_ours
+from cache_schema.paths import PICTURES, check_access, is_ours
 from cache_schema.report.charts.base import Chart
 from cache_schema.store.files import write_atomic
 
@@ -32,6 +32,8 @@ def check_pictures(folder: Path, command: str) -> None:
     """
     require_matplotlib()
     check_own_folder(folder, "folder of pictures", command, (SUFFIX, DRAWN), option="--png")
+    if folder.is_dir():
+        check_access(folder)
 
 
 def write_pictures(folder: Path, charts: Mapping[str, Chart], clips: Mapping[str, Draw]) -> int:

@@ -143,18 +143,21 @@ def test_a_read_only_disk_is_rejected_before_anything_is_done(
 ) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
+    compared = ("--student", "tc-resnet", "--condition", "none", "--out", tmp_path / "compared")
     for name, words in {
-        "precompute-teacher": (corpus, *PRECOMPUTE),
-        "train-student": (whole_cache, *STUDENT),
-        "finetune-teacher": finetuning,
+        "precompute-teacher": (corpus, *PRECOMPUTE, "--out", disk / "made"),
+        "train-student": (whole_cache, *STUDENT, "--out", disk / "made"),
+        "finetune-teacher": (*finetuning, "--out", disk / "made"),
+        "compare-students": (whole_cache, *compared, "--ledger", disk / "made"),
     }.items():
-        run = in_namespace(READ_ONLY, disk, *forked_script(name), *words, "--out", disk / "made")
+        run = in_namespace(READ_ONLY, disk, *forked_script(name), *words)
         assert run.returncode == 1, run.stderr
-        assert f"{name}: Read-only file system ({disk / 'made'}.lock)" in run.stderr
+        assert f"{name}: Read-only file system ({disk})" in run.stderr
         assert run.stderr.endswith(f"Make it writable, or choose another place to write, {GO_ON}\n")
         assert "Traceback" not in run.stderr
         assert "epoch 1" not in run.stdout
     assert os.listdir(disk) == []
+    assert not (tmp_path / "compared").exists()
 
 
 @pytest.mark.usefixtures("mounts")

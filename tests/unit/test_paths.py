@@ -19,7 +19,8 @@ from cache_schema.paths import PICTURES, LocalPath, OutputFile, OutputPath
 @click.option("--out", type=OutputPath(own="run"))
 @click.option("--plot", type=OutputFile(PICTURES))
 @click.option("--made", type=OutputPath(moved_there=True))
-def write(place: Path, out: Path | None, plot: Path | None, made: Path | None) -> None:
+@click.option("--log", type=OutputPath(dir_okay=False))
+def write(**_places: Path | None) -> None:
     click.echo("it ran")
 
 
@@ -215,3 +216,31 @@ def test_a_name_leaves_room_for_the_names_of_drafts(tmp_path: Path) -> None:
     assert CliRunner().invoke(write, ["here", "--out", str(longest)]).exit_code == 0
     (tmp_path / (230 * "a")).mkdir()  # of an earlier command: it is continued
     assert CliRunner().invoke(write, ["here", "--out", str(tmp_path / (230 * "a"))]).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "name", "locked"),
+    [
+        ("--out", "deep/new", ""),
+        ("--log", "log", "log"),  # which is added to
+        ("--plot", "new.png", ""),
+        ("--plot", "old.png", ""),  # which a draft takes the place of
+        ("--made", "new", ""),
+    ],
+)
+def test_missing_rights_are_reported_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, name: str, locked: str
+) -> None:
+    for there in ("log", "old.png"):
+        (tmp_path / there).touch()
+    place = tmp_path / locked
+
+    def access(path: object, mode: int) -> bool:
+        return not (mode & os.W_OK and str(path) == str(place))
+
+    monkeypatch.setattr(os, "access", access)
+    result = CliRunner().invoke(write, ["here", option, str(tmp_path / name)])
+    assert result.exit_code == 1, result.output
+    assert f"write: Permission denied ({place})" in result.output
+    assert "Allow access to it, or name another place" in result.output
+    assert "it ran" not in result.output
