@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import accumulate
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from cache_schema.cautions import (
     shared_groups,
 )
 from cache_schema.inspection.summary import teacher_accuracy
-from cache_schema.reader import Cache
+from cache_schema.reader import Cache, Unit, UnitRows
 from cache_schema.signal_names import (
     LOGITS,
     TEMPORAL_ATTENTION,
@@ -50,27 +51,35 @@ def corpus_cautions(cache: Cache) -> list[str]:
 
 
 def class_counts(cache: Cache) -> dict[str, dict[str, int]]:
-    """Clips of each class in each split, by their labels."""
+    """Usable clips of each class in each split, by their labels."""
     counts = {}
-    for split, span in _looked_at(cache).items():
-        sums_C = cache.clip_table.labels(*span).sum(0, dtype=np.int64)
+    for split in cache.splits:
+        labels_NC = np.concatenate([rows.labels for rows in _usable(cache, split)])
+        sums_C = labels_NC.sum(0, dtype=np.int64)
         counts[split] = dict(zip(cache.classes, sums_C.tolist(), strict=True))
     return counts
 
 
+def first_units(cache: Cache, split: str) -> list[Unit]:
+    """The first units of a split, up to so many clips."""
+    units = cache.units(split, 0) if split in cache.splits else []
+    before = accumulate((unit.rows for unit in units), initial=0)
+    return [unit for unit, clips in zip(units, before, strict=False) if clips < MAX_CLIPS]
+
+
+def _usable(cache: Cache, split: str) -> Iterator[UnitRows]:
+    """Rows that are not quarantined, without signals, of as many as are looked at."""
+    return (cache.read_unit(unit, ()) for unit in first_units(cache, split))
+
+
 def _labelled(cache: Cache, split: str) -> int:
-    """Labelled clips of a split, of as many as are looked at."""
-    if split not in cache.splits:
-        return 0
-    first, last = _looked_at(cache)[split]
-    labels_NC = cache.clip_table.labels(first, last)
-    return int((labels_NC.any(1) | cache.clip_table.none_present(first, last)).sum())
+    """Usable clips of a split with labels, of as many as are looked at."""
+    return sum(int(rows.labelled.sum()) for rows in _usable(cache, split))
 
 
 def _unlabelled(cache: Cache) -> int:
-    """Training clips without labels, of as many as are looked at."""
-    first, last = _looked_at(cache).get("train", (0, 0))
-    return last - first - _labelled(cache, "train")
+    """Usable training clips without labels, of as many as are looked at."""
+    return sum(int((~rows.labelled).sum()) for rows in _usable(cache, "train"))
 
 
 def _groups(cache: Cache) -> dict[str, list[str]]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from cache_schema.cautions import few
-from cache_schema.inspection.cache_cautions import MAX_CLIPS
+from cache_schema.inspection.cache_cautions import first_units
 from cache_schema.inspection.records import commit_records
-from cache_schema.reader import Cache, Unit
+from cache_schema.reader import Cache
 
 TRAIN = "train"
 
@@ -48,7 +47,7 @@ def repeated_cautions(cache: Cache) -> list[str]:
 
 def _recordings(cache: Cache) -> dict[str, _Recording]:
     """Recordings by the digests of their files."""
-    units = [unit for split in cache.splits for unit in _looked_at(cache.units(split, 0))]
+    units = [unit for split in cache.splits for unit in first_units(cache, split)]
     plan, table = cache.parts[0].plan, cache.clip_table
     found: dict[str, _Recording] = {}
     for unit, record in zip(
@@ -64,9 +63,3 @@ def _recordings(cache: Cache) -> dict[str, _Recording]:
                     stretch = clip.start_s, -1.0 if clip.end_s is None else clip.end_s
                     one.labels.setdefault(stretch, set()).add(labels_C.tobytes())
     return found
-
-
-def _looked_at(units: list[Unit]) -> list[Unit]:
-    """The first units, up to so many clips."""
-    before = accumulate((unit.rows for unit in units), initial=0)
-    return [unit for unit, clips in zip(units, before, strict=False) if clips < MAX_CLIPS]
