@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 POINTER = "a Git LFS pointer in the place of the file, which `git lfs pull` fetches"
-_MARK = b"version https://git-lfs.github.com/spec/"
+MARK = b"version https://git-lfs.github.com/spec/"
 _MAX_BYTES = 1024  # of a pointer, by its specification
 
 
@@ -15,6 +15,6 @@ def is_pointer(path: Path) -> bool:
         if path.stat().st_size > _MAX_BYTES:
             return False
         with path.open("rb") as file:
-            return file.read(len(_MARK)) == _MARK
+            return file.read(len(MARK)) == MARK
     except OSError:
         return False

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cache_schema.counted_samples import counted_samples
+from cache_schema.git_lfs import MARK, POINTER
 from cache_schema.mp3_frames import mp3_begins
 from cache_schema.ogg_pages import ogg_end
 from cache_schema.recording_heads import Stream, head_at, several_files
@@ -50,7 +51,6 @@ _SPHERE_FIELD = re.compile(rb"^(\w+) -i (\d{1,18})$", re.MULTILINE)
 # Writers to a pipe put 0, a round number or nearly the largest one where the size is not known yet.
 _STREAMED_BYTES = 2_000_000_000 - 4096
 _STREAMED_IN_64_BITS = (0x7FFF_FFFF, 0xFFFF_FFFF)
-_LFS_POINTER = b"version https://git-lfs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,10 @@ class Extent:
 
 def container_extent(stream: Stream) -> Extent:
     """Compare what a file's container declares with the file; rewinds the stream."""
-    head = stream.read(len(_LFS_POINTER))
+    head = stream.read(len(MARK))
     extent = Extent()
-    if head == _LFS_POINTER:
-        extent = Extent("a Git LFS pointer, not audio: git lfs pull fetches the file")
+    if head == MARK:
+        extent = Extent(POINTER)
     elif head[:4] == b"OggS":
         extent = Extent(*ogg_end(stream))
     elif head[:4] in _CHUNKED:

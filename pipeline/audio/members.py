@@ -22,6 +22,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, overload
 
+from cache_schema.errors import UsageError
 from cache_schema.store.address import Address, CachePath
 
 CONTAINER_READERS = {
@@ -130,6 +131,8 @@ def container_errors(file: CachePath) -> Iterator[None]:
     """
     try:
         yield
+    except UsageError:  # a ValueError, too, and no library's
+        raise
     except FileNotFoundError:
         raise MemberProblem("its container is not there") from None
     except MemoryError:
@@ -159,7 +162,8 @@ def _memory_is_left() -> bool:
 
 def _one_line(error: Exception) -> str:
     """What a library reports, without paths, and without the times and addresses HDF5 ends with."""
-    text = " ".join(str(error).strip("'\"").split()) or type(error).__name__
+    said = error.args[0] if isinstance(error, KeyError) and error.args else error  # else in quotes
+    text = " ".join(str(said).split()) or type(error).__name__
     text = re.split(r":? time = ", text)[0]
     text = re.sub(r"'?[\"']?/[^'\",)]*", "(a path)", text)
     return f"the container cannot be read: {text if len(text) <= 200 else text[:197] + '...'}"

@@ -41,7 +41,7 @@ def read_corpora(
     unlabelled : sequence of str
         Corpora whose clips all go to the training split, without their labels. A recording that a
         labelled corpus has too is left out: it may be one to test with. So is a clip whose ``group``
-        validates or tests there, or falls to one of these splits.
+        validates or tests there, or is not there and falls to one of these splits.
     output : CachePath, optional
         What the running command writes; it may lie in a corpus and is none of its inputs.
 
@@ -54,8 +54,7 @@ def read_corpora(
     if len(corpora) == 1 and not unlabelled:
         return corpora[0]
     _check_alike(texts, corpora)
-    held_out = {clip.group for c in corpora for clip in c.clips if clip.split != TRAIN} - {""}
-    more = [_read_unlabelled(text, held_out, output) for text in unlabelled]
+    more = [_read_unlabelled(text, corpora, output) for text in unlabelled]
     steps = next((c.view_steps for c in (*corpora, *more) if c.view_steps), ())
     root = _common_root((*texts, *unlabelled), [corpus.root for corpus in (*corpora, *more)])
     corpora = [corpus.below(root) for corpus in corpora]
@@ -106,21 +105,31 @@ def _common_root(texts: Sequence[str], roots: Sequence[CachePath]) -> CachePath:
     return root
 
 
-def _read_unlabelled(text: str, held_out: set[str], output: CachePath | None) -> Corpus:
-    """Read audio to learn from, without the groups that a labelled corpus tests with.
+def _read_unlabelled(text: str, labelled: Sequence[Corpus], output: CachePath | None) -> Corpus:
+    """Read audio to learn from, without the groups that a labelled corpus validates or tests with.
 
-    These are left out by name. So are groups that would themselves be tested with: splits by hash are
-    chosen by the group's name alone, and a labelled corpus may yet grow by the same speakers.
+    A group that none of them has is left out where its own splits do so: splits by hash are chosen by
+    the group's name alone, and a labelled corpus may yet grow by the same speakers.
     """
     corpus = read_corpus(_ignoring_labels(text), output=output)
     if not _by_group(corpus):
         return corpus
-    clips = tuple(
-        clip for clip in corpus.clips if clip.split == TRAIN and clip.group not in held_out
-    )
-    left_out = len(corpus.clips) - len(clips)
-    note = f"{left_out} clip(s) of {printable(text)} left out: their groups validate or test"
-    return replace(corpus, clips=clips, notes=(*corpus.notes, *([note] if left_out else [])))
+    known = [clip for one in labelled for clip in one.clips if clip.group]
+    trained = {clip.group for clip in known if clip.split == TRAIN}
+    held_out = {clip.group for clip in known if clip.split != TRAIN}
+    others = [clip for clip in corpus.clips if clip.group not in held_out]
+    clips = tuple(clip for clip in others if clip.split == TRAIN or clip.group in trained)
+    notes = []
+    if theirs := len(corpus.clips) - len(others):
+        notes.append(
+            f"{theirs} clip(s) of {printable(text)} left out: their groups validate or test"
+        )
+    if own := len(others) - len(clips):
+        notes.append(
+            f"{own} clip(s) of {printable(text)} left out: its own splits validate or test with their "
+            "groups, which the labelled clips lack (shares do not with ?validation=0&test=0)"
+        )
+    return replace(corpus, clips=clips, notes=(*corpus.notes, *notes))
 
 
 def _by_group(corpus: Corpus) -> bool:

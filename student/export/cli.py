@@ -56,6 +56,7 @@ class Length(click.ParamType[Any]):
 @click.option(
     "--length-s",
     type=Length(),
+    metavar="S|any",  # else in capitals, which it is not read in
     help="Length of the clips in seconds, or 'any' for a form of any length, which convolutional "
     "students and ast-tiny have. Default: that of the training clips of --calibrate; where they differ, "
     "any, or a length that holds 90 % of them.",

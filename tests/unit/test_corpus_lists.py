@@ -391,6 +391,22 @@ def test_absolute_paths_of_another_machine_are_reported_with_their_prefix(tmp_pa
     assert read_corpus(f"{rooted}?prefix=/").clips == here.clips
 
 
+@pytest.mark.parametrize(
+    ("folder", "prefix"), [("C:\\Users\\Bob\\my clips\\", "C:/Users/Bob/my clips"), ("d:/", "d:"),
+                           ("\\\\nas\\sounds\\", "//nas/sounds")],
+)  # fmt: skip
+def test_paths_of_a_windows_machine_are_reported_with_their_prefix(
+    tmp_path: Path, folder: str, prefix: str
+) -> None:
+    write_clips(tmp_path, ("dog/a.wav",))
+    listed = folder + ("dog/a.wav" if "\\" not in folder else "dog\\a.wav")
+    source = listing(tmp_path, f"path,label\n{listed},dog\n{folder}b.wav,cat\n")
+    assert f"?prefix={prefix}" in refusal(source)
+    here = read_corpus(listing(tmp_path, "path,label\ndog/a.wav,dog\nb.wav,cat\n", "here.csv"))
+    for given in (prefix, folder):
+        assert read_corpus(f"{source}?prefix={given}").clips == here.clips
+
+
 def test_the_line_that_gives_excel_the_separator_is_no_header(tmp_path: Path) -> None:
     corpus = read_corpus(listing(tmp_path, "sep=;\npath;label\na.wav;dog\n"))
     assert labels(corpus) == {"a": ("dog",)}

@@ -89,10 +89,39 @@ def test_unlabelled_clips_of_groups_to_test_with_are_left_out(sounds: Path) -> N
     assert any(
         f"{held_out} clip(s)" in note and "validate or test" in note for note in corpus.notes
     )
+    fewer = f"{texts[0]}&validation=0.9&test=0"  # nearly all validate
+    [note] = (note for note in read_corpora([fewer], texts[1:]).notes if "left out" in note)
+    assert "left out: their groups validate or test" in note
     plain = read_corpora(texts[:1], [texts[1].removesuffix("&group=speaker")])
     assert len(plain.clips) == 60
     assert any("more.csv" in note and "has no group=" in note for note in plain.notes)
     assert not any("has no group=" in note for note in read_corpora(texts[:1], texts[1:]).notes)
+
+
+def test_a_group_of_unlabelled_audio_is_on_the_side_that_the_labelled_corpus_has_it(
+    sounds: Path,
+) -> None:
+    """Whatever a hash of its name would choose; one that is not there follows the hash."""
+    names = [f"s{speaker}_{n}.wav" for speaker in range(30) for n in range(2)]
+    write(sounds / "said", *names)
+    labelled = [f"said/s{speaker}_0.wav,s{speaker},{'test' if speaker == 3 else 'train'}"
+                for speaker in range(20)]  # fmt: skip
+    (sounds / "labelled.csv").write_text("\n".join(["path,speaker,split", *labelled]))
+    more = [f"said/s{speaker}_1.wav,s{speaker}" for speaker in range(30)]
+    (sounds / "more.csv").write_text("\n".join(["path,speaker", *more]))
+    texts = [f"csv:{sounds}/{name}.csv?label=none&group=speaker" for name in ("labelled", "more")]
+    corpus = read_corpora(texts[:1], texts[1:])
+    added = {clip.group for clip in corpus.clips if clip.path.endswith("_1.wav")}
+    assert {f"s{speaker}" for speaker in range(20)} - added == {"s3"}
+    gone = 30 - 1 - len(added)
+    assert gone >= 1
+    lacking = "its own splits validate or test with their groups, which the labelled clips lack"
+    assert [note.partition(" left out: ")[2] for note in corpus.notes if "left out" in note] == [
+        "their groups validate or test",
+        f"{lacking} (shares do not with ?validation=0&test=0)",
+    ]
+    all_of_them = read_corpora(texts[:1], [f"{texts[1]}&validation=0&test=0"])
+    assert len(all_of_them.clips) == 20 + 29
 
 
 def test_groups_that_a_stratified_corpus_tests_with_are_left_out_of_unlabelled_audio(

@@ -65,7 +65,7 @@ def read_folder(
         Whether splits that no folders decide share out each class alike.
     labels : str
         ``"folder"``: the class is the (first) folder; ``"prefix"``: it is the file's name up to the
-        first underscore; ``"none"``: the clips are unlabelled.
+        first underscore, or the first dot if it has none; ``"none"``: the clips are unlabelled.
     splits : str
         ``"none"``: folders at the top are classes, even if they are named like splits.
     validation_folds, test_folds : str
@@ -97,7 +97,7 @@ def read_folder(
     unlabelled = (
         "its name has nothing before the first _ (or use ?labels=folder or none)"
         if labels == "prefix"
-        else "lies in no class folder (or use ?labels=prefix or none)"
+        else "lies in no class folder (or use ?labels=prefix for yes_1.wav and yes.1.wav, or none)"
     )
     problems += [f"{clip.path}: {unlabelled}" for clip in clips if clip.labels == ("",)]
     if split_of:
@@ -171,5 +171,6 @@ def _label(inner: tuple[str, ...], labels: Labels) -> str | None:
     if labels == "none":
         return None
     if labels == "prefix":
-        return PurePosixPath(inner[-1]).stem.partition("_")[0]
+        stem = PurePosixPath(inner[-1]).stem
+        return stem.partition("_" if "_" in stem else ".")[0]
     return inner[0] if len(inner) > 1 else ""

@@ -176,12 +176,12 @@ class _Reading:
         known = [name for name in shard.audio_columns() if _type(features.get(name)) == "Audio"]
         audio = self._audio or _only(known or shard.audio_columns(), "audio", columns)
         if audio not in shard.audio_columns():
-            raise _wrong_column("audio", audio, "of audio bytes", columns)
+            raise _wrong_column("audio", audio, "of audio bytes", columns, shard.audio_columns())
         classes = [name for name in columns if _class_names(features.get(name)) is not None]
         usual = [name for name in USUAL_LABELS if name in columns]
         label = self._label or _only(classes or usual, "label", columns)
         if label not in (NO_LABEL, *columns):
-            raise _wrong_column("label", label, "of that name", columns)
+            raise _wrong_column("label", label, "of that name", columns, columns)
         return _Table(audio, label, _class_names(features.get(label)))
 
     def _names(self, value: Any, place: str) -> tuple[str, ...]:
@@ -323,10 +323,12 @@ def _only(found: list[str], option: str, columns: list[str]) -> str:
     return found[0]
 
 
-def _wrong_column(option: str, name: str, what: str, columns: list[str]) -> UsageError:
+def _wrong_column(
+    option: str, name: str, what: str, columns: list[str], possible: list[str]
+) -> UsageError:
     return UsageError(
         f"{option}={name}: no column {what}; columns: {', '.join(columns)}"
-        f"{nearest_hint(name, columns)}",
+        f"{nearest_hint(name, possible)}",
         kind="columns",
     )
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 
 from cache_schema.clip import Clip
@@ -553,9 +553,12 @@ class _Making:
 
     def _entry(self, row: ManifestRow, split_of: Mapping[str, str] | None) -> Entry:
         """Make the entry of a row, in its own split or one chosen by a hash."""
-        listed = PurePosixPath(row.fields["path"])
-        stands = self.prefix and listed.is_relative_to(self.prefix)
-        path = str(listed.relative_to(self.prefix)) if stands else row.fields["path"]
+        listed, prefix = (
+            PurePosixPath(_with_slashes(row.fields["path"])),
+            _with_slashes(self.prefix),
+        )
+        stands = prefix and listed.is_relative_to(prefix)
+        path = str(listed.relative_to(prefix)) if stands else row.fields["path"]
         path = inside(self.folder, path)
         split = row.fields.get("split")
         if split is None:
@@ -592,13 +595,27 @@ class _Making:
         """Note what absolute paths begin with, if the rest of one is there."""
         if not isinstance(self.folder, Path):
             return
-        path = next((e.clip.path for e in entries if e.clip.path.startswith("/")), "/")
-        parts = PurePosixPath(path).parts[1:]
+        paths = (_with_slashes(entry.clip.path) for entry in entries)
+        root, *parts = PurePosixPath(next(filter(_is_absolute, paths), "/")).parts
         for start in range(len(parts)):
             if os.path.exists(self.folder.joinpath(*parts[start:])):
-                prefix = option_text("/" + "/".join(parts[:start]))
+                prefix = option_text(str(PurePosixPath(root, *parts[:start])))
                 self.listing.hints.append(f"If {prefix} stands for {self.folder}: ?prefix={prefix}")
                 return
+
+
+def _is_absolute(path: str) -> bool:
+    return path.startswith("/") or PureWindowsPath(path).is_absolute()
+
+
+def _with_slashes(path: str) -> str:
+    r"""Write an absolute Windows path with slashes; others may have backslashes in their names.
+
+    >>> _with_slashes(r"C:\clips\dog.wav"), _with_slashes(r"dog\1.wav")
+    ('C:/clips/dog.wav', 'dog\\1.wav')
+    """
+    windows = PureWindowsPath(path)
+    return windows.as_posix() if windows.is_absolute() else path
 
 
 def _joined(entries: Sequence[Entry]) -> list[Entry]:
