@@ -391,6 +391,21 @@ def test_absolute_paths_of_another_machine_are_reported_with_their_prefix(tmp_pa
     assert read_corpus(f"{rooted}?prefix=/").clips == here.clips
 
 
+@pytest.mark.parametrize("begins", ["OFFSET", "start", "start_s"])
+def test_stretches_that_have_a_duration_need_their_ends(tmp_path: Path, begins: str) -> None:
+    """As of Kaleidoscope and NeMo: where OFFSET begins a stretch it is not taken for its end."""
+    source = listing(tmp_path, f"IN FILE,{begins},DURATION,class\na.wav,0.05,0.1,wren\n", "k.csv")
+    message = refusal(f"{source}?path=IN FILE")
+    assert (
+        f"Rows begin at {begins} and last DURATION: add a column end_s, the sum of both" in message
+    )
+    text = f"IN FILE,{begins},DURATION,end_s,class\na.wav,0.05,0.1,0.15,wren\n"
+    message = refusal(f"{listing(tmp_path, text, 'k.csv')}?path=IN FILE")
+    [way] = [line for line in message.splitlines() if line.startswith("Read it as ")]
+    [clip] = read_corpus(shlex.split(way.removeprefix("Read it as "))[0].rstrip(",")).clips
+    assert (clip.start_s, clip.end_s, clip.labels) == (0.05, 0.15, ("wren",))
+
+
 @pytest.mark.parametrize(
     ("folder", "prefix"), [("C:\\Users\\Bob\\my clips\\", "C:/Users/Bob/my clips"), ("d:/", "d:"),
                            ("\\\\nas\\sounds\\", "//nas/sounds")],

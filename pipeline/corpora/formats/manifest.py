@@ -62,9 +62,10 @@ OTHER_NAMES = {
     ),
     "split": ("subset", "partition", "set", "fold", "split"),
     "id": ("clip_id", "id"),
-    "start_s": ("start", "onset", "start_time", "begin", "begin_time", "start_s"),
+    "start_s": ("start", "onset", "start_time", "begin", "begin_time", "start_s", "offset"),
     "end_s": ("end", "offset", "stop", "end_time", "end_s"),
 }  # fmt: skip
+DURATIONS = ("duration", "duration_s", "dur", "length", "length_s")
 # Columns that name what a clip was recorded of, at or in.
 GROUP_NAMES = (
     "speaker", "speaker_id", "client_id", "session", "session_id", "site", "place", "location",
@@ -229,6 +230,15 @@ class Listing:
             for other in reversed(others)
             if known not in have and other in plain
         }
+        lasts = next((plain[name] for name in DURATIONS if name in plain), None)
+        if "offset" in plain and proposed.get("start_s") == proposed.get("end_s"):
+            del proposed["end_s" if lasts else "start_s"]  # where it begins, or where it ends
+        if lasts and "start_s" in {*have, *proposed} and "end_s" not in {*have, *proposed}:
+            begins = proposed.get("start_s") or there.get("start_s", "start_s")
+            return (
+                f"Rows begin at {begins} and last {lasts}: add a {word} end_s, the sum of both, and "
+                "repeat the command"
+            )
         free = set(unknown) - set(proposed.values())
         proposed |= {
             known: nearest
