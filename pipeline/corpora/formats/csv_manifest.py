@@ -17,12 +17,15 @@ from collections.abc import Iterator
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.text import one_line
 from pipeline.corpora.formats.manifest import (
-    FIELDS_SHOWN,
-    LABEL_FIELDS,
-    Listing,
     ManifestRow,
     manifest_adapter,
     read_manifest,
+)
+from pipeline.corpora.formats.manifest_advice import next_step
+from pipeline.corpora.formats.manifest_columns import (
+    FIELDS_SHOWN,
+    LABEL_FIELDS,
+    Listing,
 )
 from pipeline.corpora.list_syntax import csv_rows
 from pipeline.corpora.listings import delimiter_of
@@ -85,7 +88,7 @@ def _columns(listing: Listing, names: list[str]) -> list[str | None]:
         path, found = listing.path, ", ".join(map(one_line, names)) or "none"
         raise UsageError(
             f"corpus csv:{path}: wrong columns\n{bullet_list(problems)}\n"
-            f"found:  {found}\nknown:  {FIELDS_SHOWN}\n{listing.next_step(named, 'column')}",
+            f"found:  {found}\nknown:  {FIELDS_SHOWN}\n{next_step(listing, named, 'column')}",
             kind="columns",
         )
     fields, unknown = listing.fields_of(named)

@@ -15,14 +15,17 @@ from typing import Any
 
 from cache_schema.errors import UsageError
 from pipeline.corpora.formats.manifest import (
+    ManifestRow,
+    manifest_adapter,
+    read_manifest,
+)
+from pipeline.corpora.formats.manifest_advice import next_step
+from pipeline.corpora.formats.manifest_columns import (
     FIELDS_SHOWN,
     GROUP,
     LABEL_FIELDS,
     OPTIONAL_FIELDS,
     Listing,
-    ManifestRow,
-    manifest_adapter,
-    read_manifest,
 )
 from pipeline.corpora.list_syntax import json_value
 from pipeline.corpora.listings import nearest_hint
@@ -135,7 +138,7 @@ class _Lines:
         if self._odd is not None:
             self._listing.hints += [
                 f"known fields: {FIELDS_SHOWN}",
-                self._listing.next_step(self._odd, "field"),
+                next_step(self._listing, self._odd, "field"),
             ]
         elif self._left_out:
             self._listing.notes.append(f"fields not read: {', '.join(self._left_out)}")

@@ -12,15 +12,16 @@ from typing import Literal
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from cache_schema.plugins import nearest_name
 from cache_schema.store.address import CachePath, cache_path
 from cache_schema.store.objects import objects_of
-from cache_schema.text import shell_word
-from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.events import overlapping, recordings_of
+from pipeline.corpora.formats.manifest_advice import group_column
+from pipeline.corpora.formats.manifest_columns import (
+    GROUP,
+    Listing,
+)
 from pipeline.corpora.interface import (
     DEFAULT_SHARE,
-    NO_LABEL,
     SPLIT_NAMES,
     Corpus,
     Entry,
@@ -34,43 +35,13 @@ from pipeline.corpora.interface import (
     unused_shares,
     without_suffix,
 )
-from pipeline.corpora.listings import fold_splits, joined_labels, nearest_hint, text_of
+from pipeline.corpora.listings import fold_splits, joined_labels, text_of
 from pipeline.corpora.stratify import stratified
 from pipeline.corpora.walk import option_text
 
 Task = Literal["auto", "single", "multi"]
 Rows = Literal["clip", "label", "event"]
 Adapter = Callable[..., Corpus]
-LABEL_FIELDS = ("label", "labels")
-OPTIONAL_FIELDS = ("id", "split", "start_s", "end_s")
-GROUP = "group"  # no field of the format: an option names the column
-ANNOTATION_FIELDS = ("speaker", "keyword_start_s", "keyword_end_s")
-KNOWN_FIELDS = ("path", *LABEL_FIELDS, *OPTIONAL_FIELDS, *ANNOTATION_FIELDS)
-FIELDS_SHOWN = f"path, label or labels, {', '.join(OPTIONAL_FIELDS + ANNOTATION_FIELDS)}"
-FIRST_LINE = "; if the first line is no header, write one above it: path,label"
-# What other lists call the fields, as `_plain` writes it, in the order in which they are proposed.
-OTHER_NAMES = {
-    "path": (
-        "filepath", "file_path", "filename", "file_name", "file", "audio_filepath", "audio_path",
-        "audio_file", "audio", "wav", "fname", "slice_file_name", "clip", "recording",
-        "begin_file", "path",
-    ),
-    "label": (
-        "class", "category", "class_name", "classname", "target", "tag", "tags", "primary_label",
-        "sound", "word", "command", "y", "classid", "class_id", "species", "annotation",
-        "event_label", "label", "labels",
-    ),
-    "split": ("subset", "partition", "set", "fold", "split"),
-    "id": ("clip_id", "id"),
-    "start_s": ("start", "onset", "start_time", "begin", "begin_time", "start_s", "offset"),
-    "end_s": ("end", "offset", "stop", "end_time", "end_s"),
-}  # fmt: skip
-DURATIONS = ("duration", "duration_s", "dur", "length", "length_s")
-# Columns that name what a clip was recorded of, at or in.
-GROUP_NAMES = (
-    "speaker", "speaker_id", "client_id", "session", "session_id", "site", "place", "location",
-    "recorder", "subject", "patient",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,196 +72,6 @@ class ManifestRow:
         return f"{self.file} line {self.line}".lstrip()
 
 
-@dataclass(slots=True)
-class Listing:
-    """A manifest that is being read: how, and what is found.
-
-    Attributes
-    ----------
-    kind, path
-        As the user named it.
-    columns : mapping of str to str
-        What the file calls a field, where options name it.
-    label_sep : str
-        What separates the labels of a clip in a text; nothing separates them if empty.
-    ignore_unknown : bool
-        Whether columns that are no fields are passed over.
-    main : Path or Address, optional
-        The manifest that was named, where this one is another split's.
-    problems, hints, notes : list of str
-        What is wrong, how to go on, and what was left out.
-    """
-
-    kind: str
-    path: CachePath
-    columns: Mapping[str, str]
-    label_sep: str
-    ignore_unknown: bool
-    main: CachePath | None = None
-    problems: list[str] = field(default_factory=list)
-    hints: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def field_of(self, name: str) -> str | None:
-        """The field that a column holds; None if it is none."""
-        for known, column in self.columns.items():
-            if column == name:
-                return known
-        mapped = {*self.columns, *(LABEL_FIELDS if "label" in self.columns else ())}
-        return name if name in KNOWN_FIELDS and name not in mapped else None
-
-    def fields_of(self, names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-        """The field of each column that holds one, and the columns that hold none."""
-        fields = {name: known for name in names if (known := self.field_of(name)) is not None}
-        return fields, [name for name in names if name not in fields]
-
-    def column_problems(self, names: Sequence[str], word: str, *, alike: bool = True) -> list[str]:
-        """Find missing and unknown columns; `word` is what the format calls one.
-
-        Where rows are not all `alike`, a field that not every row has is no problem.
-        """
-        fields, unknown = self.fields_of(names)
-        found = list(fields.values())
-        problems = [
-            f"{word} {column!r} cannot be both {' and '.join(several)}; name another with ?{several[0]}="
-            for column, several in self._shared_columns(names).items()
-        ]
-        problems += [
-            f"{known}={column}: no {word} of that name{nearest_hint(column, names)}"
-            for known, column in self.columns.items()
-            if column not in names
-            and (known, column) != ("label", NO_LABEL)
-            and (alike or known not in (*OPTIONAL_FIELDS, GROUP))
-        ]
-        if "path" not in found and "path" not in self.columns:
-            problems.append(f"missing {word}: path")
-        labels = [name for name in LABEL_FIELDS if name in found]
-        if not labels and "label" not in self.columns:
-            problems.append(f"missing {word}: label (or labels)")
-        elif len(labels) > 1:
-            problems.append(f"{word}s label and labels: only one of them, as ?label= names it")
-        if not self.ignore_unknown:
-            problems += [f"unknown {word} {name!r}" for name in dict.fromkeys(unknown)]
-        return problems
-
-    def doubled(self, names: Sequence[str]) -> list[str]:
-        """Columns with a field's name that another has too."""
-        fields, _ = self.fields_of(names)
-        return [name for name in fields if names.count(name) > 1]
-
-    def _shared_columns(self, names: Sequence[str]) -> dict[str, list[str]]:
-        """Columns that are to be read as two fields: as options name them, or by their own names."""
-        wanted = {known: column for known, column in self.columns.items() if column in names}
-        needed = {
-            name: "label" if name in LABEL_FIELDS else name
-            for name in ("path", *LABEL_FIELDS, "split")
-        }
-        wanted |= {
-            known: name
-            for name, known in needed.items()
-            if name in names and known not in self.columns
-        }
-        fields: dict[str, list[str]] = {}
-        for known, column in wanted.items():
-            fields.setdefault(column, []).append(known)
-        return {column: several for column, several in fields.items() if len(several) > 1}
-
-    def next_step(self, names: Sequence[str], word: str) -> str:
-        """How a list with such columns can be read: the options that name them, or what to rename."""
-        if self.main is not None:
-            return (
-                f"The lists of one corpus have the same {word}s: give {self.path.name} those of "
-                f"{self.main.name}"
-            )
-        if twice := self.doubled(names):
-            return f"Rename all but one {word} {twice[0]!r} in the header, and repeat the command"
-        if self.columns.get(GROUP, "") not in ("", *names):
-            alike = [name for name in names if name.lower() == self.columns[GROUP].lower()]
-            others = alike or [name for name in names if self.field_of(name) in (None, "speaker")]
-            if not others:
-                return f"No {word} is left to group by: leave group={self.columns[GROUP]} out"
-            return f"group=... names one of the {word}s that are there: {', '.join(others)}"
-        if other := _instead_of_header(names):
-            return other
-        shared = self._shared_columns(names)
-        there = {
-            known: column
-            for known, column in self.columns.items()
-            if (column in names and column not in shared) or (known, column) == ("label", NO_LABEL)
-        }
-        if {*LABEL_FIELDS} <= {*names} and "label" not in there:
-            there["label"] = "label"
-        fields, unknown = replace(self, columns=there).fields_of(names)
-        have = {*fields.values(), *there}
-        have |= {"label"} if "labels" in have else set()
-        plain = {_plain(name): name for name in reversed(unknown)}
-        proposed = {
-            known: plain[other]
-            for known, others in OTHER_NAMES.items()
-            for other in reversed(others)
-            if known not in have and other in plain
-        }
-        lasts = next((plain[name] for name in DURATIONS if name in plain), None)
-        if "offset" in plain and proposed.get("start_s") == proposed.get("end_s"):
-            del proposed["end_s" if lasts else "start_s"]  # where it begins, or where it ends
-        if lasts and "start_s" in {*have, *proposed} and "end_s" not in {*have, *proposed}:
-            begins = proposed.get("start_s") or there.get("start_s", "start_s")
-            return (
-                f"Rows begin at {begins} and last {lasts}: add a {word} end_s, the sum of both, and "
-                "repeat the command"
-            )
-        free = set(unknown) - set(proposed.values())
-        proposed |= {
-            known: nearest
-            for known, column in self.columns.items()
-            if known not in there and (nearest := nearest_name(column, sorted(free)))
-        }
-        if not {"path", "label"} <= {*have, *proposed}:
-            return (
-                f"Name the {word}s of the path and of the class, as in "
-                f"?path=filename&label=category, or label={NO_LABEL} for unlabelled clips"
-                f"{FIRST_LINE if word == 'column' else ''}"
-            )
-        if not {"split", GROUP} & {*have, *proposed} and (group := group_column(names)):
-            proposed[GROUP] = group
-        options = [f"{known}={option_text(name)}" for known, name in {**there, **proposed}.items()]
-        options += ["unknown=ignore"] if set(unknown) - set(proposed.values()) else []
-        corpus = f"{self.kind}:{option_text(self.path)}"
-        return _reading(corpus, options, stretches={"start_s", "end_s"} <= {*have, *proposed})
-
-    def split_labels(self, text: str) -> list[str]:
-        """Split the labels of a clip."""
-        parts = text.split(self.label_sep) if self.label_sep else [text]
-        return [label.strip() for label in parts]
-
-
-def _plain(name: str) -> str:
-    """Write a column's name as other lists do, without the unit.
-
-    >>> _plain("Begin Time (s)"), _plain("file-name")
-    ('begin_time', 'file_name')
-    """
-    return re.sub(r"[\s-]+", "_", re.sub(r"\((s|sec|seconds)\)$", "", name.lower()).strip())
-
-
-def _reading(corpus: str, options: Sequence[str], *, stretches: bool) -> str:
-    """Name the options that read a list, whose rows may be stretches of recordings."""
-    query = f"?{'&'.join(options)}" if options else ""
-    way = f"Read it as {shell_word(corpus + query)}, with your other options"
-    if stretches:
-        way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
-    return way
-
-
-def _instead_of_header(names: Sequence[str]) -> str:
-    """What to do about a first line that is a comment or a clip; empty for any other."""
-    if names and names[0].startswith("#"):
-        return "The first line is the header, and # begins no comment: delete what stands above it"
-    if any(name.lower().endswith(AUDIO_SUFFIXES) for name in names):
-        return "The first line seems to be a clip and no header; write one above it: path,label"
-    return ""
-
-
 def _in_seconds(text: str) -> str:
     """Name the seconds of a time with a comma, or with hours and minutes.
 
@@ -304,11 +85,6 @@ def _in_seconds(text: str) -> str:
     *larger, seconds = text.split(":")
     minutes = sum(int(part) * 60**place for place, part in enumerate(reversed(larger)))
     return f"; write {60 * minutes + float(seconds):.10g}"
-
-
-def group_column(names: Iterable[str]) -> str:
-    """The first column that seems to name speakers, sessions or places; empty if none does."""
-    return next((name for name in names if name.lower() in GROUP_NAMES), "")
 
 
 def read_manifest(path: CachePath, kind: str) -> str:
