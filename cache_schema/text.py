@@ -6,6 +6,7 @@ a terminal's cursor, turn the reading direction, open a table's cell or begin a 
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 import shlex
@@ -23,6 +24,8 @@ _IN_A_PAGE = re.compile(f"(?![\n\t])[{_UNSAFE}]")
 _IN_MARKDOWN = re.compile(r"[\\`|*\[\]]|(?<![^\W_])_|_(?![^\W_])")
 # Of a line above a panel of a plot.
 PLOT_CHARACTERS = 60
+ESCAPED = "aftersound-escaped"
+"""How an output writes what its encoding lacks: as JSON does."""
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the wide ones too
 
 
@@ -97,8 +100,22 @@ def plot_text(text: object) -> str:
 
 
 def _escaped_in_json(found: re.Match[str]) -> str:
-    units = found[0].encode("utf-16-be", "surrogatepass").hex()
+    return _units(found[0])
+
+
+def _units(text: str) -> str:
+    units = text.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _unencodable(error: UnicodeError) -> tuple[str, int]:
+    """Write what an output's encoding lacks as JSON does, so that a document stays one."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return _units(error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(ESCAPED, _unencodable)
 
 
 def _escaped(found: re.Match[str]) -> str:

@@ -23,6 +23,7 @@ from cache_schema.plugins import unknown_name
 from cache_schema.store.files import named_in_errors
 from cache_schema.store.safe_open import is_refusal
 from cache_schema.terminal import echo
+from cache_schema.text import ESCAPED
 
 # Set, it shows developers the traceback of an error that no code of ours raised.
 TRACEBACK = "AFTERSOUND_TRACEBACK"
@@ -166,12 +167,12 @@ def _open_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(getattr(sys, name), "reconfigure"):
-            getattr(sys, name).reconfigure(errors="backslashreplace")
+            getattr(sys, name).reconfigure(errors=ESCAPED)
     if sys.stdout is sys.__stdout__ and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout = io.TextIOWrapper(
             _Output(io.FileIO(sys.stdout.fileno(), "wb", closefd=False)),
             encoding=sys.stdout.encoding,
-            errors="backslashreplace",
+            errors=ESCAPED,
             line_buffering=sys.stdout.line_buffering,
             write_through=sys.stdout.write_through,
         )

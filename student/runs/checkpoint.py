@@ -101,12 +101,13 @@ def load_state(run: Path) -> dict[str, Any] | None:
     Raises
     ------
     RunError
-        If it cannot be read, or another version wrote it.
+        If it cannot be read, another version wrote it, or a student is there without it.
     """
     path = run / STATE
     try:
         content = io.BytesIO(read_plain(path, MAX_STATE_BYTES))
     except FileNotFoundError:
+        check_goes_on(run)
         return None
     except OSError as error:
         raise damaged_state(run, error) from None
@@ -119,6 +120,23 @@ def load_state(run: Path) -> dict[str, Any] | None:
             raise
         raise damaged_state(run, error) from None
     raise _unusable(run, f"{path} has format {state['format']}, this version writes {STATE_FORMAT}")
+
+
+def check_goes_on(run: Path) -> None:
+    """Reject a run that lacks its state: trained anew its student would be replaced.
+
+    Raises
+    ------
+    RunError
+        Kind ``"damaged"``.
+    """
+    if (run / WEIGHTS).exists() and not (run / STATE).exists():
+        raise _unusable(
+            run,
+            f"{run} holds a student, but not the training state to go on from ({STATE}): it can be "
+            "used, and not be trained any further. Nothing was changed; put that file back, if it is "
+            "elsewhere",
+        )
 
 
 def damaged_state(run: Path, error: Exception) -> RunError:

@@ -37,7 +37,14 @@ from student.metrics import (
 )
 from student.metrics.interface import Predictions
 from student.metrics.teacher import teacher_predictions
-from student.runs.checkpoint import STATE, WEIGHTS, load_student, read_json, write_json
+from student.runs.checkpoint import (
+    STATE,
+    WEIGHTS,
+    check_goes_on,
+    load_student,
+    read_json,
+    write_json,
+)
 from student.runs.predict import run_predictions
 from student.runs.run_config import CONFIG, config_problems
 from student.runs.run_result import (
@@ -404,6 +411,7 @@ def checked_run(run: Path, config: dict[str, Any]) -> tuple[dict[str, Any], dict
     extended = _extended(run, before, config)
     config |= {EXTENDED: extended} if extended else {}
     if extended != before.get(EXTENDED, []):
+        check_goes_on(run)
         return config, before
     changes = diff_settings(before, config)
     if changes:

@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 from commands import cache_tones
 from compare_runs import assert_same_run, metrics_of, state_of
+from small_cache import tree_bytes
 
 from student.evaluation import cli as evaluate_cli
 from student.training import cli as train_cli
@@ -254,6 +255,27 @@ def test_a_state_of_other_content_is_rejected(
     torch.save(state, unfinished / "training-state.pt")
     refused = train(cache, unfinished, *SHORT)
     assert_refused(refused, "training-state.pt is damaged", unfinished)
+
+
+@pytest.mark.parametrize("also", ["", "result.json"])
+def test_a_student_without_its_state_is_kept(
+    cache: Path, short: Path, tmp_path: Path, also: str
+) -> None:
+    """As of an artefact that was made small: trained anew its student would be replaced."""
+    run = Path(shutil.copytree(short, tmp_path / "r"))
+    for name in filter(None, ("training-state.pt", also)):
+        (run / name).unlink()
+    before = tree_bytes(run)
+    longer = train(cache, run, *SHORT, "--epochs", "2")
+    if not also:
+        assert_refused(longer, "not the training state to go on from (training-state.pt)", run)
+    same = train(cache, run, *SHORT)
+    if also:
+        assert_refused(same, "not the training state to go on from (training-state.pt)", run)
+    else:
+        assert f"{run} is finished" in same.stdout
+    assert longer.exit_code != 0
+    assert tree_bytes(run) == before
 
 
 def test_a_state_without_its_settings_is_rejected(cache: Path, unfinished: Path) -> None:

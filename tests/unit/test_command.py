@@ -313,7 +313,7 @@ from cache_schema.terminal import Terminal, echo
 def speak(out):
     with open(os.environ["FILE"], "w") as file:
         for _ in range(3):
-            echo("caf\u00e9 \udce9 \u72ac")
+            echo("caf\u00e9 \udce9 \u72ac \U0001f514")
             Terminal().print("\u2501 caf\u00e9")
         file.write("kept")
 speak()
@@ -375,7 +375,8 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
 def test_any_path_can_be_printed_on_any_terminal(tmp_path: Path) -> None:
     found = run_script(tmp_path, LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert found.returncode == 0
-    assert b"caf\\xe9 \\xe9 \\u72ac" in found.stdout
+    printed = rb"caf\u00e9 \xe9 \u72ac \ud83d\udd14"  # as in JSON, but for a byte of a path
+    assert printed in found.stdout
 
 
 def test_an_error_without_any_output_left_has_its_exit_code(tmp_path: Path) -> None:

@@ -391,6 +391,11 @@ def test_absolute_paths_of_another_machine_are_reported_with_their_prefix(tmp_pa
     assert read_corpus(f"{rooted}?prefix=/").clips == here.clips
 
 
+def test_an_offset_alone_is_no_end(tmp_path: Path) -> None:
+    message = refusal(listing(tmp_path, "file,offset,class\na.wav,0.05,wren\n"))
+    assert "?path=file&label=class&unknown=ignore'" in message
+
+
 @pytest.mark.parametrize("begins", ["OFFSET", "start", "start_s"])
 def test_stretches_that_have_a_duration_need_their_ends(tmp_path: Path, begins: str) -> None:
     """As of Kaleidoscope and NeMo: where OFFSET begins a stretch it is not taken for its end."""

@@ -130,7 +130,9 @@ def _proposed(plain: Mapping[str, str], have: Collection[str]) -> dict[str, str]
         if known not in have and other in plain
     }
     if "offset" in plain and proposed.get("start_s") == proposed.get("end_s"):
-        del proposed["end_s" if _lasting(plain) else "start_s"]  # where it begins, or where it ends
+        del proposed["end_s"]  # it begins there, if it has a duration; else nobody knows
+        if not _lasting(plain):
+            del proposed["start_s"]
     return proposed
 
 
