@@ -12,6 +12,7 @@ from cache_schema.store.files import canonical_json
 MAX_NAME_BYTES = 255  # of one component of a path, on every file system in use
 # What 64-bit floats count exactly; no document has a use for larger numbers.
 MAX_SAFE_INTEGER = 2**53
+MAX_SHOWN = 60  # characters of a wrong value
 
 
 def plain_name(name: str) -> str:
@@ -74,8 +75,10 @@ def _format_problems(error: ValidationError) -> list[str]:
 def _short(value: Any) -> str:
     if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
         return f"a number of {value.bit_length()} bits"
+    if isinstance(value, bytes):  # all of what is no JSON
+        value = value[:MAX_SHOWN].decode(errors="replace")
     text = repr(value) if isinstance(value, str | float | int) else f"a {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def parse(model: type[AnyDocument], data: bytes, where: str) -> AnyDocument:

@@ -127,6 +127,13 @@ class UnitRows:
         return np.asarray(self.signals.get(VIEW_LABELS, self.labels), np.float32)
 
 
+def _damaged_index(entry: PartEntry, problem: str) -> CacheError:
+    return CacheError(
+        f"{entry.name}/{INDEX} is {problem}. List all damage: inspect-cache CACHE --verify",
+        kind="damaged",
+    )
+
+
 class SealedPart:
     """One sealed part: its plan and the digests its index has of stored objects."""
 
@@ -147,14 +154,13 @@ class SealedPart:
         try:
             data = get_recorded(objects_of(self.folder), INDEX, entry.index_sha256)
         except FileNotFoundError:
-            data = b""
+            raise _damaged_index(entry, "missing, but the manifest names it") from None
         if sha256(data) != entry.index_sha256:
-            raise CacheError(
-                f"{entry.name}/{INDEX} is {'damaged' if data else 'missing'}: the manifest records "
-                f"{entry.index_sha256 and entry.index_sha256[:12]}, its content is "
-                f"{sha256(data)[:12]}. List all damage: inspect-cache CACHE --verify",
-                kind="damaged",
+            recorded = entry.index_sha256 and entry.index_sha256[:12]
+            problem = (
+                f"damaged: the manifest records {recorded}, its content is {sha256(data)[:12]}"
             )
+            raise _damaged_index(entry, problem)
         return parse(PartIndex, data, f"{entry.name}/{INDEX}")
 
     def _array(self, name: str) -> EagerArray:

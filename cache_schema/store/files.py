@@ -55,16 +55,24 @@ def write_atomic(path: Path, data: bytes) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}-{get_ident()}{PARTIAL_SUFFIX}")
     with named_in_errors(path):
         try:
-            partial.unlink(missing_ok=True)  # of a killed process that had this number
-            with open_for_writing(partial, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
+            _write_draft(partial, data)
+            try:
+                partial.replace(path)
+            except FileNotFoundError:  # who seals takes what is half-written for a killed writer's
+                _write_draft(partial, data)
+                partial.replace(path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
         sync(path.parent)
+
+
+def _write_draft(partial: Path, data: bytes) -> None:
+    partial.unlink(missing_ok=True)  # of a killed process that had this number
+    with open_for_writing(partial, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _make_folder(folder: Path) -> None:

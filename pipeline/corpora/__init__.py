@@ -5,8 +5,10 @@ A new kind is one file with a ``read_x(path, *, options) -> Corpus`` and one lin
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -81,6 +83,8 @@ def read_corpus(text: str, *, output: CachePath | None = None) -> Corpus:
     >>> read_corpus("folder:recordings?validation=0.2&test=0")  # doctest: +SKIP
     """
     kind, path, options = _parsed(text)
+    read = load_plugin(CORPORA, kind, "corpus")
+    _check_marks(text, read)
     links, reach = options.pop(LINKS_OPTION, ""), None
     if links and not isinstance(path, Path):
         raise UsageError(
@@ -91,7 +95,6 @@ def read_corpus(text: str, *, output: CachePath | None = None) -> Corpus:
         reach = _folder_of_links(links) if links else hub_repository(path)
     cutting = {name: options.pop(name) for name in WINDOW_OPTIONS if name in options}
     windows = Windows(**typed_options(Windows, cutting, "windows")) if cutting else None
-    read = load_plugin(CORPORA, kind, "corpus")
     bounds = Bounds(reach, output.resolve() if isinstance(output, Path) else None)
     with reading_within(bounds):
         shared = (*WINDOW_OPTIONS, LINKS_OPTION)
@@ -102,6 +105,18 @@ def read_corpus(text: str, *, output: CachePath | None = None) -> Corpus:
     if reach is not None:
         corpus = corpus.below(reach)
     return windows.cut(corpus) if windows else corpus
+
+
+def _check_marks(text: str, read: Callable[..., Corpus]) -> None:
+    """Reject ? in the place of &, as of an option that was appended to others."""
+    known = {*inspect.signature(read).parameters, *WINDOW_OPTIONS, LINKS_OPTION}
+    for name in re.findall(r"\?([a-z_]+)=", text.partition("?")[2]):
+        if name in known:
+            raise UsageError(
+                f"corpus {text!r}: an option after the first begins with & and not with ?: &{name}=...; "
+                "in a value ? is written %3F",
+                kind="options",
+            )
 
 
 def _check_windowed(text: str, corpus: Corpus, windows: Windows | None) -> None:

@@ -365,6 +365,9 @@ def test_paths_lead_out_only_as_far_as_requested(tmp_path: Path, kind: str, abso
     assert f"?links={tmp_path}" in message
     corpus = read_corpus(f"{source}links={tmp_path}")
     assert [(c.path, c.frames) for c in corpus.clips] == [("pool/a.wav", 3200)]
+    if source.endswith("&"):  # the advice, added as it stands
+        message = refusal(f"{source[:-1]}?links={tmp_path}")
+        assert "an option after the first begins with & and not with ?: &links=" in message
     assert "leaves the corpus folder" in refusal(f"{source}links={lists}")
 
 

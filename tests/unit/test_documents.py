@@ -96,3 +96,11 @@ def test_a_top_k_that_no_teacher_could_have_given_is_a_problem(
     document["teacher"] |= teacher
     (problem,) = problems_of(PartPlan, json.dumps(document).encode())
     assert "logits is stored as the top k of a teacher's classes" in problem
+
+
+def test_what_is_no_json_is_shown_by_its_beginning() -> None:
+    [problem] = problems_of(PartPlan, b"")
+    assert problem.endswith("(found '')")
+    [problem] = problems_of(PartPlan, b"<html>\n" + 200 * b"x")
+    assert "(found '<html>\\nxxx" in problem
+    assert len(problem) < 160

@@ -13,7 +13,7 @@ import small_cache
 from cache_schema.errors import RunError
 from cache_schema.integrity.verify import verify
 from cache_schema.reader import open_cache
-from cache_schema.store.files import sync, write_atomic
+from cache_schema.store.files import remove_partials, sync, write_atomic
 from cache_schema.store.safe_open import read_plain
 from cache_schema.writer import write_unit
 from pipeline.corpora.walk import files_below
@@ -182,3 +182,22 @@ def test_what_a_disk_has_lost_can_be_made_again(disk: Disk, cache: Path, tmp_pat
     disk.path, disk.number = str(elsewhere), errno.EIO
     with pytest.raises(RunError, match=r"and repeat the command\.$"):
         read_plain(elsewhere)
+
+
+def test_a_draft_that_was_taken_for_a_killed_writers_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by the slice that seals, while another writes a unit that is there already."""
+    usual, swept = Path.replace, 0
+
+    def replace(path: Path, target: Path) -> Path:
+        nonlocal swept
+        swept += 1
+        if swept == 1:
+            remove_partials(tmp_path)
+        return usual(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    write_atomic(tmp_path / "c/0", b"whole")
+    assert (swept, (tmp_path / "c/0").read_bytes()) == (2, b"whole")
+    assert os.listdir(tmp_path / "c") == ["0"]
