@@ -139,8 +139,9 @@ def _entry(
 
 def _items(source: str, root: Path, name: str) -> list[Any]:
     """Read the recordings of a list."""
+    text = read_list(source, root, name)
     try:
-        document = json_value(read_list(source, root, name))
+        document = json_value(text)
     except ValueError as error:
         raise UsageError(f"corpus {source}: {name}: {error}", kind="corpus") from None
     data = document.get("data") if isinstance(document, dict) else None

@@ -256,11 +256,10 @@ def _is_name(value: Any) -> bool:
 
 
 def _document(source: str, path: Path, name: str) -> dict[str, Any]:
+    text = read_list(source, path, name)
     try:
-        document = json_value(read_list(source, path, name))
+        document = json_value(text)
     except ValueError as error:
-        if isinstance(error, UsageError):
-            raise
         raise UsageError(f"corpus {source}: {name}: {error}", kind="corpus") from None
     if not isinstance(document, dict):
         raise UsageError(f"corpus {source}: {name} is not a JSON object", kind="corpus")
