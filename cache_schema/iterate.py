@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache_schema.errors import UsageError
 from cache_schema.reader import Cache
 
 
@@ -52,11 +53,23 @@ def iterate_clips(
     Raises
     ------
     UsageError
-        If the cache has no such split.
+        If the cache has no such split or view, or `signals` is a text.
     CacheError
         For a signal that the cache lacks, or damage; see `Cache.read_unit`.
     """
-    for unit in cache.units(split, view):
+    if isinstance(signals, str):
+        raise UsageError(
+            f"signals is a sequence of names, got the text {signals!r}: write [{signals!r}]",
+            kind="options",
+        )
+    units = cache.units(split, view)
+    if not units:
+        views = 1 + max(unit.view for unit in cache.units(split))
+        raise UsageError(
+            f"the split {split} of {cache.root} has {views} view(s), numbered from 0, got view={view}",
+            kind="options",
+        )
+    for unit in units:
         rows = cache.read_unit(unit, signals)
         ids = cache.clip_ids(unit.first_clip, unit.first_clip + unit.rows)
         for row, clip in enumerate(rows.clip.tolist()):

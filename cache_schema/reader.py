@@ -7,7 +7,8 @@ requested.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ from cache_schema.signal_names import (
     teacher_label,
     teacher_of,
 )
-from cache_schema.store.address import CachePath, cache_path
+from cache_schema.store.address import Address, CachePath, cache_path
 from cache_schema.store.arrays import Array, ChunkReader, EagerArray
 from cache_schema.store.files import sha256
 from cache_schema.store.local_copy import local_copy
@@ -38,6 +39,7 @@ from cache_schema.store.objects import get_recorded, objects_of
 from cache_schema.view_recipe import draw_names
 from cache_schema.writer import (
     INDEX,
+    MANIFEST,
     check_plans,
     load_manifest,
     load_plan,
@@ -235,14 +237,16 @@ class Cache:
     def __init__(self, root: CachePath, manifest: Manifest) -> None:
         self.root = root
         self.manifest = manifest
+        place = root if isinstance(root, Address) else root.absolute()  # wherever one works later
         self.classes: tuple[str, ...] = tuple(manifest.corpus.classes)
         self.task = manifest.corpus.task
         self.sample_rate_hz = manifest.sample_rate_hz
         self.splits: tuple[str, ...] = tuple(split.name for split in manifest.corpus.splits)
-        self.parts = [SealedPart(root, entry) for entry in manifest.parts]
+        self.parts = [SealedPart(place, entry) for entry in manifest.parts]
         check_plans(root, manifest, [part.plan for part in self.parts])
         _check_parts_align(root, [part.plan for part in self.parts])
-        self.clip_table = ClipTable(root, manifest)
+        self.clip_table = ClipTable(place, manifest)
+        self._place = place
 
     @property
     def reads_at_once(self) -> int:
@@ -339,16 +343,17 @@ class Cache:
         ------
         CacheError
             ``"missing_signal"`` for a signal the cache lacks, ``"damaged"`` for a stored object
-            that is not the recorded one.
+            that is not the recorded one, ``"replaced"`` where the whole cache is gone or another.
         """
         homes = {name: self._part_with(name, unit.view) for name in names}
         parts = list(homes.values()) or [self._parts_of(unit.view)[0]]
-        usable = [part.usable(unit.number) for part in parts]
-        keep: NDArray[np.bool_] = np.asarray(np.stack(usable).all(axis=0))
-        signals = {name: part.read(name, unit.number, keep) for name, part in homes.items()}
         last = unit.first_clip + unit.rows
-        labels = self.clip_table.labels(unit.first_clip, last)[keep]
-        none_present = self.clip_table.none_present(unit.first_clip, last)[keep]
+        with _in_its_place(self._place, self.manifest):
+            usable = [part.usable(unit.number) for part in parts]
+            keep: NDArray[np.bool_] = np.asarray(np.stack(usable).all(axis=0))
+            signals = {name: part.read(name, unit.number, keep) for name, part in homes.items()}
+            labels = self.clip_table.labels(unit.first_clip, last)[keep]
+            none_present = self.clip_table.none_present(unit.first_clip, last)[keep]
         clip = np.arange(unit.first_clip, last, dtype=np.int64)[keep]
         return UnitRows(clip, labels, none_present, signals)
 
@@ -375,6 +380,23 @@ class Cache:
             f"{', '.join(self.signals)}. Add it: repeat {suggested_command(name)}",
             kind="missing_signal",
         )
+
+
+@contextmanager
+def _in_its_place(root: CachePath, opened: Manifest) -> Iterator[None]:
+    """Tell an object that is damaged from a cache that was moved, deleted or made anew meanwhile."""
+    try:
+        yield
+    except CacheError as error:
+        if error.kind != "damaged":
+            raise
+        if not objects_of(root).exists(MANIFEST):
+            state = "is not there any more: it was moved or deleted, or its disk is not mounted"
+        elif load_manifest(root).corpus != opened.corpus:
+            state = "is another cache now"
+        else:
+            raise
+        raise CacheError(f"{root} {state}. Open it again where it is", kind="replaced") from None
 
 
 def _check_parts_align(root: CachePath, plans: Sequence[PartPlan]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import doctest
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +16,9 @@ from small_cache import CLASSES, QUARANTINED, copy_small_cache
 
 import cache_schema
 import student
-from cache_schema.errors import UsageError
+from cache_schema.errors import CacheError, UsageError
 from cache_schema.front_ends import FRONT_ENDS
+from cache_schema.metadata import SignedManifest
 from student.runs.checkpoint import save_weights, write_json
 from student.runs.settings import build_student
 from student.stream.front_end import TorchFrontEnd
@@ -109,10 +112,76 @@ def test_integers_are_the_same_waveform(folder: Path) -> None:
         (np.zeros(0), RATE_HZ, r"shape \(0,\)"),
         (np.zeros(800, np.int32), RATE_HZ, "int32"),
         (np.full(800, np.nan), RATE_HZ, "not finite"),
+        (np.full(800, 900.0), RATE_HZ, "largest sample is 900, .* give waveform / 32768"),
+        *[(np.zeros(800), rate_hz, "a number above 0, 16000 for") for rate_hz in (0, -1, "16000")],
     ],
 )
 def test_what_is_no_waveform_is_an_error(
-    folder: Path, waveform: np.ndarray, rate_hz: int, match: str
+    folder: Path, waveform: np.ndarray, rate_hz: Any, match: str
 ) -> None:
     with pytest.raises(UsageError, match=match):
         student.load_student(folder / "runs/distilled").predict(waveform, rate_hz)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "int32", "uint8", "float32"])
+@pytest.mark.parametrize("channels_first", [True, False])
+def test_the_advice_for_channels_gives_the_same_waveform(
+    folder: Path, dtype: str, channels_first: bool
+) -> None:
+    """Integers are divided before their mean is taken, which would make floats of them."""
+    trained = student.load_student(folder / "runs/distilled")
+    floats_SK = np.random.default_rng(0).uniform(-0.3, 0.3, (8_000, 2))
+    full = {"int16": 2**15, "int32": 2**31, "uint8": 2**7, "float32": 1}[dtype]
+    waveform = (floats_SK * full + (2**7 if dtype == "uint8" else 0)).astype(dtype)
+    waveform = waveform.T if channels_first else waveform
+    with pytest.raises(UsageError) as caught:
+        trained.predict(waveform, RATE_HZ)
+    [way] = [way for way in str(caught.value).split("; ") if ".mean(" in way]
+    mono_S = eval(way.partition(" makes the 2 channels one")[0], {"waveform": waveform})
+    found = trained.predict(mono_S, RATE_HZ).logits_C
+    wanted = trained.predict(floats_SK.mean(1), RATE_HZ).logits_C
+    np.testing.assert_allclose(found, wanted, atol=0.5 if dtype == "uint8" else 1e-2)
+
+
+def test_floats_beyond_full_scale_are_made_quieter_as_in_a_cache(folder: Path) -> None:
+    trained = student.load_student(folder / "runs/distilled")
+    loud_S = np.random.default_rng(0).uniform(-1.7, 1.7, 8_000)
+    fitting_S = loud_S * (2**15 - 1) / 2**15 / np.abs(loud_S).max()
+    np.testing.assert_allclose(
+        trained.predict(loud_S, RATE_HZ).logits_C, trained.predict(fitting_S, RATE_HZ).logits_C,
+        atol=1e-6,
+    )  # fmt: skip
+
+
+def test_what_is_no_list_of_signals_and_no_view_is_an_error(folder: Path) -> None:
+    cache = cache_schema.open_cache(folder / "sounds.zarr")
+    with pytest.raises(UsageError, match=r"got the text 'logits': write \['logits'\]"):
+        next(cache_schema.iterate_clips(cache, "train", "logits"))
+    with pytest.raises(
+        UsageError, match=r"train of .* has 2 view\(s\), numbered from 0, got view=2"
+    ):
+        next(cache_schema.iterate_clips(cache, "train", view=2))
+    with pytest.raises(UsageError, match=r"test of .* has 1 view\(s\)"):
+        next(cache_schema.iterate_clips(cache, "test", view=1))
+
+
+def test_a_cache_that_is_gone_or_another_is_not_called_damaged(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder / "sounds.zarr", tmp_path / "a.zarr")
+    monkeypatch.chdir(tmp_path)
+    cache = cache_schema.open_cache("a.zarr")
+    monkeypatch.chdir("/")  # wherever a notebook goes
+    assert len(list(cache_schema.iterate_clips(cache, "train", ["logits"]))) == 4
+    cache = cache_schema.open_cache(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr").rename(tmp_path / "b.zarr")
+    with pytest.raises(CacheError, match=r"a\.zarr is not there any more: it was moved") as caught:
+        list(cache_schema.iterate_clips(cache, "train", ["logits"]))
+    assert caught.value.kind == "replaced"
+    cache = cache_schema.open_cache(tmp_path / "b.zarr")
+    facts = cache.manifest.corpus.model_copy(update={"fingerprint": "1" * 64})
+    other = cache.manifest.model_copy(update={"corpus": facts})
+    (tmp_path / "b.zarr/manifest.json").write_bytes(SignedManifest.of(other).encode())
+    shutil.rmtree(tmp_path / "b.zarr/parts/part-000/logits/c")
+    with pytest.raises(CacheError, match=r"b\.zarr is another cache now"):
+        list(cache_schema.iterate_clips(cache, "train", ["logits"]))
