@@ -117,14 +117,30 @@ def load_plugin(own: Mapping[str, str], name: str, kind: str) -> Any:
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever another's module does as it is imported
         if not origin:
             raise
         raise UsageError(
-            f"{kind} {name!r} of {origin} cannot be imported from {target}: {error}\nRepair or "
-            "uninstall that distribution.",
+            f"{kind} {name!r} of {origin} cannot be imported from {target} "
+            f"({type(error).__name__}: {error})\nRepair or uninstall that distribution.",
             kind="plugin",
         ) from error
+
+
+def check_derived(plugin: object, base: type[object], name: str, kind: str) -> None:
+    """Reject a plug-in that is not of the class that those of its kind are derived from.
+
+    Raises
+    ------
+    UsageError
+        Kind ``"plugin"``.
+    """
+    if not (inspect.isclass(plugin) and issubclass(plugin, base)):
+        raise UsageError(
+            f"{kind} {name!r} is {plugin!r:.80}, and not derived from {base.__module__}."
+            f"{base.__qualname__}. Repair or uninstall its distribution",
+            kind="plugin",
+        )
 
 
 def parse_named_options(text: str) -> tuple[str, dict[str, str]]:
@@ -176,8 +192,7 @@ def typed_options(
     signature = inspect.signature(target)
     keywords = [p for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
     known = {p.name for p in keywords}
-    initializer = target.__init__ if inspect.isclass(target) else target
-    hints = typing.get_type_hints(initializer)
+    hints = _annotations(target, what)
     problems: list[str] = []
     values: dict[str, Any] = {}
     for key, text in options.items():
@@ -185,6 +200,9 @@ def typed_options(
             problems.append(
                 str(unknown_name(key, sorted(known.union(also_known)), f"option of {what}"))
             )
+            continue
+        if key not in hints:
+            problems.append(f"option {key} of {what} has no type: annotate it, as in {key}: float")
             continue
         try:
             values[key] = _convert(text, hints[key])
@@ -197,6 +215,15 @@ def typed_options(
             f"{what}: {len(problems)} wrong option(s)\n{bullet_list(problems)}", kind="options"
         )
     return values
+
+
+def _annotations(target: Callable[..., Any], what: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except Exception as error:  # of whatever stands there in text
+        raise UsageError(
+            f"the options of {what} have annotations that cannot be read: {error}", kind="plugin"
+        ) from None
 
 
 def all_options(

@@ -396,7 +396,9 @@ def _in_its_place(root: CachePath, opened: Manifest) -> Iterator[None]:
             state = "is another cache now"
         else:
             raise
-        raise CacheError(f"{root} {state}. Name the place where it is now", kind="replaced") from None
+        raise CacheError(
+            f"{root} {state}. Name the place where it is now", kind="replaced"
+        ) from None
 
 
 def _check_parts_align(root: CachePath, plans: Sequence[PartPlan]) -> None:

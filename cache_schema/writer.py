@@ -45,6 +45,7 @@ from cache_schema.store.arrays import (
 )
 from cache_schema.store.files import (
     PARTIAL_SUFFIX,
+    check_in_place,
     named_in_errors,
     remove_partials,
     sha256,
@@ -277,6 +278,8 @@ def write_unit(root: CachePath, plan: PartPlan, unit: int, rows: Sequence[UnitRo
     >>> record.objects["temporal_attention"].bytes
     44
     """
+    if isinstance(root, Path):
+        check_in_place(root, "cache")
     objects_of_part = objects_of(part_folder(root, plan.name))
     lengths: dict[str, list[int]] = {}
     objects: dict[str, StoredObject] = {}

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from cache_schema.command_line.command import VersionOption, shown_errors
 from cache_schema.command_line.interrupts import interrupts
+from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin, plugin_names, plugin_origin, unknown_name
 from cache_schema.terminal import echo, wide_terminal
@@ -114,12 +115,15 @@ def list_names(kind: str) -> None:
 
 def described(registry: Mapping[str, str], name: str, kind: str) -> tuple[str, str, str]:
     """Give name, options and the first line of the documentation of a plug-in."""
-    origin = plugin_origin(registry, name, kind)
-    shown = f"{name} ({origin})" if origin else name
+    shown = name
     try:
+        origin = plugin_origin(registry, name, kind)
+        shown = f"{name} ({origin})" if origin else name
         plugin = load_plugin(registry, name, kind)
     except ModuleNotFoundError as error:  # an extra's
         return shown, "", f"{error.name} is not installed"
+    except UsageError as error:
+        return shown, "", f"unusable: {str(error).splitlines()[0]}"
     build = getattr(plugin, "from_options", plugin)
     parameters = inspect.signature(build).parameters.values()
     options = [_option(p) for p in parameters if p.kind is p.KEYWORD_ONLY]

@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+from cache_schema.errors import RunError
 from cache_schema.store.safe_open import open_for_writing
 
 PARTIAL_SUFFIX = ".partial"
@@ -73,6 +74,24 @@ def _write_draft(partial: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def check_in_place(folder: Path, what: str) -> None:
+    """Reject a folder that was moved or deleted since a command began to write it.
+
+    Else its old place would be filled again, by what comes after.
+
+    Raises
+    ------
+    RunError
+        Kind ``"moved"``.
+    """
+    if not folder.is_dir():
+        raise RunError(
+            f"{folder} is not there any more: the {what} was moved or deleted as it was written. What "
+            "was finished is where it is now; move it back or name that place, and repeat the command",
+            kind="moved",
+        )
 
 
 def _make_folder(folder: Path) -> None:

@@ -173,11 +173,11 @@ def build_corpus(
         clips=tuple(scanned),
         classes=names,
         task="multi" if task == "multi" or (task == "auto" and several) else "single",
-        notes=tuple(map(one_line, (*notes, *unsized, *_twin_notes(names)))),
+        notes=tuple(map(one_line, (*notes, *unsized, *twin_notes(names)))),
     )
 
 
-def _twin_notes(classes: Sequence[str]) -> list[str]:
+def twin_notes(classes: Sequence[str]) -> list[str]:
     """Note classes that look alike: one that two systems, or two people, have written in their ways."""
     groups: dict[str, list[str]] = {}
     for name in classes:

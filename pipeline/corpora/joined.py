@@ -17,7 +17,7 @@ from cache_schema.errors import UsageError, bullet_list
 from cache_schema.store.address import CachePath, common_place
 from pipeline.audio.members import container_of
 from pipeline.corpora import read_corpus
-from pipeline.corpora.interface import Corpus
+from pipeline.corpora.interface import Corpus, twin_notes
 from pipeline.corpora.walk import printable
 
 TRAIN = "train"
@@ -76,12 +76,13 @@ def read_corpora(
             notes.append(
                 f"{left_out} clip(s) of {printable(text)} left out: a labelled corpus has them too"
             )
+    classes = tuple(dict.fromkeys(name for corpus in corpora for name in corpus.classes))
     return Corpus(
         root=root,
         clips=tuple(_with_own_ids([corpus.clips for corpus in corpora])),
-        classes=tuple(dict.fromkeys(name for corpus in corpora for name in corpus.classes)),
+        classes=classes,
         task=corpora[0].task,
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys((*notes, *twin_notes(classes)))),
         view_steps=steps,
         plugin=", ".join(dict.fromkeys(c.plugin for c in (*corpora, *more) if c.plugin)),
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.errors import RunError, is_out_of_memory
-from cache_schema.store.files import write_atomic
+from cache_schema.store.files import check_in_place, write_atomic
 from cache_schema.store.safe_open import read_plain
 
 STATE_FILE, BEST_FILE = "state.pt", "best.pt"
@@ -34,6 +34,7 @@ def take_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain values, all or nothing."""
+    check_in_place(path.parent, "teacher")
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomic(path, buffer.getvalue())

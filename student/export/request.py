@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.front_ends import FRONT_ENDS
-from cache_schema.plugins import load_plugin
+from cache_schema.plugins import check_derived, load_plugin
 from cache_schema.reader import Cache
 from cache_schema.store.address import CachePath
 from student.export import ANY_LENGTH, EXPORTERS
@@ -80,6 +80,7 @@ def load_exporter(name: str) -> Exporter:
         raise UsageError(
             f"--to {name} needs {error.name}: pip install 'aftersound[{name}]'", kind="extra"
         ) from None
+    check_derived(kind, Exporter, name, "exporter")
     exporter: Exporter = kind()
     return exporter
 

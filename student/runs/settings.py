@@ -10,6 +10,7 @@ from cache_schema.errors import UsageError, bullet_list
 from cache_schema.limits import MAX_EPOCHS, MAX_WEIGHT
 from cache_schema.plugins import (
     all_options,
+    check_derived,
     load_plugin,
     parse_named_options,
     plugin_origin,
@@ -66,8 +67,7 @@ class Distillation:
     @property
     def loss(self) -> type[DistillationLoss]:
         """Class of the loss."""
-        found: type[DistillationLoss] = load_plugin(LOSSES, self.name, "loss")
-        return found
+        return loss_class(self.name)
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -211,9 +211,22 @@ def distillation_as_json(distillation: Distillation) -> dict[str, Any]:
     return {**asdict(distillation), "teachers": list(distillation.teachers)}
 
 
+def loss_class(name: str) -> type[DistillationLoss]:
+    """Look a loss up by name."""
+    found: type[DistillationLoss] = load_plugin(LOSSES, name, "loss")
+    from student.losses.interface import DistillationLoss as Base
+
+    check_derived(found, Base, name, "loss")
+    return found
+
+
 def student_class(name: str) -> type[Student]:
     """Look a student up by name."""
     found: type[Student] = load_plugin(STUDENTS, name, "student")
+    # Behind it, as torch takes seconds that a name that is none need not.
+    from student.models.interface import Student as Base
+
+    check_derived(found, Base, name, "student")
     return found
 
 
@@ -260,7 +273,7 @@ def parse_distillation(text: str) -> Distillation:
     """
     head, options = parse_named_options(text)
     name, _, weight_text = head.partition("=")
-    loss = load_plugin(LOSSES, name, "loss")
+    loss = loss_class(name)
     weight = _number(weight_text)
     if not 0 < weight <= MAX_WEIGHT:
         raise UsageError(
@@ -320,7 +333,8 @@ def resolve_label_weight(distill: tuple[Distillation, ...], given: float | None)
         parts = [f"{distillation.key}: {distillation.weight}" for distillation in distill]
         raise UsageError(
             f"the weights of --distill add up to {total}, which leaves no weight for the labels:\n"
-            f"{bullet_list(parts)}\nLower them, or choose an additive sum: --label-weight 1",
+            f"{bullet_list(parts)}\nLower them, or choose an additive sum: --label-weight 1 (of "
+            "compare-students label=1 in the condition)",
             kind="options",
         )
     return max(0.0, 1 - total)

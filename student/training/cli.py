@@ -301,10 +301,10 @@ def parse_average(text: str) -> Average | None:
         amount = float(options[amounts[kind]])
     except (KeyError, ValueError):
         amount = float("nan")
-    if not 0 < amount <= 1 or len(options) > 1:
+    if not 0 < amount <= 1 or len(options) > 1 or (kind, amount) == ("ema", 1):
         raise UsageError(
-            f"--average {text}: expected ema:decay=D or last:share=S with a number above 0, at most "
-            "1, or none. For example: --average ema:decay=0.999",
+            f"--average {text}: expected ema:decay=D with a number above 0 and below 1, last:share=S "
+            "with one above 0, at most 1, or none. For example: --average ema:decay=0.999",
             kind="options",
         )
     return Average("ema" if kind == "ema" else "last", amount)

@@ -113,6 +113,7 @@ def test_mixed_precision_trains_nearly_as_full_precision_does(cache: Path, tmp_p
     [
         (["--average", "ema:share=0.5"], "expected ema:decay=D"),
         (["--average", "ema:decay=2"], "at most 1"),
+        (["--average", "ema:decay=1"], "ema:decay=D with a number above 0 and below 1"),
         (["--recipe", "psl"], "Did you mean 'psla'"),
         (["--mixup", "0.3", "--distill", "temporal=0.5"], "no target for temporal"),
         (["--distill", "logits=0.5:teacher=b"], "unknown teacher"),

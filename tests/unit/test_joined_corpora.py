@@ -189,3 +189,12 @@ def test_a_folder_named_like_an_option_has_no_option(sounds: Path) -> None:
     write(sounds / "labels=none", "x.wav")
     corpus = read_corpora([f"folder:{sounds}/a"], [f"folder:{sounds}/labels=none"])
     assert "labels=none/x.wav" in {clip.path for clip in corpus.clips}
+
+
+def test_classes_that_look_alike_in_two_corpora_are_noted(sounds: Path) -> None:
+    """As of a list from Windows and a folder from a Mac."""
+    write(sounds / "m", "train/T\u00fcr/1.wav", "test/T\u00fcr/2.wav")
+    write(sounds / "n", "train/Tu\u0308r/3.wav", "test/Tu\u0308r/4.wav")
+    corpus = read_corpora([f"folder:{sounds}/m", f"folder:{sounds}/n"])
+    assert len(corpus.classes) == 2
+    assert sum("differ in the case, or the Unicode form" in note for note in corpus.notes) == 1

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Literal
 
 import pytest
+from click.testing import CliRunner
 
+from cache_schema import plugins
+from cache_schema.command_line import aftersound
 from cache_schema.errors import UsageError
 from cache_schema.plugins import (
     load_plugin,
@@ -16,6 +20,7 @@ from cache_schema.plugins import (
     plugin_origin,
     typed_options,
 )
+from student.runs.settings import student_class
 
 
 def step(
@@ -101,3 +106,58 @@ def test_a_path_with_a_nul_is_named() -> None:
 
     with pytest.raises(UsageError, match=r"option folder of noise: expected a path, got 'a\\x00b'"):
         typed_options(step, {"folder": "a\0b"}, "noise")
+
+
+def test_an_option_without_a_type_is_named() -> None:
+    def step(*, width=3) -> None:  # type: ignore[no-untyped-def]
+        """As of somebody's first plug-in."""
+
+    with pytest.raises(
+        UsageError, match="option width of mine has no type: annotate it, as in width"
+    ):
+        typed_options(step, {"width": "3"}, "mine")
+
+
+def test_annotations_that_cannot_be_read_are_a_message() -> None:
+    def step(*, width: int = 3) -> None: ...
+
+    step.__annotations__["width"] = "Widht"
+    with pytest.raises(
+        UsageError, match="annotations that cannot be read: name 'Widht' is not def"
+    ):
+        typed_options(step, {"width": "3"}, "mine")
+
+
+BROKEN = {
+    "wrong:Syntax": ("def (", r"mine 1\.0 cannot be imported from wrong:Syntax \(SyntaxError"),
+    "wrong:Raises": ("raise SystemError('cuda')", r"\(SystemError: cuda\)\nRepair or uninstall"),
+    "wrong:Typo": ("Tipo = 3", r"\(AttributeError: module 'wrong' has no attribute 'Typo'\)"),
+    "wrong:function": (
+        "def function(): ...",
+        "is <function function at .* not derived from student",
+    ),
+}
+
+
+@pytest.mark.parametrize("target", BROKEN)
+def test_a_broken_plugin_is_named_with_its_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    content, message = BROKEN[target]
+    (tmp_path / "wrong.py").write_text(content)
+    info = tmp_path / "mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[aftersound.students]\nmy-net = {target}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins._installed.cache_clear()
+    try:
+        with pytest.raises(UsageError, match=message):
+            student_class("my-net")
+        listed = CliRunner().invoke(aftersound.main, ["list", "students"])
+        assert listed.exit_code == 0, listed.output
+        assert "tc-resnet" in listed.output
+        assert ("unusable: " in listed.output) == (target != "wrong:function")
+    finally:
+        sys.modules.pop("wrong", None)
+        plugins._installed.cache_clear()
