@@ -279,7 +279,7 @@ def write_unit(root: CachePath, plan: PartPlan, unit: int, rows: Sequence[UnitRo
     44
     """
     if isinstance(root, Path):
-        check_in_place(root, "cache")
+        check_in_place(root / MANIFEST, "cache")
     objects_of_part = objects_of(part_folder(root, plan.name))
     lengths: dict[str, list[int]] = {}
     objects: dict[str, StoredObject] = {}

@@ -76,20 +76,21 @@ def _write_draft(partial: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def check_in_place(folder: Path, what: str) -> None:
-    """Reject a folder that was moved or deleted since a command began to write it.
+def check_in_place(mark: Path, what: str) -> None:
+    """Reject a folder that was moved, deleted or unmounted since a command began to write it.
 
-    Else its old place would be filled again, by what comes after.
+    Else its old place would be filled by what comes after. `mark` is what it has from the beginning.
 
     Raises
     ------
     RunError
         Kind ``"moved"``.
     """
-    if not folder.is_dir():
+    if not mark.is_file():
         raise RunError(
-            f"{folder} is not there any more: the {what} was moved or deleted as it was written. What "
-            "was finished is where it is now; move it back or name that place, and repeat the command",
+            f"{mark.parent} is not there any more: the {what} was moved, deleted or unmounted as it was "
+            "written. What was finished is where it is now. Move it back or name that place, and repeat "
+            "the command",
             kind="moved",
         )
 

@@ -29,7 +29,7 @@ from pipeline.corpora.interface import Corpus
 from pipeline.finetune.data import LabelledAudio, labelled_clips
 from pipeline.finetune.model_card import model_card
 from pipeline.finetune.recipe import FineTuneRecipe, resolved_precision
-from pipeline.finetune.saved_state import STATE_FILE
+from pipeline.finetune.saved_state import FACTS_FILE, STATE_FILE
 from pipeline.finetune.training_loop import FineTuning
 from pipeline.precompute.plan import corpus_facts, order_clips
 from pipeline.precompute.usable_lengths import check_some_clip_fits
@@ -40,7 +40,7 @@ from pipeline.views import ViewRecipe, view_context
 
 Report = Callable[[str], None]
 
-_FACTS_FILE, _TRAINING_FILE, _FINISHED_FOLDER = "facts.json", "training.json", "finished"
+_TRAINING_FILE, _FINISHED_FOLDER = "training.json", "finished"
 _COMMAND = "finetune-teacher"
 NEEDED_SPLITS = ("train", "validation")
 _RESULT_KEYS = ("facts", "metric", "best_epoch", "validation", "test", "epochs")
@@ -95,7 +95,7 @@ def finetune(
     """
     check_own_folder(out, "teacher", _COMMAND, (_TRAINING_FILE,))
     # It is removed at the end.
-    check_own_folder(_partial(out), "unfinished teacher", _COMMAND, (_FACTS_FILE, STATE_FILE))
+    check_own_folder(_partial(out), "unfinished teacher", _COMMAND, (FACTS_FILE, STATE_FILE))
     if _partial(out).is_symlink():
         raise UsageError(
             f"{_partial(out)} is a link, and nothing is written through it. Delete it, or choose "
@@ -231,12 +231,12 @@ def _facts(
 
 def _open_run_folder(partial: Path, facts: dict[str, Any]) -> None:
     """Start or continue the folder of an unfinished run."""
-    path = partial / _FACTS_FILE
+    path = partial / FACTS_FILE
     if path.is_file():
         _check_same_run(partial, _read(path), facts)
     elif (partial / STATE_FILE).exists():
         raise RunError(
-            f"{partial} holds a training without its {_FACTS_FILE}. {_other_out(partial)}",
+            f"{partial} holds a training without its {FACTS_FILE}. {_other_out(partial)}",
             kind="damaged",
         )
     partial.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from cache_schema.errors import RunError, is_out_of_memory
 from cache_schema.store.files import check_in_place, write_atomic
 from cache_schema.store.safe_open import read_plain
 
-STATE_FILE, BEST_FILE = "state.pt", "best.pt"
+FACTS_FILE, STATE_FILE, BEST_FILE = "facts.json", "state.pt", "best.pt"
 
 
 def changing_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -34,7 +34,7 @@ def take_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write tensors and plain values, all or nothing."""
-    check_in_place(path.parent, "teacher")
+    check_in_place(path.parent / FACTS_FILE, "teacher")
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomic(path, buffer.getvalue())

@@ -90,7 +90,7 @@ def _most_bytes(student: Student) -> int:
 
 def save_state(run: Path, state: dict[str, Any]) -> None:
     """Write the training state: tensors, numbers and strings only."""
-    check_in_place(run, "run")
+    check_in_place(run / CONFIG, "run")
     buffer = io.BytesIO()
     torch.save({"format": STATE_FORMAT, **state}, buffer)
     write_atomic(run / STATE, buffer.getvalue())

@@ -107,6 +107,30 @@ def test_a_training_stopped_amid_every_step_continues_to_the_same_bits(
     assert_same_run(run, whole)
 
 
+@pytest.mark.parametrize("mounted", [False, True])
+def test_a_run_that_moves_away_is_not_begun_again_at_its_old_place(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: bool
+) -> None:
+    """Renamed, or its disk unmounted, which leaves an empty folder there."""
+    run, whole, moved = tmp_path / "run", tmp_path / "whole", tmp_path / "moved"
+    words = ("--student", "tc-resnet", "--epochs", "2")
+    assert train(cache, whole, *words).exit_code == 0
+
+    def move() -> None:
+        run.rename(moved)
+        if mounted:
+            run.mkdir()
+
+    monkeypatch.setattr(Learner, "step", at_step(1 + state_of(whole)["steps"] // 2, move))
+    stopped = train(cache, run, *words)
+    monkeypatch.undo()
+    assert stopped.exit_code == 1
+    assert f"{run} is not there any more: the run was moved, deleted or unmounted" in stopped.stderr
+    assert not run.exists() or os.listdir(run) == []
+    assert train(cache, moved, *words).exit_code == 0
+    assert_same_run(moved, whole)
+
+
 def test_a_training_killed_after_a_timed_save_continues_inside_the_epoch(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 import small_cache
 import zarr
 
-from cache_schema.errors import CacheError, UsageError
+from cache_schema.errors import CacheError, RunError, UsageError
 from cache_schema.inspection.summary import clip_facts, summary
 from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.integrity.verify import verify
@@ -184,6 +184,19 @@ def test_adding_a_part_touches_nothing_but_the_manifest(tmp_path: Path) -> None:
     small_cache.compute(root, small_cache.second_plan())
     after = small_cache.tree_bytes(root)
     assert {key for key in before if after[key] != before[key]} == {MANIFEST}
+
+
+@pytest.mark.parametrize("mounted", [False, True])
+def test_a_unit_is_not_written_where_the_cache_was(tmp_path: Path, mounted: bool) -> None:
+    root = tmp_path / "c"
+    plan = small_cache.lay_out(root)
+    root.rename(tmp_path / "moved")
+    if mounted:  # and is no more
+        root.mkdir()
+    with pytest.raises(RunError, match="c is not there any more: the cache was moved") as caught:
+        write_unit(root, plan, 0, small_cache.rows(plan, 0))
+    assert caught.value.kind == "moved"
+    assert not root.exists() or not list(root.iterdir())
 
 
 def test_sweep_removes_what_a_kill_leaves_and_nothing_else(cache_dir: Path) -> None:
