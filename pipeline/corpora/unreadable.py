@@ -18,7 +18,13 @@ from cache_schema.text import one_line
 from pipeline.audio.decode import UnusableAudio, scan_header, segment_frames
 from pipeline.audio.members import container_of
 from pipeline.audio.source import NO_OBJECT
-from pipeline.corpora.walk import files_below, leads_into, limit_of, link_explanation
+from pipeline.corpora.walk import (
+    files_below,
+    leads_into,
+    limit_of,
+    link_explanation,
+    option_text,
+)
 
 MAX_READ_AGAIN = 20  # clips whose headers are read again to learn what is wrong
 
@@ -116,6 +122,8 @@ def _spelling(name: str, finder: _Finder) -> _Reason:
         hint = "paths use backslashes; write /"
     elif finder.has(unquote(name)):
         hint = f"paths are percent-encoded; write {unquote('%20')!r} for %20"
+    elif above := finder.above(plain):
+        hint = f"they are below {above}: csv and jsonl take root={option_text(above)}"
     elif there := finder.like(plain):
         hint = _difference(plain, there)
     return _Reason("are not there", hint, f" (there is {there})" if there else "")
@@ -138,6 +146,9 @@ def _difference(name: str, there: str) -> str:
             f"paths lack the folder {folder} (csv and jsonl take root=FOLDER/{folder.rstrip('/')})"
         )
     return "files of these names lie elsewhere in the corpus"
+
+
+MAX_ABOVE = 3  # folders
 
 
 class _Finder:
@@ -163,6 +174,13 @@ class _Finder:
             for key in self._keys(file):
                 found.setdefault(key, file)
         return found
+
+    def above(self, name: str) -> Path | None:
+        """The nearest folder above that has a path, as where lists have a folder of their own."""
+        if not isinstance(self._root, Path):
+            return None
+        parents = self._root.absolute().parents[:MAX_ABOVE]
+        return next((folder for folder in parents if os.path.isfile(folder / name)), None)
 
     def like(self, name: str) -> str | None:
         """A file that differs in case, Unicode form, suffix or folder alone."""

@@ -194,6 +194,16 @@ def test_a_path_that_cannot_be_read_is_reported_with_how_it_may_be_meant(
     assert "leave" not in message
 
 
+def test_lists_in_a_folder_of_their_own_are_told_where_the_recordings_are(tmp_path: Path) -> None:
+    """As Fluent Speech Commands has them."""
+    write(tmp_path / "wavs/anna/x.wav")
+    (tmp_path / "data").mkdir()
+    source = listing(tmp_path / "data", "wavs/anna/x.wav,dog")
+    message = refusal(source)
+    assert f"they are below {tmp_path}: csv and jsonl take root={tmp_path}" in message
+    assert len(read_corpus(f"{source}?root={tmp_path}").clips) == 1
+
+
 @pytest.mark.parametrize(("unit", "factor"), [("milliseconds", 1000), ("samples", RATE_HZ)])
 def test_other_units_than_seconds_are_recognised(tmp_path: Path, unit: str, factor: int) -> None:
     write(tmp_path / "x.wav", 30.0)
