@@ -10,6 +10,7 @@ import codecs
 import json
 import re
 import shlex
+import unicodedata
 from typing import Any
 
 # Controls (C0, DEL, C1), line separators, marks of direction, what has neither ink nor width (not the
@@ -50,6 +51,15 @@ def shell_word(path: object) -> str:
 def page(text: object) -> str:
     """Escape as :func:`one_line` does, but keep ends of lines and tabs."""
     return _IN_A_PAGE.sub(_escaped, str(text))
+
+
+def letters_alone(name: str) -> str:
+    """What is left of a name where case, Unicode form and blanks do not count.
+
+    >>> letters_alone("Ku\u0308ndigung ") == letters_alone("k\u00fcndigung")
+    True
+    """
+    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
 
 
 def lines(document: Any) -> Any:

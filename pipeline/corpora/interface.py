@@ -11,7 +11,6 @@ import difflib
 import hashlib
 import os
 import sys
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from typing import Literal, NamedTuple
 from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
 from cache_schema.store.address import Address, CachePath, path_below, resolved
-from cache_schema.text import one_line
+from cache_schema.text import letters_alone, one_line
 from pipeline.audio.decode import AUDIO_SUFFIXES, Header, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
 from pipeline.corpora.walk import escapes_root, leads_into, limit_of, option_text, printable
@@ -181,10 +180,10 @@ def twin_notes(classes: Sequence[str]) -> list[str]:
     """Note classes that look alike: one that two systems, or two people, have written in their ways."""
     groups: dict[str, list[str]] = {}
     for name in classes:
-        groups.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+        groups.setdefault(letters_alone(name), []).append(name)
     return [
-        f"classes {' and '.join(map(ascii, alike))} differ in the case, or the Unicode form, of their "
-        "letters alone; if they are one class, give it one name"
+        f"classes {' and '.join(map(ascii, alike))} differ in case, Unicode form or blanks alone; if "
+        "they are one class, give it one name"
         for alike in groups.values()
         if len(alike) > 1
     ]

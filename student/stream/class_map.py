@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.plugins import unknown_name
+from cache_schema.text import letters_alone
 
 Names = Mapping[str, Sequence[str]]
 
@@ -134,9 +135,18 @@ def check_names(names: Names, classes: Sequence[str], teacher_classes: Sequence[
 def _check_all_covered(classes: Sequence[str], teacher_classes: Sequence[str]) -> None:
     missing = [name for name in classes if name not in teacher_classes]
     if missing:
+        teachers = {letters_alone(name): name for name in teacher_classes}
+        twins = [
+            f"{name!a} and the teacher's {teachers[key]!a}"
+            for name in missing
+            if (key := letters_alone(name)) in teachers
+        ]
+        alike = (
+            f" ({'; '.join(twins)} differ in case, Unicode form or blanks alone)" if twins else ""
+        )
         raise UsageError(
             f"the cached logits lack {len(missing)} of {len(classes)} classes: {', '.join(missing)}; "
-            f"the teacher's classes: {', '.join(teacher_classes)}. Name which stand for which in a "
+            f"the teacher's classes: {', '.join(teacher_classes)}{alike}. Name which stand for which in a "
             "file (--class-map FILE.toml), fine-tune a teacher on these classes "
             "(finetune-teacher), or distil without logits, for example with temporal.",
             kind="classes",

@@ -23,6 +23,14 @@ def test_without_a_map_every_class_must_be_the_teachers() -> None:
         build_class_map(STUDENT, TEACHER, None, "single")
 
 
+def test_classes_that_differ_in_their_writing_alone_are_named() -> None:
+    with pytest.raises(UsageError) as caught:
+        build_class_map(["Ku\u0308he", "rain"], ["K\u00fche", "Rain ", "sea"], None, "single")
+    message = str(caught.value)
+    assert r"'Ku\u0308he' and the teacher's 'K\xfche'; 'rain' and the teacher's 'Rain '" in message
+    assert "differ in case, Unicode form or blanks alone" in message
+
+
 def test_a_map_covers_what_it_names_and_what_is_called_the_same() -> None:
     found = build_class_map(STUDENT, TEACHER, {"dog": ["Howl", "Bark"], "rain": ["Rain"]}, "multi")
     assert found.covered == (0, 1, 2)
