@@ -22,10 +22,10 @@ def echo(text: object = "", *, err: bool = False) -> None:
 
 
 class Terminal(Console):
-    """A console of rich that takes text as it is: escaped, without markup or highlighting."""
+    """A console of rich that takes text as it is: escaped, no markup, no highlighting, no emoji."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(markup=False, highlight=False, **options)
+        super().__init__(markup=False, highlight=False, emoji=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Escape what is printed, and what is in the cells of a table."""

@@ -42,10 +42,11 @@ def one_line(text: object) -> str:
 def shell_word(path: object) -> str:
     """Write a path as a shell takes it, in a command that a message gives.
 
-    >>> shell_word("my sounds.zarr")
-    "'my sounds.zarr'"
+    >>> shell_word("my sounds.zarr"), shell_word("-run")
+    ("'my sounds.zarr'", './-run')
     """
-    return shlex.quote(one_line(path))
+    text = one_line(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)  # else an option
 
 
 def page(text: object) -> str:

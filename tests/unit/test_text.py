@@ -83,7 +83,7 @@ def test_the_terminal_escapes_lines_and_cells(capsys: pytest.CaptureFixture[str]
 
     echo("a\x1b[31m\nb")
     console = Terminal()
-    console.print("c\x1b]0;x\x07 [bold]d[/bold] \u202e")
+    console.print("c\x1b]0;x\x07 [bold]d[/bold] \u202e :dog:")
     table = Table("class\x1b")
     table.add_row("e\x9b2J")
     console.print(table)
@@ -91,7 +91,7 @@ def test_the_terminal_escapes_lines_and_cells(capsys: pytest.CaptureFixture[str]
     assert printed.replace("\n", "").isprintable()
     for text in (
         "a\\x1b[31m\nb",
-        "c\\x1b]0;x\\x07 [bold]d[/bold] \\u202e",
+        "c\\x1b]0;x\\x07 [bold]d[/bold] \\u202e :dog:",
         "class\\x1b",
         "e\\x9b2J",
     ):
