@@ -18,6 +18,7 @@ from pipeline.prepare.archives import Archive
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60.0
+PAGE = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
 Report = Callable[[str], None]
@@ -134,6 +135,10 @@ def _receive(archive: Archive, part: Path, report: Report) -> None:
         check_free_space(part.parent, (total or start) - start, archive.name)
         with open_for_writing(part, "ab" if start else "wb") as file:
             for chunk in _chunks(response):
+                if not file.tell() and PAGE.match(chunk):
+                    raise _TransferInterrupted(
+                        "a web page came in its place, as of a proxy or a network to sign in to"
+                    )
                 file.write(chunk)
                 _report_tenths(archive.name, file.tell(), len(chunk), total, report)
             came = file.tell()

@@ -131,6 +131,18 @@ def zip_of(folder: Path) -> bytes:
 # --- downloads -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("digest", [None, ""])
+def test_a_web_page_in_the_place_of_a_file_is_named(
+    server: Server, tmp_path: Path, digest: str | None
+) -> None:
+    archive = published(server, "list.csv", BODY, digest)
+    server.files["list.csv"] = b"\n<!DOCTYPE html><title>Sign in</title>"
+    assert "a web page came in its place" in failure(plain(archive), tmp_path)
+    server.files["list.csv"] = BODY
+    got(plain(archive), tmp_path)
+    assert (tmp_path / "tiny/list.csv").read_bytes() == BODY
+
+
 def test_a_file_is_fetched_verified_and_put_in_place(server: Server, tmp_path: Path) -> None:
     md5 = f"md5:{hashlib.md5(BODY).hexdigest()}"
     lines = got(plain(published(server, "list.csv", BODY, md5)), tmp_path)
