@@ -38,7 +38,12 @@ from cache_schema.writer import restore_or_delete
 @click.command("inspect-cache", cls=Command)
 @click.argument("cache", type=CacheArgument())
 @click.option("--verify", "verify_all", is_flag=True, help="Check every stored object's digest.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON document.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print everything as one JSON document; with --clips one for each clip, a line each.",
+)
 @click.option("--clips", "list_clips", is_flag=True, help="List the clips: id, split and labels.")
 @click.option("--split", metavar="NAME", help="With --clips: of this split alone.")
 @click.option(
@@ -108,14 +113,14 @@ def main(
 
 def _check_page(page: Path | None, png: Path | None) -> None:
     """Reject a page or pictures that could not be made."""
-    if png is not None and page is None:
-        raise UsageError("--png belongs to --report FILE.html", kind="options")
     if page is not None:
         require_report("--report")
-    if png is not None:
+    elif png is not None:
+        raise UsageError("--png belongs to --report FILE.html", kind="options")
+    if png is not None and page is not None:
         from cache_schema.report.pictures import check_pictures
 
-        check_pictures(png, "inspect-cache")
+        check_pictures(png, "inspect-cache", page)
 
 
 def _add_scores(report: dict[str, Any], cache: CachePath) -> None:

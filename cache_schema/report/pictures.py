@@ -22,14 +22,16 @@ Draw = Callable[[Path], None]
 """Draws a clip into a file."""
 
 
-def check_pictures(folder: Path, command: str) -> None:
+def check_pictures(folder: Path, command: str, page: Path) -> None:
     """Reject pictures that could not be drawn, before anything else is done.
 
     Raises
     ------
     UsageError
-        If matplotlib is missing, or the folder holds other things than pictures.
+        If matplotlib is missing, the folder holds other things than pictures, or is to be the page too.
     """
+    if folder.absolute() == page.absolute():
+        raise UsageError(f"--png and the page are both to be {page}; name a folder", kind="options")
     require_matplotlib()
     check_own_folder(folder, "folder of pictures", command, (SUFFIX, DRAWN), option="--png")
     if folder.is_dir():

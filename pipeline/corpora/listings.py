@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.plugins import nearest_name
+from cache_schema.text import shell_word
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
 from pipeline.corpora.list_syntax import csv_rows
@@ -49,11 +50,29 @@ def check_lists(source: str, root: Path, names: Sequence[str]) -> None:
         Naming every list that is missing.
     """
     if missing := [name for name in names if not (root / name).is_file()]:
+        way = elsewhere(source, root, names) or "Put them there as published"
         raise UsageError(
             f"corpus {source}: {len(missing)} of its lists are missing\n{bullet_list(missing)}\n"
-            "Put them there as published, then repeat the command.",
+            f"{way}, then repeat the command.",
             kind="missing",
         )
+
+
+MAX_PLACES = 100  # folders that are looked into
+
+
+def elsewhere(source: str, root: Path, names: Sequence[str]) -> str:
+    """Name the folder that has all of some files and folders: above, or one or two below; or nothing."""
+    below = sorted(root.glob("*/"))[:MAX_PLACES]
+    for place in [
+        root.absolute().parent,
+        *below,
+        *(inner for b in below for inner in b.glob("*/")),
+    ]:
+        if all((place / name).exists() for name in names):
+            kind = source.partition(":")[0]
+            return f"They are in {place}: name it, {shell_word(f'{kind}:{option_text(place)}')}"
+    return ""
 
 
 def read_list(source: str, root: Path, name: str) -> str:

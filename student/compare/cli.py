@@ -181,7 +181,7 @@ def _check_png(png: Path, report: Path | None) -> None:
 
     if report is None:
         raise UsageError("--png belongs to --report FILE.html", kind="options")
-    check_pictures(png, "compare-students")
+    check_pictures(png, "compare-students", report)
 
 
 def _write_report(

@@ -43,7 +43,7 @@ def main(runs: tuple[Path, ...], out: Path, cache: CachePath | None, png: Path |
     if png is not None:
         from cache_schema.report.pictures import check_pictures
 
-        check_pictures(png, "report-run")
+        check_pictures(png, "report-run", out)
     # Imported here: torch and bokeh are kept out of --help.
     from student.report.blocks import blocks_of
     from student.report.report import write_report

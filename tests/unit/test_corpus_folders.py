@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from commands import command, succeeded
+from small_corpora import audioset, esc, fsd50k, sonyc_ust, speech_commands, urbansound8k
 
 from cache_schema.errors import UsageError
 from pipeline.corpora import read_corpus
@@ -307,3 +309,32 @@ def test_classes_that_look_alike_are_noted(tmp_path: Path) -> None:
         "classes 'Dog' and 'dog'",
         r"classes 'cafe\u0301' and 'caf\xe9'",
     ]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [esc, urbansound8k, fsd50k, audioset, sonyc_ust, speech_commands],
+    ids=lambda k: k.__name__,
+)
+@pytest.mark.parametrize("named", ["above", "below"])
+def test_a_published_corpus_is_found_one_folder_off(tmp_path: Path, kind: Any, named: str) -> None:
+    """As archives unpack twice, or where somebody names the folder of the recordings."""
+    inner = tmp_path / "unpacked/my sounds"
+    inner.parent.mkdir()
+    wanted = read_corpus(kind.write(inner))
+    adapter = kind.write.__module__.rpartition(".")[2].replace("_", "-")
+    place = (
+        inner.parent if named == "above" else next(one for one in inner.iterdir() if one.is_dir())
+    )
+    with pytest.raises(UsageError) as caught:
+        read_corpus(f"{adapter}:{place}")
+    message = str(caught.value)
+    assert f"They are in {inner}: name it, '{adapter}:{inner}'" in message
+    assert wanted.root == inner
+
+
+def test_spoken_digits_are_found_one_folder_off(tmp_path: Path) -> None:
+    """Their recordings may be named themselves, so that there is none below."""
+    write(tmp_path / "master/recordings/7_anna_0.wav")
+    way = f"They are in {tmp_path}/master: name it, fsdd:{tmp_path}/master"
+    assert way in refusal(f"fsdd:{tmp_path}")

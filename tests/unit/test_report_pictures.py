@@ -29,7 +29,7 @@ def test_pictures_of_an_earlier_report_do_not_stay_beside_the_new_ones(tmp_path:
     folder = tmp_path / "png"
     assert write_pictures(folder, charts("scores", "gains"), {}) == 2
     (folder / "mine.png").write_bytes(b"not drawn by a report")
-    check_pictures(folder, "report-run")
+    check_pictures(folder, "report-run", tmp_path / "page.html")
     assert write_pictures(folder, charts("scores", "curves"), {}) == 2
     assert names(folder) == {"scores.png", "curves.png", "mine.png", DRAWN}
     assert (folder / DRAWN).read_text() == "curves.png\nscores.png\n"
@@ -95,3 +95,8 @@ def test_other_warnings_of_a_drawing_are_shown(tmp_path: Path) -> None:
 
     with pytest.warns(UserWarning, match="another"):
         plot_chart(draw, 1.0, tmp_path / "x.png")
+
+
+def test_the_page_and_its_pictures_are_in_two_places(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"both to be .*a\.html; name a folder"):
+        check_pictures(tmp_path / "a.html", "report-run", tmp_path / "a.html")

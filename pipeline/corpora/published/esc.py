@@ -19,7 +19,13 @@ from pipeline.corpora.interface import (
     check_folder,
     without_suffix,
 )
-from pipeline.corpora.listings import ListRow, drop_missing, each_row, folded_entries
+from pipeline.corpora.listings import (
+    ListRow,
+    drop_missing,
+    each_row,
+    elsewhere,
+    folded_entries,
+)
 
 COLUMNS = ("filename", "fold", "target", "category")
 LISTS = {"meta/esc50.csv": (*COLUMNS, "esc10"), "esc10.csv": COLUMNS}
@@ -73,8 +79,10 @@ def _list_name(source: str, path: Path) -> str:
     for name in LISTS:
         if (path / name).is_file():
             return name
+    found = filter(None, (elsewhere(source, path, [name]) for name in LISTS))
+    way = next(found, "Put the one of the release there, beside audio/")
     raise UsageError(
-        f"corpus {source}: none of {', '.join(LISTS)} is there; name the folder that holds audio/",
+        f"corpus {source}: none of {', '.join(LISTS)} is there. {way}, and repeat the command",
         kind="missing",
     )
 

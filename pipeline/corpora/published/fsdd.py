@@ -20,6 +20,7 @@ from pipeline.corpora.interface import (
     left_out,
     without_suffix,
 )
+from pipeline.corpora.listings import elsewhere
 from pipeline.corpora.walk import escapes_root, link_explanation, list_folder, printable
 
 DIGITS = tuple("0123456789")
@@ -67,6 +68,7 @@ def read_fsdd(path: Path) -> Corpus:
         classes=DIGITS,
         task="single",
         problems=problems,
+        hints=[] if entries else filter(None, [elsewhere(f"fsdd:{path}", path, [RECORDINGS])]),
         notes=left_out(files, audio),
     )
 

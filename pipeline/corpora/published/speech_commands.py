@@ -26,7 +26,13 @@ from typing import Literal
 from cache_schema.clip import Clip
 from pipeline.audio.decode import scan_header
 from pipeline.corpora.interface import Corpus, Entry, build_corpus, check_folder, without_suffix
-from pipeline.corpora.listings import audio_below, each_row, folded_entries, read_list
+from pipeline.corpora.listings import (
+    audio_below,
+    each_row,
+    elsewhere,
+    folded_entries,
+    read_list,
+)
 from pipeline.corpora.walk import escapes_root, printable
 
 SILENCE, UNKNOWN, NOISE_FOLDER = "_silence_", "_unknown_", "_background_noise_"
@@ -105,6 +111,7 @@ def read_speech_commands(
         classes=CLASSES[labels],
         task="single",
         problems=problems,
+        hints=[] if entries else filter(None, [elsewhere(source, path, WANTED_WORDS[:2])]),
         notes=notes,
     )
 
