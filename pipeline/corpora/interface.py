@@ -24,7 +24,14 @@ from cache_schema.store.address import Address, CachePath, path_below, resolved
 from cache_schema.text import letters_alone, one_line
 from pipeline.audio.decode import AUDIO_SUFFIXES, Header, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
-from pipeline.corpora.walk import escapes_root, leads_into, limit_of, option_text, printable
+from pipeline.corpora.walk import (
+    escapes_root,
+    files_below,
+    leads_into,
+    limit_of,
+    option_text,
+    printable,
+)
 
 Ids = Literal["stem", "path"]
 NO_LABEL = "none"  # as the name of a column of labels: there is none
@@ -158,7 +165,7 @@ def build_corpus(
             for entry in several
         ]
     if not entries and not found:
-        found.append(f"no clips; audio files end in {', '.join(AUDIO_SUFFIXES)}")
+        found.append(_no_clips(root))
     hints = [*_id_hints(entries, source), *_path_hints(root, entries), *hints]
     _raise_if_any(found, hints, source)
     scanned, unsized = _scanned(root, [entry.clip for entry in entries])
@@ -174,6 +181,17 @@ def build_corpus(
         task="multi" if task == "multi" or (task == "auto" and several) else "single",
         notes=tuple(map(one_line, (*notes, *unsized, *twin_notes(names)))),
     )
+
+
+def _no_clips(root: CachePath) -> str:
+    """Say what is there instead: recordings of another layout, or files of other kinds."""
+    below = files_below(root).files if isinstance(root, Path) else []
+    if audio := [name for name in below if name.lower().endswith(AUDIO_SUFFIXES)]:
+        return (
+            f"no clips; the {len(audio)} audio file(s) below {root} lie where this kind of corpus has "
+            f"none, first {printable(audio[0])}"
+        )
+    return f"no clips; audio files end in {', '.join(AUDIO_SUFFIXES)}"
 
 
 def twin_notes(classes: Sequence[str]) -> list[str]:

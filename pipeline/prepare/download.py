@@ -18,6 +18,7 @@ from pipeline.prepare.archives import Archive
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 60.0
+PAGE_BYTES = 256
 PAGE = re.compile(rb"\s*<(!doctype\s+html|html)\b", re.IGNORECASE)
 RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 
@@ -60,9 +61,17 @@ def fetch(archive: Archive, folder: Path, report: Report) -> Path:
     return target
 
 
+def is_web_page(path: Path) -> bool:
+    """Whether a file is what a proxy sends in the place of others; none of ours is."""
+    with path.open("rb") as file:
+        return PAGE.match(file.read(PAGE_BYTES)) is not None
+
+
 def digest_problem(archive: Archive, path: Path, report: Report) -> str | None:
     """Compare a file with its published checksum; returns what is wrong, with both values."""
     algorithm, _, expected = (archive.digest or "sha256:").partition(":")
+    if is_web_page(path):
+        return f"{archive.name} is a web page, as of a proxy or a network to sign in to"
     with path.open("rb") as file:
         found = hashlib.file_digest(
             file, lambda: hashlib.new(algorithm, usedforsecurity=False)
@@ -135,10 +144,6 @@ def _receive(archive: Archive, part: Path, report: Report) -> None:
         check_free_space(part.parent, (total or start) - start, archive.name)
         with open_for_writing(part, "ab" if start else "wb") as file:
             for chunk in _chunks(response):
-                if not file.tell() and PAGE.match(chunk):
-                    raise _TransferInterrupted(
-                        "a web page came in its place, as of a proxy or a network to sign in to"
-                    )
                 file.write(chunk)
                 _report_tenths(archive.name, file.tell(), len(chunk), total, report)
             came = file.tell()

@@ -17,7 +17,7 @@ from cache_schema.store.lock import write_lock
 from cache_schema.text import shell_word
 from pipeline.corpora.walk import option_text
 from pipeline.prepare.archives import OFFICIAL_CORPORA, OfficialCorpus
-from pipeline.prepare.download import Report, digest_problem, fetch
+from pipeline.prepare.download import Report, digest_problem, fetch, is_web_page
 from pipeline.prepare.unpack import join_parts, unpack
 
 PART_OF_SPLIT = re.compile(r"\.z\d\d")
@@ -91,7 +91,12 @@ def _unpacked_in(source: Path, corpus: OfficialCorpus) -> Path | None:
 
 
 def _missing_files(place: Path, corpus: OfficialCorpus) -> list[str]:
-    return [path for path in corpus.holds if next(place.glob(path), None) is None]
+    first = {path: next(place.glob(path), None) for path in corpus.holds}
+    return [
+        path if found is None else f"{path} (a web page is in its place)"
+        for path, found in first.items()
+        if found is None or (found.is_file() and is_web_page(found))
+    ]
 
 
 def _check_folder(folder: Path, *, link: bool = False) -> None:

@@ -338,3 +338,10 @@ def test_spoken_digits_are_found_one_folder_off(tmp_path: Path) -> None:
     write(tmp_path / "master/recordings/7_anna_0.wav")
     way = f"They are in {tmp_path}/master: name it, fsdd:{tmp_path}/master"
     assert way in refusal(f"fsdd:{tmp_path}")
+
+
+def test_recordings_of_another_layout_are_said_to_be_there(tmp_path: Path) -> None:
+    write(tmp_path / "a/b/c/yes/1.wav")
+    message = refusal(f"fsdd:{tmp_path}")
+    assert "no clips; the 1 audio file(s) below" in message
+    assert "lie where this kind of corpus has none, first a/b/c/yes/1.wav" in message

@@ -137,7 +137,10 @@ def test_a_web_page_in_the_place_of_a_file_is_named(
 ) -> None:
     archive = published(server, "list.csv", BODY, digest)
     server.files["list.csv"] = b"\n<!DOCTYPE html><title>Sign in</title>"
-    assert "a web page came in its place" in failure(plain(archive), tmp_path)
+    assert "list.csv is a web page, as of a proxy" in failure(plain(archive), tmp_path)
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved/list.csv").write_bytes(server.files["list.csv"])
+    assert "list.csv is a web page" in failure(plain(archive), tmp_path, tmp_path / "saved")
     server.files["list.csv"] = BODY
     got(plain(archive), tmp_path)
     assert (tmp_path / "tiny/list.csv").read_bytes() == BODY
