@@ -101,6 +101,8 @@ class OutputPath(LocalPath):
         Whether a folder is made beside it and moved to its place, which no folder can be that is in use.
     """
 
+    replaces = False
+
     def __init__(self, own: str = "", *, moved_there: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.own, self.moved_there = own, moved_there
@@ -125,7 +127,7 @@ class OutputPath(LocalPath):
             )
         # What goes on in a folder that is there locks it first, which is refused where it may not.
         if not place.is_dir():
-            check_access(place if place.exists() else _folder_above(place))
+            check_access(place if place.exists() and not self.replaces else _folder_above(place))
         return path
 
 
@@ -137,6 +139,8 @@ class OutputFile(OutputPath):
     formats : mapping of str to bytes
         Suffixes, each with a pattern that is found near the beginning or the end of what is written.
     """
+
+    replaces = True  # by a draft beside it
 
     def __init__(self, formats: Mapping[str, bytes]) -> None:
         super().__init__(dir_okay=False)
@@ -155,7 +159,6 @@ class OutputFile(OutputPath):
                 param,
                 ctx,
             )
-        check_access(_folder_above(path))  # a draft is made there, and takes its place
         return path
 
 
