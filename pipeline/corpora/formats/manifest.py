@@ -339,13 +339,8 @@ class _Making:
 
     def _entry(self, row: ManifestRow, split_of: Mapping[str, str] | None) -> Entry:
         """Make the entry of a row, in its own split or one chosen by a hash."""
-        listed, prefix = (
-            PurePosixPath(_with_slashes(row.fields["path"])),
-            _with_slashes(self.prefix),
-        )
-        stands = prefix and listed.is_relative_to(prefix)
-        path = str(listed.relative_to(prefix)) if stands else row.fields["path"]
-        path = inside(self.folder, path)
+        path = row.fields["path"]
+        path = inside(self.folder, _cut(path, self.prefix) if self.prefix else path)
         split = row.fields.get("split")
         if split is None:
             name = row.fields.get(GROUP) or without_suffix(path)
@@ -392,6 +387,12 @@ class _Making:
 
 def _is_absolute(path: str) -> bool:
     return path.startswith("/") or PureWindowsPath(path).is_absolute()
+
+
+def _cut(path: str, prefix: str) -> str:
+    """Cut off what stands for the corpus' folder, where a path begins with it."""
+    listed, folder = PurePosixPath(_with_slashes(path)), PurePosixPath(_with_slashes(prefix))
+    return str(listed.relative_to(folder)) if listed.is_relative_to(folder) else path
 
 
 def _with_slashes(path: str) -> str:

@@ -35,7 +35,7 @@ DURATIONS = ("duration", "duration_s", "dur", "length", "length_s")
 # Columns that name what a clip was recorded of, at or in.
 GROUP_NAMES = (
     "speaker", "speaker_id", "client_id", "session", "session_id", "site", "place", "location",
-    "recorder", "subject", "patient",
+    "recorder", "subject", "patient", "group",
 )  # fmt: skip
 
 
@@ -92,9 +92,8 @@ def _naming(listing: Listing, names: Sequence[str], word: str) -> str:
     have |= {"label"} if "labels" in have else set()
     plain = {_plain(name): name for name in reversed(unknown)}
     proposed = _proposed(plain, have)
-    stretches = {"start_s", "end_s"} & {*have, *proposed}
-    lasts = _lasting(plain)
-    if lasts and stretches == {"start_s"}:
+    lasts, known = _lasting(plain), {*have, *proposed}
+    if lasts and "start_s" in known and "end_s" not in known:
         begins = proposed.get("start_s") or there.get("start_s", "start_s")
         return (
             f"Rows begin at {begins} and last {lasts}: add a {word} end_s, the sum of both, and repeat "
@@ -117,8 +116,10 @@ def _naming(listing: Listing, names: Sequence[str], word: str) -> str:
     options += ["unknown=ignore"] if set(unknown) - set(proposed.values()) else []
     query = f"?{'&'.join(options)}" if options else ""
     corpus = shell_word(f"{listing.kind}:{option_text(listing.path)}{query}")
-    events = "; where rows are events in longer recordings, with &rows=event&window_s=5"
-    return f"Read it as {corpus}, with your other options{events if len(stretches) == 2 else ''}"
+    way = f"Read it as {corpus}, with your other options"
+    if {"start_s", "end_s"} <= {*have, *proposed}:
+        way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
+    return way
 
 
 def _proposed(plain: Mapping[str, str], have: Collection[str]) -> dict[str, str]:
