@@ -46,8 +46,8 @@ def check_teacher_name(name: str) -> None:
     """
     if not is_teacher_name(name):
         raise UsageError(
-            f"--teacher-name {name!r}: expected one lower-case word of letters and digits, such as "
-            f"'large', and not {FIRST!r}, which is the teacher without a name.",
+            f"--teacher-name {name!r}: expected one lower-case word of letters, and digits after the "
+            f"first, such as 'large', and not {FIRST!r}, which is the teacher without a name.",
             kind="options",
         )
 

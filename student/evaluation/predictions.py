@@ -74,7 +74,7 @@ def _columns(run: Path, cache: Cache, split: str) -> Columns:
         "label": _names(classes, found["student"].labels_NC),
     }
     for who, one in found.items():
-        scores_NC = np.exp(one.log_probabilities()).round(6)
+        scores_NC = np.exp(one.log_probabilities())  # all digits: rounded, the surest would be tied
         columns[who] = _names(classes, one.decisions())
         columns |= {f"{who} {name}": scores_NC[:, c] for c, name in enumerate(classes)}
     return columns

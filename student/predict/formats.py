@@ -37,7 +37,7 @@ def csv_rows(row: StretchPrediction, task: str, top: int | None, frames: bool) -
         where[-1] = " ".join(map(str, where[-1]))
     place = [csv_text(row.recording), _rounded(row.start_s), _rounded(row.end_s)]
     return "\n".join(
-        _csv_line([*place, csv_text(name), _rounded(score), *where])
+        _csv_line([*place, csv_text(name), float(score), *where])
         for name, score in shown_classes(row, task, top)
     )
 
@@ -49,8 +49,7 @@ def json_line(row: StretchPrediction, task: str, top: int | None, frames: bool) 
         "start_s": _rounded(row.start_s),
         "end_s": _rounded(row.end_s),
         "classes": [
-            {"class": name, "score": _rounded(score)}
-            for name, score in shown_classes(row, task, top)
+            {"class": name, "score": float(score)} for name, score in shown_classes(row, task, top)
         ],
     }
     return json_text(document | (_where(row) if frames else {}))

@@ -269,7 +269,7 @@ def parse_schedule(text: str) -> Schedule:
     UsageError
         For anything else.
     """
-    kind, options = parse_named_options(text)
+    kind, options = _named("--schedule", text)
     shares: dict[str, str | None] = {"exponential": options.get("last"), "cosine": "0"}
     try:
         share = float(options.get("floor", shares[kind]) or "nan")
@@ -285,6 +285,13 @@ def parse_schedule(text: str) -> Schedule:
     return Exponential(share) if kind == "exponential" else Cosine(share)
 
 
+def _named(option: str, text: str) -> tuple[str, dict[str, str]]:
+    try:
+        return parse_named_options(text)
+    except UsageError as error:
+        raise UsageError(f"{option} {error}", kind="options") from None
+
+
 def parse_average(text: str) -> Average | None:
     """Read ``ema:decay=0.999``, ``last:share=0.5`` or ``none``.
 
@@ -295,7 +302,7 @@ def parse_average(text: str) -> Average | None:
     """
     if text == "none":
         return None
-    kind, options = parse_named_options(text)
+    kind, options = _named("--average", text)
     amounts: dict[Any, str] = {"ema": "decay", "last": "share"}
     try:
         amount = float(options[amounts[kind]])

@@ -142,6 +142,6 @@ def test_predictions_have_a_line_for_each_clip_that_is_scored(
     assert sum(right) / len(rows) == pytest.approx(scored["teacher_score"])
     for row in rows:
         scores = {name: float(row[f"student {name}"]) for name in scored["classes"]}
-        assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
+        assert sum(scores.values()) == pytest.approx(1, abs=1e-12), "no digit is lost"
         assert max(scores, key=lambda name: scores[name]) == row["student"]
         assert row["clip"].split("/")[-2] == row["label"]

@@ -112,6 +112,7 @@ def test_mixed_precision_trains_nearly_as_full_precision_does(cache: Path, tmp_p
     ("options", "message"),
     [
         (["--average", "ema:share=0.5"], "expected ema:decay=D"),
+        (["--average", "last:5"], "--average 'last:5': expected NAME:option=value"),
         (["--average", "ema:decay=2"], "at most 1"),
         (["--average", "ema:decay=1"], "ema:decay=D with a number above 0 and below 1"),
         (["--recipe", "psl"], "Did you mean 'psla'"),
