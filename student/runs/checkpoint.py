@@ -20,7 +20,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from cache_schema.errors import RunError, UsageError, is_out_of_memory
-from cache_schema.store.files import check_in_place, sha256, write_atomic
+from cache_schema.store.files import sha256, write_atomic
 from cache_schema.store.safe_open import read_plain
 from cache_schema.text import shell_word
 from student.models.interface import Student
@@ -90,7 +90,6 @@ def _most_bytes(student: Student) -> int:
 
 def save_state(run: Path, state: dict[str, Any]) -> None:
     """Write the training state: tensors, numbers and strings only."""
-    check_in_place(run / CONFIG, "run")
     buffer = io.BytesIO()
     torch.save({"format": STATE_FORMAT, **state}, buffer)
     write_atomic(run / STATE, buffer.getvalue())

@@ -18,6 +18,7 @@ import torch
 from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import RunError, is_out_of_memory
 from cache_schema.reader import Cache
+from cache_schema.store.files import check_in_place
 from student.metrics import Score, measure
 from student.runs.checkpoint import (
     damaged_state,
@@ -27,6 +28,7 @@ from student.runs.checkpoint import (
     write_lines,
 )
 from student.runs.predict import student_predictions
+from student.runs.run_config import CONFIG
 from student.runs.settings import Settings
 from student.stream.epoch_rows import EpochRows
 from student.stream.lane import Lane
@@ -175,6 +177,7 @@ class Trainer:
         self._mark_time()
         if not self.processes.writes:
             return
+        check_in_place(self.run / CONFIG, "run")
         state = {f.name: getattr(self.progress, f.name) for f in fields(Progress)}
         save_state(self.run, state | self.learner.state())
 

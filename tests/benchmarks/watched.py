@@ -17,6 +17,7 @@ from student.stream.unit_loader import UnitLoader
 from student.training.loggers.session import LoggerSession
 from student.training.loop import Trainer
 from student.training.objective import build_objective, needed_signals
+from student.training.train import begin_run
 
 DISTILLED = ("temporal=0.25", "logits=0.25")
 
@@ -127,6 +128,7 @@ def train_epoch(
     """Train a fresh student for an epoch."""
     watched = Watched(batches, limit)
     with tempfile.TemporaryDirectory() as run:
+        begin_run(Path(run), settings, cache)
         training = Trainer(cache, settings, Path(run), build_objective(cache, settings), "cpu")
         training.streams = [watched]  # type: ignore[list-item]
         loggers = LoggerSession((), training.run, {}, lambda _: None)

@@ -225,6 +225,8 @@ def test_float16_trains_with_a_scaled_loss(tmp_path: Path) -> None:
         max_samples=None, report=lambda line: None, recipe=views_of(corpus),
     )  # fmt: skip
     recipe = FineTuneRecipe(epochs=4, batch_size=4, learning_rate=3e-3, precision="16-mixed")
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/facts.json").touch()
     training = FineTuning(
         teacher, audio, recipe, folder=tmp_path / "state", report=lambda line: None
     )

@@ -16,10 +16,11 @@ def cache(**facts: Any) -> Any:
     splits, classes = (facts.get(name) for name in ("splits", "classes"))
     splits, classes = splits or ("train", "validation", "test"), classes or ("dog", "cat")
     listed = [SimpleNamespace(name=s, first_clip=2 * n, clips=2) for n, s in enumerate(splits)]
+    labels_NC = np.eye(2, dtype=np.uint8)[:, : len(classes)]
+    rows = SimpleNamespace(labels=labels_NC, labelled=labels_NC.any(1))
     table = SimpleNamespace(
-        labels=lambda first, last: np.eye(2, dtype=np.uint8)[:, : len(classes)],
+        labels=lambda first, last: labels_NC,
         groups=lambda first, last: [""] * (last - first),
-        none_present=lambda first, last: np.zeros(last - first, np.bool_),
         strings=lambda column, first, last: [f"{first}.wav", f"{first + 1}.wav"],
     )
     usual = {
@@ -27,6 +28,7 @@ def cache(**facts: Any) -> Any:
         "root": Path("c.zarr"), "classes": ("dog", "cat"), "task": "single",
         "splits": ("train", "validation", "test"), "signals": ("logits", "temporal_attention"),
         "teachers": {"": {"classes": ["dog", "cat"]}},
+        "units": lambda split, view: [SimpleNamespace(rows=2)], "read_unit": lambda unit, names: rows,
     }  # fmt: skip
     return SimpleNamespace(**(usual | facts))
 
