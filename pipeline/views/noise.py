@@ -85,14 +85,14 @@ class Noise(PlainStep):
         root = context.corpus_root
         if not isinstance(root, Path) and not self._folder.is_absolute():
             raise UsageError(
-                f"view noise: folder={str(self._folder)!r} would lie in the corpus, which is at {root}, "
+                f"noise folder {str(self._folder)!r} would lie in the corpus, which is at {root}, "
                 "and noise is read from local folders; name one by its absolute path",
                 kind="options",
             )
         folder = (root / self._folder if isinstance(root, Path) else self._folder).resolve()
         if not folder.is_dir():
             raise UsageError(
-                f"view noise: folder={str(self._folder)!r} is no folder (looked at {folder}); name one, "
+                f"noise folder {str(self._folder)!r} is no folder (looked at {folder}); name one, "
                 "relative to the corpus root or absolute",
                 kind="options",
             )
@@ -104,11 +104,11 @@ class Noise(PlainStep):
             left_out = (
                 f"{len(unusable)} of what {one_line(folder)} holds cannot be used and is left out"
             )
-            self.notes = [f"view noise: {left_out}:\n{bullet_list(unusable, MAX_LISTED)}"]
+            self.notes = [f"noise: {left_out}:\n{bullet_list(unusable, MAX_LISTED)}"]
         self._recordings = _split_recordings(found, self._rate_hz)
         if lacking := [split for split, own in self._recordings.items() if not own]:
             raise UsageError(
-                f"view noise: folder={str(self._folder)!r} holds no audio for {', '.join(lacking)} "
+                f"noise folder {str(self._folder)!r} holds no audio for {', '.join(lacking)} "
                 f"(looked in {folder}, {len(found)} recordings there); name a folder, relative to the "
                 "corpus root or absolute, with a recording of 10 s or more, three shorter ones, or a "
                 "folder for each split." + "".join(f"\n{note}" for note in self.notes),
@@ -177,7 +177,7 @@ def _decoded(folder: Path, rate_hz: int) -> tuple[list[Recording], list[str]]:
             clip = decode(folder / name, sample_rate_hz=rate_hz)
         except TooLong as problem:
             raise UsageError(
-                f"view noise: {one_line(folder / name)} is {problem}. Cut it into files of at most "
+                f"noise: {one_line(folder / name)} is {problem}. Cut it into files of at most "
                 f"{MAX_CLIP_S:g} s, or leave it out.",
                 kind="options",
             ) from None
@@ -197,7 +197,7 @@ def _split_recordings(found: list[Recording], rate_hz: int) -> dict[str, list[Re
     tops = {PurePosixPath(recording.name).parts[0].lower() for recording in found}
     if tops & set(SPLIT_NAMES) and not tops <= set(SPLIT_NAMES):
         raise UsageError(
-            f"view noise: {', '.join(sorted(tops & set(SPLIT_NAMES)))} look like splits, "
+            f"noise: {', '.join(sorted(tops & set(SPLIT_NAMES)))} look like splits, "
             f"{', '.join(sorted(tops - set(SPLIT_NAMES))[:5])} like noise for all; move one kind "
             "elsewhere.",
             kind="options",

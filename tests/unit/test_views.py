@@ -263,7 +263,7 @@ def test_noise_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     recipe = ViewRecipe(["noise:folder=noise"], context, seed=0)
     assert recipe.facts == clean.facts
     lines = recipe.notes[0].splitlines()
-    assert lines[0] == f"view noise: 6 of what {noise} holds cannot be used and is left out:"
+    assert lines[0] == f"noise: 6 of what {noise} holds cannot be used and is left out:"
     leads_out = "a link that leads out of the folder, not followed"
     assert lines[2:] == [
         f"  - dangling.wav: {leads_out}",
@@ -312,7 +312,7 @@ def test_noise_that_a_disk_does_not_give_is_not_left_out(
         ("mixup:alpha=0", "alpha must be a number above 0, at most 1000, got 0"),
         ("mixup:alpha=inf", "got inf"),
         ("gain:low_db=7", "low_db=7.0 and high_db=6.0"),
-        ("noise:folder=none", "folder='none' is no folder"),
+        ("noise:folder=none", "noise folder 'none' is no folder"),
     ],
 )
 def test_options_that_nothing_can_be_made_with_are_rejected(
