@@ -121,7 +121,8 @@ def overlapping(entries: Iterable[Entry]) -> list[str]:
     for path, own in by_path.items():
         last_s, labels = -math.inf, frozenset[str]()
         for clip in sorted((entry.clip for entry in own), key=lambda clip: clip.start_s):
-            if clip.start_s < last_s and not labels >= set(clip.labels):
+            again = clip.start_s == 0 and clip.end_s is None and last_s == math.inf  # all of it
+            if clip.start_s < last_s and not labels >= set(clip.labels) and not again:
                 count, first = count + 1, first or path
             end_s = math.inf if clip.end_s is None else clip.end_s
             if end_s > last_s:

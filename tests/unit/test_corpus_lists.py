@@ -305,7 +305,8 @@ def test_a_row_may_be_one_label_of_a_clip(tmp_path: Path, kind: str) -> None:
 
 def test_rows_of_one_clip_in_two_splits_are_not_joined(tmp_path: Path) -> None:
     source = listing(tmp_path, "path,label,split\na.wav,dog,train\na.wav,cat,test\n")
-    assert "id 'a' is already that of line 2" in refusal(f"{source}?rows=label")
+    message = refusal(f"{source}?rows=label")
+    assert "line 3: a is in split test, in line 2 in train; a clip has one split" in message
 
 
 def test_equal_stems_in_a_list_are_distinguished_by_their_suffix(tmp_path: Path) -> None:
@@ -392,6 +393,20 @@ def test_absolute_paths_of_another_machine_are_reported_with_their_prefix(tmp_pa
     rooted = listing(tmp_path, "path,label\n/a.wav,dog\n/b.wav,cat\n")
     assert "?prefix=/" in refusal(rooted)
     assert read_corpus(f"{rooted}?prefix=/").clips == here.clips
+
+
+def test_a_clip_in_two_groups_is_named_with_them(tmp_path: Path) -> None:
+    """As of a listening test, where each row is what somebody heard."""
+    source = listing(tmp_path, "path,label,listener\na.wav,dog,L0\na.wav,cat,L1\nb.wav,dog,L0\n")
+    message = refusal(f"{source}?group=listener&rows=label")
+    assert (
+        "1 problem\n  - line 3: a is in group L1, in line 2 in L0; a clip has one group" in message
+    )
+
+
+def test_recordings_that_are_listed_twice_are_no_stretches(tmp_path: Path) -> None:
+    source = listing(tmp_path, "id,path,label\n1,a.wav,dog\n2,a.wav,cat\n3,b.wav,dog\n")
+    assert not [note for note in read_corpus(source).notes if "stretch(es)" in note]
 
 
 def test_an_offset_alone_is_no_end(tmp_path: Path) -> None:

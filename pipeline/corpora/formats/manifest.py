@@ -37,7 +37,7 @@ from pipeline.corpora.interface import (
 )
 from pipeline.corpora.listings import fold_splits, joined_labels, text_of
 from pipeline.corpora.stratify import stratified
-from pipeline.corpora.walk import option_text
+from pipeline.corpora.walk import option_text, printable
 
 Task = Literal["auto", "single", "multi"]
 Rows = Literal["clip", "label", "event"]
@@ -313,6 +313,9 @@ class _Making:
         else:
             self._note_empty(entries)
             joined = _joined(entries)
+            if one_row_is == "label":
+                joined, torn = _untorn(joined)
+                self.listing.problems += torn
             self.listing.notes += overlapping(joined)
         if self.stratify:
             groups = [entry.clip.group or without_suffix(entry.clip.path) for entry in joined]
@@ -424,6 +427,24 @@ def _joined(entries: Sequence[Entry]) -> list[Entry]:
         )
         for key, entry in first.items()
     ]
+
+
+def _untorn(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """Leave out what is of a clip that has been listed in another group or split, and name it."""
+    first: dict[tuple[str, str], Entry] = {}
+    kept, problems = [], []
+    for entry in entries:
+        clip = entry.clip
+        earlier = first.setdefault((clip.id, clip.path), entry)
+        torn = [w for w in ("group", "split") if getattr(clip, w) != getattr(earlier.clip, w)]
+        problems += [
+            f"{entry.place}: {printable(clip.id)} is in {what} {printable(getattr(clip, what))}, in "
+            f"{earlier.place} in {printable(getattr(earlier.clip, what))}; a clip has one {what}"
+            for what in torn[:1]
+        ]
+        if not torn:
+            kept.append(entry)
+    return kept, problems
 
 
 def _clip(row: ManifestRow, path: str, split: str, ids: Ids) -> tuple[Clip, list[str]]:
