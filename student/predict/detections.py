@@ -56,8 +56,10 @@ class Detector:
             for number in sorted(above - self._above)
             if start_s >= self._last_s.get(number, -np.inf) + self.refractory_s
         ]
-        self._last_s |= {self.classes.index(one.label): start_s for one in found}
-        self._above = above
+        begun = {self.classes.index(one.label): start_s for one in found}
+        self._last_s |= begun
+        # What rose too early is none yet: it begins once the time is over, if it is still above.
+        self._above = self._above & above | begun.keys()
         return found
 
 

@@ -81,8 +81,9 @@ def main(
     """Print what MODEL detects in SOURCE: a recording, or - for standard input.
 
     MODEL is a run of train-student, or an exported ONNX file, which needs no torch. Each line of output
-    is a class whose score has risen to the threshold: where in seconds, the class, the score. A student
-    with steps predicts after every frame and keeps its state, any other one takes a window at a time:
+    is a class whose score has risen to the threshold (with one label for each clip, the likeliest):
+    where in seconds, the class, the score. A student with steps predicts after every frame and keeps
+    its state, any other one takes a window at a time:
 
     arecord -f S16_LE -r 16000 -c 1 | stream-audio MODEL -
     """

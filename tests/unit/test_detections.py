@@ -40,6 +40,12 @@ def test_not_within_the_refractory_time() -> None:
     assert [one.start_s for one in found] == [0.0, 0.6, 1.2, 1.8]
 
 
+def test_what_rises_within_the_refractory_time_and_stays_is_reported_behind_it() -> None:
+    scores = [(0.9, 0.0)] * 5 + [(0.1, 0.0)] * 4 + [(0.9, 0.0)] * 6  # up again at 0.9 s
+    found = reported(multi(0.5, 1.0), *scores)
+    assert [one.start_s for one in found] == pytest.approx([0.0, 1.0])
+
+
 def test_each_class_has_a_refractory_time_of_its_own() -> None:
     found = reported(multi(0.5, 9), (0.9, 0.1), (0.9, 0.9))
     assert [(one.label, one.start_s) for one in found] == [("a", 0.0), ("b", 0.1)]
