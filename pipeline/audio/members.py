@@ -162,8 +162,9 @@ def _memory_is_left() -> bool:
 
 def _one_line(error: Exception) -> str:
     """What a library reports, without paths, and without the times and addresses HDF5 ends with."""
-    said = error.args[0] if isinstance(error, KeyError) and error.args else error  # else in quotes
-    text = " ".join(str(said).split()) or type(error).__name__
+    # A KeyError's own text is its message in quotes.
+    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    text = " ".join(str(message).split()) or type(error).__name__
     text = re.split(r":? time = ", text)[0]
     text = re.sub(r"'?[\"']?/[^'\",)]*", "(a path)", text)
     return f"the container cannot be read: {text if len(text) <= 200 else text[:197] + '...'}"

@@ -214,6 +214,7 @@ def distillation_as_json(distillation: Distillation) -> dict[str, Any]:
 def loss_class(name: str) -> type[DistillationLoss]:
     """Look a loss up by name."""
     found: type[DistillationLoss] = load_plugin(LOSSES, name, "loss")
+    # Behind it, as torch takes seconds that a name that is none need not.
     from student.losses.interface import DistillationLoss as Base
 
     check_derived(found, Base, name, "loss")
@@ -223,7 +224,7 @@ def loss_class(name: str) -> type[DistillationLoss]:
 def student_class(name: str) -> type[Student]:
     """Look a student up by name."""
     found: type[Student] = load_plugin(STUDENTS, name, "student")
-    # Behind it, as torch takes seconds that a name that is none need not.
+    # As above.
     from student.models.interface import Student as Base
 
     check_derived(found, Base, name, "student")

@@ -258,9 +258,11 @@ def test_where_no_clip_is_left_the_way_on_works(
     for module in (clips, lengths):  # of features: those shorter than the form are left out
         monkeypatch.setattr(module, "feature_sources", lambda _, front_end: [front_end.name])
     words = ("--length-s", 2)
-    said = failed(work, tmp_path, "tc-resnet", *words, "--calibrate", work / "waves.zarr", code=2)
-    assert "has 0 labelled clips: none for this form; at least 1 are needed" in said
-    assert "leave --calibrate out and give --length-s" in said
+    message = failed(
+        work, tmp_path, "tc-resnet", *words, "--calibrate", work / "waves.zarr", code=2
+    )
+    assert "has 0 labelled clips: none for this form; at least 1 are needed" in message
+    assert "leave --calibrate out and give --length-s" in message
     exported(work, tmp_path / "out", "tc-resnet", *words)
 
 

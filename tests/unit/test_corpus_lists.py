@@ -396,7 +396,7 @@ def test_absolute_paths_of_another_machine_are_reported_with_their_prefix(tmp_pa
 
 
 def test_a_clip_in_two_groups_is_named_with_them(tmp_path: Path) -> None:
-    """As of a listening test, where each row is what somebody heard."""
+    """As of a listening test, where each row is one listener's label."""
     source = listing(tmp_path, "path,label,listener\na.wav,dog,L0\na.wav,cat,L1\nb.wav,dog,L0\n")
     message = refusal(f"{source}?group=listener&rows=label")
     assert (

@@ -103,11 +103,11 @@ def test_a_group_of_unlabelled_audio_is_on_the_side_that_the_labelled_corpus_has
 ) -> None:
     """Whatever a hash of its name would choose; one that is not there follows the hash."""
     names = [f"s{speaker}_{n}.wav" for speaker in range(30) for n in range(2)]
-    write(sounds / "said", *names)
-    labelled = [f"said/s{speaker}_0.wav,s{speaker},{'test' if speaker == 3 else 'train'}"
+    write(sounds / "speech", *names)
+    labelled = [f"speech/s{speaker}_0.wav,s{speaker},{'test' if speaker == 3 else 'train'}"
                 for speaker in range(20)]  # fmt: skip
     (sounds / "labelled.csv").write_text("\n".join(["path,speaker,split", *labelled]))
-    more = [f"said/s{speaker}_1.wav,s{speaker}" for speaker in range(30)]
+    more = [f"speech/s{speaker}_1.wav,s{speaker}" for speaker in range(30)]
     (sounds / "more.csv").write_text("\n".join(["path,speaker", *more]))
     texts = [f"csv:{sounds}/{name}.csv?label=none&group=speaker" for name in ("labelled", "more")]
     corpus = read_corpora(texts[:1], texts[1:])

@@ -109,6 +109,7 @@ def test_a_path_with_a_nul_is_named() -> None:
 
 
 def test_an_option_without_a_type_is_named() -> None:
+    # The missing annotation is what is tested.
     def step(*, width=3) -> None:  # type: ignore[no-untyped-def]
         """As of somebody's first plug-in."""
 
