@@ -22,7 +22,8 @@ from student.compare.table import TableRow, table_rows
 PICTURE = Path(__file__).resolve().parent / "gains.png"
 BOTH = "temporal=0.25:sharpen=3 logits=0.5:temperature=2"
 # Labelled training clips and all of them, as finetune-teacher counts them.
-WORDS, QUARTER, ALL, DIGITS = (345, 3340), (835, 3340), (3340, 3340), (500, 2000)
+WORDS, DIGITS = (345, 3340), (500, 2000)
+KEYWORDS = {"labels-5": (176, 3340), "labels-25": (835, 3340), ALL_LABELS: (3340, 3340)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def points() -> Iterator[Point]:
         if start == BOTH and row.gain:
             yield Point("words, 1 s", int(count) / WORDS[0], row.gain)
     for row in _rows("labels"):
-        labelled, clips = ALL if row.cache == ALL_LABELS else QUARTER
+        labelled, clips = KEYWORDS[row.cache]
         if str(row.condition) == BOTH and row.gain:
             share = (clips - labelled) / labelled
             yield Point(f"keywords in noise, {row.student}", share, row.gain)
