@@ -341,6 +341,7 @@ def _results(training: FineTuning) -> dict[str, Any]:
     best = training.epochs[training.best_epoch - 1]
     return {
         "metric": training.metric,
+        "labelled_train_clips": len(training.audio.clips("train")),
         "best_epoch": training.best_epoch,
         "validation": best["validation"],
         "test": training.score("test") if training.audio.has("test") else None,

@@ -45,7 +45,7 @@ Made by `finetune-teacher` to teach small students with `precompute-teacher`.
 | architecture | {model_type} |
 | sample rate | {sample_rate_hz} Hz |
 | task | {task}-label |
-| training clips | {train} |
+| labelled training clips | {train} |
 | epochs | {epochs}, best {best_epoch} |
 | validation {metric} | {validation:.4f} |
 | test {metric} | {test} |
@@ -69,7 +69,7 @@ def model_card(facts: Mapping[str, Any], figures: Mapping[str, Any]) -> str:
         model_type=facts["model_type"],
         sample_rate_hz=facts["sample_rate_hz"],
         task=facts["task"],
-        train=facts["clips"]["train"],
+        train=figures["labelled_train_clips"],
         epochs=len(figures["epochs"]),
         best_epoch=figures["best_epoch"],
         metric=figures["metric"],

@@ -201,6 +201,18 @@ def test_multi_label_corpora_train_with_sigmoids(
     assert open_teacher(str(tmp_path / "teacher")).task == "multi"
 
 
+def test_the_card_counts_labelled_clips_alone(corpus: Corpus, base: Path, tmp_path: Path) -> None:
+    train = [clip.id for clip in corpus.clips if clip.split == "train" and clip.labelled]
+    clips = tuple(
+        replace(clip, labels=()) if clip.id in train[:8] else clip for clip in corpus.clips
+    )
+    partly = replace(corpus, clips=clips)
+    result, _ = run(partly, base, tmp_path / "teacher", recipe=FineTuneRecipe(epochs=1))
+    assert result["labelled_train_clips"] == len(train) - 8
+    card = (tmp_path / "teacher" / "README.md").read_text(encoding="utf-8")
+    assert f"| labelled training clips | {len(train) - 8} |" in card
+
+
 def test_frozen_layers_stay_as_they_are(corpus: Corpus, base: Path, tmp_path: Path) -> None:
     run(corpus, base, tmp_path / "teacher", recipe=FineTuneRecipe(epochs=1, freeze_layers=1))
     before = load_file(base / "model.safetensors")
