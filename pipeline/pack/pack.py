@@ -24,6 +24,7 @@ from cache_schema.command_line.interrupts import deferred_interrupts
 from cache_schema.errors import MAX_LISTED, RunError, UsageError, bullet_list
 from cache_schema.own_folder import check_own_folder
 from cache_schema.store.files import sha256, write_atomic
+from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
 from cache_schema.text import csv_text
 from pipeline.audio.decode import (
@@ -128,18 +129,26 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
     for split in sorted({clip.split for clip in corpus.clips}):
         if split != Path(split).name or split.startswith(".") or "\0" in split or len(split) > 99:
             problems.append(f"split {split!r} cannot be the name of a file")
-    for file in sorted(out.glob("*")):
+    _reject([*problems, *_in_the_way(packing)])
+    return packing
+
+
+def _in_the_way(packing: Packing) -> Iterator[str]:
+    """Name the files in the packs' folder that are of another corpus, or of other options."""
+    for file in sorted(packing.out.glob("*")):
         if file.suffix in PACK_SUFFIXES and not _is_packed(packing, file):
-            problems.append(f"{file} is there, with other content: another --out")
-    classes = out / CLASSES_FILE
-    if classes.exists() and classes.read_bytes() != _classes_csv(corpus.classes):
-        problems.append(f"{classes} is there, with other classes: another --out")
+            yield f"{file} is there, with other content: another --out"
+    classes = packing.out / CLASSES_FILE
+    if classes.exists() and classes.read_bytes() != _classes_csv(packing.corpus.classes):
+        yield f"{classes} is there, with other classes: another --out"
+
+
+def _reject(problems: Sequence[str]) -> None:
     if problems:
         raise UsageError(
             f"{len(problems)} problem(s)\n{bullet_list(problems)}\nNothing was written.",
             kind="pack",
         )
-    return packing
 
 
 def _digest(corpus: Corpus, to: str, rate_hz: int) -> str:
@@ -172,19 +181,23 @@ def pack_corpus(packing: Packing, report: Callable[[str, int], None]) -> Iterato
 
     Raises
     ------
+    UsageError
+        If packs of something else have come since `plan_packing`.
     RunError
-        If no clip of a split can be packed.
+        If no clip of a split can be packed; kind ``"locked"`` while another process packs there.
     """
-    packing.out.mkdir(parents=True, exist_ok=True)
-    if packing.corpus.classes:
-        write_atomic(packing.out / CLASSES_FILE, _classes_csv(packing.corpus.classes))
-    for split in dict.fromkeys(clip.split for clip in packing.corpus.clips):
-        clips = [clip for clip in packing.corpus.clips if clip.split == split]
-        if _is_packed(packing, packing.file(split)):
-            report(split, len(clips))
-            yield Packed(packing.file(split), Pack(packing.file(split)).clips)
-        else:
-            yield _write_pack(packing, split, clips, partial(report, split, 1))
+    with write_lock(packing.out):
+        _reject([*_in_the_way(packing)])  # another process may have ended since
+        packing.out.mkdir(parents=True, exist_ok=True)
+        if packing.corpus.classes:
+            write_atomic(packing.out / CLASSES_FILE, _classes_csv(packing.corpus.classes))
+        for split in dict.fromkeys(clip.split for clip in packing.corpus.clips):
+            clips = [clip for clip in packing.corpus.clips if clip.split == split]
+            if _is_packed(packing, packing.file(split)):
+                report(split, len(clips))
+                yield Packed(packing.file(split), Pack(packing.file(split)).clips)
+            else:
+                yield _write_pack(packing, split, clips, partial(report, split, 1))
 
 
 def _write_pack(

@@ -14,10 +14,14 @@ import pytest
 import soundfile
 from fuzzing import run
 
+from cache_schema.errors import UsageError
+from cache_schema.store.lock import write_lock
 from pipeline.audio.decode import decode
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
 from pipeline.pack.cli import main as pack_corpus
+from pipeline.pack.pack import pack_corpus as pack_planned
+from pipeline.pack.pack import plan_packing
 
 RATE_HZ = 16_000
 
@@ -189,6 +193,29 @@ def test_other_content_in_the_place_of_packs_is_left_alone(corpus: Path, tmp_pat
     assert content(out) == before
     (out / "train.h5").write_bytes(b"anything")
     assert pack(corpus, out)[0] == 2
+
+
+def test_one_process_at_a_time_packs_into_a_folder(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "packs"
+    with write_lock(out):
+        code, output = pack(corpus, out)
+    assert code == 1
+    assert f"{out} is being written by process" in output
+    assert not out.exists()
+    assert pack(corpus, out)[0] == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus", "packs"}
+
+
+def test_packs_that_another_process_wrote_since_the_plan_are_left_alone(
+    corpus: Path, tmp_path: Path
+) -> None:
+    out, found = tmp_path / "packs", read_corpus(f"csv:{corpus / 'clips.csv'}")
+    late = plan_packing(found, "hdf5-waveform", out, 8_000)
+    packed(corpus, out)
+    before = content(out)
+    with pytest.raises(UsageError, match=r"test\.h5 is there, with other content"):
+        list(pack_planned(late, lambda split, clips: None))
+    assert content(out) == before
 
 
 def test_a_pack_of_a_split_that_another_corpus_had_is_not_mixed_in(
