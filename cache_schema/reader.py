@@ -1,4 +1,4 @@
-"""Read a sealed cache: open it quickly, then whole work units, each object checked on every read.
+"""Read a cache's sealed parts: open them quickly, then whole work units, each object checked.
 
 Opening reads the manifest, the plans and the table of units. Lengths, ids and labels are read when
 requested.
@@ -232,17 +232,27 @@ class SealedPart:
 
 
 class Cache:
-    """A sealed cache, opened for reading. See :func:`open_cache`."""
+    """A cache, opened for reading. See :func:`open_cache`.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Names its sealed parts, which are read.
+    unfinished : tuple of PartEntry
+        Parts that were begun and are not read: further signals, views or teachers.
+    """
 
     def __init__(self, root: CachePath, manifest: Manifest) -> None:
         self.root = root
-        self.manifest = manifest
+        sealed = [entry for entry in manifest.parts if entry.index_sha256 is not None]
+        self.unfinished = tuple(entry for entry in manifest.parts if entry not in sealed)
+        self.manifest = manifest.model_copy(update={"parts": sealed})
         place = root if isinstance(root, Address) else root.absolute()  # wherever one works later
         self.classes: tuple[str, ...] = tuple(manifest.corpus.classes)
         self.task = manifest.corpus.task
         self.sample_rate_hz = manifest.sample_rate_hz
         self.splits: tuple[str, ...] = tuple(split.name for split in manifest.corpus.splits)
-        self.parts = [SealedPart(place, entry) for entry in manifest.parts]
+        self.parts = [SealedPart(place, entry) for entry in sealed]
         check_plans(root, manifest, [part.plan for part in self.parts])
         _check_parts_align(root, [part.plan for part in self.parts])
         self.clip_table = ClipTable(place, manifest)
@@ -433,7 +443,9 @@ def suggested_command(name: str) -> str:
 
 
 def open_cache(root: str | CachePath) -> Cache:
-    """Open a finished cache, in a local folder or at an address such as ``s3://bucket/sounds.zarr``.
+    """Open a cache, in a local folder or at an address such as ``s3://bucket/sounds.zarr``.
+
+    What is being added to it, or was left unfinished, is not read: its first part has to be whole.
 
     Raises
     ------
@@ -444,14 +456,24 @@ def open_cache(root: str | CachePath) -> Cache:
     """
     root = cache_path(root)
     manifest = load_manifest(root)
-    for entry in manifest.parts:
-        if entry.index_sha256 is None:
-            plan = load_plan(root, entry)
-            total, missing = len(plan.units.rows), len(missing_units(root, plan))
-            raise CacheError(
-                f"{root} is unfinished: {entry.name} of {teacher_label(plan.teacher_name)} has "
-                f"{total - missing} of {total} work units. Repeat the same precompute-teacher command "
-                "to continue.",
-                kind="unfinished",
-            )
+    if not manifest.sealed(manifest.parts[0].name):
+        raise CacheError(
+            f"{root} is unfinished: {progress(root, manifest.parts[0])}. Repeat the same "
+            "precompute-teacher command to continue.",
+            kind="unfinished",
+        )
     return Cache(root, manifest)
+
+
+def progress(root: CachePath, entry: PartEntry) -> str:
+    """How far an unfinished part is.
+
+    >>> progress(root, entry)
+    "part-001 of teacher 'b' has 3 of 7 work units"
+    """
+    plan = load_plan(root, entry)
+    total, missing = len(plan.units.rows), len(missing_units(root, plan))
+    return (
+        f"{entry.name} of {teacher_label(plan.teacher_name)} has {total - missing} of {total} work "
+        "units"
+    )

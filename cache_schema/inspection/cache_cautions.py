@@ -19,7 +19,7 @@ from cache_schema.cautions import (
     shared_groups,
 )
 from cache_schema.inspection.summary import teacher_accuracy
-from cache_schema.reader import Cache, Unit, UnitRows
+from cache_schema.reader import Cache, Unit, UnitRows, progress
 from cache_schema.signal_names import (
     LOGITS,
     TEMPORAL_ATTENTION,
@@ -34,19 +34,29 @@ UNITS = 16  # of train, to judge a teacher by
 
 
 def corpus_cautions(cache: Cache) -> list[str]:
-    """What a cache's clips and classes lack; nothing of its signals is read."""
+    """What a cache's clips, classes and parts lack; nothing of its signals is read."""
     classes = cache.classes
-    counts = class_counts(cache)
+    counts, begun = class_counts(cache), unfinished_parts(cache)
     if not any(n for own in counts.values() for n in own.values()):
-        return one_class(classes, cache.task)
+        return [*begun, *one_class(classes, cache.task)]
     found = {split: [c for c, n in own.items() if n] for split, own in counts.items()}
     groups = _groups(cache)
     return [
+        *begun,
         *one_class(classes, cache.task),
         *missing_classes(found, classes),
         *imbalance(counts.get("train", {}), cache.task),
         *few_clips(_labelled(cache, TEST), TEST),
         *(known_groups(groups) if groups else shared_groups(_paths_and_labels(cache), classes)),
+    ]
+
+
+def unfinished_parts(cache: Cache) -> list[str]:
+    """Parts that are not read, as they are being written or were left."""
+    return [
+        f"{progress(cache.root, entry)}: what it adds is not read. Repeat its precompute-teacher "
+        "command to finish it"
+        for entry in cache.unfinished
     ]
 
 

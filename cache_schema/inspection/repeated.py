@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cache_schema.cautions import few
@@ -14,10 +15,10 @@ TRAIN = "train"
 
 @dataclass(slots=True)
 class _Recording:
-    """Where the very bytes are: the splits, a clip's id in each, and the labels of each stretch."""
+    """Where the very bytes are: a clip's id in each split, and for each set of labels of a stretch."""
 
     ids: dict[str, str] = field(default_factory=dict)
-    labels: dict[tuple[float, float], set[bytes]] = field(default_factory=dict)
+    labels: dict[tuple[float, float], dict[bytes, str]] = field(default_factory=dict)
 
 
 def repeated_cautions(cache: Cache) -> list[str]:
@@ -26,23 +27,31 @@ def repeated_cautions(cache: Cache) -> list[str]:
     shared = [one.ids for one in found.values() if TRAIN in one.ids and len(one.ids) > 1]
     cautions = []
     if shared:
-        names = [next(name for split, name in ids.items() if split != TRAIN) for ids in shared]
+        names = [
+            _pair([next(name for split, name in ids.items() if split != TRAIN), ids[TRAIN]])
+            for ids in shared
+        ]
         cautions.append(
             f"{len(shared)} recording(s) that are validated or tested with are in train too, byte by "
             f"byte ({few(names)}): the score is not one of new ones. List each once, or keep what is "
             "of one recording in one split"
         )
     torn = [
-        next(iter(one.ids.values()))
+        next(_pair([*names.values()]) for names in one.labels.values() if len(names) > 1)
         for one in found.values()
-        if any(len(labels) > 1 for labels in one.labels.values())
+        if any(len(names) > 1 for names in one.labels.values())
     ]
     if torn:
         cautions.append(
-            f"{len(torn)} recording(s) are listed twice with different labels ({few(torn)}): one of "
-            "them is wrong, or a clip has several labels, which one row lists"
+            f"{len(torn)} recording(s) are there twice, byte by byte, with different labels "
+            f"({few(torn)}): one of them is wrong, or a clip has several labels, which one row lists"
         )
     return cautions
+
+
+def _pair(ids: Sequence[str]) -> str:
+    """Name the first two of the clips that are one recording."""
+    return f"{ids[0]} = {ids[1]}"
 
 
 def _recordings(cache: Cache) -> dict[str, _Recording]:
@@ -61,5 +70,5 @@ def _recordings(cache: Cache) -> dict[str, _Recording]:
                 one.ids.setdefault(unit.split, clip.id)
                 if clip.labelled:
                     stretch = clip.start_s, -1.0 if clip.end_s is None else clip.end_s
-                    one.labels.setdefault(stretch, set()).add(labels_C.tobytes())
+                    one.labels.setdefault(stretch, {}).setdefault(labels_C.tobytes(), clip.id)
     return found

@@ -132,16 +132,37 @@ def text_of(data: bytes) -> str:
                 f"it begins as UTF-16 and is none from byte {error.start} on: it was cut there, or what "
                 "follows was appended in another encoding. Save it anew as UTF-8"
             ) from None
-        raise ValueError(
-            f"not UTF-8 text (byte {error.start}); convert it, for example with "
-            "iconv -f WINDOWS-1252 -t UTF-8 LIST > LIST.utf8"
-        ) from None
+        raise ValueError(_no_utf8(data, error.start)) from None
     if "\0" in text[:_PROBED_CHARACTERS]:
         raise ValueError(
             "not UTF-8 text but, as it holds zeros, probably UTF-32, or UTF-16 without a byte order "
             "mark; convert it, for example with iconv -f UTF-16LE -t UTF-8 LIST > LIST.utf8"
         )
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _no_utf8(data: bytes, byte: int) -> str:
+    """Name where a list stops being UTF-8, and the way on.
+
+    Of rows in two encodings a conversion of the whole would spoil those that are right.
+    """
+    line = len((data[:byte] + b"?").splitlines())
+    at = f"not UTF-8 text (line {line}, byte {byte})"
+    others = [row for row in data.splitlines() if not row.isascii() and _is_utf8(row)]
+    if others:
+        return (
+            f"{at}, though {len(others)} other line(s) with letters beyond ASCII are: rows of two "
+            "encodings were joined. Convert those of one source before they are joined"
+        )
+    return f"{at}; convert it, for example with iconv -f WINDOWS-1252 -t UTF-8 LIST > LIST.utf8"
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def delimiter_of(header: str) -> str:

@@ -16,7 +16,7 @@ from cache_schema.command_line.command import Command
 from cache_schema.command_line.parameters import PluginText
 from cache_schema.devices import check_device
 from cache_schema.errors import RunError, UsageError
-from cache_schema.inspection.cache_cautions import teacher_cautions
+from cache_schema.inspection.cache_cautions import teacher_cautions, unfinished_parts
 from cache_schema.inspection.repeated import repeated_cautions
 from cache_schema.inspection.summary import human_bytes, views_missing_from_teachers
 from cache_schema.limits import MAX_PROCESSES, MAX_SEED
@@ -28,7 +28,7 @@ from cache_schema.signal_names import LOGITS, command_of, teacher_label
 from cache_schema.store.address import CachePath, resolved
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line, shell_word
-from cache_schema.writer import load_manifest, load_plans, missing_units
+from cache_schema.writer import missing_units
 from pipeline.corpora.argument import CORPUS, corpora_argument
 from pipeline.corpus_summary import corpus_summary
 from pipeline.precompute.inputs import Inputs, Request
@@ -303,14 +303,14 @@ def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None
         console.print(f"  and {more} more; all of them: inspect-cache {shell_word(out)} --json")
     if left:
         return
-    for name, views in views_missing_from_teachers(load_plans(out, load_manifest(out))).items():
+    cache = open_cache(out)
+    for name, views in views_missing_from_teachers([part.plan for part in cache.parts]).items():
         console.print(
             f"No student can learn from {teacher_label(name)} yet, which has not processed view(s) "
             f"{', '.join(map(str, views))}: repeat {command_of(name)}"
         )
-    cache = open_cache(out)
     of_teachers = (line for name in cache.teachers for line in teacher_cautions(cache, name))
-    for line in (*repeated_cautions(cache), *of_teachers):
+    for line in (*unfinished_parts(cache), *repeated_cautions(cache), *of_teachers):
         console.print(f"warning: {line}")
     console.print(f"Look at it: inspect-cache {shell_word(out)}")
 

@@ -52,7 +52,7 @@ def added_parts(inputs: Inputs, plans: Sequence[PartPlan]) -> list[PartPlan]:
     inputs : Inputs
         The request.
     plans : sequence of PartPlan
-        All parts of the cache, each sealed.
+        All parts of the cache; this teacher's, and the first one's, are sealed.
     """
     added: list[PartPlan] = []
     have_views = max(plan.view_range.stop for plan in plans)

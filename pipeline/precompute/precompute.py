@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cache_schema.integrity.cleanup import remove_leftovers
-from cache_schema.metadata import CommitRecord, PartPlan
+from cache_schema.metadata import CommitRecord, Manifest, PartPlan
 from cache_schema.store.address import CachePath, resolved
 from cache_schema.store.lock import write_lock
 from cache_schema.store.objects import ObjectChanged, objects_of
@@ -25,7 +25,7 @@ from pipeline.precompute.executors import run_units
 from pipeline.precompute.inputs import Inputs, Request, open_inputs
 from pipeline.precompute.parts import added_parts, first_part
 from pipeline.precompute.staleness import (
-    check_finished_by_others,
+    check_first_finished,
     check_same_recipe,
     check_sealed_parts,
 )
@@ -59,9 +59,7 @@ class Precompute:
             if objects_of(out).exists(MANIFEST):
                 manifest = load_manifest(out)
                 check_sealed_parts(self.inputs, manifest, load_plans(out, manifest))
-            while plans := [
-                p for p in self.create_parts() if not load_manifest(out).sealed(p.name)
-            ]:
+            while plans := self._unfinished(self.create_parts(), load_manifest(out)):
                 plan = plans[0]
                 check_layout(out, plan)
                 missing = missing_units(out, plan)
@@ -94,7 +92,7 @@ class Precompute:
                 plans = self.create_parts()
                 manifest = load_manifest(out)
                 check_sealed_parts(self.inputs, manifest, plans)
-                parts = [plan for plan in plans if not manifest.sealed(plan.name)]
+                parts = self._unfinished(plans, manifest)
             mine = {
                 plan.name: [u for u in missing_units(out, plan) if u % count == number - 1]
                 for plan in parts
@@ -109,6 +107,11 @@ class Precompute:
                 left = sum(len(missing_units(out, plan)) for plan in parts)
                 if left or not parts:  # else others have ended meanwhile, and it may be unsealed
                     return left
+
+    def _unfinished(self, plans: Sequence[PartPlan], manifest: Manifest) -> list[PartPlan]:
+        """Parts of this teacher that are not sealed: only it can finish them."""
+        own = [plan for plan in plans if plan.teacher_name == self.inputs.teacher_name]
+        return [plan for plan in own if not manifest.sealed(plan.name)]
 
     def _seal_if_complete(self, plan: PartPlan) -> None:
         if missing_units(self.out, plan):
@@ -144,9 +147,9 @@ class Precompute:
         manifest = load_manifest(out)
         plans = load_plans(out, manifest)
         check_same_recipe(self.inputs, manifest, plans)
-        check_finished_by_others(self.inputs, manifest, plans)
-        unsealed = any(not manifest.sealed(plan.name) for plan in plans)
-        return plans, [] if unsealed else added_parts(self.inputs, plans)
+        check_first_finished(self.inputs, manifest, plans)
+        begun = self._unfinished(plans, manifest)
+        return plans, [] if begun else added_parts(self.inputs, plans)
 
     def compute(self, part: PartPlan, units: Sequence[int]) -> Iterator[CommitRecord]:
         """Compute and commit units of one part, here or on workers."""

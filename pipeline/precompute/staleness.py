@@ -9,6 +9,7 @@ from typing import Any
 from cache_schema.errors import CacheError, bullet_list
 from cache_schema.front_ends import front_end_facts
 from cache_schema.metadata import Manifest, PartPlan
+from cache_schema.reader import progress
 from cache_schema.signal_names import command_of, teacher_label
 from cache_schema.view_recipe import read_step
 from cache_schema.writer import missing_units
@@ -43,15 +44,22 @@ def check_same_recipe(inputs: Inputs, manifest: Manifest, plans: Sequence[PartPl
         wanted |= _teacher_facts(inputs, cached)
     differing = differences({key: cached[key] for key in wanted}, wanted)
     if differing:
-        taken = all(line.startswith(("teacher.", "audio.")) for line in differing)
-        beside = "keep both teachers in this one by another --teacher-name WORD, " if taken else ""
         raise CacheError(
             f"{inputs.request.out} was made by another recipe{_other_teacher(inputs, own)}; "
             f"{len(differing)} fact(s) differ\n{bullet_list(differing)}\nNothing was written. Repeat "
-            f"the command with what the cache was made with, {beside}or make another cache (--out).",
+            f"the command with what the cache was made with{_other_ways(inputs, manifest, differing)}.",
             kind="stale",
         )
     _check_views_exist(inputs, plans)
+
+
+def _other_ways(inputs: Inputs, manifest: Manifest, differing: Sequence[str]) -> str:
+    """What else than the old recipe would work: a further teacher needs a first one's finished part."""
+    taken = all(line.startswith(("teacher.", "audio.")) for line in differing)
+    beside = taken and manifest.sealed(manifest.parts[0].name)
+    named = ", keep both teachers in this one by another --teacher-name WORD" if beside else ""
+    anew = ", without --teacher-name" if inputs.teacher_name else ""
+    return f"{named}, or make another cache (--out{anew})"
 
 
 def _other_teacher(inputs: Inputs, own: Sequence[PartPlan]) -> str:
@@ -61,8 +69,8 @@ def _other_teacher(inputs: Inputs, own: Sequence[PartPlan]) -> str:
     return "" if before in ([], [now]) else f", by the teacher {before[0]} where this run has {now}"
 
 
-def check_finished_by_others(inputs: Inputs, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
-    """Check that no part of another teacher is unfinished: only that one can finish it.
+def check_first_finished(inputs: Inputs, manifest: Manifest, plans: Sequence[PartPlan]) -> None:
+    """Check that no part of the first teacher is unfinished: a further one reads its waveforms.
 
     Raises
     ------
@@ -70,13 +78,11 @@ def check_finished_by_others(inputs: Inputs, manifest: Manifest, plans: Sequence
         Kind ``"unfinished"``, with the units done and the command that continues.
     """
     for plan in plans:
-        if plan.teacher_name != inputs.teacher_name and not manifest.sealed(plan.name):
+        if inputs.teacher_name and not plan.teacher_name and not manifest.sealed(plan.name):
             out = inputs.request.out
-            total, missing = len(plan.units.rows), len(missing_units(out, plan))
+            entry = next(entry for entry in manifest.parts if entry.name == plan.name)
             raise CacheError(
-                f"{out} is unfinished: {plan.name} of {teacher_label(plan.teacher_name)} "
-                f"has {total - missing} of {total} work units. Finish it first: repeat "
-                f"{command_of(plan.teacher_name)}",
+                f"{out} is unfinished: {progress(out, entry)}. Finish it first: repeat {command_of('')}",
                 kind="unfinished",
             )
 

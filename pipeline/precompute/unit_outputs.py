@@ -100,7 +100,8 @@ class TeacherRows:
             f"work unit {number}: no output of teacher {self._teacher.family} for its {len(reasons)} "
             f"clip(s) can be kept, the first since {reasons[0]}. That is no fault of the clips, so "
             "none was quarantined, and nothing written of the unit. Correct the teacher (NaN in its "
-            "weights, or logits of another scale), then repeat the command with another --out.",
+            "weights, or logits of another scale), then repeat the command with another "
+            f"{'--teacher-name' if self._plan.teacher_name else '--out'}.",
             kind="teacher",
         )
 

@@ -101,23 +101,93 @@ def test_asking_either_teacher_again_reports_that_all_is_done(
     assert tree_bytes(two_teachers) == before
 
 
-def test_only_the_teacher_that_began_a_part_finishes_it(
-    corpus: Path, two_teachers: Path, tmp_path: Path
-) -> None:
+@pytest.fixture
+def stopped(two_teachers: Path, tmp_path: Path) -> Path:
+    """The second teacher was stopped in its second part."""
     out = Path(shutil.copytree(two_teachers, tmp_path / "c"))
+    unseal(out, 3)
+    (out / "parts/part-003/commits/000001.json").unlink()
+    return out
+
+
+def unseal(out: Path, part: int) -> None:
+    """Take back that a part was sealed."""
     manifest = json.loads((out / "manifest.json").read_bytes())["manifest"]
-    manifest["parts"][3]["index_sha256"] = None
+    manifest["parts"][part]["index_sha256"] = None
     manifest["generation"] -= 1
     parsed = Manifest.model_validate_json(canonical_json(manifest))
     (out / "manifest.json").write_bytes(SignedManifest.of(parsed).encode())
-    shutil.rmtree(out / "parts/part-003/index")
-    (out / "parts/part-003/commits/000001.json").unlink()
-    run = first(corpus, out, "--signal", "layer_attention")
+    shutil.rmtree(out / f"parts/part-{part:03d}/index")
+
+
+def test_only_the_teacher_that_began_a_part_finishes_it(
+    corpus: Path, two_teachers: Path, stopped: Path
+) -> None:
+    before = tree_bytes(stopped)
+    output = succeeded(first(corpus, stopped, "--views", 2))
+    assert "nothing to do" in output
+    assert "part-003 of teacher 'b' has 2 of 3 work units: what it adds is not read" in output
+    assert tree_bytes(stopped) == before
+    succeeded(precompute(corpus, stopped, *B))
+    assert tree_bytes(stopped) == tree_bytes(two_teachers)
+
+
+def test_a_part_that_is_unfinished_keeps_nobody_from_what_is_whole(
+    corpus: Path, one_teacher: Path, stopped: Path, tmp_path: Path
+) -> None:
+    """Readers and further teachers go on, even where nobody will finish that part."""
+    before, cache = open_cache(one_teacher), open_cache(stopped)
+    for split in before.splits:
+        for unit in before.units(split):
+            for name in before.signals:
+                wanted, found = (
+                    one.read_unit(unit, [name]).signals[name] for one in (before, cache)
+                )
+                for row in range(unit.rows):
+                    np.testing.assert_array_equal(found[row], wanted[row])
+    assert [*cache.signals] == [*before.signals]
+    with pytest.raises(CacheError, match=r"'logits@b' in view 1.*--teacher-name b"):
+        cache.read_unit(cache.units("train", 1)[0], ["logits@b"])
+    run = command(
+        "train-student",
+        stopped,
+        "--student",
+        "ds-tc-resnet",
+        "--epochs",
+        1,
+        "--out",
+        tmp_path / "r",
+    )
+    assert "part-003 of teacher 'b' has 2 of 3 work units" in run.stdout + run.stderr
+    succeeded(run)
+    other = precompute(corpus, stopped, "--teacher", "toy:classes=x;z", "--teacher-name", "b")
+    assert other.returncode == 3
+    assert "by another --teacher-name WORD" in other.stderr
+    assert "(--out, without --teacher-name)" in other.stderr
+    succeeded(precompute(corpus, stopped, "--teacher", "toy:classes=x;z", "--teacher-name", "c"))
+    assert open_cache(stopped).teachers["c"]["classes"] == ["x", "z"]
+    assert open_cache(stopped).signals.keys() >= {f"{name}@c" for name in OWN}
+    succeeded(precompute(corpus, stopped, *B))
+    assert "verified" in succeeded(command("inspect-cache", stopped, "--verify"))
+
+
+def test_a_further_teacher_waits_for_the_first(
+    corpus: Path, one_teacher: Path, tmp_path: Path
+) -> None:
+    """It hears the first one's waveforms."""
+    out = Path(shutil.copytree(one_teacher, tmp_path / "c"))
+    unseal(out, 1)
+    (out / "parts/part-001/commits/000001.json").unlink()
+    run = precompute(corpus, out, *B)
     assert run.returncode == 3
-    assert "part-003 of teacher 'b' has 2 of 3 work units" in run.stderr
-    assert "--teacher-name b" in run.stderr
-    succeeded(precompute(corpus, out, *B))
-    assert tree_bytes(out) == tree_bytes(two_teachers)
+    assert (
+        "part-001 of the first teacher has 2 of 3 work units. Finish it first: repeat" in run.stderr
+    )
+    unseal(out, 0)
+    (out / "parts/part-000/commits/000001.json").unlink()
+    run = precompute(corpus, out, "--teacher", "toy:classes=x;y")
+    assert run.returncode == 3
+    assert "the cache was made with, or make another cache (--out)." in run.stderr
 
 
 def test_a_later_signal_of_the_second_teacher_is_checked_against_its_own_logits(

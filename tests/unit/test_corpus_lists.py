@@ -62,8 +62,15 @@ def test_any_usual_separator_and_encoding_is_read(
 
 def test_what_is_no_text_is_reported_with_how_to_convert_it(tmp_path: Path) -> None:
     message = refusal(listing(tmp_path, "path,label\na.wav,dög\n".encode("latin-1")))
-    assert "not UTF-8 text (byte 18)" in message
+    assert "not UTF-8 text (line 2, byte 18)" in message
     assert "iconv -f WINDOWS-1252" in message
+    mixed = "path,label\na.wav,dög\n".encode() + "b.wav,dög\n".encode("latin-1")
+    message = refusal(listing(tmp_path, mixed))
+    assert (
+        "not UTF-8 text (line 3, byte 29), though 1 other line(s) with letters beyond ASCII are"
+        in message
+    )
+    assert "iconv" not in message
     for encoding in ("utf-16-le", "utf-16-be", "utf-32", "utf-32-le"):
         message = refusal(listing(tmp_path, "path,label\na.wav,dog\n".encode(encoding)))
         assert "as it holds zeros, probably UTF-32, or UTF-16 without a byte order mark" in message
