@@ -272,6 +272,11 @@ def _convert(text: str, hint: Any) -> Any:
         return _number(text, hint)
     if hint is Path and (not text or "\0" in text):
         raise ValueError(f"expected a path, got {text!r}")
+    if hint not in (str, Path):
+        raise ValueError(
+            f"its type {hint} is not one that a text is converted to: str, int, float, bool, Path, "
+            "Literal, or one of these or None"
+        )
     return Path(text) if hint is Path else text
 
 

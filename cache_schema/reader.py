@@ -21,11 +21,13 @@ from cache_schema.clip_table import ClipTable
 from cache_schema.documents import parse
 from cache_schema.encodings import top_k, u8log
 from cache_schema.errors import MAX_LISTED, CacheError, bullet_list
+from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan, SignalSpec
 from cache_schema.plugins import unknown_name
 from cache_schema.signal_names import (
     VIEW_DRAWS,
     VIEW_LABELS,
+    WAVEFORM,
     command_of,
     signal_of,
     teacher_label,
@@ -436,10 +438,13 @@ def suggested_command(name: str) -> str:
 
     >>> suggested_command("mfcc")
     'the precompute-teacher command with --signal mfcc'
+    >>> suggested_command("temporal_attention")
+    'the precompute-teacher command with --signal temporal_attention, if its teacher gives that'
     """
-    teacher = teacher_of(name)
+    teacher, signal = teacher_of(name), signal_of(name)
     command = f"{command_of(teacher)} and" if teacher else "the precompute-teacher command with"
-    return f"{command} --signal {signal_of(name)}"
+    of_rows = signal == WAVEFORM or signal in FRONT_ENDS
+    return f"{command} --signal {signal}{'' if of_rows else ', if its teacher gives that'}"
 
 
 def open_cache(root: str | CachePath) -> Cache:
@@ -466,11 +471,7 @@ def open_cache(root: str | CachePath) -> Cache:
 
 
 def progress(root: CachePath, entry: PartEntry) -> str:
-    """How far an unfinished part is.
-
-    >>> progress(root, entry)
-    "part-001 of teacher 'b' has 3 of 7 work units"
-    """
+    """How far an unfinished part is: "part-001 of teacher 'b' has 3 of 7 work units"."""
     plan = load_plan(root, entry)
     total, missing = len(plan.units.rows), len(missing_units(root, plan))
     return (

@@ -21,6 +21,7 @@ from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.plugins import load_plugin, plugin_names, plugin_origin, unknown_name
 from cache_schema.terminal import echo, wide_terminal
+from cache_schema.text import one_line
 
 NAME = "aftersound"
 
@@ -134,4 +135,5 @@ def _option(parameter: inspect.Parameter) -> str:
     if parameter.default is parameter.empty:
         return f"{parameter.name}=…"
     value = parameter.default
-    return f"{parameter.name}={str(value).lower() if isinstance(value, bool) else value}"
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{parameter.name}={one_line(text)}"

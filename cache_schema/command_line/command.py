@@ -125,6 +125,12 @@ class Command(click.Command):
             if error.filename is None and error.errno in _FULL:
                 error.filename = ctx.params.get("out")
             raise
+        except SystemExit as error:  # click's own way to end is no SystemExit
+            raise RunError(
+                f"failed with SystemExit: {error}. A library or a plug-in would have ended the process."
+                f"{self._kept}",
+                kind="ended",
+            ) from error
         except KeyboardInterrupt:
             way = "go on" if self.goes_on else "begin anew"
             raise RunError(
@@ -304,6 +310,11 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     problems = [str(unknown_name(key, sorted(names), "key")) for key in values if key not in names]
     found = {key: _as_given(names[key], values[key]) for key in values if key in names}
     problems += [f"{k}: expected {_expected(names[k])}" for k, v in found.items() if v is None]
+    problems += [
+        f"{key}: {why}"
+        for key, value in found.items()
+        if value is not None and (why := _not_taken(context, names[key], value))
+    ]
     if problems:
         raise UsageError(
             f"{path}: {len(problems)} problem(s)\n{bullet_list(problems)}", kind="config"
@@ -325,6 +336,15 @@ def _as_given(option: click.Option, value: Any) -> Any:
         return None
     texts = [one if option.is_flag else str(one) for one in values]
     return texts if several else texts[0]
+
+
+def _not_taken(context: click.Context, option: click.Option, value: Any) -> str:
+    """Why an option does not take a value; its message would not name the file."""
+    try:
+        option.type_cast_value(context, value)
+    except click.BadParameter as error:
+        return error.message
+    return ""
 
 
 def _expected(option: click.Option) -> str:

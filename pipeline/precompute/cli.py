@@ -16,6 +16,7 @@ from cache_schema.command_line.command import Command
 from cache_schema.command_line.parameters import PluginText
 from cache_schema.devices import check_device
 from cache_schema.errors import RunError, UsageError
+from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.inspection.cache_cautions import teacher_cautions, unfinished_parts
 from cache_schema.inspection.repeated import repeated_cautions
 from cache_schema.inspection.summary import human_bytes, views_missing_from_teachers
@@ -274,6 +275,18 @@ def _print_summary(console: Terminal, precompute: Precompute) -> None:
             "no logits  the teacher has no classification head (finetune-teacher trains one): students "
             "can learn from its other signals"
         )
+    rates_hz = sorted({preset.sample_rate_hz for preset in FRONT_ENDS.values()})
+    if inputs.waveform_hz not in rates_hz:
+        console.print(_rate_warning(inputs.waveform_hz, " or ".join(map(str, rates_hz))))
+
+
+def _rate_warning(rate_hz: int, taken: str) -> str:
+    """A cache has the rate of its first teacher, and students take that of their front ends."""
+    return (
+        f"warning: the cache will have {rate_hz} Hz, as its teacher takes, and the students' "
+        f"front ends take {taken} Hz. Make a cache with a {taken}-Hz teacher first, and add this one to "
+        "it by --teacher-name WORD: it is given the same clips, resampled"
+    )
 
 
 def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None) -> None:

@@ -30,6 +30,7 @@ from pipeline.precompute.staleness import (
     check_sealed_parts,
 )
 from pipeline.precompute.work_unit import UnitJob
+from pipeline.teachers import is_named
 
 # Slices wait for each other's layout and seal, which take seconds.
 SHARED_WAIT_S = 600.0
@@ -185,4 +186,5 @@ def _absolute_teacher_path(teacher: str) -> str:
     before, ensemble, members = teacher.partition("ensemble:members=")
     if ensemble and not before:
         return ensemble + ";".join(_absolute_teacher_path(member) for member in members.split(";"))
-    return str(Path(teacher).resolve()) if Path(teacher).is_dir() else teacher
+    local = not is_named(teacher) and Path(teacher).is_dir()
+    return str(Path(teacher).resolve()) if local else teacher

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,7 @@ class TeacherRows:
         if not self._names:
             return [{} for _ in prepared]
         outputs = self._teacher.infer([self._waveform(p) for p in prepared], self._names)
+        _check_arrays(self._teacher.family, outputs)
         with np.errstate(over="ignore"):
             return [{name: v.astype(np.float16) for name, v in o.items()} for o in outputs]
 
@@ -173,6 +175,18 @@ def check_same_logits(
             "written; make a new cache with another --out.",
             kind="stale",
         )
+
+
+def _check_arrays(teacher: str, outputs: Sequence[Mapping[str, Any]]) -> None:
+    """Reject what a plug-in gives in place of arrays, a torch tensor for one."""
+    for output in outputs:
+        for name, value in output.items():
+            if not isinstance(value, np.ndarray):
+                raise RunError(
+                    f"teacher {teacher} gives {name} as {type(value).__name__}, expected a NumPy array: "
+                    "correct its infer",
+                    kind="plugin",
+                )
 
 
 def _unstorable(output: Mapping[str, Array]) -> str:

@@ -66,11 +66,19 @@ def compute_unit(job: UnitJob, number: int) -> CommitRecord:
     ------
     UnitCancelled
         If the run was stopped before the unit's outputs were complete.
+    RunError
+        Kind ``"teacher"`` for outputs that cannot be kept, or a teacher that would end the process.
     """
     _active_runs.append(job.run)
     try:
         with _unit_slots:
             return _worker(job).compute(number)
+    except SystemExit as error:  # a worker would end, and its units be taken for too large
+        raise RunError(
+            f"teacher {job.teacher} would have ended the process (SystemExit: {error}). Correct it, and "
+            "repeat the command.",
+            kind="teacher",
+        ) from error
     finally:
         _active_runs.remove(job.run)
 

@@ -18,6 +18,7 @@ from cache_schema.plugins import (
     unknown_name,
 )
 from cache_schema.text import one_line
+from pipeline.teachers.checkpoints.files import CONFIG
 from pipeline.teachers.interface import Task, Teacher
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ def open_teacher(
     RunError
         If the folder or hub id cannot be read.
     """
+    _check_one_meaning(text)
     given, family = dict(options or {}), text.partition(":")[0]
-    if family in plugin_names(TEACHERS, "teacher"):
+    if is_named(text):
         given = parse_named_options(text)[1] | given
         teacher = _built(load_plugin(TEACHERS, family, "teacher"), family, (), given, classes, task)
         origin = plugin_origin(TEACHERS, family, "teacher")
@@ -82,6 +84,21 @@ def open_teacher(
     if origin:
         teacher.provenance["plugin"] = origin
     return teacher
+
+
+def _check_one_meaning(text: str) -> None:
+    """Reject the name of a teacher that is also the name of a model's folder here."""
+    if text in plugin_names(TEACHERS, "teacher") and (Path(text) / CONFIG).is_file():
+        raise UsageError(
+            f"{text!r} is a teacher that is opened by name, and a folder here with a {CONFIG}: give "
+            f"'{text}:' for the first, './{text}' for the folder",
+            kind="options",
+        )
+
+
+def is_named(text: str) -> bool:
+    """Return whether a text names a teacher of `TEACHERS`, or of a plug-in, and no folder or hub id."""
+    return text.partition(":")[0] in plugin_names(TEACHERS, "teacher")
 
 
 def _checkpoint(text: str) -> Checkpoint:

@@ -206,6 +206,7 @@ def feature_sources(cache: Cache, front_end: FrontEnd) -> list[str]:
         )
     raise CacheError(
         f"front end {front_end.name} takes {front_end.sample_rate_hz} Hz, the cached waveform has "
-        f"{cache.sample_rate_hz} Hz. Make a cache with a {front_end.sample_rate_hz}-Hz teacher.",
+        f"{cache.sample_rate_hz} Hz. Make a cache with a {front_end.sample_rate_hz}-Hz teacher first; "
+        "this one's outputs can be added to it by --teacher-name WORD.",
         kind="sample_rate",
     )

@@ -21,6 +21,7 @@ from pipeline.audio.decode import decode
 from pipeline.precompute.inputs import Request
 from pipeline.precompute.precompute import Precompute
 from pipeline.teachers import open_teacher
+from pipeline.teachers.checkpoints.random_init import write_untrained_encoder
 
 ALL_SIGNALS = [
     "layer_attention",
@@ -48,6 +49,26 @@ def cache_dir(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def precompute(corpus: Path, out: Path, *options: object):
     arguments = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", 8]
     return command("precompute-teacher", *arguments, *options)
+
+
+def test_a_folder_of_a_teachers_name_does_not_take_its_place(
+    corpus: Path, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("toy").mkdir()
+    succeeded(precompute(corpus, tmp_path / "c.zarr"))
+    assert tree_bytes(tmp_path / "c.zarr") == tree_bytes(cache_dir)
+    write_untrained_encoder(tmp_path / "toy", seed=0)
+    both = precompute(corpus, tmp_path / "d.zarr")
+    assert both.returncode == 2
+    assert "give 'toy:' for the first, './toy' for the folder" in both.stderr
+    assert not (tmp_path / "d.zarr").exists()
+    arguments = [f"folder:{corpus}", "--out", "d.zarr", "--unit-rows", 8, "--teacher"]
+    succeeded(command("precompute-teacher", *arguments, "toy:"))
+    assert tree_bytes(tmp_path / "d.zarr") == tree_bytes(cache_dir)
+    arguments[2] = "e.zarr"
+    planned = succeeded(command("precompute-teacher", *arguments, "./toy", "--plan"))
+    assert "none of the teacher's 2" in planned  # the folder's, where toy has the corpus' classes
 
 
 def test_every_row_holds_what_the_teacher_outputs_for_the_cached_samples(

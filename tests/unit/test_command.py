@@ -23,6 +23,8 @@ from cache_schema.errors import CacheError, RunError, UsageError
 @click.option("--signal", "signals", multiple=True)
 def fail(kind: str, size: int, signals: tuple[str, ...]) -> None:
     click.echo(f"{kind} {size} {signals}")
+    if kind == "ended":
+        sys.exit(0)
     errors = {"run": RunError, "usage": UsageError, "cache": CacheError}
     if kind in errors:
         raise errors[kind](f"no {kind}", kind=kind)
@@ -34,6 +36,12 @@ def test_errors_become_exit_codes(kind: str, code: int) -> None:
     assert result.exit_code == code
     assert ("Traceback" in result.output) is False
     assert code == 0 or f"fail: no {kind}" in result.output
+
+
+def test_a_library_that_ends_the_process_is_no_success() -> None:
+    result = CliRunner().invoke(fail, ["--kind", "ended"])
+    assert result.exit_code == 1
+    assert "fail: failed with SystemExit: 0. A library or a plug-in would have" in result.output
 
 
 def test_a_file_gives_options_and_the_command_line_wins(tmp_path: Path) -> None:
@@ -55,6 +63,15 @@ def test_all_wrong_keys_of_a_file_are_named(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "Did you mean 'batch_size'" in result.output
     assert "Did you mean 'kind'" in result.output
+
+
+def test_a_value_that_an_option_does_not_take_is_named_with_the_file(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('batch_size = 2.5\nkidn = "x"\n')
+    result = CliRunner().invoke(fail, ["--config", str(config)])
+    assert result.exit_code == 2
+    assert f"{config}: 2 problem(s)" in result.output
+    assert "batch_size: '2.5' is not a valid integer" in result.output
 
 
 def test_what_is_not_toml_is_reported(tmp_path: Path) -> None:

@@ -119,6 +119,15 @@ def test_an_option_without_a_type_is_named() -> None:
         typed_options(step, {"width": "3"}, "mine")
 
 
+@pytest.mark.parametrize("kind", [list[int], dict, object, tuple[str, ...], list[str] | None])
+def test_an_option_of_a_type_that_no_text_has_is_named(kind: object) -> None:
+    def step(*, layers: str = "") -> None: ...
+
+    step.__annotations__["layers"] = kind
+    with pytest.raises(UsageError, match=r"option layers of mine: its type .* is not one that"):
+        typed_options(step, {"layers": "3"}, "mine")
+
+
 def test_annotations_that_cannot_be_read_are_a_message() -> None:
     def step(*, width: int = 3) -> None: ...
 

@@ -36,7 +36,7 @@ def test_the_command_that_adds_a_signal_is_its_own_teachers() -> None:
     assert suggested_command("mfcc") == "the precompute-teacher command with --signal mfcc"
     words = suggested_command("logits@b")
     assert "--teacher-name b" in words
-    assert words.endswith("--signal logits")
+    assert words.endswith("--signal logits, if its teacher gives that")
 
 
 def test_classes_that_one_text_cannot_separate_are_named() -> None:

@@ -25,6 +25,7 @@ def cache(**facts: Any) -> Any:
     )
     usual = {
         "manifest": SimpleNamespace(corpus=SimpleNamespace(splits=listed)), "clip_table": table,
+        "unfinished": (),
         "root": Path("c.zarr"), "classes": ("dog", "cat"), "task": "single",
         "splits": ("train", "validation", "test"), "signals": ("logits", "temporal_attention"),
         "teachers": {"": {"classes": ["dog", "cat"]}},
