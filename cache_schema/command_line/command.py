@@ -151,10 +151,11 @@ def shown_errors(name: str, kept: str = "") -> Iterator[None]:
         code, message = error.exit_code, str(error)
         if error.kind == "unreadable":  # the same from any command that reads
             message += kept
-    except OSError as error:
-        code, message = 1, _described(error, kept)
-    except Exception as error:  # of memory, of a library, or a mistake of ours
-        code, message = 1, _described_by_cause(error, kept)
+    except Exception as error:  # of the system, of a library, or a mistake of ours
+        if isinstance(error, OSError) and error.errno is not None:
+            code, message = 1, _described(error, kept)
+        else:
+            code, message = 1, _described_by_cause(error, kept)
     else:
         return
     with suppress(OSError):  # stderr may be closed or full: the exit code is left

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import click
@@ -303,6 +305,18 @@ def test_the_line_names_the_error_and_how_to_see_more() -> None:
     assert "failed with KeyError: 'k'" in CliRunner().invoke(call, ["key"]).output
     assert "pyarrow is not installed" in CliRunner().invoke(call, ["missing"]).output
     assert "not enough memory" in CliRunner().invoke(call, ["memory"]).output
+
+
+def test_a_server_that_refuses_is_named_through_what_a_library_makes_of_it() -> None:
+    @click.command(cls=Command, name="ask", goes_on=True)
+    def ask() -> None:
+        with socket.socket() as port:  # bound, and nobody listens
+            port.bind(("127.0.0.1", 0))
+            urllib.request.urlopen(f"http://127.0.0.1:{port.getsockname()[1]}/")
+
+    printed = CliRunner().invoke(ask).output
+    assert printed.startswith("ask: Connection refused. What was finished is kept. Correct what")
+    assert printed.endswith("and repeat the command.\n")
 
 
 @pytest.mark.parametrize("name", RAISED)
