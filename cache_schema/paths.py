@@ -23,6 +23,7 @@ PICTURES = {
     ".svg": rb">Matplotlib v",
 }
 PAGES = dict.fromkeys((".html", ".htm"), rb'name="generator" content="aftersound"')
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})(?=/|$)")
 _END_BYTES = 1 << 16
 # What file systems take, and what `.PROCESS-THREAD.partial` adds to it while something is written.
 _NAME_BYTES, _DRAFT_BYTES = 255, 40
@@ -44,6 +45,12 @@ def path_problem(text: str, *, links: bool = True) -> str | None:
         return f"{text!r} lacks a slash: an address is {scheme}://{rest}, a local path ./{text}"
     if is_address(text):
         return f"{text!r} is an address, and only caches and corpora lie at one; name a local path"
+    variable = _VARIABLE.match(text)
+    if variable and not os.path.lexists(variable[0]):
+        return (
+            f"{text!r} begins with {variable[0]}, which no shell has replaced (quotes, or a file of "
+            f"options): write out what it stands for, or ./{text} if a folder is called so"
+        )
     return _link_problem(text) if links else None
 
 

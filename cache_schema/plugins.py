@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,7 @@ GROUPS = {
 }
 """Group of entry points by kind of plug-in."""
 
+_NEXT_OPTION = re.compile(r",(?=[A-Za-z_]\w*=)")
 # Of any option, on either side of 0; an option's own bounds are its plug-in's.
 MAX_NUMBER = 1e15
 
@@ -146,6 +148,11 @@ def check_derived(plugin: object, base: type[object], name: str, kind: str) -> N
 def parse_named_options(text: str) -> tuple[str, dict[str, str]]:
     """Split ``NAME[:option=value,...]`` into the name and its options.
 
+    A comma that no further ``option=`` follows belongs to the value, as in the name of a folder.
+
+    >>> parse_named_options("noise:folder=/data/rain, wind,low_db=0")
+    ('noise', {'folder': '/data/rain, wind', 'low_db': '0'})
+
     Raises
     ------
     UsageError
@@ -153,7 +160,7 @@ def parse_named_options(text: str) -> tuple[str, dict[str, str]]:
     """
     name, _, tail = text.partition(":")
     options: dict[str, str] = {}
-    for item in filter(None, tail.split(",")):
+    for item in filter(None, _NEXT_OPTION.split(tail)):
         key, equals, value = item.partition("=")
         if not equals or not key or key in options:
             raise UsageError(

@@ -44,6 +44,13 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def umask() -> int:
+    """The process' mask of modes, for what a library makes for its owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write an object durably: temporary file, fsync, rename, fsync of the folder.
 

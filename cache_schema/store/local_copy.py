@@ -98,7 +98,7 @@ class LocalCopy:
     def _locked_sum(self) -> Iterator[int]:
         """Hold the file with the sum of all sizes; no other thread or process adds or renames files."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self.folder / SUM, flags, 0o644)
+        descriptor = os.open(self.folder / SUM, flags, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor

@@ -8,9 +8,10 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from cache_schema.errors import UsageError
@@ -97,14 +98,24 @@ def read_corpus(text: str, *, output: CachePath | None = None) -> Corpus:
     windows = Windows(**typed_options(Windows, cutting, "windows")) if cutting else None
     bounds = Bounds(reach, output.resolve() if isinstance(output, Path) else None)
     with reading_within(bounds):
-        shared = (*WINDOW_OPTIONS, LINKS_OPTION)
-        typed = typed_options(read, options, f"corpus {kind}", also_known=shared)
+        typed = _typed(read, options, kind)
         corpus: Corpus = read(path, **typed)
     _check_windowed(text, corpus, windows)
     corpus = replace(corpus, plugin=plugin_origin(CORPORA, kind, "corpus"))
     if reach is not None:
         corpus = corpus.below(reach)
     return windows.cut(corpus) if windows else corpus
+
+
+def _typed(read: Callable[..., Corpus], options: Mapping[str, str], kind: str) -> dict[str, Any]:
+    """Convert the options of a kind; one that is unknown may be what followed an & in a value."""
+    shared = (*WINDOW_OPTIONS, LINKS_OPTION)
+    try:
+        return typed_options(read, options, f"corpus {kind}", also_known=shared)
+    except UsageError as error:
+        if len(options) < 2 or options.keys() <= inspect.signature(read).parameters.keys():
+            raise
+        raise UsageError(f"{error}\nIn a value & is written %26", kind=error.kind) from None
 
 
 def _check_marks(text: str, read: Callable[..., Corpus]) -> None:

@@ -86,7 +86,7 @@ _Named = TypeVar("_Named", str, Condition)
 @click.option(
     "--jobs",
     type=click.IntRange(1, MAX_PROCESSES),
-    help="Trainings at once, a core each. Default: all cores, or one for each of --devices.",
+    help="Trainings at once, a core each. Default: the cores it may use, or one for each of --devices.",
 )
 @click.option(
     "--devices",
@@ -150,7 +150,7 @@ def main(
         _check_png(png, report)
     prepare_torch(1)
     gpus = _gpus(devices) if devices is not None else []
-    jobs = jobs or len(gpus) or os.cpu_count() or 1
+    jobs = jobs or len(gpus) or _cores()
     ladder = _ladder(conditions, opened)
     comparison = Comparison(
         out, named, _each_once("student", students), ladder, seeds, _words(train), halving
@@ -240,6 +240,13 @@ def _check_ledger(ledger: Path | None, out: Path) -> None:
             f"example --ledger {shell_word(f'{out}.jsonl')}",
             kind="options",
         )
+
+
+def _cores() -> int:
+    """Cores that this process may use, of which a batch system gives some; else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _gpus(text: str) -> list[str]:

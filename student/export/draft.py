@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.own_folder import check_own_folder
-from cache_schema.store.files import PARTIAL_SUFFIX, named_in_errors, sync
+from cache_schema.store.files import PARTIAL_SUFFIX, named_in_errors, sync, umask
 
 _DRAWN = 8  # characters that `tempfile` draws
 
@@ -45,7 +46,7 @@ def draft_of(out: Path) -> Iterator[Path]:
             )
         draft = Path(made)
         yield draft
-        draft.chmod(0o777 & ~_umask())
+        draft.chmod(0o777 & ~umask() | draft.stat().st_mode & stat.S_ISGID)
         _check_still_free(out)
         draft.replace(out)
         sync(out.absolute().parent)
@@ -88,10 +89,3 @@ def _check_still_free(out: Path) -> None:
             "as it is. Choose another --out",
             kind="exists",
         )
-
-
-def _umask() -> int:
-    """The process' mask of modes: a temporary folder is its owner's alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

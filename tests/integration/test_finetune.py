@@ -57,6 +57,8 @@ def test_it_writes_a_folder_that_teaches_the_corpus_classes(
     assert "stock transformers class" in (tmp_path / "teacher" / "README.md").read_text()
     assert str(tmp_path) not in (tmp_path / "teacher" / "training.json").read_text()
     assert not (tmp_path / "teacher.partial").exists()
+    modes = {path.stat().st_mode for path in (tmp_path / "teacher").iterdir()}
+    assert len(modes) == 1  # as the user's umask has them
 
 
 def test_it_learns(corpus: Corpus, base: Path, tmp_path: Path) -> None:

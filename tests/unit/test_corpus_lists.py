@@ -484,3 +484,12 @@ def test_the_command_of_a_list_in_an_odd_place_can_be_pasted(tmp_path: Path) -> 
     (tmp_path / "l'été [1]").mkdir()
     source = listing(tmp_path / "l'été [1]", "file,class\na.wav,dog\nb.wav,cat\n")
     assert labels(read_corpus(command_in(refusal(source)))) == {"a": ("dog",), "b": ("cat",)}
+
+
+def test_an_ampersand_in_a_value_is_named_with_how_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "Q&A=1").mkdir()
+    text = listing(tmp_path, b"path,label\na.wav,dog\n")
+    message = refusal(f"{text}?root={tmp_path}/Q&A=1")
+    assert "unknown option of corpus csv 'A'" in message
+    assert message.endswith("In a value & is written %26")
+    assert "%26" not in refusal(f"{text}?rooot=1")

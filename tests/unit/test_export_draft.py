@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ def test_the_draft_becomes_the_folder(tmp_path: Path) -> None:
     mask = os.umask(0)
     os.umask(mask)
     assert out.stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_a_folder_shared_by_a_group_stays_so(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+    make(tmp_path / "out")
+    assert (tmp_path / "out").stat().st_mode & stat.S_ISGID
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:

@@ -45,6 +45,15 @@ def test_another_hosts_lock_is_never_broken(tmp_path: Path) -> None:
     assert (tmp_path / "c.lock").exists()
 
 
+def test_the_group_may_take_over_a_lock_that_a_dead_process_left(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        with write_lock(tmp_path / "c"):
+            assert (tmp_path / "c.lock").stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)
+
+
 def test_an_unreadable_lock_is_taken_over(tmp_path: Path) -> None:
     (tmp_path / "c.lock").write_text("{")
     with write_lock(tmp_path / "c"):

@@ -182,6 +182,20 @@ def test_a_tilde_that_no_shell_expanded_is_the_home_folder(
     assert LocalPath().convert("~/x", None, context) == Path("~/x")
 
 
+def test_a_variable_that_no_shell_replaced_is_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for text, name in [("$SCRATCH/run", "$SCRATCH"), ("${SCRATCH}", "${SCRATCH}")]:
+        message = refusal("here", "--out", text)
+        assert f"begins with {name}, which no shell has replaced" in message
+        assert CliRunner().invoke(write, ["here", "--out", f"./{text}"]).exit_code == 0
+    assert CliRunner().invoke(write, ["here", "--out", "$5"]).exit_code == 2
+    assert CliRunner().invoke(write, ["here", "--out", "a$b"]).exit_code == 0
+    (tmp_path / "$SCRATCH").mkdir()
+    assert CliRunner().invoke(write, ["here", "--out", "$SCRATCH/run"]).exit_code == 0
+
+
 def test_no_folder_takes_the_place_of_one_that_is_in_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

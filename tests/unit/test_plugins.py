@@ -56,6 +56,12 @@ def test_options_are_split_and_converted() -> None:
     }
 
 
+def test_a_comma_in_a_value_separates_nothing() -> None:
+    text = "noise:folder=/a/rain, wind,low_db=0,note=x,y z"
+    found = {"folder": "/a/rain, wind", "low_db": "0", "note": "x,y z"}
+    assert parse_named_options(text) == ("noise", found)
+
+
 @pytest.mark.parametrize("text", ["step:gain_db", "step:=3", "step:a=1,a=2"])
 def test_malformed_options_are_rejected(text: str) -> None:
     with pytest.raises(UsageError, match="NAME:option=value"):
