@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.signal_names import teacher_of
-from cache_schema.text import one_line
+from cache_schema.text import letters_alone, one_line
 
 NEARLY_PERFECT = 0.99  # score of a teacher on the clips that it teaches
 NEARLY_FLAT = 0.97  # entropy of its attention, as a share of a uniform one's
@@ -212,25 +212,34 @@ def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
     Parameters
     ----------
     groups : mapping
-        Split to the group of each of its clips; empty names are no groups.
+        Split to the group of each of its clips; empty names are no groups. Case, Unicode form and
+        blanks make no other group.
     """
     found = {split: set(own) - {""} for split, own in groups.items()}
-    train, test = found.get("train", set()), found.get("test", set())
+    train = {letters_alone(name): name for name in sorted(found.get("train", ()))}
+    effects = {
+        "validation": "the epoch that is kept, and thresholds, are chosen by what was trained on",
+        "test": "the test is easier than what the student will meet",
+    }
     cautions = []
-    if shared := sorted(train & test):
-        cautions.append(
-            f"{len(shared)} of the {len(test)} groups in test are in train too ({few(shared)}): "
-            "the test is easier than what the student will meet. Leave the list's splits out, so that "
-            "groups choose them, or give splits that keep each on one side"
-        )
+    for split, effect in effects.items():
+        own = sorted(found.get(split, ()))
+        twins = [(name, train[key]) for name in own if (key := letters_alone(name)) in train]
+        if twins:
+            names = [one if one == other else f"{one!a} = {other!a}" for one, other in twins]
+            cautions.append(
+                f"{len(twins)} of the {len(own)} groups in {split} are in train too ({few(names)}): "
+                f"{effect}. Leave the list's splits out, so that groups choose them, or give splits "
+                "that keep each on one side"
+            )
     if len(set().union(*found.values())) > 1:
         cautions += [
             f"{split} has clips of {len(own)} group{'s' if len(own) > 1 else ''} alone "
-            f"({few(sorted(own))}): its score is of these speakers, sessions or places, and others' may "
+            f"({few(own)}): its score is of these speakers, sessions or places, and others' may "
             "be far from it. Let more groups be in it: by the list, or a larger share where splits are "
             "chosen"
             for split in ("validation", "test")
-            if 0 < len(own := found.get(split, set())) < FEW_GROUPS
+            if 0 < len(own := sorted(found.get(split, ()))) < FEW_GROUPS
         ]
     return cautions
 

@@ -117,6 +117,8 @@ def _class_warnings(corpus: Corpus, kind: str) -> list[str]:
         found.append(
             f"the classes ({few(corpus.classes)}) look like folds: {_fold_option(kind, corpus.classes)}"
         )
+    elif kind == "folder" and (note := _classes_below(corpus)):
+        found.append(note)
     elif kind == "folder" and (named := [c for c in corpus.classes if c.lower() in SPLIT_NAMES]):
         found.append(f"classes named like splits: {few(named)}")
     labels: dict[str, Counter[str]] = {}
@@ -141,6 +143,25 @@ def _class_warnings(corpus: Corpus, kind: str) -> list[str]:
     ]
 
 
+def _classes_below(corpus: Corpus) -> str:
+    """Note classes that hold the same folders each, as sites do that hold the classes."""
+    below: dict[str, set[str]] = {}
+    for clip in corpus.clips:
+        for label in clip.labels:
+            folders = clip.path.split("/")[:-1]
+            if label in folders[:-1]:
+                below.setdefault(label, set()).add(folders[folders.index(label) + 1])
+    sets = list(below.values())
+    alike = len(below) == len(corpus.classes) > 1 and all(own == sets[0] for own in sets)
+    if not alike or len(sets[0]) < 2:
+        return ""
+    return (
+        f"each of the classes ({few(corpus.classes)}) holds the same folders ({few(sorted(sets[0]))}): "
+        "if those are the classes, name which of these validate and test (?validation_folds=NAME&"
+        "test_folds=NAME), or list the clips (csv:FILE)"
+    )
+
+
 def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
     """What the splits lack: a clip that is usable and, where any is labelled, a labelled one."""
     splits = dict.fromkeys(clip.split for clip in corpus.clips)
@@ -155,8 +176,14 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
         "validation": "students keep their last epoch, and finetune-teacher needs one",
         "test": "students have no test score",
     }
+    wholes = {clip.group or clip.path for clip in corpus.clips}
     for split, meaning in lacks.items():
-        if split not in splits:
+        if split not in splits and len(wholes) < len(lacks):
+            found.append(
+                f"no split {split}: {meaning}. The clips are of {len(wholes)} recording(s) or group(s), "
+                "and each is in one split as a whole: add others, or cut a long recording into files"
+            )
+        elif split not in splits:
             chosen = split != "train" and kind in ("csv", "folder", "jsonl")
             way = (
                 f". Give clips of it; or, where no clip has its own split, a larger share "

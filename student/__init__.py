@@ -18,6 +18,7 @@ A name of ``__all__`` is imported when it is used: ``import student`` does not i
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from student.runs.trained import TrainedStudent, load_student
 
 __all__ = ["Prediction", "TrainedStudent", "load_student"]
+
+# These libraries report to their makers unless told otherwise before they are imported: onnxruntime
+# keeps a file of what it was given below the home folder, and sends it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 def __getattr__(name: str) -> Any:

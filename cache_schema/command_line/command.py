@@ -126,6 +126,8 @@ class Command(click.Command):
                 error.filename = ctx.params.get("out")
             raise
         except SystemExit as error:  # click's own way to end is no SystemExit
+            if isinstance(error.__context__, BrokenPipeError):  # rich's, where nobody reads on
+                raise
             raise RunError(
                 f"failed with SystemExit: {error}. A library or a plug-in would have ended the process."
                 f"{self._kept}",

@@ -11,7 +11,7 @@ from cache_schema.inspection.plot import plot_chart, require_matplotlib
 from cache_schema.own_folder import check_own_folder
 from cache_schema.paths import PICTURES, check_access, is_ours
 from cache_schema.report.charts.base import Chart
-from cache_schema.store.files import write_atomic
+from cache_schema.store.files import remove_drafts, write_atomic
 
 SUFFIX = ".png"
 # Lists what a report has drawn into a folder: only that is removed by the next one.
@@ -65,6 +65,7 @@ def write_pictures(folder: Path, charts: Mapping[str, Chart], clips: Mapping[str
         draw(folder / f"{name}{SUFFIX}")
     for name in earlier - names:
         (folder / name).unlink(missing_ok=True)
+    remove_drafts(folder, earlier | names)
     _list(folder, names)
     return len(names)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import get_ident
@@ -19,6 +20,7 @@ from cache_schema.errors import RunError
 from cache_schema.store.safe_open import open_for_writing
 
 PARTIAL_SUFFIX = ".partial"
+_DRAFT = re.compile(rf"(.+)\.\d+-\d+{re.escape(PARTIAL_SUFFIX)}", re.DOTALL)
 
 
 def sha256(data: bytes) -> str:
@@ -119,6 +121,14 @@ def named_in_errors(path: Path | str) -> Iterator[None]:
         if error.filename is None or str(error.filename).endswith(PARTIAL_SUFFIX):
             error.filename = str(path)
         raise
+
+
+def remove_drafts(folder: Path, names: Collection[str]) -> None:
+    """Remove the drafts of these files; a writer that is still at work writes its own again."""
+    for path in folder.glob(f"*{PARTIAL_SUFFIX}"):
+        found = _DRAFT.fullmatch(path.name)
+        if found and found[1] in names:
+            path.unlink(missing_ok=True)
 
 
 def remove_partials(root: Path) -> None:

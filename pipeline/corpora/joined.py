@@ -165,8 +165,14 @@ def _check_alike(texts: Sequence[str], corpora: Sequence[Corpus]) -> None:
                     f"{other or 'none'}"
                 )
     if problems:
+        alike = (
+            "\nOne in which each clip happens to have one label is read as multi-label by ?task=multi "
+            "(csv, jsonl, ast-json, hdf5)"
+            if len({corpus.task for corpus in corpora}) > 1
+            else ""
+        )
         raise UsageError(
-            f"the corpora do not go together\n{bullet_list(problems)}\nRead each by itself: "
+            f"the corpora do not go together\n{bullet_list(problems)}{alike}\nRead each by itself: "
             "precompute-teacher takes one without labels as --unlabelled",
             kind="corpus",
         )

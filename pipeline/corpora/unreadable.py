@@ -201,7 +201,9 @@ def _of_content(root: CachePath, clip: Clip) -> _Reason:
     if header.problem == NO_OBJECT:  # of a web server, which is not listed
         return _Reason("are not there")
     if not header.frames:
-        return _Reason(f"cannot be decoded ({header.problem})")
+        unknown = "Format not recognised" in header.problem  # libsndfile's words
+        hint = "convert what it does not know, such as M4A, AMR or WMA, to WAV or FLAC"
+        return _Reason(f"cannot be decoded ({header.problem})", hint if unknown else "")
     try:
         segment_frames(header.frames, header.rate_hz, clip.start_s, clip.end_s)
     except UnusableAudio as problem:

@@ -57,7 +57,8 @@ def main(corpus: str, to: str, out: Path, sample_rate_hz: int | None) -> None:
         tasks = {split: bar.add_task(split, total=total) for split, total in totals.items()}
         for packed in pack_corpus(packing, lambda split, clips: bar.advance(tasks[split], clips)):
             _print_pack(console, packed)
-    console.print(f"Read them: precompute-teacher {shell_word(f'hdf5:{option_text(out)}')}")
+    packs = shell_word(f"hdf5:{option_text(out)}")
+    console.print(f"Read them: precompute-teacher {packs} --teacher TEACHER --out CACHE")
 
 
 def _print_pack(console: Terminal, packed: Packed) -> None:

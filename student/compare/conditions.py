@@ -82,6 +82,12 @@ def parse_condition(text: str) -> Condition:
     pieces = [" ".join(piece.split()) for piece in text.split(OR)]
     condition = Condition(tuple(dict.fromkeys(pieces)))
     for alternative in condition.alternatives:
+        if loose := next((word for word in alternative.split() if word[0] in ":,="), ""):
+            raise UsageError(
+                f"--condition {text!r}: {loose!r} belongs to what is before it: a blank separates "
+                "losses, and none may be within LOSS=WEIGHT:option=value",
+                kind="options",
+            )
         given = [option for word in alternative.split() if (option := _option_of(word))]
         alone = NONE in alternative.split()
         weighted = alone and OPTIONS[LABEL] in given

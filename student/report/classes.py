@@ -16,7 +16,7 @@ from cache_schema.report.charts.lines import Reliability, reliability_chart
 from cache_schema.report.charts.matrix import confusion_chart
 from cache_schema.report.charts.scores import ClassValues, class_chart
 from student.compare.table import ABSENT
-from student.metrics.calibration import Calibration, calibration
+from student.metrics.calibration import BINS, Calibration, calibration
 from student.metrics.interface import Predictions
 from student.metrics.per_class import ClassScores, confusion, per_class
 
@@ -120,7 +120,7 @@ def calibration_words(found: Mapping[str, Predictions]) -> str:
     """State each model's expected calibration error."""
     errors = [f"{name} {calibration(p).error:.3f}" for name, p in found.items()]
     each = " Each class of each clip counts." if next(iter(found.values())).task == "multi" else ""
-    return f"Expected calibration error (ECE): {', '.join(errors)}.{each}"
+    return f"Expected calibration error (ECE, {BINS} bins): {', '.join(errors)}.{each}"
 
 
 def score_text(value: float | None) -> str:

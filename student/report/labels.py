@@ -101,7 +101,14 @@ def label_charts(rows: list[LabelRow]) -> dict[str, Chart]:
 
 def label_table(rows: list[LabelRow]) -> dict[str, Any]:
     """Lay out every label in figures."""
-    head = ["class", "clips", "F1 above 0.5", "threshold", "F1 above it", "ECE"]
+    head = [
+        "class",
+        "clips",
+        "F1 above 0.5",
+        "threshold",
+        "F1 above it",
+        f"ECE ({LABEL_BINS} bins)",
+    ]
     return {
         "head": head,
         "rows": [

@@ -278,15 +278,15 @@ def parse_distillation(text: str) -> Distillation:
     weight = _number(weight_text)
     if not 0 < weight <= MAX_WEIGHT:
         raise UsageError(
-            f"--distill {text}: expected NAME=WEIGHT with a weight above 0, at most {MAX_WEIGHT:g}, got "
+            f"loss {text!r}: expected NAME=WEIGHT with a weight above 0, at most {MAX_WEIGHT:g}, got "
             f"{weight_text!r}. "
-            f"For example: --distill {name}=0.25",
+            f"For example: {name}=0.25",
             kind="options",
         )
     names = options.pop("teacher", FIRST).split("+")
     if not all(names) or len(set(names)) < len(names):
         raise UsageError(
-            f"--distill {text}: teacher takes names joined by +, each once, got {'+'.join(names)!r}. "
+            f"loss {text!r}: teacher takes names joined by +, each once, got {'+'.join(names)!r}. "
             f"For example: {name}={weight_text}:teacher={FIRST}",
             kind="options",
         )
@@ -294,12 +294,12 @@ def parse_distillation(text: str) -> Distillation:
     warm_up_text = options.pop("warm_up_epochs", "0")
     if not 0 <= _number(warm_up_text) <= MAX_EPOCHS:
         raise UsageError(
-            f"--distill {text}: warm_up_epochs must be from 0 to {MAX_EPOCHS}, got {warm_up_text!r}",
+            f"loss {text!r}: warm_up_epochs must be from 0 to {MAX_EPOCHS}, got {warm_up_text!r}",
             kind="options",
         )
     if len(teachers) > 1 and not loss.averages_teachers:
         raise UsageError(
-            f"--distill {text}: {name} learns from one teacher, several have no mean for it; "
+            f"loss {text!r}: {name} learns from one teacher, several have no mean for it; "
             f"for example {name}={weight_text}:teacher={names[0]}",
             kind="options",
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from commands import write_tones
+from commands import PYTHON, plain_environment, script, write_tones
 
 from cache_schema.command_line.command import Command
 from pipeline.precompute import cli as precompute_cli
@@ -86,6 +87,18 @@ def test_a_file_answers_recordings_as_its_run_and_as_that_was_scored(
         for one, other in zip(of_run, answers(model, recordings), strict=True):
             assert other["recording"] == one["recording"]
             assert scores_of(other) == pytest.approx(scores_of(one), abs=1e-4)
+
+
+def test_no_library_keeps_or_sends_what_it_was_given(
+    exported: tuple[Path, list[Path]], recordings: list[Path], tmp_path: Path
+) -> None:
+    """onnxruntime would keep a file of it below the home folder, and send it."""
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    subprocess.run(
+        [PYTHON, script("predict-audio"), exported[1][0], recordings[0]],
+        env=plain_environment() | home, capture_output=True, check=True, timeout=300,
+    )  # fmt: skip
+    assert [path.name for path in tmp_path.rglob("*") if "onnx" in str(path).lower()] == []
 
 
 def test_a_step_processes_a_stream_as_its_run_does(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from commands import CLASSES, RATE_HZ, command, succeeded, write_tones
+from commands import CLASSES, RATE_HZ, Started, command, succeeded, write_tones
 from small_cache import tree_bytes
 from small_corpora import sonyc_ust
 
@@ -300,6 +300,14 @@ def test_repair_recomputes_just_the_damaged_units(
     output = succeeded(precompute(corpus, out, "--repair"))
     assert "2 work units to compute" in output
     assert tree_bytes(out) == tree_bytes(cache_dir)
+
+
+def test_a_reader_that_goes_away_is_no_mistake_of_a_library(cache_dir: Path) -> None:
+    """As head -1 does: the command ends without a word."""
+    with Started("inspect-cache", cache_dir) as shown:
+        shown.stdout.close()
+        assert shown.wait() == 1
+        assert shown.stderr.read() == ""
 
 
 def test_inspect_shows_an_unfinished_cache(corpus: Path, tmp_path: Path) -> None:

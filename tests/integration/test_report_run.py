@@ -87,7 +87,7 @@ def test_the_page_begins_with_the_answer(page: Path, made: tuple[Path, list[Path
     assert "no interval, from fewer than three pairs of runs" in text
     for heading in ("How it learned", "Classes", "Most wrong", "What it costs", "How it was made"):
         assert heading in text, heading
-    assert "Expected calibration error (ECE): distilled" in text
+    assert "Expected calibration error (ECE, 15 bins): distilled" in text
     command_of = f"train-student {made[0]} --student tc-resnet --out {runs[0]}"
     assert command_of in text
     assert text.endswith(f"--cache {made[0]} --out {page}")

@@ -249,6 +249,10 @@ def test_known_groups_are_on_one_side_and_more_than_one() -> None:
     assert known_groups({"test": ["a", "a"]}) == []
     (message,) = known_groups(apart | {"test": [*"aefi"]})
     assert message.startswith("1 of the 4 groups in test are in train too (a)")
+    (message,) = known_groups(apart | {"test": [*"efiB"]})
+    assert message.startswith("1 of the 4 groups in test are in train too ('B' = 'b'): the test")
+    (message,) = known_groups(apart | {"validation": [*"cdga"]})
+    assert message.startswith("1 of the 4 groups in validation are in train too (a): the epoch")
     (message,) = known_groups(apart | {"test": ["e", "e", ""]})
     assert message.startswith("test has clips of 1 group alone (e)")
     assert "Let more groups be in it: by the list, or a larger share where" in message

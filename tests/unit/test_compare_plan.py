@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from small_cache import copy_small_cache
 
+from cache_schema.errors import UsageError
 from cache_schema.reader import open_cache
 from student.compare.conditions import parse_condition
 from student.compare.runs import Comparison, Run
@@ -29,3 +30,11 @@ def test_what_memory_does_not_hold_is_loaded_in_every_epoch(
     settings = comparison.settings(Run("small", "tc-resnet", "none", 0))
     cost = ClipCost(load_s=1.0, step_s=10.0, eval_s=0.0, row_bytes=row_bytes)
     assert run_hours(open_cache(path), settings, cost) * HOUR_S == pytest.approx(loads + 200)
+
+
+@pytest.mark.parametrize(
+    ("text", "loose"), [("logits=0.5 :temperature=2", ":temperature=2"), ("sp =30", "=30")]
+)
+def test_a_blank_within_a_loss_is_named(text: str, loose: str) -> None:
+    with pytest.raises(UsageError, match=f"{loose}' belongs to what is before it: a blank"):
+        parse_condition(text)

@@ -493,3 +493,16 @@ def test_an_ampersand_in_a_value_is_named_with_how_it_is_written(tmp_path: Path)
     assert "unknown option of corpus csv 'A'" in message
     assert message.endswith("In a value & is written %26")
     assert "%26" not in refusal(f"{text}?rooot=1")
+
+
+def test_a_patient_whose_name_two_systems_write_is_one_group(tmp_path: Path) -> None:
+    names = ["Andr\u00e9", "Andre\u0301", "Zo\u00eb", "Zoe\u0308"] * 6
+    rows = [f"{number}.wav,dog,{name}" for number, name in enumerate(names)]
+    write_clips(tmp_path, [f"{number}.wav" for number in range(len(rows))])
+    text = "\n".join(["path,label,patient", *rows]) + "\n"
+    corpus = read_corpus(
+        f"{listing(tmp_path, text.encode())}?group=patient&validation=0.4&test=0.4"
+    )
+    assert {clip.group for clip in corpus.clips} == {"Andr\u00e9", "Zo\u00eb"}
+    for group in ("Andr\u00e9", "Zo\u00eb"):
+        assert len({clip.split for clip in corpus.clips if clip.group == group}) == 1

@@ -82,6 +82,36 @@ def test_a_split_that_lacks_is_warned_of(tmp_path: Path, missing: str, warning: 
     assert found.startswith(warning)
 
 
+def test_folders_of_sites_above_the_classes_are_warned_of(tmp_path: Path) -> None:
+    sites = {f"{site}_{label}": 4 for site in ("A", "B", "C") for label in ("cough", "heart")}
+    corpus = folder(tmp_path, **sites)
+    assert corpus.classes == ("A", "B", "C")
+    found = "\n".join(warnings(corpus))
+    assert (
+        "each of the classes (A, B, C) holds the same folders (cough, heart): if those are" in found
+    )
+    assert "validation_folds=NAME&test_folds=NAME" in found
+    read = read_corpus(f"folder:{tmp_path}?validation_folds=A&test_folds=B")
+    assert read.classes == ("cough", "heart")
+    assert {clip.split for clip in read.clips} == {"train", "validation", "test"}
+    other = folder(tmp_path / "other", train_dog_s1=2, train_cat_s2=2)
+    assert "holds the same folders" not in "\n".join(warnings(other))
+
+
+def test_one_recording_in_windows_is_one_split(tmp_path: Path) -> None:
+    write(tmp_path / "night.wav", 20)
+    rows = "path,label,start_s,end_s\nnight.wav,cough,1,2\nnight.wav,wheeze,5,9\n"
+    (tmp_path / "l.csv").write_text(rows)
+    corpus = read_corpus(f"csv:{tmp_path}/l.csv?rows=event&window_s=2")
+    found = [line for line in warnings(corpus, "csv") if line.startswith("no split")]
+    assert len(found) == 2
+    for line in found:
+        assert (
+            "of 1 recording(s) or group(s), and each is in one split as a whole: add others" in line
+        )
+        assert "share" not in line
+
+
 def test_a_split_without_usable_or_labelled_clips_is_warned_of(tmp_path: Path) -> None:
     corpus = folder(tmp_path, **ALL)
     silent = [replace(c, frames=0) if c.split == "validation" else c for c in corpus.clips]

@@ -148,6 +148,10 @@ def test_corpora_of_two_tasks_are_rejected_with_both(sounds: Path) -> None:
     message = str(caught.value)
     assert f"task: folder:{sounds}/a has single, csv:{sounds}/multi.csv has multi" in message
     assert "--unlabelled" in message
+    assert "is read as multi-label by ?task=multi (csv, jsonl, ast-json, hdf5)" in message
+    (sounds / "one.csv").write_text("path,labels\na/train/cat/2.wav,cat\n")
+    both = read_corpora([f"csv:{sounds}/one.csv?task=multi", f"csv:{sounds}/multi.csv"])
+    assert both.task == "multi"
     joined = read_corpora([f"folder:{sounds}/a"], [f"csv:{sounds}/multi.csv"])
     assert joined.task == "single"
 

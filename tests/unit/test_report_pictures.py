@@ -72,6 +72,14 @@ def test_what_a_killed_report_has_drawn_goes_with_the_next(tmp_path: Path) -> No
     assert names(folder) == {"scores.png", DRAWN}
 
 
+def test_drafts_of_a_killed_report_go_with_the_next(tmp_path: Path) -> None:
+    for name in ("a.png.555-140.partial", "mine.png.555-140.partial", "a.png.partial"):
+        (tmp_path / name).write_bytes(b"half")
+    write_pictures(tmp_path, charts("a"), {})
+    kept = {"mine.png.555-140.partial", "a.png.partial"}
+    assert names(tmp_path) == {"a.png", DRAWN, *kept}
+
+
 def test_characters_that_the_font_lacks_are_named_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

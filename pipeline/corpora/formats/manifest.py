@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -70,6 +71,11 @@ class ManifestRow:
     def place(self) -> str:
         """Where a message finds it."""
         return f"{self.file} line {self.line}".lstrip()
+
+    @property
+    def group(self) -> str:
+        """Its group; two systems write letters with accents in two ways."""
+        return unicodedata.normalize("NFC", self.fields.get(GROUP, ""))
 
 
 def _in_seconds(text: str) -> str:
@@ -346,7 +352,7 @@ class _Making:
         path = inside(self.folder, _cut(path, self.prefix) if self.prefix else path)
         split = row.fields.get("split")
         if split is None:
-            name = row.fields.get(GROUP) or without_suffix(path)
+            name = row.group or without_suffix(path)
             split = hashed_split(name, validation=self.validation, test=self.test)
         elif split_of is not None:
             split = split_of.get(split, "train")
@@ -466,7 +472,7 @@ def _clip(row: ManifestRow, path: str, split: str, ids: Ids) -> tuple[Clip, list
         start_s=start_s or 0.0,
         end_s=end_s,
         none_present=not row.labels,
-        group=row.fields.get(GROUP, ""),
+        group=row.group,
     )
     return clip, problems
 
