@@ -18,6 +18,7 @@ from cache_schema.cautions import (
 )
 from cache_schema.clip import Clip
 from cache_schema.text import one_line
+from pipeline.audio.decode import longest_clip_s
 from pipeline.corpora.interface import SPLIT_NAMES, Corpus
 from pipeline.corpora.unreadable import unreadable_reasons
 
@@ -54,11 +55,20 @@ def corpus_summary(
     """
     unusable = sum(not clip.frames for clip in corpus.clips) + len(wrong_length)
     reasons = unreadable_reasons(corpus.root, corpus.clips)
-    if wrong_length:
-        first = one_line(wrong_length[0].id)
+    too_long = [
+        clip
+        for clip in wrong_length
+        if clip.frames > longest_clip_s(clip.source_rate_hz) * clip.source_rate_hz
+    ]
+    if too_long:
+        rate_hz = too_long[0].source_rate_hz
         reasons.append(
-            f"{len(wrong_length)} not of {takes}, as the teacher takes them, first {first}"
+            f"{len(too_long)} longer than is decoded at once ({longest_clip_s(rate_hz):.10g} s at "
+            f"{rate_hz} Hz), first {one_line(too_long[0].id)}: ?window_s=10 cuts them"
         )
+    if others := [clip for clip in wrong_length if clip not in too_long]:
+        first = one_line(others[0].id)
+        reasons.append(f"{len(others)} not of {takes}, as the teacher takes them, first {first}")
         outside = {clip.id for clip in wrong_length}
         clips = (replace(c, frames=0) if c.id in outside else c for c in corpus.clips)
         corpus = replace(corpus, clips=tuple(clips))
@@ -167,6 +177,7 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
     splits = dict.fromkeys(clip.split for clip in corpus.clips)
     usable = {clip.split for clip in corpus.clips if clip.frames}
     labelled = {clip.split for clip in corpus.clips if clip.frames and clip.labelled}
+    positive = {clip.split for clip in corpus.clips if clip.frames and clip.labels}
     found = []
     folds = [split for split in splits if FOLD.fullmatch(split)]
     if "train" not in splits and len(folds) > 1:
@@ -196,6 +207,10 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
             found.append(f"no clip of {split} is usable: {meaning}")
         elif labelled and split not in labelled:
             found.append(f"no clip of {split} is labelled")
+        elif labelled and split not in positive:
+            found.append(
+                f"every labelled clip of {split} has none of the classes: no score has a value"
+            )
     return found
 
 

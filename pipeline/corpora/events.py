@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from cache_schema.errors import UsageError
+from cache_schema.store.address import CachePath
 from pipeline.corpora.interface import Corpus, Entry, Event, Ids, clip_name
 from pipeline.corpora.walk import printable
 
@@ -15,6 +18,8 @@ from pipeline.corpora.walk import printable
 SHARE = 0.5
 # An event that begins so many times behind the end of its recording may be in milliseconds.
 OTHER_UNIT = 100
+# An event that ends so far behind is longer than what was recorded, and not rounded.
+OVER_S = 1.0
 
 
 def recordings_of(
@@ -59,6 +64,32 @@ def recordings_of(
     return recordings, {one.clip.id: tuple(events) for one, events in found.values()}
 
 
+def spelled_twice(folder: CachePath, recordings: Iterable[Entry]) -> list[str]:
+    """Name recordings that are listed in two spellings: events under one would be missing in the other.
+
+    Two files may differ in case; where both are there, each has its own events.
+    """
+    first: dict[str, Entry] = {}
+    problems = []
+    for one in recordings:
+        key = unicodedata.normalize("NFC", one.clip.path).casefold()
+        other = first.setdefault(key, one)
+        if other is not one and not _are_two_files(folder, one.clip.path, other.clip.path):
+            problems.append(
+                f"{one.place}: {printable(one.clip.path)} is {printable(other.clip.path)} of "
+                f"{other.place} in other letters: write both alike, or the events of one are missing "
+                "from the recording"
+            )
+    return problems
+
+
+def _are_two_files(folder: CachePath, one: str, other: str) -> bool:
+    if not isinstance(folder, Path):
+        return False
+    paths = folder / one, folder / other
+    return all(path.exists() for path in paths) and not paths[0].samefile(paths[1])
+
+
 def check_inside(corpus: Corpus) -> list[str]:
     """Note events that begin behind the end of their recording, as those in milliseconds do.
 
@@ -68,6 +99,7 @@ def check_inside(corpus: Corpus) -> list[str]:
         If all do.
     """
     behind, count = [], 0
+    over: list[tuple[float, float, str]] = []
     for clip in corpus.clips:
         events = corpus.events.get(clip.id, ()) if clip.frames else ()
         length_s = clip.frames / max(clip.source_rate_hz, 1)
@@ -75,8 +107,13 @@ def check_inside(corpus: Corpus) -> list[str]:
         behind += [
             (event.start_s, length_s, clip.id) for event in events if event.start_s >= length_s
         ]
+        over += [
+            (event.end_s, length_s, clip.id)
+            for event in events
+            if event.start_s < length_s < event.end_s - OVER_S and event.end_s < math.inf
+        ]
     if not behind:
-        return []
+        return _ends_behind(over, count)
     start_s, length_s, name = behind[0]
     note = (
         f"{len(behind)} of {count} events begin behind the end of their recording, first of "
@@ -86,7 +123,20 @@ def check_inside(corpus: Corpus) -> list[str]:
         far = any(start_s > OTHER_UNIT * length_s for start_s, length_s, _ in behind)
         hint = "; divide milliseconds by 1000" if far else ""
         raise UsageError(f"{note}. start_s and end_s are seconds{hint}", kind="corpus")
-    return [f"warning: {note}: no window has them"]
+    return [f"warning: {note}: no window has them", *_ends_behind(over, count)]
+
+
+def _ends_behind(over: Sequence[tuple[float, float, str]], count: int) -> list[str]:
+    """Note events that are longer than what is left of their recording: a logger cuts some."""
+    if not over:
+        return []
+    end_s, length_s, name = over[0]
+    note = (
+        f"{len(over)} of {count} events end behind the end of their recording, first of "
+        f"{printable(name)}: at {end_s:.10g} s, where the recording ends at {length_s:.10g} s. They are "
+        "taken up to there"
+    )
+    return [note]
 
 
 def labels_within(events: Sequence[Event], start_s: float, end_s: float) -> tuple[str, ...]:

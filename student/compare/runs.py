@@ -323,7 +323,7 @@ def _check_splits(caches: Mapping[str, Cache], *, several: bool) -> None:
         for split in sorted(needed - set(cache.splits))
     ]
     problems += [
-        f"{cache.root} has no labelled clip in split {VALIDATION!r} to choose alternatives by"
+        f"{cache.root} has no clip with any class in split {VALIDATION!r} to choose alternatives by"
         for cache in caches.values()
         if several and VALIDATION in cache.splits and not _labelled(cache, VALIDATION)
     ]

@@ -143,6 +143,35 @@ def test_one_recording_under_two_paths_is_one(tmp_path: Path) -> None:
     assert corpus.clips[0].labels == ("a", "b")
 
 
+@pytest.mark.usefixtures("events")
+def test_one_recording_in_two_spellings_loses_no_event(tmp_path: Path) -> None:
+    rows = "dawn.wav,a,0,2,train\nDawn.WAV,b,4,6,train\n"
+    with pytest.raises(UsageError, match=r"line 3: Dawn\.WAV is dawn\.wav of line 2 in other"):
+        read_corpus(listed(tmp_path, rows))
+    (tmp_path / "quiet.wav").rename(tmp_path / "Dawn.WAV")  # another file
+    assert labels(read_corpus(f"{listed(tmp_path, rows)}&ids=path"))["dawn.wav#4"] == ()
+
+
+@pytest.mark.usefixtures("events")
+@pytest.mark.parametrize("prefix", ["C:/Vib", r"\\NAS01\Vib$"])
+def test_windows_does_not_tell_capitals_in_a_prefix(tmp_path: Path, prefix: str) -> None:
+    rows = f"{prefix}/dawn.wav,a,0,2,train\n{prefix.lower()}/dawn.wav,b,4,6,train\n"
+    corpus = read_corpus(f"{listed(tmp_path, rows)}&prefix={prefix}")
+    assert labels(corpus) == {"dawn#0": ("a",), "dawn#4": ("b",), "dawn#8": ()}
+
+
+@pytest.mark.usefixtures("events")
+def test_events_that_end_far_behind_their_recording_are_noted(tmp_path: Path) -> None:
+    notes = read_corpus(
+        listed(tmp_path, "dawn.wav,a,5,6500,train\ndawn.wav,b,1,12.4,train\n")
+    ).notes
+    (note,) = [note for note in notes if "end behind" in note]
+    assert note.startswith(
+        "1 of 2 events end behind the end of their recording, first of dawn: at 6500 s"
+    )
+    assert "where the recording ends at 12 s. They are taken up to there" in note
+
+
 RAVEN = (
     "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tBegin File\tSpecies\n"
     "1\tSpectrogram 1\t1\t0.5\t3.0\tdawn.wav\trobin\n"

@@ -120,6 +120,14 @@ def test_a_split_without_usable_or_labelled_clips_is_warned_of(tmp_path: Path) -
     ]
     bare = [replace(c, labels=()) if c.split == "test" else c for c in corpus.clips]
     assert warnings(replace(corpus, clips=tuple(bare))) == ["no clip of test is labelled"]
+    none = [
+        replace(c, labels=(), none_present=True) if c.split == "validation" else c
+        for c in corpus.clips
+    ]
+    (negative,) = warnings(replace(corpus, clips=tuple(none), task="multi"))
+    assert negative.startswith(
+        "every labelled clip of validation has none of the classes: no score"
+    )
     assert "test: 2 (0 labelled)" in corpus_summary(replace(corpus, clips=tuple(bare)), "folder")[1]
 
 
@@ -152,6 +160,11 @@ def test_clips_of_a_length_that_the_teacher_does_not_take_are_counted(tmp_path: 
         "  2 not of 1 s to 30 s, as the teacher takes them, first test/cat/0",
     ]
     assert any("no clip of test is usable" in line for line in lines)
+    long = replace(corpus.clips[0], frames=700 * 192_000, source_rate_hz=192_000)
+    lines = corpus_summary(corpus, "folder", wrong_length=[long], takes="1 s to 30 s")
+    assert lines[3] == (
+        "  1 longer than is decoded at once (450 s at 192000 Hz), first test/cat/0: ?window_s=10 cuts them"
+    )
 
 
 def test_an_unlabelled_corpus_is_reported(tmp_path: Path) -> None:

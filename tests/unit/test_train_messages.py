@@ -55,5 +55,16 @@ def test_one_class_and_no_validation_are_warned_of() -> None:
     assert one.startswith("c.zarr: one class alone (dog): any model is always right")
     (fewer,) = corpus_warnings(cache(classes=("dog",), task="multi"))
     assert fewer.startswith("c.zarr: test has 1 labelled clip (fewer")
+    positives_NC, negatives_NC = np.eye(2, dtype=np.uint8), np.zeros((2, 2), np.uint8)
+    found = cache(
+        units=lambda split, view: [SimpleNamespace(rows=2, split=split)],
+        read_unit=lambda unit, names: SimpleNamespace(
+            labels=negatives_NC if unit.split == "validation" else positives_NC,
+            labelled=np.ones(2, np.bool_),
+        ),
+    )
+    assert corpus_warnings(found)[-1].startswith(
+        "c.zarr: no clip of validation has any of the classes"
+    )
     *others, late = corpus_warnings(cache(splits=("train", "test")))
     assert (others, late) == ([few], "c.zarr has no split validation: the last epoch is kept")

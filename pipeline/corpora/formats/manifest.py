@@ -15,7 +15,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from cache_schema.store.address import CachePath, cache_path
 from cache_schema.store.objects import objects_of
-from pipeline.corpora.events import overlapping, recordings_of
+from pipeline.corpora.events import overlapping, recordings_of, spelled_twice
 from pipeline.corpora.formats.manifest_advice import group_column
 from pipeline.corpora.formats.manifest_columns import (
     GROUP,
@@ -315,6 +315,7 @@ class _Making:
         self._note_group(rows)
         if one_row_is == "event":
             joined, events = recordings_of(entries, self.ids, self.listing.problems)
+            self.listing.problems += spelled_twice(self.folder, joined)
             self.events.update(events)
         else:
             self._note_empty(entries)
@@ -399,7 +400,13 @@ def _is_absolute(path: str) -> bool:
 
 
 def _cut(path: str, prefix: str) -> str:
-    """Cut off what stands for the corpus' folder, where a path begins with it."""
+    """Cut off what stands for the corpus' folder, where a path begins with it.
+
+    Windows does not tell capital letters in it from small ones.
+    """
+    windows, above = PureWindowsPath(path), PureWindowsPath(prefix)
+    if above.is_absolute() and windows.is_relative_to(above):
+        return windows.relative_to(above).as_posix()
     listed, folder = PurePosixPath(_with_slashes(path)), PurePosixPath(_with_slashes(prefix))
     return str(listed.relative_to(folder)) if listed.is_relative_to(folder) else path
 
