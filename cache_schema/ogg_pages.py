@@ -44,6 +44,12 @@ def ogg_end(stream: Stream) -> tuple[str, bool]:
     stream.seek(max(0, size - _PAGE_BYTES - 255 - 255 * 255))
     tail = stream.read()
     last = tail.rfind(b"OggS\0")
+    if last < 0 and not tail.strip(b"\0"):
+        way = "'ffmpeg -i IN.ogg OUT.flac' writes what is there"
+        return (
+            f"damaged: zeros stand behind its pages, as of a copy that was not finished; {way}",
+            False,
+        )
     if last < 0 and (problem := joined_to_ogg(stream)):
         return problem, False
     page = tail[last:]

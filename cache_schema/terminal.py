@@ -21,6 +21,16 @@ def echo(text: object = "", *, err: bool = False) -> None:
     stream.flush()
 
 
+def emit(line: str) -> None:
+    """Print a line of a data format: in UTF-8 wherever it goes but to a terminal."""
+    if sys.stdout.isatty() or not hasattr(sys.stdout, "buffer"):
+        echo(line)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(f"{page(line)}\n".encode())
+    sys.stdout.buffer.flush()
+
+
 class Terminal(Console):
     """A console of rich that takes text as it is: escaped, no markup, no highlighting, no emoji."""
 

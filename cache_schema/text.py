@@ -54,13 +54,26 @@ def page(text: object) -> str:
     return _IN_A_PAGE.sub(_escaped, str(text))
 
 
+_JOINERS = "\u200c\u200d"  # which tell words apart
+
+
+def visible(name: str) -> str:
+    """A name in one Unicode form, without what shows nothing, such as marks of direction.
+
+    >>> visible("\u200fש") == visible("ש")
+    True
+    """
+    form = unicodedata.normalize("NFC", name)
+    return "".join(c for c in form if c in _JOINERS or unicodedata.category(c) != "Cf").strip()
+
+
 def letters_alone(name: str) -> str:
-    """What is left of a name where case, Unicode form and blanks do not count.
+    """What is left of a name where case, Unicode form, blanks and marks of direction do not count.
 
     >>> letters_alone("Ku\u0308ndigung ") == letters_alone("k\u00fcndigung")
     True
     """
-    return " ".join(unicodedata.normalize("NFC", name).casefold().split())
+    return " ".join(visible(name).casefold().split())
 
 
 def lines(document: Any) -> Any:

@@ -200,8 +200,8 @@ def twin_notes(classes: Sequence[str]) -> list[str]:
     for name in classes:
         groups.setdefault(letters_alone(name), []).append(name)
     return [
-        f"classes {' and '.join(map(ascii, alike))} differ in case, Unicode form or blanks alone; if "
-        "they are one class, give it one name"
+        f"classes {' and '.join(map(ascii, alike))} differ in case, Unicode form, blanks or unseen "
+        "marks alone; if they are one class, give it one name"
         for alike in groups.values()
         if len(alike) > 1
     ]

@@ -27,7 +27,10 @@ def csv_rows(text: str, delimiter: str = ",") -> Iterator[tuple[int, list[str]]]
             yield reader.line_num, cells
             begin = reader.line_num + 1
     except csv.Error as error:
-        way = "Close it, or double a quote that belongs to a cell, and repeat the command"
+        way = (
+            "Close it (a cell with a quote of its own stands in quotes, with that one doubled: "
+            '"say ""yes"""), and repeat the command'
+        )
         if reader.line_num > begin or "unexpected end" in str(error):
             problem = "a quote that opens there is not closed where its cell ends"
         elif "expected after" in str(error):

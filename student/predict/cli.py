@@ -13,7 +13,7 @@ from cache_schema.command_line.command import Command, Number
 from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.paths import LocalPath, OutputFile
 from cache_schema.store.files import write_atomic
-from cache_schema.terminal import echo, wide_terminal
+from cache_schema.terminal import echo, emit, wide_terminal
 from cache_schema.text import one_line
 from student.predict.formats import OUTPUTS, WRITERS, csv_header, table
 from student.predict.predictor import Predictor, open_predictor
@@ -190,7 +190,5 @@ def _write(
     if out is not None:
         write_atomic(out, "".join(f"{line}\n" for line in [*header, *lines]).encode())
         return
-    for line in header:
-        echo(line)
-    for line in lines:
-        echo(line)
+    for line in (*header, *lines):
+        emit(line)

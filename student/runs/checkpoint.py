@@ -62,6 +62,12 @@ def load_student(run: Path, config: dict[str, Any]) -> Student:
     except (OSError, SafetensorError, RuntimeError) as error:
         if is_out_of_memory(error):  # the file is good
             raise
+        if isinstance(error, FileNotFoundError) and not os.path.lexists(run / STATE):
+            raise RunError(
+                f"{run} has no student yet: no epoch of its training has ended. Wait for the training, "
+                "or repeat the train-student command that began it",
+                kind="weights",
+            ) from None
         reason = " ".join(_words(error).split()).rstrip(".")  # torch has a line for each tensor
         raise RunError(
             f"{path} does not hold the weights of a {config['student']}: {reason}. {_way_out(run)}",

@@ -141,9 +141,8 @@ def _check_all_covered(classes: Sequence[str], teacher_classes: Sequence[str]) -
             for name in missing
             if (key := letters_alone(name)) in teachers
         ]
-        alike = (
-            f" ({'; '.join(twins)} differ in case, Unicode form or blanks alone)" if twins else ""
-        )
+        how = "differ in case, Unicode form, blanks or unseen marks alone"
+        alike = f" ({'; '.join(twins)} {how})" if twins else ""
         raise UsageError(
             f"the cached logits lack {len(missing)} of {len(classes)} classes: {', '.join(missing)}; "
             f"the teacher's classes: {', '.join(teacher_classes)}{alike}. Name which stand for which in "
@@ -184,7 +183,11 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
     try:
         entries = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
-        raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
+        raise UsageError(
+            f"{path} is not TOML: {error}. A name with blanks, or other letters than a to z, stands in "
+            'quotes: "two words" = "word"',
+            kind="config",
+        ) from None
     names = {name: [value] if isinstance(value, str) else value for name, value in entries.items()}
     wrong = [
         f"{name} = {entries[name]!r}"

@@ -269,6 +269,11 @@ def _check_epoch(cache: Cache, settings: Settings) -> None:
             f"--labelled-share {share}: no training clip of {cache.root} is labelled. Leave it out",
             kind="options",
         )
+    if share is not None and not (unlabelled if wanted is None else wanted):
+        raise UsageError(
+            f"--labelled-share {share}: every clip that is learned from is labelled. Leave it out",
+            kind="options",
+        )
     if wanted is not None and (wanted > unlabelled or not labelled + wanted):
         raise UsageError(
             f"--unlabelled {wanted}: {cache.root} has {unlabelled} unlabelled training clips, and "

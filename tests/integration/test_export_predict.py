@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,21 @@ def test_no_library_keeps_or_sends_what_it_was_given(
         env=plain_environment() | home, capture_output=True, check=True, timeout=300,
     )  # fmt: skip
     assert [path.name for path in tmp_path.rglob("*") if "onnx" in str(path).lower()] == []
+
+
+def test_lines_of_a_data_format_are_utf8_whatever_the_terminal_speaks(
+    exported: tuple[Path, list[Path]], recordings: list[Path], tmp_path: Path
+) -> None:
+    named = tmp_path / "größe 日本.flac"
+    shutil.copy(recordings[0], named)
+    words = ("predict-audio", exported[1][0], named, "--format")
+    for form in ("csv", "jsonl"):
+        done = subprocess.run(
+            [PYTHON, *map(str, (script(words[0]), *words[1:], form))],
+            env=plain_environment() | {"PYTHONIOENCODING": "cp1255"},
+            capture_output=True, check=True, timeout=300,
+        )  # fmt: skip
+        assert str(named) in done.stdout.decode("utf-8")
 
 
 def test_a_step_processes_a_stream_as_its_run_does(

@@ -13,6 +13,7 @@ from commands import command, succeeded, write_tones
 from report_page import Page
 
 from cache_schema.reader import open_cache
+from student.evaluation import cli as evaluate_cli
 from student.evaluation.attention_curves import clip_curves
 from student.report import cli
 from student.runs.predict import read_config, run_predictions
@@ -234,6 +235,17 @@ def test_an_unfinished_or_damaged_run_is_rejected(
     assert refused.exit_code == 1
     assert message in refused.stderr
     assert not (tmp_path / "r.html").exists()
+
+
+def test_a_run_before_its_first_epoch_has_no_student_yet(
+    made: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(made[1][2], tmp_path / "run"))
+    for name in ("model.safetensors", "training-state.pt", "result.json"):
+        (run / name).unlink(missing_ok=True)
+    refused = CliRunner().invoke(evaluate_cli.main, [str(run), str(made[0])])
+    assert refused.exit_code == 1
+    assert "has no student yet: no epoch of its training has ended. Wait for" in refused.stderr
 
 
 def test_the_page_is_not_written_into_a_run_or_a_cache(

@@ -342,6 +342,10 @@ def test_labelled_clips_are_repeated_to_be_a_share_of_an_epoch(
     refused = train(out, tmp_path / "share", "--labelled-share", "0.5")
     assert refused.exit_code == 2
     assert "--labelled-share 0.5 without --distill" in refused.output
+    taught = ["--distill", "logits=0.5", "--labelled-share", "0.5"]
+    refused = train(out, tmp_path / "all", *taught, "--unlabelled", "0")
+    assert refused.exit_code == 2
+    assert "every clip that is learned from is labelled. Leave it out" in refused.output
     few = ["--unlabelled", "7", "--batch-size", "1", "--epochs", "1", "--distill", "logits=0.5"]
     assert train(out, tmp_path / "few", *few).exit_code == 0
     assert state_of(tmp_path / "few")["steps"] == labelled + 7

@@ -229,6 +229,8 @@ def test_ogg_streams_one_after_another_are_not_taken_for_the_first_alone(
     path = tmp_path / "radio.ogg"
     path.write_bytes(streams[0])
     assert scan_header(path).problem == ""
+    path.write_bytes(streams[0] + bytes(70_000))
+    assert "damaged: zeros stand behind its pages" in scan_header(path).problem
     path.write_bytes(b"".join(streams))
     assert "only the first can be decoded" in scan_header(path).problem
     with pytest.raises(UnusableAudio, match="several OGG streams one after another"):

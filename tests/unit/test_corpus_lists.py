@@ -496,7 +496,7 @@ def test_an_ampersand_in_a_value_is_named_with_how_it_is_written(tmp_path: Path)
 
 
 def test_a_patient_whose_name_two_systems_write_is_one_group(tmp_path: Path) -> None:
-    names = ["Andr\u00e9", "Andre\u0301", "Zo\u00eb", "Zoe\u0308"] * 6
+    names = ["Andr\u00e9", "\u200fAndre\u0301", "Zo\u00eb\u202c", "Zoe\u0308"] * 6
     rows = [f"{number}.wav,dog,{name}" for number, name in enumerate(names)]
     write_clips(tmp_path, [f"{number}.wav" for number in range(len(rows))])
     text = "\n".join(["path,label,patient", *rows]) + "\n"

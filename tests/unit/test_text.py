@@ -9,7 +9,16 @@ import json
 import pytest
 
 from cache_schema.terminal import Terminal, echo
-from cache_schema.text import csv_text, json_text, markdown, one_line, page, plot_text
+from cache_schema.text import (
+    csv_text,
+    json_text,
+    letters_alone,
+    markdown,
+    one_line,
+    page,
+    plot_text,
+    visible,
+)
 
 # Escape sequences, C0, C1, DEL, line separators, direction, what is not seen, bytes that are no text.
 UNSAFE = (
@@ -101,3 +110,10 @@ def test_the_terminal_escapes_lines_and_cells(capsys: pytest.CaptureFixture[str]
 def test_a_long_name_is_cut_in_a_plot_and_no_formula_begins_in_what_is_left() -> None:
     shown = plot_text("a" * 59 + "$b$")
     assert shown == "a" * 59 + r"\$" + "…"
+
+
+def test_marks_that_show_nothing_make_no_other_name() -> None:
+    for twin in ("\u200fשלום", "שלום\u200e", "\u202bשלום\u202c", "\ufeffשלום", " שלום"):
+        assert letters_alone(twin) == letters_alone("שלום") == visible(twin) == "שלום"
+    joined, apart = "می\u200cخواهم", "میخواهم"  # two spellings that readers tell apart
+    assert letters_alone(joined) != letters_alone(apart)

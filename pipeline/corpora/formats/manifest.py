@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -15,6 +14,7 @@ from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
 from cache_schema.store.address import CachePath, cache_path
 from cache_schema.store.objects import objects_of
+from cache_schema.text import visible
 from pipeline.corpora.events import overlapping, recordings_of, spelled_twice
 from pipeline.corpora.formats.manifest_advice import group_column
 from pipeline.corpora.formats.manifest_columns import (
@@ -74,8 +74,8 @@ class ManifestRow:
 
     @property
     def group(self) -> str:
-        """Its group; two systems write letters with accents in two ways."""
-        return unicodedata.normalize("NFC", self.fields.get(GROUP, ""))
+        """Its group; two systems write letters with accents in two ways, and add marks."""
+        return visible(self.fields.get(GROUP, ""))
 
 
 def _in_seconds(text: str) -> str:
