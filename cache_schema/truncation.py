@@ -50,6 +50,8 @@ _SPHERE_COUNTS = (b"sample_count", b"sample_n_bytes", b"channel_count")
 _SPHERE_FIELD = re.compile(rb"^(\w+) -i (\d{1,18})$", re.MULTILINE)
 # Writers to a pipe put 0, a round number or nearly the largest one where the size is not known yet.
 _STREAMED_BYTES = 2_000_000_000 - 4096
+_COUNTABLE_BYTES = 1 << 32  # less one, by a size of 32 bits
+_MOST_BEHIND_BYTES = 1 << 16  # of chunks behind the samples
 _STREAMED_IN_64_BITS = (0x7FFF_FFFF, 0xFFFF_FFFF)
 
 
@@ -141,6 +143,8 @@ def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Ex
             closed = _chunks_follow(stream, layout, begin + max(length, 0), size)
             form = layout[0] + layout[-1]
             place = (begin - struct.calcsize(form), form)
+            if wrapped := _wrapped(layout, length, size - begin):
+                return Extent(wrapped)
             if second := _second_file(stream, layout, begin, length):
                 return second
             return _extent(length - before, size - begin - before, closed, {place: before})
@@ -148,6 +152,17 @@ def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Ex
             sizes_64 = begin
         unpadded = unpadded or _unpadded(stream, layout, name, begin, length)
     return Extent(unpadded or "truncated: a header without samples")
+
+
+def _wrapped(layout: str, length: int, held: int) -> str:
+    """Say that a size of 32 bits has begun anew at 4 GiB, and what is behind it would be passed over."""
+    beyond, rest = divmod(held - length, _COUNTABLE_BYTES)
+    if layout[-1] != "I" or length <= 0 or beyond < 1 or rest > _MOST_BEHIND_BYTES:
+        return ""
+    return (
+        f"damaged: its header counts {length} bytes of samples and the file holds {held}: beyond 4 GiB "
+        "such a header counts anew. 'ffmpeg -ignore_length 1 -i IN.wav OUT.flac' writes them all"
+    )
 
 
 def _unpadded(stream: Stream, layout: str, name: bytes, begin: int, length: int) -> str:

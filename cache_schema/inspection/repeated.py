@@ -64,8 +64,10 @@ def _recordings(cache: Cache) -> dict[str, _Recording]:
     ):
         span = unit.first_clip, unit.first_clip + unit.rows
         clips, labels_NC = table.clips(*span), table.labels(*span)
-        for clip, labels_C, digest in zip(clips, labels_NC, record.sources, strict=True):
-            if digest:
+        unusable = {entry.row for entry in record.quarantine}
+        rows = zip(clips, labels_NC, record.sources, strict=True)
+        for row, (clip, labels_C, digest) in enumerate(rows):
+            if digest and row not in unusable:
                 one = found.setdefault(digest, _Recording())
                 one.ids.setdefault(unit.split, clip.id)
                 if clip.labelled:

@@ -93,6 +93,11 @@ def finetune(
         If the corpus lacks a split, training diverges, another process writes `out`, or there is no
         epoch to finish with.
     """
+    if Path(base).is_dir() and Path(base).resolve() == out.resolve():
+        raise UsageError(
+            f"--out {out} is the --base itself, which stays as it is. Choose another --out",
+            kind="out",
+        )
     check_own_folder(out, "teacher", _COMMAND, (_TRAINING_FILE,))
     # It is removed at the end.
     check_own_folder(_partial(out), "unfinished teacher", _COMMAND, (FACTS_FILE, STATE_FILE))

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from cache_schema.errors import UsageError
+from cache_schema.inspection.cache_cautions import unfinished_parts
 from cache_schema.plugins import unknown_name
 from cache_schema.reader import Cache
 from cache_schema.signal_names import FIRST, qualified
@@ -28,7 +30,9 @@ def teacher_facts(cache: Cache, teacher: str) -> dict[str, Any]:
     known = cache.teachers
     if teacher and teacher not in known:
         names = [name or FIRST for name in known]
-        raise unknown_name(teacher, names, f"teacher of {cache.root}")
+        error = unknown_name(teacher, names, f"teacher of {cache.root}")
+        begun = "".join(f"\n{line}" for line in unfinished_parts(cache))
+        raise UsageError(f"{error}{begun}", kind=error.kind)
     return dict(known.get(teacher) or {})
 
 

@@ -111,6 +111,13 @@ def test_another_configuration_in_the_same_folder_is_rejected_with_both_values(
         )
 
 
+def test_the_base_is_not_replaced(corpus: Path, base: Path) -> None:
+    before = {path.name: path.read_bytes() for path in base.iterdir()}
+    with pytest.raises(UsageError, match="is the --base itself, which stays as it is"):
+        run(corpus, base, base)
+    assert {path.name: path.read_bytes() for path in base.iterdir()} == before
+
+
 def test_a_foreign_folder_is_left_alone(corpus: Corpus, base: Path, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "todo.txt").write_text("keep me")

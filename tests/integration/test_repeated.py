@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from commands import command, succeeded, write_tones
 
 from cache_schema.inspection.repeated import repeated_cautions
@@ -39,6 +41,14 @@ def test_what_is_learned_and_tested_is_named(corpus: Path) -> None:
     assert caution.startswith("1 recording(s) that are validated or tested with are in train too")
     assert f"({split}/high/again = train/high/0)" in caution
     assert f"warning: {caution}" in shown
+
+
+def test_recordings_that_are_put_aside_are_no_matter(corpus: Path) -> None:
+    for place in ("train/high", "test/high"):
+        soundfile.write(corpus / place / "click.flac", np.zeros(1), 16_000)
+    found, shown = cautions(corpus)
+    assert found == []
+    assert "2 rows quarantined" in shown
 
 
 def test_two_labels_of_one_recording_are_named(corpus: Path) -> None:

@@ -160,6 +160,12 @@ def test_a_part_that_is_unfinished_keeps_nobody_from_what_is_whole(
     )
     assert "part-003 of teacher 'b' has 2 of 3 work units" in run.stdout + run.stderr
     succeeded(run)
+    unseal(stopped, 2)  # nothing of b is whole
+    b = ("--distill", "logits=0.5:teacher=b", "--epochs", 1, "--out", tmp_path / "r2")
+    run = command("train-student", stopped, "--student", "ds-tc-resnet", *b)
+    assert run.returncode == 2
+    assert "unknown teacher of" in run.stderr
+    assert "part-003 of teacher 'b' has 2 of 3 work units: what it adds is not read" in run.stderr
     other = precompute(corpus, stopped, "--teacher", "toy:classes=x;z", "--teacher-name", "b")
     assert other.returncode == 3
     assert "by another --teacher-name WORD" in other.stderr

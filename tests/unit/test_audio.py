@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -235,3 +236,18 @@ def test_ogg_streams_one_after_another_are_not_taken_for_the_first_alone(
     assert "only the first can be decoded" in scan_header(path).problem
     with pytest.raises(UnusableAudio, match="several OGG streams one after another"):
         decode(path, sample_rate_hz=RATE_HZ)
+
+
+def test_a_size_that_began_anew_at_4_gib_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "night.wav"
+    soundfile.write(path, np.full(RATE_HZ, 0.1), RATE_HZ)
+    size = path.stat().st_size
+    os.truncate(path, size + (1 << 32))  # sparse: takes no room
+    problem = scan_header(path).problem
+    assert (
+        f"counts {2 * RATE_HZ} bytes of samples and the file holds {2 * RATE_HZ + (1 << 32)}"
+        in problem
+    )
+    assert "ffmpeg -ignore_length 1" in problem
+    os.truncate(path, size)
+    assert scan_header(path).problem == ""

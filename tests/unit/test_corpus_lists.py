@@ -506,3 +506,9 @@ def test_a_patient_whose_name_two_systems_write_is_one_group(tmp_path: Path) -> 
     assert {clip.group for clip in corpus.clips} == {"Andr\u00e9", "Zo\u00eb"}
     for group in ("Andr\u00e9", "Zo\u00eb"):
         assert len({clip.split for clip in corpus.clips if clip.group == group}) == 1
+
+
+def test_numbers_and_texts_in_one_list_of_labels_are_named(tmp_path: Path) -> None:
+    message = refusal(lines(tmp_path, {"path": "a.wav", "labels": [7, "x"]}))
+    assert "numbers and texts are not mixed" in message
+    assert "not mixed" not in refusal(lines(tmp_path, {"path": "a.wav", "labels": [0.5]}))

@@ -164,6 +164,7 @@ def _value_problems(fields: dict[str, Any]) -> list[str]:
             hint = "; write it as text or as a whole number" * any(
                 type(one) is float for one in texts
             )
+            hint += "; numbers and texts are not mixed" * ({*map(type, texts)} == {int, str})
             problems.append(f"{name} must be {wanted}, got {json.dumps(value)[:60]}{hint}")
         elif printable("".join(map(str, texts))) != "".join(map(str, texts)):
             problems.append(f"{name} is not text that UTF-8 can hold: {json.dumps(value)[:60]}")
