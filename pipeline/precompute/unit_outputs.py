@@ -181,7 +181,7 @@ def _check_arrays(teacher: str, outputs: Sequence[Mapping[str, Any]]) -> None:
     """Reject what a plug-in gives in place of arrays, a torch tensor for one."""
     for output in outputs:
         for name, value in output.items():
-            if not isinstance(value, np.ndarray):
+            if not isinstance(value, np.ndarray | np.generic):  # a scalar of one number too
                 raise RunError(
                     f"teacher {teacher} gives {name} as {type(value).__name__}, expected a NumPy array: "
                     "correct its infer",
