@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cache_schema.errors import UsageError
 from cache_schema.store.address import CachePath
+from cache_schema.store.objects import objects_of
 from pipeline.corpora.interface import Corpus, Entry, Event, Ids, clip_name
 from pipeline.corpora.walk import printable
 
@@ -85,7 +86,7 @@ def spelled_twice(folder: CachePath, recordings: Iterable[Entry]) -> list[str]:
 
 def _are_two_files(folder: CachePath, one: str, other: str) -> bool:
     if not isinstance(folder, Path):
-        return False
+        return all(objects_of(folder).exists(path) for path in (one, other))
     paths = folder / one, folder / other
     return all(path.exists() for path in paths) and not paths[0].samefile(paths[1])
 
