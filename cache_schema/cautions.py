@@ -111,6 +111,15 @@ def missing_classes(found: Mapping[str, Sequence[str]], classes: Sequence[str]) 
     return cautions
 
 
+def no_positives(found: Mapping[str, Sequence[str]]) -> list[str]:
+    """A validation split of negatives alone, where training clips have classes; `found` as above."""
+    if not found.get("train") or found.get("validation", ["none there"]):
+        return []
+    return [
+        "no clip of validation has any of the classes: no epoch is better by it, and the last is kept"
+    ]
+
+
 def imbalance(clips: Mapping[str, int], task: str) -> list[str]:
     """One class with many times the training clips of another."""
     counts = Counter({name: count for name, count in clips.items() if count})

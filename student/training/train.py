@@ -12,7 +12,7 @@ import numpy as np
 from cache_schema.cautions import perfect_teacher
 from cache_schema.errors import CacheError, RunError, UsageError, bullet_list
 from cache_schema.front_ends import FRONT_ENDS
-from cache_schema.inspection.cache_cautions import class_counts, corpus_cautions, flat_cautions
+from cache_schema.inspection.cache_cautions import corpus_cautions, flat_cautions
 from cache_schema.own_folder import check_own_folder
 from cache_schema.reader import Cache
 from cache_schema.signal_names import (
@@ -214,13 +214,6 @@ def corpus_warnings(cache: Cache) -> list[str]:
     warnings = [f"{cache.root}: {line}" for line in corpus_cautions(cache)]
     if VALIDATION not in cache.splits:
         warnings.append(f"{cache.root} has no split {VALIDATION}: the last epoch is kept")
-        return warnings
-    counts = class_counts(cache)
-    if any(counts.get(TRAIN, {}).values()) and not any(counts[VALIDATION].values()):
-        warnings.append(
-            f"{cache.root}: no clip of {VALIDATION} has any of the classes: no epoch is better by it, "
-            "and the last is kept"
-        )
     return warnings
 
 
