@@ -234,15 +234,7 @@ class SealedPart:
 
 
 class Cache:
-    """A cache, opened for reading. See :func:`open_cache`.
-
-    Attributes
-    ----------
-    manifest : Manifest
-        Names its sealed parts, which are read.
-    unfinished : tuple of PartEntry
-        Parts that were begun and are not read: further signals, views or teachers.
-    """
+    """A cache, opened for reading: its parts without those `unfinished`. See :func:`open_cache`."""
 
     def __init__(self, root: CachePath, manifest: Manifest) -> None:
         self.root = root
@@ -297,13 +289,8 @@ class Cache:
         if VIEW_DRAWS not in self.signals:
             return ()
         part = self._part_with(VIEW_DRAWS, view=0)
-        names, columns = draw_names(part.plan.view_recipe), part.plan.signal(VIEW_DRAWS).row_shape
-        if columns != [len(names)]:
-            raise CacheError(
-                f"{part.plan.name} of {self.root} stores {VIEW_DRAWS} in rows of {columns}, its recipe "
-                f"has {len(names)}: {', '.join(names)}",
-                kind="damaged",
-            )
+        names = draw_names(part.plan.view_recipe)
+        _check_draws(self.root, part.plan, names)
         return names
 
     @property
@@ -391,6 +378,17 @@ class Cache:
             f"{self.root} has no signal {name!r} in view {view}; every view has: "
             f"{', '.join(self.signals)}. Add it: repeat {suggested_command(name)}",
             kind="missing_signal",
+        )
+
+
+def _check_draws(root: CachePath, plan: PartPlan, names: Sequence[str]) -> None:
+    """Reject draws in rows of another length than the view recipe has."""
+    columns = plan.signal(VIEW_DRAWS).row_shape
+    if columns != [len(names)]:
+        raise CacheError(
+            f"{plan.name} of {root} stores {VIEW_DRAWS} in rows of {columns}, its recipe "
+            f"has {len(names)}: {', '.join(names)}",
+            kind="damaged",
         )
 
 

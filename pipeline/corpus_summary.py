@@ -18,7 +18,7 @@ from cache_schema.cautions import (
 )
 from cache_schema.clip import Clip
 from cache_schema.text import one_line
-from pipeline.audio.decode import longest_clip_s
+from pipeline.audio.decode import is_too_long, longest_clip_s
 from pipeline.corpora.interface import SPLIT_NAMES, Corpus
 from pipeline.corpora.unreadable import unreadable_reasons
 
@@ -55,20 +55,18 @@ def corpus_summary(
     """
     unusable = sum(not clip.frames for clip in corpus.clips) + len(wrong_length)
     reasons = unreadable_reasons(corpus.root, corpus.clips)
-    too_long = [
-        clip
-        for clip in wrong_length
-        if clip.frames > longest_clip_s(clip.source_rate_hz) * clip.source_rate_hz
-    ]
+    too_long = [clip for clip in wrong_length if is_too_long(clip.frames, clip.source_rate_hz)]
     if too_long:
         rate_hz = too_long[0].source_rate_hz
         reasons.append(
             f"{len(too_long)} longer than is decoded at once ({longest_clip_s(rate_hz):.10g} s at "
             f"{rate_hz} Hz), first {one_line(too_long[0].id)}: ?window_s=10 cuts them"
         )
-    if others := [clip for clip in wrong_length if clip not in too_long]:
+    others = [clip for clip in wrong_length if not is_too_long(clip.frames, clip.source_rate_hz)]
+    if others:
         first = one_line(others[0].id)
         reasons.append(f"{len(others)} not of {takes}, as the teacher takes them, first {first}")
+    if wrong_length:
         outside = {clip.id for clip in wrong_length}
         clips = (replace(c, frames=0) if c.id in outside else c for c in corpus.clips)
         corpus = replace(corpus, clips=tuple(clips))

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Prediction", "TrainedStudent", "load_student"]
 
-# These libraries report to their makers unless told otherwise before they are imported: onnxruntime
-# keeps a file of what it was given below the home folder, and sends it.
+# These libraries report to their makers unless that is switched off before they are imported:
+# onnxruntime keeps a file of what it was given below the home folder, and sends it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 

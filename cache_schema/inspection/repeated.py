@@ -36,11 +36,7 @@ def repeated_cautions(cache: Cache) -> list[str]:
             f"byte ({few(names)}): the score is not one of new ones. List each once, or keep what is "
             "of one recording in one split"
         )
-    torn = [
-        next(_pair([*names.values()]) for names in one.labels.values() if len(names) > 1)
-        for one in found.values()
-        if any(len(names) > 1 for names in one.labels.values())
-    ]
+    torn = [pair for one in found.values() if (pair := _torn(one))]
     if torn:
         cautions.append(
             f"{len(torn)} recording(s) are there twice, byte by byte, with different labels "
@@ -52,6 +48,12 @@ def repeated_cautions(cache: Cache) -> list[str]:
 def _pair(ids: Sequence[str]) -> str:
     """Name the first two of the clips that are one recording."""
     return f"{ids[0]} = {ids[1]}"
+
+
+def _torn(one: _Recording) -> str:
+    """The first two clips of one stretch that have different labels; empty if none have."""
+    twins = (names for names in one.labels.values() if len(names) > 1)
+    return next((_pair([*names.values()]) for names in twins), "")
 
 
 def _recordings(cache: Cache) -> dict[str, _Recording]:

@@ -197,6 +197,11 @@ def longest_clip_s(rate_hz: int) -> float:
     return min(MAX_CLIP_S, MAX_CLIP_FRAMES / rate_hz)
 
 
+def is_too_long(frames: int, rate_hz: int) -> bool:
+    """Whether a stretch of a recording is longer than is decoded at once."""
+    return frames > longest_clip_s(rate_hz) * rate_hz
+
+
 def scan_header(path: CachePath, start_s: float = 0.0, end_s: float | None = None) -> Header:
     """Read from a file's header, or that of a container's member, how long a clip is.
 
@@ -272,7 +277,7 @@ def _decode(
     with _opened(path) as recording:
         rate_hz = recording.rate_hz
         start, stop = segment_frames(recording.frames(), rate_hz, start_s, end_s)
-        if stop - start > longest_clip_s(rate_hz) * rate_hz:
+        if is_too_long(stop - start, rate_hz):
             raise TooLong(
                 f"{(stop - start) / rate_hz:.10g} s long at {rate_hz} Hz, at most "
                 f"{longest_clip_s(rate_hz):.10g} s are decoded at once; a corpus cuts it by ?window_s=10"

@@ -45,7 +45,7 @@ from pipeline.audio.decode import (
     DECODER,
     MAX_CLIP_S,
     RESAMPLER,
-    longest_clip_s,
+    is_too_long,
     resampled_length,
 )
 from pipeline.audio.members import split_member
@@ -193,7 +193,7 @@ def taken_lengths(teacher: Teacher) -> str:
 
 def decoded_samples(clip: Clip, rate_hz: int) -> int:
     """Samples of a clip at a rate, by its header; 0 if that cannot be read or the clip is too long."""
-    if not clip.frames or clip.frames > longest_clip_s(clip.source_rate_hz) * clip.source_rate_hz:
+    if not clip.frames or is_too_long(clip.frames, clip.source_rate_hz):
         return 0
     return resampled_length(clip.frames, clip.source_rate_hz, rate_hz)
 

@@ -180,7 +180,7 @@ def test_a_part_that_is_unfinished_keeps_nobody_from_what_is_whole(
 def test_a_further_teacher_waits_for_the_first(
     corpus: Path, one_teacher: Path, tmp_path: Path
 ) -> None:
-    """It hears the first one's waveforms."""
+    """It is given the first one's waveforms."""
     out = Path(shutil.copytree(one_teacher, tmp_path / "c"))
     unseal(out, 1)
     (out / "parts/part-001/commits/000001.json").unlink()

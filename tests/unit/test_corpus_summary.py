@@ -164,6 +164,9 @@ def test_clips_of_a_length_that_the_teacher_does_not_take_are_counted(tmp_path: 
     lines = corpus_summary(corpus, "folder", wrong_length=[long], takes="1 s to 30 s")
     reason = "1 longer than is decoded at once (450 s at 192000 Hz), first test/cat/0: "
     assert lines[3] == f"  {reason}?window_s=10 cuts them"
+    alone = [replace(c, frames=700 * 192_000, source_rate_hz=192_000) for c in corpus.clips[:2]]
+    lines = corpus_summary(corpus, "folder", wrong_length=alone, takes="1 s to 30 s")
+    assert any("no clip of test is usable" in line for line in lines)
 
 
 def test_an_unlabelled_corpus_is_reported(tmp_path: Path) -> None:
