@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from cache_schema.cautions import (
     few,
@@ -18,10 +19,13 @@ from cache_schema.cautions import (
 )
 from cache_schema.clip import Clip
 from cache_schema.text import one_line
-from pipeline.audio.decode import is_too_long, longest_clip_s
+from pipeline.audio.decode import FROM_BEGINNING_SUFFIXES, is_too_long, longest_clip_s
 from pipeline.corpora.interface import SPLIT_NAMES, Corpus
 from pipeline.corpora.unreadable import unreadable_reasons
 
+# Decoding in vain is named from here on: about a minute of a core for compressed speech.
+NAMED_DECODING_S = 10 * 3600.0
+NAMED_DECODING_RATIO = 10
 FOLD = re.compile(r"(fold|f|cv|split)?[ _-]?\d{1,2}", re.IGNORECASE)
 
 
@@ -70,6 +74,7 @@ def corpus_summary(
         outside = {clip.id for clip in wrong_length}
         clips = (replace(c, frames=0) if c.id in outside else c for c in corpus.clips)
         corpus = replace(corpus, clips=tuple(clips))
+    decoding = _decoding_line(corpus)
     warnings = [
         *_class_warnings(corpus, kind),
         *_split_warnings(corpus, kind),
@@ -80,6 +85,7 @@ def corpus_summary(
         f"clips     {_splits_line(corpus)}",
         *([f"unusable  {unusable} of {len(corpus.clips)} by their headers"] if unusable else []),
         *(f"  {reason}" for reason in reasons),
+        *([f"decoding  {decoding}"] if decoding else []),
         *(f"warning: {warning}" for warning in warnings),
     ]
 
@@ -114,6 +120,26 @@ def _splits_line(corpus: Corpus) -> str:
 def _order(split: str) -> int:
     known = ("train", "validation", "test")
     return known.index(split) if split in known else len(known)
+
+
+def _decoding_line(corpus: Corpus) -> str:
+    """Name what is decoded in vain where windows of recordings cannot be entered in the middle."""
+    within = [
+        clip
+        for clip in corpus.clips
+        if clip.frames and clip.path.lower().endswith(FROM_BEGINNING_SUFFIXES)
+    ]
+    kept_s = sum(clip.frames / clip.source_rate_hz for clip in within)
+    decoded_s = kept_s + sum(clip.start_s for clip in within)
+    if decoded_s < max(NAMED_DECODING_S, NAMED_DECODING_RATIO * kept_s):
+        return ""
+    recordings = len({clip.path for clip in within})
+    suffixes = sorted({PurePosixPath(clip.path).suffix.lower() for clip in within})
+    return (
+        f"{len(within):,} clips of {recordings:,} {few(suffixes)} recording(s), each from its "
+        f"recording's beginning: {decoded_s / 3600:,.1f} h for {kept_s / 3600:,.1f} h of clips; of FLAC copies the "
+        "clips alone are read"
+    )
 
 
 def _class_warnings(corpus: Corpus, kind: str) -> list[str]:

@@ -55,6 +55,9 @@ AUDIO_SUFFIXES = (
     ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sds", ".sf", ".snd",
     ".sph", ".svx", ".voc", ".vox", ".w64", ".wav", ".wave", ".wve",
 )  # fmt: skip
+# Decoders that join a stream cleanly only at its beginning, or only go on: a window of such a recording
+# costs as much as all that is before it.
+FROM_BEGINNING_SUFFIXES = (".gsm", ".mp1", ".mp2", ".mp3", ".mpga")
 # Without a header, so known by name alone: mono at 8 kHz.
 _HEADERLESS = {".gsm": "GSM610", ".vox": "VOX_ADPCM"}
 _HEADERLESS_RATE_HZ = 8_000
