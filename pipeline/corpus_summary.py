@@ -137,8 +137,8 @@ def _decoding_line(corpus: Corpus) -> str:
     suffixes = sorted({PurePosixPath(clip.path).suffix.lower() for clip in within})
     return (
         f"{len(within):,} clips of {recordings:,} {few(suffixes)} recording(s), each from its "
-        f"recording's beginning: {decoded_s / 3600:,.1f} h for {kept_s / 3600:,.1f} h of clips; of FLAC copies the "
-        "clips alone are read"
+        f"recording's beginning: {decoded_s / 3600:,.1f} h for {kept_s / 3600:,.1f} h of clips; of FLAC "
+        "copies the clips alone are read"
     )
 
 
