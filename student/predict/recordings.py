@@ -23,7 +23,12 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
 from cache_schema.git_lfs import POINTER, is_pointer
-from cache_schema.mp3_frames import counts_frames, joined_behind_count, true_byte_count
+from cache_schema.mp3_frames import (
+    counts_frames,
+    first_mp3_frame,
+    joined_behind_count,
+    true_byte_count,
+)
 from cache_schema.signal_names import FULL_SCALE
 from cache_schema.stream_ends import problem_behind_decoded, problem_of_joining
 from cache_schema.truncation import (
@@ -217,15 +222,15 @@ class _Patched(mmap.mmap):
 
 
 class _Longer(io.RawIOBase):
-    """A file that claims to be far longer than it is.
+    """A file from some byte on, that claims to be far longer than it is.
 
     The decoder of an MP3 without a count goes no further than a length that it guesses from the size of
     the file and of the first frame.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, begin: int = 0) -> None:
         super().__init__()
-        self._file, self._place = file, 0
+        self._file, self._begin, self._place = file, begin, 0
 
     def readable(self) -> bool:
         return True
@@ -242,7 +247,7 @@ class _Longer(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         if self._place < CLAIMED_BYTES - LAST_TAG_BYTES:
-            self._file.seek(self._place)
+            self._file.seek(self._begin + self._place)
             count = int(self._file.readinto(buffer))  # type: ignore[attr-defined]
         else:  # a last tag is looked for there, and its lack is an empty one
             count = min(len(buffer), CLAIMED_BYTES - self._place)
@@ -262,10 +267,10 @@ def _opened(soundfile: Any, path: Path, file: BinaryIO) -> Any:
         source = _Patched(file.fileno(), 0, access=mmap.ACCESS_COPY)
         for place, size in patches.items():
             source[place : place + len(size)] = size
-    sound = soundfile.SoundFile(source)
+    sound = _by_head_or_frame(soundfile, source, file)
     if sound.format == "MP3" and not counts_frames(file):
         sound.close()
-        sound = soundfile.SoundFile(_Longer(file))
+        sound = _by_head_or_frame(soundfile, _Longer(file), file)
     elif sound.format == "FLAC" and sound.frames >= UNCOUNTED_FRAMES:
         sound.close()
         file.seek(0)
@@ -273,6 +278,17 @@ def _opened(soundfile: Any, path: Path, file: BinaryIO) -> Any:
     # It would seek after every read of what can be sought in: an MP3's decoder then begins anew.
     sound.seekable = lambda: False
     return sound
+
+
+def _by_head_or_frame(soundfile: Any, source: Any, file: BinaryIO) -> Any:
+    """Open what begins with a known header, or else by the first MP3 frame behind other bytes."""
+    try:
+        return soundfile.SoundFile(source)
+    except soundfile.LibsndfileError as error:
+        begin = first_mp3_frame(file) if error.code == 1 else None  # format not recognised
+        if not begin:
+            raise
+        return soundfile.SoundFile(_Longer(file, begin))
 
 
 def _rate_of(sound: Any) -> int:

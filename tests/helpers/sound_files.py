@@ -102,6 +102,14 @@ ID3V2 = b"ID3\x03\0\0\0\0\0\x20" + bytes(32)
 APE = b"APETAGEX" + bytes(24)
 # What taggers and file systems leave behind the last frame.
 TAILS = {"ID3v1": ID3V1, "APE": APE, "zeros": bytes(4096), "junk": b"junk" * 50}
+# What lies before the first frame of an MP3.
+BEFORE_MP3 = {
+    "zeros": bytes(20),
+    "junk": b"no mp3 \xff\xfb" * 60,
+    "APEv2": b"APETAGEX\xd0\x07\0\0" + (500).to_bytes(4, "little") + bytes(516),
+    "ID3 and zeros": b"ID3\x04\0\0\0\0\x02\x01" + bytes(257 + 500),
+    "two ID3": (b"ID3\x04\0\0\0\0\x02\x01" + bytes(257)) * 2,
+}
 
 
 # Containers of which hardly a file is left.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from sound_files import (
+    BEFORE_MP3,
     FRAMES,
     ID3V2,
     PLACEHOLDERS,
@@ -236,14 +237,6 @@ def test_an_ogg_that_lacks_a_page_is_damaged(tmp_path: Path, subtype: str, missi
 
 
 # --- odd beginnings, and names -------------------------------------------------------------------
-
-BEFORE_MP3 = {
-    "zeros": bytes(20),
-    "junk": b"no mp3 \xff\xfb" * 60,
-    "APEv2": b"APETAGEX\xd0\x07\0\0" + (500).to_bytes(4, "little") + bytes(516),
-    "ID3 and zeros": b"ID3\x04\0\0\0\0\x02\x01" + bytes(257 + 500),
-    "two ID3": (b"ID3\x04\0\0\0\0\x02\x01" + bytes(257)) * 2,
-}
 
 
 @pytest.mark.parametrize("before", BEFORE_MP3)

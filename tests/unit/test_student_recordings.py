@@ -12,6 +12,7 @@ import pytest
 import soundfile
 from sound_files import (
     APE,
+    BEFORE_MP3,
     ID3V1,
     ID3V2,
     SIZE_FIELDS,
@@ -214,6 +215,21 @@ def test_an_mp3_without_a_count_is_read_to_its_end(
     found = decoded(path)
     assert len(found) >= 100_000
     np.testing.assert_array_equal(found, decode(path, sample_rate_hz=RATE_HZ).waveform)
+
+
+@pytest.mark.parametrize("before", BEFORE_MP3)
+@pytest.mark.parametrize("name", ["a.mp3", "a.bin"])
+@pytest.mark.parametrize("counted", [True, False])
+def test_an_mp3_begins_at_its_first_frame(
+    tmp_path: Path, before: str, name: str, counted: bool
+) -> None:
+    content = tone("MP3") if counted else without_mp3_count(tone("MP3"))
+    (tmp_path / "plain.mp3").write_bytes(content)
+    (tmp_path / name).write_bytes(BEFORE_MP3[before] + content)
+    expected = decoded(tmp_path / "plain.mp3")
+    np.testing.assert_array_equal(decoded(tmp_path / name), expected)
+    clip = decode(tmp_path / name, sample_rate_hz=RATE_HZ)
+    np.testing.assert_array_equal(clip.waveform, expected)
 
 
 def test_damage_in_the_middle_of_an_mp3_without_a_count_is_reported(tmp_path: Path) -> None:
