@@ -116,7 +116,10 @@ def _naming(listing: Listing, names: Sequence[str], word: str) -> str:
     options += ["unknown=ignore"] if set(unknown) - set(proposed.values()) else []
     query = f"?{'&'.join(options)}" if options else ""
     corpus = shell_word(f"{listing.kind}:{option_text(listing.path)}{query}")
-    way = f"Read it as {corpus}, with your other options"
+    without = [f"{several[0]}={option_text(column)}" for column, several in shared.items()]
+    way = f"Read it as {corpus}, with your other options" + (
+        f" but {' and '.join(without)}" if without else ""
+    )
     if {"start_s", "end_s"} <= {*have, *proposed}:
         way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
     return way

@@ -66,10 +66,11 @@ class Listing:
         Where rows are not all `alike`, a field that not every row has is no problem.
         """
         fields, unknown = self.fields_of(names)
-        found = list(fields.values())
+        shared = self.shared_columns(names)
+        found = [*fields.values(), *(known for several in shared.values() for known in several)]
         problems = [
             f"{word} {column!r} cannot be both {' and '.join(several)}; name another with ?{several[0]}="
-            for column, several in self.shared_columns(names).items()
+            for column, several in shared.items()
         ]
         problems += [
             f"{known}={column}: no {word} of that name{nearest_hint(column, names)}"
@@ -80,7 +81,7 @@ class Listing:
         ]
         if "path" not in found and "path" not in self.columns:
             problems.append(f"missing {word}: path")
-        labels = [name for name in LABEL_FIELDS if name in found]
+        labels = sorted({name for name in LABEL_FIELDS if name in found})
         if not labels and "label" not in self.columns:
             problems.append(f"missing {word}: label (or labels)")
         elif len(labels) > 1:
