@@ -137,7 +137,7 @@ def test_one_column_cannot_be_two_fields(
         assert f"{column!r} cannot be both {fields}" in message
         assert "missing" not in message, "it is there"
         without = query.split("&")[-1] if "split=" in query else query
-        assert f", with your other options but {without}." in message.split("Read it as")[-1]
+        assert f", with your other options but {without}" in message.split("Read it as")[-1]
 
 
 def test_the_splits_of_a_list_are_no_groups(sounds: Path) -> None:
