@@ -30,6 +30,7 @@ from cache_schema.plugins import (
 from cache_schema.store.address import CachePath
 from cache_schema.store.files import canonical_json
 from cache_schema.view_recipe import draw_names
+from pipeline.audio.decode import UnusableAudio
 from pipeline.views.interface import UNKNOWN, AudioView, Drawn, ViewContext, ViewStep
 
 VIEWS = {
@@ -164,12 +165,22 @@ class ViewRecipe:
         return notes
 
     def make(self, waveform_S: NDArray[np.float32], clip: Clip, view: int | str) -> View:
-        """Make a view of a clip; cached views are numbered, others go by a name of their own."""
+        """Make a view of a clip; cached views are numbered, others go by a name of their own.
+
+        Raises
+        ------
+        UnusableAudio
+            If a step makes no view of it, or one of samples that are not finite.
+        """
         draws, _ = self._drawn(clip, len(waveform_S), view)
         labels_C = self._labels(clip)
         audio = AudioView(waveform_S, 0, len(waveform_S), labels_C, clip.split)
-        for step, drawn in zip(self._steps, draws, strict=True):
+        for facts, step, drawn in zip(self.facts, self._steps, draws, strict=True):
             audio = step.apply(audio, drawn)
+            if not (np.isfinite(audio.waveform_S).all() and np.isfinite(drawn).all()):
+                raise UnusableAudio(
+                    f"view {facts['step']} made samples or drew numbers of it that are not finite"
+                )
         place = (audio.start / self._rate_hz, audio.stop / self._rate_hz) if draws else ()
         flat = [*place, *(number for drawn in draws for number in drawn)]
         return View(audio.waveform_S, audio.labels_C, np.array(flat, np.float32))

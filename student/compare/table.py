@@ -20,7 +20,7 @@ from student.compare.conditions import NONE, Condition
 from student.compare.runs import Comparison, Results, Run
 from student.compare.selection import Selection
 from student.compare.statistics import Paired, mean, paired, paired_by_clip, standard_deviation
-from student.metrics import NOT_SHARES
+from student.metrics import is_share
 from student.runs.run_result import STEPS
 from student.training.train import TEST
 
@@ -295,7 +295,7 @@ def points(score: float | None, metric: str, *, signed: bool = False) -> str:
     """Write a share as points of a hundred, and what is none as it is."""
     if score is None or math.isnan(score):
         return ABSENT
-    value = round(score if metric in NOT_SHARES else 100 * score, 1) + 0.0  # no -0.0
+    value = round(100 * score if is_share(metric) else score, 1) + 0.0  # no -0.0
     return f"{value:+.1f}" if signed else f"{value:.1f}"
 
 
@@ -384,7 +384,7 @@ def _sentence(condition: Condition, rows: Sequence[TableRow]) -> str:
     parts = []
     if gains:
         better = sum(gain.mean > 0 for gain in gains)
-        unit = "" if metric in NOT_SHARES else " points"
+        unit = " points" if is_share(metric) else ""
         parts.append(f"higher on the mean than none in {better} of {len(gains)} cells")
         parts.append(_shown(gains))
         parts.append(

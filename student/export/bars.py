@@ -34,8 +34,8 @@ def check_parity(parity: Parity, spec: FormSpec, name: str) -> None:
     if problems:
         raise RunError(
             f"{name} does not give its student's outputs on {parity.source}\n{bullet_list(problems)}\n"
-            "Nothing was written. Weights that are not finite give this: score the run with "
-            "evaluate-student",
+            "Nothing was written. A student whose form on a device (step, for_clip) computes something "
+            "else gives this, and weights that are not finite: score the run with evaluate-student",
             kind="parity",
         )
 
@@ -68,7 +68,7 @@ def check_int8(
         Kind ``"int8"``, with both values of each bar that is missed.
     """
     most = INT8_SIZE_SMALL if bytes_float < SMALL_BYTES else INT8_SIZE
-    problems = []
+    problems, otherwise = [], ""
     if parity.agreement < INT8_AGREEMENT:
         problems.append(
             f"the float student's class for {parity.agreement:.1%} of {parity.clips} clips, needed "
@@ -79,6 +79,8 @@ def check_int8(
         problems.append(
             f"{parity.metric} of them {after:.4f}, float {before:.4f}: allowed to lose {INT8_LOSS:g}"
         )
+    if problems:  # which a size is not
+        otherwise = ", or calibrate with more clips (--clips)"
     if not bytes_int8 <= most * bytes_float:
         problems.append(
             f"{bytes_int8:,} bytes, float {bytes_float:,}: {bytes_int8 / bytes_float:.2f} of it, "
@@ -88,7 +90,6 @@ def check_int8(
         step = " Its recurrence becomes small as a step: --streaming." if has_step else ""
         raise RunError(
             f"{name} in int8 misses {len(problems)} bar(s)\n{bullet_list(problems)}\nNothing was "
-            "written. Export it in float (without --int8), or calibrate with more clips "
-            f"(--clips).{step}",
+            f"written. Export it in float (without --int8){otherwise}.{step}",
             kind="int8",
         )

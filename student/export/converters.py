@@ -72,8 +72,16 @@ def converting(form: str) -> Iterator[None]:
 
 
 def _error_line(error: Exception) -> str:
-    """Give the most useful line of a long message: its first error, or its last line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
-    message = next((line for line in lines if "error:" in line), lines[-1])
+    """Give the most useful line of a long message.
+
+    Its first error; else how its cause's begins, where it has one, or its own last line.
+    """
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or ["no message"]
+    message = next(
+        (line for line in lines if "error: " in line), lines[-1 if cause is error else 0]
+    )
     message = message.partition("error: ")[2] or message
-    return one_line(f"{type(error).__name__}: {message}")[:_SHOWN_CHARACTERS]
+    return one_line(f"{type(cause).__name__}: {message}")[:_SHOWN_CHARACTERS]

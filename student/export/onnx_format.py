@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,13 +14,12 @@ from onnxruntime import InferenceSession, SessionOptions
 
 from cache_schema.errors import RunError
 from cache_schema.store.files import write_atomic
-from cache_schema.text import one_line
+from student.export.converters import converting
 from student.export.interface import Arrays, Axis, Exporter, Graph, TensorFacts
 from student.predict.contract import METADATA_KEY
 from student.predict.onnx_session import open_onnx
 
 OPSET = 20
-_SHOWN_CHARACTERS = 300
 _FATAL = 4  # of onnxruntime's levels of messages: below it it writes to stderr on its own
 _DTYPES = {"tensor(float)": "float32", "tensor(int8)": "int8", "tensor(uint8)": "uint8"}
 
@@ -77,24 +73,17 @@ class OnnxExporter(Exporter):
 def traced(graph: Graph) -> onnx.ModelProto:
     """Let torch trace a graph."""
     axes = [_sizes(graph.dynamic_axes.get(name, {})) for name in graph.inputs]
-    with _quiet():
-        try:
-            program = torch.onnx.export(
-                graph.module,
-                tuple(graph.inputs.values()),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=list(graph.inputs),
-                output_names=list(graph.outputs),
-                dynamic_shapes=tuple(axes) if graph.dynamic_axes else None,
-                verbose=False,
-            )
-        except (OSError, MemoryError):
-            raise
-        except Exception as error:  # torch has many, its own and others'
-            lines = [line for line in str(error).splitlines() if line.strip()] or ["no message"]
-            said = one_line(f"{type(error).__name__}: {lines[-1].strip()}")[:_SHOWN_CHARACTERS]
-            raise RunError(f"ONNX cannot hold this form: {said}", kind="format") from None
+    with converting("ONNX"):
+        program = torch.onnx.export(
+            graph.module,
+            tuple(graph.inputs.values()),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_shapes=tuple(axes) if graph.dynamic_axes else None,
+            verbose=False,
+        )
     if program is None:
         raise RunError("torch's exporter gave no ONNX program", kind="format")
     model: onnx.ModelProto = program.model_proto
@@ -128,20 +117,6 @@ def save(model: onnx.ModelProto, graph: Graph, path: Path) -> None:
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)
     write_atomic(path, model.SerializeToString())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what the exporter prints of libraries that are not needed here."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 class OnnxRunner:

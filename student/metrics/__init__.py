@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isinf, isnan
+from numbers import Real
+
+import numpy as np
 
 from cache_schema.errors import UsageError
-from cache_schema.plugins import load_plugin, plugin_names
+from cache_schema.plugins import load_plugin, plugin_names, plugin_origin
 from cache_schema.reader import Cache
 from student.metrics.interface import Metric, MetricValue, Predictions, tasks_of
 from student.stream.class_map import Names
@@ -27,8 +30,6 @@ METRICS: dict[str, str] = {
     "roc-auc": "student.metrics.roc:mean_roc_auc",
     "d-prime": "student.metrics.roc:mean_d_prime",
 }
-NOT_SHARES = ("d-prime",)
-"""Metrics of which 1 is not the most there can be."""
 MAIN_METRIC = {"single": "accuracy", "multi": "mAP"}
 """What picks the best epoch of a task unless something else is given."""
 
@@ -99,6 +100,11 @@ def load_metric(name: str) -> Metric:
     return found
 
 
+def is_share(name: str) -> bool:
+    """Whether a metric goes from 0 to 1, so that a percentage says it."""
+    return bool(getattr(load_metric(name), "is_share", True))
+
+
 def metrics_of(task: str) -> list[str]:
     """Names of the metrics that a task has, its main one first."""
     names = [n for n in plugin_names(METRICS, "metric") if task in tasks_of(load_metric(n))]
@@ -128,22 +134,57 @@ def measure(predictions: Predictions, metric: str | None = None) -> Score:
     Raises
     ------
     UsageError
-        If there is no such metric, or the task does not have it.
+        If there is no such metric, or the task does not have it; or if another distribution's fails or
+        gives something else than a value.
     """
     name = metric or MAIN_METRIC[predictions.task]
     check_metric(name, predictions.task)
-    function = load_metric(name)
     clips = len(predictions.labels_NC)
-    found: MetricValue = function(predictions) if clips else MetricValue(float("nan"))
+    found = _value(name, predictions) if clips else MetricValue(float("nan"))
     return Score(
         metric=name,
-        value=found.value,
+        value=float(found.value),
         clips=clips,
         left_out=tuple(predictions.classes[c] for c in found.left_out),
         lacking=found.lacking,
         covered=len(predictions.classes),
         uncovered=predictions.uncovered,
     )
+
+
+def _value(name: str, predictions: Predictions) -> MetricValue:
+    function = load_metric(name)
+    origin = plugin_origin(METRICS, name, "metric")
+    if not origin:
+        return function(predictions)
+    try:
+        found = function(predictions)
+        problem = "" if _is_value(found) else f"gave {found!r:.80} and no MetricValue of a number"
+    except Exception as error:  # whatever another's code does
+        problem = f"failed with {type(error).__name__}: {error}"
+    if problem:
+        raise UsageError(
+            f"metric {name!r} of {origin} {problem}. Every metric of a task is computed with each "
+            "score: repair or uninstall that distribution, then repeat the command",
+            kind="plugin",
+        )
+    return found
+
+
+def _is_value(found: object) -> bool:
+    return isinstance(found, MetricValue) and isinstance(found.value, Real)
+
+
+def check_metrics(task: str, classes: tuple[str, ...]) -> None:
+    """Try every metric of a task, before a training at whose end each is computed.
+
+    Raises
+    ------
+    UsageError
+        If one of another distribution fails.
+    """
+    logits_NC = np.eye(len(classes)) - 0.5
+    measure_all(Predictions(logits_NC, logits_NC > 0, task, classes))
 
 
 def measure_all(predictions: Predictions) -> dict[str, Score]:

@@ -151,7 +151,10 @@ class MetricValue:
 
 
 Metric = Callable[[Predictions], MetricValue]
-"""What a metric is: more is better, and NaN stands for no value."""
+"""What a metric is: more is better, and NaN stands for no value.
+
+It is a share, from 0 to 1 for all right, and shown as a percentage; or :func:`unbounded`.
+"""
 
 
 def for_task(task: Literal["single", "multi"]) -> Callable[[Metric], Metric]:
@@ -162,6 +165,12 @@ def for_task(task: Literal["single", "multi"]) -> Callable[[Metric], Metric]:
         return metric
 
     return declare
+
+
+def unbounded(metric: Metric) -> Metric:
+    """Declare that a metric is no share, as the negative of a loss: it is shown as it is."""
+    vars(metric)["is_share"] = False
+    return metric
 
 
 def tasks_of(metric: Metric) -> tuple[str, ...]:

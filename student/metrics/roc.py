@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from student.metrics.interface import MetricValue, Predictions, class_mean
+from student.metrics.interface import MetricValue, Predictions, class_mean, unbounded
 
 LACKING = "positives or no negatives"
 RESOLUTION = float(np.finfo(np.float32).eps)
@@ -22,6 +22,7 @@ def mean_roc_auc(predictions: Predictions) -> MetricValue:
     return class_mean(class_roc_aucs(predictions), LACKING)
 
 
+@unbounded
 def mean_d_prime(predictions: Predictions) -> MetricValue:
     """Take d' of the mean ROC-AUC over classes, which is not the mean of the classes' d'."""
     auc = mean_roc_auc(predictions)

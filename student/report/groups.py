@@ -10,7 +10,7 @@ import numpy as np
 from cache_schema.reader import Cache
 from cache_schema.report.charts.base import Chart
 from cache_schema.report.charts.scores import ClassValues, class_chart
-from student.metrics import NOT_SHARES
+from student.metrics import is_share
 from student.metrics.interface import Predictions
 from student.metrics.per_group import GroupScore, groups_of, per_group
 from student.report.classes import score_text
@@ -37,7 +37,7 @@ def group_chart(scores: Mapping[str, list[GroupScore]], metric: str) -> Chart:
         )
         for group in next(iter(scores.values()))[:CHART_GROUPS]
     ]
-    if metric not in NOT_SHARES:
+    if is_share(metric):
         return class_chart(rows, metric)
     values = [value for row in rows for value in row.values.values() if value is not None] or [0.0]
     return class_chart(rows, metric, (min(values) - 0.1, max(values) + 0.1))

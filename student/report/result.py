@@ -17,7 +17,7 @@ from student.compare.table import (
     points,
     spread_text,
 )
-from student.metrics import NOT_SHARES
+from student.metrics import is_share
 from student.metrics.chance import CHANCE, chance_level
 from student.metrics.interface import Predictions
 from student.report.blocks import Block
@@ -60,7 +60,7 @@ def _gain_note(row: TableRow) -> str:
 
 
 def _unit(metric: str) -> str:
-    return "" if metric in NOT_SHARES else " %"
+    return " %" if is_share(metric) else ""
 
 
 def sentences(block: Block) -> list[str]:
@@ -147,7 +147,8 @@ def result_table(block: Block) -> dict[str, Any]:
 
 def result_charts(block: Block) -> dict[str, Chart]:
     """Scores of all seeds beside the teacher's, and gains with their intervals around nothing."""
-    metric, scale = block.rows[0].metric, 1 if block.rows[0].metric in NOT_SHARES else 100
+    metric = block.rows[0].metric
+    scale = 100 if is_share(metric) else 1
     label = f"{block.split} {metric}{_unit(metric)}"
     rows = [
         Spread(str(row.condition), [scale * s for s in row.found], scale * mean(row.found))

@@ -28,9 +28,10 @@ from cache_schema.store.safe_open import check_no_links
 from cache_schema.text import shell_word
 from student.metrics import (
     MAIN_METRIC,
-    NOT_SHARES,
     Score,
     check_metric,
+    check_metrics,
+    is_share,
     measure,
     measure_all,
     teacher_score,
@@ -242,6 +243,7 @@ def check_trainable(cache: Cache, settings: Settings) -> None:
     _check_epoch(cache, settings)
     if settings.metric is not None:
         check_metric(settings.metric, cache.task)
+    check_metrics(cache.task, tuple(cache.classes))
     _check_targets(cache, settings)
 
 
@@ -338,7 +340,7 @@ def _missing_score_reason(cache: Cache, settings: Settings) -> str:
 def _teacher_warnings(cache: Cache, settings: Settings, score: Score | None) -> list[str]:
     """What a run's teachers leave it to learn."""
     found = []
-    if score is not None and settings.distill and score.metric not in NOT_SHARES:
+    if score is not None and settings.distill and is_share(score.metric):
         found = perfect_teacher(score.value, score.metric)
     for entry in settings.distill:
         if "sharpen" in entry.options:  # what the warning would advise
