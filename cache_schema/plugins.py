@@ -16,7 +16,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -36,6 +36,8 @@ GROUPS = {
 }
 """Group of entry points by kind of plug-in."""
 
+# Of a plug-in: what begins an option, a weight, a list or a teacher would end it.
+_NAME = re.compile(r"[\w.+-]+")
 _NEXT_OPTION = re.compile(r",(?=[A-Za-z_]\w*=)")
 # Of any option, on either side of 0; an option's own bounds are its plug-in's.
 MAX_NUMBER = 1e15
@@ -81,7 +83,14 @@ def plugin_origin(own: Mapping[str, str], name: str, kind: str) -> str:
     others = _installed(kind).get(name, [])
     origins = ["aftersound"] * (name in own) + sorted(_origin(entry) for entry in others)
     if not origins:
-        raise unknown_name(name, plugin_names(own, kind), kind)
+        known = [one for one in plugin_names(own, kind) if _NAME.fullmatch(one)]
+        raise unknown_name(name, known, kind)
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{kind} {name!r} of {' and '.join(origins)} cannot be written: a name has letters, digits "
+            "and . _ + - alone",
+            kind="plugin",
+        )
     if len(origins) > 1:
         raise UsageError(
             f"{kind} {name!r} is installed by {' and by '.join(origins)}; uninstall all but one: "
@@ -119,7 +128,7 @@ def load_plugin(own: Mapping[str, str], name: str, kind: str) -> Any:
     module, _, attribute = target.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # whatever another's module does as it is imported
+    except (Exception, SystemExit) as error:  # whatever another's module does as it is imported
         if not origin:
             raise
         raise UsageError(
@@ -141,6 +150,22 @@ def check_derived(plugin: object, base: type[object], name: str, kind: str) -> N
         raise UsageError(
             f"{kind} {name!r} is {plugin!r:.80}, and not derived from {base.__module__}."
             f"{base.__qualname__}. Repair or uninstall its distribution",
+            kind="plugin",
+        )
+
+
+def check_declared(problems: Sequence[str], name: str, kind: str) -> None:
+    """Reject a plug-in whose declarations have `problems`.
+
+    Raises
+    ------
+    UsageError
+        Kind ``"plugin"``.
+    """
+    if problems:
+        raise UsageError(
+            f"{kind} {name!r} declares what cannot be:\n{bullet_list(problems)}\nRepair or uninstall "
+            "its distribution",
             kind="plugin",
         )
 
@@ -248,7 +273,7 @@ def all_options(
 
 
 def options_of_type(target: Callable[..., Any], hint: Any) -> set[str]:
-    """Names of the keyword-only parameters that are annotated with a type.
+    """Names of the keyword-only parameters that are annotated with a type, or it and others.
 
     >>> def step(*, folder: Path, low_db: float = 0) -> None: ...
     >>> options_of_type(step, Path)
@@ -256,7 +281,8 @@ def options_of_type(target: Callable[..., Any], hint: Any) -> set[str]:
     """
     hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
     parameters = inspect.signature(target).parameters.values()
-    return {p.name for p in parameters if p.kind is p.KEYWORD_ONLY and hints[p.name] is hint}
+    names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in hints]
+    return {name for name in names if hint in (hints[name], *typing.get_args(hints[name]))}
 
 
 def _convert(text: str, hint: Any) -> Any:

@@ -101,6 +101,18 @@ def markdown(text: object) -> str:
     return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
+def markdown_code(text: object) -> str:
+    r"""Quote as code in a cell of a table of Markdown, whatever quotes and bars are in it.
+
+    >>> markdown_code("sp=30"), markdown_code("a`b|c")
+    ('`sp=30`', '``a`b\\|c``')
+    """
+    plain = one_line(text)
+    fence = "`" * (1 + max(map(len, re.findall("`+", plain)), default=0))
+    blank = " " if "`" in plain[:1] + plain[-1:] else ""
+    return f"{fence}{blank}{plain}{blank}{fence}".replace("|", "\\|")
+
+
 def csv_text(text: object) -> str:
     """Escape for a text cell of CSV: a spreadsheet takes it for no formula.
 

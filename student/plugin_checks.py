@@ -30,7 +30,7 @@ from torch.testing import assert_close
 from cache_schema.errors import UsageError
 from cache_schema.frame_grid import FrameGrid
 from cache_schema.front_ends import FRONT_ENDS
-from cache_schema.plugins import load_plugin, plugin_names, typed_options
+from cache_schema.plugins import load_plugin, parse_named_options, plugin_names, typed_options
 from student.augmentation.mixup import draw_mixup
 from student.augmentation.spec_augment import spec_augment
 from student.export import ANY_LENGTH
@@ -48,7 +48,7 @@ from student.models import STUDENTS
 from student.models.interface import Student, StudentOutput
 from student.predict.contract import FEATURES
 from student.recipes import SpecAugment
-from student.runs.settings import Settings, student_class
+from student.runs.settings import Settings, loss_class, student_class
 from student.stream.batch import Batch
 from student.training.objective import Objective, mixup_loss
 
@@ -286,14 +286,20 @@ GRIDS = {
 
 
 def build_loss(name: str, task: str = "single", **changes: Any) -> DistillationLoss:
-    """Build a loss without options for a student of any kind."""
+    """Build a loss for a student of any kind."""
     facts: dict[str, Any] = {
         "student": "any", "context_dim": WIDTH, "native_attention": False, "task": task,
         "classes": CLASSES, "covered": tuple(range(len(CLASSES))), "grids": GRIDS,
     }  # fmt: skip
     torch.manual_seed(0)
-    loss: DistillationLoss = load_plugin(LOSSES, name, "loss")(LossSetup(**facts | changes))
-    return loss
+    return made_loss(name, LossSetup(**facts | changes))
+
+
+def made_loss(name: str, setup: LossSetup) -> DistillationLoss:
+    """Build a loss without options, or as its `example`."""
+    kind = loss_class(name)
+    _, options = parse_named_options(getattr(kind, "example", name))
+    return kind(setup, **typed_options(kind, options, f"loss {name}"))
 
 
 def loss_batch(bands: int = 1, *, size: float = 1.0) -> Batch:
@@ -366,7 +372,7 @@ def loss_serves_every_student(name: str) -> None:
             student, student_name, task=task, classes=CLASSES, covered=(0, 1, 2, 3), grids=GRIDS
         )
         leaves = [output.logits_BC.requires_grad_(), output.context_BTD.requires_grad_()]
-        value = load_plugin(LOSSES, name, "loss")(setup)(output, batch)
+        value = made_loss(name, setup)(output, batch)
         assert value > 0, student_name
         assert any((g != 0).any() for g in _finite(value, leaves)), student_name
 

@@ -13,12 +13,13 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cache_schema.clip import Clip
+from cache_schema.errors import RunError
 from cache_schema.metadata import CorpusFacts
 from cache_schema.plugins import (
     load_plugin,
@@ -29,6 +30,7 @@ from cache_schema.plugins import (
 )
 from cache_schema.store.address import CachePath
 from cache_schema.store.files import canonical_json
+from cache_schema.text import one_line
 from cache_schema.view_recipe import draw_names
 from pipeline.audio.decode import UnusableAudio
 from pipeline.views.interface import UNKNOWN, AudioView, Drawn, ViewContext, ViewStep
@@ -170,7 +172,9 @@ class ViewRecipe:
         Raises
         ------
         UnusableAudio
-            If a step makes no view of it, or one of samples that are not finite.
+            If a step makes no view of it.
+        RunError
+            If a step draws or makes numbers that are not finite, of more than silence.
         """
         draws, _ = self._drawn(clip, len(waveform_S), view)
         labels_C = self._labels(clip)
@@ -178,9 +182,7 @@ class ViewRecipe:
         for facts, step, drawn in zip(self.facts, self._steps, draws, strict=True):
             audio = step.apply(audio, drawn)
             if not (np.isfinite(audio.waveform_S).all() and np.isfinite(drawn).all()):
-                raise UnusableAudio(
-                    f"view {facts['step']} made samples or drew numbers of it that are not finite"
-                )
+                _refuse(facts["step"], clip, waveform_S)
         place = (audio.start / self._rate_hz, audio.stop / self._rate_hz) if draws else ()
         flat = [*place, *(number for drawn in draws for number in drawn)]
         return View(audio.waveform_S, audio.labels_C, np.array(flat, np.float32))
@@ -199,3 +201,15 @@ class ViewRecipe:
             draws.append(step.draw(samples, clip.split, random))
             samples = step.length(samples, draws[-1])
         return draws, samples
+
+
+def _refuse(step: str, clip: Clip, waveform_S: NDArray[np.float32]) -> NoReturn:
+    """Reject numbers that are not finite: of silence the clip is at fault, of sound the step."""
+    what = f"view {step} drew or made numbers that are not finite"
+    if not waveform_S.any():
+        raise UnusableAudio(f"{what}, of silence")
+    raise RunError(
+        f"{what}, of clip {one_line(clip.id)}. No clip was left out for it. Correct the step, then "
+        "repeat the command with another --out.",
+        kind="plugin",
+    )

@@ -29,6 +29,7 @@ LADDER = (
     "temporal=0.1 logits=0.5:temperature=2",
 )
 SLUG_CHARACTERS = 120
+_NEXT_WORD = re.compile(rf" (?={NONE}(?: |$)|[\w.+@-]+=)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +89,8 @@ def parse_condition(text: str) -> Condition:
                 "losses, and none may be within LOSS=WEIGHT:option=value",
                 kind="options",
             )
-        given = [option for word in alternative.split() if (option := _option_of(word))]
-        alone = NONE in alternative.split()
+        given = [option for word in _words(alternative) if (option := _option_of(word))]
+        alone = NONE in _words(alternative)
         weighted = alone and OPTIONS[LABEL] in given
         if len(set(given)) < len(given) or bool(parse_losses(alternative)) == alone or weighted:
             raise UsageError(
@@ -101,9 +102,18 @@ def parse_condition(text: str) -> Condition:
     return condition
 
 
+def _words(alternative: str) -> list[str]:
+    """Part an alternative at the blanks before a loss, an option or ``none``; others are of a value.
+
+    >>> _words("prompt=0.5:text=dog bark label=1")
+    ['prompt=0.5:text=dog bark', 'label=1']
+    """
+    return _NEXT_WORD.split(alternative)
+
+
 def parse_losses(alternative: str) -> tuple[Distillation, ...]:
     """Read the losses of an alternative; raises as `parse_distillation`."""
-    words = [word for word in alternative.split() if not _option_of(word)]
+    words = [word for word in _words(alternative) if not _option_of(word)]
     return () if words == [NONE] else tuple(map(parse_distillation, words))
 
 
@@ -130,7 +140,7 @@ def train_arguments(alternative: str) -> list[str]:
     ['--distill', 'sp=30', '--label-weight', '1']
     """
     words: list[str] = []
-    for word in alternative.split():
+    for word in _words(alternative):
         option = _option_of(word)
         if option is not None:
             words += [option, word.partition("=")[2]]

@@ -39,7 +39,7 @@ def run_facts(cache: Cache, settings: Settings) -> dict[str, Any]:
         "training_revision": TRAINING_REVISION,
         "cache": _cache_facts(cache, settings),
         "settings": settings_facts(settings),
-        **({"plugins": settings.plugins} if settings.plugins else {}),
+        **settings.origins,
     }
 
 

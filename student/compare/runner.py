@@ -12,6 +12,7 @@ from cache_schema.errors import RunError
 from cache_schema.reader import Cache
 from cache_schema.store.files import write_atomic
 from cache_schema.terminal import echo
+from cache_schema.text import markdown as markdown_text
 from student.compare.known_runs import KnownRuns
 from student.compare.processes import log_of, run_jobs
 from student.compare.row_cautions import row_cautions
@@ -120,7 +121,7 @@ class ComparisonRunner:
             "rows": [row_document(row) for row in rows],
             "summary": lines,
         }
-        text = markdown(rows) + "".join(f"\n* {line}" for line in lines) + "\n"
+        text = markdown(rows) + "".join(f"\n* {markdown_text(line)}" for line in lines) + "\n"
         out = self.comparison.out
         write_atomic(out / DOCUMENT, json.dumps(document, indent=1).encode() + b"\n")
         write_atomic(out / MARKDOWN, text.encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from student.training.loop import TRAIN, VALIDATION
 from student.training.objective import check_signals, class_maps
 from student.training.train import (
     HELD_OUT,
+    TEST,
     check_trainable,
     finished_result,
     resolved_run,
@@ -281,7 +282,7 @@ def _check_alike(caches: Mapping[str, Cache], *, folds: bool) -> None:
 
 
 def _check_folds(caches: Mapping[str, Cache]) -> None:
-    """Reject what is no second fold: nothing, or the same clips in the same splits again."""
+    """Reject what is no second fold: nothing, or the test clips of another."""
     if len(caches) < 2:
         raise UsageError(
             f"--folds takes two or more caches, the folds of one corpus; there is one, "
@@ -296,6 +297,27 @@ def _check_folds(caches: Mapping[str, Cache]) -> None:
             f"clips in the same splits: {'; '.join(twice)}. Leave out all but one of them, or --folds",
             kind="options",
         )
+    tests = {name: _test_clips(cache) for name, cache in caches.items()}
+    shared = [
+        f"{one} and {other} share {len(both)} of {len(tests[other])}"
+        for one, other in combinations(tests, 2)
+        if (both := tests[one] & tests[other])
+    ]
+    if shared:
+        raise UsageError(
+            "--folds takes folds of one corpus, each with its own test clips, as their scores count as "
+            f"independent; {'; '.join(shared)}. Leave out all but one of them, or --folds",
+            kind="options",
+        )
+
+
+def _test_clips(cache: Cache) -> set[str]:
+    splits = [split for split in cache.manifest.corpus.splits if split.name == TEST]
+    return {
+        clip
+        for split in splits
+        for clip in cache.clip_ids(split.first_clip, split.first_clip + split.clips)
+    }
 
 
 def _each_cache(caches: Mapping[str, Cache], fact: str) -> str:

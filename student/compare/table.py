@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cache_schema.text import csv_text
+from cache_schema.text import csv_text, markdown_code
 from cache_schema.text import markdown as markdown_text
 from student.compare.conditions import NONE, Condition
 from student.compare.runs import Comparison, Results, Run
@@ -244,7 +244,7 @@ def _figures(row: TableRow) -> list[str]:
     teacher = points(row.teacher, row.metric)
     return [
         markdown_text(row.cache),
-        f"`{row.student}`",
+        markdown_code(row.student),
         learned,
         spread_text(row),
         each,
@@ -256,13 +256,13 @@ def _figures(row: TableRow) -> list[str]:
 
 def learned_from(row: TableRow) -> str:
     """Name the condition, and where validation chooses, what it chose."""
-    several = [f"`{piece}`" for piece in row.condition.pieces]
+    several = [markdown_code(piece) for piece in row.condition.pieces]
     if len(row.condition.alternatives) == 1:
         return several[0]
     if not row.chosen:
         return f"{' or '.join(several)}: not chosen yet"
     counts = Counter(row.chosen)
-    names = [f"`{a}`" + (f" ×{n}" if len(counts) > 1 else "") for a, n in counts.items()]
+    names = [markdown_code(a) + (f" ×{n}" if len(counts) > 1 else "") for a, n in counts.items()]
     return f"{', '.join(names)}, chosen on validation"
 
 
@@ -360,7 +360,7 @@ def search_lines(selection: Selection) -> list[str]:
             scores = selection.scores(cell, best, rung)
             named = ", ".join(f"{one} ({score:.4f})" for one, score in scores.items())
             lines.append(
-                f"{markdown_text(cell[0])}, {cell[1]}: {len(best)} of {len(candidates)} alternatives "
+                f"{cell[0]}, {cell[1]}: {len(best)} of {len(candidates)} alternatives "
                 f"went on after {rung.epochs} epoch(s), by validation: {named}"
             )
     return lines

@@ -71,9 +71,11 @@ def _form_line(contract: dict[str, Any]) -> str:
             "the audio so far."
         )
     if contract["form"] == "dynamic":
-        return (
-            f"Clips of any length from {contract['shortest_frames']} frame(s) on, at {rate_hz} Hz."
+        frames = contract["shortest_frames"]
+        filled = (
+            " Shorter ones are filled up with silence, to which a student may answer otherwise."
         )
+        return f"Clips of any length from {frames} frame(s) on, at {rate_hz} Hz.{filled * (frames > 1)}"
     samples = contract["length_samples"]
     return (
         f"Clips of {samples} samples ({samples / rate_hz:g} s at {rate_hz} Hz), {contract['frames']} "

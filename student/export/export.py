@@ -12,8 +12,9 @@ import numpy as np
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features, sample_count
+from cache_schema.plugins import plugin_origin
 from cache_schema.reader import open_cache
-from student.export import CALIBRATION_CLIPS
+from student.export import CALIBRATION_CLIPS, EXPORTERS
 from student.export.bars import check_int8, check_parity
 from student.export.browser_page import read_runtime, write_page
 from student.export.card import write_card
@@ -75,6 +76,7 @@ def export(request: ExportRequest, log: Log) -> dict[str, Any]:
         with draft_of(request.out) as draft:
             job = prepared(request, exporter)
             _log_length(job, log)
+            _log_shortest(job, log)
             if runtime is not None:
                 write_page(draft, runtime)
             card = _write(job, draft, log)
@@ -130,10 +132,21 @@ def _log_length(job: ExportJob, log: Log) -> None:
             )
 
 
+def _log_shortest(job: ExportJob, log: Log) -> None:
+    """Say below which length a file of any length does not answer as its student."""
+    if job.spec.kind == "dynamic" and job.spec.shortest_frames > 1:
+        shortest_s = job.contract.shortest_samples / job.front_end.sample_rate_hz
+        log(
+            f"note: the file takes {job.spec.shortest_frames} frames at least ({shortest_s:.4g} s): "
+            "shorter clips are filled up with silence, and get another answer than its student's"
+        )
+
+
 def _write(job: ExportJob, draft: Path, log: Log) -> dict[str, Any]:
     trial, calibration = _trial(job)
     path = draft / job.exporter.file_name
     job.exporter.write(job.graph, path)
+    _check_written(job, path)
     runner = job.exporter.load(path)
     parity = {"float": trial.compare(runner, exact=True)}
     log(_parity_line(f"{path.name}, float, {path.stat().st_size:,} bytes", parity["float"]))
@@ -151,6 +164,18 @@ def _write(job: ExportJob, draft: Path, log: Log) -> dict[str, Any]:
     card = card_of(job, draft, runner, parity, quantised, calibrated, vectors)
     write_card(draft, card)
     return card
+
+
+def _check_written(job: ExportJob, path: Path) -> None:
+    """Reject an exporter that has not written the file that it was to write."""
+    if path.is_symlink() or not path.is_file():
+        origin = plugin_origin(EXPORTERS, job.request.to, "exporter")
+        of = f" of {origin}" if origin else ""
+        raise RunError(
+            f"exporter {job.request.to}{of} wrote no file {job.exporter.file_name}. Nothing was "
+            "written. Repair or uninstall its distribution",
+            kind="plugin",
+        )
 
 
 def _trial(job: ExportJob) -> tuple[Trial, Sequence[TrialClip]]:
@@ -203,6 +228,7 @@ def _quantised(
     """
     made = path.with_name(f"int8-{path.name}")
     job.exporter.quantize(job.graph, path, made, _calibration(job, floats, calibration))
+    _check_written(job, made)
     quantised = WEIGHTS_AND_ACTIVATIONS
     try:
         runner, parity = _held_to_int8(job, path, made, trial)
@@ -212,6 +238,7 @@ def _quantised(
         log(_first_line_of(error, job.exporter.weights_alone))
         made.unlink()
         job.exporter.quantize_weights(job.graph, path, made)
+        _check_written(job, made)
         quantised = job.exporter.weights_alone
         runner, parity = _held_to_int8(job, path, made, trial)
     made.replace(path)

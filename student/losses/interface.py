@@ -87,6 +87,9 @@ class DistillationLoss(nn.Module):
         mixture of two clips is the same mixture of their losses; such a loss also has `per_clip`.
     averages_teachers : bool
         Whether its signal may be the mean of several teachers' logits.
+    example : str, optional
+        The loss as ``--distill`` takes it, with the options that it needs; only for a loss that cannot
+        do without options.
     """
 
     signals: ClassVar[tuple[str, ...]]

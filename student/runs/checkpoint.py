@@ -22,7 +22,7 @@ from safetensors.torch import save as save_tensors
 from cache_schema.errors import RunError, UsageError, is_out_of_memory
 from cache_schema.store.files import sha256, write_atomic
 from cache_schema.store.safe_open import read_plain
-from cache_schema.text import shell_word
+from cache_schema.text import one_line, shell_word
 from student.models.interface import Student
 from student.runs.run_config import CONFIG
 from student.runs.run_result import RESULT
@@ -200,9 +200,13 @@ def named_in(document: Path) -> Iterator[None]:
     try:
         yield
     except UsageError as error:
+        recorded = (read_json(document.parent / CONFIG) or {}).get("plugins")
+        used = sorted(map(one_line, recorded.values())) if isinstance(recorded, dict) else []
+        names = f" ({', '.join(dict.fromkeys(used))})" if used else ""
         raise RunError(
             f"{document} names what is not installed here: {error}\nInstall the plug-in, or the "
-            f"version, that the run was trained with; or else it is damaged. {anew(document.parent)}",
+            f"version, that the run was trained with{names}; or else it is damaged. "
+            f"{anew(document.parent)}",
             kind="plugin",
         ) from None
 

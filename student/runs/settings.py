@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cache_schema.errors import UsageError, bullet_list
+from cache_schema.front_ends import FRONT_ENDS
 from cache_schema.limits import MAX_EPOCHS, MAX_WEIGHT
 from cache_schema.plugins import (
     all_options,
+    check_declared,
     check_derived,
     load_plugin,
+    options_of_type,
     parse_named_options,
     plugin_origin,
     typed_options,
@@ -35,6 +41,8 @@ if TYPE_CHECKING:
 # Settings that runs of earlier versions do not know.
 LATER_SETTINGS = ("patience", "validate_every", "labelled_share", "unlabelled", "lanes")
 ROUNDING = 1e-9  # of a sum of weights
+TEACHER, WARM_UP_EPOCHS = OWN_OPTIONS = "teacher", "warm_up_epochs"
+"""Options of ``--distill`` whatever the loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +196,27 @@ class Settings:
             "corpus_fingerprint": cache.manifest.corpus.fingerprint,
             "cache_sha256": sha256(canonical_json(indexes)),
             "views": cache.views,
-            **({"plugins": self.plugins} if self.plugins else {}),
+            **self.origins,
+        }
+
+    @property
+    def origins(self) -> dict[str, dict[str, str]]:
+        """``plugins`` and ``files`` of a run that has any: what its names stand for here."""
+        found = {"plugins": self.plugins, "files": self.files}
+        return {kind: facts for kind, facts in found.items() if facts}
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Digest of each file that an option names: ``{"loss NAME OPTION": "SHA-256"}``."""
+        student = student_class(self.student)
+        used = {f"student {self.student}": (options_of_type(student, Path), self.student_options)}
+        for loss in self.distill:
+            used[f"loss {loss.key}"] = options_of_type(loss.loss, Path), loss.options
+        return {
+            f"{name} {option}": _file_digest(path)
+            for name, (paths, options) in used.items()
+            for option in sorted(paths & options.keys())
+            if (path := Path(options[option])).is_file()
         }
 
     @property
@@ -199,6 +227,11 @@ class Settings:
         used += [(METRICS, self.metric, "metric")] if self.metric else []
         origins = {f"{kind} {name}": plugin_origin(own, name, kind) for own, name, kind in used}
         return {what: origin for what, origin in origins.items() if origin}
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def first_teacher(distill: Sequence[Mapping[str, Any]]) -> str:
@@ -218,6 +251,17 @@ def loss_class(name: str) -> type[DistillationLoss]:
     from student.losses.interface import DistillationLoss as Base
 
     check_derived(found, Base, name, "loss")
+    taken = [own for own in OWN_OPTIONS if own in inspect.signature(found).parameters]
+    problems = [
+        f"an option {own}: every loss has one of that name, which it would never get"
+        for own in taken
+    ]
+    problems += [
+        f"{fact} = {getattr(found, fact, 'nothing')!r:.80}, expected a tuple of names"
+        for fact in ("signals", "supports")
+        if not isinstance(getattr(found, fact, None), tuple)
+    ]
+    check_declared(problems, name, "loss")
     return found
 
 
@@ -228,6 +272,13 @@ def student_class(name: str) -> type[Student]:
     from student.models.interface import Student as Base
 
     check_derived(found, Base, name, "student")
+    front_end, recipe = getattr(found, "front_end", None), getattr(found, "recipe", None)
+    problems = []
+    if front_end not in FRONT_ENDS:
+        problems.append(f"front_end = {front_end!r:.80}, one of {', '.join(FRONT_ENDS)}")
+    if not isinstance(recipe, Recipe):
+        problems.append(f"recipe = {recipe!r:.80}, expected a student.recipes.Recipe")
+    check_declared(problems, name, "student")
     return found
 
 
@@ -283,7 +334,7 @@ def parse_distillation(text: str) -> Distillation:
             f"For example: {name}=0.25",
             kind="options",
         )
-    names = options.pop("teacher", FIRST).split("+")
+    names = options.pop(TEACHER, FIRST).split("+")
     if not all(names) or len(set(names)) < len(names):
         raise UsageError(
             f"loss {text!r}: teacher takes names joined by +, each once, got {'+'.join(names)!r}. "
@@ -291,7 +342,7 @@ def parse_distillation(text: str) -> Distillation:
             kind="options",
         )
     teachers = tuple("" if teacher == FIRST else teacher for teacher in names)
-    warm_up_text = options.pop("warm_up_epochs", "0")
+    warm_up_text = options.pop(WARM_UP_EPOCHS, "0")
     if not 0 <= _number(warm_up_text) <= MAX_EPOCHS:
         raise UsageError(
             f"loss {text!r}: warm_up_epochs must be from 0 to {MAX_EPOCHS}, got {warm_up_text!r}",
@@ -303,7 +354,7 @@ def parse_distillation(text: str) -> Distillation:
             f"for example {name}={weight_text}:teacher={names[0]}",
             kind="options",
         )
-    typed_options(loss, options, f"loss {name}", also_known=("teacher", "warm_up_epochs"))
+    typed_options(loss, options, f"loss {name}", also_known=OWN_OPTIONS)
     return Distillation(name, weight, options, teachers, _number(warm_up_text))
 
 

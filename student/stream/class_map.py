@@ -147,7 +147,7 @@ def _check_all_covered(classes: Sequence[str], teacher_classes: Sequence[str]) -
             f"the cached logits lack {len(missing)} of {len(classes)} classes: {', '.join(missing)}; "
             f"the teacher's classes: {', '.join(teacher_classes)}{alike}. Name which stand for which in "
             "a file (--class-map FILE.toml), fine-tune a teacher on these classes "
-            "(finetune-teacher), or leave --distill logits out.",
+            "(finetune-teacher), or leave out the losses that learn from logits.",
             kind="classes",
         )
 

@@ -285,6 +285,27 @@ def test_what_is_no_second_fold_is_rejected(cache: Path, tmp_path: Path) -> None
     assert [refused.exit_code for refused in (one, twice, copy)] == [2, 2, 2]
 
 
+def test_folds_that_share_test_clips_are_rejected(tmp_path: Path) -> None:
+    corpus = write_tones(tmp_path / "tones", per_class=3)
+    rows = [
+        (path.relative_to(corpus), path.parent.name, path.parts[-3])
+        for path in sorted(corpus.rglob("*.flac"))
+    ]
+    caches = []
+    for name, moved in {"one": "train", "other": "validation"}.items():
+        turned = {"train": moved, "validation": "train" if moved != "train" else "validation"}
+        lines = [f"{path},{label},{turned.get(split, split)}" for path, label, split in rows]
+        (corpus / f"{name}.csv").write_text("\n".join(["path,label,split", *lines]))
+        caches.append(tmp_path / f"{name}.zarr")
+        words = (f"csv:{corpus / name}.csv", "--teacher", "toy", "--out", caches[-1])
+        succeeded(command("precompute-teacher", *words))
+    words = ("--student", "tc-resnet", "--condition", "none", "--out", tmp_path / "out", "--plan")
+    refused = here(*caches, *words, "--folds")
+    assert refused.exit_code == 2
+    assert "one and other share 9 of 9. Leave out all but one" in refused.stderr
+    assert here(*caches, *words).exit_code == 0
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -74,3 +74,10 @@ def test_what_a_format_cannot_hold_is_one_short_line(message: str, reported: str
 def test_disk_and_memory_are_no_fault_of_the_format(error: Exception) -> None:
     with pytest.raises(type(error)), converting("LiteRT"):
         raise error
+
+
+def test_the_cause_of_a_wrapped_error_is_reported() -> None:
+    wrapped = ValueError("see above\n(the full trace is above)")
+    wrapped.__cause__ = KeyError("no such size")
+    with pytest.raises(RunError, match=r"KeyError: 'no such size'$"), converting("X"):
+        raise wrapped
