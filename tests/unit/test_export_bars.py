@@ -67,6 +67,7 @@ def test_all_bars_of_int8_are_reported_at_once() -> None:
     assert "the float student's class for 96.9% of 500 clips, needed 97%" in message
     assert "accuracy of them 0.8899, float 0.9000: allowed to lose 0.01" in message
     assert "400,000 bytes, float 1,000,000: 0.40 of it, allowed 0.35" in message
+    assert "or calibrate with more clips (--clips)" in message
     assert "--streaming" not in message
     assert "--streaming" in int8_message(bad, 1, 2, has_step=True)
 
@@ -75,6 +76,7 @@ def test_a_small_file_may_keep_more_of_its_size() -> None:
     check_int8(GOOD, 130_000, 297_000, has_step=False, name="model.onnx")
     message = int8_message(GOOD, 140_000, 297_000, has_step=False)
     assert "140,000 bytes, float 297,000: 0.47 of it, allowed 0.45" in message
+    assert "--clips" not in message, "which change no size"
 
 
 def test_a_better_score_is_no_loss() -> None:
