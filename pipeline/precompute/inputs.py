@@ -28,6 +28,7 @@ from pipeline.precompute.plan import (
     view_lengths,
     wanted_signals,
 )
+from pipeline.precompute.recorded_plugins import distributions_named
 from pipeline.precompute.signal_encodings import Storage, parse_signals
 from pipeline.precompute.usable_lengths import check_some_clip_fits
 from pipeline.teachers import open_teacher
@@ -115,6 +116,11 @@ def open_inputs(request: Request) -> Inputs:
         For whatever in the request cannot be used; nothing was written.
     """
     check_own_folder(request.out, "cache", "precompute-teacher", (MANIFEST, "parts"))
+    with distributions_named(request.out):
+        return _opened(request)
+
+
+def _opened(request: Request) -> Inputs:
     extended = None if request.teacher_name is None else _manifest_to_extend(request)
     corpus = read_corpora(request.corpora, request.unlabelled, output=request.out)
     clips = order_clips(corpus)

@@ -230,3 +230,20 @@ def test_one_that_cannot_be_imported_is_reported_with_its_distribution(
     )
     assert wrong.returncode == 2
     assert "student 'acme-mlp' of acme-audio 1.0 cannot be imported" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("acme-named:CORPUS", "--teacher", "toy", "--view", "gain"),
+        ("folder:CORPUS?labels=none", "--teacher", "acme-loudness", "--view", "gain"),
+    ],
+)
+def test_a_cache_names_what_it_was_made_with_where_that_is_missing(
+    made: Path, words: tuple[str, ...]
+) -> None:
+    (cache,) = made.glob("*.zarr")
+    named = [word.replace("CORPUS", str(made / "sounds")) for word in words]
+    found = command("precompute-teacher", *named, "--out", cache, "--repair")
+    assert found.returncode == 2
+    assert f"{cache} was made with acme-audio 1.0: install what is missing here" in found.stderr
