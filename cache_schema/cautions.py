@@ -215,6 +215,19 @@ def _beginning(name: str) -> str:
     return tokens[0] if len(tokens) > 1 else ""
 
 
+def _one_side(twins: Sequence[tuple[str, str]]) -> str:
+    """How groups come to lie on one side, each with the name that it has on the other."""
+    ways = []
+    if any(one != other for one, other in twins):
+        ways.append("Write a group alike wherever it is")
+    if any(one == other for one, other in twins):
+        ways.append(
+            "Leave the list's splits out, so that groups choose them, or give splits that keep each on "
+            "one side"
+        )
+    return ". ".join(ways)
+
+
 def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
     """Groups that a corpus names: those on both sides of a split, and splits of few of them.
 
@@ -238,8 +251,7 @@ def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
             names = [one if one == other else f"{one!a} = {other!a}" for one, other in twins]
             cautions.append(
                 f"{len(twins)} of the {len(own)} groups in {split} are in train too ({few(names)}): "
-                f"{effect}. Leave the list's splits out, so that groups choose them, or give splits "
-                "that keep each on one side"
+                f"{effect}. {_one_side(twins)}"
             )
     if len(set().union(*found.values())) > 1:
         cautions += [

@@ -55,6 +55,7 @@ def page(text: object) -> str:
 
 
 _JOINERS = "\u200c\u200d"  # which tell words apart
+_VARIANTS = re.compile("[\ufe00-\ufe0f]")  # a symbol as text or as a picture
 
 
 def visible(name: str) -> str:
@@ -73,7 +74,7 @@ def letters_alone(name: str) -> str:
     >>> letters_alone("Ku\u0308ndigung ") == letters_alone("k\u00fcndigung")
     True
     """
-    return " ".join(visible(name).casefold().split())
+    return " ".join(_VARIANTS.sub("", visible(name)).casefold().split())
 
 
 def lines(document: Any) -> Any:

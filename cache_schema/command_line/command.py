@@ -23,7 +23,7 @@ from cache_schema.plugins import unknown_name
 from cache_schema.store.files import named_in_errors
 from cache_schema.store.safe_open import is_refusal
 from cache_schema.terminal import echo
-from cache_schema.text import ESCAPED
+from cache_schema.text import ESCAPED, shell_word
 
 # Set, it shows developers the traceback of an error that no code of ours raised.
 TRACEBACK = "AFTERSOUND_TRACEBACK"
@@ -113,6 +113,18 @@ class Command(click.Command):
         """Run; an error ends as a message on stderr and its exit code, whoever raised it."""
         with shown_errors(str(self.name), self._kept), interrupts():
             return super().main(*args, **kwargs)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; of a file whose name looks like an option it is said how that is written."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            files = [w for w in words if w.startswith(error.option_name) and os.path.lexists(w)]
+            if not files:
+                raise
+            message = f"{error.message} The file of that name is written {shell_word(files[0])}."
+            raise click.NoSuchOption(error.option_name, message, ctx=ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an interrupt that it does not report itself is a message as well.
@@ -310,7 +322,14 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
     options = [p for p in context.command.params if isinstance(p, click.Option) and not p.is_eager]
     names = {_spelled(option): option for option in options}
-    problems = [str(unknown_name(key, sorted(names), "key")) for key in values if key not in names]
+    arguments = {p.name: p for p in context.command.params if isinstance(p, click.Argument)}
+    problems = [
+        f"{key}: {arguments[key].make_metavar(context)} is no option, so the command line gives it"
+        if key in arguments
+        else str(unknown_name(key, sorted(names), "key"))
+        for key in values
+        if key not in names
+    ]
     found = {key: _as_given(names[key], values[key]) for key in values if key in names}
     problems += [f"{k}: expected {_expected(names[k])}" for k, v in found.items() if v is None]
     problems += [

@@ -167,7 +167,7 @@ def _check_alike(texts: Sequence[str], corpora: Sequence[Corpus]) -> None:
     if problems:
         alike = (
             "\nOne in which each clip happens to have one label is read as multi-label by ?task=multi "
-            "(csv, jsonl, ast-json, hdf5)"
+            "(csv, jsonl, ast-json, hdf5); the clips of a folder in a list of them"
             if len({corpus.task for corpus in corpora}) > 1
             else ""
         )

@@ -10,13 +10,13 @@ from __future__ import annotations
 import codecs
 import csv
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.plugins import nearest_name
-from cache_schema.text import shell_word
+from cache_schema.text import letters_alone, shell_word, visible
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
 from pipeline.corpora.list_syntax import csv_rows
@@ -219,14 +219,20 @@ def folded_entries(
 def fold_splits(
     found: Collection[str], validation_folds: str, test_folds: str, problems: list[str]
 ) -> dict[str, str]:
-    """Map the folds that do not train to their split; `found` are all there are."""
-    known = ", ".join(sorted(found, key=lambda fold: (len(fold), fold))) or "none"
+    """Map the folds that do not train to their split; `found` are all there are.
+
+    A fold in two Unicode forms is one; names that differ in case or blanks alone must serve one split.
+    """
+    forms: dict[str, list[str]] = {}
+    for fold in found:
+        forms.setdefault(visible(fold), []).append(fold)
+    known = ", ".join(sorted(forms, key=lambda fold: (len(fold), fold))) or "none"
     requested = {"validation": _names(validation_folds), "test": _names(test_folds)}
     problems += [
         f"no clip in fold {fold!r} of {split}_folds; folds: {known}"
         for split, folds in requested.items()
         for fold in folds
-        if fold not in found
+        if fold not in forms
     ]
     problems += [
         f"fold {fold!r} is in validation_folds={validation_folds} and in test_folds={test_folds}; "
@@ -234,11 +240,27 @@ def fold_splits(
         for fold in requested["validation"]
         if fold in requested["test"]
     ]
-    return {fold: split for split, folds in requested.items() for fold in folds}
+    serves = {fold: split for split, folds in requested.items() for fold in folds}
+    problems += _folds_alike(serves, forms)
+    return {name: split for fold, split in serves.items() for name in forms.get(fold, ())}
+
+
+def _folds_alike(serves: Mapping[str, str], found: Collection[str]) -> list[str]:
+    """Folds that seem to be one, written in two ways, of which one serves another split."""
+    alike: dict[str, list[str]] = {}
+    for fold in sorted(found):
+        alike.setdefault(letters_alone(fold), []).append(fold)
+    return [
+        "folds that differ in case, blanks or unseen marks alone serve several splits: "
+        + ", ".join(f"{fold!a} ({serves.get(fold, 'train')})" for fold in folds)
+        + "; write them alike, or name them together"
+        for folds in alike.values()
+        if len({serves.get(fold, "train") for fold in folds}) > 1
+    ]
 
 
 def _names(folds: str) -> list[str]:
-    return [name.strip() for name in folds.split(";") if name.strip()]
+    return [name for text in folds.split(";") if (name := visible(text))]
 
 
 def drop_missing(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 SNIFFED_BYTES = 12
-"""So many bytes tell all containers but an MP3, of which the first frame and four bytes more do."""
+"""So many bytes tell all containers but MP3 and AAC, of which the first frame and a head more do."""
+FOREIGN = ("MP4", "WebM or Matroska", "gzip", "AMR", "AAC")
+"""Those that libsndfile does not read as a file either."""
 # Where the mark lies, the mark, and the name.
 _MARKS = (
     (0, b"fLaC", "FLAC"),
@@ -30,6 +32,7 @@ _MARKS = (
     (4, b"ftyp", "MP4"),
     (0, b"\x1a\x45\xdf\xa3", "WebM or Matroska"),
     (0, b"\x1f\x8b\x08", "gzip"),
+    (0, b"#!AMR", "AMR"),
 )
 # Of MPEG-1, and of the halved rates of MPEG-2 and 2.5.
 _KBIT_S = {
@@ -49,8 +52,24 @@ def container_of(head: bytes) -> str:
     for place, mark, name in _MARKS:
         if head[place:].startswith(mark):
             return name
-    size = mp3_frame_bytes(head)
-    return "MP3" if size and mp3_frame_bytes(head[size:]) else ""
+    for frame_bytes, name in ((mp3_frame_bytes, "MP3"), (aac_frame_bytes, "AAC")):
+        size = frame_bytes(head)
+        if size and frame_bytes(head[size:]):
+            return name
+    return ""
+
+
+def first_frame_bytes(head: bytes) -> int:
+    """Length of the frame of an MP3 or of AAC that these bytes begin, 0 if they begin none."""
+    return mp3_frame_bytes(head) or aac_frame_bytes(head)
+
+
+def aac_frame_bytes(head: bytes) -> int:
+    """Length of the frame of AAC (ADTS, ISO 13818-7) that these bytes begin, 0 if they begin none."""
+    if len(head) < 6 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
+        return 0
+    size = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    return size if size > 7 else 0  # its own head
 
 
 def mp3_frame_bytes(head: bytes) -> int:

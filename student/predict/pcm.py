@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError
 from cache_schema.truncation import MAX_RATE_HZ, MIN_RATE_HZ
-from student.predict.containers import SNIFFED_BYTES, container_of, mp3_frame_bytes
+from student.predict.containers import FOREIGN, SNIFFED_BYTES, container_of, first_frame_bytes
 from student.predict.recordings import (
     Resampler,
     UnusableRecording,
@@ -91,11 +91,12 @@ def read_pipe(
     if head.startswith(b"RIFF"):
         blocks, rate_hz = _wav_blocks(_Joined(head, pipe), rate_hz, form)
     else:
-        head += _read_exactly(pipe, mp3_frame_bytes(head))
+        head += _read_exactly(pipe, first_frame_bytes(head))
         if container := container_of(head):
+            named = "" if container in FOREIGN else ", or name the file in place of -"
             raise UnusableRecording(
                 f"it is {container}, and a pipe carries bare samples or WAV. Decode it on the way, "
-                "for example ffmpeg -i FILE -f s16le -ac 1 -ar RATE -, or name the file in place of -"
+                f"for example ffmpeg -i FILE -f s16le -ac 1 -ar RATE -{named}"
             )
         width, decoded = FORMATS[form or "S16_LE"]
         blocks = map(decoded, _whole_samples(_Joined(head, pipe), width))

@@ -149,7 +149,8 @@ def damaged_state(run: Path, error: Exception) -> RunError:
     """Give the refusal of a training state of which `error` came."""
     reason = _words(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
     reason = reason.splitlines()[0][:80]
-    return _unusable(run, f"{run / STATE} is damaged, or another version wrote it ({reason})")
+    kept = "; its student can be used as before" if (run / RESULT).exists() else ""
+    return _unusable(run, f"{run / STATE} is damaged, or another version wrote it ({reason}){kept}")
 
 
 def _words(error: Exception) -> str:

@@ -41,7 +41,7 @@ from student.metrics.teacher import teacher_predictions
 from student.runs.checkpoint import (
     STATE,
     WEIGHTS,
-    check_goes_on,
+    load_state,
     load_student,
     read_json,
     write_json,
@@ -418,7 +418,7 @@ def checked_run(run: Path, config: dict[str, Any]) -> tuple[dict[str, Any], dict
     extended = _extended(run, before, config)
     config |= {EXTENDED: extended} if extended else {}
     if extended != before.get(EXTENDED, []):
-        check_goes_on(run)
+        load_state(run)  # or the settings would promise what the run cannot do any more
         return config, before
     changes = diff_settings(before, config)
     if changes:

@@ -302,6 +302,18 @@ def test_a_student_without_its_state_is_kept(
     assert tree_bytes(run) == before
 
 
+def test_a_finished_run_of_a_damaged_state_is_not_promised_more_epochs(
+    cache: Path, short: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(short, tmp_path / "r"))
+    (run / "training-state.pt").write_bytes(b"")
+    before = tree_bytes(run)
+    longer = train(cache, run, *SHORT, "--epochs", "2")
+    assert_refused(longer, "; its student can be used as before", run)
+    assert tree_bytes(run) == before
+    assert f"{run} is finished" in train(cache, run, *SHORT).stdout
+
+
 def test_a_state_without_its_settings_is_rejected(cache: Path, unfinished: Path) -> None:
     (unfinished / "config.json").unlink()
     refused = train(cache, unfinished, *SHORT, "--seed", "7")

@@ -251,6 +251,7 @@ def test_known_groups_are_on_one_side_and_more_than_one() -> None:
     assert message.startswith("1 of the 4 groups in test are in train too (a)")
     (message,) = known_groups(apart | {"test": [*"efiB"]})
     assert message.startswith("1 of the 4 groups in test are in train too ('B' = 'b'): the test")
+    assert message.endswith("Write a group alike wherever it is")
     (message,) = known_groups(apart | {"validation": [*"cdga"]})
     assert message.startswith("1 of the 4 groups in validation are in train too (a): the epoch")
     (message,) = known_groups(apart | {"test": ["e", "e", ""]})

@@ -67,6 +67,33 @@ def test_all_wrong_keys_of_a_file_are_named(tmp_path: Path) -> None:
     assert "Did you mean 'kind'" in result.output
 
 
+@click.command(cls=Command, name="hear")
+@click.argument("model")
+@click.argument("recordings", nargs=-1)
+def hear(model: str, recordings: tuple[str, ...]) -> None:
+    click.echo(f"{model} {recordings}")
+
+
+def test_an_argument_is_no_key_of_a_file(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('model = "m"\n')
+    result = CliRunner().invoke(hear, ["--config", str(config), "m"])
+    assert result.exit_code == 2
+    assert "model: MODEL is no option, so the command line gives it" in result.output
+
+
+def test_a_file_that_looks_like_an_option_is_named_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "-1 b.wav").touch()
+    result = CliRunner().invoke(hear, ["m", "-1 b.wav"])
+    assert result.exit_code == 2
+    assert "No such option '-1'. The file of that name is written './-1 b.wav'." in result.output
+    assert "The file" not in CliRunner().invoke(hear, ["m", "-2.wav"]).output
+    assert CliRunner().invoke(hear, ["m", "./-1 b.wav"]).output == "m ('./-1 b.wav',)\n"
+
+
 def test_a_value_that_an_option_does_not_take_is_named_with_the_file(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text('batch_size = 2.5\nkidn = "x"\n')

@@ -342,6 +342,23 @@ def test_splits_may_be_folds(tmp_path: Path) -> None:
     assert "1 problem\n" in message
 
 
+def test_a_fold_in_two_forms_is_one_and_in_two_cases_must_serve_one_split(tmp_path: Path) -> None:
+    names = ["K\u00fcche", "Ku\u0308che ", "Flur"]
+    rows = [
+        {"path": p, "label": label, "room": n} for n, (p, label) in zip(names, ROWS, strict=True)
+    ]
+    source = f"{lines(tmp_path, *rows)}?split=room"
+    for written in names[:2]:
+        corpus = read_corpus(f"{source}&test_folds={written}")
+        assert [c.split for c in corpus.clips] == ["test", "test", "train"]
+    rows[1]["room"] = "k\u00fcche"
+    source = f"{lines(tmp_path, *rows)}?split=room"
+    message = refusal(f"{source}&test_folds=K\u00fcche")
+    assert r"'K\xfcche' (test), 'k\xfcche' (train); write them alike, or name them" in message
+    corpus = read_corpus(f"{source}&test_folds=K\u00fcche;k\u00fcche")
+    assert [c.split for c in corpus.clips] == ["test", "test", "train"]
+
+
 # --- paths ---------------------------------------------------------------------------------------
 
 

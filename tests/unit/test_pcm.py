@@ -34,6 +34,10 @@ class Pipe(io.RawIOBase):
         return self._content.read(min(size, self._piece) if size > 0 else self._piece)
 
 
+# 40 bytes as its head counts them (ADTS, 48 kHz, stereo).
+AAC_FRAME = b"\xff\xf1\x4c\x80\x05\x1f\xfc" + bytes(33)
+
+
 def decoded(
     content: bytes, rate_hz: int | None = None, form: str | None = None, piece: int = 1001
 ) -> np.ndarray:
@@ -201,11 +205,17 @@ def test_another_container_is_not_decoded_as_samples(kind: str, subtype: str) ->
 @pytest.mark.parametrize(
     ("head", "name"),
     [(b"\0\0\0\x1cftypM4A ", "MP4"), (b"\x1a\x45\xdf\xa3", "WebM"), (b"\x1f\x8b\x08", "gzip"),
-     (b"BW64\xff\xff\xff\xffWAVE", "BW64")],
+     (b"BW64\xff\xff\xff\xffWAVE", "BW64"), (b"#!AMR\n", "AMR"), (AAC_FRAME * 2, "AAC")],
 )  # fmt: skip
 def test_what_libsndfile_does_not_write_is_not_decoded_as_samples(head: bytes, name: str) -> None:
-    with pytest.raises(UnusableRecording, match=f"it is {name}"):
+    with pytest.raises(UnusableRecording, match=f"it is {name}") as caught:
         decoded(head + bytes(1000))
+    # as a file libsndfile reads it, or does not
+    assert ("or name the file" in str(caught.value)) == (name == "BW64")
+
+
+def test_one_frame_of_aac_may_be_samples() -> None:
+    assert len(decoded(AAC_FRAME + bytes(1000))) == (len(AAC_FRAME) + 1000) // 2
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 16_000, 24_000, 32_000, 44_100, 48_000])

@@ -115,5 +115,6 @@ def test_a_long_name_is_cut_in_a_plot_and_no_formula_begins_in_what_is_left() ->
 def test_marks_that_show_nothing_make_no_other_name() -> None:
     for twin in ("\u200fשלום", "שלום\u200e", "\u202bשלום\u202c", "\ufeffשלום", " שלום"):
         assert letters_alone(twin) == letters_alone("שלום") == visible(twin) == "שלום"
+    assert letters_alone("\u260e\ufe0f") == letters_alone("\u260e") != letters_alone("\u260f")
     joined, apart = "می\u200cخواهم", "میخواهم"  # two spellings that readers tell apart
     assert letters_alone(joined) != letters_alone(apart)
