@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from student.predict.cached_samples import as_cached
 from student.predict.predictor import FrameStepper, Predictor
-from student.predict.recordings import as_cached
 from student.predict.windows import cut
 
 

@@ -1,7 +1,7 @@
 """Recordings, decoded piece by piece to a student's rate: the student's only decoder of audio.
 
 As :mod:`pipeline.audio.decode` does for a cache: the mean over channels, soxr "HQ", and as many samples
-as the frames make by arithmetic; and :func:`as_cached` rounds them as a cache does. What is wrong with a
+as the frames make by arithmetic; :mod:`student.predict.cached_samples` rounds them. What is wrong with a
 recording is `UnusableRecording`, whatever its decoder makes of it. Memory holds a block.
 
 Shape suffixes: S samples, K channels.
@@ -29,7 +29,6 @@ from cache_schema.mp3_frames import (
     joined_behind_count,
     true_byte_count,
 )
-from cache_schema.signal_names import FULL_SCALE
 from cache_schema.stream_ends import problem_behind_decoded, problem_of_joining
 from cache_schema.truncation import (
     CLAIMED_BYTES,
@@ -131,24 +130,6 @@ class Resampler:
     def _wanted(self) -> int:
         """Samples of the frames so far: rounded, halves upward."""
         return (2 * self._frames * self._to_hz + self._from_hz) // (2 * self._from_hz)
-
-
-def as_cached(waveform_S: FloatArray, *, limited: bool = True) -> NDArray[np.float64]:
-    """Give the samples that a cache would hold: 16 bits, limited to full scale.
-
-    Parameters
-    ----------
-    waveform_S : float32 array, shape (S,)
-        A clip, or a stretch of a stream.
-    limited : bool
-        Louder than full scale, a clip is made quieter as a whole, as a cache does it; of a stream, whose
-        rest is not known yet, the loudest samples are cut off.
-    """
-    exact_S = waveform_S.astype(np.float64) * FULL_SCALE
-    peak = float(np.abs(exact_S).max(initial=0.0))
-    if limited and peak > FULL_SCALE - 1:
-        exact_S *= (FULL_SCALE - 1) / peak
-    return np.clip(np.round(exact_S), -FULL_SCALE, FULL_SCALE - 1) / FULL_SCALE
 
 
 def check_finite(mono_S: FloatArray, first: int) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cache_schema.errors import UsageError
+from student.predict.cached_samples import as_cached
 from student.predict.contract import MAX_LENGTH_SAMPLES
 from student.predict.prediction import Prediction
 from student.predict.predictor import Predictor
-from student.predict.recordings import as_cached, read_recording
+from student.predict.recordings import read_recording
 from student.predict.windows import cut
 
 # A student without a length of its own takes a whole recording up to here.

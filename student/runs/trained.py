@@ -17,6 +17,7 @@ from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS, front_end_features
 from cache_schema.signal_names import FULL_SCALE
 from student.models.interface import Student
+from student.predict.cached_samples import as_cached
 from student.predict.prediction import Prediction
 from student.runs import checkpoint
 from student.runs.predict import read_config
@@ -45,7 +46,8 @@ class TrainedStudent:
         Parameters
         ----------
         waveform_S : array of shape (S,)
-            Floats in [-1, 1], or int16. Louder floats are made quieter as a whole, as in a cache.
+            Floats in [-1, 1], or int16. Floats become what a cache would hold of them: rounded to 16
+            bits, whose noise a student has learned with, and louder ones made quieter as a whole.
         sample_rate_hz : int
             Its rate; the student does not resample.
 
@@ -83,8 +85,7 @@ class TrainedStudent:
                 f"integers of 16 bits, give waveform / {FULL_SCALE}",
                 kind="waveform",
             )
-        samples_S *= min(1.0, (FULL_SCALE - 1) / (FULL_SCALE * peak)) if peak > 0 else 1.0
-        return samples_S
+        return as_cached(samples_S)
 
 
 def _check_waveform(waveform: NDArray[np.generic], rate_hz: object, wanted_hz: int) -> None:

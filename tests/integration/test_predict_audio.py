@@ -23,8 +23,8 @@ from fuzzing import run as run_here
 from toy_onnx import CLASSES, write_toy
 
 import student
+from student.predict.cached_samples import as_cached
 from student.predict.cli import main
-from student.predict.recordings import as_cached
 from student.predict.stream_cli import main as stream_main
 from student.runs.checkpoint import save_weights, write_json
 

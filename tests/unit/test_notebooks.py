@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from small_cache import CLASSES, QUARANTINED, copy_small_cache
 
@@ -185,3 +186,13 @@ def test_a_cache_that_is_gone_or_another_is_not_called_damaged(
     shutil.rmtree(tmp_path / "b.zarr/parts/part-000/logits/c")
     with pytest.raises(CacheError, match=r"b\.zarr is another cache now"):
         list(cache_schema.iterate_clips(cache, "train", ["logits"]))
+
+
+def test_floats_are_rounded_as_in_a_cache(folder: Path) -> None:
+    """What is resampled from a telephone's rate has nothing in its upper band but this rounding."""
+    trained = student.load_student(folder / "runs/distilled")
+    low_S = np.random.default_rng(0).uniform(-0.3, 0.3, 8_000)
+    floats_S = soxr.resample(low_S, RATE_HZ // 2, RATE_HZ, quality="HQ").astype(np.float32)
+    cached_S = np.round(floats_S.astype(np.float64) * 2**15).astype(np.int16)
+    found = trained.predict(floats_S, RATE_HZ).logits_C
+    np.testing.assert_array_equal(found, trained.predict(cached_S, RATE_HZ).logits_C)

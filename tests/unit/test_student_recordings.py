@@ -30,7 +30,8 @@ from cache_schema.errors import UsageError
 from pipeline.audio.decode import decode
 from pipeline.precompute.unit_inputs import _to_int16
 from pipeline.views import View
-from student.predict.recordings import BLOCK_SAMPLES, UnusableRecording, as_cached, read_recording
+from student.predict.cached_samples import as_cached
+from student.predict.recordings import BLOCK_SAMPLES, UnusableRecording, read_recording
 
 RATE_HZ = 16_000
 
