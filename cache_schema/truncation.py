@@ -39,6 +39,8 @@ _CHUNKED = {
 }
 NO_SAMPLES = "the file holds no samples (0 frames)"
 _SVX = (b"8SVX", b"16SV")
+_FORM_ENDS = 12
+_AUDIO_FORMS = (b"WAVE", b"AIFF", b"AIFC", *_SVX)
 _AIFF_OFFSETS_BYTES = 8  # two numbers before the samples
 _WAVE64_LAYOUT = "<16sQ"
 _WAVE64_HEADER_BYTES = 24
@@ -87,7 +89,7 @@ def container_extent(stream: Stream) -> Extent:
         extent = Extent(POINTER)
     elif head[:4] == b"OggS":
         extent = Extent(*ogg_end(stream))
-    elif head[:4] in _CHUNKED:
+    elif head[:4] in _CHUNKED and _holds_audio(head):
         layout, first, samples = _CHUNKED[head[:4]]
         extent = _chunk_extent(stream, layout, first, b"BODY" if head[8:12] in _SVX else samples)
     elif head[:4] == b".snd":
@@ -101,6 +103,11 @@ def container_extent(stream: Stream) -> Extent:
         extent = Extent(_extent(counted.declared, held, False, {}).problem)
     stream.seek(0)
     return extent
+
+
+def _holds_audio(head: bytes) -> bool:
+    """Whether chunks are of audio, as far as they go, and not of a film or of other bytes."""
+    return head[:4] == b"caff" or len(head) < _FORM_ENDS or head[8:_FORM_ENDS] in _AUDIO_FORMS
 
 
 def _chunks(

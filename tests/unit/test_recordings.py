@@ -263,6 +263,14 @@ def test_what_has_no_header_is_known_by_its_name(tmp_path: Path, suffix: str, su
     assert "not audio" in scan_header(path.rename(tmp_path / "call.wav")).problem
 
 
+@pytest.mark.parametrize(
+    "head", [b"RIFF\x10\x27\0\0AVI LIST", b"RIFF" + b"\x93\x1c" * 6, b"FORM\0\0\x27\x10ILBMBMHD"]
+)
+def test_a_film_or_other_bytes_are_no_truncated_recording(tmp_path: Path, head: bytes) -> None:
+    path = written(tmp_path / "a.wav", head + bytes(10_000))
+    assert scan_header(path).problem == "not audio that can be decoded (Format not recognised)"
+
+
 @pytest.mark.parametrize("kind", ["folder", "csv"])
 def test_what_the_decoder_reads_every_corpus_reads(tmp_path: Path, kind: str) -> None:
     (tmp_path / "dog").mkdir()
