@@ -108,7 +108,7 @@ def _words(alternative: str) -> list[str]:
     >>> _words("prompt=0.5:text=dog bark label=1")
     ['prompt=0.5:text=dog bark', 'label=1']
     """
-    return _NEXT_WORD.split(alternative)
+    return list(filter(None, _NEXT_WORD.split(alternative)))
 
 
 def parse_losses(alternative: str) -> tuple[Distillation, ...]:
