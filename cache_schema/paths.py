@@ -134,7 +134,12 @@ class OutputPath(LocalPath):
             )
         # What goes on in a folder that is there locks it first, which is refused where it may not.
         if not place.is_dir():
-            check_access(place if place.exists() and not self.replaces else _folder_above(place))
+            if (
+                place.exists()
+            ):  # whoever made it read-only wants it kept, though it could be replaced
+                check_access(place)
+            if self.replaces or not place.exists():
+                check_access(_folder_above(place))
         return path
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.errors import UsageError, bullet_list
+from cache_schema.text import letters_alone
 
 GROUPS = {
     "student": "aftersound.students",
@@ -48,6 +49,8 @@ def unknown_name(name: str, known: Iterable[str], kind: str) -> UsageError:
     names = list(known)
     nearest = nearest_name(name, names)
     hint = f" Did you mean {nearest!r}?" if nearest else ""
+    if twin := next((one for one in names if letters_alone(one) == letters_alone(name)), ""):
+        hint = f" {name!a} and {twin!a} differ in case, Unicode form, blanks or unseen marks alone."
     return UsageError(
         f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}.{hint}", kind="unknown"
     )

@@ -7,7 +7,6 @@ import io
 import math
 import os
 import sys
-import tomllib
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ from cache_schema.store.files import named_in_errors
 from cache_schema.store.safe_open import is_refusal
 from cache_schema.terminal import echo
 from cache_schema.text import ESCAPED, shell_word
+from cache_schema.toml_text import toml_document
 
 # Set, it shows developers the traceback of an error that no code of ours raised.
 TRACEBACK = "AFTERSOUND_TRACEBACK"
@@ -316,10 +316,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
             f"{path} is no list of options: it has more than {_MAX_CONFIG_BYTES} bytes",
             kind="config",
         )
-    try:
-        values = tomllib.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
-        raise UsageError(f"{path} is not TOML: {error}", kind="config") from None
+    values = toml_document(content, path)
     options = [p for p in context.command.params if isinstance(p, click.Option) and not p.is_eager]
     names = {_spelled(option): option for option in options}
     arguments = {p.name: p for p in context.command.params if isinstance(p, click.Argument)}

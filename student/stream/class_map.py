@@ -5,7 +5,6 @@ Shape suffixes: N clips, K teacher classes, C covered classes of the student.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.plugins import unknown_name
 from cache_schema.text import letters_alone
+from cache_schema.toml_text import toml_document
 
 Names = Mapping[str, Sequence[str]]
 
@@ -180,14 +180,7 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
     UsageError
         If it is not TOML, or a value is neither a string nor a list of strings.
     """
-    try:
-        entries = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
-        raise UsageError(
-            f"{path} is not TOML: {error}. A name with blanks, or other letters than a to z, stands in "
-            'quotes: "two words" = "word"',
-            kind="config",
-        ) from None
+    entries = toml_document(path.read_bytes(), path)
     names = {name: [value] if isinstance(value, str) else value for name, value in entries.items()}
     wrong = [
         f"{name} = {entries[name]!r}"

@@ -71,6 +71,8 @@ def test_every_unknown_name_is_listed_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"2 problem(.|\n)*'dogs'(.|\n)*'Barks'(.|\n)*'Bark'"):
         check_names({"dogs": ["Bark"], "dog": ["Barks"]}, STUDENT, TEACHER)
     check_names({"dog": ["Bark"], "sea": []}, STUDENT, TEACHER)
+    with pytest.raises(UsageError, match=r"'no\\u0308' and 'n\\xf6' differ in case, Unicode form"):
+        check_names({"no\u0308": ["Bark"]}, ["n\u00f6", "noe"], TEACHER)
     with pytest.raises(UsageError, match="covers none of the classes"):
         build_class_map(["a"], ["b"], {}, "single")
 
@@ -84,6 +86,9 @@ def test_a_file_holds_names_or_lists_of_them(tmp_path: Path) -> None:
         read_class_map(path)
     path.write_text('כן = "yes"', encoding="utf-8")
     with pytest.raises(UsageError, match=r"not TOML.* stands in quotes: \"two words\" = \"word\""):
+        read_class_map(path)
+    path.write_text('a = "b"\n"kötü" = "bad"', encoding="cp1254")
+    with pytest.raises(UsageError, match=r"not TOML: not UTF-8 text \(line 2, .*1254 Turkish"):
         read_class_map(path)
     path.write_text('"כן" = "yes"', encoding="utf-8")
     assert read_class_map(path) == {"כן": ["yes"]}

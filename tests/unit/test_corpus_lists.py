@@ -63,7 +63,9 @@ def test_any_usual_separator_and_encoding_is_read(
 def test_what_is_no_text_is_reported_with_how_to_convert_it(tmp_path: Path) -> None:
     message = refusal(listing(tmp_path, "path,label\na.wav,dög\n".encode("latin-1")))
     assert "not UTF-8 text (line 2, byte 18)" in message
-    assert "iconv -f WINDOWS-1252" in message
+    assert (
+        "iconv -f WINDOWS-1252 -t UTF-8 LIST > LIST.utf8 (1252 is Western Europe; 1250" in message
+    )
     mixed = "path,label\na.wav,dög\n".encode() + "b.wav,dög\n".encode("latin-1")
     message = refusal(listing(tmp_path, mixed))
     assert (

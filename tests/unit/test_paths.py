@@ -239,6 +239,7 @@ def test_a_name_leaves_room_for_the_names_of_drafts(tmp_path: Path) -> None:
         ("--log", "log", "log"),  # which is added to
         ("--plot", "new.png", ""),
         ("--plot", "old.png", ""),  # which a draft takes the place of
+        ("--plot", "old.png", "old.png"),  # read-only, so that it stays
         ("--made", "new", ""),
     ],
 )

@@ -1,0 +1,31 @@
+"""TOML that a user wrote: options of a command, names of classes."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from cache_schema.errors import UsageError
+from cache_schema.text import not_utf8
+
+
+def toml_document(content: bytes, path: Path) -> dict[str, Any]:
+    """Read a document, with or without the mark that some editors put before all text.
+
+    Raises
+    ------
+    UsageError
+        If it is not UTF-8, or not TOML.
+    """
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        problem = not_utf8(content, error.start, "FILE")
+        raise UsageError(f"{path} is not TOML: {problem}", kind="config") from None
+    except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
+        raise UsageError(
+            f"{path} is not TOML: {error}. A name with blanks, or other letters than a to z, stands in "
+            'quotes: "two words" = "word"',
+            kind="config",
+        ) from None
