@@ -119,7 +119,7 @@ def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
         "line 5: missing field: label (or labels)",
         "line 6: fields label and labels: only one of them",
         "line 7: unknown field 'splt'",
-        "line 8: id must be text, got 3",
+        "line 8: id must be text, got 3; write it as text\n",
         "line 9: start_s must be a number, got true",
         "line 10: field 'path' stands twice",
         'line 11: labels must be text or a list of texts, got ["dog", 1]',

@@ -161,9 +161,9 @@ def _value_problems(fields: dict[str, Any]) -> list[str]:
         if not all(isinstance(one, types) and not isinstance(one, bool) for one in texts) or (
             len({*map(type, texts)}) > 1  # texts and numbers may mean the same class
         ):
-            hint = "; write it as text or as a whole number" * any(
-                type(one) is float for one in texts
-            )
+            whole = " or as a whole number" * (types is not str)
+            numbers = [one for one in texts if type(one) in (int, float)]
+            hint = f"; write it as text{whole}" * (not all(isinstance(n, types) for n in numbers))
             hint += "; numbers and texts are not mixed" * ({*map(type, texts)} == {int, str})
             problems.append(f"{name} must be {wanted}, got {json.dumps(value)[:60]}{hint}")
         elif printable("".join(map(str, texts))) != "".join(map(str, texts)):
