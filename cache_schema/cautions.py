@@ -237,7 +237,9 @@ def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
         Split to the group of each of its clips; empty names are no groups. Case, Unicode form and
         blanks make no other group.
     """
-    found = {split: set(own) - {""} for split, own in groups.items()}
+    found = {split: set(own) for split, own in groups.items()}
+    partly = {split for split, own in found.items() if "" in own}
+    found = {split: own - {""} for split, own in found.items()}
     train = {letters_alone(name): name for name in sorted(found.get("train", ()))}
     effects = {
         "validation": "the epoch that is kept, and thresholds, are chosen by what was trained on",
@@ -261,6 +263,7 @@ def known_groups(groups: Mapping[str, Iterable[str]]) -> list[str]:
             "chosen"
             for split in ("validation", "test")
             if 0 < len(own := sorted(found.get(split, ()))) < FEW_GROUPS
+            and split not in partly  # whose other clips are of whoever it may be
         ]
     return cautions
 

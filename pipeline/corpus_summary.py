@@ -203,8 +203,9 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
     labelled = {clip.split for clip in corpus.clips if clip.frames and clip.labelled}
     positive = {clip.split for clip in corpus.clips if clip.frames and clip.labels}
     found = []
-    folds = [split for split in splits if FOLD.fullmatch(split)]
-    if "train" not in splits and len(folds) > 1:
+    folds = [split for split in splits if split not in SPLIT_NAMES.values()]
+    are_folds = "train" not in splits and len(folds) > 1
+    if are_folds:
         found.append(f"the splits ({few(folds)}) look like folds: {_fold_option(kind, folds)}")
     lacks = {
         "train": "there is nothing to train a student on",
@@ -219,7 +220,7 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
                 "and each is in one split as a whole: add others, or cut a long recording into files"
             )
         elif split not in splits:
-            chosen = split != "train" and kind in ("csv", "folder", "jsonl")
+            chosen = split != "train" and kind in ("csv", "folder", "jsonl") and not are_folds
             way = (
                 f". Give clips of it; or, where no clip has its own split, a larger share "
                 f"(?{split}=0.2) or stratify=true"

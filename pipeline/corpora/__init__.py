@@ -115,7 +115,9 @@ def _typed(read: Callable[..., Corpus], options: Mapping[str, str], kind: str) -
     except UsageError as error:
         if len(options) < 2 or options.keys() <= inspect.signature(read).parameters.keys():
             raise
-        raise UsageError(f"{error}\nIn a value & is written %26", kind=error.kind) from None
+        raise UsageError(
+            f"{error}\nIn a value & is written %26, and % is %25", kind=error.kind
+        ) from None
 
 
 def _check_marks(text: str, read: Callable[..., Corpus]) -> None:
@@ -208,7 +210,7 @@ def _options(text: str, query: str) -> dict[str, str]:
         if not equals or not name or name in options:
             raise UsageError(
                 f"corpus {text!r}: expected ?option=value&... with each option once, got {item!r}; "
-                "in a path ? is written %3F, in a value & is %26",
+                "in a path ? is written %3F, in a value & is %26, and % is %25 in both",
                 kind="options",
             )
         options[name] = unquote(value)

@@ -510,7 +510,7 @@ def test_an_ampersand_in_a_value_is_named_with_how_it_is_written(tmp_path: Path)
     text = listing(tmp_path, b"path,label\na.wav,dog\n")
     message = refusal(f"{text}?root={tmp_path}/Q&A=1")
     assert "unknown option of corpus csv 'A'" in message
-    assert message.endswith("In a value & is written %26")
+    assert message.endswith("In a value & is written %26, and % is %25")
     assert "%26" not in refusal(f"{text}?rooot=1")
 
 
