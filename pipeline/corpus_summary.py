@@ -19,7 +19,7 @@ from cache_schema.cautions import (
 )
 from cache_schema.clip import Clip
 from cache_schema.text import one_line
-from pipeline.audio.decode import FROM_BEGINNING_SUFFIXES, is_too_long, longest_clip_s
+from pipeline.audio.decode import is_entered, is_too_long, longest_clip_s
 from pipeline.corpora.interface import SPLIT_NAMES, Corpus
 from pipeline.corpora.unreadable import unreadable_reasons
 
@@ -123,23 +123,41 @@ def _order(split: str) -> int:
 
 
 def _decoding_line(corpus: Corpus) -> str:
-    """Name what is decoded in vain where windows of recordings cannot be entered in the middle."""
-    within = [
-        clip
-        for clip in corpus.clips
-        if clip.frames and clip.path.lower().endswith(FROM_BEGINNING_SUFFIXES)
-    ]
-    kept_s = sum(clip.frames / clip.source_rate_hz for clip in within)
-    decoded_s = kept_s + sum(clip.start_s for clip in within)
-    if decoded_s < max(NAMED_DECODING_S, NAMED_DECODING_RATIO * kept_s):
+    """Name what is decoded in vain where windows of recordings cannot be entered in the middle.
+
+    One recording of each suffix and rate is looked at: those of an archive are made alike.
+    """
+    kinds: dict[tuple[str, int], list[Clip]] = {}
+    for clip in corpus.clips:
+        if clip.frames and clip.start_s:
+            suffix = PurePosixPath(clip.path).suffix.lower()
+            kinds.setdefault((suffix, clip.source_rate_hz), []).append(clip)
+    within = {
+        kind: clips
+        for kind, clips in kinds.items()
+        if _is_mostly_in_vain(clips) and not is_entered(corpus.root / clips[0].path)
+    }
+    clips = [clip for own in within.values() for clip in own]
+    if not clips:
         return ""
-    recordings = len({clip.path for clip in within})
-    suffixes = sorted({PurePosixPath(clip.path).suffix.lower() for clip in within})
+    kept_s, decoded_s = _decoded_s(clips)
+    recordings, suffixes = {c.path for c in clips}, few(sorted({suffix for suffix, _ in within}))
     return (
-        f"{len(within):,} clips of {recordings:,} {few(suffixes)} recording(s), each from its "
+        f"{len(clips):,} clips within {len(recordings):,} {suffixes} recording(s), each from its "
         f"recording's beginning: {decoded_s / 3600:,.1f} h for {kept_s / 3600:,.1f} h of clips; of FLAC "
         "copies the clips alone are read"
     )
+
+
+def _is_mostly_in_vain(clips: Sequence[Clip]) -> bool:
+    kept_s, decoded_s = _decoded_s(clips)
+    return decoded_s >= max(NAMED_DECODING_S, NAMED_DECODING_RATIO * kept_s)
+
+
+def _decoded_s(clips: Sequence[Clip]) -> tuple[float, float]:
+    """Seconds of clips, and of all from their recordings' beginnings to their ends."""
+    kept_s = sum(clip.frames / clip.source_rate_hz for clip in clips)
+    return kept_s, kept_s + sum(clip.start_s for clip in clips)
 
 
 def _class_warnings(corpus: Corpus, kind: str) -> list[str]:

@@ -55,9 +55,6 @@ AUDIO_SUFFIXES = (
     ".mp3", ".mpga", ".nist", ".oga", ".ogg", ".opus", ".paf", ".pvf", ".rf64", ".sds", ".sf", ".snd",
     ".sph", ".svx", ".voc", ".vox", ".w64", ".wav", ".wave", ".wve",
 )  # fmt: skip
-# Decoders that join a stream cleanly only at its beginning, or only go on: a window of such a recording
-# costs as much as all that is before it.
-FROM_BEGINNING_SUFFIXES = (".gsm", ".mp1", ".mp2", ".mp3", ".mpga")
 # Without a header, so known by name alone: mono at 8 kHz.
 _HEADERLESS = {".gsm": "GSM610", ".vox": "VOX_ADPCM"}
 _HEADERLESS_RATE_HZ = 8_000
@@ -235,6 +232,25 @@ def _scan(path: CachePath, start_s: float, end_s: float | None) -> Header:
     except (MemberProblem, UnusableAudio) as problem:
         return Header(0, rate_hz, str(problem))
     return Header(stop - start, rate_hz, "", unsized)
+
+
+def is_entered(path: CachePath) -> bool:
+    """Whether a window is read by itself, and not decoded from the recording's beginning.
+
+    Raises
+    ------
+    RunError
+        If disk, network or memory fail, and go on failing.
+    """
+
+    def look() -> bool:
+        try:
+            with _opened(path) as recording:
+                return recording.is_entered()
+        except UnusableAudio:
+            return True
+
+    return _with_retries(path, look)
 
 
 def decode(
@@ -514,6 +530,10 @@ class _Recording:
                 blocks.append(block_S)
             position += len(block_S)
         return np.concatenate(blocks)
+
+    def is_entered(self) -> bool:
+        """Whether decoding can begin at a frame that is not the first."""
+        return self._move_near(int(self._sound.frames) // 2) > 0
 
     def _move_near(self, start: int) -> int:
         """Go to a frame, or as near before it as the codec allows; returns where it is."""

@@ -169,22 +169,36 @@ def test_clips_of_a_length_that_the_teacher_does_not_take_are_counted(tmp_path: 
     assert any("no clip of test is usable" in line for line in lines)
 
 
-def test_windows_of_what_is_decoded_from_its_beginning_are_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "kind", "named"),
+    [
+        ("a.MP3", {"format": "MP3"}, True),
+        ("a.wav", {"format": "WAV", "subtype": "GSM610"}, True),
+        ("a.gsm", {"format": "RAW", "subtype": "GSM610"}, True),
+        ("a.wav", {"format": "WAV", "subtype": "ALAW"}, False),
+        ("a.flac", {"format": "FLAC"}, False),
+        ("a.opus", {"format": "OGG", "subtype": "OPUS"}, False),
+    ],
+)
+def test_windows_of_what_is_decoded_from_its_beginning_are_counted(
+    tmp_path: Path, name: str, kind: dict[str, str], named: bool
+) -> None:
     corpus = folder(tmp_path, **ALL)
-    window = replace(corpus.clips[0], path="day/a.MP3", frames=RATE_HZ, source_rate_hz=RATE_HZ)
+    soundfile.write(tmp_path / name, np.full(4 * RATE_HZ, 0.1), RATE_HZ, **kind)
 
-    def lines(hours: int, path: str = window.path) -> list[str]:
-        cut = [replace(window, path=path, start_s=float(s)) for s in range(3600 * hours)]
+    def lines(length_s: int) -> list[str]:
+        window = replace(corpus.clips[0], path=name, frames=length_s * RATE_HZ)
+        cut = [replace(window, start_s=float(s)) for s in range(3600)]
         whole = replace(corpus, clips=(*corpus.clips, *cut))
         return [line for line in corpus_summary(whole, "folder") if "decoding" in line]
 
-    # 0 + 1 + ... + 3599 s before them, and the 3600 s of themselves.
-    (line,) = lines(1)
-    assert "3,600 clips of 1 .mp3 recording(s), each from its recording's beginning" in line
-    assert ": 1,800.5 h for 1.0 h of clips; of FLAC copies the clips alone are read" in line
-    assert lines(1, "day/a.flac") == []
-    window = replace(window, frames=1200 * RATE_HZ)
-    assert lines(1) == [], "most of what is decoded is kept"
+    found = lines(1)
+    assert len(found) == named
+    if named:
+        # 1 + ... + 3599 s before them, and the 3599 s of themselves; the first is at the beginning.
+        assert f"3,599 clips within 1 {name[1:].lower()} recording(s), each from its" in found[0]
+        assert ": 1,800.5 h for 1.0 h of clips; of FLAC copies the clips alone are read" in found[0]
+    assert lines(1200) == [], "most of what is decoded is kept"
 
 
 def test_an_unlabelled_corpus_is_reported(tmp_path: Path) -> None:
