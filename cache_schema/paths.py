@@ -134,9 +134,8 @@ class OutputPath(LocalPath):
             )
         # What goes on in a folder that is there locks it first, which is refused where it may not.
         if not place.is_dir():
-            if (
-                place.exists()
-            ):  # whoever made it read-only wants it kept, though it could be replaced
+            # Whoever made a file read-only wants it kept, though a draft could take its place.
+            if place.exists():
                 check_access(place)
             if self.replaces or not place.exists():
                 check_access(_folder_above(place))
