@@ -243,14 +243,17 @@ class Cache:
         self.manifest = manifest.model_copy(update={"parts": sealed})
         place = root if isinstance(root, Address) else root.absolute()  # wherever one works later
         self.classes: tuple[str, ...] = tuple(manifest.corpus.classes)
-        self.task = manifest.corpus.task
-        self.sample_rate_hz = manifest.sample_rate_hz
+        self.task, self.sample_rate_hz = manifest.corpus.task, manifest.sample_rate_hz
         self.splits: tuple[str, ...] = tuple(split.name for split in manifest.corpus.splits)
         self.parts = [SealedPart(place, entry) for entry in sealed]
         check_plans(root, manifest, [part.plan for part in self.parts])
         _check_parts_align(root, [part.plan for part in self.parts])
         self.clip_table = ClipTable(place, manifest)
         self._place = place
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process open it by its place, as a pool of workers does."""
+        return open_cache, (self._place,)
 
     @property
     def reads_at_once(self) -> int:

@@ -42,6 +42,7 @@ _WAYS_OUT = {
     errno.EPERM: "Allow access to it, or name another place",
     errno.ENOENT: "Put it there, and leave it there while a command runs",
     errno.EISDIR: "Move that folder away, or name another place",
+    errno.EINVAL: "Name another place (FAT, exFAT and NTFS take no name with : or ?)",
     errno.EMFILE: "Raise the limit of open files (ulimit -n), or request fewer processes",
     errno.EAGAIN: "Raise the limit of processes and threads (ulimit -u), or request fewer",
 }

@@ -30,6 +30,7 @@ from cache_schema.store.part_digests import (
     record_key,
 )
 from cache_schema.store.safe_open import entries_below
+from cache_schema.system_files import is_of_the_system
 from cache_schema.writer import (
     INDEX,
     MANIFEST,
@@ -143,7 +144,8 @@ def _unexpected_objects(root: CachePath, manifest: Manifest) -> Iterator[str]:
     for key, found in entries_below(root, large=True):
         folder, plain = found.is_dir(follow_symlinks=False), found.is_file(follow_symlinks=False)
         left_by_a_kill = key.endswith(PARTIAL_SUFFIX) and (plain or folder)
-        if key.rpartition("/")[0] in passed or key in unknown or left_by_a_kill:
+        of_the_system = plain and is_of_the_system(key.rpartition("/")[2])
+        if key.rpartition("/")[0] in passed or key in unknown or left_by_a_kill or of_the_system:
             passed |= {key} if folder else set()
         elif key not in (folders if folder else named) and os.path.lexists(found.path):
             passed |= {key} if folder else set()

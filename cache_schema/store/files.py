@@ -5,13 +5,14 @@ An object is a file below the cache's root, named by a key with forward slashes.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import get_ident
 from typing import Any
@@ -37,13 +38,22 @@ def canonical_json(document: Any) -> bytes:
 
 
 def sync(path: Path) -> None:
-    """Flush a file or a folder to the disk."""
+    """Flush a file or a folder to the disk; a file system that cannot flush a folder need not."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         with named_in_errors(path):
             os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
+
+
+def change_mode(path: Path, mode: int) -> None:
+    """Give a file or folder its mode, where its file system has modes and lets them be changed."""
+    with suppress(PermissionError):
+        path.chmod(mode)
 
 
 def umask() -> int:

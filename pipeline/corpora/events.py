@@ -118,7 +118,8 @@ def check_inside(corpus: Corpus) -> list[str]:
     start_s, length_s, name = behind[0]
     note = (
         f"{len(behind)} of {count} events begin behind the end of their recording, first of "
-        f"{printable(name)}: at {start_s:.10g} s, where the recording ends at {length_s:.10g} s"
+        f"{printable(name)}: at {start_s:.10g} s, where the recording ends at {length_s:.10g} s "
+        "(times count from the beginning of each file, not of the first of several)"
     )
     if len(behind) == count:
         far = any(start_s > OTHER_UNIT * length_s for start_s, length_s, _ in behind)

@@ -30,6 +30,8 @@ FOREIGN_FOLDERS = frozenset(
     ("__MACOSX", "@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information",
      "lost+found", "__pycache__")
 )  # fmt: skip
+# Of a file .NAME.icloud that macOS keeps in the place of NAME, which it has moved to iCloud.
+PLACEHOLDER = ".icloud"
 # At the top of a cache, which holds many files and no recording.
 CACHE_MARK = "zarr.json"
 
@@ -156,16 +158,26 @@ class Found:
         Folders that are never read, as POSIX paths with what they are.
     problems : list of str
         Folders that cannot be listed, and links to folders that are not followed.
+    not_downloaded : list of str
+        Placeholders of a cloud drive, in the place of files that it has.
     """
 
     files: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    not_downloaded: list[str] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
-        """A line that names what was skipped, for the notes of a corpus."""
-        return [f"not read: {', '.join(self.skipped)}"] if self.skipped else []
+        """Lines that name what was skipped, and what is elsewhere, for the notes of a corpus."""
+        notes = [f"not read: {', '.join(self.skipped)}"] if self.skipped else []
+        if self.not_downloaded:
+            first = printable(self.not_downloaded[0])
+            notes.append(
+                f"{len(self.not_downloaded)} files are placeholders of iCloud, not downloaded, first "
+                f"{first}: they are no part of the corpus until they are"
+            )
+        return notes
 
 
 def files_below(root: CachePath) -> Found:
@@ -224,6 +236,7 @@ def _walk(root: Path, folder: PurePosixPath, found: Found, within: set[str]) -> 
     for entry in entries:
         name = folder / entry.name
         if entry.name.startswith("."):
+            found.not_downloaded += [str(name)] if entry.name.endswith(PLACEHOLDER) else []
             continue
         # A link may lead in a circle, which the entry itself would raise over.
         if not (os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()):

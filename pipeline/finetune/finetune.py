@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from cache_schema.errors import RunError, UsageError, bullet_list
 from cache_schema.own_folder import check_own_folder
 from cache_schema.plugins import load_plugin, plugin_names
-from cache_schema.store.files import canonical_json, sha256, umask, write_atomic
+from cache_schema.store.files import canonical_json, change_mode, sha256, umask, write_atomic
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
 from cache_schema.text import shell_word
@@ -374,7 +374,7 @@ def _write_folder(folder: Path, teacher: HuggingFaceTeacher, result: dict[str, A
             kind="disk",
         ) from None
     for weights in folder.glob("*.safetensors"):  # a Dask worker may be another user
-        weights.chmod(0o666 & ~umask())
+        change_mode(weights, 0o666 & ~umask())
     write_atomic(folder / "README.md", model_card(result["facts"], result).encode())
     write_atomic(folder / _TRAINING_FILE, _json(result))
 

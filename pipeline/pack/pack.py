@@ -26,6 +26,7 @@ from cache_schema.own_folder import check_own_folder
 from cache_schema.store.files import sha256, write_atomic
 from cache_schema.store.lock import write_lock
 from cache_schema.store.safe_open import check_no_links
+from cache_schema.system_files import is_of_the_system
 from cache_schema.text import csv_text
 from pipeline.audio.decode import (
     MP3_RATES_HZ,
@@ -136,6 +137,8 @@ def plan_packing(corpus: Corpus, to: str, out: Path, sample_rate_hz: int | None)
 def _in_the_way(packing: Packing) -> Iterator[str]:
     """Name the files in the packs' folder that are of another corpus, or of other options."""
     for file in sorted(packing.out.glob("*")):
+        if is_of_the_system(file.name):
+            continue
         if file.suffix in PACK_SUFFIXES and not _is_packed(packing, file):
             yield f"{file} is there, with other content: another --out"
     classes = packing.out / CLASSES_FILE

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cache_schema.errors import RunError, UsageError
 from cache_schema.own_folder import check_own_folder
-from cache_schema.store.files import PARTIAL_SUFFIX, named_in_errors, sync, umask
+from cache_schema.store.files import PARTIAL_SUFFIX, change_mode, named_in_errors, sync, umask
 
 _DRAWN = 8  # characters that `tempfile` draws
 
@@ -46,7 +46,7 @@ def draft_of(out: Path) -> Iterator[Path]:
             )
         draft = Path(made)
         yield draft
-        draft.chmod(0o777 & ~umask() | draft.stat().st_mode & stat.S_ISGID)
+        change_mode(draft, 0o777 & ~umask() | draft.stat().st_mode & stat.S_ISGID)
         _check_still_free(out)
         draft.replace(out)
         sync(out.absolute().parent)

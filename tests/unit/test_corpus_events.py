@@ -194,6 +194,17 @@ def test_a_selection_table_of_raven_is_read_as_its_message_says(
     ]  # fmt: skip
 
 
+def test_a_table_of_several_files_of_raven_names_where_rows_begin_in_each(tmp_path: Path) -> None:
+    table = tmp_path / "night.txt"
+    lines = RAVEN.splitlines()
+    offsets = ["File Offset (s)", "0.5", "2.1"]
+    table.write_text("".join(f"{line}\t{o}\n" for line, o in zip(lines, offsets, strict=True)))
+    with pytest.raises(UsageError) as caught:
+        read_corpus(f"csv:{table}")
+    assert "Of a sequence of files Begin Time (s) counts from the first" in str(caught.value)
+    assert "there begin at File Offset (s), and add a column of ends" in str(caught.value)
+
+
 def test_rows_of_one_recording_without_times_are_perhaps_events(
     events: str, tmp_path: Path
 ) -> None:

@@ -58,6 +58,17 @@ def test_folders_of_other_programs_are_no_classes(tmp_path: Path, beside: str, i
     assert any(named in note for note in after.notes) == (not beside.startswith("."))
 
 
+def test_recordings_that_a_cloud_drive_keeps_are_counted(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write(tmp_path / split / "dog/x.wav")
+    for number in range(2):
+        (tmp_path / f"train/dog/.y{number}.wav.icloud").write_bytes(b"bplist00")
+    (note,) = [note for note in read_corpus(f"folder:{tmp_path}").notes if "iCloud" in note]
+    assert note.startswith(
+        "2 files are placeholders of iCloud, not downloaded, first train/dog/.y0.wav"
+    )
+
+
 @pytest.mark.parametrize("name", ["teacher", "cache.zarr", "runs", "notes"])
 def test_a_folder_without_audio_is_no_class(tmp_path: Path, name: str) -> None:
     for split in ("train", "test"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import pickle
 import shutil
 import subprocess
 import sys
@@ -196,3 +197,14 @@ def test_floats_are_rounded_as_in_a_cache(folder: Path) -> None:
     cached_S = np.round(floats_S.astype(np.float64) * 2**15).astype(np.int16)
     found = trained.predict(floats_S, RATE_HZ).logits_C
     np.testing.assert_array_equal(found, trained.predict(cached_S, RATE_HZ).logits_C)
+
+
+def test_a_pool_of_workers_gets_a_cache_by_its_place(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    cache = cache_schema.open_cache("sounds.zarr")
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickle.dumps(cache))
+    assert again.clip_ids() == cache.clip_ids()
+    assert again.signals == cache.signals

@@ -195,6 +195,13 @@ def test_other_content_in_the_place_of_packs_is_left_alone(corpus: Path, tmp_pat
     assert pack(corpus, out)[0] == 2
 
 
+def test_what_macos_puts_beside_packs_is_in_no_way(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "packs"
+    packed(corpus, out)
+    (out / "._train.h5").write_bytes(b"\0\5\26\7")
+    assert pack(corpus, out)[0] == 0
+
+
 def test_one_process_at_a_time_packs_into_a_folder(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "packs"
     with write_lock(out):

@@ -108,6 +108,15 @@ def test_a_stray_object_is_named(pristine: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_what_an_operating_system_leaves_is_no_damage(pristine: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(pristine, tmp_path / "c"))
+    for name in (".DS_Store", "clips/._c", "parts/part-000/Icon\r", "parts/Thumbs.db"):
+        (root / name).write_bytes(b"x")
+    assert verify(root) == []
+    (root / "parts/.DS_Store").mkdir()
+    assert [d.object for d in verify(root)] == ["parts/.DS_Store"], "a folder is none of its files"
+
+
 def begun(root: Path) -> Path:
     """A cache of one part with three of its five units."""
     plan = small_cache.lay_out(root)

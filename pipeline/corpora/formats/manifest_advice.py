@@ -122,6 +122,12 @@ def _naming(listing: Listing, names: Sequence[str], word: str) -> str:
     )
     if {"start_s", "end_s"} <= {*have, *proposed}:
         way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
+    if offset := plain.get("file_offset"):  # Raven's
+        counts = there.get("start_s") or proposed.get("start_s", "start_s")
+        way += (
+            f". Of a sequence of files {counts} counts from the first: there begin at {offset}, and add "
+            f"a {word} of ends"
+        )
     return way
 
 
