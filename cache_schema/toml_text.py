@@ -26,6 +26,6 @@ def toml_document(content: bytes, path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # numbers of 5,000 digits, 1,000 brackets
         raise UsageError(
             f"{path} is not TOML: {error}. A name with blanks, or other letters than a to z, stands in "
-            'quotes: "two words" = "word"',
+            'straight quotes: "two words" = "word"',
             kind="config",
         ) from None

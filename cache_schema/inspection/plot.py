@@ -72,6 +72,7 @@ def _matplotlib() -> Any:
             "pictures need matplotlib: pip install 'aftersound[plot]'", kind="extra"
         ) from None
     mpl.use("Agg")
+    mpl.rcParams["pdf.fonttype"] = 42  # TrueType: journals take no Type 3
     from matplotlib import pyplot
 
     return pyplot

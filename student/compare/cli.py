@@ -264,9 +264,10 @@ def _gpus(text: str) -> list[str]:
     names = visible if len(visible) == count else [str(number) for number in range(count)]
     numbers = [int(part) if part.strip().isdecimal() else -1 for part in text.split(",")]
     if len(set(numbers)) < len(numbers) or not all(0 <= n < count for n in numbers):
+        seen = f"{count}, numbered from 0" if count else "none"
         raise UsageError(
             f"--devices {text}: expected numbers of GPUs, each once, joined by commas; torch sees "
-            f"{count}, numbered from 0. Without the option train-student takes what there is",
+            f"{seen}. Without the option train-student takes what there is",
             kind="options",
         )
     return [names[number] for number in numbers]

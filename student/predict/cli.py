@@ -110,8 +110,8 @@ def _report(batch: _Recordings, model: Path) -> None:
     if batch.failed:
         raise RunError(
             f"{len(batch.failed)} of {len(batch.recordings)} recording(s) could not be used\n"
-            f"{bullet_list(batch.failed)}\nRepair them, convert them to WAV or FLAC, or "
-            "leave them out, and repeat the command.",
+            f"{bullet_list(batch.failed)}\nMake them readable, repair them, convert them to "
+            "WAV or FLAC, or leave them out, and repeat the command.",
             kind="recordings",
         )
 

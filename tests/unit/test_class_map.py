@@ -85,7 +85,9 @@ def test_a_file_holds_names_or_lists_of_them(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"dog = 3(.|\n)*rain = \[1\]"):
         read_class_map(path)
     path.write_text('כן = "yes"', encoding="utf-8")
-    with pytest.raises(UsageError, match=r"not TOML.* stands in quotes: \"two words\" = \"word\""):
+    with pytest.raises(
+        UsageError, match=r"not TOML.* stands in straight quotes: \"two words\" = \"word\""
+    ):
         read_class_map(path)
     path.write_text('a = "b"\n"kötü" = "bad"', encoding="cp1254")
     with pytest.raises(UsageError, match=r"not TOML: not UTF-8 text \(line 2, .*1254 Turkish"):

@@ -125,6 +125,7 @@ def test_a_picture_that_was_drawn_is_replaced(tmp_path: Path) -> None:
     for suffix in PICTURES:
         file = tmp_path / f"x{suffix}"
         plot_chart(lambda axes: axes.plot([1, 2]), 1.0, file)
+        assert b"Type3" not in file.read_bytes(), "which journals refuse"
         assert CliRunner().invoke(write, ["here", "--plot", str(file)]).exit_code == 0
 
 
