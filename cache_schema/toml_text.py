@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from cache_schema.errors import UsageError
 from cache_schema.text import not_utf8
 
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 
 def toml_document(content: bytes, path: Path) -> dict[str, Any]:
-    """Read a document, with or without the mark that some editors put before all text.
+    """Read a document, with or without the mark that some editors put before all text; or of UTF-16.
 
     Raises
     ------
@@ -19,7 +22,7 @@ def toml_document(content: bytes, path: Path) -> dict[str, Any]:
         If it is not UTF-8, or not TOML.
     """
     try:
-        return tomllib.loads(content.decode("utf-8-sig"))
+        return tomllib.loads(content.decode("utf-16" if content[:2] in _UTF_16 else "utf-8-sig"))
     except UnicodeDecodeError as error:
         problem = not_utf8(content, error.start, "FILE")
         raise UsageError(f"{path} is not TOML: {problem}", kind="config") from None

@@ -22,11 +22,16 @@ from cache_schema.text import one_line
 from pipeline.audio.decode import is_entered, is_too_long, longest_clip_s
 from pipeline.corpora.interface import SPLIT_NAMES, Corpus
 from pipeline.corpora.unreadable import unreadable_reasons
+from pipeline.corpora.walk import option_text
 
 # Decoding in vain is named from here on: about a minute of a core for compressed speech.
 NAMED_DECODING_S = 10 * 3600.0
 NAMED_DECODING_RATIO = 10
-FOLD = re.compile(r"(fold|f|cv|split)?[ _-]?\d{1,2}", re.IGNORECASE)
+# By number, month or day.
+FOLD = re.compile(
+    r"(fold|f|cv|split)?[ _-]?\d{1,2}|\d{4}[-_./]?\d{2}([-_./]?\d{2})?", re.IGNORECASE
+)
+MIN_FOLDS = 3  # one each to train, validate and test
 
 
 def corpus_summary(
@@ -221,8 +226,8 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
     labelled = {clip.split for clip in corpus.clips if clip.frames and clip.labelled}
     positive = {clip.split for clip in corpus.clips if clip.frames and clip.labels}
     found = []
-    folds = [split for split in splits if split not in SPLIT_NAMES.values()]
-    are_folds = "train" not in splits and len(folds) > 1
+    folds = [split for split in splits if FOLD.fullmatch(split)]
+    are_folds = len(folds) == len(splits) >= MIN_FOLDS
     if are_folds:
         found.append(f"the splits ({few(folds)}) look like folds: {_fold_option(kind, folds)}")
     lacks = {
@@ -259,7 +264,7 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
 
 def _fold_option(kind: str, folds: Sequence[str]) -> str:
     """The option by which a kind of corpus takes folds as splits."""
-    *rest, validation, test = sorted(folds, key=lambda fold: (len(fold), fold))
+    *rest, validation, test = map(option_text, sorted(folds, key=lambda fold: (len(fold), fold)))
     if kind == "hugging-face":
         train = f"train={';'.join(rest)}&" if rest else ""
         return f"?{train}validation={validation}&test={test}"

@@ -103,12 +103,17 @@ def parse_condition(text: str) -> Condition:
 
 
 def _words(alternative: str) -> list[str]:
-    """Part an alternative at the blanks before a loss, an option or ``none``; others are of a value.
+    """Part an alternative at its blanks, but for those in the values of a loss's options.
 
-    >>> _words("prompt=0.5:text=dog bark label=1")
-    ['prompt=0.5:text=dog bark', 'label=1']
+    >>> _words("prompt=0.5:text=dog bark label=1 sp")
+    ['prompt=0.5:text=dog bark', 'label=1', 'sp']
     """
-    return list(filter(None, _NEXT_WORD.split(alternative)))
+    words: list[str] = []
+    for part in _NEXT_WORD.split(alternative):
+        head, colon, options = part.partition(":")
+        words += head.split() or [""]
+        words[-1] += colon + options
+    return list(filter(None, words))
 
 
 def parse_losses(alternative: str) -> tuple[Distillation, ...]:

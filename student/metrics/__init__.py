@@ -10,6 +10,7 @@ Shape suffixes: N clips, C classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import isinf, isnan
 from numbers import Real
 
@@ -30,6 +31,7 @@ METRICS: dict[str, str] = {
     "roc-auc": "student.metrics.roc:mean_roc_auc",
     "d-prime": "student.metrics.roc:mean_d_prime",
 }
+_TRIED_CLIPS_A_CLASS = 3
 MAIN_METRIC = {"single": "accuracy", "multi": "mAP"}
 """What picks the best epoch of a task unless something else is given."""
 
@@ -175,16 +177,20 @@ def _is_value(found: object) -> bool:
     return isinstance(found, MetricValue) and isinstance(found.value, Real)
 
 
+@cache
 def check_metrics(task: str, classes: tuple[str, ...]) -> None:
-    """Try every metric of a task, before a training at whose end each is computed.
+    """Try the metrics of other distributions, before a training at whose end each is computed.
 
     Raises
     ------
     UsageError
-        If one of another distribution fails.
+        If one fails.
     """
-    logits_NC = np.eye(len(classes)) - 0.5
-    measure_all(Predictions(logits_NC, logits_NC > 0, task, classes))
+    others = [name for name in metrics_of(task) if plugin_origin(METRICS, name, "metric")]
+    logits_NC = np.tile(np.eye(len(classes)), (_TRIED_CLIPS_A_CLASS, 1)) - 0.5
+    clips_N = np.arange(len(logits_NC))
+    for name in others:
+        measure(Predictions(logits_NC, logits_NC > 0, task, classes, clips_N=clips_N), name)
 
 
 def measure_all(predictions: Predictions) -> dict[str, Score]:

@@ -58,6 +58,13 @@ def test_a_file_gives_options_and_the_command_line_wins(tmp_path: Path) -> None:
     assert result.output == "fine 4 ('a', 'b')\n"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_file_of_a_windows_editor_is_read(tmp_path: Path, encoding: str) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text('kind = "fine"', encoding=encoding)
+    assert CliRunner().invoke(fail, ["--config", str(config)]).output == "fine 1 ()\n"
+
+
 def test_all_wrong_keys_of_a_file_are_named(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text("batch_sise = 3\nkidn = 1\n")

@@ -235,6 +235,28 @@ def test_folds_are_reported_with_the_option_that_takes_them(
         assert warnings(read_corpus(f"{kind}:{place}{option}"), kind) == []
 
 
+@pytest.mark.parametrize(
+    "splits",
+    [
+        ("train_a", "train_b", "test"),
+        ("part1x", "part2x", "part3x"),
+        ("1", "2", "test"),
+        ("1", "2"),
+    ],
+)
+def test_other_splits_are_no_folds(tmp_path: Path, splits: tuple[str, ...]) -> None:
+    """The official test would train, or nothing would."""
+    rows = []
+    for name in splits:
+        for label in ("dog", "cat"):
+            write(tmp_path / name / label / "x.wav")
+            rows.append(f"{name}/{label}/x.wav,{label},{name}")
+    (tmp_path / "clips.csv").write_text("\n".join(["path,label,split", *rows]))
+    found = warnings(read_corpus(f"csv:{tmp_path / 'clips.csv'}"), "csv")
+    assert not any("look like folds" in line for line in found)
+    assert any("no split train" in line for line in found)
+
+
 # --- unreadable clips ----------------------------------------------------------------------------
 
 
