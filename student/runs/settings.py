@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 # Settings that runs of earlier versions do not know.
 LATER_SETTINGS = ("patience", "validate_every", "labelled_share", "unlabelled", "lanes")
 ROUNDING = 1e-9  # of a sum of weights
+FILES = "files"
 TEACHER, WARM_UP_EPOCHS = OWN_OPTIONS = "teacher", "warm_up_epochs"
 """Options of ``--distill`` whatever the loss."""
 
@@ -202,7 +203,7 @@ class Settings:
     @property
     def origins(self) -> dict[str, dict[str, str]]:
         """``plugins`` and ``files`` of a run that has any: what its names stand for here."""
-        found = {"plugins": self.plugins, "files": self.files}
+        found = {"plugins": self.plugins, FILES: self.files}
         return {kind: facts for kind, facts in found.items() if facts}
 
     @property

@@ -57,7 +57,13 @@ from student.runs.run_result import (
     is_outdated,
     result_problems,
 )
-from student.runs.settings import Settings, diff_settings, distillation_as_json, student_class
+from student.runs.settings import (
+    FILES,
+    Settings,
+    diff_settings,
+    distillation_as_json,
+    student_class,
+)
 from student.stream.class_map import coverage_report
 from student.stream.epoch_rows import usable_clips
 from student.stream.lengths import TrainingLengths
@@ -415,6 +421,8 @@ def checked_run(run: Path, config: dict[str, Any]) -> tuple[dict[str, Any], dict
             f"{run / CONFIG} is no settings of a run. Nothing was written. Choose another --out.",
             kind="exists",
         )
+    if FILES in config:  # which runs of earlier versions have not recorded
+        before = {FILES: config[FILES], **before}
     extended = _extended(run, before, config)
     config |= {EXTENDED: extended} if extended else {}
     if extended != before.get(EXTENDED, []):

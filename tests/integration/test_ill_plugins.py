@@ -207,8 +207,13 @@ def test_the_content_of_a_file_that_an_option_names_is_a_setting(
     assert lines == [1, 2, 2]
     run = tmp_path / "run"
     succeeded(train(site, cache, run, "--distill", loss))
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "files"}))
+    succeeded(
+        train(site, cache, run, "--distill", loss, "--epochs", 2)
+    )  # begun by an earlier version
     matrix.write_bytes(b"three")
-    again = train(site, cache, run, "--distill", loss)
+    again = train(site, cache, run, "--distill", loss, "--epochs", 2)
     assert again.returncode == 2
     assert "files.loss from-file matrix: the run has " in again.stderr
 
