@@ -77,11 +77,16 @@ def letters_alone(name: str) -> str:
     return " ".join(_VARIANTS.sub("", visible(name)).casefold().split())
 
 
+def not_utf8_at(data: bytes, byte: int) -> str:
+    """Name the line and the byte where a text stops being UTF-8."""
+    line = len((data[:byte] + b"?").splitlines())
+    return f"not UTF-8 text (line {line}, byte {byte})"
+
+
 def not_utf8(data: bytes, byte: int, file: str) -> str:
     """Name where a text stops being UTF-8, and how the file, as `file` in the command, becomes it."""
-    line = len((data[:byte] + b"?").splitlines())
     return (
-        f"not UTF-8 text (line {line}, byte {byte}); convert it from the encoding that it was saved in, "
+        f"{not_utf8_at(data, byte)}; convert it from the encoding that it was saved in, "
         f"for example with iconv -f WINDOWS-1252 -t UTF-8 {file} > {file}.utf8 (1252 is Western Europe; "
         "1250 Central Europe, 1251 Cyrillic, 1253 Greek, 1254 Turkish)"
     )

@@ -116,7 +116,7 @@ class Command(click.Command):
             return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse; of a file whose name looks like an option it is said how that is written."""
+        """Parse; the message of a file whose name looks like an option shows how to write it."""
         words = list(args)
         try:
             return super().parse_args(ctx, args)

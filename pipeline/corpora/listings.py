@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.plugins import nearest_name
-from cache_schema.text import letters_alone, not_utf8, shell_word, visible
+from cache_schema.text import letters_alone, not_utf8, not_utf8_at, shell_word, visible
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
 from pipeline.corpora.list_syntax import csv_rows
@@ -146,15 +146,13 @@ def _no_utf8(data: bytes, byte: int) -> str:
 
     Of rows in two encodings a conversion of the whole would spoil those that are right.
     """
-    problem = not_utf8(data, byte, "LIST")
     others = [row for row in data.splitlines() if not row.isascii() and _is_utf8(row)]
     if others:
-        where = problem.partition(";")[0]
         return (
-            f"{where}, though {len(others)} other line(s) with letters beyond ASCII are: rows of two "
-            "encodings were joined. Convert those of one source before they are joined"
+            f"{not_utf8_at(data, byte)}, though {len(others)} other line(s) with letters beyond ASCII "
+            "are: rows of two encodings were joined. Convert those of one source before they are joined"
         )
-    return problem
+    return not_utf8(data, byte, "LIST")
 
 
 def _is_utf8(line: bytes) -> bool:

@@ -103,7 +103,7 @@ def load_metric(name: str) -> Metric:
 
 
 def is_share(name: str) -> bool:
-    """Whether a metric goes from 0 to 1, so that a percentage says it."""
+    """Whether a metric goes from 0 to 1, so that it is shown as a percentage."""
     return bool(getattr(load_metric(name), "is_share", True))
 
 

@@ -426,7 +426,7 @@ def checked_run(run: Path, config: dict[str, Any]) -> tuple[dict[str, Any], dict
     extended = _extended(run, before, config)
     config |= {EXTENDED: extended} if extended else {}
     if extended != before.get(EXTENDED, []):
-        load_state(run)  # or the settings would promise what the run cannot do any more
+        load_state(run)  # or config.json would name epochs that the run cannot train
         return config, before
     changes = diff_settings(before, config)
     if changes:

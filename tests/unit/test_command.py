@@ -74,17 +74,17 @@ def test_all_wrong_keys_of_a_file_are_named(tmp_path: Path) -> None:
     assert "Did you mean 'kind'" in result.output
 
 
-@click.command(cls=Command, name="hear")
+@click.command(cls=Command, name="listen")
 @click.argument("model")
 @click.argument("recordings", nargs=-1)
-def hear(model: str, recordings: tuple[str, ...]) -> None:
+def listen(model: str, recordings: tuple[str, ...]) -> None:
     click.echo(f"{model} {recordings}")
 
 
 def test_an_argument_is_no_key_of_a_file(tmp_path: Path) -> None:
     config = tmp_path / "c.toml"
     config.write_text('model = "m"\n')
-    result = CliRunner().invoke(hear, ["--config", str(config), "m"])
+    result = CliRunner().invoke(listen, ["--config", str(config), "m"])
     assert result.exit_code == 2
     assert "model: MODEL is no option, so the command line gives it" in result.output
 
@@ -94,11 +94,11 @@ def test_a_file_that_looks_like_an_option_is_named_as_it_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "-1 b.wav").touch()
-    result = CliRunner().invoke(hear, ["m", "-1 b.wav"])
+    result = CliRunner().invoke(listen, ["m", "-1 b.wav"])
     assert result.exit_code == 2
     assert "No such option '-1'. The file of that name is written './-1 b.wav'." in result.output
-    assert "The file" not in CliRunner().invoke(hear, ["m", "-2.wav"]).output
-    assert CliRunner().invoke(hear, ["m", "./-1 b.wav"]).output == "m ('./-1 b.wav',)\n"
+    assert "The file" not in CliRunner().invoke(listen, ["m", "-2.wav"]).output
+    assert CliRunner().invoke(listen, ["m", "./-1 b.wav"]).output == "m ('./-1 b.wav',)\n"
 
 
 def test_a_value_that_an_option_does_not_take_is_named_with_the_file(tmp_path: Path) -> None:
