@@ -11,6 +11,7 @@ import json
 import re
 import shlex
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 # Controls (C0, DEL, C1), line separators, marks of direction, what has neither ink nor width (not the
@@ -75,6 +76,14 @@ def letters_alone(name: str) -> str:
     True
     """
     return " ".join(_VARIANTS.sub("", visible(name)).casefold().split())
+
+
+def alike_names(names: Iterable[str]) -> list[list[str]]:
+    """Group the names that :func:`letters_alone` makes one, in their order; others are left out."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(letters_alone(name), []).append(name)
+    return [alike for alike in groups.values() if len(alike) > 1]
 
 
 def not_utf8_at(data: bytes, byte: int) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.plugins import nearest_name
-from cache_schema.text import letters_alone, not_utf8, not_utf8_at, shell_word, visible
+from cache_schema.text import alike_names, not_utf8, not_utf8_at, shell_word, visible
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
 from pipeline.corpora.list_syntax import csv_rows
@@ -245,14 +245,11 @@ def fold_splits(
 
 def _folds_alike(serves: Mapping[str, str], found: Collection[str]) -> list[str]:
     """Folds that seem to be one, written in two ways, of which one serves another split."""
-    alike: dict[str, list[str]] = {}
-    for fold in sorted(found):
-        alike.setdefault(letters_alone(fold), []).append(fold)
     return [
         "folds that differ in case, blanks or unseen marks alone serve several splits: "
         + ", ".join(f"{fold!a} ({serves.get(fold, 'train')})" for fold in folds)
         + "; write them alike, or name them together"
-        for folds in alike.values()
+        for folds in alike_names(sorted(found))
         if len({serves.get(fold, "train") for fold in folds}) > 1
     ]
 
