@@ -74,7 +74,9 @@ def joined_behind_count(stream: Stream) -> str:
     behind = behind_tags(stream, behind)
     if head_at(stream, behind):
         return several_files(behind)
-    return "" if first_mp3_frame(stream, behind) is None else several_streams("MP3")
+    if first_mp3_frame(stream, behind) is None:
+        return ""
+    return f"more frames than its header counts, as of {several_streams('MP3')}"
 
 
 def _behind_frames(stream: Stream, count: _Count) -> int | None:

@@ -67,6 +67,13 @@ def _link_problem(text: str) -> str | None:
     return None
 
 
+def absent(folder: Path, name: str) -> str:
+    """Name a file that is not there; what stands in its place would take no copy of it."""
+    odd = os.path.lexists(folder / name)
+    what = " (in its place is a link to nothing, a folder or a pipe: delete that first)"
+    return f"{name}{what * odd}"
+
+
 class LocalPath(click.Path):
     """A path on a local disk: no address such as ``s3://``, and not empty; ``~`` is the home folder.
 

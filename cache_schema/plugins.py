@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from cache_schema.errors import UsageError, bullet_list
-from cache_schema.text import letters_alone
+from cache_schema.paths import path_problem
+from cache_schema.text import ALIKE, letters_alone
 
 GROUPS = {
     "student": "aftersound.students",
@@ -50,7 +51,7 @@ def unknown_name(name: str, known: Iterable[str], kind: str) -> UsageError:
     nearest = nearest_name(name, names)
     hint = f" Did you mean {nearest!r}?" if nearest else ""
     if twin := next((one for one in names if letters_alone(one) == letters_alone(name)), ""):
-        hint = f" {name!a} and {twin!a} differ in case, Unicode form, blanks or unseen marks alone."
+        hint = f" {name!a} and {twin!a} {ALIKE}."
     return UsageError(
         f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}.{hint}", kind="unknown"
     )
@@ -306,14 +307,16 @@ def _convert(text: str, hint: Any) -> Any:
         return spelled[text.lower()]
     if hint in (int, float):
         return _number(text, hint)
-    if hint is Path and (not text or "\0" in text):
-        raise ValueError(f"expected a path, got {text!r}")
-    if hint not in (str, Path):
+    if hint is Path:
+        if "\0" in text or (problem := path_problem(text, links=False)):
+            raise ValueError(f"expected a path, got {text!r}" if "\0" in text else problem)
+        return Path(text)
+    if hint is not str:
         raise ValueError(
             f"its type {hint} is not one that a text is converted to: str, int, float, bool, Path, "
             "Literal, or one of these or None"
         )
-    return Path(text) if hint is Path else text
+    return text
 
 
 def _number(text: str, kind: type[int] | type[float]) -> int | float:

@@ -23,7 +23,7 @@ _UNSAFE = (
 _IN_A_LINE = re.compile(f"[{_UNSAFE}]")
 _IN_A_PAGE = re.compile(f"(?![\n\t])[{_UNSAFE}]")
 # An underline between letters or digits emphasises nothing.
-_IN_MARKDOWN = re.compile(r"[\\`|*\[\]]|(?<![^\W_])_|_(?![^\W_])")
+_IN_MARKDOWN = re.compile(r"[\\`|*$\[\]]|(?<![^\W_])_|_(?![^\W_])")
 # Of a line above a panel of a plot.
 PLOT_CHARACTERS = 60
 ESCAPED = "aftersound-escaped"
@@ -57,6 +57,10 @@ def page(text: object) -> str:
 
 _JOINERS = "\u200c\u200d"  # which tell words apart
 _VARIANTS = re.compile("[\ufe00-\ufe0f]")  # a symbol as text or as a picture
+# Apostrophes and hyphens that word processors and phones write in place of those of a keyboard.
+_PLAIN_SIGNS = str.maketrans(
+    "\u2018\u2019\u02bc\u00b4`\u2010\u2011\u2012\u2013\u2212", "'''''-----"
+)
 
 
 def visible(name: str) -> str:
@@ -69,13 +73,18 @@ def visible(name: str) -> str:
     return "".join(c for c in form if c in _JOINERS or unicodedata.category(c) != "Cf").strip()
 
 
+ALIKE = "differ in case, Unicode form, blanks, apostrophes, hyphens or unseen marks alone"
+"""What is said of names that :func:`letters_alone` makes one."""
+
+
 def letters_alone(name: str) -> str:
-    """What is left of a name where case, Unicode form, blanks and marks of direction do not count.
+    """What is left of a name where case, Unicode form, blanks, typography and unseen marks do not count.
 
     >>> letters_alone("Ku\u0308ndigung ") == letters_alone("k\u00fcndigung")
     True
     """
-    return " ".join(_VARIANTS.sub("", visible(name)).casefold().split())
+    plain = _VARIANTS.sub("", visible(name)).translate(_PLAIN_SIGNS)
+    return " ".join(plain.casefold().split())
 
 
 def alike_names(names: Iterable[str]) -> list[list[str]]:
@@ -111,13 +120,19 @@ def lines(document: Any) -> Any:
 
 
 def json_text(document: Any, indent: int | None = None, *, allow_nan: bool = True) -> str:
-    """Encode JSON that reads back as it was, whatever a terminal makes of its text."""
+    r"""Encode JSON that reads back as it was, whatever a terminal makes of its text.
+
+    Only a byte of a path that is no UTF-8 becomes text, as it does in CSV: no JSON holds it.
+
+    >>> json_text("M\udcfcller")
+    '"M\\\\xfcller"'
+    """
     text = json.dumps(document, ensure_ascii=False, indent=indent, allow_nan=allow_nan)
     return _IN_A_PAGE.sub(_escaped_in_json, text)
 
 
 def markdown(text: object) -> str:
-    r"""Escape for a cell of a table or a paragraph of Markdown: no cell, code, link or tag begins.
+    r"""Escape for a cell or a paragraph of Markdown: no cell, code, formula, link or tag begins.
 
     >>> markdown("a|b <b>"), markdown("_silence_ of_all")
     ('a\\|b &lt;b&gt;', '\\_silence\\_ of_all')
@@ -161,6 +176,8 @@ def plot_text(text: object) -> str:
 
 
 def _escaped_in_json(found: re.Match[str]) -> str:
+    if "\ud800" <= found[0] <= "\udfff":
+        return _escaped(found).replace("\\", r"\\")
     return _units(found[0])
 
 

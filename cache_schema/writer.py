@@ -61,6 +61,7 @@ from cache_schema.store.objects import (
 from cache_schema.store.part_digests import (
     LAYOUT,
     PLAN,
+    chunk_keys,
     is_unsealed,
     layout_damage,
     metadata_keys,
@@ -256,6 +257,23 @@ def missing_units(root: CachePath, plan: PartPlan) -> list[int]:
     return [unit for unit, there in zip(units, found, strict=True) if not there]
 
 
+def incomplete_units(root: CachePath, plan: PartPlan) -> list[int]:
+    """Work units of a part that lack their commit record or a chunk.
+
+    A unit's record is written last; but a copy that was made meanwhile may have it without a chunk.
+    """
+    missing = {*missing_units(root, plan)}
+    objects = objects_of(part_folder(root, plan.name))
+    listed = set[str]()
+    if objects.lists:
+        listed.update(key for spec in plan.signals for key in objects.list(spec.name))
+
+    def is_whole(unit: int) -> bool:
+        return all(key in listed or objects.exists(key) for key in chunk_keys(plan, unit).values())
+
+    return [u for u in range(len(plan.units.rows)) if u in missing or not is_whole(u)]
+
+
 def write_unit(root: CachePath, plan: PartPlan, unit: int, rows: Sequence[UnitRow]) -> CommitRecord:
     """Write a unit's chunks, then its record. Repeating it with equal rows changes nothing.
 
@@ -336,7 +354,7 @@ def seal(root: CachePath, plan: PartPlan) -> None:
         ``"unfinished"`` when units lack a record; ``"stale"`` when the part was sealed before and
         its units no longer give the same index (a repair on other libraries or hardware).
     """
-    missing = missing_units(root, plan)
+    missing = incomplete_units(root, plan)
     if missing:
         raise CacheError(
             f"{plan.name} of {root} lacks {len(missing)} of {len(plan.units.rows)} work units, first "

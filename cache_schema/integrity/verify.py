@@ -17,11 +17,11 @@ from cache_schema.metadata import Manifest, PartEntry, PartIndex, PartPlan
 from cache_schema.reader import SealedPart
 from cache_schema.signal_names import teacher_label
 from cache_schema.store.address import CachePath
-from cache_schema.store.arrays import chunk_key
 from cache_schema.store.files import PARTIAL_SUFFIX, sha256
 from cache_schema.store.objects import differing_objects, get_recorded, objects_of
 from cache_schema.store.part_digests import (
     LAYOUT,
+    chunk_keys,
     is_unsealed,
     layout_damage,
     metadata_keys,
@@ -162,7 +162,7 @@ def _named_by_part(root: CachePath, entry: PartEntry) -> set[str]:
         named |= parse(PartIndex, data, INDEX).objects.keys()
     for unit in range(len(plan.units.rows)):
         named |= {record_key(unit), record_digest_key(unit)}
-        named |= {f"{s.name}/{chunk_key(unit, len(s.chunk_shape))}" for s in plan.signals}
+        named |= {*chunk_keys(plan, unit).values()}
     return {f"parts/{entry.name}/{key}" for key in named}
 
 
@@ -230,12 +230,7 @@ def _verify_unit(
     if record is None:
         yield _unit_damage(plan, unit, record_key(unit), "; ".join(problems))
         return
-    chunks = {
-        f"{signal.name}/{chunk_key(unit, len(signal.chunk_shape))}": record.objects[
-            signal.name
-        ].sha256
-        for signal in plan.signals
-    }
+    chunks = {key: record.objects[signal].sha256 for signal, key in chunk_keys(plan, unit).items()}
     for key, problem in differing_objects(folder, chunks):
         yield _unit_damage(plan, unit, key, problem)
 

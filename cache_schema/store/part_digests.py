@@ -15,6 +15,7 @@ from cache_schema.documents import parse, problems_of
 from cache_schema.errors import CacheError
 from cache_schema.metadata import CommitRecord, PartIndex, PartPlan
 from cache_schema.store.address import CachePath
+from cache_schema.store.arrays import chunk_key
 from cache_schema.store.files import PARTIAL_SUFFIX, sha256
 from cache_schema.store.objects import ahead, differing_objects, get_recorded, objects_of
 
@@ -55,6 +56,11 @@ def record_key(unit: int) -> str:
 def record_digest_key(unit: int) -> str:
     """Key of the digest of a unit's record, below an unsealed part."""
     return f"{UNSEALED}/{unit:06d}.sha256"
+
+
+def chunk_keys(plan: PartPlan, unit: int) -> dict[str, str]:
+    """Key of a unit's chunk of each signal, below its part."""
+    return {s.name: f"{s.name}/{chunk_key(unit, len(s.chunk_shape))}" for s in plan.signals}
 
 
 def metadata_keys(plan: PartPlan) -> list[str]:

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 from cache_schema.clip import Clip
 from cache_schema.errors import MAX_LISTED, UsageError, bullet_list
 from cache_schema.store.address import Address, CachePath, path_below, resolved
-from cache_schema.text import alike_names, one_line
+from cache_schema.text import ALIKE, alike_names, one_line
 from pipeline.audio.decode import AUDIO_SUFFIXES, Header, UnusableAudio, scan_header, segment_frames
 from pipeline.corpora.unreadable import unreadable_reasons
 from pipeline.corpora.walk import (
@@ -197,8 +197,7 @@ def _no_clips(root: CachePath) -> str:
 def twin_notes(classes: Sequence[str]) -> list[str]:
     """Note classes that look alike: one that two systems, or two people, have written in their ways."""
     return [
-        f"classes {' and '.join(map(ascii, alike))} differ in case, Unicode form, blanks or unseen "
-        "marks alone; if they are one class, give it one name"
+        f"classes {' and '.join(map(ascii, alike))} {ALIKE}; if they are one class, give it one name"
         for alike in alike_names(classes)
     ]
 

@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
+from cache_schema.paths import absent
 from cache_schema.plugins import nearest_name
-from cache_schema.text import alike_names, not_utf8, not_utf8_at, shell_word, visible
+from cache_schema.text import ALIKE, alike_names, not_utf8, not_utf8_at, shell_word, visible
 from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.interface import Entry
 from pipeline.corpora.list_syntax import csv_rows
@@ -49,7 +50,7 @@ def check_lists(source: str, root: Path, names: Sequence[str]) -> None:
     UsageError
         Naming every list that is missing.
     """
-    if missing := [name for name in names if not (root / name).is_file()]:
+    if missing := [absent(root, name) for name in names if not (root / name).is_file()]:
         way = elsewhere(source, root, names) or "Put them there as published"
         raise UsageError(
             f"corpus {source}: {len(missing)} of its lists are missing\n{bullet_list(missing)}\n"
@@ -225,9 +226,11 @@ def fold_splits(
     for fold in found:
         forms.setdefault(visible(fold), []).append(fold)
     known = ", ".join(sorted(forms, key=lambda fold: (len(fold), fold))) or "none"
-    requested = {"validation": _names(validation_folds), "test": _names(test_folds)}
+    options = {"validation": validation_folds, "test": test_folds}
+    requested = {split: _names(text, forms) for split, text in options.items()}
+    alone = "; one with ; in its name is given alone, or renamed" * (";" in known)
     problems += [
-        f"no clip in fold {fold!r} of {split}_folds; folds: {known}"
+        f"no clip in fold {fold!r} of {split}_folds; folds: {known}{alone}"
         for split, folds in requested.items()
         for fold in folds
         if fold not in forms
@@ -246,7 +249,7 @@ def fold_splits(
 def _folds_alike(serves: Mapping[str, str], found: Collection[str]) -> list[str]:
     """Folds that seem to be one, written in two ways, of which one serves another split."""
     return [
-        "folds that differ in case, blanks or unseen marks alone serve several splits: "
+        f"folds that {ALIKE} serve several splits: "
         + ", ".join(f"{fold!a} ({serves.get(fold, 'train')})" for fold in folds)
         + "; write them alike, or name them together"
         for folds in alike_names(sorted(found))
@@ -254,7 +257,10 @@ def _folds_alike(serves: Mapping[str, str], found: Collection[str]) -> list[str]
     ]
 
 
-def _names(folds: str) -> list[str]:
+def _names(folds: str, known: Collection[str]) -> list[str]:
+    """The folds that an option names: one whose own name may hold ``;``, or several joined by it."""
+    if (whole := visible(folds)) in known:
+        return [whole]
     return [name for text in folds.split(";") if (name := visible(text))]
 
 

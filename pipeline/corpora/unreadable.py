@@ -37,7 +37,10 @@ class _Reason(NamedTuple):
     example: str = ""
 
 
-OTHERS = _Reason("others cannot be decoded")
+# Of what an address holds, the name of a file.
+_DECODED = "decoded (Python's urllib.parse.unquote), up to the ?"
+_IN_ADDRESSES = re.compile(r"%[0-9A-Fa-f]{2}|\?")
+OTHERS = _Reason("others cannot be read")
 
 
 def unreadable_reasons(root: CachePath, clips: Sequence[Clip]) -> list[str]:
@@ -121,7 +124,9 @@ def _spelling(name: str, finder: _Finder) -> _Reason:
     elif plain != name and finder.has(plain):
         hint = "paths use backslashes; write /"
     elif finder.has(unquote(name)):
-        hint = f"paths are percent-encoded; write {unquote('%20')!r} for %20"
+        hint = f"paths are percent-encoded; write them {_DECODED}"
+    elif finder.has(unquote(name.partition("?")[0])):
+        hint = f"paths have queries of addresses; write them {_DECODED}"
     elif above := finder.above(plain):
         hint = f"they are below {above}: csv and jsonl take root={option_text(above)}"
     elif there := finder.like(plain):
@@ -199,7 +204,8 @@ def _of_content(root: CachePath, clip: Clip) -> _Reason:
     """What a decoder reports of the header of a file that is there, or where its end is."""
     header = scan_header(root / clip.path)
     if header.problem == NO_OBJECT:  # of a web server, which is not listed
-        return _Reason("are not there")
+        hint = f"write names as the server has them, {_DECODED}"
+        return _Reason("are not there", hint if _IN_ADDRESSES.search(clip.path) else "")
     if not header.frames:
         unknown = "Format not recognised" in header.problem  # libsndfile's words
         hint = "convert what it does not know, such as M4A, AMR or WMA, to WAV or FLAC"

@@ -29,7 +29,7 @@ from cache_schema.signal_names import LOGITS, command_of, teacher_label
 from cache_schema.store.address import CachePath, resolved
 from cache_schema.terminal import Terminal
 from cache_schema.text import one_line, shell_word
-from cache_schema.writer import missing_units
+from cache_schema.writer import incomplete_units
 from pipeline.corpora.argument import CORPUS, corpora_argument
 from pipeline.corpus_summary import corpus_summary
 from pipeline.precompute.inputs import Inputs, Request
@@ -330,7 +330,7 @@ def _run(console: Terminal, precompute: Precompute, part: tuple[int, int] | None
 
 def _stopped(out: CachePath, plan: PartPlan) -> RunError:
     total = len(plan.units.rows)
-    kept = total - len(missing_units(out, plan))
+    kept = total - len(incomplete_units(out, plan))
     return RunError(
         f"stopped. {kept} of {total} work units of {plan.name} in {out} are kept; repeat the command to "
         "go on.",

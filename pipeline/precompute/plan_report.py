@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cache_schema.metadata import PartPlan
 from cache_schema.signal_names import signal_of
-from cache_schema.writer import missing_units
+from cache_schema.writer import incomplete_units
 from pipeline.precompute.inputs import Inputs
 from pipeline.precompute.precompute import Precompute
 
@@ -60,7 +60,9 @@ class PlanReport:
 def plan_report(precompute: Precompute) -> PlanReport:
     """Plan a request (or what it adds to an existing cache) and time the teacher on a few clips."""
     plans, added = precompute.planned()
-    todo = [(plan, missing) for plan in plans if (missing := missing_units(precompute.out, plan))]
+    todo = [
+        (plan, missing) for plan in plans if (missing := incomplete_units(precompute.out, plan))
+    ]
     todo += [(plan, list(range(len(plan.units.rows)))) for plan in added]
     inputs = precompute.inputs
     samples = inputs.lengths

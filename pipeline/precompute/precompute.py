@@ -16,9 +16,9 @@ from cache_schema.writer import (
     add_part,
     check_layout,
     create_cache,
+    incomplete_units,
     load_manifest,
     load_plans,
-    missing_units,
     seal,
 )
 from pipeline.precompute.executors import run_units
@@ -63,7 +63,7 @@ class Precompute:
             while plans := self._unfinished(self.create_parts(), load_manifest(out)):
                 plan = plans[0]
                 check_layout(out, plan)
-                missing = missing_units(out, plan)
+                missing = incomplete_units(out, plan)
                 on_start(plan, missing)
                 for record in self.compute(plan, missing):
                     on_unit(plan, record)
@@ -95,7 +95,7 @@ class Precompute:
                 check_sealed_parts(self.inputs, manifest, plans)
                 parts = self._unfinished(plans, manifest)
             mine = {
-                plan.name: [u for u in missing_units(out, plan) if u % count == number - 1]
+                plan.name: [u for u in incomplete_units(out, plan) if u % count == number - 1]
                 for plan in parts
             }
             for plan in parts:
@@ -105,7 +105,7 @@ class Precompute:
                     on_unit(plan, record)
                 self._seal_if_complete(plan)
             if not any(mine.values()):
-                left = sum(len(missing_units(out, plan)) for plan in parts)
+                left = sum(len(incomplete_units(out, plan)) for plan in parts)
                 if left or not parts:  # else others have ended meanwhile, and it may be unsealed
                     return left
 
@@ -115,7 +115,7 @@ class Precompute:
         return [plan for plan in own if not manifest.sealed(plan.name)]
 
     def _seal_if_complete(self, plan: PartPlan) -> None:
-        if missing_units(self.out, plan):
+        if incomplete_units(self.out, plan):
             return
         with write_lock(self.out, wait_s=SHARED_WAIT_S):
             if not load_manifest(self.out).sealed(plan.name):

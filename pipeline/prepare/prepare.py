@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cache_schema.errors import RunError, UsageError, bullet_list
+from cache_schema.paths import absent
 from cache_schema.plugins import unknown_name
 from cache_schema.store.lock import write_lock
 from cache_schema.text import shell_word
@@ -158,9 +159,10 @@ def _local_archives(corpus: OfficialCorpus, source: Path, report: Report) -> lis
     files = [source / archive.name for archive in corpus.archives]
     missing = [a for a, file in zip(corpus.archives, files, strict=True) if not file.is_file()]
     if missing:
+        listed = [f"{absent(source, a.name)} ({a.url})" for a in missing]
         raise UsageError(
             f"{source} holds neither the corpus unpacked ({', '.join(corpus.holds)}) nor all of its "
-            f"archives; {len(missing)} missing\n{bullet_list(f'{a.name} ({a.url})' for a in missing)}\n"
+            f"archives; {len(missing)} missing\n{bullet_list(listed)}\n"
             "Put them there, or leave out --from to have them downloaded.",
             kind="missing",
         )

@@ -143,7 +143,7 @@ def main(
     from student.training.determinism import prepare_torch
     from student.training.train import corpus_warnings
 
-    _check_ledger(ledger, out)
+    _check_ledger(ledger, out, report, png)
     if report is not None:
         require_report("--report")
     if png is not None:
@@ -224,14 +224,20 @@ def cache_names(paths: Sequence[CachePath]) -> dict[str, CachePath]:
     return named
 
 
-def _check_ledger(ledger: Path | None, out: Path) -> None:
-    """Reject a ledger in the place of what the comparison writes itself."""
+def _check_ledger(ledger: Path | None, out: Path, *pages: Path | None) -> None:
+    """Reject a ledger in the place of what else the comparison writes."""
     from student.compare.runner import TABLES
     from student.compare.runs import RUNS
 
     if ledger is None:
         return
     file, folder = (Path(os.path.realpath(path)) for path in (ledger, out))
+    if file in {Path(os.path.realpath(page)) for page in pages if page is not None}:
+        raise UsageError(
+            f"--ledger {ledger} is also where --report and --png write; name another file, for example "
+            f"--ledger {shell_word(f'{out}.jsonl')}",
+            kind="options",
+        )
     if file == folder or (
         file.is_relative_to(folder) and file.relative_to(folder).parts[0] in (*TABLES, RUNS)
     ):

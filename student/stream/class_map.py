@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.plugins import unknown_name
-from cache_schema.text import letters_alone
+from cache_schema.text import ALIKE, letters_alone
 from cache_schema.toml_text import toml_document
 
 Names = Mapping[str, Sequence[str]]
@@ -141,8 +141,7 @@ def _check_all_covered(classes: Sequence[str], teacher_classes: Sequence[str]) -
             for name in missing
             if (key := letters_alone(name)) in teachers
         ]
-        how = "differ in case, Unicode form, blanks or unseen marks alone"
-        alike = f" ({'; '.join(twins)} {how})" if twins else ""
+        alike = f" ({'; '.join(twins)} {ALIKE})" if twins else ""
         raise UsageError(
             f"the cached logits lack {len(missing)} of {len(classes)} classes: {', '.join(missing)}; "
             f"the teacher's classes: {', '.join(teacher_classes)}{alike}. Name which stand for which in "

@@ -146,6 +146,37 @@ def test_what_a_web_server_lacks_is_not_there(server: ObjectServer, tmp_path: Pa
     assert "1 are not there, first no.wav" in refused.stderr
 
 
+def test_web_addresses_are_decoded_below_their_prefix_alone(
+    server: ObjectServer, corpus: Path, tmp_path: Path
+) -> None:
+    tone = (corpus / "train/low/0.flac").read_bytes()
+    server.objects |= {
+        f"eps/{name}.flac": tone for name in ("Ep 0 \u2013 caf\u00e9", "100%25", "plain")
+    }
+    names = ("Ep%200%20%E2%80%93%20caf%C3%A9", "100%2525", "plain")
+    place = server.web("eps").rstrip("/")
+    whole = [f"{place}/{name}.flac,low,train" for name in names]
+    (tmp_path / "l.csv").write_text("\n".join(["path,label,split", *whole]))
+    text = f"csv:{tmp_path}/l.csv?root={place}"
+    shown = succeeded(precompute(f"{text}&prefix={place}", tmp_path / "c", "--plan"))
+    assert "3 of low\n" in shown
+    assert ", 0 unusable by their header" in shown
+    (tmp_path / "l.csv").write_text(f"path,label\n{names[0]}.flac,low\n")
+    refused = precompute(text, tmp_path / "c")
+    assert refused.returncode == 2
+    assert "write names as the server has them, decoded (Python's urllib" in refused.stderr
+
+
+def test_addresses_of_files_that_are_here_are_explained(corpus: Path, tmp_path: Path) -> None:
+    place = "https://cdn.example.com/own"
+    (tmp_path / "l.csv").write_text(f"path,label\n{place}/train/low/0.flac,low\n")
+    text = f"csv:{tmp_path}/l.csv?root={corpus}"
+    refused = precompute(text, tmp_path / "c")
+    assert f"If {place} stands for {corpus}: ?prefix={place}" in refused.stderr
+    shown = succeeded(precompute(f"{text}&prefix={place}", tmp_path / "c", "--plan"))
+    assert ", 0 unusable by their header" in shown
+
+
 def test_what_is_listed_and_not_there_is_explained(server: ObjectServer, tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text("path,label\ntrain/HIGH/0.flac,high\nno.wav,low\n")
     text = f"csv:{tmp_path}/l.csv?root=s3://bucket/{PLACE}"

@@ -13,7 +13,7 @@ from small_cache import tree_bytes
 
 from cache_schema.metadata import PartPlan
 from cache_schema.store.lock import write_lock
-from cache_schema.writer import load_manifest, load_plans, missing_units
+from cache_schema.writer import incomplete_units, load_manifest, load_plans, missing_units
 from pipeline.precompute import precompute as stage
 from pipeline.precompute.inputs import Request
 
@@ -130,13 +130,13 @@ def test_a_slice_that_sees_another_end_at_its_last_look_seals(
     (plan,) = load_plans(out, load_manifest(out))
 
     def looked(root: Path, plan: PartPlan) -> list[int]:
-        found = missing_units(root, plan)
+        found = incomplete_units(root, plan)
         looks.append(found)
         if len(looks) == 2:  # what is missing when this slice would seal
             list(stage.Precompute(request).compute(plan, found))
         return found
 
-    monkeypatch.setattr(stage, "missing_units", looked)
+    monkeypatch.setattr(stage, "incomplete_units", looked)
     left = stage.Precompute(request).run_slice(1, 2, lambda *_: None, lambda *_: None)
     assert left == 0
     assert looks[1]

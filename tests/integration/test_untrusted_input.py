@@ -132,6 +132,26 @@ def test_an_index_names_no_file_outside_the_folder(model: Path, name: str) -> No
         open_teacher(str(model))
 
 
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to nothing"])
+@pytest.mark.parametrize("name", [CONFIG, "preprocessor_config.json", WEIGHTS, "part.safetensors"])
+def test_what_is_no_file_is_deleted_before_one_is_copied(model: Path, name: str, kind: str) -> None:
+    if name == "part.safetensors":
+        (model / WEIGHTS).unlink()
+        (model / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": {"a": name}}))
+    place = model / name
+    place.unlink(missing_ok=True)
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to(model / "gone")
+    with pytest.raises(AftersoundError) as caught:
+        open_teacher(str(model), {})
+    wanted = f"{name} (in its place is a link to nothing, a folder or a pipe: delete that first)"
+    assert wanted in str(caught.value)
+
+
 def test_the_hubs_own_links_into_its_blobs_are_followed(model: Path, tmp_path: Path) -> None:
     repository = tmp_path / "models--someone--whisper"
     snapshot = repository / "snapshots/0123abc"

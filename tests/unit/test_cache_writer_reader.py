@@ -19,12 +19,15 @@ from cache_schema.integrity.verify import verify
 from cache_schema.metadata import SignedManifest
 from cache_schema.reader import Ragged, UnitRows, open_cache
 from cache_schema.store.files import canonical_json, sha256
+from cache_schema.store.part_digests import chunk_keys
 from cache_schema.writer import (
     MANIFEST,
     UnitRow,
     add_part,
+    incomplete_units,
     load_manifest,
     missing_units,
+    part_folder,
     seal,
     write_unit,
 )
@@ -163,6 +166,27 @@ def test_an_unfinished_cache_reports_how_far_it_is(tmp_path: Path) -> None:
     assert caught.value.kind == "unfinished"
     with pytest.raises(CacheError, match="lacks 4 of 5"):
         seal(tmp_path / "c", plan)
+
+
+@pytest.mark.parametrize("signal", ["logits", "temporal_attention"])
+def test_a_unit_whose_chunk_a_copy_lacks_is_computed_again(
+    pristine: Path, tmp_path: Path, signal: str
+) -> None:
+    """Copied while the cache was written, first the chunks, then the records."""
+    root = tmp_path / "c"
+    plan = small_cache.lay_out(root)
+    for unit in range(5):
+        write_unit(root, plan, unit, small_cache.rows(plan, unit))
+    (part_folder(root, plan.name) / chunk_keys(plan, 2)[signal]).unlink()
+    assert missing_units(root, plan) == []
+    assert incomplete_units(root, plan) == [2]
+    with pytest.raises(CacheError, match="lacks 1 of 5 work units, first 2"):
+        seal(root, plan)
+    write_unit(root, plan, 2, small_cache.rows(plan, 2))
+    seal(root, plan)
+    add_part(root, small_cache.second_plan())
+    small_cache.compute(root, small_cache.second_plan())
+    assert small_cache.tree_bytes(root) == small_cache.tree_bytes(pristine)
 
 
 def test_order_and_repetition_of_units_do_not_change_a_byte(pristine: Path, tmp_path: Path) -> None:

@@ -28,7 +28,10 @@ def test_classes_that_differ_in_their_writing_alone_are_named() -> None:
         build_class_map(["Ku\u0308he", "rain"], ["K\u00fche", "Rain ", "sea"], None, "single")
     message = str(caught.value)
     assert r"'Ku\u0308he' and the teacher's 'K\xfche'; 'rain' and the teacher's 'Rain '" in message
-    assert "differ in case, Unicode form, blanks or unseen marks alone" in message
+    assert (
+        "differ in case, Unicode form, blanks, apostrophes, hyphens or unseen marks alone"
+        in message
+    )
 
 
 def test_a_map_covers_what_it_names_and_what_is_called_the_same() -> None:

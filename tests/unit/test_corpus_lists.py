@@ -16,6 +16,7 @@ from pipeline.corpora.interface import Corpus
 
 CLIPS = ("a.wav", "b.wav", "c.wav")
 ROWS = [("a.wav", "dog"), ("b.wav", "cat"), ("c.wav", "dog")]
+SHOWS = ("Daily", "Q&A; live", "News")
 
 
 def listing(root: Path, text: str | bytes, name: str = "clips.csv", *, kind: str = "csv") -> str:
@@ -401,11 +402,66 @@ def test_paths_lead_out_only_as_far_as_requested(tmp_path: Path, kind: str, abso
 def test_a_json_array_is_reported_with_how_to_become_lines(tmp_path: Path) -> None:
     text = json.dumps([{"path": "a.wav", "label": "dog"}], indent=1)
     message = refusal(listing(tmp_path, text, "clips.json", kind="jsonl"))
-    assert "a JSON array" in message
+    assert "objects are not a line each" in message
     assert "jq -c '.[]'" in message
+    cut = refusal(listing(tmp_path, text[:-1], kind="jsonl"))
+    assert "jq -c '.[]'" in cut
     message = refusal(listing(tmp_path, '["a.wav","dog"]\n', kind="jsonl"))
     assert 'line 1: expected a JSON object, got ["a.wav","dog"]' in message
     assert "jq" not in message
+
+
+CLIP = {"path": "a.wav", "label": "dog"}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (json.dumps({"meta": {"pages": 1}, "data": [CLIP]}), "jq -c '.data[]' LIST"),
+        (json.dumps({"data": {"my clips": [CLIP]}}, indent=2), "jq -c '.data.\"my clips\"[]' LIST"),
+        (json.dumps({"it's": [CLIP]}), "jq -c '.\"it'\"'\"'s\"[]' LIST"),
+        (json.dumps(CLIP, indent=2) * 2, "jq -c . LIST"),
+        (json.dumps({"events": [{"start": 1}], "file": "a.wav"}), "jq -c '.events[]' LIST"),
+    ],
+)
+def test_json_of_an_api_is_reported_with_how_to_become_lines(
+    tmp_path: Path, text: str, wanted: str
+) -> None:
+    message = refusal(listing(tmp_path, text, kind="jsonl"))
+    assert wanted in message
+    assert "not JSON" not in message
+
+
+def test_lines_with_lists_of_objects_are_lines(tmp_path: Path) -> None:
+    row = json.dumps(CLIP | {"events": [{"start": 1}]})
+    for text in (row, f"{row}\n{row.replace('a.wav', 'b.wav')}\n"):
+        corpus = read_corpus(f"{listing(tmp_path, text, kind='jsonl')}?unknown=ignore")
+        assert len(corpus.clips) == text.count("path")
+
+
+def test_a_fold_with_a_semicolon_in_its_name_is_named_alone(tmp_path: Path) -> None:
+    rows = [
+        {"path": p, "label": label, "show": s} for (p, label), s in zip(ROWS, SHOWS, strict=True)
+    ]
+    source = f"{lines(tmp_path, *rows)}?split=show"
+    corpus = read_corpus(f"{source}&validation_folds=Q%26A; live&test_folds=News;")
+    assert {clip.split for clip in corpus.clips} == {"train", "validation", "test"}
+    message = refusal(f"{source}&validation_folds=Q%26A; live;News")
+    assert "one with ; in its name is given alone, or renamed" in message
+
+
+def test_classes_whose_apostrophes_differ_are_named(tmp_path: Path) -> None:
+    names = ("O'Brien", "O\u2019Brien", "x")
+    rows = [{"path": p, "label": n} for (p, _), n in zip(ROWS, names, strict=True)]
+    (note,) = read_corpus(lines(tmp_path, *rows)).notes
+    assert "\"O'Brien\" and 'O\\u2019Brien' differ in case" in note
+
+
+def test_what_is_left_out_of_a_list_may_be_times(tmp_path: Path) -> None:
+    header = "Datei;Kategorie;Beginn;Ende"
+    source = listing(tmp_path, f"{header}\na.wav;dog;0,5;1\n")
+    message = refusal(f"{source}?path=Datei&label=Kategorie")
+    assert "that leaves Beginn, Ende out: if two of them say where clips begin" in message
 
 
 def test_absolute_paths_of_another_machine_are_reported_with_their_prefix(tmp_path: Path) -> None:

@@ -276,6 +276,7 @@ def listing(root: Path, *rows: str, header: str = "path,label") -> str:
         ("x.wav", "(there is dog/x.wav): paths lack the folder dog/"),
         ("old/dog/x.wav", "(there is dog/x.wav): files of these names lie elsewhere"),
         ("dog/a%20b.wav", "paths are percent-encoded"),
+        ("dog/a%20b.wav?token=1", "paths have queries of addresses"),
         (unicodedata.normalize("NFC", "dog/é.wav"), "names differ in their Unicode form"),
         ("file:///data/x.wav", "paths are file:// addresses"),
         ("https://example.org/x.wav", "paths are addresses; csv and jsonl read those below one"),
@@ -360,7 +361,7 @@ def test_many_clips_that_cannot_be_decoded_are_not_all_decoded_twice(tmp_path: P
     message_lines = lines[start + 1 : start + 4]
     assert message_lines[0].startswith("  20 cannot be decoded (not audio")
     assert message_lines[1].startswith("  1 have stretches outside their files, first good.wav")
-    assert message_lines[2] == "  10 others cannot be decoded, first 20.wav"
+    assert message_lines[2] == "  10 others cannot be read, first 20.wav"
 
 
 def test_clips_of_published_lists_that_are_spelled_otherwise_are_reported(tmp_path: Path) -> None:

@@ -203,7 +203,8 @@ def test_classes_that_look_alike_in_two_corpora_are_noted(sounds: Path) -> None:
     assert len(corpus.classes) == 2
     assert (
         sum(
-            "differ in case, Unicode form, blanks or unseen marks alone" in note
+            "differ in case, Unicode form, blanks, apostrophes, hyphens or unseen marks alone"
+            in note
             for note in corpus.notes
         )
         == 1

@@ -92,3 +92,13 @@ def test_a_ledger_in_the_place_of_a_table_is_rejected(tmp_path: Path, name: str)
         _check_ledger(out / name, out)
     for other in (None, out / "ledger.jsonl", tmp_path / "out.jsonl"):
         _check_ledger(other, out)
+
+
+def test_a_ledger_in_the_place_of_a_page_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "here")
+    out, page = tmp_path / "out", tmp_path / "here/all.html"
+    for pages in [(page, None), (None, page), (tmp_path / "link/all.html", None)]:
+        with pytest.raises(UsageError, match="is also where --report and --png write"):
+            _check_ledger(page, out, *pages)
+    _check_ledger(tmp_path / "here/all.jsonl", out, page, None)

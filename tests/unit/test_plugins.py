@@ -103,8 +103,12 @@ def test_a_path_is_converted() -> None:
         """Has a path."""
 
     assert typed_options(needs, {"folder": "a/b"}, "step") == {"folder": Path("a/b")}
-    with pytest.raises(UsageError, match="folder of step: expected a path, got ''"):
+    with pytest.raises(UsageError, match="folder of step: it is empty; name a path"):
         typed_options(needs, {"folder": ""}, "step")
+    with pytest.raises(
+        UsageError, match="folder of step: 's3://b/n' is an address, and only caches"
+    ):
+        typed_options(needs, {"folder": "s3://b/n"}, "step")
 
 
 def test_a_path_with_a_nul_is_named() -> None:

@@ -65,15 +65,22 @@ def test_json_reads_back_as_it_was() -> None:
         assert "犬" in text
 
 
+def test_json_holds_no_half_of_a_character() -> None:
+    """Readers that are strict reject all of a file for one."""
+    name = b"M\xfcller.flac".decode("utf-8", "surrogateescape")
+    text = json_text({name: [f"{name}\ud800"]})
+    assert json.loads(text) == {"M\\xfcller.flac": ["M\\xfcller.flac\\ud800"]}
+
+
 @pytest.mark.parametrize(
     "text",
-    ["a|b", "`x`", "<b>x</b>", "[a](javascript:x)", "a\\|b", "*x*", "![x](y)", "a\n|b", "&lt;"],
+    ["a|b", "`x`", "<b>x</b>", "[a](javascript:x)", "a\\|b", "*x*", "![x](y)", "a\n|b", "&lt;", "$x$"],
 )
 def test_a_cell_of_markdown_holds_text_alone(text: str) -> None:
     found = markdown(text)
     assert "\n" not in found
     unescaped = found.replace("\\\\", "")
-    for mark in ("|", "`", "[", "]", "*"):
+    for mark in ("|", "`", "[", "]", "*", "$"):
         assert unescaped.count(mark) == unescaped.count("\\" + mark)
     assert "<" not in found
     assert ">" not in found

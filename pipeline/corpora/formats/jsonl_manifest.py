@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
+from json import JSONDecoder
 from typing import Any
 
 from cache_schema.errors import UsageError
@@ -44,10 +46,10 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
     """Yield the objects that can be read; note what is wrong with the others."""
     found = _Lines(listing)
     content = read_manifest(listing.path, "jsonl")
-    if re.match(r"\s*\[\s*\{", content):
+    if filter_of_jq := _filter_of_jq(listing, content):
         raise UsageError(
-            f"corpus jsonl:{listing.path}: a JSON array; write its objects a line each, as "
-            "jq -c '.[]' LIST.json > LIST.jsonl",
+            f"corpus jsonl:{listing.path}: objects are not a line each; write them so, as "
+            f"jq -c {shlex.quote(filter_of_jq)} LIST.json > LIST.jsonl",
             kind="corpus",
         )
     # Not str.splitlines: text within JSON may hold separators of lines that are no newline.
@@ -66,6 +68,35 @@ def _rows(listing: Listing) -> Iterator[ManifestRow]:
     found.end()
     if listing.problems and not re.search(r"^\s*\{", content, re.MULTILINE):
         listing.hints.append("No line is a JSON object; a table with a header is read by csv:")
+
+
+def _filter_of_jq(listing: Listing, content: str) -> str:
+    """The filter of jq that gives the objects of JSON that is no list of lines; empty of what is one."""
+    try:
+        document, end = JSONDecoder().raw_decode(content, len(content) - len(content.lstrip()))
+    except (ValueError, RecursionError):
+        return ".[]" if re.match(r"\s*\[\s*\{", content) else ""
+    several_lines = "\n" in content[:end].strip()
+    if isinstance(document, dict) and not several_lines:  # of a list, or a line with all of it
+        is_row = "path" in map(listing.field_of, document)
+        return "" if is_row or content[end:].strip() else _place_of_rows(document)
+    rows = _place_of_rows(document)
+    return rows or "." * (isinstance(document, dict) and several_lines)
+
+
+def _place_of_rows(document: Any, levels: int = 3) -> str:
+    """Filter of the first list of objects in a document, as ``.data[]``; empty if there is none.
+
+    >>> _place_of_rows({"meta": 1, "data": {"my-items": [{}]}})
+    '.data."my-items"[]'
+    """
+    if isinstance(document, list):
+        return ".[]" if document and isinstance(document[0], dict) else ""
+    for key, value in document.items() if isinstance(document, dict) and levels else ():
+        if rest := _place_of_rows(value, levels - 1):
+            name = key if re.fullmatch(r"[A-Za-z_]\w*", key, re.ASCII) else json.dumps(key)
+            return f".{name}{rest.removeprefix('.') if rest.startswith('.[') else rest}"
+    return ""
 
 
 class _Lines:

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
+from urllib.parse import unquote
 
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError
-from cache_schema.store.address import CachePath, cache_path
+from cache_schema.store.address import WEB, CachePath, cache_path, is_address
 from cache_schema.store.objects import objects_of
 from cache_schema.text import visible
 from pipeline.corpora.events import overlapping, recordings_of, spelled_twice
@@ -349,8 +350,7 @@ class _Making:
 
     def _entry(self, row: ManifestRow, split_of: Mapping[str, str] | None) -> Entry:
         """Make the entry of a row, in its own split or one chosen by a hash."""
-        path = row.fields["path"]
-        path = inside(self.folder, _cut(path, self.prefix) if self.prefix else path)
+        path = inside(self.folder, self._below_prefix(row.fields["path"]))
         split = row.fields.get("split")
         if split is None:
             name = row.group or without_suffix(path)
@@ -362,6 +362,12 @@ class _Making:
             clip = replace(clip, none_present=True)
         self.listing.problems += [f"{row.place}: {problem}" for problem in found]
         return Entry(clip, row.place)
+
+    def _below_prefix(self, path: str) -> str:
+        """Cut off the prefix; what is left of a web address is percent-encoded, as all of it is."""
+        cut = _cut(path, self.prefix) if self.prefix else path
+        on_web = not isinstance(self.folder, Path) and self.folder.scheme in WEB
+        return unquote(cut) if on_web and cut != path else cut
 
     def _note_group(self, rows: Sequence[ManifestRow]) -> None:
         """Note a column of speakers that could keep each of them in one split, and does not."""
@@ -387,10 +393,13 @@ class _Making:
         if not isinstance(self.folder, Path):
             return
         paths = (_with_slashes(entry.clip.path) for entry in entries)
-        root, *parts = PurePosixPath(next(filter(_is_absolute, paths), "/")).parts
+        path = next((p for p in paths if _is_absolute(p) or is_address(p)), "/")
+        scheme = f"{path.partition('://')[0]}://" if is_address(path) else ""
+        root, *parts = PurePosixPath(scheme and "/", path.removeprefix(scheme)).parts
         for start in range(len(parts)):
             if os.path.exists(self.folder.joinpath(*parts[start:])):
-                prefix = option_text(str(PurePosixPath(root, *parts[:start])))
+                above = PurePosixPath("" if scheme else root, *parts[:start])
+                prefix = option_text(f"{scheme}{above}")
                 self.listing.hints.append(f"If {prefix} stands for {self.folder}: ?prefix={prefix}")
                 return
 

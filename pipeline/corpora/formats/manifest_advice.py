@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from cache_schema.cautions import few
 from cache_schema.plugins import nearest_name
 from cache_schema.text import shell_word
 from pipeline.audio.decode import AUDIO_SUFFIXES
@@ -113,13 +114,19 @@ def _naming(listing: Listing, names: Sequence[str], word: str) -> str:
     if not {"split", GROUP} & {*have, *proposed} and (group := group_column(names)):
         proposed[GROUP] = group
     options = [f"{known}={option_text(name)}" for known, name in {**there, **proposed}.items()]
-    options += ["unknown=ignore"] if set(unknown) - set(proposed.values()) else []
+    left_out = sorted(set(unknown) - set(proposed.values()), key=unknown.index)
+    options += ["unknown=ignore"] if left_out else []
     query = f"?{'&'.join(options)}" if options else ""
     corpus = shell_word(f"{listing.kind}:{option_text(listing.path)}{query}")
     without = [f"{several[0]}={option_text(column)}" for column, several in shared.items()]
     way = f"Read it as {corpus}, with your other options" + (
         f" but {' and '.join(without)}" if without else ""
     )
+    if len(left_out) > 1 and "start_s" not in {*have, *proposed}:
+        way += (
+            f"; that leaves {few(left_out)} out: if two of them say where clips begin and end in longer "
+            "recordings, add &start_s=...&end_s=..."
+        )
     if {"start_s", "end_s"} <= {*have, *proposed}:
         way += "; where rows are events in longer recordings, with &rows=event&window_s=5"
     if offset := plain.get("file_offset"):  # Raven's

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cache_schema.errors import MAX_LISTED, AftersoundError, RunError, UsageError, bullet_list
 from cache_schema.folder_kinds import instead_of_teacher
 from cache_schema.git_lfs import POINTER, is_pointer
-from cache_schema.paths import path_problem
+from cache_schema.paths import absent, path_problem
 from cache_schema.plugins import unknown_name
 from pipeline.teachers.checkpoints.config_checks import check_settings, unusable_settings
 from pipeline.teachers.checkpoints.files import (
@@ -225,8 +225,8 @@ def _checked_architecture(folder: Path, text: str, model_types: Collection[str])
         raise UsageError(other, kind="usage")
     if not (folder / CONFIG).is_file():
         raise RunError(
-            f"{text} has no config.json, so it is no checkpoint in the Hugging Face layout; "
-            "make one with finetune-teacher or save_pretrained",
+            f"{text} has no {absent(folder, CONFIG)}, so it is no checkpoint in the Hugging Face "
+            "layout; make one with finetune-teacher or save_pretrained",
             kind="incomplete",
         )
     settings = read_settings(folder, CONFIG, text)
@@ -244,8 +244,8 @@ def _read_settings(
 
     if not (folder / PREPROCESSOR).is_file():
         raise RunError(
-            f"{text} has no preprocessor_config.json, so its input features are unknown; copy that "
-            "file from the checkpoint it was made from",
+            f"{text} has no {absent(folder, PREPROCESSOR)}, so its input features are unknown; copy "
+            "that file from the checkpoint it was made from",
             kind="incomplete",
         )
     config_class = CONFIG_MAPPING[settings["model_type"]]

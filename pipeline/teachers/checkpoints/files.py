@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from cache_schema.documents import plain_name
 from cache_schema.errors import MAX_LISTED, RunError, UsageError, bullet_list
+from cache_schema.paths import absent
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -44,8 +45,8 @@ def check_links_stay_inside(folder: Path, files: Iterable[Path], text: str) -> N
     ]
     if out:
         raise UsageError(
-            f"{text}: {', '.join(out)} would be read from outside the folder, by a link; put the file "
-            "itself there",
+            f"{text}: {', '.join(out)} would be read from outside the folder, by a link; delete that, "
+            "and put the file itself there",
             kind="unsafe",
         )
 
@@ -100,14 +101,14 @@ def weight_files(folder: Path, text: str) -> tuple[Path, ...]:
     if not (folder / WEIGHTS).is_file():
         if not (folder / WEIGHTS_INDEX).is_file():
             raise UsageError(
-                f"{text} has no {WEIGHTS}; pickled weights (.bin, .pt) can run code and are never "
-                "loaded. Convert them in a place you trust: load the model with transformers, call "
-                "save_pretrained(FOLDER), and name that folder",
+                f"{text} has no {absent(folder, WEIGHTS)}; pickled weights (.bin, .pt) can run code and "
+                "are never loaded. Convert them in a place you trust: load the model with transformers, "
+                "call save_pretrained(FOLDER), and name that folder",
                 kind="unsafe",
             )
         names = _indexed_files(folder, text)
     files = tuple(folder / name for name in sorted(names))
-    if missing := [path.name for path in files if not path.is_file()]:
+    if missing := [absent(folder, path.name) for path in files if not path.is_file()]:
         raise RunError(
             f"{text} lacks {len(missing)} of the {len(files)} weight files that {WEIGHTS_INDEX} names: "
             f"{', '.join(missing[:3])}; copy them from where the checkpoint came from",
