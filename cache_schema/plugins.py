@@ -308,8 +308,9 @@ def _convert(text: str, hint: Any) -> Any:
     if hint in (int, float):
         return _number(text, hint)
     if hint is Path:
-        if "\0" in text or (problem := path_problem(text, links=False)):
-            raise ValueError(f"expected a path, got {text!r}" if "\0" in text else problem)
+        odd = f"expected a path, got {text!r}" if "\0" in text else path_problem(text, links=False)
+        if odd:
+            raise ValueError(odd)
         return Path(text)
     if hint is not str:
         raise ValueError(

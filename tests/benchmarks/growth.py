@@ -115,7 +115,7 @@ def _write(root: Path, rows: int, unit_rows: int) -> int:
     writer.create_cache(root, listed, facts, RATE_HZ, plan)
     objects = _sparse_chunks(root, plan, len(first), every)
     with (
-        patch.object(writer, "missing_units", return_value=[]),
+        patch.object(writer, "incomplete_units", return_value=[]),
         patch.object(writer, "index_arrays", return_value=_index(plan, objects)),
     ):
         writer.seal(root, plan)

@@ -421,6 +421,7 @@ CLIP = {"path": "a.wav", "label": "dog"}
         (json.dumps({"data": {"my clips": [CLIP]}}, indent=2), "jq -c '.data.\"my clips\"[]' LIST"),
         (json.dumps({"it's": [CLIP]}), "jq -c '.\"it'\"'\"'s\"[]' LIST"),
         (json.dumps(CLIP, indent=2) * 2, "jq -c . LIST"),
+        (json.dumps(CLIP | {"events": [{"start": 1}]}, indent=2), "jq -c . LIST"),
         (json.dumps({"events": [{"start": 1}], "file": "a.wav"}), "jq -c '.events[]' LIST"),
     ],
 )

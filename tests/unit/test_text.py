@@ -74,7 +74,18 @@ def test_json_holds_no_half_of_a_character() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["a|b", "`x`", "<b>x</b>", "[a](javascript:x)", "a\\|b", "*x*", "![x](y)", "a\n|b", "&lt;", "$x$"],
+    [
+        "a|b",
+        "`x`",
+        "<b>x</b>",
+        "[a](javascript:x)",
+        "a\\|b",
+        "*x*",
+        "![x](y)",
+        "a\n|b",
+        "&lt;",
+        "$x$",
+    ],
 )
 def test_a_cell_of_markdown_holds_text_alone(text: str) -> None:
     found = markdown(text)

@@ -76,12 +76,15 @@ def _filter_of_jq(listing: Listing, content: str) -> str:
         document, end = JSONDecoder().raw_decode(content, len(content) - len(content.lstrip()))
     except (ValueError, RecursionError):
         return ".[]" if re.match(r"\s*\[\s*\{", content) else ""
+    if not isinstance(document, dict):
+        return _place_of_rows(document)
     several_lines = "\n" in content[:end].strip()
-    if isinstance(document, dict) and not several_lines:  # of a list, or a line with all of it
-        is_row = "path" in map(listing.field_of, document)
-        return "" if is_row or content[end:].strip() else _place_of_rows(document)
+    if "path" in map(listing.field_of, document):
+        return "." * several_lines
     rows = _place_of_rows(document)
-    return rows or "." * (isinstance(document, dict) and several_lines)
+    if several_lines:
+        return rows or "."
+    return "" if content[end:].strip() else rows
 
 
 def _place_of_rows(document: Any, levels: int = 3) -> str:
