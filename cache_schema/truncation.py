@@ -54,6 +54,7 @@ _SPHERE_FIELD = re.compile(rb"^(\w+) -i (\d{1,18})$", re.MULTILINE)
 _STREAMED_BYTES = 2_000_000_000 - 4096
 _COUNTABLE_BYTES = 1 << 32  # less one, by a size of 32 bits
 _MOST_BEHIND_BYTES = 1 << 16  # of chunks behind the samples
+_FRAME_BYTES = (2, 3, 4, 6, 8)  # of one or two channels
 _STREAMED_IN_64_BITS = (0x7FFF_FFFF, 0xFFFF_FFFF)
 
 
@@ -154,6 +155,8 @@ def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Ex
                 return Extent(wrapped)
             if second := _second_file(stream, layout, begin, length):
                 return second
+            if not closed and (counts := _counts_samples(layout, length, size - begin)):
+                return Extent(counts)
             return _extent(length - before, size - begin - before, closed, {place: before})
         if name == b"ds64":
             sizes_64 = begin
@@ -169,6 +172,16 @@ def _wrapped(layout: str, length: int, held: int) -> str:
     return (
         f"damaged: its header counts {length} bytes of samples and the file holds {held}: beyond 4 GiB "
         "such a header counts anew. 'ffmpeg -ignore_length 1 -i IN.wav OUT.flac' writes them all"
+    )
+
+
+def _counts_samples(layout: str, length: int, held: int) -> str:
+    """Say that a size seems to count samples: the file holds exactly a few times its bytes."""
+    if layout[-1] != "I" or length <= 0 or held not in (length * n for n in _FRAME_BYTES):
+        return ""
+    return (
+        f"damaged: its header counts {length} bytes of samples and the file holds {held}, as where "
+        "it counts samples. 'ffmpeg -ignore_length 1 -i IN.wav OUT.flac' writes them all"
     )
 
 

@@ -64,7 +64,8 @@ def write_pictures(folder: Path, charts: Mapping[str, Chart], clips: Mapping[str
     for name, draw in clips.items():
         draw(folder / f"{name}{SUFFIX}")
     for name in earlier - names:
-        (folder / name).unlink(missing_ok=True)
+        if not _is_foreign(folder / name):  # else altered since by somebody, who may want it
+            (folder / name).unlink(missing_ok=True)
     remove_drafts(folder, earlier | names)
     _list(folder, names)
     return len(names)

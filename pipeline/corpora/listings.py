@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from cache_schema.cautions import few
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.paths import absent
@@ -187,6 +188,19 @@ def joined_labels(labels: Iterable[Sequence[str]], label_sep: str) -> list[str]:
         f"separates the labels of a clip, add ?label_sep={option_text(mark)}"
         for mark, names in found.items()
     ]
+
+
+def marks_as_labels(labels: Iterable[Sequence[str]]) -> list[str]:
+    """Note labels that look like the marks of a sheet with a column for each class."""
+    names = dict.fromkeys(one for several in labels for one in several)
+    plain = {name.casefold() for name in names}
+    if "x" not in plain and not (plain and plain <= {"0", "1", "true", "false"}):
+        return []
+    note = (
+        f"classes are {few([*names])}: if the list has a column for each class, with marks in it, write "
+        "the names of those that are marked into one cell of each clip, joined by ;"
+    )
+    return [note]
 
 
 def folded_entries(

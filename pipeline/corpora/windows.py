@@ -22,7 +22,7 @@ class Windows:
 
     Windows begin every ``window_s - overlap_s`` seconds and are all equally long, so that they go
     through a teacher in full batches. What is left at the end is dropped if it is shorter than half
-    a window; else it gets a window that ends with the recording and overlaps the last one more.
+    of that step; else it gets a window that ends with the recording and overlaps the last one more.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class Windows:
         hop = round((self.window_s - self.overlap_s) * clip.source_rate_hz)
         starts = list(range(0, clip.frames - length + 1, hop))
         rest = clip.frames - starts[-1] - length
-        return [*starts, clip.frames - length] if 2 * rest >= length else starts
+        return [*starts, clip.frames - length] if 2 * rest >= hop else starts
 
 
 def _window(clip: Clip, start: int, frames: int, events: Sequence[Event] | None) -> Clip:

@@ -288,10 +288,16 @@ def _shown(value: Any) -> str:
 
 
 def _attach_model(teacher: HuggingFaceTeacher, recipe: FineTuneRecipe, device: str) -> None:
-    """Load the base with a fresh head, and see whether the recipe fits it."""
+    """Load the base with a fresh head; see whether its weights are numbers and the recipe fits it."""
     torch.manual_seed(recipe.seed)
     attention = "eager" if teacher.attention_implementation == "eager" else "sdpa"
     teacher.attach_model(teacher.new_model(attention=attention), device)
+    if broken := [n for n, w in teacher.model.named_parameters() if not w.isfinite().all()]:
+        raise RunError(
+            f"--base {teacher.checkpoint.id}: {len(broken)} of its weights hold NaN or infinity, first "
+            f"{broken[0]}. Copy it again from where it came from, or name another",
+            kind="damaged",
+        )
     layers = len(teacher.layers())
     if recipe.freeze_layers > layers:
         raise UsageError(

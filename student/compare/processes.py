@@ -104,8 +104,8 @@ def _wait_any(running: dict[RunJob, Process], stop_requested: Callable[[], bool]
             return ended
         time.sleep(POLL_S)
     raise RunError(
-        f"stopped. Finished runs are kept, and the {len(running)} under way have saved their states; "
-        "repeat the command to go on.",
+        f"stopped. Finished runs are kept; repeat the command, and the {len(running)} under way go on "
+        "from what they last saved.",
         kind="interrupted",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import soundfile
 import torch
 from click.testing import CliRunner
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from small_finetuning import CLASSES, run, write_base, write_corpus
 
 from cache_schema.errors import RunError, UsageError
@@ -116,6 +117,23 @@ def test_the_base_is_not_replaced(corpus: Path, base: Path) -> None:
     with pytest.raises(UsageError, match="is the --base itself, which stays as it is"):
         run(corpus, base, base)
     assert {path.name: path.read_bytes() for path in base.iterdir()} == before
+
+
+def test_a_base_with_weights_that_are_no_numbers_is_named(
+    corpus: Corpus, base: Path, tmp_path: Path
+) -> None:
+    """Its loss is NaN with any learning rate."""
+    broken = shutil.copytree(base, tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    name = next(name for name in weights if "layer_norm.weight" in name)
+    weights[name][0] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(
+        RunError, match=r"1 of its weights hold NaN or infinity, first .*layer_norm"
+    ):
+        run(corpus, broken, tmp_path / "teacher")
+    assert not (tmp_path / "teacher").exists()
+    assert not (tmp_path / "teacher.partial").exists()
 
 
 def test_a_foreign_folder_is_left_alone(corpus: Corpus, base: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cache_schema.errors import UsageError
+from cache_schema.toml_text import toml_document
 from student.stream.class_map import build_class_map, check_names, coverage_report, read_class_map
 
 TEACHER = ["Bark", "Howl", "Rain", "sea"]
@@ -97,3 +98,15 @@ def test_a_file_holds_names_or_lists_of_them(tmp_path: Path) -> None:
         read_class_map(path)
     path.write_text('"כן" = "yes"', encoding="utf-8")
     assert read_class_map(path) == {"כן": ["yes"]}
+
+
+def test_a_name_of_thousands_of_parts_takes_no_minutes(tmp_path: Path) -> None:
+    file = tmp_path / "m.toml"
+    for part, dot in (("a", "."), ('"a b"', "."), ("a", " . ")):
+        file.write_text(dot.join([part] * 20_000) + ' = "dog"\n')
+        with pytest.raises(UsageError, match="a name of more than 100 parts"):
+            toml_document(file.read_bytes(), file)
+    file.write_text(f'x = "{"a" * 1_000_000}"\n')
+    assert toml_document(file.read_bytes(), file)
+    file.write_text('a.b = "1.2.3"\n')
+    assert toml_document(file.read_bytes(), file) == {"a": {"b": "1.2.3"}}

@@ -452,10 +452,22 @@ def test_a_fold_with_a_semicolon_in_its_name_is_named_alone(tmp_path: Path) -> N
 
 
 def test_classes_whose_apostrophes_differ_are_named(tmp_path: Path) -> None:
-    names = ("O'Brien", "O\u2019Brien", "x")
+    names = ("O'Brien", "O\u2019Brien", "Ada")
     rows = [{"path": p, "label": n} for (p, _), n in zip(ROWS, names, strict=True)]
     (note,) = read_corpus(lines(tmp_path, *rows)).notes
     assert "\"O'Brien\" and 'O\\u2019Brien' differ in case" in note
+
+
+@pytest.mark.parametrize("marks", [("x", "", "GWIR"), ("1", "0", "1"), ("TRUE", "FALSE", "TRUE")])
+def test_a_column_of_marks_is_no_class_without_a_word(
+    tmp_path: Path, marks: tuple[str, ...]
+) -> None:
+    rows = "".join(f"{p},{mark},x\n" for (p, _), mark in zip(ROWS, marks, strict=True))
+    source = listing(tmp_path, f"path,Robin,Wren\n{rows}")
+    corpus = read_corpus(f"{source}?label=Robin&unknown=ignore")
+    assert any("if the list has a column for each class, with marks" in n for n in corpus.notes)
+    plain = read_corpus(listing(tmp_path, "path,label\na.wav,1\nb.wav,2\n"))
+    assert plain.notes == ()
 
 
 def test_what_is_left_out_of_a_list_may_be_times(tmp_path: Path) -> None:

@@ -82,10 +82,10 @@ def test_windows_cover_the_recording_inside_it_a_hop_apart(cut: tuple[Windows, C
     assert {stop - start for start, stop in spans} == {length} == {w.frames for w in cuts}
     steps = [b[0] - a[0] for a, b in pairwise(spans)]
     assert set(steps[:-1]) <= {hop}
-    assert all(step == hop or length / 2 <= step < hop for step in steps[-1:])
-    # Nothing between windows is left out, and at the end less than half a window.
+    assert all(step == hop or hop / 2 <= step < hop for step in steps[-1:])
+    # Nothing between windows is left out, and at the end less than half a step.
     assert all(step <= length for step in steps)
-    assert last - spans[-1][1] < length / 2
+    assert last - spans[-1][1] < hop / 2
     assert len({window.id for window in cuts}) == len(cuts)
     assert {(w.path, w.labels, w.split) for w in cuts} == {(clip.path, clip.labels, clip.split)}
 
@@ -101,6 +101,15 @@ def test_a_rest_of_half_a_window_gets_a_window_that_ends_with_the_recording() ->
         "1": ["a#0", "a#2", "a#3"],
         "1.5": ["a#0", "a#2", "a#3.5"],
     }
+
+
+def test_of_windows_that_overlap_a_rest_of_half_their_step_is_enough() -> None:
+    """Recorders end some samples before the full minute: its last second is in a window too."""
+    windows = Windows(window_s=3, overlap_s=1.5)
+    cut = windows.cut(corpus_of(recording(60 * RATE_HZ - 8))).clips
+    assert len(cut) == 39
+    assert cut[-1].end_s == 60 - 8 / RATE_HZ
+    assert len(windows.cut(corpus_of(recording(60 * RATE_HZ - 6001))).clips) == 38
 
 
 def test_windows_of_a_stretch_are_named_by_their_place_in_the_file() -> None:

@@ -85,6 +85,19 @@ def test_samples_without_a_size_are_read_though_the_size_of_the_whole_is_right(
     np.testing.assert_array_equal(decode(path, sample_rate_hz=RATE_HZ).waveform, whole.waveform)
 
 
+@pytest.mark.parametrize("container", ["WAV", "WAVEX"])
+def test_a_size_that_counts_samples_is_no_size_of_a_shorter_recording(
+    tmp_path: Path, container: str
+) -> None:
+    """As sketches for microcontrollers write it: half of each recording would be lost."""
+    plain = content_of(container)
+    path = written(tmp_path / "half.wav", with_size(plain, container, FRAMES))
+    header = scan_header(path)
+    assert f"counts {FRAMES} bytes of samples and the file holds {2 * FRAMES}" in header.problem
+    with pytest.raises(UnusableAudio, match="counts samples"):
+        decode(path, sample_rate_hz=RATE_HZ)
+
+
 TEXT_CHUNK = {
     "I": b"LIST\x05\0\0\0abcd\0\0",
     "Q": b"list" + bytes(range(12)) + b"\x1a" + bytes(7) + b"ab" + bytes(6),

@@ -47,6 +47,21 @@ def test_a_picture_of_a_users_is_not_replaced(tmp_path: Path) -> None:
     assert (folder / DRAWN).read_text() == "gains.png\n"
 
 
+@pytest.mark.parametrize("drawn", [("scores", "gains"), ("gains",)])
+def test_a_picture_that_somebody_has_altered_is_kept(
+    tmp_path: Path, drawn: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "png"
+    write_pictures(folder, charts("scores", "gains"), {})
+    (folder / "scores.png").write_bytes(b"retouched")
+    if "scores" in drawn:
+        with pytest.raises(UsageError, match="not drawn by a report"):
+            write_pictures(folder, charts(*drawn), {})
+    else:
+        write_pictures(folder, charts(*drawn), {})
+    assert (folder / "scores.png").read_bytes() == b"retouched"
+
+
 def test_a_list_that_was_altered_removes_nothing_else(tmp_path: Path) -> None:
     folder, kept = tmp_path / "png", ["../out.png", "notes.txt", "sub/a.png"]
     folder.joinpath("sub").mkdir(parents=True)

@@ -37,7 +37,7 @@ from pipeline.corpora.interface import (
     unused_shares,
     without_suffix,
 )
-from pipeline.corpora.listings import fold_splits, joined_labels, text_of
+from pipeline.corpora.listings import fold_splits, joined_labels, marks_as_labels, text_of
 from pipeline.corpora.stratify import stratified
 from pipeline.corpora.walk import option_text, printable
 
@@ -246,7 +246,8 @@ def _corpus(
 ) -> Corpus:
     """Make the corpus of entries; without `classes` of all labels found."""
     fixed = [name for name in classes.split(";") if name] or None
-    joined = joined_labels((entry.clip.labels for entry in entries), listing.label_sep)
+    labels = [entry.clip.labels for entry in entries]
+    joined = joined_labels(labels, listing.label_sep)
     return build_corpus(
         folder,
         entries,
@@ -255,7 +256,7 @@ def _corpus(
         task=task,
         problems=listing.problems,
         hints=[*listing.hints, *(joined if fixed else [])],
-        notes=[*listing.notes, *joined],
+        notes=[*listing.notes, *joined, *marks_as_labels(labels)],
     )
 
 
