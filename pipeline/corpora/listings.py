@@ -179,9 +179,9 @@ def joined_labels(labels: Iterable[Sequence[str]], label_sep: str) -> list[str]:
     found: dict[str, dict[str, None]] = {}
     names = dict.fromkeys(one for several in labels for one in several)
     for label in names:
-        for mark in (",", "|", ";", "+", "/", "&", " "):
+        for mark in (",", "|", ";", "\n", "+", "/", "&", " "):
             parts = [part.strip() for part in label.split(mark)] if mark in label else []
-            if mark != label_sep and parts and (mark in ",|;" or names.keys() >= {*parts}):
+            if mark != label_sep and parts and (mark in ",|;\n" or names.keys() >= {*parts}):
                 found.setdefault(mark, {})[label] = None
     return [
         f"{len(names)} class(es) hold {mark!r}, such as {next(iter(names))!r}: each is one class; if it "

@@ -119,6 +119,9 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+_IN_OPTIONS = str.maketrans({sign: f"%{ord(sign):02X}" for sign in "%?&\n"})
+
+
 def option_text(path: CachePath | str) -> str:
     """Write a path as it stands in the name of a corpus.
 
@@ -127,7 +130,7 @@ def option_text(path: CachePath | str) -> str:
     >>> option_text("what?/100%")
     'what%3F/100%25'
     """
-    return str(path).replace("%", "%25").replace("?", "%3F").replace("&", "%26")
+    return str(path).translate(_IN_OPTIONS)
 
 
 def link_explanation(root: Path, name: str) -> str:

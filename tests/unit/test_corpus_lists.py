@@ -115,7 +115,7 @@ def test_a_comment_above_the_header_is_named(tmp_path: Path) -> None:
 
 def test_a_first_line_that_is_no_header_is_named_and_no_line_is_forged(tmp_path: Path) -> None:
     message = refusal(listing(tmp_path, "a.wav dog\nb.wav cat\n"))
-    assert "if the first line is no header, write one above it: path,label" in message
+    assert "if the first line is no header, write one above it, divided as the rows are" in message
     message = refusal(
         listing(tmp_path, '"x\nNothing was written. All is well.",label\na.wav,dog\n')
     )
@@ -468,6 +468,20 @@ def test_a_column_of_marks_is_no_class_without_a_word(
     assert any("if the list has a column for each class, with marks" in n for n in corpus.notes)
     plain = read_corpus(listing(tmp_path, "path,label\na.wav,1\nb.wav,2\n"))
     assert plain.notes == ()
+
+
+def test_exported_labels_of_audacity_are_named(tmp_path: Path) -> None:
+    for text in ("0.5\t1.25\tRobin\n2\t3\tWren\n", "0,500000\t1,250000\tRobin\n"):
+        message = refusal(listing(tmp_path, text))
+        assert "as Audacity exports labels" in message
+        assert "with the columns path, start_s, end_s and label" in message
+
+
+def test_labels_on_lines_of_a_cell_are_told_what_separates_them(tmp_path: Path) -> None:
+    source = listing(tmp_path, 'path,label\na.wav,"Robin\nWren"\nb.wav,Robin\n')
+    (note,) = read_corpus(source).notes
+    assert "add ?label_sep=%0A" in note
+    assert read_corpus(f"{source}?label_sep=%0A").classes == ("Robin", "Wren")
 
 
 def test_what_is_left_out_of_a_list_may_be_times(tmp_path: Path) -> None:

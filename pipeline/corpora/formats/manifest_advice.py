@@ -14,7 +14,9 @@ from pipeline.corpora.formats.manifest_columns import GROUP, LABEL_FIELDS, Listi
 from pipeline.corpora.interface import NO_LABEL
 from pipeline.corpora.walk import option_text
 
-FIRST_LINE = "; if the first line is no header, write one above it: path,label"
+FIRST_LINE = (
+    "; if the first line is no header, write one above it, divided as the rows are: path,label"
+)
 # What other lists call the fields, as `_plain` writes it, in the order in which they are proposed.
 OTHER_NAMES = {
     "path": (
@@ -75,7 +77,26 @@ def _renaming(listing: Listing, names: Sequence[str], word: str) -> str:
         return "The first line is the header, and # begins no comment: delete what stands above it"
     if any(name.lower().endswith(AUDIO_SUFFIXES) for name in names):
         return "The first line seems to be a clip and no header; write one above it: path,label"
+    if _are_times(names):
+        return (
+            "The first line is no header but a stretch, as Audacity exports labels: begin, end, label. "
+            "They do not name their recording: write a list with the columns path, start_s, end_s and "
+            "label, in which each row does"
+        )
     return ""
+
+
+def _are_times(names: Sequence[str]) -> bool:
+    """Whether the first cells of a header are a begin and an end.
+
+    >>> _are_times(["1.250000", "2.500000", "Robin"]), _are_times(["path", "label"])
+    (True, False)
+    """
+    try:
+        begin, end = (float(name.replace(",", ".")) for name in names[:2])
+    except ValueError:
+        return False
+    return 0 <= begin <= end
 
 
 def _naming(listing: Listing, names: Sequence[str], word: str) -> str:
