@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from cache_schema.cautions import few
 from cache_schema.clip import Clip
 from cache_schema.store.address import CachePath
 from cache_schema.store.objects import objects_of
@@ -111,7 +112,7 @@ def _of_place(root: CachePath, clip: Clip, finder: _Finder) -> _Reason | None:
 def _spelling(name: str, finder: _Finder) -> _Reason:
     """How the path of a file that is not there may be meant."""
     plain = name.replace("\\", "/")
-    hint, there = "", None
+    hint, alike = "", list[str]()
     if re.match(r"[A-Za-z]:[\\/]", name):
         hint = "paths begin with a drive; write them relative to the corpus' folder"
     elif re.match(r"file:", name, re.IGNORECASE):
@@ -129,9 +130,10 @@ def _spelling(name: str, finder: _Finder) -> _Reason:
         hint = f"paths have queries of addresses; write them {_DECODED}"
     elif above := finder.above(plain):
         hint = f"they are below {above}: csv and jsonl take root={option_text(above)}"
-    elif there := finder.like(plain):
-        hint = _difference(plain, there)
-    return _Reason("are not there", hint, f" (there is {there})" if there else "")
+    elif alike := finder.like(plain):
+        several = "several files are called so; write each path with its folder"
+        hint = several if alike[1:] else _difference(plain, alike[0])
+    return _Reason("are not there", hint, f" (there is {few(alike)})" if alike else "")
 
 
 def _difference(name: str, there: str) -> str:
@@ -173,11 +175,11 @@ class _Finder:
         return objects_of(self._root).lists and name in self._files
 
     @cached_property
-    def _by_key(self) -> dict[str, str]:
-        found: dict[str, str] = {}
+    def _by_key(self) -> dict[str, dict[str, None]]:
+        found: dict[str, dict[str, None]] = {}
         for file in self._files:
             for key in self._keys(file):
-                found.setdefault(key, file)
+                found.setdefault(key, {})[file] = None
         return found
 
     def above(self, name: str) -> Path | None:
@@ -187,9 +189,10 @@ class _Finder:
         parents = self._root.absolute().parents[:MAX_ABOVE]
         return next((folder for folder in parents if os.path.isfile(folder / name)), None)
 
-    def like(self, name: str) -> str | None:
-        """A file that differs in case, Unicode form, suffix or folder alone."""
-        return next((self._by_key[key] for key in self._keys(name) if key in self._by_key), None)
+    def like(self, name: str) -> list[str]:
+        """The files that differ in case, Unicode form, suffix or folder alone."""
+        found = (self._by_key[key] for key in self._keys(name) if key in self._by_key)
+        return [*next(found, ())]
 
     @staticmethod
     def _keys(name: str) -> Iterator[str]:

@@ -302,6 +302,19 @@ def test_a_path_that_cannot_be_read_is_reported_with_how_it_may_be_meant(
     assert "leave" not in message
 
 
+def test_a_name_in_several_folders_is_taken_for_none_of_them(tmp_path: Path) -> None:
+    """Recorders on one schedule name their files alike: one site's sound beside another's labels."""
+    for site in ("Ash Wood", "Birch", "Coed"):
+        write(tmp_path / site / "0400.WAV")
+    message = refusal(listing(tmp_path, "0400.WAV,dog"))
+    assert "(there is Ash Wood/0400.WAV, Birch/0400.WAV, Coed/0400.WAV)" in message
+    assert "several files are called so; write each path with its folder" in message
+    assert "root=" not in message
+    rows = ["0400.WAV,dog,Birch", "0400.WAV,cat,Coed"]
+    message = refusal(listing(tmp_path, *rows, header="path,label,site") + "?group=site")
+    assert "a path has its folder, perhaps Birch/0400.WAV" in message
+
+
 def test_lists_in_a_folder_of_their_own_are_told_where_the_recordings_are(tmp_path: Path) -> None:
     """As Fluent Speech Commands has them."""
     write(tmp_path / "wavs/anna/x.wav")

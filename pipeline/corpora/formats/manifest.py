@@ -326,6 +326,7 @@ class _Making:
                 joined, torn = _untorn(joined)
                 self.listing.problems += torn
             self.listing.notes += overlapping(joined)
+            self.listing.hints += _one_name_in_several_groups(entries)
         if self.stratify:
             groups = [entry.clip.group or without_suffix(entry.clip.path) for entry in joined]
             joined = stratified(joined, groups, validation=self.validation, test=self.test)
@@ -450,6 +451,19 @@ def _joined(entries: Sequence[Entry]) -> list[Entry]:
         )
         for key, entry in first.items()
     ]
+
+
+def _one_name_in_several_groups(entries: Sequence[Entry]) -> list[str]:
+    """Explain that recorders on one schedule name their files alike, each in its own folder."""
+    groups: dict[tuple[str, str], set[str]] = {}
+    for entry in entries:
+        groups.setdefault((entry.clip.id, entry.clip.path), set()).add(entry.clip.group)
+    return [
+        "Where folders hold files of the same names, a path has its folder, perhaps "
+        + printable(f"{min(several)}/{path}")
+        for (_, path), several in groups.items()
+        if len(several) > 1
+    ][:1]
 
 
 def _untorn(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
