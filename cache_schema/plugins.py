@@ -24,7 +24,7 @@ from typing import Any
 
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.paths import path_problem
-from cache_schema.text import ALIKE, letters_alone
+from cache_schema.text import ALIKE, letters_alone, one_line
 
 GROUPS = {
     "student": "aftersound.students",
@@ -53,7 +53,8 @@ def unknown_name(name: str, known: Iterable[str], kind: str) -> UsageError:
     if twin := next((one for one in names if letters_alone(one) == letters_alone(name)), ""):
         hint = f" {name!a} and {twin!a} {ALIKE}."
     return UsageError(
-        f"unknown {kind} {name!r}; known: {', '.join(names) or 'none'}.{hint}", kind="unknown"
+        f"unknown {kind} {name!r}; known: {', '.join(map(one_line, names)) or 'none'}.{hint}",
+        kind="unknown",
     )
 
 

@@ -160,6 +160,9 @@ def shown_errors(name: str, kept: str = "") -> Iterator[None]:
     `kept` is what such a message says of what the command had finished.
     """
     _open_streams()
+    # matplotlib, which metrics import, rejects a name that it does not know, such as the one that a
+    # notebook hands to a command of another environment; and nothing here opens a window.
+    os.environ["MPLBACKEND"] = "agg"
     try:
         yield
     except AftersoundError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -64,8 +63,6 @@ class ClipPanel:
 
 def _matplotlib() -> Any:
     try:
-        # matplotlib looks at it when it is imported, and rejects a name that it does not know.
-        os.environ["MPLBACKEND"] = "agg"
         import matplotlib as mpl
     except ImportError:
         raise UsageError(

@@ -302,7 +302,7 @@ def _attach_model(teacher: HuggingFaceTeacher, recipe: FineTuneRecipe, device: s
     if recipe.freeze_layers > layers:
         raise UsageError(
             f"--freeze-layers {recipe.freeze_layers}: {teacher.checkpoint.id} has {layers} layers; "
-            f"{layers} trains the head alone",
+            f"{layers} keeps all of them as they are",
             kind="options",
         )
 

@@ -111,8 +111,9 @@ class WhisperTeacher(TransformerTeacher):
         return hidden_BTD
 
     def front_end(self) -> list[nn.Module]:
-        """Name the two convolutions."""
-        return [self.model.encoder.conv1, self.model.encoder.conv2]
+        """Name the two convolutions and the positions, fixed sinusoids as the model was trained."""
+        encoder = self.model.encoder
+        return [encoder.conv1, encoder.conv2, encoder.embed_positions]
 
     def layers(self) -> list[nn.Module]:
         """Name the encoder's layers, lowest first."""

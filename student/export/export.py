@@ -44,7 +44,7 @@ from student.export.vectors import VECTORS, write_vectors
 from student.predict.contract import FEATURES, METADATA_KEY, WAVEFORM
 from student.runs.checkpoint import load_student, weights_digest
 from student.runs.predict import check_classes, read_config
-from student.stream.lengths import MAX_CUT, TrainingLengths
+from student.stream.lengths import MAX_CUT, MAX_FILLED, TrainingLengths
 
 Log = Callable[[str], None]
 
@@ -117,18 +117,27 @@ def prepared(request: ExportRequest, exporter: Exporter) -> ExportJob:
 
 
 def _log_length(job: ExportJob, log: Log) -> None:
-    """Report the length that was chosen here, or warn of a requested one that cuts many clips."""
+    """Report the length that was chosen here, or warn of a requested one that fits few clips."""
     samples, rate_hz = job.spec.samples, job.front_end.sample_rate_hz
     if job.why_length:
         length = "any length" if samples is None else f"{samples / rate_hz:.4g} s"
         log(f"clips of {length}: {job.why_length} (--length-s changes it)")
     elif job.cache is not None and samples is not None:
-        share = TrainingLengths.of(job.cache, job.front_end).share_longer(samples)
+        lengths = TrainingLengths.of(job.cache, job.front_end)
+        share, longest = lengths.share_longer(samples), int(lengths.samples_N.max())
+        problem = ""
         if share > MAX_CUT:
+            problem = f"{share:.0%} of the training clips are longer: only their beginning is used"
+        elif samples > MAX_FILLED * longest:
+            problem = (
+                f"the longest training clip has {longest / rate_hz:.4g} s: the rest is filled up with "
+                "silence, to which a student may answer otherwise"
+            )
+        if problem:
             log(
-                f"warning: the file takes {samples / rate_hz:.4g} s, and {share:.0%} of the training "
-                "clips are longer: only their beginning is used, here and on the device, and the "
-                "scores below are of that. Leave --length-s out: what is chosen then holds them"
+                f"warning: the file takes {samples / rate_hz:.4g} s, and {problem}, here and on the "
+                "device, and the scores below are of that. Leave --length-s out: what is chosen then "
+                "holds them"
             )
 
 

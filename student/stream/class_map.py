@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.plugins import unknown_name
-from cache_schema.text import ALIKE, letters_alone
+from cache_schema.text import ALIKE, letters_alone, one_line
 from cache_schema.toml_text import toml_document
 
 Names = Mapping[str, Sequence[str]]
@@ -90,8 +90,8 @@ def build_class_map(
     covered = tuple(position for position, columns in found.items() if columns)
     if not covered:
         raise UsageError(
-            f"the teacher covers none of the classes {', '.join(classes)}; its own are "
-            f"{', '.join(teacher_classes)}. Name pairs of them in the file of --class-map",
+            f"the teacher covers none of the classes {_listed(classes)}; its own are "
+            f"{_listed(teacher_classes)}. Name pairs of them in the file of --class-map",
             kind="classes",
         )
     return ClassMap(covered, tuple(found[position] for position in covered), task)
@@ -132,6 +132,10 @@ def check_names(names: Names, classes: Sequence[str], teacher_classes: Sequence[
         )
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(one_line, names))
+
+
 def _check_all_covered(classes: Sequence[str], teacher_classes: Sequence[str]) -> None:
     missing = [name for name in classes if name not in teacher_classes]
     if missing:
@@ -143,9 +147,9 @@ def _check_all_covered(classes: Sequence[str], teacher_classes: Sequence[str]) -
         ]
         alike = f" ({'; '.join(twins)} {ALIKE})" if twins else ""
         raise UsageError(
-            f"the cached logits lack {len(missing)} of {len(classes)} classes: {', '.join(missing)}; "
-            f"the teacher's classes: {', '.join(teacher_classes)}{alike}. Name which stand for which in "
-            "a file (--class-map FILE.toml), fine-tune a teacher on these classes "
+            f"the cached logits lack {len(missing)} of {len(classes)} classes: {_listed(missing)}; the "
+            f"teacher's classes: {_listed(teacher_classes)}{alike}. Name which stand for which in a "
+            "file (--class-map FILE.toml), fine-tune a teacher on these classes "
             "(finetune-teacher), or leave out the losses that learn from logits.",
             kind="classes",
         )

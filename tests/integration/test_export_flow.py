@@ -140,6 +140,7 @@ def test_a_length_that_cuts_many_clips_is_warned_of(work: Path, tmp_path: Path) 
 
     assert "the file takes 0.5 s, and 90% of the training clips are longer" in said("0.5")
     assert "warning" not in said("1.4")
+    assert "the file takes 4 s, and the longest training clip has 1.4 s: the rest is" in said("4")
 
 
 def test_a_cache_of_features_alone_serves_where_features_are_taken(

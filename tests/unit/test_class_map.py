@@ -110,3 +110,11 @@ def test_a_name_of_thousands_of_parts_takes_no_minutes(tmp_path: Path) -> None:
     assert toml_document(file.read_bytes(), file)
     file.write_text('a.b = "1.2.3"\n')
     assert toml_document(file.read_bytes(), file) == {"a": {"b": "1.2.3"}}
+
+
+def test_classes_of_a_teacher_forge_no_line() -> None:
+    for names in (None, {"dog": ["cat"]}):
+        with pytest.raises(UsageError) as caught:
+            build_class_map(["dog"], ["u\np", "x"], names, "single")
+        assert "u\\np" in str(caught.value)
+        assert "u\np" not in str(caught.value)
