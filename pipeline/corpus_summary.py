@@ -250,6 +250,10 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
                 if chosen
                 else ""
             )
+            if split == "train" and kind == "folder":
+                way = (
+                    ". If one of the folders is to train, name the others, as in ?test_folds=FOLDER"
+                )
             found.append(f"no split {split}: {meaning}{way}")
         elif split not in usable:
             found.append(f"no clip of {split} is usable: {meaning}")

@@ -150,7 +150,8 @@ def _difference(name: str, there: str) -> str:
     if there.endswith(f"/{name}"):
         folder = there.removesuffix(name)
         return (
-            f"paths lack the folder {folder} (csv and jsonl take root=FOLDER/{folder.rstrip('/')})"
+            f"paths lack the folder {folder}: write them with it (or, if all are in it, csv and jsonl "
+            f"take root=FOLDER/{folder.rstrip('/')})"
         )
     return "files of these names lie elsewhere in the corpus"
 

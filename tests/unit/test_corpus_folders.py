@@ -18,6 +18,7 @@ from pipeline.corpora import read_corpus
 from pipeline.corpora.hub_cache import hub_repository
 from pipeline.corpora.interface import Corpus
 from pipeline.corpora.walk import files_below
+from pipeline.corpus_summary import corpus_summary
 
 RATE_HZ = 8000
 ALL_TRAIN = "validation=0&test=0"
@@ -356,3 +357,21 @@ def test_recordings_of_another_layout_are_said_to_be_there(tmp_path: Path) -> No
     message = refusal(f"fsdd:{tmp_path}")
     assert "no clips; the 1 audio file(s) below" in message
     assert "lie where this kind of corpus has none, first a/b/c/yes/1.wav" in message
+
+
+def test_lists_of_splits_beside_folders_of_words_are_named(tmp_path: Path) -> None:
+    for name in ("yes/a.wav", "no/b.wav"):
+        write(tmp_path / name)
+    (tmp_path / "testing_list.txt").write_text("yes/a.wav\n")
+    wanted = "testing_list.txt not read, and splits chosen by a hash"
+    assert any(note.startswith(wanted) for note in read_corpus(f"folder:{tmp_path}").notes)
+
+
+def test_folders_that_are_no_training_split_are_told_how_one_trains(tmp_path: Path) -> None:
+    names = [f"{s}/{c}/{n}.wav" for s in ("dev", "eval") for c in ("a", "b") for n in range(3)]
+    for name in names:
+        write(tmp_path / name)
+    lines = corpus_summary(read_corpus(f"folder:{tmp_path}?ids=path"), "folder")
+    assert any("name the others, as in ?test_folds=FOLDER" in line for line in lines)
+    corpus = read_corpus(f"folder:{tmp_path}?ids=path&test_folds=eval")
+    assert {clip.split for clip in corpus.clips} == {"train", "test"}

@@ -7,7 +7,7 @@ split folders 10 % of the clips go to validation and 10 % to test, chosen by a h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Literal
@@ -97,7 +97,8 @@ def read_folder(
     unlabelled = (
         "its name has nothing before the first _ (or use ?labels=folder or none)"
         if labels == "prefix"
-        else "lies in no class folder (or use ?labels=prefix for yes_1.wav and yes.1.wav, or none)"
+        else "lies in no class folder (or use ?labels=prefix for yes_1.wav and yes.1.wav, or none; "
+        "clips without a class go into a folder of their own, read by --unlabelled folder:PATH)"
     )
     problems += [f"{clip.path}: {unlabelled}" for clip in clips if clip.labels == ("",)]
     if split_of:
@@ -114,8 +115,20 @@ def read_folder(
         source=f"folder:{path}",
         task="single",
         problems=problems,
-        notes=left_out(found.files, audio) + found.notes,
+        notes=left_out(found.files, audio) + _lists_of_splits(found.files) + found.notes,
     )
+
+
+def _lists_of_splits(files: Iterable[str]) -> list[str]:
+    """Note lists that give the splits of Speech Commands, and of what is laid out like it."""
+    found = sorted({"validation_list.txt", "testing_list.txt"}.intersection(files))
+    if not found:
+        return []
+    note = (
+        f"{' and '.join(found)} not read, and splits chosen by a hash; own words with such lists are "
+        "read by csv: of a list with the columns path, label and split"
+    )
+    return [note]
 
 
 def _clip(

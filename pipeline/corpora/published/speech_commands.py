@@ -149,7 +149,8 @@ def _from_words(source: str, path: Path, words: Sequence[str], problems: list[st
             hint = " of v0.01 (labels=35 has it)" if word in LATER_WORDS else ""
             shown = printable(word)
             problems.append(
-                f"{shown}/: unknown label {shown!r}, none of the {len(words)} words{hint}"
+                f"{shown}/: unknown label {shown!r}, none of the {len(words)} words{hint}; "
+                "words of your own are read by folder: or csv:"
             )
             continue
         for name in names:
