@@ -162,7 +162,10 @@ def test_a_comparison_stopped_by_a_signal_ends_its_processes_and_reports_what_is
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate()
     assert process.returncode == 1
-    assert "compare-students: stopped. Finished runs are kept, and the 2 under way" in errors
+    assert (
+        "compare-students: stopped. Finished runs are kept; repeat the command, and the 2 under way"
+        in errors
+    )
     assert "Traceback" not in errors
     for run in runs_below(out):
         with write_lock(run):  # nobody writes it any more
