@@ -155,7 +155,7 @@ def _chunk_extent(stream: Stream, layout: str, first: int, samples: bytes) -> Ex
                 return Extent(wrapped)
             if second := _second_file(stream, layout, begin, length):
                 return second
-            if not closed and (counts := _counts_samples(layout, length, size - begin)):
+            if not closed and (counts := _counts_samples(stream, layout, begin, length)):
                 return Extent(counts)
             return _extent(length - before, size - begin - before, closed, {place: before})
         if name == b"ds64":
@@ -175,9 +175,13 @@ def _wrapped(layout: str, length: int, held: int) -> str:
     )
 
 
-def _counts_samples(layout: str, length: int, held: int) -> str:
+def _counts_samples(stream: Stream, layout: str, begin: int, length: int) -> str:
     """Say that a size seems to count samples: the file holds exactly a few times its bytes."""
+    held = stream.seek(0, 2) - begin
     if layout[-1] != "I" or length <= 0 or held not in (length * n for n in _FRAME_BYTES):
+        return ""
+    stream.seek(begin + length)
+    if not any(stream.read(_MOST_BEHIND_BYTES)):  # filled up to a block of a disk or a flash memory
         return ""
     return (
         f"damaged: its header counts {length} bytes of samples and the file holds {held}, as where "

@@ -243,23 +243,6 @@ def add_part(root: CachePath, plan: PartPlan) -> None:
     _replace_manifest(root, manifest, [*manifest.parts, entry])
 
 
-def withdraw_part(root: CachePath, plan: PartPlan) -> bool:
-    """Take out an added part without units; False where it has one, or is the only part."""
-    manifest = load_manifest(root)
-    others = [entry for entry in manifest.parts if entry.name != plan.name]
-    if not others or len(missing_units(root, plan)) < len(plan.units.rows):
-        return False
-    _replace_manifest(root, manifest, others)
-    folder = part_folder(root, plan.name)
-    if isinstance(folder, Path):
-        shutil.rmtree(folder)
-    else:
-        objects = objects_of(folder)
-        for key in [*objects.list()]:
-            objects.delete(key)
-    return True
-
-
 def missing_units(root: CachePath, plan: PartPlan) -> list[int]:
     """Work units of a part without a commit record.
 

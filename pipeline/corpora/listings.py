@@ -194,7 +194,7 @@ def marks_as_labels(labels: Iterable[Sequence[str]]) -> list[str]:
     """Note labels that look like the marks of a sheet with a column for each class."""
     names = dict.fromkeys(one for several in labels for one in several)
     plain = {name.casefold() for name in names}
-    if "x" not in plain and not (plain and plain <= {"0", "1", "true", "false"}):
+    if not plain or not plain <= {"x", "0", "1", "true", "false", "?", "-"}:
         return []
     note = (
         f"classes are {few([*names])}: if the list has a column for each class, with marks in it, write "
@@ -273,9 +273,9 @@ def _folds_alike(serves: Mapping[str, str], found: Collection[str]) -> list[str]
 
 def _names(folds: str, known: Collection[str]) -> list[str]:
     """The folds that an option names: one whose own name may hold ``;``, or several joined by it."""
-    if (whole := visible(folds)) in known:
-        return [whole]
-    return [name for text in folds.split(";") if (name := visible(text))]
+    names = [name for text in folds.split(";") if (name := visible(text))]
+    whole = visible(folds)
+    return [whole] if whole in known and not {*names} <= {*known} else names
 
 
 def drop_missing(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-from cache_schema.errors import RunError
 from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.metadata import CommitRecord, Manifest, PartPlan
 from cache_schema.store.address import CachePath, resolved
@@ -21,7 +20,6 @@ from cache_schema.writer import (
     load_manifest,
     load_plans,
     seal,
-    withdraw_part,
 )
 from pipeline.precompute.executors import run_units
 from pipeline.precompute.inputs import Inputs, Request, open_inputs
@@ -67,9 +65,8 @@ class Precompute:
                 check_layout(out, plan)
                 missing = incomplete_units(out, plan)
                 on_start(plan, missing)
-                with self._withdrawn_if_useless(plan):
-                    for record in self.compute(plan, missing):
-                        on_unit(plan, record)
+                for record in self.compute(plan, missing):
+                    on_unit(plan, record)
                 seal(out, plan)
 
     def run_slice(self, number: int, count: int, on_start: OnStart, on_unit: OnUnit) -> int:
@@ -116,19 +113,6 @@ class Precompute:
         """Parts of this teacher that are not sealed: only it can finish them."""
         own = [plan for plan in plans if plan.teacher_name == self.inputs.teacher_name]
         return [plan for plan in own if not manifest.sealed(plan.name)]
-
-    @contextmanager
-    def _withdrawn_if_useless(self, plan: PartPlan) -> Iterator[None]:
-        """Take a part out again of which nothing can be kept: it would block all others."""
-        try:
-            yield
-        except RunError as error:
-            if error.kind != "teacher" or not withdraw_part(self.out, plan):
-                raise
-            raise RunError(
-                f"{error} What this command began to add was taken out of {self.out} again.",
-                kind="teacher",
-            ) from None
 
     def _seal_if_complete(self, plan: PartPlan) -> None:
         if incomplete_units(self.out, plan):

@@ -17,7 +17,6 @@ from fuzzing import run
 from small_cache import tree_bytes
 
 from cache_schema.errors import RunError
-from cache_schema.inspection.cli import main as inspect_cache
 from cache_schema.inspection.summary import summary
 from pipeline.audio import decode as audio
 from pipeline.pack.cli import main as pack_corpus
@@ -198,27 +197,6 @@ def test_a_teacher_that_answers_nothing_stops_the_run(
     assert expected in output
     assert "no fault of the clips" in output
     assert summary(out)["parts"][0]["units_done"] == 0
-
-
-def test_a_signal_that_cannot_be_kept_blocks_no_other(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    words = [f"folder:{corpus}", "--teacher", "toy", "--out", out, "--unit-rows", 4]
-    assert run(precompute_teacher, *words)[0] == 0
-    before = tree_bytes(out)
-    with monkeypatch.context() as patched:
-        answering(patched, np.nan)
-        code, output = run(precompute_teacher, *words, "--teacher-name", "second")
-    assert code == 1
-    assert "has NaN" in output
-    assert f"What this command began to add was taken out of {out} again." in output
-    after = tree_bytes(out)
-    assert {key for key in before | after if before.get(key) != after.get(key)} == {"manifest.json"}
-    assert run(inspect_cache, out, "--verify")[0] == 0
-    assert run(precompute_teacher, *words, "--signal", "mfcc40")[0] == 0
-    assert run(precompute_teacher, *words, "--teacher-name", "second")[0] == 0
-    assert run(inspect_cache, out, "--verify")[0] == 0
 
 
 @pytest.mark.parametrize("unit_rows", [1, 2])

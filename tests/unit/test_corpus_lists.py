@@ -13,6 +13,7 @@ from small_corpora.folder import write_clips
 from cache_schema.errors import UsageError
 from pipeline.corpora import read_corpus
 from pipeline.corpora.interface import Corpus
+from pipeline.corpora.listings import fold_splits
 
 CLIPS = ("a.wav", "b.wav", "c.wav")
 ROWS = [("a.wav", "dog"), ("b.wav", "cat"), ("c.wav", "dog")]
@@ -422,7 +423,6 @@ CLIP = {"path": "a.wav", "label": "dog"}
         (json.dumps({"it's": [CLIP]}), "jq -c '.\"it'\"'\"'s\"[]' LIST"),
         (json.dumps(CLIP, indent=2) * 2, "jq -c . LIST"),
         (json.dumps(CLIP | {"events": [{"start": 1}]}, indent=2), "jq -c . LIST"),
-        (json.dumps({"events": [{"start": 1}], "file": "a.wav"}), "jq -c '.events[]' LIST"),
     ],
 )
 def test_json_of_an_api_is_reported_with_how_to_become_lines(
@@ -431,6 +431,19 @@ def test_json_of_an_api_is_reported_with_how_to_become_lines(
     message = refusal(listing(tmp_path, text, kind="jsonl"))
     assert wanted in message
     assert "not JSON" not in message
+
+
+def test_a_list_of_one_line_is_one(tmp_path: Path) -> None:
+    row = json.dumps({"audio": "a.wav", "category": "x", "words": [{"w": "hi"}]})
+    assert "?path=audio&label=category&unknown=ignore" in refusal(
+        listing(tmp_path, row, kind="jsonl")
+    )
+
+
+def test_columns_called_by_numbers_are_no_times(tmp_path: Path) -> None:
+    source = listing(tmp_path, "0,1,2\na.wav,x,9\nb.wav,y,9\n")
+    assert "Audacity" not in refusal(source)
+    assert "?path=0&label=1&unknown=ignore" in refusal(f"{source}?path=0&label=1")
 
 
 def test_lines_with_lists_of_objects_are_lines(tmp_path: Path) -> None:
@@ -447,6 +460,7 @@ def test_a_fold_with_a_semicolon_in_its_name_is_named_alone(tmp_path: Path) -> N
     source = f"{lines(tmp_path, *rows)}?split=show"
     corpus = read_corpus(f"{source}&validation_folds=Q%26A; live&test_folds=News;")
     assert {clip.split for clip in corpus.clips} == {"train", "validation", "test"}
+    assert fold_splits(["1", "2", "1;2"], "", "1;2", []) == {"1": "test", "2": "test"}
     message = refusal(f"{source}&validation_folds=Q%26A; live;News")
     assert "one with ; in its name is given alone, or renamed" in message
 
@@ -458,7 +472,7 @@ def test_classes_whose_apostrophes_differ_are_named(tmp_path: Path) -> None:
     assert "\"O'Brien\" and 'O\\u2019Brien' differ in case" in note
 
 
-@pytest.mark.parametrize("marks", [("x", "", "GWIR"), ("1", "0", "1"), ("TRUE", "FALSE", "TRUE")])
+@pytest.mark.parametrize("marks", [("x", "", "X"), ("1", "0", "1"), ("TRUE", "FALSE", "TRUE")])
 def test_a_column_of_marks_is_no_class_without_a_word(
     tmp_path: Path, marks: tuple[str, ...]
 ) -> None:

@@ -96,6 +96,8 @@ def test_a_size_that_counts_samples_is_no_size_of_a_shorter_recording(
     assert f"counts {FRAMES} bytes of samples and the file holds {2 * FRAMES}" in header.problem
     with pytest.raises(UnusableAudio, match="counts samples"):
         decode(path, sample_rate_hz=RATE_HZ)
+    filled = written(tmp_path / "filled.wav", plain + bytes(2 * FRAMES))
+    assert scan_header(filled) == (FRAMES, RATE_HZ, "", False)
 
 
 TEXT_CHUNK = {

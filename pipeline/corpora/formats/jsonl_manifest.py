@@ -16,6 +16,7 @@ from json import JSONDecoder
 from typing import Any
 
 from cache_schema.errors import UsageError
+from pipeline.audio.decode import AUDIO_SUFFIXES
 from pipeline.corpora.formats.manifest import (
     ManifestRow,
     manifest_adapter,
@@ -84,7 +85,8 @@ def _filter_of_jq(listing: Listing, content: str) -> str:
     rows = _place_of_rows(document)
     if several_lines:
         return rows or "."
-    return "" if content[end:].strip() else rows
+    has_path = any(str(value).lower().endswith(AUDIO_SUFFIXES) for value in document.values())
+    return "" if has_path or content[end:].strip() else rows
 
 
 def _place_of_rows(document: Any, levels: int = 3) -> str:

@@ -256,7 +256,7 @@ def _corpus(
         task=task,
         problems=listing.problems,
         hints=[*listing.hints, *(joined if fixed else [])],
-        notes=[*listing.notes, *joined, *marks_as_labels(labels)],
+        notes=[*listing.notes, *joined, *(marks_as_labels(labels) if listing.notes else [])],
     )
 
 
@@ -369,7 +369,7 @@ class _Making:
         """Cut off the prefix; what is left of a web address is percent-encoded, as all of it is."""
         cut = _cut(path, self.prefix) if self.prefix else path
         on_web = not isinstance(self.folder, Path) and self.folder.scheme in WEB
-        return unquote(cut) if on_web and cut != path else cut
+        return unquote(cut) if on_web and cut != path and is_address(path) else cut
 
     def _note_group(self, rows: Sequence[ManifestRow]) -> None:
         """Note a column of speakers that could keep each of them in one split, and does not."""
@@ -397,10 +397,11 @@ class _Making:
         paths = (_with_slashes(entry.clip.path) for entry in entries)
         path = next((p for p in paths if _is_absolute(p) or is_address(p)), "/")
         scheme = f"{path.partition('://')[0]}://" if is_address(path) else ""
-        root, *parts = PurePosixPath(scheme and "/", path.removeprefix(scheme)).parts
-        for start in range(len(parts)):
+        rest = path.removeprefix(scheme)
+        root, *parts = PurePosixPath("/", rest).parts
+        for start in range(bool(scheme), len(parts)):
             if os.path.exists(self.folder.joinpath(*parts[start:])):
-                above = PurePosixPath("" if scheme else root, *parts[:start])
+                above = PurePosixPath(root if rest.startswith("/") else "", *parts[:start])
                 prefix = option_text(f"{scheme}{above}")
                 self.listing.hints.append(f"If {prefix} stands for {self.folder}: ?prefix={prefix}")
                 return

@@ -96,7 +96,7 @@ def _are_times(names: Sequence[str]) -> bool:
         begin, end = (float(name.replace(",", ".")) for name in names[:2])
     except ValueError:
         return False
-    return 0 <= begin <= end
+    return 0 <= begin <= end and not any(name.isdecimal() for name in names[:2])
 
 
 def _naming(listing: Listing, names: Sequence[str], word: str) -> str:
