@@ -148,8 +148,9 @@ def test_a_run_has_one_writer_at_a_time(cache: Path, whole: Path, tmp_path: Path
 def test_a_cache_has_one_writer_at_a_time(corpus: str, cache: Path, tmp_path: Path) -> None:
     out = tmp_path / "c.zarr"
     words = (corpus, *PRECOMPUTE, "--out", out)
-    first = Started("precompute-teacher", *words)
-    wait_for((tmp_path / "c.zarr.lock").exists, first)
+    first, lock = Started("precompute-teacher", *words), tmp_path / "c.zarr.lock"
+    # Its owner's name comes after the file: one stopped between the two has no name.
+    wait_for(lambda: lock.exists() and lock.stat().st_size > 0, first)
     second = meanwhile(first, "precompute-teacher", *words)
     assert second.returncode == 1
     assert f"{out} is being written by process {first.pid}" in second.stderr
