@@ -8,7 +8,7 @@ index before the manifest names it. What has no record, or is not named by the m
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,13 +234,38 @@ def add_part(root: CachePath, plan: PartPlan) -> None:
     ObjectChanged
         If another writer has changed the manifest meanwhile, on a store.
     """
-    with _built_atomically(part_folder(root, plan.name)) as put:
-        create_part(put, plan)
-    manifest = load_manifest(root)
+    manifest, folder = load_manifest(root), part_folder(root, plan.name)
     if any(entry.name == plan.name for entry in manifest.parts):
         raise ObjectChanged
+    if isinstance(root, Path) and _is_unnamed_plan(root / "parts" / plan.name):
+        remove_part_folder(root, plan.name)
+    with _built_atomically(folder) as put:
+        create_part(put, plan)
     entry = PartEntry(name=plan.name, plan_sha256=plan.digest)
     _replace_manifest(root, manifest, [*manifest.parts, entry])
+
+
+def _is_unnamed_plan(folder: Path) -> bool:
+    """Whether a writer was killed before the manifest named its part: then it has no units."""
+    return folder.is_dir() and not (folder / "commits").exists()
+
+
+def withdraw_parts(root: Path, names: Collection[str]) -> None:
+    """Take parts out of a cache on a disk again; call it only under the lock."""
+    manifest = load_manifest(root)
+    kept = [entry for entry in manifest.parts if entry.name not in names]
+    _replace_manifest(root, manifest, kept)
+    for name in names:
+        remove_part_folder(root, name)
+
+
+def remove_part_folder(root: Path, name: str) -> None:
+    """Remove the folder of a part that the manifest does not name; a kill leaves all, or a draft."""
+    folder = root / "parts" / name
+    draft = draft_path(folder)
+    shutil.rmtree(draft, ignore_errors=True)
+    folder.rename(draft)
+    shutil.rmtree(draft)
 
 
 def missing_units(root: CachePath, plan: PartPlan) -> list[int]:

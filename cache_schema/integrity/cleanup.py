@@ -13,7 +13,14 @@ from cache_schema.store.files import remove_partials
 from cache_schema.store.objects import objects_of
 from cache_schema.store.part_digests import PLAN, remove_unsealed_digests
 from cache_schema.store.safe_open import check_no_links
-from cache_schema.writer import MANIFEST, draft_path, load_manifest, load_plan, part_folder
+from cache_schema.writer import (
+    MANIFEST,
+    draft_path,
+    load_manifest,
+    load_plan,
+    part_folder,
+    remove_part_folder,
+)
 
 
 def remove_leftovers(root: CachePath) -> None:
@@ -37,7 +44,7 @@ def remove_leftovers(root: CachePath) -> None:
     if isinstance(root, Path):
         remove_partials(root)
         for name in unnamed_parts(root, manifest):  # listed again: drafts are among the partials
-            shutil.rmtree(root / "parts" / name)
+            remove_part_folder(root, name)
     for entry in manifest.parts:
         if entry.index_sha256 is not None:
             remove_unsealed_digests(part_folder(root, entry.name), load_plan(root, entry))

@@ -59,15 +59,16 @@ def added_parts(inputs: Inputs, plans: Sequence[PartPlan]) -> list[PartPlan]:
     own = [plan for plan in plans if plan.teacher_name == inputs.teacher_name]
     cached = [signal.name for plan in own for signal in plan.signals]
     names = list(dict.fromkeys([*cached, *inputs.names]))
+    last = max(int(plan.name.removeprefix("part-")) for plan in plans)
     for plan in plans:
         here = {s.name for p in plans if p.first_view == plan.first_view for s in p.signals}
         missing = [name for name in names if name not in here]
         if missing and any(signal.name == WAVEFORM for signal in plan.signals):
-            name = f"part-{len(plans) + len(added):03d}"
+            name = f"part-{last + 1 + len(added):03d}"
             layouts = _layouts(inputs, missing, _cached_samples(inputs, plan), own)
             added.append(_part_of_signals(inputs, plan, name, layouts))
     if inputs.request.views > have_views:
-        name = f"part-{len(plans) + len(added):03d}"
+        name = f"part-{last + 1 + len(added):03d}"
         views = range(have_views, inputs.request.views)
         layouts = _layouts(inputs, names, inputs.samples(views), own)
         added.append(_part_of_views(inputs, name, layouts, views))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cache_schema.errors import RunError
 from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.metadata import CommitRecord, Manifest, PartPlan
 from cache_schema.store.address import CachePath, resolved
@@ -19,7 +20,9 @@ from cache_schema.writer import (
     incomplete_units,
     load_manifest,
     load_plans,
+    missing_units,
     seal,
+    withdraw_parts,
 )
 from pipeline.precompute.executors import run_units
 from pipeline.precompute.inputs import Inputs, Request, open_inputs
@@ -65,8 +68,9 @@ class Precompute:
                 check_layout(out, plan)
                 missing = incomplete_units(out, plan)
                 on_start(plan, missing)
-                for record in self.compute(plan, missing):
-                    on_unit(plan, record)
+                with self._withdrawn_if_useless():
+                    for record in self.compute(plan, missing):
+                        on_unit(plan, record)
                 seal(out, plan)
 
     def run_slice(self, number: int, count: int, on_start: OnStart, on_unit: OnUnit) -> int:
@@ -113,6 +117,28 @@ class Precompute:
         """Parts of this teacher that are not sealed: only it can finish them."""
         own = [plan for plan in plans if plan.teacher_name == self.inputs.teacher_name]
         return [plan for plan in own if not manifest.sealed(plan.name)]
+
+    @contextmanager
+    def _withdrawn_if_useless(self) -> Iterator[None]:
+        """Take added parts out again if the teacher gives nothing for them: they would block others.
+
+        A store has no lock, so that another writer may be at work on them.
+        """
+        try:
+            yield
+        except RunError as error:
+            if error.kind != "teacher" or not isinstance(self.out, Path):
+                raise
+            manifest = load_manifest(self.out)
+            added = self._unfinished(load_plans(self.out, manifest)[1:], manifest)
+            empty = [p.name for p in added if len(missing_units(self.out, p)) == len(p.units.rows)]
+            if not empty:
+                raise
+            withdraw_parts(self.out, empty)
+            raise RunError(
+                f"{error} {self.out} is as it was: what was begun to be added is taken out again.",
+                kind="teacher",
+            ) from error
 
     def _seal_if_complete(self, plan: PartPlan) -> None:
         if incomplete_units(self.out, plan):

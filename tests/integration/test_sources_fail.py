@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,9 +19,14 @@ from small_cache import tree_bytes
 
 from cache_schema.errors import RunError
 from cache_schema.inspection.summary import summary
+from cache_schema.integrity.verify import verify
+from cache_schema.metadata import CommitRecord
+from cache_schema.reader import open_cache
+from cache_schema.writer import draft_path
 from pipeline.audio import decode as audio
 from pipeline.pack.cli import main as pack_corpus
 from pipeline.precompute.cli import main as precompute_teacher
+from pipeline.precompute.precompute import Precompute
 from pipeline.teachers.toy import ToyTeacher
 
 # Runs a command in a process of its own where a disk fails once the corpus has been read.
@@ -197,6 +203,80 @@ def test_a_teacher_that_answers_nothing_stops_the_run(
     assert expected in output
     assert "no fault of the clips" in output
     assert summary(out)["parts"][0]["units_done"] == 0
+
+
+@pytest.fixture
+def grown(corpus: Path, tmp_path: Path) -> tuple[Path, list[object]]:
+    """A cache of two views, and the command that made it."""
+    out = tmp_path / "out"
+    words = [f"folder:{corpus}", "--teacher", "toy", "--view", "gain", "--out", out]
+    words += ["--views", 2, "--unit-rows", 4]
+    assert run(precompute_teacher, *words)[0] == 0
+    return out, words
+
+
+@pytest.mark.parametrize(
+    "added", [["--signal", "layer_attention"], ["--teacher-name", "second"]], ids=lambda a: a[0][2:]
+)
+def test_what_a_teacher_cannot_give_is_taken_out_again_and_blocks_nothing(
+    grown: tuple[Path, list[object]], monkeypatch: pytest.MonkeyPatch, added: list[str]
+) -> None:
+    out, words = grown
+    before = tree_bytes(out)
+    with monkeypatch.context() as patched:
+        answering(patched, np.nan)
+        code, output = run(precompute_teacher, *words, *added)
+    assert code == 1
+    assert "has NaN" in output
+    assert f"{out} is as it was: what was begun to be added is taken out again." in output
+    after = tree_bytes(out)
+    assert {key for key in before | after if before.get(key) != after.get(key)} == {"manifest.json"}
+    assert verify(out) == []
+    for more in (["--signal", "mfcc40"], added, ["--teacher-name", "third"]):
+        assert run(precompute_teacher, *words, *more)[0] == 0
+    assert verify(out) == []
+
+
+def test_parts_are_taken_out_of_the_middle_and_named_once(
+    grown: tuple[Path, list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A teacher that was stopped may find others' parts behind its own."""
+    out, words = grown
+    second, third = ["--teacher-name", "second"], ["--teacher-name", "third"]
+    with monkeypatch.context() as patched:
+        patched.setattr(Precompute, "compute", interrupted)
+        assert run(precompute_teacher, *words, *second)[0] == 1
+    assert run(precompute_teacher, *words, *third)[0] == 0
+    with monkeypatch.context() as patched:
+        answering(patched, np.nan)
+        assert "is as it was" in run(precompute_teacher, *words, *second)[1]
+    assert run(precompute_teacher, *words, *third, "--signal", "layer_attention")[0] == 0
+    assert run(precompute_teacher, *words, *second)[0] == 0
+    assert verify(out) == []
+    assert set(open_cache(out).teachers) == {"", "second", "third"}
+
+
+def interrupted(*_: object) -> Iterator[CommitRecord]:
+    raise KeyboardInterrupt
+    yield
+
+
+@pytest.mark.parametrize("task", [[], ["--slice", "1/1"]], ids=["whole", "slice"])
+@pytest.mark.parametrize("step", ["without a plan", "unnamed", "draft"])
+def test_a_kill_while_parts_are_added_or_taken_out_blocks_nothing(
+    grown: tuple[Path, list[object]], monkeypatch: pytest.MonkeyPatch, step: str, task: list[str]
+) -> None:
+    """What has no name in the manifest is out of the way, however far it was made or removed."""
+    out, words = grown
+    part = out / "parts" / "part-001"
+    shutil.copytree(out / "parts" / "part-000", part, ignore=shutil.ignore_patterns("commits", "c"))
+    if step == "without a plan":
+        (part / "plan.json").unlink()
+    if step == "draft":
+        part.rename(draft_path(part))
+        (draft_path(part) / "plan.json").unlink()
+    assert run(precompute_teacher, *words, "--signal", "mfcc40", *task)[0] == 0
+    assert verify(out) == []
 
 
 @pytest.mark.parametrize("unit_rows", [1, 2])
