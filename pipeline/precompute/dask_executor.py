@@ -52,6 +52,18 @@ def run_on_new_workers(job: UnitJob, units: Sequence[int], workers: int) -> Iter
         yield from run_on_workers(job, units, cluster)
 
 
+def check_scheduler(address: str) -> None:
+    """Check that a Dask scheduler answers at an address.
+
+    Raises
+    ------
+    RunError
+        If none does.
+    """
+    with _connected(address):
+        pass
+
+
 def run_on_workers(job: UnitJob, units: Sequence[int], cluster: Any) -> Iterator[CommitRecord]:
     """Compute units on the workers of a cluster, or of the scheduler at an address.
 

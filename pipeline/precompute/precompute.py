@@ -24,6 +24,7 @@ from cache_schema.writer import (
     seal,
     withdraw_parts,
 )
+from pipeline.precompute.dask_executor import check_scheduler
 from pipeline.precompute.executors import run_units
 from pipeline.precompute.inputs import Inputs, Request, open_inputs
 from pipeline.precompute.parts import added_parts, first_part
@@ -151,6 +152,8 @@ class Precompute:
         """Create the cache or the parts it lacks; returns the plans of all parts."""
         while True:
             plans, added = self.planned()
+            if added and (scheduler := self.inputs.request.scheduler):
+                check_scheduler(scheduler)  # before anything is written
             with suppress(ObjectChanged):  # by another slice, on a store: plan again
                 if not plans:
                     rate_hz = self.inputs.teacher.sample_rate_hz

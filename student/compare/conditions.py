@@ -89,10 +89,12 @@ def parse_condition(text: str) -> Condition:
                 "losses, and none may be within LOSS=WEIGHT:option=value",
                 kind="options",
             )
-        given = [option for word in _words(alternative) if (option := _option_of(word))]
-        alone = NONE in _words(alternative)
+        words = _words(alternative)
+        given = [option for word in words if (option := _option_of(word))]
+        alone = NONE in words
         weighted = alone and OPTIONS[LABEL] in given
-        if len(set(given)) < len(given) or bool(parse_losses(alternative)) == alone or weighted:
+        repeated = len(set(given)) < len(given) or words.count(NONE) > 1
+        if repeated or bool(parse_losses(alternative)) == alone or weighted:
             raise UsageError(
                 f"--condition {text!r}: expected none, or losses with at most one {LABEL}WEIGHT, and at "
                 f"most one {UNLABELLED}CLIPS, got {alternative!r}. For example: --condition 'sp=30 "

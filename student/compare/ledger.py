@@ -120,9 +120,10 @@ class Ledger:
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 problems.append(f"line {number}: {line[:60].decode(errors='replace')!r}")
         if problems:
+            way = "Delete them, or name another --ledger." if found else "Name another --ledger."
             raise RunError(
                 f"{self.path} holds {len(problems)} line(s) that are no finished run\n"
-                f"{bullet_list(problems, MAX_LISTED)}\nDelete them, or name another --ledger.",
+                f"{bullet_list(problems, MAX_LISTED)}\n{way}",
                 kind="ledger",
             )
         return found

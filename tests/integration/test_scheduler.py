@@ -63,6 +63,7 @@ class Waited(NamedTuple):
     code: int
     errors: str
     seconds: float
+    is_begun: bool = True
 
 
 def nobody_answers(folder: Path) -> Waited:
@@ -78,9 +79,9 @@ def waited(folder: Path, address: str) -> Waited:
     corpus, began_s = write_tones(folder / "tones", per_class=1), time.monotonic()
     words = (f"folder:{corpus}", "--teacher", "toy", "--out", folder / "c", "--scheduler", address)
     run = command("precompute-teacher", *words, program=WAITS_LESS)
-    return Waited(
-        run.returncode, run.stderr.replace(address, "ADDRESS"), time.monotonic() - began_s
-    )
+    is_begun = (folder / "c").exists()
+    seconds = time.monotonic() - began_s
+    return Waited(run.returncode, run.stderr.replace(address, "ADDRESS"), seconds, is_begun)
 
 
 def scheduler_dies(folder: Path) -> Waited:
@@ -157,6 +158,7 @@ def test_an_address_where_nobody_answers_is_reported(waiting: Callable[[str], Wa
     assert found.code == 1
     assert "no Dask scheduler responds at 'ADDRESS'" in found.errors
     assert "Traceback" not in found.errors
+    assert not found.is_begun
 
 
 def test_a_scheduler_without_workers_is_reported_in_time(

@@ -90,6 +90,7 @@ def test_the_words_for_the_trainer_give_the_same_losses(alternative: str) -> Non
         ("label=1", "got 'label=1'"),
         ("temporal=0.1 label=1 label=2", "at most one label=WEIGHT"),
         ("none label=1", "got 'none label=1'"),
+        ("none none", "expected none"),
         ("unlabelled=3", "got 'unlabelled=3'"),
         ("none unlabelled=3 unlabelled=3", "at most one unlabelled=CLIPS"),
         ("temporal", "expected NAME=WEIGHT"),
