@@ -8,8 +8,8 @@ from typing import Protocol
 # Matched where a file ends by its own account, so short marks are enough.
 _HEAD = re.compile(
     rb"(?:RIFF|RIFX|RF64)....WAVE|FORM....(?:AIFF|AIFC|8SVX|16SV)|caff\x00\x01|riff\x2e\x91\xcf\x11"
-    rb"|\.snd\x00\x00|fLaC[\x00\x80]\x00\x00\x22|OggS\x00[\x02\x06]|NIST_1A\n|Creative Voice File"
-    rb"|PVF1\n|2BIT| paf|fap |MATLAB 5\.0|Extended Instrument:|ALawSoundFile\*\*",
+    rb"|\.snd\x00\x00|dns\..[\x00\x01]\x00\x00|fLaC[\x00\x80]\x00\x00\x22|OggS\x00[\x02\x06]|NIST_1A\n"
+    rb"|Creative Voice File|PVF1\n|2BIT| paf|fap |MATLAB 5\.0|Extended Instrument:|ALawSoundFile\*\*",
     re.DOTALL,
 )
 _LONGEST_HEAD_BYTES = 20

@@ -54,6 +54,7 @@ _SPHERE_FIELD = re.compile(rb"^(\w+) -i (\d{1,18})$", re.MULTILINE)
 _STREAMED_BYTES = 2_000_000_000 - 4096
 _COUNTABLE_BYTES = 1 << 32  # less one, by a size of 32 bits
 _MOST_BEHIND_BYTES = 1 << 16  # of chunks behind the samples
+_AU_ORDERS = {b".snd": ">", b"dns.": "<"}
 _FRAME_BYTES = (2, 3, 4, 6, 8)  # of one or two channels
 _STREAMED_IN_64_BITS = (0x7FFF_FFFF, 0xFFFF_FFFF)
 
@@ -93,8 +94,8 @@ def container_extent(stream: Stream) -> Extent:
     elif head[:4] in _CHUNKED and _holds_audio(head):
         layout, first, samples = _CHUNKED[head[:4]]
         extent = _chunk_extent(stream, layout, first, b"BODY" if head[8:12] in _SVX else samples)
-    elif head[:4] == b".snd":
-        extent = _au_extent(stream)
+    elif head[:4] in _AU_ORDERS:
+        extent = _au_extent(stream, _AU_ORDERS[head[:4]])
     elif head[:4] == b"riff":
         extent = _wave64_extent(stream)
     elif head[:7] == b"NIST_1A":
@@ -236,13 +237,13 @@ def _rf64_extent(stream: Stream, sizes: int, size: int, begin: int) -> Extent:
     return _extent(length, held, closed, places)
 
 
-def _au_extent(stream: Stream) -> Extent:
+def _au_extent(stream: Stream, order: str) -> Extent:
     """Compare the size of the samples in Sun's AU with the bytes from where they begin."""
     stream.seek(4)
-    begin, length = struct.unpack(">II", stream.read(8).ljust(8, b"\0"))
+    begin, length = struct.unpack(f"{order}II", stream.read(8).ljust(8, b"\0"))
     if length and _begins(stream, begin + length):
         return Extent(several_files(begin + length))
-    return _extent(length, stream.seek(0, 2) - begin, False, {(8, ">I"): 0})
+    return _extent(length, stream.seek(0, 2) - begin, False, {(8, f"{order}I"): 0})
 
 
 def _wave64_extent(stream: Stream) -> Extent:

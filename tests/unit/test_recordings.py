@@ -141,6 +141,34 @@ def test_a_file_that_was_cut_is_truncated_and_not_taken_for_piped(
         decode(path, sample_rate_hz=RATE_HZ)
 
 
+@pytest.mark.parametrize(
+    ("container", "order"),
+    [("AU", "LITTLE"), ("WAV", "BIG"), ("AIFF", "LITTLE"), ("CAF", "LITTLE")],
+)
+def test_numbers_of_the_other_byte_order_are_compared_with_the_file(
+    tmp_path: Path, container: str, order: str
+) -> None:
+    stream = io.BytesIO()
+    wave = np.sin(np.arange(FRAMES) / 9)
+    soundfile.write(stream, wave, RATE_HZ, "PCM_16", endian=order, format=container)
+    content = stream.getvalue()
+    assert scan_header(written(tmp_path / "whole.wav", content))[:3] == (FRAMES, RATE_HZ, "")
+    cut = scan_header(written(tmp_path / "cut.wav", content[: len(content) // 2]))
+    assert cut.problem.startswith("truncated: the header declares 12")
+    with pytest.raises(UnusableAudio, match="one after another"):
+        decode(written(tmp_path / "two.wav", content * 2), sample_rate_hz=RATE_HZ, planned=False)
+
+
+@pytest.mark.parametrize("size", PLACEHOLDERS["I"])
+def test_an_au_of_little_end_may_have_an_open_size(tmp_path: Path, size: int) -> None:
+    stream = io.BytesIO()
+    soundfile.write(stream, np.zeros(FRAMES), RATE_HZ, endian="LITTLE", format="AU")
+    content = bytearray(stream.getvalue())
+    struct.pack_into("<I", content, 8, size)
+    header = scan_header(written(tmp_path / "piped.au", bytes(content)))
+    assert (header.frames, header.unsized) == (FRAMES, True)
+
+
 def with_xi_length(content: bytes) -> bytes:
     """libsndfile leaves the length open that trackers write."""
     return content[:298] + struct.pack("<I", 2 * FRAMES) + content[302:]
