@@ -137,7 +137,8 @@ class Precompute:
                 raise
             withdraw_parts(self.out, empty)
             raise RunError(
-                f"{error} {self.out} is as it was: what was begun to be added is taken out again.",
+                f"{error} {self.out} is as it was: what was begun to be added is taken out again, and "
+                "the command may be repeated without it.",
                 kind="teacher",
             ) from error
 

@@ -98,12 +98,11 @@ class TeacherRows:
         if len(clips) < MIN_CLIPS_ALIKE and self._answers_noise(clips[0]):
             return
         name = "--teacher-name" if self._plan.teacher_name else "--out"
-        less = ", or without this --signal" if self._plan.source == "cache" else ""
         raise RunError(
             f"work unit {number}: no output of teacher {self._teacher.family} for its {len(reasons)} "
             f"clip(s) can be kept, the first since {reasons[0]}. That is no fault of the clips, so "
             "none was quarantined, and nothing written of the unit. Correct the teacher (NaN in its "
-            f"weights, or logits of another scale), then repeat the command with another {name}{less}.",
+            f"weights, or logits of another scale), then repeat the command with another {name}.",
             kind="teacher",
         )
 

@@ -228,7 +228,7 @@ def test_what_a_teacher_cannot_give_is_taken_out_again_and_blocks_nothing(
         code, output = run(precompute_teacher, *words, *added)
     assert code == 1
     assert "has NaN" in output
-    assert f"{out} is as it was: what was begun to be added is taken out again." in output
+    assert f"{out} is as it was: what was begun to be added is taken out again" in output
     after = tree_bytes(out)
     assert {key for key in before | after if before.get(key) != after.get(key)} == {"manifest.json"}
     assert verify(out) == []
