@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,6 +36,7 @@ from pipeline.corpora.walk import (
 
 Ids = Literal["stem", "path"]
 NO_LABEL = "none"  # as the name of a column of labels: there is none
+_WRITTEN_LIST = re.compile(r"""\[\s*(["'{]|\]$)|\{\s*["']""")
 MAX_NAME_BYTES = 255  # bytes of one name in a path, on every file system in use
 WITH_IDS = ("csv", "jsonl", "folder", "audio-folder")  # kinds that take the option ids
 MAX_PATH_BYTES = 4095  # bytes of a path that Linux follows
@@ -157,6 +159,7 @@ def build_corpus(
     """
     root, found = resolved(root), list(problems)
     found += _text_problems(entries) + _id_problems(entries) + _path_problems(root, entries)
+    found += _list_problems(entries)
     found += [] if classes is None else _label_problems(entries, classes)
     several = [entry for entry in entries if _is_multi_label(entry.clip)]
     if task == "single":
@@ -352,6 +355,22 @@ def _text_problems(entries: Iterable[Entry]) -> list[str]:
         f"{printable(entry.place)}: its name is {way}"
         for entry in entries
         if printable(text := _texts(entry.clip)) != text
+    ]
+
+
+def _list_problems(entries: Iterable[Entry]) -> list[str]:
+    """Find labels that are lists or objects as Python and JSON write them: no class is called so."""
+    found = [
+        f"{entry.place}: label {label!r}"
+        for entry in entries
+        for label in entry.clip.labels
+        if _WRITTEN_LIST.match(label)
+    ]
+    more = f" (and {len(found) - 1} more)" if found[1:] else ""
+    return [
+        f"{one}{more} is a list as a program writes it; write the names of the classes alone, several "
+        "joined by ;. What has a begin and an end is a row of its own, with start_s and end_s"
+        for one in found[:1]
     ]
 
 

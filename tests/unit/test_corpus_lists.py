@@ -48,6 +48,45 @@ def command_in(message: str) -> str:
     return command
 
 
+@pytest.mark.parametrize(
+    "label",
+    ["['dog', 'cat']", '["dog"]', "['dog' 'cat']", "[]", '[{"start": 0.1, "labels": ["dog"]}]',
+     '{"choices": ["dog"]}', "{'dog'}"],
+)  # fmt: skip
+@pytest.mark.parametrize("sep", [";", ","])
+def test_a_list_as_a_program_writes_it_is_no_class(tmp_path: Path, label: str, sep: str) -> None:
+    """A data frame's column of lists, and an export of annotations."""
+    cell = label.replace('"', '""')
+    corpus = listing(tmp_path, f'path,label\na.wav,"{cell}"\nb.wav,"{cell}"\nc.wav,cat\n')
+    message = refusal(f"{corpus}?label_sep={sep}")
+    assert "line 2: label" in message
+    assert "is a list as a program writes it; write the names of the classes alone" in message
+
+
+def test_brackets_in_the_name_of_a_class_are_its_own(tmp_path: Path) -> None:
+    rows = [("a.wav", "[noise]"), ("b.wav", "{laugh}"), ("c.wav", "(' )")]
+    corpus = read_corpus(listing(tmp_path, "\n".join(map(",".join, [("path", "label"), *rows]))))
+    assert set(corpus.classes) == {"[noise]", "{laugh}", "(' )"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("clips.csv", "path,label\n"), ("clips.jsonl", ""), ("clips.jsonl", "\n\n")]
+)
+def test_a_list_without_rows_is_named_whatever_lies_beside_it(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    corpus = listing(tmp_path, text, name, kind=name.partition(".")[2])
+    assert "no clips: the list has no rows" in refusal(corpus)
+
+
+def test_blanks_divide_no_cells(tmp_path: Path) -> None:
+    """As Kaldi writes wav.scp; and a list of files without a header."""
+    message = refusal(listing(tmp_path, "utt1 a.wav\nutt2 b.wav\n"))
+    assert "write one above it: path. It is one column, as blanks divide no cells" in message
+    assert "a second one, behind a comma, label" in message
+    assert read_corpus(listing(tmp_path, "path\na.wav\n") + "?label=none").classes == ()
+
+
 # --- separators and encodings --------------------------------------------------------------------
 
 

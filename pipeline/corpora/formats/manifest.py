@@ -225,6 +225,8 @@ def manifest_adapter(kind: str, rows_of: Callable[[Listing], Iterable[ManifestRo
                 kind="options",
             )
         listed = _rows_of_lists(listing, lists, rows_of) if lists else list(rows_of(listing))
+        if not listed and not listing.problems:
+            listing.problems.append("no clips: the list has no rows")
         entries = making.entries(listed, one_row_is=rows)
         task = "multi" if rows == "event" and task == "auto" else task
         corpus = _corpus(listing, folder, entries, classes=classes, task=task)

@@ -17,6 +17,10 @@ from pipeline.corpora.walk import option_text
 FIRST_LINE = (
     "; if the first line is no header, write one above it, divided as the rows are: path,label"
 )
+ONE_COLUMN = (
+    f". It is one column, as blanks divide no cells: with ?label={NO_LABEL} its clips are unlabelled; "
+    "their classes are a second one, behind a comma, label"
+)
 # What other lists call the fields, as `_plain` writes it, in the order in which they are proposed.
 OTHER_NAMES = {
     "path": (
@@ -76,7 +80,8 @@ def _renaming(listing: Listing, names: Sequence[str], word: str) -> str:
     if names and names[0].startswith("#"):
         return "The first line is the header, and # begins no comment: delete what stands above it"
     if any(name.lower().endswith(AUDIO_SUFFIXES) for name in names):
-        return "The first line seems to be a clip and no header; write one above it: path,label"
+        header = "The first line seems to be a clip and no header; write one above it: path"
+        return f"{header},label" if names[1:] else f"{header}{ONE_COLUMN}"
     if _are_times(names):
         return (
             "The first line is no header but a stretch, as Audacity exports labels: begin, end, label. "
