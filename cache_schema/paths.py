@@ -24,6 +24,8 @@ PICTURES = {
 }
 PAGES = dict.fromkeys((".html", ".htm"), rb'name="generator" content="aftersound"')
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})(?=/|$)")
+_DRIVE = re.compile(r"([A-Za-z]):[\\/]")
+_ODD = re.compile(r"[\x00-\x1f\x7f\\]")
 _END_BYTES = 1 << 16
 # What file systems take, and what `.PROCESS-THREAD.partial` adds to it while something is written.
 _NAME_BYTES, _DRAFT_BYTES = 255, 40
@@ -43,6 +45,15 @@ def path_problem(text: str, *, links: bool = True) -> str | None:
     if scheme in SCHEMES and scheme != text and not os.path.lexists(text) and not is_address(text):
         rest = text.removeprefix(f"{scheme}:").lstrip("/")
         return f"{text!r} lacks a slash: an address is {scheme}://{rest}, a local path ./{text}"
+    if (drive := _DRIVE.match(text)) and not os.path.lexists(text):
+        there = text[drive.end() :].replace("\\", "/").lstrip("/")
+        return (
+            f"{text!r} is a path of Windows; under WSL it is /mnt/{drive[1].lower()}/{there}, and "
+            f"./{text} is what is called so here"
+        )
+    slashed = text.replace("\\", "/")
+    if slashed != text and not os.path.lexists(text) and os.path.lexists(slashed):
+        return f"{text!r}: backslashes divide no folders here: write {slashed}"
     if is_address(text):
         return f"{text!r} is an address, and only caches and corpora lie at one; name a local path"
     variable = _VARIABLE.match(text)
@@ -262,6 +273,20 @@ def _place_problem(path: Path, *, folder: bool) -> str | None:
 
 
 def _name_problem(path: Path) -> str | None:
+    r"""Explain why a new name is too long, or hardly meant.
+
+    >>> _name_problem(Path(r"runs\neu"))
+    "'runs\\\\neu' holds a backslash, which divides no folders here: write /"
+    """
+    new = [place.name for place in (path, *path.parents) if not os.path.lexists(place)]
+    odd = next((found[0] for name in new if (found := _ODD.search(name))), "")
+    if odd == "\\":
+        return f"{os.fspath(path)!r} holds a backslash, which divides no folders here: write /"
+    if odd:
+        return (
+            f"{os.fspath(path)!r} holds a control character, {odd!r}, which double quotes in a file of "
+            "options make of a backslash: write / there, or single quotes"
+        )
     size, most = len(os.fsencode(path.name)), _NAME_BYTES - _DRAFT_BYTES
     if size <= most:
         return None

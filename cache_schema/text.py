@@ -41,13 +41,25 @@ def one_line(text: object) -> str:
 
 
 def shell_word(path: object) -> str:
-    """Write a path as a shell takes it, in a command that a message gives.
+    r"""Write a path as a shell takes it, in a command that a message gives.
 
-    >>> shell_word("my sounds.zarr"), shell_word("-run")
-    ("'my sounds.zarr'", './-run')
+    >>> shell_word("my sounds.zarr"), shell_word("-run"), shell_word("it's\nnew")
+    ("'my sounds.zarr'", './-run', "$'it\\'s\\x0anew'")
     """
-    text = one_line(path)
-    return shlex.quote(f"./{text}" if text.startswith("-") else text)  # else an option
+    text = f"./{path}" if str(path).startswith("-") else str(path)  # else an option
+    if not _IN_A_LINE.search(text):
+        return shlex.quote(text)
+    return f"$'{''.join(map(_in_a_shell, text))}'"
+
+
+def _in_a_shell(character: str) -> str:
+    """Write a character between the quotes of ``$'...'``, as its bytes where it is none of a line."""
+    if character in "\\'":
+        return f"\\{character}"
+    if not _IN_A_LINE.match(character):
+        return character
+    errors = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", errors))
 
 
 def page(text: object) -> str:

@@ -147,10 +147,9 @@ def _parsed(text: str) -> tuple[str, CachePath, dict[str, str]]:
     kind, _, rest = text.partition(":")
     known = plugin_names(CORPORA, "corpus")
     if kind not in known and _is_path(text):
-        raise UsageError(
-            f"corpus {text!r} lacks its kind: write KIND:PATH, for example {_with_kind(Path(text))}",
-            kind="usage",
-        )
+        problem = path_problem(text)
+        way = f". {problem}" if problem else f", for example {_with_kind(Path(text))}"
+        raise UsageError(f"corpus {text!r} lacks its kind: write KIND:PATH{way}", kind="usage")
     if kind not in known:
         raise unknown_name(kind, known, "corpus")
     written, _, query = rest.partition("?")

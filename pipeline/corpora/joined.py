@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cache_schema.cautions import few
 from cache_schema.clip import Clip
 from cache_schema.errors import UsageError, bullet_list
 from cache_schema.store.address import CachePath, common_place
@@ -62,6 +63,7 @@ def read_corpora(
     known = {recording_of(clip.path) for corpus in corpora for clip in corpus.clips}
     notes = [note for corpus in (*corpora, *more) for note in corpus.notes]
     notes += _repeated(corpora, recording_of)
+    notes += _shared_groups(corpora)
     if any(map(_by_group, corpora)):
         notes += [
             f"warning: {printable(text)} has no group=, so that speakers, sessions or places that "
@@ -217,6 +219,16 @@ def _repeated(corpora: Sequence[Corpus], recording_of: Callable[[str], Recording
         yield (
             f"warning: {len(apart)} of them are in different splits, first "
             f"{printable(first[apart[0]])}: what is learned from is tested on. List each once"
+        )
+
+
+def _shared_groups(corpora: Iterable[Corpus]) -> Iterable[str]:
+    """Note groups of one name in several labelled corpora: numbers, for one, are given anew in each."""
+    counts = Counter(name for corpus in corpora for name in {clip.group for clip in corpus.clips})
+    if shared := sorted(name for name, count in counts.items() if name and count > 1):
+        yield (
+            f"{len(shared)} group(s) have one name in several corpora and count as one ({few(shared)}): "
+            "if these are others, name them apart"
         )
 
 

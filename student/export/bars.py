@@ -47,7 +47,13 @@ def allowed_difference(parity: Parity, spec: FormSpec) -> float:
 
 
 def check_int8(
-    parity: Parity, bytes_int8: int, bytes_float: int, *, has_step: bool, name: str
+    parity: Parity,
+    bytes_int8: int,
+    bytes_float: int,
+    *,
+    has_step: bool,
+    more_clips: bool,
+    name: str,
 ) -> None:
     """Reject an int8 file whose predictions differ too often, or that is too large.
 
@@ -59,6 +65,8 @@ def check_int8(
         Of both files, without the front end, which stays in float.
     has_step : bool
         Whether the student could be written as a step instead.
+    more_clips : bool
+        Whether it may have been calibrated with more clips than it was.
     name : str
         Of the file.
 
@@ -79,7 +87,7 @@ def check_int8(
         problems.append(
             f"{parity.metric} of them {after:.4f}, float {before:.4f}: allowed to lose {INT8_LOSS:g}"
         )
-    if problems:  # which a size is not
+    if problems and more_clips:  # which change no size
         otherwise = ", or calibrate with more clips (--clips)"
     if not bytes_int8 <= most * bytes_float:
         problems.append(

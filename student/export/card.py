@@ -115,6 +115,11 @@ def _parities(card: dict[str, Any]) -> Iterator[str]:
     yield f"Tried on {markdown(first['source'])}."
     if first["scores"]["clips"] and not first["held_out"]["clips"]:
         yield "None of them is held out from training, so how good the student is is not known."
+    if first["unfilled"]["clips"]:
+        yield (
+            f"Silence fills {first['unfilled']['clips']} of the held-out clips up to its length; on "
+            f"their own sound the student's {first['metric']} is {_plain(first['unfilled']['student'])}."
+        )
     if first["shapes"]:
         shapes = ", ".join(f"{clips} × {frames}" for clips, frames in first["shapes"])
         yield f"Also in batches of clips × frames: {shapes}."

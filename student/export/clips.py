@@ -40,11 +40,14 @@ class TrialClip:
         In [-1, 1); None where the cache has no waveform.
     labels_C : float32, shape (C,), or None
         None where the clip has no labels.
+    own_TM : float32, shape (T, M), or None
+        Features of its own sound alone, where silence fills it up to a static form's length.
     """
 
     features_TM: NDArray[np.float32]
     waveform_S: NDArray[np.float32] | None
     labels_C: NDArray[np.float32] | None
+    own_TM: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,10 @@ def _heard(cache: Cache, front_end: FrontEnd, spec: FormSpec, split: str) -> Ite
             waveform_S = np.zeros(max(shortest, len(stored)), np.float32)
             waveform_S[: len(stored)] = stored / np.float32(FULL_SCALE)
             features_TM = front_end_features(waveform_S, front_end)
-            yield TrialClip(features_TM, waveform_S, rows.targets[row] if labelled else None)
+            labels_C = rows.targets[row] if labelled else None
+            is_filled = front_end.window_samples <= len(stored) < (spec.samples or 0)
+            own_TM = front_end_features(waveform_S[: len(stored)], front_end) if is_filled else None
+            yield TrialClip(features_TM, waveform_S, labels_C, own_TM)
 
 
 def _of_features(cache: Cache, name: str, spec: FormSpec, split: str) -> Iterator[TrialClip]:

@@ -15,7 +15,7 @@ from cache_schema.front_ends import FRONT_ENDS, front_end_features, sample_count
 from cache_schema.plugins import plugin_origin
 from cache_schema.reader import open_cache
 from student.export import CALIBRATION_CLIPS, EXPORTERS
-from student.export.bars import check_int8, check_parity
+from student.export.bars import INT8_LOSS, check_int8, check_parity
 from student.export.browser_page import read_runtime, write_page
 from student.export.card import write_card
 from student.export.clips import (
@@ -44,7 +44,7 @@ from student.export.vectors import VECTORS, write_vectors
 from student.predict.contract import FEATURES, METADATA_KEY, WAVEFORM
 from student.runs.checkpoint import load_student, weights_digest
 from student.runs.predict import check_classes, read_config
-from student.stream.lengths import MAX_CUT, MAX_FILLED, TrainingLengths
+from student.stream.lengths import MAX_CUT, TrainingLengths
 
 Log = Callable[[str], None]
 
@@ -124,20 +124,12 @@ def _log_length(job: ExportJob, log: Log) -> None:
         log(f"clips of {length}: {job.why_length} (--length-s changes it)")
     elif job.cache is not None and samples is not None:
         lengths = TrainingLengths.of(job.cache, job.front_end)
-        share, longest = lengths.share_longer(samples), int(lengths.samples_N.max())
-        problem = ""
+        share = lengths.share_longer(samples)
         if share > MAX_CUT:
-            problem = f"{share:.0%} of the training clips are longer: only their beginning is used"
-        elif samples > MAX_FILLED * longest:
-            problem = (
-                f"the longest training clip has {longest / rate_hz:.4g} s: the rest is filled up with "
-                "silence, to which a student may answer otherwise"
-            )
-        if problem:
             log(
-                f"warning: the file takes {samples / rate_hz:.4g} s, and {problem}, here and on the "
-                "device, and the scores below are of that. Leave --length-s out: what is chosen then "
-                "holds them"
+                f"warning: the file takes {samples / rate_hz:.4g} s, and {share:.0%} of the training "
+                "clips are longer: only their beginning is used, here and on the device, and the scores "
+                "below are of that. Leave --length-s out: what is chosen then holds them"
             )
 
 
@@ -151,6 +143,22 @@ def _log_shortest(job: ExportJob, log: Log) -> None:
         )
 
 
+def _log_filled(job: ExportJob, parity: Parity, log: Log) -> None:
+    """Warn of a student that answers otherwise where silence follows a clip."""
+    own, filled, samples = parity.unfilled.student, parity.held_out.student, job.spec.samples
+    if own is None or filled is None or samples is None or own - filled <= INT8_LOSS:
+        return
+    length_s = samples / job.front_end.sample_rate_hz
+    why_not = job.student.why_not_any_length or job.exporter.why_not_any_length
+    any_length = "" if why_not else ", or export it with --length-s any"
+    log(
+        f"warning: silence fills {parity.unfilled.clips} of {parity.held_out.clips} held-out clips up "
+        f"to {length_s:.4g} s, which the student has not learned: {parity.metric} {filled:.4f} of them "
+        f"all, and {own:.4f} on their own sound. Train it on clips of one length (precompute-teacher "
+        f"--view placement:length_s={length_s:.4g}){any_length}"
+    )
+
+
 def _write(job: ExportJob, draft: Path, log: Log) -> dict[str, Any]:
     trial, calibration = _trial(job)
     path = draft / job.exporter.file_name
@@ -159,6 +167,7 @@ def _write(job: ExportJob, draft: Path, log: Log) -> dict[str, Any]:
     runner = job.exporter.load(path)
     parity = {"float": trial.compare(runner, exact=True)}
     log(_parity_line(f"{path.name}, float, {path.stat().st_size:,} bytes", parity["float"]))
+    _log_filled(job, parity["float"], log)
     check_parity(parity["float"], job.spec, path.name)
     quantised = ""
     if job.request.int8:
@@ -240,7 +249,9 @@ def _quantised(
     _check_written(job, made)
     quantised = WEIGHTS_AND_ACTIVATIONS
     try:
-        runner, parity = _held_to_int8(job, path, made, trial)
+        wanted = job.request.clips or CALIBRATION_CLIPS
+        more_clips = job.calibrates and not job.streaming and len(calibration) == wanted
+        runner, parity = _held_to_int8(job, path, made, trial, more_clips=more_clips)
     except RunError as error:
         if error.kind != "int8" or not job.exporter.quantizes_weights_alone(job.graph):
             raise
@@ -249,7 +260,7 @@ def _quantised(
         job.exporter.quantize_weights(job.graph, path, made)
         _check_written(job, made)
         quantised = job.exporter.weights_alone
-        runner, parity = _held_to_int8(job, path, made, trial)
+        runner, parity = _held_to_int8(job, path, made, trial, more_clips=False)
     made.replace(path)
     return runner, parity, quantised
 
@@ -261,7 +272,9 @@ def _first_line_of(error: RunError, alternative: str) -> str:
     )
 
 
-def _held_to_int8(job: ExportJob, path: Path, made: Path, trial: Trial) -> tuple[Runner, Parity]:
+def _held_to_int8(
+    job: ExportJob, path: Path, made: Path, trial: Trial, *, more_clips: bool
+) -> tuple[Runner, Parity]:
     """Run an int8 file and refuse it if it misses a bar."""
     runner = job.exporter.load(made)
     parity = trial.compare(runner, exact=False)
@@ -271,6 +284,7 @@ def _held_to_int8(job: ExportJob, path: Path, made: Path, trial: Trial) -> tuple
         made.stat().st_size - front_end_bytes,
         path.stat().st_size - front_end_bytes,
         has_step=not job.student.why_not_step and not job.streaming,
+        more_clips=more_clips,
         name=path.name,
     )
     return runner, parity

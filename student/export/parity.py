@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -39,6 +40,22 @@ class Scores:
     file: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Unfilled:
+    """What the student knows of clips that a static form fills up with silence.
+
+    Attributes
+    ----------
+    clips : int
+        How many of the held-out labelled clips are filled up.
+    student : float or None
+        The score of all of them on their own sound, as `evaluate-student` gives it.
+    """
+
+    clips: int
+    student: float | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parity:
     """A file against its student.
@@ -59,6 +76,8 @@ class Parity:
     scores, held_out : Scores
         By it, on all clips with labels, which tells the two apart best; and on those alone that the
         student was not trained on, which is how good they are.
+    unfilled : Unfilled
+        Beside `held_out`, what filling clips up costs.
     shapes : list of list of int
         Sizes of the batches that a form of any length was also tried with: clips and frames.
     source : str
@@ -72,6 +91,7 @@ class Parity:
     metric: str
     scores: Scores
     held_out: Scores
+    unfilled: Unfilled
     shapes: list[list[int]]
     source: str
 
@@ -80,7 +100,7 @@ class Parity:
         return asdict(self)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Trial:
     """What a student and its file are tried on, with the student's outputs.
 
@@ -148,6 +168,7 @@ class Trial:
             metric=MAIN_METRIC[self.task],
             scores=self._scores(found, len(found)),
             held_out=self._scores(found, self.clips.held_out),
+            unfilled=self.unfilled,
             shapes=shapes,
             source=self.clips.source,
         )
@@ -166,6 +187,18 @@ class Trial:
             score = measure(predictions)
             values.append(score.value if score.defined else None)
         return Scores(len(labels), *values)
+
+    @cached_property
+    def unfilled(self) -> Unfilled:
+        """The student's score of the held-out clips where silence fills none of them up."""
+        chosen = self.clips.clips[: self.clips.held_out]
+        filled = {n: c.own_TM for n, c in enumerate(chosen) if c.own_TM is not None}
+        own = list(self.expected)
+        for n, own_TM in filled.items():
+            if len(own_TM) >= self.student.shortest_frames:
+                own[n] = _student_answer(self.student, own_TM[None], attends=False)
+        clips = sum(chosen[n].labels_C is not None for n in filled)
+        return Unfilled(clips, self._scores(own, len(chosen)).file if filled else None)
 
     def _unseen(self, runner: Runner) -> Iterator[tuple[list[int], float]]:
         """Three lengths, each in batches of three sizes, none of them the traced example's."""

@@ -42,6 +42,7 @@ from cache_schema.truncation import (
 
 FloatArray = NDArray[np.float32]
 
+BARE_SUFFIXES = (".raw", ".pcm")  # whose files seldom have a header
 BLOCK_SAMPLES = 1 << 16
 
 
@@ -71,7 +72,11 @@ def read_recording(path: Path, sample_rate_hz: int) -> Iterator[FloatArray]:
         reason = error.error_string.rstrip(".")
         if not reason or "does not exist" in reason:  # of an MP3 without a frame
             reason = f"no frame of audio found, libsndfile error {error.code}"
-        raise UnusableRecording(f"not audio that can be decoded ({reason})") from None
+        bare = "; bare samples of 16 bits are read by stream-audio RUN --rate HZ - < FILE"
+        is_bare = path.suffix.lower() in BARE_SUFFIXES
+        raise UnusableRecording(
+            f"not audio that can be decoded ({reason}){bare * is_bare}"
+        ) from None
     except (UnusableRecording, UsageError, OSError, MemoryError):
         raise
     except Exception as error:  # a decoder may raise anything; its text may hold addresses
@@ -244,7 +249,9 @@ def _opened(soundfile: Any, path: Path, file: BinaryIO) -> Any:
         raise UnusableRecording(extent.problem)
     source: Any = os.fsencode(path)
     patches = extent.patches or true_byte_count(file)
-    if patches:  # its header has no true sizes: they are put into a copy of those bytes
+    # Sizes that its header lacks are put into a copy of those bytes; which has no name, by which
+    # soundfile would take .raw for bare samples, and ask for their rate.
+    if patches or path.suffix.lower() == ".raw":
         source = _Patched(file.fileno(), 0, access=mmap.ACCESS_COPY)
         for place, size in patches.items():
             source[place : place + len(size)] = size

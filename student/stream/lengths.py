@@ -19,7 +19,6 @@ from student.stream.unit_loader import feature_sources
 TRAIN = "train"
 READ_CLIPS = 2000
 MAX_CUT = 0.1
-MAX_FILLED = 2  # lengths of the longest clip
 """Share of the training clips that are no reason against one length for all."""
 
 

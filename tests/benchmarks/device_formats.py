@@ -145,7 +145,9 @@ def _int8_file(job: ExportJob, path: Path, made: Path, trial: Trial, precision: 
     runner = job.exporter.load(made)
     found = trial.compare(runner, exact=False)
     sizes = made.stat().st_size, path.stat().st_size
-    missed = _missed(lambda: check_int8(found, *sizes, has_step=False, name=path.name))
+    missed = _missed(
+        lambda: check_int8(found, *sizes, has_step=False, more_clips=False, name=path.name)
+    )
     return _file(job, made, runner, found, precision, missed)
 
 

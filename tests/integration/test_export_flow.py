@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +17,12 @@ from fuzzing import run
 from kept_exporter import WEIGHTS, KeptExporter
 from safetensors.torch import load_file, save_file
 
-from student.export import EXPORTERS, clips
+from cache_schema.front_ends import FRONT_ENDS, front_end_features
+from cache_schema.reader import open_cache
+from cache_schema.signal_names import FULL_SCALE
+from student.export import EXPORTERS, clips, parity
 from student.export.cli import main
+from student.models.interface import Student
 from student.predict.contract import Contract
 from student.stream import lengths
 
@@ -130,17 +135,53 @@ def test_ragged_clips_of_one_length_get_one_that_holds_most(
     )
 
 
-def test_a_length_that_cuts_many_clips_is_warned_of(work: Path, tmp_path: Path) -> None:
-    def said(length_s: str) -> str:
-        words = ("--calibrate", work / "waves.zarr", "--length-s", length_s)
-        out = tmp_path / length_s
-        code, text = run(main, work / "tc-resnet", "--to", "kept", "--out", out, *words)
-        assert code == 0, text
-        return " ".join(text.split())
+def said(work: Path, tmp_path: Path, length_s: str) -> str:
+    words = ("--calibrate", work / "waves.zarr", "--length-s", length_s)
+    out = tmp_path / length_s
+    code, text = run(main, work / "tc-resnet", "--to", "kept", "--out", out, *words)
+    assert code == 0, text
+    return " ".join(text.split())
 
-    assert "the file takes 0.5 s, and 90% of the training clips are longer" in said("0.5")
-    assert "warning" not in said("1.4")
-    assert "the file takes 4 s, and the longest training clip has 1.4 s: the rest is" in said("4")
+
+def test_a_length_that_cuts_many_clips_is_warned_of(work: Path, tmp_path: Path) -> None:
+    assert "the file takes 0.5 s, and 90% of the training clips are longer" in said(
+        work, tmp_path, "0.5"
+    )
+    assert "warning" not in said(work, tmp_path, "1.4")
+
+
+def test_what_filling_clips_up_costs_is_measured(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A student that is right about sounds, and about nothing that silence follows."""
+    true = {}
+    for split in ("test", "validation"):
+        for unit in (cache := open_cache(work / "waves.zarr")).units(split, 0):
+            rows = cache.read_unit(unit, ("waveform", *cache.target_signals))
+            for wave_S, labels_C in zip(rows.signals["waveform"], rows.targets, strict=True):
+                features_TM = front_end_features(
+                    wave_S / np.float32(FULL_SCALE), FRONT_ENDS["mfcc40"]
+                )
+                true[features_TM.tobytes()] = labels_C
+
+    def answer(student: Student, features_BTM: Any, *, attends: bool) -> dict[str, Any]:
+        usual = usually(student, features_BTM, attends=attends)
+        if (labels_C := true.get(features_BTM[0].tobytes())) is None:
+            return usual
+        return usual | {"logits": labels_C[None]}
+
+    usually = parity._student_answer
+    monkeypatch.setattr(parity, "_student_answer", answer)
+    text = said(work, tmp_path, "4")
+    assert "warning: silence fills 18 of 18 held-out clips up to 4 s" in text
+    assert "and 1.0000 on their own sound" in text
+    assert (
+        "precompute-teacher --view placement:length_s=4), or export it with --length-s any" in text
+    )
+    card = json.loads((tmp_path / "4/card.json").read_text())
+    assert card["parity"]["float"]["unfilled"] == {"clips": 18, "student": 1.0}
+    page = (tmp_path / "4/CARD.md").read_text()
+    assert "Silence fills 18 of the held-out clips up to its length; on their own sound" in page
 
 
 def test_a_cache_of_features_alone_serves_where_features_are_taken(

@@ -219,6 +219,20 @@ def test_recordings_that_cannot_be_used_are_named_and_the_others_predicted(
     assert "\x1b" not in done.stdout + reported
 
 
+def test_bare_samples_are_told_what_reads_them_and_a_suffix_decides_nothing(
+    folder: Path, toys: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "toy.RAW").write_bytes(np.full(8000, 77, "<i2").tobytes())
+    shutil.copy(folder / "plain.wav", tmp_path / "named.raw")
+    done = command(
+        "predict-audio", toys / "static.onnx", tmp_path / "toy.RAW", tmp_path / "named.raw",
+        "--format", "jsonl",
+    )  # fmt: skip
+    assert [row["recording"] for row in rows(done.stdout)] == [str(tmp_path / "named.raw")]
+    assert "toy.RAW: not audio that can be decoded (Format not recognised); bare" in done.stderr
+    assert "stream-audio RUN --rate HZ - < FILE" in done.stderr
+
+
 def test_a_name_that_is_no_utf8_is_answered(folder: Path, toys: Path, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/caf\xe9.wav"
     with open(path, "wb") as file:

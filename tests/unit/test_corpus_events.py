@@ -213,3 +213,17 @@ def test_rows_of_one_recording_without_times_are_perhaps_events(
     named = f"csv:{table}?path=Begin File&label=Species&unknown=ignore"
     with pytest.raises(UsageError, match="name its times: "):
         read_corpus(named)
+
+
+def test_events_without_times_are_none(tmp_path: Path, events: str) -> None:
+    """Each would sound all the while."""
+    (tmp_path / "plain.csv").write_text(
+        "recording,sound,onset\ndawn.wav,robin,1\ndawn.wav,rain,2\n"
+    )
+    plain = (
+        f"csv:{tmp_path}/plain.csv?path=recording&label=sound&unknown=ignore&rows=event&window_s=4"
+    )
+    with pytest.raises(UsageError, match="rows=event, and no row says when") as caught:
+        read_corpus(plain)
+    assert "columns not read: onset" in str(caught.value)
+    assert read_corpus(f"{plain}&start_s=onset").classes == ("rain", "robin")

@@ -249,7 +249,9 @@ def test_any_path_can_be_named(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("text", ["C:\\data\\sounds", "C:/data/sounds", "d:\\"])
 def test_a_path_of_windows_without_a_kind_is_reported(text: str) -> None:
-    assert f"for example folder:{text}" in refusal(text)
+    message = refusal(text)
+    assert "lacks its kind: write KIND:PATH. " in message
+    assert f"under WSL it is /mnt/{text[0].lower()}/" in message
 
 
 def test_a_path_with_a_colon_and_without_a_kind_is_reported(tmp_path: Path) -> None:

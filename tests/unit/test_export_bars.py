@@ -9,7 +9,7 @@ import pytest
 from cache_schema.errors import RunError
 from student.export.bars import check_int8, check_parity
 from student.export.forms import FormSpec
-from student.export.parity import Parity, Scores
+from student.export.parity import Parity, Scores, Unfilled
 
 GOOD = Parity(
     clips=500,
@@ -19,6 +19,7 @@ GOOD = Parity(
     metric="accuracy",
     scores=Scores(500, 0.9, 0.9),
     held_out=Scores(0, None, None),
+    unfilled=Unfilled(0, None),
     shapes=[],
     source="500 labelled clips: 500 of test",
 )
@@ -29,7 +30,7 @@ WAVEFORM = replace(FEATURES, takes="waveform")
 def test_a_file_that_answers_alike_passes() -> None:
     check_parity(GOOD, FEATURES, "model.onnx")
     check_parity(replace(GOOD, largest_difference=9e-5), WAVEFORM, "model.onnx")
-    check_int8(GOOD, 350, 1000 * 1000, has_step=False, name="model.onnx")
+    check_int8(GOOD, 350, 1000 * 1000, has_step=False, more_clips=True, name="model.onnx")
 
 
 @pytest.mark.parametrize("difference", [1.1e-5, float("nan"), float("inf")])
@@ -54,9 +55,12 @@ def test_another_class_is_reported() -> None:
         check_parity(replace(GOOD, agreement=0.998), FEATURES, "model.onnx")
 
 
-def int8_message(parity: Parity, bytes_int8: int, bytes_float: int, *, has_step: bool) -> str:
+def int8_message(
+    parity: Parity, bytes_int8: int, bytes_float: int, *, has_step: bool, more_clips: bool = True
+) -> str:
+    sizes, ways = (bytes_int8, bytes_float), {"has_step": has_step, "more_clips": more_clips}
     with pytest.raises(RunError) as caught:
-        check_int8(parity, bytes_int8, bytes_float, has_step=has_step, name="model.onnx")
+        check_int8(parity, *sizes, **ways, name="model.onnx")
     return str(caught.value)
 
 
@@ -70,10 +74,12 @@ def test_all_bars_of_int8_are_reported_at_once() -> None:
     assert "or calibrate with more clips (--clips)" in message
     assert "--streaming" not in message
     assert "--streaming" in int8_message(bad, 1, 2, has_step=True)
+    exhausted = int8_message(bad, 1, 2, has_step=False, more_clips=False)
+    assert exhausted.endswith("Export it in float (without --int8).")
 
 
 def test_a_small_file_may_keep_more_of_its_size() -> None:
-    check_int8(GOOD, 130_000, 297_000, has_step=False, name="model.onnx")
+    check_int8(GOOD, 130_000, 297_000, has_step=False, more_clips=True, name="model.onnx")
     message = int8_message(GOOD, 140_000, 297_000, has_step=False)
     assert "140,000 bytes, float 297,000: 0.47 of it, allowed 0.45" in message
     assert "--clips" not in message, "which change no size"
@@ -81,7 +87,12 @@ def test_a_small_file_may_keep_more_of_its_size() -> None:
 
 def test_a_better_score_is_no_loss() -> None:
     check_int8(
-        replace(GOOD, scores=Scores(500, 0.9, 0.95)), 1, 10, has_step=False, name="model.onnx"
+        replace(GOOD, scores=Scores(500, 0.9, 0.95)),
+        1,
+        10,
+        has_step=False,
+        more_clips=True,
+        name="model.onnx",
     )
     without = replace(GOOD, scores=Scores(0, None, None))
-    check_int8(without, 1, 10, has_step=False, name="model.onnx")
+    check_int8(without, 1, 10, has_step=False, more_clips=True, name="model.onnx")

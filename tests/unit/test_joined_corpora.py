@@ -209,3 +209,15 @@ def test_classes_that_look_alike_in_two_corpora_are_noted(sounds: Path) -> None:
         )
         == 1
     )
+
+
+def test_groups_of_one_name_in_two_corpora_are_noted(sounds: Path) -> None:
+    for corpus, rows in (("a", ("K1", "K2")), ("b", ("K2", "K3"))):
+        names = [f"{corpus}/{each}.wav" for each in rows]
+        write(sounds / "kinds", *names)
+        lines = [f"kinds/{name},{name[2:4]},yes" for name in names]
+        (sounds / f"{corpus}.csv").write_text("\n".join(["path,child,label", *lines]))
+    texts = [f"csv:{sounds}/{corpus}.csv?group=child" for corpus in "ab"]
+    (note,) = (n for n in read_corpora(texts).notes if "one name in several corpora" in n)
+    assert note.startswith("1 group(s) have one name in several corpora and count as one (K2)")
+    assert not any("in several corpora" in n for n in read_corpora(texts[:1], texts[1:]).notes)

@@ -84,7 +84,7 @@ def test_an_empty_path_is_none(words: tuple[str, ...]) -> None:
 
 
 def test_a_colon_makes_no_address(tmp_path: Path) -> None:
-    for path in (tmp_path / "a:b", "c:/d", "a:b//c"):
+    for path in (tmp_path / "a:b", "./c:/d", "a:b//c"):  # c:/d is a drive of Windows
         assert CliRunner().invoke(write, [str(path), "--out", str(path)]).exit_code == 0
 
 
@@ -260,3 +260,29 @@ def test_missing_rights_are_reported_before_any_work(
     assert f"write: Permission denied ({place})" in result.output
     assert "Allow access to it, or name another place" in result.output
     assert "it ran" not in result.output
+
+
+@pytest.mark.parametrize("words", [(), ("here", "--out"), ("here", "--plot")], ids=str)
+@pytest.mark.parametrize("path", [r"C:\work\run.png", "d:/work/run.png"])
+def test_a_path_of_windows_is_told_its_place_under_wsl(words: tuple[str, ...], path: str) -> None:
+    drive = path[0].lower()
+    assert f"under WSL it is /mnt/{drive}/work/run.png, and ./{path[0]}:" in refusal(*words, path)
+
+
+def test_backslashes_divide_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sub").mkdir()
+    assert "divides no folders here: write /" in refusal("here", "--out", r"runs\new")
+    assert "backslashes divide no folders here: write sub/." in refusal(r"sub\.")
+    Path(r"odd\name").mkdir()  # what is there keeps its name, and so does what lies in it
+    assert run_of(r"odd\name", "--log", r"odd\name/log") == "it ran"
+
+
+@pytest.mark.parametrize("name", ["runs\neu", "run\x7f", "\truns/a", "a\x1b/b"])
+def test_a_new_name_holds_no_control_character(name: str, tmp_path: Path) -> None:
+    assert "holds a control character" in refusal("here", "--out", f"{tmp_path}/{name}")
+    assert "or single quotes" in refusal("here", "--log", f"{tmp_path}/{name}")
+
+
+def run_of(*words: object) -> str:
+    return CliRunner().invoke(write, [str(word) for word in words]).output.strip()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
 
 import pytest
 
@@ -17,6 +19,7 @@ from cache_schema.text import (
     one_line,
     page,
     plot_text,
+    shell_word,
     visible,
 )
 
@@ -136,3 +139,18 @@ def test_marks_that_show_nothing_make_no_other_name() -> None:
     assert letters_alone("\u260e\ufe0f") == letters_alone("\u260e") != letters_alone("\u260f")
     joined, apart = "می\u200cخواهم", "میخواهم"  # two spellings that readers tell apart
     assert letters_alone(joined) != letters_alone(apart)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["it's new\tand\nodd", "-a\x1b[31m", "\u202eback\\slash'", "latin-\udce9", "$HOME `id` \x07"],
+)
+def test_a_shell_reads_the_very_name(name: str) -> None:
+    word = shell_word(name)
+    assert word.isprintable()
+    found = subprocess.run(["bash", "-c", f"printf %s {word}"], capture_output=True, check=True)
+    assert os.fsdecode(found.stdout) == (f"./{name}" if name.startswith("-") else name)
+
+
+def test_what_no_file_is_called_is_still_a_word() -> None:
+    assert shell_word("\ud800") == r"$'\xed\xa0\x80'"

@@ -318,6 +318,7 @@ class _Making:
         self._note_prefix(entries)
         self._note_group(rows)
         if one_row_is == "event":
+            self._check_times(rows)
             joined, events = recordings_of(entries, self.ids, self.listing.problems)
             self.listing.problems += spelled_twice(self.folder, joined)
             self.events.update(events)
@@ -339,6 +340,15 @@ class _Making:
             )
             return entries
         return joined
+
+    def _check_times(self, rows: Sequence[ManifestRow]) -> None:
+        """Reject events of which none has a time: each would sound all the while."""
+        if rows and not any({"start_s", "end_s"} & row.fields.keys() for row in rows):
+            self.listing.problems.append(
+                "rows=event, and no row says when: name the columns of the begin and the end, as in "
+                "?start_s=COLUMN&end_s=COLUMN"
+            )
+            self.listing.hints += self.listing.notes  # which columns were not read
 
     def _folds(self, rows: Sequence[ManifestRow]) -> Mapping[str, str] | None:
         """The split of each fold that does not train, if splits are given as folds."""
