@@ -22,6 +22,10 @@ _PAGE_BYTES = 27
 _FIRST_PAGE, _LAST_PAGE = 2, 4  # flags
 _HEAD = re.compile(rb"OggS\0[\x02\x06]")
 _MAX_STREAMS = 64
+_HEADLESS = (
+    "damaged: its stream lacks its first page, which says how the others are to be decoded; it may have "
+    "been recorded from the middle on, or cut"
+)
 
 
 class _Page(NamedTuple):
@@ -62,6 +66,8 @@ def ogg_end(stream: Stream) -> tuple[str, bool]:
         )
     # libsndfile ends with the first of several streams that follow one another.
     serials, _ = _first_streams(stream)
+    if not serials:
+        return _HEADLESS, False
     problem = "" if page[14:18] in serials else several_streams("OGG")
     return problem, not page[5] & _LAST_PAGE
 

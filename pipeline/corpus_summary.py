@@ -31,6 +31,7 @@ NAMED_DECODING_RATIO = 10
 FOLD = re.compile(
     r"(fold|f|cv|split)?[ _-]?\d{1,2}|\d{4}[-_./]?\d{2}([-_./]?\d{2})?", re.IGNORECASE
 )
+FEW_WHOLES = 20  # of which a hash may give none to a split, whatever its share
 MIN_FOLDS = 3  # one each to train, validate and test
 
 
@@ -238,15 +239,18 @@ def _split_warnings(corpus: Corpus, kind: str) -> list[str]:
     wholes = {clip.group or clip.path for clip in corpus.clips}
     for split, meaning in lacks.items():
         if split not in splits and len(wholes) < len(lacks):
+            grouped = any(clip.group for clip in corpus.clips)
             found.append(
                 f"no split {split}: {meaning}. The clips are of {len(wholes)} recording(s) or group(s), "
-                "and each is in one split as a whole: add others, or cut a long recording into files"
+                "and each is in one split as a whole: add others"
+                + ("" if grouped else ", or cut a long recording into files")
             )
         elif split not in splits:
             chosen = split != "train" and kind in ("csv", "folder", "jsonl") and not are_folds
+            share = "" if len(wholes) < FEW_WHOLES else f"a larger share (?{split}=0.2) or "
             way = (
-                f". Give clips of it; or, where no clip has its own split, a larger share "
-                f"(?{split}=0.2) or stratify=true"
+                f". Give clips of it; or, where no clip has its own split, {share}stratify=true, for "
+                "which a list needs three recordings or groups"
                 if chosen
                 else ""
             )

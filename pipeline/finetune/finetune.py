@@ -163,7 +163,7 @@ def _finetune(
     training = _train(corpus, teacher, recipe, views, partial, finish, report)
     result = {"facts": facts, **_results(training)}
     _write_folder(partial / _FINISHED_FOLDER, teacher, result)
-    (partial / _FINISHED_FOLDER).replace(out)
+    (partial / _FINISHED_FOLDER).replace(out.resolve())  # a link's folder, not the link
     shutil.rmtree(partial)
     report(f"wrote {out}: {_summary(result)}")
     report(_next_command(out))

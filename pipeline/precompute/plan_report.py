@@ -15,8 +15,10 @@ from cache_schema.signal_names import signal_of
 from cache_schema.writer import incomplete_units
 from pipeline.precompute.inputs import Inputs
 from pipeline.precompute.precompute import Precompute
+from pipeline.precompute.work_unit import MAX_CONCURRENT_UNITS
 
 TIMED_CLIPS = 8
+FLOAT_BYTES, STORED_BYTES = 4, 2  # of a sample
 TRAIN = "train"
 
 
@@ -33,8 +35,8 @@ class PlanReport:
     epoch_objects, epoch_bytes : int
         What an epoch of training reads if it wants every signal: one view of the training split.
     process_bytes : int
-        Most memory that this process has taken, with the corpus listed and the teacher loaded and run;
-        0 where nothing is left to compute.
+        Most memory that this process has taken, with the corpus listed and the teacher loaded and run on
+        usual clips, and what the longest ones take beside; 0 where nothing is left to compute.
     estimated_s : float
         In one process.
     """
@@ -90,7 +92,7 @@ def plan_report(precompute: Precompute) -> PlanReport:
             units * signal.chunk_bytes for plan, units in epoch for signal in plan.signals
         ),
         estimated_s=estimated_s,
-        process_bytes=_peak_bytes() if todo else 0,
+        process_bytes=_peak_bytes() + _longest_bytes(inputs) if todo else 0,
     )
 
 
@@ -103,6 +105,13 @@ def _epoch_units(plan: PartPlan) -> int:
 def _peak_bytes() -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _longest_bytes(inputs: Inputs) -> int:
+    """Of the longest clips, one for each unit in hand: as decoded, as resampled and as stored."""
+    decoded = [clip.frames * FLOAT_BYTES for clip in inputs.clips]
+    taken = inputs.lengths * (FLOAT_BYTES + STORED_BYTES)
+    return int(np.sort(np.array(decoded, np.int64) + taken)[-MAX_CONCURRENT_UNITS:].sum())
 
 
 def _seconds_per_second(inputs: Inputs, samples: NDArray[np.int64]) -> float:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,6 +113,32 @@ def test_another_configuration_in_the_same_folder_is_rejected_with_both_values(
             tmp_path / "teacher",
             recipe=FineTuneRecipe(epochs=2, batch_size=4, seed=4),
         )
+
+
+def test_a_link_to_an_empty_folder_is_that_folder(
+    corpus: Corpus, base: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "disk/teachers").mkdir(parents=True)
+    (tmp_path / "teacher").symlink_to(tmp_path / "disk/teachers")
+    run(corpus, base, tmp_path / "teacher")
+    assert (tmp_path / "teacher").is_symlink()
+    assert (tmp_path / "disk/teachers/model.safetensors").is_file()
+    assert os.listdir(tmp_path / "disk") == ["teachers"]
+
+
+def test_weights_that_may_not_be_read_are_not_called_missing(
+    corpus: Corpus, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = Path.open
+
+    def locked(path: Path, *words: Any, **more: Any) -> Any:
+        if path.suffix == ".safetensors":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return usual(path, *words, **more)
+
+    monkeypatch.setattr(Path, "open", locked)
+    with pytest.raises(PermissionError, match=r"Permission denied.*model\.safetensors"):
+        run(corpus, base, tmp_path / "teacher")
 
 
 def test_the_base_is_not_replaced(corpus: Path, base: Path) -> None:

@@ -139,6 +139,20 @@ def test_a_plan_writes_nothing(corpus: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_plan_knows_what_the_longest_clips_take(corpus: Path, tmp_path: Path) -> None:
+    def said_mb(folder: Path) -> float:
+        output = succeeded(precompute(folder, tmp_path / "c", "--plan"))
+        found = re.search(r"at least ([\d.]+) (MB|GB) of memory", " ".join(output.split()))
+        assert found, output
+        return float(found[1]) * (1000 if found[2] == "GB" else 1)
+
+    shutil.copytree(corpus, tmp_path / "long")
+    quiet_S, label = np.zeros(10 * 60 * 48_000, np.int16), next((tmp_path / "long").glob("*/*"))
+    soundfile.write(label / "night.flac", quiet_S, 48_000)
+    decoded = 4 * len(quiet_S) / 1e6
+    assert said_mb(tmp_path / "long") >= said_mb(corpus) + decoded
+
+
 def test_a_plan_counts_objects_and_prices_them(
     corpus: Path, cache_dir: Path, tmp_path: Path
 ) -> None:

@@ -112,6 +112,19 @@ def test_one_recording_in_windows_is_one_split(tmp_path: Path) -> None:
         assert "share" not in line
 
 
+def test_of_few_groups_no_larger_share_is_proposed(tmp_path: Path) -> None:
+    for n in range(6):
+        write(tmp_path / f"{n}.wav")
+    rows = "".join(f"{n}.wav,{'ab'[n % 2]},s{n // 2}\n" for n in range(6))
+    (tmp_path / "l.csv").write_text(f"path,label,who\n{rows}")
+    listed = f"csv:{tmp_path}/l.csv?group=who"
+    found = [w for w in warnings(read_corpus(listed), "csv") if w.startswith("no split")]
+    assert found
+    assert all("own split, stratify=true, for which a list needs three" in line for line in found)
+    stratified = read_corpus(f"{listed}&stratify=true")
+    assert {clip.split for clip in stratified.clips} == {"train", "validation", "test"}
+
+
 def test_a_split_without_usable_or_labelled_clips_is_warned_of(tmp_path: Path) -> None:
     corpus = folder(tmp_path, **ALL)
     silent = [replace(c, frames=0) if c.split == "validation" else c for c in corpus.clips]

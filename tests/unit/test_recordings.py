@@ -257,6 +257,15 @@ def noise_pages(subtype: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("first", [1, 3])
+def test_an_ogg_recorded_from_the_middle_on_lacks_its_first_page(
+    tmp_path: Path, subtype: str, first: int
+) -> None:
+    path = written(tmp_path / "a.ogg", b"".join(noise_pages(subtype)[first:]))
+    assert scan_header(path).problem.startswith("damaged: its stream lacks its first page")
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_an_ogg_without_its_last_page_is_kept_and_noted(tmp_path: Path, subtype: str) -> None:
     pages = noise_pages(subtype)
     path = written(tmp_path / "a.ogg", b"".join(pages))

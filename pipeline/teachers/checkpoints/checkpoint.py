@@ -102,11 +102,9 @@ class Checkpoint:
 
     def stored_tensors(self) -> dict[str, Tensor]:
         """Read all stored tensors as they are."""
-        from safetensors import safe_open
-
         found: dict[str, Tensor] = {}
         for path in self.weight_files:
-            with safe_open(path, framework="pt") as file:
+            with _opened(path, "pt") as file:
                 found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return found
 
@@ -133,12 +131,12 @@ def _tensor_names(files: tuple[Path, ...]) -> list[str]:
     RunError
         If a file is damaged.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     names: list[str] = []
     for path in files:
         try:
-            with safe_open(path, framework="numpy") as file:
+            with _opened(path, "numpy") as file:
                 names += file.keys()
         except SafetensorError as error:
             found = POINTER if is_pointer(path) else f"damaged or no safetensors file ({error})"
@@ -147,6 +145,14 @@ def _tensor_names(files: tuple[Path, ...]) -> list[str]:
                 kind="damaged",
             ) from None
     return names
+
+
+def _opened(path: Path, framework: str) -> Any:
+    """Open a file of weights; safetensors calls one missing that may not be read."""
+    from safetensors import safe_open
+
+    path.open("rb").close()
+    return safe_open(path, framework=framework)
 
 
 def _as_list(value: Any) -> Any:
