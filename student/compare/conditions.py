@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from urllib.parse import quote
 
@@ -56,7 +57,12 @@ class Condition:
         >>> Condition(("none", "sp=30;100 label=1")).alternatives
         ('none', 'sp=30 label=1', 'sp=100 label=1')
         """
-        return tuple(dict.fromkeys(one for piece in self.pieces for one in _combinations(piece)))
+        return _alternatives(self.pieces)
+
+
+@cache  # asked for by every run
+def _alternatives(pieces: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one for piece in pieces for one in _combinations(piece)))
 
 
 def _combinations(piece: str) -> Iterator[str]:
@@ -118,6 +124,7 @@ def _words(alternative: str) -> list[str]:
     return list(filter(None, words))
 
 
+@cache
 def parse_losses(alternative: str) -> tuple[Distillation, ...]:
     """Read the losses of an alternative; raises as `parse_distillation`."""
     words = [word for word in _words(alternative) if not _option_of(word)]
