@@ -89,7 +89,10 @@ class CorpusRows:
         samples = len(decoded.waveform)
         expected = decoded_samples(clip, rate)
         if decoded.source_frames != clip.frames or (planned and samples != expected):
-            reason = f"decoded {decoded.source_frames} source samples, the plan has {clip.frames}"
+            reason = (
+                f"decoded {decoded.source_frames} source samples, the plan has {clip.frames}: it was "
+                "changed since, or its header is wrong"
+            )
             return UnitRow(reason=reason, source_sha256=decoded.sha256)
         if not planned:
             length = int(self._recipe.lengths([clip], np.array([samples], np.int64), view)[0])

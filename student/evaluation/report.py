@@ -169,7 +169,9 @@ def _pair_table(classes: tuple[str, ...], matrix_CC: NDArray[np.int64]) -> Itera
     wrong_CC = matrix_CC * ~np.eye(len(classes), dtype=np.bool_)
     order = np.argsort(-wrong_CC, axis=None, kind="stable")[:CONFUSIONS]
     places = [divmod(int(place), len(classes)) for place in order]
-    yield f"The most frequent of {int(wrong_CC.sum())} confusions; all of them: --json"
+    clips, pairs = int(wrong_CC.sum()), int(np.count_nonzero(wrong_CC))
+    more = f"; the commonest {CONFUSIONS} of {pairs} pairs, all of them: --json"
+    yield f"{clips} clip(s) taken for another class{more if pairs > CONFUSIONS else ''}"
     table = Table("class", "taken for", box=None)
     table.add_column("clips", justify="right")
     for truth, predicted in places:

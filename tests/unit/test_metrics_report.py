@@ -68,7 +68,7 @@ def test_a_teacher_of_some_classes_has_no_score_for_the_others() -> None:
 def test_few_classes_have_a_matrix_many_a_list_of_confusions() -> None:
     assert " 1  word-0  1  1  . " in printed(single_label(3, 6), None)
     printed_text = printed(single_label(30, 60), None)
-    assert "The most frequent of 1 confusions; all of them: --json" in printed_text
+    assert "1 clip(s) taken for another class\n" in printed_text
     assert " word-0  word-1         1 " in printed_text
 
 
