@@ -11,7 +11,7 @@ from typing import Any
 from cache_schema.signal_names import FIRST
 from student.compare.conditions import LABEL, NONE, UNLABELLED
 from student.recipes import RECIPES, Recipe
-from student.runs.settings import LATER_SETTINGS, ROUNDING, Settings, student_class
+from student.runs.settings import IN_EPOCHS, LATER_SETTINGS, ROUNDING, Settings, student_class
 
 
 def learned_from(config: Mapping[str, Any]) -> str:
@@ -30,8 +30,9 @@ def _loss_text(entry: Mapping[str, Any]) -> str:
     options = {str(name): str(value) for name, value in entry["options"].items()}
     if entry["teachers"] != [""]:
         options["teacher"] = "+".join(teacher or FIRST for teacher in entry["teachers"])
-    if entry["warm_up_epochs"]:
-        options["warm_up_epochs"] = _number(entry["warm_up_epochs"])
+    for name in IN_EPOCHS:
+        if entry.get(name):
+            options[name] = _number(entry[name])
     return f"{entry['name']}={_number(entry['weight'])}{_options_text(options)}"
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 LATER_SETTINGS = ("patience", "validate_every", "labelled_share", "unlabelled", "lanes")
 ROUNDING = 1e-9  # of a sum of weights
 FILES = "files"
-TEACHER, WARM_UP_EPOCHS = OWN_OPTIONS = "teacher", "warm_up_epochs"
+TEACHER, *IN_EPOCHS = OWN_OPTIONS = "teacher", "warm_up_epochs", "decay_epochs"
 """Options of ``--distill`` whatever the loss."""
 
 
@@ -58,6 +58,8 @@ class Distillation:
         Who teaches it, the first teacher by an empty name; several by the mean of their logits.
     warm_up_epochs : float
         Its weight rises linearly from 0 over so many epochs.
+    decay_epochs : float
+        Its weight falls linearly to 0 over so many epochs from the first on; 0 leaves it as it is.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Distillation:
     options: dict[str, str]
     teachers: tuple[str, ...] = ("",)
     warm_up_epochs: float = 0.0
+    decay_epochs: float = 0.0
 
     @property
     def key(self) -> str:
@@ -85,9 +88,9 @@ class Distillation:
 
     def weight_after(self, epochs: float) -> float:
         """Weight after so many epochs of training."""
-        if epochs >= self.warm_up_epochs:
-            return self.weight
-        return self.weight * epochs / self.warm_up_epochs
+        risen = epochs / self.warm_up_epochs if epochs < self.warm_up_epochs else 1.0
+        left = max(0.0, 1 - epochs / self.decay_epochs) if self.decay_epochs else 1.0
+        return self.weight * risen * left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,8 +244,9 @@ def first_teacher(distill: Sequence[Mapping[str, Any]]) -> str:
 
 
 def distillation_as_json(distillation: Distillation) -> dict[str, Any]:
-    """Give a loss's settings as JSON has them."""
-    return {**asdict(distillation), "teachers": list(distillation.teachers)}
+    """Give a loss's settings as JSON has them; a decay, which came later, where there is one."""
+    facts = {**asdict(distillation), "teachers": list(distillation.teachers)}
+    return facts if facts["decay_epochs"] else {k: facts[k] for k in facts if k != "decay_epochs"}
 
 
 def loss_class(name: str) -> type[DistillationLoss]:
@@ -314,7 +318,8 @@ def find_recipe(name: str | None, student: str) -> Recipe:
 def parse_distillation(text: str) -> Distillation:
     """Read ``NAME=WEIGHT[:option=value,...]``.
 
-    Two options belong to every loss: ``teacher=NAME`` (or ``NAME+NAME``) and ``warm_up_epochs=N``.
+    Three options belong to every loss: ``teacher=NAME`` (or ``NAME+NAME``), ``warm_up_epochs=N`` and
+    ``decay_epochs=N``.
 
     >>> parse_distillation("logits=0.5:temperature=4,teacher=b").options
     {'temperature': '4'}
@@ -343,12 +348,13 @@ def parse_distillation(text: str) -> Distillation:
             kind="options",
         )
     teachers = tuple("" if teacher == FIRST else teacher for teacher in names)
-    warm_up_text = options.pop(WARM_UP_EPOCHS, "0")
-    if not 0 <= _number(warm_up_text) <= MAX_EPOCHS:
-        raise UsageError(
-            f"loss {text!r}: warm_up_epochs must be from 0 to {MAX_EPOCHS}, got {warm_up_text!r}",
-            kind="options",
-        )
+    times = {name: options.pop(name, "0") for name in IN_EPOCHS}
+    for option, epochs in times.items():
+        if not 0 <= _number(epochs) <= MAX_EPOCHS:
+            raise UsageError(
+                f"loss {text!r}: {option} must be from 0 to {MAX_EPOCHS}, got {epochs!r}",
+                kind="options",
+            )
     if len(teachers) > 1 and not loss.averages_teachers:
         raise UsageError(
             f"loss {text!r}: {name} learns from one teacher, several have no mean for it; "
@@ -356,7 +362,7 @@ def parse_distillation(text: str) -> Distillation:
             kind="options",
         )
     typed_options(loss, options, f"loss {name}", also_known=OWN_OPTIONS)
-    return Distillation(name, weight, options, teachers, _number(warm_up_text))
+    return Distillation(name, weight, options, teachers, *map(_number, times.values()))
 
 
 def _number(text: str) -> float:

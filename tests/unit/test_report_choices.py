@@ -116,7 +116,7 @@ WORDS = [
     "",
     "--distill temporal=0.1 --distill logits=0.7:temperature=2",
     "--distill sp=30 --label-weight 1 --learning-rate 0.002",
-    "--distill logits=0.3:temperature=4,teacher=b,warm_up_epochs=2 --seed 7 --epochs 3",
+    "--distill logits=0.3:temperature=4,teacher=b,warm_up_epochs=2,decay_epochs=3 --seed 7 --epochs 3",
     "--recipe psla --epochs 9",
     "--recipe efficientat --batch-size 16 --mixup 0",
     "--schedule cosine:floor=0.01 --average ema:decay=0.99 --spec-augment",

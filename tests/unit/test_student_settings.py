@@ -7,6 +7,7 @@ import pytest
 from cache_schema.errors import UsageError
 from student.runs.settings import (
     diff_settings,
+    distillation_as_json,
     find_recipe,
     parse_distillation,
     parse_student,
@@ -65,7 +66,7 @@ def test_only_logits_can_be_averaged_over_teachers() -> None:
 
 
 def test_an_unknown_option_of_a_loss_is_answered_with_those_of_every_loss_too() -> None:
-    with pytest.raises(UsageError, match="form, teacher, temperature, warm_up_epochs"):
+    with pytest.raises(UsageError, match=r"decay_epochs, .*, teacher, temperature, warm"):
         parse_distillation("logits=0.5:temprature=2")
 
 
@@ -75,6 +76,21 @@ def test_a_weight_warms_up_linearly() -> None:
     assert parse_distillation("temporal=0.5").weight_after(0) == 0.5
     with pytest.raises(UsageError, match="warm_up_epochs must be from 0 to 1000000, got '-1'"):
         parse_distillation("temporal=0.5:warm_up_epochs=-1")
+
+
+def test_a_weight_decays_linearly_after_it_has_warmed_up() -> None:
+    entry = parse_distillation("temporal=0.5:decay_epochs=8")
+    assert [entry.weight_after(epochs) for epochs in (0, 2, 8, 9)] == [0.5, 0.375, 0, 0]
+    both = parse_distillation("temporal=0.5:warm_up_epochs=4,decay_epochs=8")
+    assert [both.weight_after(epochs) for epochs in (0, 2, 4, 8)] == [0, 0.1875, 0.25, 0]
+    with pytest.raises(UsageError, match="decay_epochs must be from 0 to 1000000, got 'x'"):
+        parse_distillation("temporal=0.5:decay_epochs=x")
+
+
+def test_a_loss_without_a_decay_is_written_as_before_there_was_one() -> None:
+    assert "decay_epochs" not in distillation_as_json(parse_distillation("temporal=0.5"))
+    entry = distillation_as_json(parse_distillation("temporal=0.5:decay_epochs=8"))
+    assert entry["decay_epochs"] == 8
 
 
 def test_a_students_options_are_checked() -> None:
