@@ -63,12 +63,16 @@ class Experiment:
             config.get("train", ""),
         )  # fmt: skip
 
-    def results_found(self) -> dict[Run, dict[str, Any] | None]:
-        """Result of each run that the ledger has."""
+    def lines_found(self) -> dict[Run, dict[str, Any] | None]:
+        """Line of each run that the ledger has."""
         comparison, ledger = self.comparison(), self.ledger
-        lines = {
+        return {
             run: ledger.of_cache(run.cache, comparison.settings(run)) for run in comparison.runs()
         }
+
+    def results_found(self) -> dict[Run, dict[str, Any] | None]:
+        """Result of each run that the ledger has."""
+        lines = self.lines_found()
         return {run: None if line is None else line["result"] for run, line in lines.items()}
 
 
@@ -119,6 +123,13 @@ EXPERIMENTS = {
         "digits.jsonl",
     ),
     "sharpen": Experiment(("2s",), _noisy, "sharpen.toml", "keywords.jsonl"),
+    "temporal": Experiment(("2s",), _noisy, "temporal.toml", "keywords.jsonl"),
+    "targets": Experiment(
+        tuple(noisy_keywords.OTHER_TARGETS),
+        noisy_keywords.make_other_target,
+        "targets.toml",
+        "keywords.jsonl",
+    ),
     "noisy": Experiment(("2s", "8s", "4s"), _noisy, "noisy.toml", "keywords.jsonl"),
     "sounds": Experiment(
         tuple(f"fold-{fold}" for fold in sounds.FOLDS), _sounds, "sounds.toml", "sounds.jsonl"

@@ -19,6 +19,11 @@ from esc10 import clips, run
 
 VIEWS = 8
 EPOCHS = {2: 3, 4: 3, 6: 2, 8: 2}
+OTHER_TARGETS = {
+    "2s-first": ("first", ()),
+    "2s-no-residual": ("mean", ("--teacher-option", "residual=false")),
+}
+"""Caches of 2 s whose temporal attention is another: the teacher's pooling, and options beside it."""
 CUTS = {"train": (0.0, 0.8), "validation": (0.8, 0.9), "test": (0.9, 1.0)}
 FOLDS = {"train": "123", "validation": "4", "test": "5"}
 
@@ -51,19 +56,36 @@ def corpus_of(shared: Path, out: Path, length_s: int) -> str:
 
 def make(shared: Path, out: Path, length_s: int) -> None:
     """Fine-tune the teacher of one length and run it once."""
+    teacher = fine_tune(shared, out, length_s, "mean", f"teacher-{length_s}s")
+    cache_teacher(shared, out, length_s, teacher, f"{length_s}s")
+
+
+def make_other_target(shared: Path, out: Path, name: str) -> None:
+    """Cache another temporal attention at 2 s: of a first frame, or without the residual half."""
+    pooling, options = OTHER_TARGETS[name]
+    teacher = fine_tune(
+        shared, out, 2, pooling, "teacher-2s" if pooling == "mean" else f"teacher-{name}"
+    )
+    cache_teacher(shared, out, 2, teacher, name, *options)
+
+
+def fine_tune(shared: Path, out: Path, length_s: int, pooling: str, name: str) -> Path:
+    """Fine-tune a teacher, unless it is there; returns its folder."""
     base = shared / "models/whisper-tiny.en-encoder"
     run("finetune-teacher", corpus_of(shared, out, length_s), "--base", base,
-        "--out", out / f"teacher-{length_s}s", "--pooling", "mean", "--freeze-layers", 2,
-        "--epochs", EPOCHS[length_s], log=out / f"log-{length_s}s")  # fmt: skip
-    cache_teacher(shared, out, length_s, out / f"{length_s}s.zarr", views=VIEWS)
+        "--out", out / name, "--pooling", pooling, "--freeze-layers", 2,
+        "--epochs", EPOCHS[length_s], log=out / f"log-{name}")  # fmt: skip
+    return out / name
 
 
-def cache_teacher(shared: Path, out: Path, length_s: int, cache: Path, *, views: int) -> None:
-    """Cache the outputs of the teacher of one length, in so many views."""
-    run("precompute-teacher", corpus_of(shared, out, length_s),
-        "--teacher", out / f"teacher-{length_s}s", "--out", cache, "--views", views,
+def cache_teacher(
+    shared: Path, out: Path, length_s: int, teacher: Path, name: str, *options: str
+) -> None:
+    """Cache the outputs of a teacher, in eight views."""
+    run("precompute-teacher", corpus_of(shared, out, length_s), "--teacher", teacher,
+        "--out", out / f"{name}.zarr", "--views", VIEWS, *options,
         "--signal", "mfcc", "--signal", "mfcc40", "--signal", "log_mel",
-        log=out / f"log-{length_s}s")  # fmt: skip
+        log=out / f"log-{name}")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import recipes
-from ladders import ALL_LABELS, EXPERIMENTS, comparison_of
+from ladders import ALL_LABELS, EXPERIMENTS, Experiment, comparison_of
 
 from student.compare.conditions import NONE
 from student.compare.ledger import Ledger
@@ -78,6 +78,23 @@ def ladder_table(name: str) -> str:
     return _table(experiment.comparison(), experiment.results_found(), folds=folds)
 
 
+def choices_table(*names: str) -> str:
+    """Write what validation says of each run of some experiments; test stands beside it."""
+    head = "| cache | student | learned from | seed | best validation | at epoch | test |\n"
+    lines = dict.fromkeys(line for name in names for line in _choices(EXPERIMENTS[name]))
+    return head + "| --- | --- | --- | --- | --- | --- | --- |\n" + "".join(lines)
+
+
+def _choices(experiment: Experiment) -> Iterator[str]:
+    for run, line in experiment.lines_found().items():
+        if line is not None:
+            curve = line["curves"]["validation_accuracy"]
+            test = line["result"]["splits"]["test"]["score"]
+            cells = [run.cache, f"`{run.student}`", f"`{run.alternative}`", str(run.seed)]
+            cells += [f"{100 * max(curve):.1f}", f"{1 + curve.index(max(curve))} of {len(curve)}"]
+            yield f"| {' | '.join(cells)} | {100 * test:.1f} |\n"
+
+
 def worth_table() -> str:
     """How many labels a teacher is worth: a line for each share and student, a column for each way."""
     experiment = EXPERIMENTS["labels"]
@@ -132,6 +149,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "recipes": recipe_table,
     "balance": balance_table,
     "worth": worth_table,
+    "choices": partial(choices_table, "sharpen", "temporal", "targets"),
     **{name: partial(ladder_table, name) for name in EXPERIMENTS},
 }
 
