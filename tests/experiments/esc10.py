@@ -1,4 +1,4 @@
-"""ESC-10 for experiments: official folds as manifests, public commands, results as tables."""
+"""What experiments share: ESC-10's clips, public commands, results as text."""
 
 from __future__ import annotations
 
@@ -22,18 +22,6 @@ def clips(shared: Path) -> list[dict[str, str]]:
     """Rows of esc10.csv: filename, fold, category."""
     with (shared / "data/esc10/esc10.csv").open(encoding="utf-8") as file:
         return list(csv.DictReader(file))
-
-
-def fold_manifest(shared: Path, fold: int, path: Path) -> str:
-    """Write a manifest that tests on a fold, validates on the next, trains on the other three."""
-    following = fold % len(FOLDS) + 1
-    splits = {fold: "test", following: "validation"}
-    with path.open("w", encoding="utf-8") as file:
-        print("path,label,split", file=file)
-        for row in clips(shared):
-            split = splits.get(int(row["fold"]), "train")
-            print(f"{row['filename']},{row['category']},{split}", file=file)
-    return f"csv:{path}?root={shared / 'data/esc10/audio'}"
 
 
 def run(name: str, *arguments: object, log: Path) -> None:

@@ -22,6 +22,7 @@ from student.compare.runs import Comparison, Run
 HERE = Path(__file__).resolve().parent
 ALL_LABELS = "2s"
 """The cache of the noisy keywords in which all speakers are labelled."""
+SOUNDS = tuple(f"fold-{fold}" for fold in sounds.FOLDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,6 @@ def _labels(shared: Path, work: Path, name: str) -> None:
         labels.make(shared, work, int(name.removeprefix("labels-")))
 
 
-def _sounds(shared: Path, work: Path, name: str) -> None:
-    sounds.make(shared, work, int(name.removeprefix("fold-")))
-
-
 def _digits(shared: Path, work: Path, name: str) -> None:
     spoken_digits.make(shared, work, name.removeprefix("digits-"))
 
@@ -131,9 +128,9 @@ EXPERIMENTS = {
         "keywords.jsonl",
     ),
     "noisy": Experiment(("2s", "8s", "4s"), _noisy, "noisy.toml", "keywords.jsonl"),
-    "sounds": Experiment(
-        tuple(f"fold-{fold}" for fold in sounds.FOLDS), _sounds, "sounds.toml", "sounds.jsonl"
-    ),
+    "sounds": Experiment(SOUNDS, sounds.make, "sounds.toml", "sounds.jsonl"),
+    "cmkd": Experiment(SOUNDS, sounds.make, "cmkd.toml", "sounds.jsonl"),
+    "cmkd-cnn": Experiment((sounds.CNN_FOLD,), sounds.make_cnn, "cmkd-cnn.toml", "sounds.jsonl"),
     "mixtures": Experiment(
         ("mixtures",),
         lambda shared, work, _: mixtures.main(shared, work),

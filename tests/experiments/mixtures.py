@@ -18,7 +18,8 @@ from esc10 import clips, run
 
 RATE_HZ = 16_000
 MIXTURES = {"train": ((1, 2, 3), 600), "validation": ((4,), 120), "test": ((5,), 240)}
-SIGNALS = ("--signal", "clip_embedding", "--signal", "frame_embedding")
+VIEW = ("--view", "shift:max_s=1", "--view", "gain")
+SIGNALS = ("--signal", "mfcc40", "--signal", "clip_embedding", "--signal", "frame_embedding")
 
 
 def write_mixtures(shared: Path, out: Path) -> str:
@@ -63,10 +64,10 @@ def main(shared: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     corpus, teacher, log = write_mixtures(shared, out), out / "teacher", out / "log"
     base = shared / "models/whisper-tiny.en-encoder"
-    run("finetune-teacher", corpus, "--base", base, "--out", teacher, "--pooling", "mean",
+    run("finetune-teacher", corpus, "--base", base, "--out", teacher, *VIEW, "--pooling", "mean",
         "--freeze-layers", 2, "--epochs", 5, "--batch-size", 8, log=log)  # fmt: skip
     run("precompute-teacher", corpus, "--teacher", teacher, "--out", out / "mixtures.zarr",
-        *SIGNALS, log=log)  # fmt: skip
+        "--views", 8, *VIEW, *SIGNALS, log=log)  # fmt: skip
 
 
 if __name__ == "__main__":
