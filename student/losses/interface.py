@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cache_schema.frame_grid import FrameGrid
 from student.models.interface import Student, StudentOutput
+from student.models.pooling_student import PoolingStudent
 from student.stream.batch import Batch
 
 Effect = Literal["safe", "masking", "mixing", "needs a view"]
@@ -38,6 +39,8 @@ class LossSetup:
         delivers logits in this order.
     grids : mapping of str to FrameGrid
         Where the frames of each framed signal of the cache lie in time.
+    evidence : callable, optional
+        `PoolingStudent.frame_evidence` of the student, if it is such a one.
     """
 
     student: str
@@ -47,6 +50,7 @@ class LossSetup:
     classes: tuple[str, ...]
     covered: tuple[int, ...]
     grids: Mapping[str, FrameGrid] = field(default_factory=dict)
+    evidence: Callable[[StudentOutput], Tensor] | None = None
 
     @classmethod
     def of(
@@ -68,6 +72,7 @@ class LossSetup:
             classes=classes,
             covered=covered,
             grids=grids,
+            evidence=student.frame_evidence if isinstance(student, PoolingStudent) else None,
         )
 
 

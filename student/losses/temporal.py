@@ -66,10 +66,12 @@ class TemporalLoss(DistillationLoss):
         brings its contrast back. 1 leaves it as it is, which is the paper's.
     scale : bool
         Divide scores by the root of D. Off by default: the paper draws the bare product.
-    source : {"auxiliary", "native"}
+    source : {"auxiliary", "native", "evidence"}
         ``auxiliary`` (default, any student) is the query vector above, as drawn in the paper.
         ``native`` acts on the attention that the student itself pools with; of several heads on the
         mean of their weights. The paper does not specify which its attention-based students used.
+        ``evidence`` is for a student that predicts from a mean over frames: a softmax over the terms
+        of its winning logit, which is where it finds its evidence. It trains no vector beside it.
     renormalise : bool
         Whether the interpolated weights are divided by their sum m over the visible frames, about
         the teacher's hop over the student's; the paper leaves it open. Off, m multiplies the
@@ -78,9 +80,9 @@ class TemporalLoss(DistillationLoss):
     Raises
     ------
     UsageError
-        If `source` is ``native`` and the student has no attention or `scale` is on, or `align` is
-        ``time`` and the cache does not record where the teacher's frames lie, or `sharpen` is not
-        above 0 and at most 10.
+        If `source` is ``native`` and the student has no attention, or ``evidence`` and it takes no
+        mean, or either is and `scale` is on, or `align` is ``time`` and the cache does not record
+        where the teacher's frames lie, or `sharpen` is not above 0 and at most 10.
 
     Examples
     --------
@@ -102,12 +104,13 @@ class TemporalLoss(DistillationLoss):
         align: Literal["time", "edges", "ends"] = "time",
         sharpen: float = 1.0,
         scale: bool = False,
-        source: Literal["auxiliary", "native"] = "auxiliary",
+        source: Literal["auxiliary", "native", "evidence"] = "auxiliary",
         renormalise: bool = True,
     ) -> None:
         super().__init__()
-        if source == "native":
-            _check_native(setup, scale)
+        if source != "auxiliary":
+            _check_source(setup, source, scale)
+        self.evidence = setup.evidence if source == "evidence" else None
         _check_sharpen(sharpen)
         self.teacher_grid = None
         if align == "time":
@@ -145,6 +148,8 @@ class TemporalLoss(DistillationLoss):
         """Logarithm of the student's attention, but for a constant of each clip, (B, T)."""
         if self.query_D is not None:
             return output.context_BTD.float() @ self.query_D * self.factor
+        if self.evidence is not None:
+            return self.evidence(output)
         if output.attention_BHT is None:
             raise UsageError("the student gave no attention of its own", kind="options")
         valid_BT = frame_mask(output.context_lengths_B, output.context_BTD.shape[1])
@@ -174,16 +179,20 @@ class TemporalLoss(DistillationLoss):
         return (frame_T + 0.5) * (teacher_B / student_B)[:, None] - 0.5
 
 
-def _check_native(setup: LossSetup, scale: bool) -> None:
-    if not setup.native_attention:
+def _check_source(setup: LossSetup, source: str, scale: bool) -> None:
+    has, needs = {
+        "native": (setup.native_attention, "an attention of its own"),
+        "evidence": (setup.evidence is not None, "a prediction from a mean over frames"),
+    }[source]
+    if not has:
         raise UsageError(
-            f"loss temporal with source=native needs a student with an attention of its own; "
-            f"{setup.student} has none. Use --distill temporal=W:source=auxiliary.",
+            f"loss temporal with source={source} needs a student with {needs}; {setup.student} has "
+            "none. Use --distill temporal=W:source=auxiliary.",
             kind="options",
         )
     if scale:
         raise UsageError(
-            "loss temporal with source=native takes the student's attention as it is, got "
+            f"loss temporal with source={source} takes the student's scores as they are, got "
             "scale=true. Leave out scale, or use --distill temporal=W:source=auxiliary,scale=true.",
             kind="options",
         )

@@ -27,17 +27,6 @@ def normalized_attribution(evidence_BT: Tensor, lengths_B: Tensor) -> Tensor:
     return positive_BT / positive_BT.sum(1, keepdim=True)
 
 
-def cam_attribution(output: StudentOutput, classifier: nn.Linear) -> Tensor:
-    """Shares of frames whose mean a linear classifier reads.
-
-    The winning logit is then a sum over frames; these are its terms (class activation mapping,
-    Zhou et al. 2016, section 2).
-    """
-    weight_BD = classifier.weight[output.logits_BC.argmax(1)]
-    evidence_BT = torch.einsum("btd,bd->bt", output.context_BTD, weight_BD)
-    return normalized_attribution(evidence_BT, output.context_lengths_B)
-
-
 def incremental_attribution(output: StudentOutput, head: nn.Module) -> Tensor:
     """Shares of frames of a recurrence whose last output a head reads.
 

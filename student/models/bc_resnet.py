@@ -19,9 +19,9 @@ from torch.nn import functional
 
 from cache_schema.errors import UsageError
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.attribution import cam_attribution
-from student.models.interface import Student, StudentOutput
+from student.models.interface import StudentOutput
 from student.models.layers import MaskedBatchNorm, lengths_of, mask_of, masked, masked_mean
+from student.models.pooling_student import PoolingStudent
 from student.recipes import Exponential, Recipe
 
 MIN_WIDTH, MAX_WIDTH = 1.0, 8.0
@@ -34,7 +34,7 @@ MOMENTUM, EPSILON = 0.9, 1e-5  # torch's, as the authors train with
 DROPPED = 0.1
 
 
-class BCResNet(Student):
+class BCResNet(PoolingStudent):
     """Twelve broadcasted residual blocks over a log-mel, mean over time.
 
     Parameters
@@ -96,10 +96,6 @@ class BCResNet(Student):
         first_s_B = torch.full_like(valid_B, preset.first_frame_s, dtype=features_BTM.dtype)
         context_BTD = context_BDT.transpose(1, 2)
         return StudentOutput(logits_BC, context_BTD, valid_B, preset.hop_s, first_s_B)
-
-    def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Each frame's share of the evidence for the prediction (class activation mapping)."""
-        return cam_attribution(output, self.classifier)
 
 
 class _Block(nn.Module):

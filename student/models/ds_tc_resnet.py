@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.attribution import cam_attribution
-from student.models.interface import Student, StudentOutput
+from student.models.interface import StudentOutput
 from student.models.layers import (
     MaskedBatchNorm,
     init_as_keras,
@@ -28,6 +27,7 @@ from student.models.layers import (
     masked,
     masked_mean,
 )
+from student.models.pooling_student import PoolingStudent
 from student.recipes import Exponential, Recipe
 
 MOMENTUM = 0.99
@@ -53,7 +53,7 @@ STAGES = (
 )
 
 
-class DSTCResNet(Student):
+class DSTCResNet(PoolingStudent):
     """Time-channel separable convolutions over MFCCs as channels, mean over time.
 
     Parameters
@@ -86,10 +86,6 @@ class DSTCResNet(Student):
         first_s_B = torch.full_like(valid_B, preset.first_frame_s, dtype=features_BTM.dtype)
         context_BTD = hidden_BDT.transpose(1, 2)
         return StudentOutput(logits_BC, context_BTD, valid_B, preset.hop_s, first_s_B)
-
-    def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Each frame's share of the evidence for the prediction (class activation mapping)."""
-        return cam_attribution(output, self.classifier)
 
 
 class _Block(nn.Module):

@@ -18,8 +18,6 @@ from math import ceil
 from torch import Tensor, nn
 from torch.nn import functional
 
-from student.models.attribution import cam_attribution
-from student.models.interface import StudentOutput
 from student.models.inverted_residual import (
     BlockShape,
     BlockStyle,
@@ -70,10 +68,6 @@ class _EfficientNet(SpectrogramCNN):
         """See :class:`SpectrogramCNN`."""
         logits_BC: Tensor = self.classifier(self.dropout(pooled_BD))
         return logits_BC
-
-    def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Each frame's share of the evidence for the prediction (class activation mapping)."""
-        return cam_attribution(output, self.classifier)
 
 
 class EfficientNetB0(_EfficientNet):

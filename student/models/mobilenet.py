@@ -15,12 +15,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from cache_schema.errors import UsageError
-from student.models.attribution import normalized_attribution
 from student.models.interface import StudentOutput
 from student.models.inverted_residual import (
     BlockShape,
@@ -104,19 +102,18 @@ class MobileNet(SpectrogramCNN):
         logits_BC: Tensor = self.classifier(self.dropout(hidden))
         return logits_BC
 
-    def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Each frame's share of the evidence for the prediction.
+    def frame_evidence(self, output: StudentOutput) -> Tensor:
+        """Give the terms of which the winning logit is the mean, as the head is for this clip.
 
         A hard swish is its input times a gate. With the gates as the clip's mean sets them, the head is
-        linear and the winning logit a sum over frames: these are its terms, exact for this clip but,
+        linear and the winning logit a mean over frames: these are its terms, exact for this clip but,
         unlike those of a linear head, of gates that every frame has a part in.
         """
-        context_BTD, lengths_B = output.context_BTD, output.context_lengths_B
-        pooled_BD = masked_mean(context_BTD.transpose(1, 2), lengths_B)
+        context_BDT = output.context_BTD.transpose(1, 2).to(self.hidden.weight.dtype)
+        pooled_BD = masked_mean(context_BDT, output.context_lengths_B)
         gates = functional.hardsigmoid(self.hidden(pooled_BD))
         winner = self.classifier.weight[output.logits_BC.argmax(1)]
-        weight_BD = (winner * gates) @ self.hidden.weight
-        return normalized_attribution(torch.einsum("btd,bd->bt", context_BTD, weight_BD), lengths_B)
+        return self.evidence_by((winner * gates) @ self.hidden.weight, output)
 
 
 def _blocks(width: float) -> list[InvertedResidual]:

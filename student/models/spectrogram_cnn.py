@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.interface import Student, StudentOutput
+from student.models.interface import StudentOutput
 from student.models.inverted_residual import (
     Activation,
     BlockStyle,
@@ -23,12 +23,13 @@ from student.models.inverted_residual import (
     same_conv,
 )
 from student.models.layers import MaskedBatchNorm, lengths_of, mask_of, masked, masked_mean
+from student.models.pooling_student import PoolingStudent
 
 FRAMES_PER_FRAME = 32
 """Feature frames per frame of the context: five strides of 2."""
 
 
-class SpectrogramCNN(Student):
+class SpectrogramCNN(PoolingStudent):
     """A convolutional network over time and frequency; a subclass adds the classifier.
 
     The context representation c′ is the last feature map, averaged over frequency (paper A's "feature

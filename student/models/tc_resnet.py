@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cache_schema.front_ends import FRONT_ENDS
-from student.models.attribution import cam_attribution
-from student.models.interface import Student, StudentOutput
+from student.models.interface import StudentOutput
 from student.models.layers import (
     MaskedBatchNorm,
     init_as_keras,
@@ -24,6 +23,7 @@ from student.models.layers import (
     masked,
     masked_mean,
 )
+from student.models.pooling_student import PoolingStudent
 from student.recipes import Exponential, Recipe, SpecAugment
 
 STEM_WIDTH = 50
@@ -32,7 +32,7 @@ KERNEL = 9
 MOMENTUM = 0.997
 
 
-class TCResNet(Student):
+class TCResNet(PoolingStudent):
     """Temporal convolutions over MFCCs as channels, six residual blocks, mean over time.
 
     The published recipe is SGD with momentum 0.9 from 0.1 to 0.01 over 80,000 steps.
@@ -77,14 +77,6 @@ class TCResNet(Student):
         pooled_BD = masked_mean(hidden_BDT, lengths_B)
         logits_BC = self.classifier(self.dropout(pooled_BD))
         return StudentOutput(logits_BC, hidden_BDT.transpose(1, 2), valid_B, hop_s, first_s_B)
-
-    def frame_attribution(self, output: StudentOutput) -> Tensor:
-        """Each frame's share of the evidence for the prediction.
-
-        Pooling is a mean and the classifier linear, so the winning logit is a sum over frames;
-        this is the positive part of the terms (class activation mapping, Zhou et al. 2016).
-        """
-        return cam_attribution(output, self.classifier)
 
 
 class _Block(nn.Module):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from small_cache import copy_small_cache
 
 from cache_schema.errors import CacheError, UsageError
@@ -15,6 +16,7 @@ from cache_schema.reader import open_cache
 from student.losses import LOSSES
 from student.losses.interface import LossSetup
 from student.models import STUDENTS
+from student.models.pooling_student import PoolingStudent
 from student.plugin_checks import (
     CLASSES,
     GRIDS,
@@ -52,8 +54,48 @@ def test_native_attention_is_taken_where_there_is_one(student_name: str) -> None
             temporal(setup, source="native")
         return
     assert temporal(setup, source="native")(output, batch) > 0
-    with pytest.raises(UsageError, match="takes the student's attention as it is"):
+    with pytest.raises(UsageError, match="takes the student's scores as they are"):
         temporal(setup, source="native", scale=True)
+
+
+@every_student
+def test_evidence_is_taken_of_a_mean_over_frames_and_trains_its_classifier(
+    student_name: str,
+) -> None:
+    kind = build_student(student_name)
+    batch = loss_batch(FRONT_ENDS[kind.front_end].features)
+    output = kind.train()(batch.features_BTM, batch.lengths_B)
+    setup = LossSetup.of(
+        kind, student_name, task="single", classes=CLASSES, covered=(0,), grids=GRIDS
+    )
+    temporal = load_plugin(LOSSES, "temporal", "loss")
+    if not isinstance(kind, PoolingStudent):
+        with pytest.raises(UsageError, match=f"{student_name} has none.*source=auxiliary"):
+            temporal(setup, source="evidence")
+        return
+    loss = temporal(setup, source="evidence")
+    assert not list(loss.parameters()), "the student's own are no part of the loss"
+    value = loss(output, batch)
+    value.backward()
+    assert value > 0
+    assert kind.classifier.weight.grad is not None
+    assert kind.classifier.weight.grad.abs().max() > 0
+
+
+@every_student
+@torch.no_grad()
+def test_the_evidence_of_frames_makes_up_the_winning_logit(student_name: str) -> None:
+    kind = build_student(student_name).eval()
+    if not isinstance(kind, PoolingStudent):
+        pytest.skip("it takes no mean over frames")
+    batch = loss_batch(FRONT_ENDS[kind.front_end].features)
+    output = kind(batch.features_BTM, batch.lengths_B)
+    evidence_BT = kind.frame_evidence(output)
+    for clip, frames in enumerate(output.context_lengths_B.tolist()):
+        bias = kind.classifier.bias[output.logits_BC[clip].argmax()]
+        logit = evidence_BT[clip, :frames].mean() + bias
+        # The layers before a classifier that is not all of the head have biases of 0 as they start.
+        torch.testing.assert_close(logit, output.logits_BC[clip].max(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["temporal", "iusp", "attention-map"])

@@ -121,6 +121,7 @@ EXPERIMENTS = {
     ),
     "sharpen": Experiment(("2s",), _noisy, "sharpen.toml", "keywords.jsonl"),
     "temporal": Experiment(("2s",), _noisy, "temporal.toml", "keywords.jsonl"),
+    "evidence": Experiment(("2s",), _noisy, "evidence.toml", "keywords.jsonl"),
     "targets": Experiment(
         tuple(noisy_keywords.OTHER_TARGETS),
         noisy_keywords.make_other_target,

@@ -149,7 +149,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "recipes": recipe_table,
     "balance": balance_table,
     "worth": worth_table,
-    "choices": partial(choices_table, "sharpen", "temporal", "targets"),
+    "choices": partial(choices_table, "sharpen", "temporal", "evidence", "targets"),
     **{name: partial(ladder_table, name) for name in EXPERIMENTS},
 }
 

@@ -23,7 +23,14 @@ TEACHER_FRAMES = [11, 3, 15]
 POOLED_GRID = FrameGrid(0.1, 0.0525)
 POOLED_FRAMES = [2, 1, 4]
 FINER, COARSER = (TEACHER_GRID, TEACHER_FRAMES), (POOLED_GRID, POOLED_FRAMES)
+CLASSIFIER_CD = torch.randn(3, FEATURES, generator=torch.Generator().manual_seed(5))
 Grid = tuple[FrameGrid, list[int]]
+
+
+def evidence(output: StudentOutput) -> torch.Tensor:
+    """Terms of the winning logit, as of a student that takes a mean over frames."""
+    weight_BD = CLASSIFIER_CD[output.logits_BC.argmax(1)]
+    return torch.einsum("btd,bd->bt", output.context_BTD, weight_BD)
 
 
 def loss_setup(**changes: Any) -> LossSetup:
@@ -40,6 +47,7 @@ def loss_setup(**changes: Any) -> LossSetup:
             "frame_embedding": POOLED_GRID,
             "attention_map": POOLED_GRID,
         },
+        "evidence": evidence,
     }
     return LossSetup(**facts | changes)
 

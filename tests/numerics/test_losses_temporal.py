@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from loss_inputs import (
+    CLASSIFIER_CD,
     FEATURES,
     STUDENT_FRAMES,
     STUDENT_GRID,
@@ -33,6 +34,7 @@ from student.stream.batch import Batch
 OPTIONS: list[dict[str, Any]] = [
     {},
     {"source": "native"},
+    {"source": "evidence"},
     {"direction": "reverse"},
     {"align": "ends"},
     {"scale": True},
@@ -42,6 +44,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"align": "edges"},
     {"sharpen": 3.0},
     {"sharpen": 0.5, "align": "edges", "renormalise": False},
+    {"source": "evidence", "sharpen": 3.0, "direction": "reverse"},
 ]
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=str)
 
@@ -56,6 +59,9 @@ def student_attention(loss: TemporalLoss, output: StudentOutput, clip: int) -> A
     if loss.query_D is not None:
         context = output.context_BTD[clip, :frames].double().numpy()
         return softmax(context @ loss.query_D.detach().double().numpy() * loss.factor)
+    if loss.evidence is not None:
+        winner = CLASSIFIER_CD[output.logits_BC[clip].argmax()]
+        return softmax((output.context_BTD[clip, :frames] @ winner).double().numpy())
     assert output.attention_BHT is not None
     return softmax(output.attention_BHT[clip, :, :frames].double().numpy().T).mean(1)
 
@@ -231,7 +237,7 @@ def test_a_long_rounding_of_times_does_not_shift_what_is_hidden() -> None:
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse"])
-@pytest.mark.parametrize("source", ["auxiliary", "native"])
+@pytest.mark.parametrize("source", ["auxiliary", "native", "evidence"])
 def test_nothing_visible_or_nothing_audible_adds_nothing(direction: Any, source: Any) -> None:
     loss = TemporalLoss(loss_setup(), direction=direction, source=source)
     for silent in (False, True):
@@ -247,7 +253,7 @@ def test_nothing_visible_or_nothing_audible_adds_nothing(direction: Any, source:
         value = loss(output, batch)
         value.backward()
         assert value.item() == 0
-        moved = output.context_BTD if source == "auxiliary" else output.attention_BHT
+        moved = output.attention_BHT if source == "native" else output.context_BTD
         assert moved.grad is not None
         assert (moved.grad == 0).all()
 

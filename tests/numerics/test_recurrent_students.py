@@ -21,12 +21,13 @@ from keras_reference import (
     valid_conv,
 )
 
-from student.models.attribution import cam_attribution, incremental_attribution
+from student.models.attribution import incremental_attribution
 from student.models.crnn import CRNN
 from student.models.ds_tc_resnet import DSTCResNet
 from student.models.interface import Student, StudentOutput
 from student.models.lstm_p import LSTMP, PeepholeLSTM
 from student.models.mhatt_rnn import MHAttRNN
+from student.models.pooling_student import PoolingStudent
 
 LONGER = 6
 
@@ -222,13 +223,21 @@ def test_evidence_of_a_last_output_is_the_rise_of_the_winning_logit() -> None:
     torch.testing.assert_close(attribution, torch.tensor([[1 / 3, 2 / 3, 0.0, 0.0]]))
 
 
+def pooling(*weights: float) -> PoolingStudent:
+    student = PoolingStudent()
+    student.classifier = head_of(*weights)
+    return student
+
+
 def test_evidence_of_a_mean_is_each_frames_term_of_the_winning_logit() -> None:
     output = output_of([4.5, -1.5], [1.0, 3.0, -2.0, 0.0], 3)
-    attribution = cam_attribution(output, head_of(2.0, -1.0))
+    student = pooling(2.0, -1.0)
+    assert student.frame_evidence(output)[0, :3].tolist() == [2, 6, -4]
+    attribution = student.frame_attribution(output)
     torch.testing.assert_close(attribution, torch.tensor([[1 / 4, 3 / 4, 0.0, 0.0]]))
 
 
 def test_a_clip_without_evidence_looks_everywhere_alike() -> None:
     output = output_of([-1.5, -2.5], [-1.0, -1.0, 0.0], 2)
-    attribution = cam_attribution(output, head_of(2.0, 3.0))
+    attribution = pooling(2.0, 3.0).frame_attribution(output)
     torch.testing.assert_close(attribution, torch.tensor([[0.5, 0.5, 0.0]]))
