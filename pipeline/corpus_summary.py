@@ -171,14 +171,8 @@ def _class_warnings(corpus: Corpus, kind: str) -> list[str]:
     if not any(clip.labelled for clip in corpus.clips):
         return []
     found = one_class(corpus.classes, corpus.task)
-    if kind == "folder" and len(corpus.classes) > 1 and all(map(FOLD.fullmatch, corpus.classes)):
-        found.append(
-            f"the classes ({few(corpus.classes)}) look like folds: {_fold_option(kind, corpus.classes)}"
-        )
-    elif kind == "folder" and (note := _classes_below(corpus)):
-        found.append(note)
-    elif kind == "folder" and (named := [c for c in corpus.classes if c.lower() in SPLIT_NAMES]):
-        found.append(f"classes named like splits: {few(named)}")
+    if kind == "folder":
+        found += _folder_warnings(corpus)
     labels: dict[str, Counter[str]] = {}
     paths: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     groups: dict[str, set[str]] = {}
@@ -201,14 +195,27 @@ def _class_warnings(corpus: Corpus, kind: str) -> list[str]:
     ]
 
 
+def _folder_warnings(corpus: Corpus) -> list[str]:
+    """What names of folders say that are hardly those of classes."""
+    if len(corpus.classes) > 1 and all(map(FOLD.fullmatch, corpus.classes)):
+        folds = f"the classes ({few(corpus.classes)}) look like folds"
+        if any(_folder_below(clip) for clip in corpus.clips):
+            return [f"{folds}: {_fold_option('folder', corpus.classes)}"]
+        spoken = any(name.isdigit() for name in corpus.classes)
+        way = "list the clips with their classes, and their folds as split (csv:FILE)"
+        return [] if spoken else [f"{folds}, and hold no folders of classes: {way}"]
+    if note := _classes_below(corpus):
+        return [note]
+    named = [name for name in corpus.classes if name.lower() in SPLIT_NAMES]
+    return [f"classes named like splits: {few(named)}"] if named else []
+
+
 def _classes_below(corpus: Corpus) -> str:
     """Note classes that hold the same folders each, as sites do that hold the classes."""
     below: dict[str, set[str]] = {}
     for clip in corpus.clips:
-        for label in clip.labels:
-            folders = clip.path.split("/")[:-1]
-            if label in folders[:-1]:
-                below.setdefault(label, set()).add(folders[folders.index(label) + 1])
+        if folder := _folder_below(clip):
+            below.setdefault(clip.labels[0], set()).add(folder)
     sets = list(below.values())
     alike = len(below) == len(corpus.classes) > 1 and all(own == sets[0] for own in sets)
     if not alike or len(sets[0]) < 2:
@@ -218,6 +225,13 @@ def _classes_below(corpus: Corpus) -> str:
         "if those are the classes, name which of these validate and test (?validation_folds=NAME&"
         "test_folds=NAME), or list the clips (csv:FILE)"
     )
+
+
+def _folder_below(clip: Clip) -> str:
+    """Folder in that of a clip's class where the clip lies; empty if it lies in the latter itself."""
+    folders = clip.path.split("/")[:-1]
+    own = next((label for label in clip.labels if label in folders[:-1]), None)
+    return "" if own is None else folders[folders.index(own) + 1]
 
 
 def _split_warnings(corpus: Corpus, kind: str) -> list[str]:

@@ -249,6 +249,20 @@ def test_folds_are_reported_with_the_option_that_takes_them(
 
 
 @pytest.mark.parametrize(
+    ("names", "expected"), [(("fold1", "fold2", "fold3"), True), (("0", "1", "2"), False)]
+)
+def test_folders_without_folders_of_classes_are_not_told_to_be_folds(
+    tmp_path: Path, names: tuple[str, ...], expected: bool
+) -> None:
+    """The option would find no class in them; and digits are words."""
+    for name in names:
+        write(tmp_path / name / "x.wav")
+    found = " ".join(warnings(read_corpus(f"folder:{tmp_path}"), "folder"))
+    assert "validation_folds" not in found
+    assert ("look like folds, and hold no folders of classes: list" in found) == expected
+
+
+@pytest.mark.parametrize(
     "splits",
     [
         ("train_a", "train_b", "test"),
