@@ -23,6 +23,7 @@ from student.predict.stretches import Stretches, StretchPrediction, predict_stre
 MAX_WINDOW_S = 200.0
 MAX_OVERLAP = 0.99
 MAX_TOP = 100_000
+TABLE = "table"
 
 
 @click.command("predict-audio", cls=Command)
@@ -54,9 +55,8 @@ MAX_TOP = 100_000
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", *WRITERS]),
-    default="table",
-    show_default=True,
+    type=click.Choice([TABLE, *WRITERS]),
+    help=f"Default: that of --out, else {TABLE}.",
 )
 @click.option(
     "--out",
@@ -71,7 +71,7 @@ def main(
     overlap: float,
     frames: bool,
     top: int | None,
-    form: str,
+    form: str | None,
     out: Path | None,
 ) -> None:
     """Print what MODEL predicts for RECORDINGS.
@@ -79,6 +79,7 @@ def main(
     MODEL is a run of train-student, or an exported ONNX file, which needs no torch. A recording that
     cannot be used is named at the end, with the reason; the others are there.
     """
+    form = form or (TABLE if out is None else out.suffix[1:].lower())
     _check_output(out, form, model)
     predictor = open_predictor(model)
     if frames and not predictor.has_attention:
@@ -119,10 +120,9 @@ def _report(batch: _Recordings, model: Path) -> None:
 def _check_output(out: Path | None, form: str, model: Path) -> None:
     if out is None:
         return
-    if form not in WRITERS:
+    if form == TABLE:
         raise UsageError(
-            f"--out {out}: a table is for the terminal; add --format csv or --format jsonl",
-            kind="options",
+            f"--out {out}: a table is for the terminal; leave --format out", kind="options"
         )
     if out.suffix.lower() != f".{form}":
         raise UsageError(
@@ -180,7 +180,7 @@ def _write(
     form: str,
     out: Path | None,
 ) -> None:
-    if form not in WRITERS:
+    if form == TABLE:
         rows = list(found)
         if rows:
             wide_terminal().print(table(rows, task, top, frames))

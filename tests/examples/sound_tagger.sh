@@ -17,4 +17,4 @@ train-student "$work/sounds.zarr" --student mobilenet --epochs "$epochs" --out "
 evaluate-student "$work/tagger" "$work/sounds.zarr" --report
 
 # Every window of the new recording, half overlapping, as CSV.
-predict-audio "$work/tagger" "$recording" --window-s 2 --overlap 0.5 --format csv --out "$work/tags.csv"
+predict-audio "$work/tagger" "$recording" --window-s 2 --overlap 0.5 --out "$work/tags.csv"

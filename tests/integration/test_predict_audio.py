@@ -238,7 +238,7 @@ def test_a_name_that_is_no_utf8_is_answered(folder: Path, toys: Path, tmp_path: 
     with open(path, "wb") as file:
         file.write((folder / "plain.wav").read_bytes())
     out = tmp_path / "out.csv"
-    words = (toys / "static.onnx", os.fsdecode(path), "--format", "csv", "--out", out)
+    words = (toys / "static.onnx", os.fsdecode(path), "--out", out)
     succeeded(command("predict-audio", *words))
     assert "caf\\xe9.wav" in out.read_text()
 
@@ -287,7 +287,7 @@ def test_a_multi_label_student_reports_every_class_to_programs(folder: Path, toy
 def test_csv_goes_to_a_file_whole_or_not_at_all(folder: Path, toys: Path, tmp_path: Path) -> None:
     out = tmp_path / "new/out.csv"
     words = (toys / "static.onnx", folder / "plain.wav", folder / "nowhere.wav", "--frames")
-    done = command("predict-audio", *words, "--format", "csv", "--out", out)
+    done = command("predict-audio", *words, "--out", out)
     assert done.returncode == 1  # of the other recording
     assert done.stdout == ""
     (row,) = csv.DictReader(io.StringIO(out.read_text()))
@@ -349,7 +349,11 @@ def test_what_is_requested_wrongly_is_one_line(folder: Path, toys: Path, tmp_pat
         ([toys / "static.onnx", plain, "--window-s", 2], 2, "this student takes 1 s"),
         ([toys / "static.onnx", plain, "--window-s", "nan"], 2, "not a finite number"),
         ([toys / "static.onnx", plain, "--overlap", 1], 2, "0<=x<=0.99"),
-        ([toys / "static.onnx", plain, "--out", tmp_path / "x.csv"], 2, "add --format csv"),
+        (
+            [toys / "static.onnx", plain, "--format", "table", "--out", tmp_path / "x.csv"],
+            2,
+            "leave --format out",
+        ),
         ([toys / "static.onnx", copy, "--format", "csv", "--out", copy], 2, "known: .csv, .jsonl"),
         ([model, plain, "--format", "csv", "--out", model], 2, "known: .csv, .jsonl"),
         ([alone, plain, "--format", "csv", "--out", lst], 2, "not written by this"),
