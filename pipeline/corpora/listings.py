@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -112,7 +113,8 @@ _PACKED = {
     b"PK\x03\x04": "a spreadsheet or a zip archive: save the sheet as CSV, or unpack it",
     b"\x1f\x8b": "compressed with gzip: gunzip it",
 }
-_PROBED_CHARACTERS = 1000
+_MISSING = ("na", "n/a", "#n/a", "nan", "null")
+_BYTES_OF_CHARACTER = 4  # of UTF-32, at most
 
 
 def text_of(data: bytes) -> str:
@@ -135,10 +137,16 @@ def text_of(data: bytes) -> str:
                 "follows was appended in another encoding. Save it anew as UTF-8"
             ) from None
         raise ValueError(_no_utf8(data, error.start)) from None
-    if "\0" in text[:_PROBED_CHARACTERS]:
+    if "\0" in text[:_BYTES_OF_CHARACTER]:
         raise ValueError(
             "not UTF-8 text but, as it holds zeros, probably UTF-32, or UTF-16 without a byte order "
             "mark; convert it, for example with iconv -f UTF-16LE -t UTF-8 LIST > LIST.utf8"
+        )
+    if zeros := text.count("\0"):
+        line = 1 + text.count("\n", 0, text.index("\0"))
+        raise ValueError(
+            f"line {line} holds a zero byte, of {zeros} in all: something wrote over it, or a program "
+            "padded a cell. Mend that line, or leave the zeros out: tr -d '\\0' < LIST > LIST.clean"
         )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -201,6 +209,20 @@ def marks_as_labels(labels: Iterable[Sequence[str]]) -> list[str]:
         "the names of those that are marked into one cell of each clip, joined by ;"
     )
     return [note]
+
+
+def missing_as_labels(labels: Iterable[Sequence[str]]) -> list[str]:
+    """Note labels that programs write where a cell is empty: they are classes as they stand.
+
+    >>> missing_as_labels([("yes",), ("NA",), ("NA",)])
+    ["2 clip(s) are of the class 'NA', which programs write for an empty cell: leave it empty if it is"]
+    """
+    counts = Counter(one for several in labels for one in several if one.casefold() in _MISSING)
+    return [
+        f"{count} clip(s) are of the class {name!r}, which programs write for an empty cell: leave it "
+        "empty if it is"
+        for name, count in counts.items()
+    ]
 
 
 def folded_entries(

@@ -119,6 +119,21 @@ def test_what_is_no_text_is_reported_with_how_to_convert_it(tmp_path: Path) -> N
         assert "as it holds zeros, probably UTF-32, or UTF-16 without a byte order mark" in message
 
 
+def test_zero_bytes_within_a_list_are_found_and_not_taken_for_an_encoding(tmp_path: Path) -> None:
+    for rest in (b"b.wav,d\0g\n", b"b.wav,dog\n" + bytes(500)):
+        message = refusal(listing(tmp_path, b"path,label\na.wav,dog\n" + rest))
+        assert f"line {3 + rest.count(b'dog')} holds a zero byte" in message
+        assert "tr -d '\\0' < LIST" in message
+        assert "UTF-16" not in message
+
+
+def test_what_programs_write_for_an_empty_cell_is_noted(tmp_path: Path) -> None:
+    rows = "path,label\na.wav,dog\nb.wav,NA\nc.wav,nan\nd.wav,NA\n"
+    notes = " ".join(read_corpus(listing(tmp_path, rows.encode())).notes)
+    assert "2 clip(s) are of the class 'NA', which programs write for an empty cell" in notes
+    assert "1 clip(s) are of the class 'nan'" in notes
+
+
 @pytest.mark.parametrize("tail", [b"b.wav,cat\n\n", b"a", b"\x00\xd8"])
 def test_utf16_that_breaks_off_is_not_taken_for_another_encoding(
     tmp_path: Path, tail: bytes

@@ -37,7 +37,13 @@ from pipeline.corpora.interface import (
     unused_shares,
     without_suffix,
 )
-from pipeline.corpora.listings import fold_splits, joined_labels, marks_as_labels, text_of
+from pipeline.corpora.listings import (
+    fold_splits,
+    joined_labels,
+    marks_as_labels,
+    missing_as_labels,
+    text_of,
+)
 from pipeline.corpora.stratify import stratified
 from pipeline.corpora.walk import option_text, printable
 
@@ -258,7 +264,12 @@ def _corpus(
         task=task,
         problems=listing.problems,
         hints=[*listing.hints, *(joined if fixed else [])],
-        notes=[*listing.notes, *joined, *(marks_as_labels(labels) if listing.notes else [])],
+        notes=[
+            *listing.notes,
+            *joined,
+            *missing_as_labels(labels),
+            *(marks_as_labels(labels) if listing.notes else []),
+        ],
     )
 
 
