@@ -45,12 +45,10 @@ def path_problem(text: str, *, links: bool = True) -> str | None:
     if scheme in SCHEMES and scheme != text and not os.path.lexists(text) and not is_address(text):
         rest = text.removeprefix(f"{scheme}:").lstrip("/")
         return f"{text!r} lacks a slash: an address is {scheme}://{rest}, a local path ./{text}"
-    if (drive := _DRIVE.match(text)) and not os.path.lexists(text):
+    drive = _DRIVE.match(text)
+    if drive and not os.path.lexists(text) and not os.path.isdir(f"{drive[1]}:"):
         there = text[drive.end() :].replace("\\", "/").lstrip("/")
-        return (
-            f"{text!r} is a path of Windows; under WSL it is /mnt/{drive[1].lower()}/{there}, and "
-            f"./{text} is what is called so here"
-        )
+        return f"{text!r} is a path of Windows; under WSL it is /mnt/{drive[1].lower()}/{there}"
     slashed = text.replace("\\", "/")
     if slashed != text and not os.path.lexists(text) and os.path.lexists(slashed):
         return f"{text!r}: backslashes divide no folders here: write {slashed}"
@@ -285,7 +283,7 @@ def _name_problem(path: Path) -> str | None:
     if odd:
         return (
             f"{os.fspath(path)!r} holds a control character, {odd!r}, which double quotes in a file of "
-            "options make of a backslash: write / there, or single quotes"
+            "options make of a backslash: write / there"
         )
     size, most = len(os.fsencode(path.name)), _NAME_BYTES - _DRAFT_BYTES
     if size <= most:

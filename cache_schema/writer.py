@@ -247,7 +247,7 @@ def add_part(root: CachePath, plan: PartPlan) -> None:
 
 def _is_unnamed_plan(folder: Path) -> bool:
     """Whether a writer was killed before the manifest named its part: then it has no units."""
-    return folder.is_dir() and not (folder / "commits").exists()
+    return folder.is_dir() and not any(folder.glob("commits/*.json"))
 
 
 def withdraw_parts(root: Path, names: Collection[str]) -> None:

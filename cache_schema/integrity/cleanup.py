@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -21,6 +22,8 @@ from cache_schema.writer import (
     part_folder,
     remove_part_folder,
 )
+
+_PART = re.compile("part-[0-9]{3,6}")
 
 
 def remove_leftovers(root: CachePath) -> None:
@@ -54,15 +57,17 @@ def unnamed_parts(root: CachePath, manifest: Manifest) -> dict[str, int]:
     """Names of parts that the manifest does not name, with the commit records in each.
 
     A part is renamed into place as a whole, so what has no plan is none; so it is on a store, where
-    the plan is put first.
+    the plan is put first. Nor is a copy, which has another name than a part.
     """
     named = {entry.name for entry in manifest.parts}
     if isinstance(root, Path):
-        found = {p.parent.name for p in (root / "parts").glob(f"*/{PLAN}")} - named
+        folders = {plan.parent.name for plan in (root / "parts").glob(f"*/{PLAN}")}
+        found = set(filter(_PART.fullmatch, folders - named))
         commits = {n: (root / "parts" / n).glob("commits/*.json") for n in sorted(found)}
         return {name: len(list(records)) for name, records in commits.items()}
     split = [key.split("/") for key in objects_of(root).list("parts")]
-    found = {names[1] for names in split if names[2:] == [PLAN]} - named
+    folders = {names[1] for names in split if names[2:] == [PLAN]}
+    found = set(filter(_PART.fullmatch, folders - named))
     records = Counter(names[1] for names in split if names[2:3] == ["commits"])
     return {name: records[name] for name in sorted(found)}
 

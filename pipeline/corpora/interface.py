@@ -7,14 +7,17 @@ the one error message to `build_corpus`.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import hashlib
+import json
 import os
-import re
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
@@ -36,7 +39,6 @@ from pipeline.corpora.walk import (
 
 Ids = Literal["stem", "path"]
 NO_LABEL = "none"  # as the name of a column of labels: there is none
-_WRITTEN_LIST = re.compile(r"""\[\s*(["'{]|\]$)|\{\s*["']""")
 MAX_NAME_BYTES = 255  # bytes of one name in a path, on every file system in use
 WITH_IDS = ("csv", "jsonl", "folder", "audio-folder")  # kinds that take the option ids
 MAX_PATH_BYTES = 4095  # bytes of a path that Linux follows
@@ -363,8 +365,10 @@ def _list_problems(entries: Iterable[Entry]) -> list[str]:
     found = [
         f"{entry.place}: label {label!r}"
         for entry in entries
-        for label in entry.clip.labels
-        if _WRITTEN_LIST.match(label)
+        for label in dict.fromkeys(
+            (*entry.clip.labels, ", ".join(entry.clip.labels))
+        )  # divided by ,
+        if _is_written_list(label)
     ]
     more = f" (and {len(found) - 1} more)" if found[1:] else ""
     return [
@@ -372,6 +376,24 @@ def _list_problems(entries: Iterable[Entry]) -> list[str]:
         "joined by ;. What has a begin and an end is a row of its own, with start_s and end_s"
         for one in found[:1]
     ]
+
+
+def _is_written_list(label: str) -> bool:
+    """Whether Python or JSON reads a label as several values.
+
+    >>> [_is_written_list(label) for label in ("['a', 'b']", '{"class": null}', "[noise]", "['s Hof]")]
+    [True, True, False, False]
+    """
+    if f"{label[:1]}{label[-1:]}" not in ("[]", "()", "{}"):
+        return False
+    for read in (json.loads, ast.literal_eval):
+        with (
+            suppress(ValueError, SyntaxError, RecursionError, MemoryError),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")  # of escapes that Python does not know
+            return isinstance(read(label), list | tuple | set | dict)
+    return False
 
 
 def _texts(clip: Clip) -> str:

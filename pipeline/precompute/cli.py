@@ -460,7 +460,7 @@ def _print_plan(console: Terminal, report: PlanReport, rates: Rates | None) -> N
         times = ", ".join(_duration(report.estimated_s / n) + f" with {n}" for n in PROCESSES_SHOWN)
         console.print(
             f"{_duration(report.estimated_s)} in one process (timed on a few clips), {times}; each "
-            f"takes at least {human_bytes(report.process_bytes)} of memory"
+            f"takes about {human_bytes(report.process_bytes)} of memory"
         )
     for line in prices(report, rates) if rates else ():
         console.print(line)

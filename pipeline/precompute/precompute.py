@@ -132,13 +132,12 @@ class Precompute:
                 raise
             manifest = load_manifest(self.out)
             added = self._unfinished(load_plans(self.out, manifest)[1:], manifest)
-            empty = [p.name for p in added if len(missing_units(self.out, p)) == len(p.units.rows)]
-            if not empty:
-                raise
-            withdraw_parts(self.out, empty)
+            if any(len(missing_units(self.out, plan)) < len(plan.units.rows) for plan in added):
+                raise  # what has units is to be finished first
+            withdraw_parts(self.out, [plan.name for plan in added])
             raise RunError(
-                f"{error} {self.out} is as it was: what was begun to be added is taken out again, and "
-                "the command may be repeated without it.",
+                f"{error} What was begun to be added to {self.out} is taken out again, and the command "
+                "may be repeated without it.",
                 kind="teacher",
             ) from error
 

@@ -117,8 +117,9 @@ def _parities(card: dict[str, Any]) -> Iterator[str]:
         yield "None of them is held out from training, so how good the student is is not known."
     if first["unfilled"]["clips"]:
         yield (
-            f"Silence fills {first['unfilled']['clips']} of the held-out clips up to its length; on "
-            f"their own sound the student's {first['metric']} is {_plain(first['unfilled']['student'])}."
+            f"Silence fills {first['unfilled']['clips']} of the held-out clips up to its length; "
+            f"with these on their own sound the student's {first['metric']} of all of them is "
+            f"{_plain(first['unfilled']['student'])}."
         )
     if first["shapes"]:
         shapes = ", ".join(f"{clips} × {frames}" for clips, frames in first["shapes"])

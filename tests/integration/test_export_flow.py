@@ -181,7 +181,9 @@ def test_what_filling_clips_up_costs_is_measured(
     card = json.loads((tmp_path / "4/card.json").read_text())
     assert card["parity"]["float"]["unfilled"] == {"clips": 18, "student": 1.0}
     page = (tmp_path / "4/CARD.md").read_text()
-    assert "Silence fills 18 of the held-out clips up to its length; on their own sound" in page
+    assert (
+        "Silence fills 18 of the held-out clips up to its length; with these on their own" in page
+    )
 
 
 def test_a_cache_of_features_alone_serves_where_features_are_taken(

@@ -228,7 +228,7 @@ def test_what_a_teacher_cannot_give_is_taken_out_again_and_blocks_nothing(
         code, output = run(precompute_teacher, *words, *added)
     assert code == 1
     assert "has NaN" in output
-    assert f"{out} is as it was: what was begun to be added is taken out again" in output
+    assert f"What was begun to be added to {out} is taken out again" in output
     after = tree_bytes(out)
     assert {key for key in before | after if before.get(key) != after.get(key)} == {"manifest.json"}
     assert verify(out) == []
@@ -249,7 +249,7 @@ def test_parts_are_taken_out_of_the_middle_and_named_once(
     assert run(precompute_teacher, *words, *third)[0] == 0
     with monkeypatch.context() as patched:
         answering(patched, np.nan)
-        assert "is as it was" in run(precompute_teacher, *words, *second)[1]
+        assert "is taken out again" in run(precompute_teacher, *words, *second)[1]
     assert run(precompute_teacher, *words, *third, "--signal", "layer_attention")[0] == 0
     assert run(precompute_teacher, *words, *second)[0] == 0
     assert verify(out) == []

@@ -226,4 +226,7 @@ def test_events_without_times_are_none(tmp_path: Path, events: str) -> None:
     with pytest.raises(UsageError, match="rows=event, and no row says when") as caught:
         read_corpus(plain)
     assert "columns not read: onset" in str(caught.value)
+    (tmp_path / "empty.csv").write_text("path,label,start_s,end_s\ndawn.wav,robin,,\n")
+    with pytest.raises(UsageError, match="rows=event, and no row says when"):
+        read_corpus(f"csv:{tmp_path}/empty.csv?rows=event&window_s=4")
     assert read_corpus(f"{plain}&start_s=onset").classes == ("rain", "robin")

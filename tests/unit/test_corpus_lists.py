@@ -51,7 +51,7 @@ def command_in(message: str) -> str:
 @pytest.mark.parametrize(
     "label",
     ["['dog', 'cat']", '["dog"]', "['dog' 'cat']", "[]", '[{"start": 0.1, "labels": ["dog"]}]',
-     '{"choices": ["dog"]}', "{'dog'}"],
+     '{"choices": ["dog"]}', "{'dog'}", "('dog', 'cat')", "[1, 2]", "{}"],
 )  # fmt: skip
 @pytest.mark.parametrize("sep", [";", ","])
 def test_a_list_as_a_program_writes_it_is_no_class(tmp_path: Path, label: str, sep: str) -> None:
@@ -64,9 +64,10 @@ def test_a_list_as_a_program_writes_it_is_no_class(tmp_path: Path, label: str, s
 
 
 def test_brackets_in_the_name_of_a_class_are_its_own(tmp_path: Path) -> None:
-    rows = [("a.wav", "[noise]"), ("b.wav", "{laugh}"), ("c.wav", "(' )")]
+    rows = [("a.wav", "[noise]"), ("b.wav", "{laugh}"), ("c.wav", "(' )"),
+            ("d.wav", "['s Hof]"), ("e.wav", "(low)")]  # fmt: skip
     corpus = read_corpus(listing(tmp_path, "\n".join(map(",".join, [("path", "label"), *rows]))))
-    assert set(corpus.classes) == {"[noise]", "{laugh}", "(' )"}
+    assert set(corpus.classes) == {"[noise]", "{laugh}", "(' )", "['s Hof]", "(low)"}
 
 
 @pytest.mark.parametrize(

@@ -266,7 +266,15 @@ def test_missing_rights_are_reported_before_any_work(
 @pytest.mark.parametrize("path", [r"C:\work\run.png", "d:/work/run.png"])
 def test_a_path_of_windows_is_told_its_place_under_wsl(words: tuple[str, ...], path: str) -> None:
     drive = path[0].lower()
-    assert f"under WSL it is /mnt/{drive}/work/run.png, and ./{path[0]}:" in refusal(*words, path)
+    assert f"under WSL it is /mnt/{drive}/work/run.png" in refusal(*words, path)
+
+
+def test_a_folder_that_is_called_like_a_drive_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p:").mkdir()
+    assert run_of("p:", "--log", "p:/log") == "it ran"
 
 
 def test_backslashes_divide_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +289,7 @@ def test_backslashes_divide_no_folders(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("name", ["runs\neu", "run\x7f", "\truns/a", "a\x1b/b"])
 def test_a_new_name_holds_no_control_character(name: str, tmp_path: Path) -> None:
     assert "holds a control character" in refusal("here", "--out", f"{tmp_path}/{name}")
-    assert "or single quotes" in refusal("here", "--log", f"{tmp_path}/{name}")
+    assert "make of a backslash: write / there" in refusal("here", "--log", f"{tmp_path}/{name}")
 
 
 def run_of(*words: object) -> str:

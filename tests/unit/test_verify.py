@@ -175,6 +175,20 @@ def test_an_older_manifest_is_distinguished_from_what_a_kill_leaves(tmp_path: Pa
     assert small_cache.tree_bytes(root) == newer
 
 
+def test_a_copy_of_a_part_beside_it_is_to_be_deleted_and_the_cache_is_not(
+    pristine: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "c"
+    shutil.copytree(pristine, root)
+    copies = ("part-000 (copy)", "part-000 2")
+    for name in copies:
+        shutil.copytree(root / "parts/part-000", root / "parts" / name)
+    found = verify(root)
+    expected = [f"parts/{name}: is not named by the manifest; delete it" for name in copies]
+    assert [str(one) for one in found] == expected
+    assert all(one.stray for one in found)
+
+
 def test_a_part_of_records_that_the_manifest_does_not_name_is_never_swept_away(
     pristine: Path, tmp_path: Path
 ) -> None:

@@ -354,7 +354,7 @@ class _Making:
 
     def _check_times(self, rows: Sequence[ManifestRow]) -> None:
         """Reject events of which none has a time: each would sound all the while."""
-        if rows and not any({"start_s", "end_s"} & row.fields.keys() for row in rows):
+        if rows and not any(row.fields.get(name) for row in rows for name in ("start_s", "end_s")):
             self.listing.problems.append(
                 "rows=event, and no row says when: name the columns of the begin and the end, as in "
                 "?start_s=COLUMN&end_s=COLUMN"
