@@ -142,7 +142,7 @@ def test_a_plan_writes_nothing(corpus: Path, tmp_path: Path) -> None:
 def test_a_plan_knows_what_the_longest_clips_take(corpus: Path, tmp_path: Path) -> None:
     def said_mb(folder: Path) -> float:
         output = succeeded(precompute(folder, tmp_path / "c", "--plan"))
-        found = re.search(r"at least ([\d.]+) (MB|GB) of memory", " ".join(output.split()))
+        found = re.search(r"takes about ([\d.]+) (MB|GB) of memory", " ".join(output.split()))
         assert found, output
         return float(found[1]) * (1000 if found[2] == "GB" else 1)
 
