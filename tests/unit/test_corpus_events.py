@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +214,19 @@ def test_rows_of_one_recording_without_times_are_perhaps_events(
     named = f"csv:{table}?path=Begin File&label=Species&unknown=ignore"
     with pytest.raises(UsageError, match="name its times: "):
         read_corpus(named)
+
+
+def test_a_table_of_birdnet_is_told_its_columns(events: str, tmp_path: Path) -> None:
+    table = tmp_path / "birdnet.csv"
+    table.write_text(
+        "Start (s),End (s),Scientific name,Common name,Confidence,File\n"
+        "0.0,3.0,Erithacus rubecula,robin,0.91,dawn.wav\n"
+    )
+    with pytest.raises(UsageError, match=r"label=Common name&start_s=Start \(s\)") as caught:
+        read_corpus(f"csv:{table}")
+    told = re.search(r"'csv:[^']*(\?path=File[^']*)'", str(caught.value))
+    assert told
+    assert read_corpus(f"csv:{table}{told[1]}").classes == ("robin",)
 
 
 def test_events_without_times_are_none(tmp_path: Path, events: str) -> None:

@@ -30,8 +30,8 @@ OTHER_NAMES = {
     ),
     "label": (
         "class", "category", "class_name", "classname", "target", "tag", "tags", "primary_label",
-        "sound", "word", "command", "y", "classid", "class_id", "species", "annotation",
-        "event_label", "label", "labels",
+        "sound", "word", "command", "y", "classid", "class_id", "species", "common_name",
+        "scientific_name", "annotation", "event_label", "label", "labels",
     ),
     "split": ("subset", "partition", "set", "fold", "split"),
     "id": ("clip_id", "id"),
