@@ -16,6 +16,7 @@ from cache_schema.reader import open_cache
 from student.losses import LOSSES
 from student.losses.interface import LossSetup
 from student.models import STUDENTS
+from student.models.interface import Student, StudentOutput
 from student.models.pooling_student import PoolingStudent
 from student.plugin_checks import (
     CLASSES,
@@ -29,6 +30,7 @@ from student.plugin_checks import (
 )
 from student.recipes import RECIPES
 from student.runs.settings import Settings, parse_distillation
+from student.stream.batch import Batch
 from student.training.objective import check_signals
 
 every_student = pytest.mark.parametrize("student_name", STUDENTS)
@@ -40,14 +42,18 @@ def test_every_loss(name: str, check: Callable[[str], None]) -> None:
     check(name)
 
 
+def in_training(student_name: str) -> tuple[Student, LossSetup, StudentOutput, Batch]:
+    student = build_student(student_name).train()
+    batch = loss_batch(FRONT_ENDS[student.front_end].features)
+    setup = LossSetup.of(
+        student, student_name, task="single", classes=CLASSES, covered=(0,), grids=GRIDS
+    )
+    return student, setup, student(batch.features_BTM, batch.lengths_B), batch
+
+
 @every_student
 def test_native_attention_is_taken_where_there_is_one(student_name: str) -> None:
-    kind = build_student(student_name)
-    batch = loss_batch(FRONT_ENDS[kind.front_end].features)
-    output = kind.train()(batch.features_BTM, batch.lengths_B)
-    setup = LossSetup.of(
-        kind, student_name, task="single", classes=CLASSES, covered=(0,), grids=GRIDS
-    )
+    kind, setup, output, batch = in_training(student_name)
     temporal = load_plugin(LOSSES, "temporal", "loss")
     if not kind.native_attention:
         with pytest.raises(UsageError, match=f"{student_name} has none.*source=auxiliary"):
@@ -62,12 +68,7 @@ def test_native_attention_is_taken_where_there_is_one(student_name: str) -> None
 def test_evidence_is_taken_of_a_mean_over_frames_and_trains_its_classifier(
     student_name: str,
 ) -> None:
-    kind = build_student(student_name)
-    batch = loss_batch(FRONT_ENDS[kind.front_end].features)
-    output = kind.train()(batch.features_BTM, batch.lengths_B)
-    setup = LossSetup.of(
-        kind, student_name, task="single", classes=CLASSES, covered=(0,), grids=GRIDS
-    )
+    kind, setup, output, batch = in_training(student_name)
     temporal = load_plugin(LOSSES, "temporal", "loss")
     if not isinstance(kind, PoolingStudent):
         with pytest.raises(UsageError, match=f"{student_name} has none.*source=auxiliary"):
