@@ -87,8 +87,8 @@ class TrainingLengths:
         return int(np.quantile(self.samples_N, 1 - MAX_CUT, method="inverted_cdf"))
 
     def share_longer(self, samples: int) -> float:
-        """Share of the clips that a form of so many samples cuts."""
-        return float((self.samples_N > samples).mean())
+        """Share of the clips that a form of so many samples cuts by more than a hop."""
+        return float((self.samples_N > samples + self.front_end.hop_samples).mean())
 
     def __str__(self) -> str:
         shortest_s, longest_s = (
