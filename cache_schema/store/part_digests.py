@@ -75,8 +75,8 @@ def layout_damage(folder: CachePath, plan: PartPlan) -> list[tuple[str, str]]:
     try:
         data = objects_of(folder).get(LAYOUT)
         layout = parse(PartIndex, data, LAYOUT)
-    except FileNotFoundError:
-        return [(LAYOUT, "is missing")]
+    except FileNotFoundError:  # unless another slice has sealed the part since
+        return [(LAYOUT, "is missing")] if is_unsealed(folder) else []
     except CacheError as error:
         return [(LAYOUT, str(error))]
     ours = layout.part == plan.name and layout.objects.keys() == set(metadata_keys(plan))
@@ -128,8 +128,8 @@ def _recorded_digest(folder: CachePath, unit: int, sealed: str | None) -> tuple[
     key = record_digest_key(unit)
     try:
         return key, objects_of(folder).get(key).decode("utf-8", "replace")
-    except FileNotFoundError:
-        return key, "nothing"
+    except FileNotFoundError:  # as above
+        return (key, "nothing") if is_unsealed(folder) else ("", None)
 
 
 def _plan_mismatch(record: CommitRecord, plan: PartPlan, unit: int) -> list[str]:

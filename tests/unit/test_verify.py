@@ -16,6 +16,8 @@ from cache_schema.inspection.cli import main
 from cache_schema.integrity.cleanup import remove_leftovers
 from cache_schema.integrity.verify import verify
 from cache_schema.reader import open_cache
+from cache_schema.store import part_digests
+from cache_schema.store.part_digests import layout_damage, read_record
 from cache_schema.writer import MANIFEST, add_part, seal, write_unit
 
 
@@ -173,6 +175,18 @@ def test_an_older_manifest_is_distinguished_from_what_a_kill_leaves(tmp_path: Pa
     ]
     seal(root, small_cache.first_plan())
     assert small_cache.tree_bytes(root) == newer
+
+
+def test_a_part_that_another_slice_seals_meanwhile_is_not_damaged(
+    pristine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, folder = small_cache.first_plan(), pristine / "parts/part-000"
+    asked = iter([True, False] * 2)  # what vouches for it goes between the question and the reading
+    monkeypatch.setattr(part_digests, "is_unsealed", lambda _: next(asked))
+    assert layout_damage(folder, plan) == []
+    record, problems = read_record(folder, plan, 0)
+    assert problems == []
+    assert record is not None
 
 
 def test_a_copy_of_a_part_beside_it_is_to_be_deleted_and_the_cache_is_not(
